@@ -1,0 +1,1 @@
+"""Internal billing for core facilities, reproducible to the cent."""

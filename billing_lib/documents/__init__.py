@@ -1,0 +1,1 @@
+"""Invoices as people keep them: HTML, PDF, XLSX, JSON."""

@@ -1,0 +1,90 @@
+"""What a user can get wrong, each as one sentence: what, where, what to do.
+
+Every class here is a mistake or a refusal that a person can act on. The command line prints
+the sentence and exits with 2; a panel shows it; nothing is half written. A defect of ours is
+any other exception, and keeps its traceback.
+
+    raise WrongHeader("the column 'end' is missing", where="usage.csv, row 1",
+                      remedy="add it or map another column in the price book's sources")
+    usage.csv, row 1: the column 'end' is missing; add it or map another column in …
+"""
+
+
+class BillingError(Exception):
+    """A mistake or refusal, said in one sentence.
+
+    Parameters
+    ----------
+    what
+        What is wrong, without a capital or a full stop.
+    where
+        The place: file, row, column or key, as far as known.
+    remedy
+        What to do about it.
+    """
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        super().__init__(what)
+
+    def __str__(self) -> str:
+        sentence = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{sentence}; {self.remedy}" if self.remedy else sentence
+
+
+class InvalidPriceBook(BillingError):
+    """A price book or scenario says something that cannot be billed by."""
+
+
+class InvalidPeriod(BillingError):
+    """A period is not a month YYYY-MM, or is not over yet."""
+
+
+class UnreadableFile(BillingError):
+    """A usage file is missing, empty, of an unknown format or has a wrong header."""
+
+
+class ChangedRecord(BillingError):
+    """A usage record comes again with the same id and other content."""
+
+
+class UnknownFacility(BillingError):
+    """No price book has this facility's code."""
+
+
+class UnknownCharge(BillingError):
+    """No charge has this code."""
+
+
+class UnknownInvoice(BillingError):
+    """No invoice or record has this number."""
+
+
+class InvalidAdjustment(BillingError):
+    """An adjustment names a field that does not exist or a value that cannot be."""
+
+
+class NotReady(BillingError):
+    """The ledger is not in a state in which this can be done."""
+
+
+class AlreadyIssued(BillingError):
+    """What is to be issued has been issued before."""
+
+
+class IssuingElsewhere(BillingError):
+    """Another process is issuing for this facility at this moment."""
+
+
+class DirtyTree(BillingError):
+    """The program's own files differ from the commit that a record would name."""
+
+
+class RunFailed(BillingError):
+    """The issuing notebook or the archiving failed; nothing was issued."""
+
+
+class InvalidRecord(BillingError):
+    """A folder is not an audit record, or cannot be run again here."""

@@ -1,0 +1,1 @@
+"""The database: tables, guards, migrations and queries; the only place with SQL."""

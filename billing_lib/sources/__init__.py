@@ -1,0 +1,1 @@
+"""Usage files of every kind, read into one usage frame."""

@@ -1,0 +1,1 @@
+"""What staff and the batch do: intake, rating, adjusting, freezing, issuing."""
