@@ -1,0 +1,95 @@
+"""A period: one calendar month on the facility's wall clock.
+
+Usage belongs to the period in which it ends; an end at midnight sharp belongs to the day, and
+so the month, that it closes.
+
+    America/New_York 2020-04   from 2020-04-01T04:00Z   to 2020-05-01T04:00Z
+    a session until 2020-05-01T00:00-04:00 belongs to 2020-04
+"""
+
+import datetime as dt
+import re
+from dataclasses import dataclass
+from typing import Self
+from zoneinfo import ZoneInfo
+
+import polars as pl
+
+from billing_lib.errors import InvalidPeriod
+
+
+@dataclass(frozen=True, order=True)
+class Period:
+    """A month, ``YYYY-MM``."""
+
+    year: int
+    month: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """The period that ``YYYY-MM`` names.
+
+        Raises
+        ------
+        InvalidPeriod
+            It names none.
+        """
+        match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", text)
+        if match is None or match[1] == "0000":
+            raise InvalidPeriod(
+                f"'{text}' is not a period", remedy="write a month as YYYY-MM, such as 2020-04"
+            )
+        return cls(int(match[1]), int(match[2]))
+
+    def __str__(self) -> str:
+        return f"{self.year:04d}-{self.month:02d}"
+
+    @property
+    def first_day(self) -> dt.date:
+        """The first day."""
+        return dt.date(self.year, self.month, 1)
+
+    @property
+    def last_day(self) -> dt.date:
+        """The last day."""
+        return self.next.first_day - dt.timedelta(days=1)
+
+    @property
+    def next(self) -> "Period":
+        """The month after."""
+        return Period(self.year + self.month // 12, self.month % 12 + 1)
+
+    def end(self, timezone: str) -> dt.datetime:
+        """The instant at which the period is over, in UTC."""
+        midnight = dt.datetime.combine(self.next.first_day, dt.time(), ZoneInfo(timezone))
+        return midnight.astimezone(dt.UTC)
+
+    def require_over(self, now: dt.datetime, timezone: str) -> None:
+        """Refuse a period that is not over yet.
+
+        Raises
+        ------
+        InvalidPeriod
+            ``now`` (an instant) lies before its end.
+        """
+        if now < self.end(timezone):
+            raise InvalidPeriod(
+                f"the period {self} is not over before {self.next.first_day} ({timezone})",
+                remedy="issue it when it is over",
+            )
+
+
+def local_date(instant: pl.Expr, timezone: str) -> pl.Expr:
+    """The day on the facility's wall clock at an instant."""
+    return instant.dt.convert_time_zone(timezone).dt.date()
+
+
+def closing_date(frame_end: pl.Expr, date: pl.Expr, timezone: str) -> pl.Expr:
+    """The day to which usage belongs: the one its end closes, else its stated date."""
+    end_day = local_date(frame_end.dt.offset_by("-1us"), timezone)
+    return pl.coalesce(end_day, date)
+
+
+def period_of(day: pl.Expr) -> pl.Expr:
+    """The period of a day, as ``YYYY-MM``."""
+    return day.dt.strftime("%Y-%m")

@@ -1,0 +1,154 @@
+"""YAML whose every scalar stays the text that was written, and knows its line.
+
+A price of 0.10 must not become a binary float, ``08:00`` not 480 and ``NO`` not false, so
+scalars are kept as text and the models decide what they mean. The line of each key is kept, so
+that a mistake can be shown where it stands.
+
+    rates:                           ("rates",)            line 7
+      - {item: scan, price: "1.25"}  ("rates", 0, "price") line 8
+"""
+
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from billing_lib.errors import InvalidPriceBook
+
+KeyPath = tuple[str | int, ...]
+Model = TypeVar("Model", bound=BaseModel)
+
+_NULL = "tag:yaml.org,2002:null"
+
+
+class Document:
+    """A YAML mapping as text scalars, with the line of every key.
+
+    Parameters
+    ----------
+    text
+        The YAML text.
+    name
+        The file's name, for messages.
+
+    Raises
+    ------
+    InvalidPriceBook
+        It is not YAML, not a mapping, or says one key twice.
+    """
+
+    def __init__(self, text: str, name: str) -> None:
+        self.name = name
+        self.lines: dict[KeyPath, int] = {(): 1}
+        try:
+            node = yaml.compose(text, Loader=yaml.SafeLoader)
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark else 1
+            raise InvalidPriceBook(
+                f"this is not YAML ({error.problem})", where=f"{name}, line {line}"
+            ) from None
+        except yaml.YAMLError as error:
+            raise InvalidPriceBook(f"this is not YAML ({error})", where=name) from None
+        if not isinstance(node, yaml.MappingNode):
+            raise InvalidPriceBook(
+                "the file holds no mapping of keys", where=name, remedy="start with 'facility:'"
+            )
+        self.content: dict[str, Any] = self._value(node, ())
+
+    def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self._mapping(node, path)
+        if isinstance(node, yaml.SequenceNode):
+            items = []
+            for index, child in enumerate(node.value):
+                self.lines[(*path, index)] = child.start_mark.line + 1
+                items.append(self._value(child, (*path, index)))
+            return items
+        return None if node.tag == _NULL else node.value
+
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
+        mapping: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = str(key_node.value)
+            line = key_node.start_mark.line + 1
+            if key in mapping:
+                raise InvalidPriceBook(
+                    f"the key '{key}' stands twice",
+                    where=f"{self.name}, line {line}",
+                    remedy="keep one of them",
+                )
+            self.lines[(*path, key)] = line
+            mapping[key] = self._value(value_node, (*path, key))
+        return mapping
+
+    def where(self, *path: str | int) -> str:
+        """The place of a key in words: file, line and key."""
+        known = path
+        while known not in self.lines:
+            known = known[:-1]
+        key = _key_text(path)
+        return f"{self.name}, line {self.lines[known]}" + (f", {key}" if key else "")
+
+    def validate(self, model: type[Model], content: Mapping[str, Any] | None = None) -> Model:
+        """The document as a model.
+
+        Raises
+        ------
+        InvalidPriceBook
+            The first thing that the model refuses, with its file, line and key.
+        """
+        try:
+            return model.model_validate(self.content if content is None else content)
+        except ValidationError as errors:
+            details = errors.errors(include_url=False)
+            first = min(details, key=self._rank)
+            more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+            what, remedy = _sentence(first)
+            raise InvalidPriceBook(
+                what + more, where=self.where(*first["loc"]), remedy=remedy
+            ) from None
+
+    def _rank(self, error: Any) -> tuple[int, bool]:
+        # A misspelt key is the cause of the missing one on the same line, so it is told first.
+        known = error["loc"]
+        while known not in self.lines:
+            known = known[:-1]
+        return self.lines[known], error["type"] != "extra_forbidden"
+
+
+def _key_text(path: KeyPath) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"
+    return text.lstrip(".")
+
+
+def _sentence(error: Any) -> tuple[str, str | None]:
+    key = error["loc"][-1] if error["loc"] else "the file"
+    given = error.get("input")
+    match error["type"]:
+        case "extra_forbidden":
+            return (
+                f"the key '{key}' is not supported here",
+                "remove it or correct its spelling (docs/scenario-format.md lists the keys)",
+            )
+        case "missing":
+            return f"the key '{key}' is missing", "add it"
+        case "value_error":
+            return str(error["ctx"]["error"]), None
+        case "date_from_datetime_parsing" | "date_parsing" | "date_type":
+            return f"'{given}' is not a date", "write it as YYYY-MM-DD"
+        case "timezone_aware":
+            return f"the time '{given}' has no time zone", 'write it as "2020-04-06T17:00:00-04:00"'
+        case kind if kind.startswith("datetime"):
+            return f"'{given}' is not a time", 'write it as "2020-04-06T17:00:00-04:00"'
+        case "too_short":
+            return f"'{key}' is empty", "list at least one"
+        case kind if kind.endswith("_type"):
+            return (
+                f"'{key}' has the wrong shape ({error['msg'][0].lower()}{error['msg'][1:]})",
+                None,
+            )
+        case _:
+            return f"'{given}' cannot be: {error['msg'][0].lower()}{error['msg'][1:]}", None
