@@ -61,14 +61,13 @@ def money_text(minor: int, places: int) -> str:
 
 
 def money_text_column(minor: pl.Expr, places: int) -> pl.Expr:
-    """A column of minor units (Int64) as decimal text."""
+    """A column of minor units (Int64) as decimal text, under the same name."""
     if places == 0:
         return minor.cast(pl.String)
     digits = minor.abs().cast(pl.String).str.pad_start(places + 1, "0")
     sign = pl.when(minor < 0).then(pl.lit("-")).otherwise(pl.lit(""))
-    return pl.concat_str(
-        sign, digits.str.head(-places), pl.lit("."), digits.str.tail(places), ignore_nulls=False
-    )
+    text = pl.concat_str(sign, digits.str.head(-places), pl.lit("."), digits.str.tail(places))
+    return text.alias(minor.meta.output_name())
 
 
 def plain_text(value: Decimal) -> str:

@@ -75,12 +75,12 @@ def _charges(priced: Charges, places: int) -> dict[str, Any]:
 
 def _money(places: int) -> list[pl.Expr]:
     totals = ("raw_total", "adjustment", "total")
-    return [money_text_column(pl.col(name), places).alias(name) for name in totals]
+    return [money_text_column(pl.col(name), places) for name in totals]
 
 
 def _nested(frame: pl.DataFrame, outer: str, places: int) -> dict[str, dict[str, str]]:
     nested: dict[str, dict[str, str]] = {}
-    text = money_text_column(pl.col("amount"), places).alias("amount")
+    text = money_text_column(pl.col("amount"), places)
     for code, expense_code, amount in frame.select(outer, "expense_code", text).iter_rows():
         nested.setdefault(code, {})[expense_code] = amount
     return nested

@@ -1,0 +1,103 @@
+"""The application and what its commands share: settings, tables, JSON, the progress bar."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlalchemy import Engine
+
+    from billing_lib.pricing.pricebook import PriceBook
+
+app = typer.Typer(
+    name="billing",
+    help="Internal billing for core facilities, reproducible to the cent.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+Step = Callable[[int, int, str], None]
+"""Told by long work as it goes on: how much is done, of how much, and what is being done."""
+
+FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]
+PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
+
+
+def say(text: str) -> None:
+    """Print a line."""
+    sys.stdout.write(text + "\n")
+
+
+def say_json(value: Any) -> None:
+    """Print a value as JSON."""
+    say(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def ledger() -> "Engine":
+    """The ledger that the settings name, ready for use."""
+    from billing_lib.ledger.database import open_ledger, require_initialised
+    from billing_lib.settings import settings
+
+    engine = open_ledger(settings().database)
+    require_initialised(engine)
+    return engine
+
+
+def price_book(facility: str) -> "PriceBook":
+    """The facility's price book from the folder that the settings name."""
+    from billing_lib.settings import settings
+    from billing_lib.workflow.price_books import read_price_book
+
+    return read_price_book(settings().parameters, facility)
+
+
+def say_frame(
+    frame: "pl.DataFrame", *, title: str, as_json: bool, places: int = 2, money: Sequence[str] = ()
+) -> None:
+    """Print a frame as a table, or as a JSON list of objects; ``money`` is in minor units."""
+    import polars as pl
+
+    from billing_lib.pricing.money import money_text_column
+
+    texts = frame.with_columns(money_text_column(pl.col(name), places) for name in money)
+    if as_json:
+        say_json(texts.to_dicts())
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", header_style="bold")
+    for name, dtype in frame.schema.items():
+        right = name in money or dtype.is_numeric()
+        table.add_column(name.replace("_", " "), justify="right" if right else "left")
+    for row in texts.iter_rows():
+        table.add_row(*("" if value is None else str(value) for value in row))
+    Console().print(table)
+
+
+@contextmanager
+def progress(title: str) -> Iterator[Step]:
+    """A progress bar on standard error, for what takes over a second."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total}"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(title, total=None)
+
+        def step(done: int, total: int, what: str) -> None:
+            bar.update(task, completed=done, total=total, description=what)
+
+        yield step

@@ -1,0 +1,78 @@
+"""What the issuing notebook shows of a run: its heading and its tables."""
+
+import polars as pl
+from pandas.io.formats.style import Styler
+
+from billing_lib.panels.tables import table
+from billing_lib.pricing.money import minor_places, money_text, money_text_column
+from billing_lib.workflow.invoice import Computation
+from billing_lib.workflow.snapshot import Snapshot
+
+
+def run_heading(snapshot: Snapshot, computation: Computation) -> str:
+    """The run in a few lines of Markdown."""
+    text = snapshot.text
+    places = minor_places(text["currency"])
+    total = money_text(int(computation.totals["total"].sum()), places)
+    charges = computation.priced.charges.height
+    return (
+        f"## {text['facility_name']} · {text['period']}\n\n"
+        f"Billing run **{text['run']}**, invoice date {text['invoice_date']}, "
+        f"frozen by {text['frozen_by']} at {text['frozen_at']}.\n\n"
+        f"**{computation.totals.height:,}** invoices, **{charges:,}** charges, "
+        f"total **{total} {text['currency']}**; {snapshot.unbilled.height:,} records not billed."
+    )
+
+
+def totals_table(snapshot: Snapshot, computation: Computation) -> Styler:
+    """One row per invoice, with the run's total."""
+    frame = computation.totals.select(
+        "number", "project", "team", "charges", "charges_raw_total", "charges_adjustment", "total"
+    )
+    totals = ("charges", "charges_raw_total", "charges_adjustment", "total")
+    return table(frame, "Invoices", places=_places(snapshot), total=totals)
+
+
+def codes_table(snapshot: Snapshot, computation: Computation) -> Styler:
+    """What each expense code pays in this run."""
+    frame = (
+        computation.by_expense_code.group_by("expense_code")
+        .agg(pl.col("number").n_unique().cast(pl.Int64).alias("invoices"), pl.col("amount").sum())
+        .sort("expense_code")
+    )
+    return table(frame, "Expense codes", places=_places(snapshot), total=("amount",))
+
+
+def adjustments_table(snapshot: Snapshot) -> Styler:
+    """Changes and added lines, in the order in which they were made."""
+    changes = snapshot.adjustments.sort("order").select(
+        "charge", "field", "before", pl.col("value").alias("after"), "by", "at", "reason"
+    )
+    places = _places(snapshot)
+    lines = snapshot.lines.select(
+        "charge",
+        field=pl.lit("added line"),
+        before=pl.lit(None, dtype=pl.String),
+        after=pl.format("{}: {}", "description", money_text_column(pl.col("amount"), places)),
+        by="by",
+        at="at",
+        reason="reason",
+    )
+    return table(pl.concat([changes, lines]).sort("at", maintain_order=True), "Adjustments")
+
+
+def unbilled_table(snapshot: Snapshot) -> Styler:
+    """How many records are not billed, by reason, with the first sentence on each."""
+    frame = (
+        snapshot.unbilled.sort("row")
+        .group_by("reason", maintain_order=True)
+        .agg(
+            pl.len().cast(pl.Int64).alias("records"), pl.col("detail").first().alias("for_example")
+        )
+        .sort("records", descending=True)
+    )
+    return table(frame, "Unbilled records", total=("records",))
+
+
+def _places(snapshot: Snapshot) -> int:
+    return minor_places(snapshot.text["currency"])

@@ -1,0 +1,86 @@
+"""Tables where people look: a polars frame as a styled pandas table.
+
+Money columns become decimal text aligned to the right; nothing is computed here. The same frame
+gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
+"""
+
+from collections.abc import Hashable, Sequence
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import polars as pl
+from pandas.io.formats.style import Styler
+
+from billing_lib.pricing.money import money_text_column
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style_render import CSSDict
+
+MONEY = (
+    "raw_total",
+    "adjustment",
+    "total",
+    "amount",
+    "charges_raw_total",
+    "charges_adjustment",
+)
+"""Columns that hold minor units."""
+
+_STYLES: list["CSSDict"] = [
+    {"selector": "th, td", "props": "text-align: left; padding: 2px 10px;"},
+    {
+        "selector": "caption",
+        "props": "text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;",
+    },
+]
+
+
+def table(
+    frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence[str] = ()
+) -> Styler:
+    """A frame as people read it.
+
+    Parameters
+    ----------
+    frame
+        Columns named in MONEY hold minor units.
+    caption
+        The table's heading; also the seed of its HTML ids.
+    places
+        Of the currency.
+    total
+        Columns to sum in a last row.
+    """
+    shown = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
+    money = [name for name in shown.columns if name in MONEY]
+    texts = shown.with_columns(money_text_column(pl.col(name), places) for name in money)
+    pandas = pd.DataFrame(
+        {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
+    )
+    right: list[Hashable] = [_heading(name) for name in shown.columns if name in money or _counts(shown, name)]
+    return (
+        pandas.style.hide(axis="index")
+        .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
+        .set_caption(caption)
+        .format(na_rep="")
+        .set_table_styles(_STYLES)
+        .set_properties(subset=right, **{"text-align": "right", "font-variant": "tabular-nums"})
+    )
+
+
+def _counts(frame: pl.DataFrame, name: str) -> bool:
+    return frame.schema[name].is_numeric()
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _total_row(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    first = frame.columns[0]
+    return frame.select(
+        pl.col(name).sum().cast(dtype)
+        if name in columns
+        else pl.lit("Total" if name == first else None, dtype=dtype).alias(name)
+        for name, dtype in frame.schema.items()
+    )

@@ -1,0 +1,251 @@
+"""From a snapshot to invoices: the one computation that issuing is.
+
+``compute_invoices`` is a pure function of a snapshot. It gives each invoice as the canonical
+result: a plain structure of text, whole counts and lists, written as JSON with sorted keys and
+decimal strings; the sha256 of that file is the invoice's fingerprint.
+
+    snapshot ─▶ charges ─▶ invoices ─▶ invoices/RC-1994-00001.json
+"""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.invoicing import invoice_charges
+from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column
+from billing_lib.workflow.snapshot import Snapshot
+
+FORMAT = "billing-invoice/1"
+"""Name and version of the canonical result's shape."""
+
+Invoice = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Computation:
+    """What a snapshot comes to.
+
+    Attributes
+    ----------
+    priced
+        Charges and splits.
+    totals
+        One row per invoice: ``number``, ``project``, ``team``, counts and totals (minor units).
+    by_expense_code
+        ``number``, ``project``, ``expense_code``, ``amount``.
+    invoices
+        The canonical results, by number.
+    """
+
+    priced: Charges
+    totals: pl.DataFrame
+    by_expense_code: pl.DataFrame
+    invoices: dict[str, Invoice]
+
+
+def compute_invoices(snapshot: Snapshot) -> Computation:
+    """Charges and invoices of a snapshot."""
+    catalogue = snapshot.catalogue()
+    priced = charge_usage(snapshot.usage, catalogue, snapshot.adjustments, snapshot.lines)
+    summed = invoice_charges(priced)
+    totals = summed.invoices.join(snapshot.invoices, on="project").sort("number")
+    codes = summed.by_expense_code.join(snapshot.invoices, on="project").sort(
+        "number", "expense_code"
+    )
+    lines = _lines(priced, snapshot, catalogue.places, catalogue.timezone)
+    summaries = _summaries(priced, snapshot, catalogue.places)
+    accounts = {
+        row["project"]: row for row in snapshot.accounts.unique("project").iter_rows(named=True)
+    }
+    invoices = {
+        row["number"]: _invoice(
+            row,
+            accounts[row["project"]],
+            snapshot.text,
+            catalogue.places,
+            lines.get(row["project"], []),
+            {name: parts.get(row["project"], []) for name, parts in summaries.items()},
+        )
+        for row in totals.iter_rows(named=True)
+    }
+    return Computation(priced, totals, codes, invoices)
+
+
+def write_invoices(invoices: dict[str, Invoice], folder: Path) -> None:
+    """Write each canonical result as ``<number>.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, invoice in invoices.items():
+        (folder / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
+
+
+def invoice_json(invoice: Invoice) -> str:
+    """The canonical text: sorted keys, two spaces, a line feed at the end."""
+    return json.dumps(invoice, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+
+
+def _invoice(
+    totals: dict[str, Any],
+    account: dict[str, Any],
+    text: dict[str, str],
+    places: int,
+    lines: list[dict[str, Any]],
+    summaries: dict[str, list[dict[str, Any]]],
+) -> Invoice:
+    money = ("charges_raw_total", "charges_adjustment", "raw_total", "adjustment", "total")
+    return {
+        "format": FORMAT,
+        "number": totals["number"],
+        "kind": "periodic",
+        "run": text["run"],
+        "invoice_date": text["invoice_date"],
+        "period": text["period"],
+        "dates_covered": {"from": text["covers_from"], "to": text["covers_to"]},
+        "currency": text["currency"],
+        "facility": {
+            "code": text["facility"],
+            "name": text["facility_name"],
+            "timezone": text["timezone"],
+            "instructions": text["instructions"],
+            "contacts": text["contacts"],
+        },
+        "project": {
+            "code": account["project"],
+            "name": account["project_name"],
+            "type": account["project_type"],
+            "rate_group": account["rate_group"],
+        },
+        "team": {
+            "code": account["team"],
+            "name": account["team_name"],
+            "administrators": account["administrators"],
+        },
+        "notes": [],
+        "lines": lines,
+        "summaries": summaries,
+        "totals": {"charges": totals["charges"]}
+        | {name: money_text(totals[name], places) for name in money},
+    }
+
+
+def _lines(
+    priced: Charges, snapshot: Snapshot, places: int, timezone: str
+) -> dict[str, list[dict[str, Any]]]:
+    facility = snapshot.text["facility"]
+    splits = priced.splits.group_by("charge", maintain_order=True).agg(
+        pl.struct(
+            "expense_code",
+            percent=_shown(pl.col("percent"), PERCENT_PLACES),
+            amount=money_text_column(pl.col("amount"), places),
+        ).alias("expense_codes")
+    )
+    adjustments = (
+        snapshot.adjustments.sort("order")
+        .group_by("charge", maintain_order=True)
+        .agg(
+            pl.struct(
+                "field", "before", pl.col("value").alias("after"), "by", "at", "reason"
+            ).alias("adjustments")
+        )
+    )
+    added = snapshot.lines.select("charge", added=pl.struct("by", "at", "reason"))
+    items = snapshot.items.select("item", "item_name")
+    frame = (
+        priced.charges.join(splits, on="charge", how="left")
+        .join(adjustments, on="charge", how="left")
+        .join(added, on="charge", how="left")
+        .join(items, on="item", how="left")
+        .sort("project", "date", "start", "charge", nulls_last=True)
+    )
+    timed = pl.col("start").is_not_null()
+    line = pl.struct(
+        pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
+        "kind",
+        pl.when(pl.col("item").is_not_null())
+        .then(pl.struct(code="item", name="item_name"))
+        .alias("item"),
+        "unit",
+        pl.col("date").dt.to_string("%Y-%m-%d"),
+        _local("start", timezone),
+        _local("end", timezone),
+        pl.col("description").fill_null(""),
+        "user",
+        pl.when(timed).then(pl.col("hours")).alias("hours"),
+        pl.when(timed).then(pl.col("units")).alias("units"),
+        "quantity",
+        pl.col("price").alias("rate"),
+        "rate_group",
+        *(money_text_column(pl.col(name), places) for name in ("raw_total", "adjustment", "total")),
+        "expense_codes",
+        pl.col("adjustments").fill_null([]),
+        "added",
+        pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
+    )
+    grouped = frame.group_by("project", maintain_order=True).agg(line.alias("lines"))
+    return dict(grouped.iter_rows())
+
+
+def _local(column: str, timezone: str) -> pl.Expr:
+    local = pl.col(column).dt.convert_time_zone(timezone)
+    return local.dt.to_string("%Y-%m-%dT%H:%M:%S%.f%:z").alias(column)
+
+
+def _shown(scaled: pl.Expr, places: int) -> pl.Expr:
+    return money_text_column(scaled, places).str.strip_chars_end("0").str.strip_chars_end(".")
+
+
+def _summaries(
+    priced: Charges, snapshot: Snapshot, places: int
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    charges = priced.charges.join(
+        snapshot.items.select("item", "item_name"), on="item", how="left"
+    ).with_columns(_micro("hours"), _micro("quantity"))
+    splits = priced.splits.join(charges.select("charge", "project"), on="charge")
+    total = money_text_column(pl.col("total"), places)
+    by_user = (
+        charges.group_by("project", "user")
+        .agg(pl.len().alias("charges"), pl.col("hours").sum(), pl.col("total").sum())
+        .sort("project", "user", nulls_last=True)
+        .select(
+            "project", part=pl.struct("user", "charges", hours=_shown_micro("hours"), total=total)
+        )
+    )
+    by_item = (
+        charges.group_by("project", "item", "item_name", "unit")
+        .agg(pl.len().alias("charges"), pl.col("quantity").sum(), pl.col("total").sum())
+        .sort("project", "item", nulls_last=True)
+        .select(
+            "project",
+            part=pl.struct(
+                "item",
+                "unit",
+                "charges",
+                name="item_name",
+                quantity=pl.when(pl.col("item").is_not_null()).then(_shown_micro("quantity")),
+                total=total,
+            ),
+        )
+    )
+    by_code = (
+        splits.group_by("project", "expense_code")
+        .agg(pl.col("amount").sum().alias("total"))
+        .sort("project", "expense_code")
+        .select("project", part=pl.struct("expense_code", total=total))
+    )
+    parts = {"by_user": by_user, "by_item": by_item, "by_expense_code": by_code}
+    return {
+        name: dict(frame.group_by("project", maintain_order=True).agg("part").iter_rows())
+        for name, frame in parts.items()
+    }
+
+
+def _micro(column: str) -> pl.Expr:
+    shown = pl.col(column).str.to_decimal(scale=6).to_physical().cast(pl.Int64)
+    return shown.fill_null(0).alias(column)
+
+
+def _shown_micro(column: str) -> pl.Expr:
+    return _shown(pl.col(column), 6)

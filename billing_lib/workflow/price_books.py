@@ -1,0 +1,63 @@
+"""The folder of price books: every ``*.yml`` in it is one, named by the code inside."""
+
+from pathlib import Path
+
+from billing_lib.errors import InvalidPriceBook, UnknownFacility
+from billing_lib.pricing.pricebook import PriceBook
+
+
+def read_price_books(folder: Path) -> dict[str, PriceBook]:
+    """All price books of a folder, by facility code.
+
+    Raises
+    ------
+    InvalidPriceBook
+        One cannot be billed by, or two are for one facility.
+    """
+    books: dict[str, PriceBook] = {}
+    files: dict[str, Path] = {}
+    for path in sorted(folder.glob("*.yml")):
+        book = PriceBook.parse(read_text(path), str(path))
+        code = book.facility.code
+        if code in books:
+            raise InvalidPriceBook(
+                f"the facility '{code}' already has the price book {files[code]}",
+                where=str(path),
+                remedy="keep one of them",
+            )
+        books[code], files[code] = book, path
+    return books
+
+
+def read_price_book(folder: Path, facility: str) -> PriceBook:
+    """The price book of one facility.
+
+    Raises
+    ------
+    UnknownFacility
+        None in the folder has this code.
+    """
+    books = read_price_books(folder)
+    if facility not in books:
+        known = ", ".join(books) or "none"
+        raise UnknownFacility(
+            f"no price book in {folder}/ is for the facility '{facility}' (known: {known})",
+            remedy="correct the code, or set BILLING_PARAMETERS to the right folder",
+        )
+    return books[facility]
+
+
+def read_text(path: Path) -> str:
+    """A YAML file's text.
+
+    Raises
+    ------
+    InvalidPriceBook
+        It is missing, or no text in UTF-8.
+    """
+    try:
+        return path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise InvalidPriceBook("there is no such file", where=str(path)) from None
+    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
+        raise InvalidPriceBook(f"the file cannot be read ({error})", where=str(path)) from None

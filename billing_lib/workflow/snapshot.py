@@ -1,0 +1,135 @@
+"""A snapshot: all that issuing reads, frozen as Parquet files.
+
+Whoever holds one can compute the same invoices again, without database, clock, network or
+locale; what only the world could know (numbers, dates, texts, who asked) stands in it.
+
+    usage.parquet        the usage records of the charges, each with its kept rate
+    unbilled.parquet     what is not billed, each record with its reason
+    items.parquet rates.parquet accounts.parquet rules.parquet
+    adjustments.parquet  changes by staff, with who, when, why
+    lines.parquet        added lines
+    invoices.parquet     the reserved number of each project's invoice
+    texts.parquet        key and value: facility, currency, time zone, period, dates, texts
+"""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+
+from billing_lib.errors import InvalidRecord
+from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
+from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, Catalogue
+from billing_lib.pricing.money import minor_places
+from billing_lib.pricing.usage import USAGE
+
+RATED_USAGE = pl.Schema(
+    USAGE
+    | {
+        "team": pl.String(),
+        "rate_group": pl.String(),
+        "unit": pl.String(),
+        "day": pl.Date(),
+        "rate": pl.String(),
+    }
+)
+UNBILLED = pl.Schema(
+    {
+        "record": pl.String(),
+        "occurrence": pl.Int32(),
+        "item": pl.String(),
+        "project": pl.String(),
+        "user": pl.String(),
+        "reason": pl.String(),
+        "detail": pl.String(),
+        "file": pl.String(),
+        "row": pl.Int64(),
+    }
+)
+RULES = pl.Schema({"position": pl.Int32(), "name": pl.String(), "body": pl.String()})
+NUMBERS = pl.Schema({"project": pl.String(), "number": pl.String()})
+TEXTS = pl.Schema({"key": pl.String(), "value": pl.String()})
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The frames of a snapshot; each is one Parquet file of the same name."""
+
+    usage: pl.DataFrame
+    unbilled: pl.DataFrame
+    items: pl.DataFrame
+    rates: pl.DataFrame
+    accounts: pl.DataFrame
+    rules: pl.DataFrame
+    adjustments: pl.DataFrame
+    lines: pl.DataFrame
+    invoices: pl.DataFrame
+    texts: pl.DataFrame
+
+    @property
+    def text(self) -> dict[str, str]:
+        """The texts by key."""
+        return dict(self.texts.iter_rows())
+
+    def catalogue(self) -> Catalogue:
+        """The items, kept rates and accounts to price with."""
+        text = self.text
+        return Catalogue(
+            places=minor_places(text["currency"]),
+            timezone=text["timezone"],
+            items=self.items,
+            rates=self.rates,
+            accounts=self.accounts,
+        )
+
+    def write(self, folder: Path) -> str:
+        """Write the files; returns the sha256 over their names and contents."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name, schema in SCHEMAS.items():
+            frame: pl.DataFrame = getattr(self, name)
+            frame.select(schema.names()).cast(schema).write_parquet(
+                folder / f"{name}.parquet"
+            )
+        return snapshot_hash(folder)
+
+    @classmethod
+    def read(cls, folder: Path) -> "Snapshot":
+        """Read the files.
+
+        Raises
+        ------
+        InvalidRecord
+            One is missing.
+        """
+        missing = [name for name in SCHEMAS if not (folder / f"{name}.parquet").is_file()]
+        if missing:
+            raise InvalidRecord(
+                f"the snapshot has no {missing[0]}.parquet",
+                where=str(folder),
+                remedy="take the record from the archive again",
+            )
+        return cls(**{name: pl.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS})
+
+
+SCHEMAS = {
+    "usage": RATED_USAGE,
+    "unbilled": UNBILLED,
+    "items": ITEMS,
+    "rates": RATES,
+    "accounts": ACCOUNTS,
+    "rules": RULES,
+    "adjustments": ADJUSTMENTS,
+    "lines": LINES,
+    "invoices": NUMBERS,
+    "texts": TEXTS,
+}
+"""The files of a snapshot and their columns."""
+
+
+def snapshot_hash(folder: Path) -> str:
+    """The sha256 over the names and contents of a snapshot's files."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.glob("*.parquet")):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
