@@ -88,3 +88,11 @@ class RunFailed(BillingError):
 
 class InvalidRecord(BillingError):
     """A folder is not an audit record, or cannot be run again here."""
+
+
+class UnreachableLedger(BillingError):
+    """The database's URL cannot be read, or the database cannot be reached or written."""
+
+
+class AmbiguousFormat(BillingError):
+    """Two installed packages write documents of the same format."""

@@ -1,0 +1,229 @@
+"""Charges in the ledger: priced usage and added lines, until an invoice locks them.
+
+    PENDING ─ priced again, adjusted, deleted ─▶ BILLED (run, invoice) ─▶ PAID
+
+Frames have the tables' column names: ``charge`` without facility as CHARGE, ``charge_split`` as
+CHARGE_SPLIT. The rates that charges name by fingerprint are kept as they were.
+"""
+
+import polars as pl
+from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
+
+from billing_lib.errors import UnknownCharge
+from billing_lib.ledger import frames
+from billing_lib.ledger.tables import charge, charge_split, rate
+from billing_lib.ledger.types import frame_schema
+
+CHARGE = pl.Schema(
+    {name: dtype for name, dtype in frame_schema(charge.columns).items() if name != "facility"}
+)
+"""Columns of a charge: code, kind, record, occurrence, period, project, … state, run, invoice."""
+
+CHARGE_SPLIT = pl.Schema(
+    {
+        name: dtype
+        for name, dtype in frame_schema(charge_split.columns).items()
+        if name != "facility"
+    }
+)
+"""Columns of a charge's split: charge, position, expense_code, percent, amount."""
+
+_LOCKING = ("state", "run", "invoice")
+_KEPT = ("code", "kind", "record", "occurrence")
+
+
+def insert_charges(
+    connection: Connection, facility: str, charges: pl.DataFrame, splits: pl.DataFrame
+) -> int:
+    """Add PENDING charges and their splits; how many charges.
+
+    Parameters
+    ----------
+    charges
+        Schema CHARGE, without state, run and invoice.
+    splits
+        Schema CHARGE_SPLIT.
+    """
+    frames.insert_frame(
+        connection, charge, charges.drop(_LOCKING, strict=False), facility=facility, state="PENDING"
+    )
+    frames.insert_frame(connection, charge_split, splits, facility=facility)
+    return charges.height
+
+
+def replace_charges(
+    connection: Connection, facility: str, charges: pl.DataFrame, splits: pl.DataFrame
+) -> None:
+    """Set PENDING charges as they are priced now, and their splits.
+
+    Parameters
+    ----------
+    charges
+        Schema CHARGE or some of it: ``code`` and the columns to set.
+    splits
+        All the splits of these charges (schema CHARGE_SPLIT).
+
+    Raises
+    ------
+    UnknownCharge
+        One of them is not in the ledger, or no longer PENDING.
+    """
+    codes = charges.get_column("code")
+    _require_pending(connection, facility, codes)
+    values = charges.drop(*_LOCKING, *_KEPT[1:], strict=False)
+    frames.update_frame(connection, charge, values, ["facility", "code"], facility=facility)
+    listed = frames.listed(connection, codes)
+    connection.execute(
+        delete(charge_split).where(
+            charge_split.c.facility == facility, charge_split.c.charge.in_(select(listed.c.value))
+        )
+    )
+    frames.insert_frame(connection, charge_split, splits, facility=facility)
+
+
+def delete_charge(connection: Connection, facility: str, code: str) -> None:
+    """Delete a PENDING charge and its splits, so that the next rating makes it anew.
+
+    Raises
+    ------
+    UnknownCharge
+        It is not in the ledger, or no longer PENDING.
+    """
+    _require_pending(connection, facility, pl.Series([code]))
+    connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.code == code))
+
+
+def bill_charges(connection: Connection, facility: str, run: str, billed: pl.DataFrame) -> None:
+    """Lock charges to their invoices, which must be inserted before: PENDING → BILLED.
+
+    Parameters
+    ----------
+    billed
+        ``code``, ``number``.
+
+    Raises
+    ------
+    UnknownCharge
+        One of them is not in the ledger, or no longer PENDING.
+    """
+    _require_pending(connection, facility, billed.get_column("code"))
+    frames.update_frame(
+        connection,
+        charge,
+        billed.select("code", pl.col("number").alias("invoice")),
+        ["facility", "code"],
+        facility=facility,
+        run=run,
+        state="BILLED",
+    )
+
+
+def read_charges(
+    connection: Connection,
+    facility: str,
+    period: str | None = None,
+    project: str | None = None,
+    state: str | None = None,
+    codes: pl.Series | list[str] | None = None,
+) -> pl.DataFrame:
+    """Charges (schema CHARGE), usage before added lines, by code."""
+    statement = _selected(
+        connection,
+        select(*(charge.c[name] for name in CHARGE)),
+        facility,
+        period,
+        project,
+        state,
+        codes,
+    )
+    return frames.read_frame(connection, statement, CHARGE).sort(
+        "kind", "code", descending=[True, False]
+    )
+
+
+def read_splits(
+    connection: Connection,
+    facility: str,
+    period: str | None = None,
+    project: str | None = None,
+    state: str | None = None,
+    codes: pl.Series | list[str] | None = None,
+) -> pl.DataFrame:
+    """The splits (schema CHARGE_SPLIT) of the charges that read_charges gives, by charge."""
+    statement = _selected(
+        connection,
+        select(*(charge_split.c[name] for name in CHARGE_SPLIT)).join_from(charge_split, charge),
+        facility,
+        period,
+        project,
+        state,
+        codes,
+    )
+    return frames.read_frame(connection, statement, CHARGE_SPLIT).sort("charge", "position")
+
+
+def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str]]) -> None:
+    """Keep copies of rates: ``(fingerprint, canonical JSON)``; those kept before stay."""
+    kept = set(read_rates(connection, facility, [name for name, _ in rates])["fingerprint"])
+    fresh = [
+        {"facility": facility, "fingerprint": name, "body": body}
+        for name, body in dict(rates).items()
+        if name not in kept
+    ]
+    if not fresh:
+        return
+    if connection.dialect.name == "postgresql":  # another session may have kept it just now
+        connection.execute(postgresql.insert(rate).on_conflict_do_nothing(), fresh)
+    else:
+        connection.execute(sqlite.insert(rate), fresh)
+
+
+def read_rates(
+    connection: Connection, facility: str, fingerprints: pl.Series | list[str] | None = None
+) -> pl.DataFrame:
+    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), by fingerprint."""
+    statement = select(rate.c.fingerprint, rate.c.body).where(rate.c.facility == facility)
+    if fingerprints is not None:
+        listed = frames.listed(connection, fingerprints)
+        statement = statement.where(rate.c.fingerprint.in_(select(listed.c.value)))
+    return frames.read_frame(connection, statement).sort("fingerprint")
+
+
+def _selected(
+    connection: Connection,
+    statement: Select[tuple[object, ...]],
+    facility: str,
+    period: str | None,
+    project: str | None,
+    state: str | None,
+    codes: pl.Series | list[str] | None,
+) -> Select[tuple[object, ...]]:
+    statement = statement.where(charge.c.facility == facility)
+    for column, wanted in (("period", period), ("project", project), ("state", state)):
+        if wanted is not None:
+            statement = statement.where(charge.c[column] == wanted)
+    if codes is not None:
+        listed = frames.listed(connection, codes)
+        statement = statement.where(charge.c.code.in_(select(listed.c.value)))
+    return statement
+
+
+def _require_pending(connection: Connection, facility: str, codes: pl.Series) -> None:
+    listed = frames.listed(connection, codes)
+    statement = select(charge.c.code).where(
+        charge.c.facility == facility,
+        charge.c.state == "PENDING",
+        charge.c.code.in_(select(listed.c.value)),
+    )
+    if connection.dialect.name == "postgresql":
+        statement = statement.with_for_update()  # nobody bills them meanwhile
+    pending = set(connection.scalars(statement))
+    missing = sorted(set(codes) - pending)
+    if missing:
+        others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+        raise UnknownCharge(
+            f"the charge '{missing[0]}'{others} is not in the ledger or no longer pending",
+            where=facility,
+            remedy="list what there is by billing charges",
+        )

@@ -1,0 +1,217 @@
+"""The ledger's database: opening it, setting it up, and the two ways to use it.
+
+    engine = open_ledger("sqlite:///billing.db")
+    initialise(engine)                        # billing init; again does nothing
+    with writing(engine) as connection: ...   # all or nothing
+    with reading(engine) as connection: ...   # one consistent view, never blocks a writer
+
+SQLite writes under BEGIN IMMEDIATE, so two writers queue instead of failing half way, in WAL
+mode, so readers go on. A PostgreSQL session runs in UTC with ISO dates.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import (
+    URL,
+    Connection,
+    Engine,
+    column,
+    create_engine,
+    event,
+    func,
+    inspect,
+    make_url,
+    select,
+    table,
+)
+from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
+
+from billing_lib.errors import NotReady, UnreachableLedger
+
+HEAD = "0001"
+"""The latest migration (migrations/versions); a test holds it against alembic's own answer."""
+
+_BUSY_SECONDS = 60
+_CONNECT_SECONDS = 10
+_READING = "billing_reading"
+_SQLITE, _POSTGRESQL = "sqlite", "postgresql"
+
+
+def open_ledger(url: str) -> Engine:
+    """An engine for a ledger's URL (``sqlite:///billing.db``, ``postgresql://host/name``).
+
+    Nothing is connected to or created yet.
+
+    Raises
+    ------
+    UnreachableLedger
+        The URL cannot be read, or names neither a SQLite file nor PostgreSQL.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise _unusable("the database's URL cannot be read") from None
+    backend = parsed.get_backend_name()
+    if backend == _SQLITE:
+        return _open_sqlite(parsed)
+    if backend in (_POSTGRESQL, "postgres"):
+        return _open_postgresql(parsed)
+    raise _unusable(f"a database of the kind '{backend}' cannot hold a ledger")
+
+
+def initialise(engine: Engine) -> bool:
+    """Bring the ledger's tables and guards to this version; whether anything was to be done.
+
+    Raises
+    ------
+    UnreachableLedger
+        The database cannot be reached or written.
+    NotReady
+        It was set up by a later version of the program.
+    """
+    config = Config()
+    config.set_main_option("script_location", "billing_lib.ledger:migrations")
+    with writing(engine) as connection:
+        if engine.dialect.name == _POSTGRESQL:
+            key = func.hashtextextended("billing.initialise", 0)
+            connection.execute(select(func.pg_advisory_xact_lock(key)))
+        standing = _version(connection)
+        if standing == HEAD:
+            return False
+        if standing is not None and standing > HEAD:
+            raise _too_new(engine)
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+    return True
+
+
+def require_initialised(engine: Engine) -> None:
+    """Pass if the ledger is set up for this version of the program.
+
+    Raises
+    ------
+    NotReady
+        It is not set up, or by another version.
+    UnreachableLedger
+        The database cannot be reached.
+    """
+    remedy = "run billing init"
+    if engine.dialect.name == _SQLITE and not Path(str(engine.url.database)).exists():
+        raise NotReady("there is no ledger yet", where=_shown(engine), remedy=remedy)
+    with reading(engine) as connection:
+        standing = _version(connection)
+    if standing is None:
+        raise NotReady("the ledger is not set up", where=_shown(engine), remedy=remedy)
+    if standing < HEAD:
+        raise NotReady(
+            "the ledger is of an earlier version of the program",
+            where=_shown(engine),
+            remedy=remedy,
+        )
+    if standing > HEAD:
+        raise _too_new(engine)
+
+
+@contextmanager
+def writing(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes: committed at the end, rolled back on any exception.
+
+    Raises
+    ------
+    UnreachableLedger
+        The database cannot be reached or written (locked by another writer for a minute,
+        full disk, no such server).
+    """
+    with _sentences(engine), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A transaction that only reads, and sees the ledger as at one moment.
+
+    Raises
+    ------
+    UnreachableLedger
+        The database cannot be reached.
+    """
+    with _sentences(engine), engine.connect() as connection:
+        if engine.dialect.name == _POSTGRESQL:
+            connection.execution_options(
+                isolation_level="REPEATABLE READ", postgresql_readonly=True
+            )
+        else:
+            connection.execution_options(**{_READING: True})
+        yield connection
+
+
+def _open_sqlite(url: URL) -> Engine:
+    if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
+        raise _unusable("a SQLite ledger needs a file")
+    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.isolation_level = None  # transactions begin below, not in the driver
+        for pragma in ("foreign_keys=ON", "recursive_triggers=ON", "journal_mode=WAL"):
+            connection.execute(f"PRAGMA {pragma}")
+
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        deferred = connection.get_execution_options().get(_READING, False)
+        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+
+    return engine
+
+
+def _open_postgresql(url: URL) -> Engine:
+    limit = {} if "connect_timeout" in url.query else {"connect_timeout": _CONNECT_SECONDS}
+    engine = create_engine(url.set(drivername="postgresql+psycopg"), connect_args=limit)
+
+    @event.listens_for(engine, "connect")
+    def _prepare(connection: Any, _record: object) -> None:
+        connection.autocommit = True
+        connection.execute("SET TIME ZONE 'UTC'")  # frames.py reads what COPY writes
+        connection.execute("SET datestyle TO 'ISO, YMD'")
+        connection.autocommit = False
+
+    return engine
+
+
+def _version(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    return connection.scalar(select(column("version_num")).select_from(table("alembic_version")))
+
+
+@contextmanager
+def _sentences(engine: Engine) -> Iterator[None]:
+    try:
+        yield
+    except DatabaseError as error:
+        # The bare class is SQLite's "file is not a database"; other subclasses are our defects.
+        if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
+            raise
+        said = str(error.orig).strip().splitlines()[0]
+        raise _unusable(f"the database cannot be used: {said}", _shown(engine)) from error
+
+
+def _unusable(what: str, where: str | None = None) -> UnreachableLedger:
+    return UnreachableLedger(what, where=where, remedy="check BILLING_DATABASE")
+
+
+def _too_new(engine: Engine) -> NotReady:
+    return NotReady(
+        "the ledger was set up by a later version of the program",
+        where=_shown(engine),
+        remedy="install that version",
+    )
+
+
+def _shown(engine: Engine) -> str:
+    return engine.url.render_as_string(hide_password=True)

@@ -1,0 +1,149 @@
+"""Events: what was done, by whom, when and why; append-only and chained by hashes.
+
+    7  adjust  charge 57  carol  2020-05-01T13:00:00.000000Z  two broke
+       before {"quantity":"12"}  after {"quantity":"10"}
+       previous_hash 3f…  hash 9c…
+
+The hash of an event is the sha256 (hex) of its fields' rendering, in the order of FIELDS, each as
+``<length in UTF-8 bytes>:<text>,`` and a null as ``-,``; the instant in UTC with six places, the
+sequence in decimal. So ``RC`` is ``2:RC,`` and nothing can be moved between fields. The first
+event of a facility follows sixty-four zeros. PostgreSQL computes this in a trigger and sets
+sequence, login and time itself; for SQLite this module does.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, insert, select
+
+from billing_lib.ledger import frames
+from billing_lib.ledger.identity import stamp
+from billing_lib.ledger.tables import event
+from billing_lib.ledger.types import frame_schema, instant_text
+
+FIELDS = (
+    "facility",
+    "sequence",
+    "kind",
+    "subject",
+    "team",
+    "group_id",
+    "login",
+    "at",
+    "reason",
+    "before",
+    "after",
+    "previous_hash",
+)
+"""What the hash covers, in this order."""
+
+BEGINNING = "0" * 64
+"""The previous hash of a facility's first event."""
+
+EVENT = frame_schema(event.columns)
+
+
+def record_event(
+    connection: Connection,
+    facility: str,
+    kind: str,
+    subject: str,
+    reason: str,
+    before: str | None = None,
+    after: str | None = None,
+    *,
+    group: str | None = None,
+    team: str | None = None,
+) -> int:
+    """Append an event to the facility's chain; its sequence number.
+
+    Parameters
+    ----------
+    kind, subject
+        What was done (``adjust``) to what (a charge's code, a run's id).
+    before, after
+        JSON text, or None.
+    group
+        What belongs together, so that it can be undone together.
+    """
+    values: dict[str, Any] = {
+        "facility": facility,
+        "kind": kind,
+        "subject": subject,
+        "team": team,
+        "group_id": group,
+        "reason": reason,
+        "before": before,
+        "after": after,
+    }
+    if connection.dialect.name != "postgresql":
+        values |= stamp(connection, who="login", when="at") | _link(connection, facility)
+        values["hash"] = event_hash(values)
+    added = insert(event).values(values).returning(event.c.sequence)
+    return int(connection.scalars(added).one())
+
+
+def read_events(
+    connection: Connection,
+    facility: str,
+    *,
+    kind: str | None = None,
+    subject: str | None = None,
+) -> pl.DataFrame:
+    """A facility's events (schema EVENT), in sequence."""
+    statement = select(event).where(event.c.facility == facility)
+    for column, wanted in (("kind", kind), ("subject", subject)):
+        if wanted is not None:
+            statement = statement.where(event.c[column] == wanted)
+    return frames.read_frame(connection, statement, EVENT).sort("sequence")
+
+
+def check_chain(connection: Connection, facility: str) -> list[str]:
+    """Recompute a facility's chain: one sentence per break, none if it is whole.
+
+    An event cut off the end leaves a whole chain: compare the last hash with a copy kept
+    elsewhere to find that.
+    """
+    found: list[str] = []
+    sequence, previous = 0, BEGINNING
+    for row in read_events(connection, facility).iter_rows(named=True):
+        place = f"{facility}, event {row['sequence']}"
+        sequence += 1
+        if row["sequence"] != sequence:
+            found.append(f"{place}: event {sequence} is missing before it")
+            sequence = row["sequence"]
+        if row["previous_hash"] != previous:
+            found.append(f"{place}: it does not follow from the event before it")
+        if row["hash"] != event_hash(row):
+            found.append(f"{place}: its content is not what was recorded")
+        previous = row["hash"]
+    return found
+
+
+def event_hash(fields: Mapping[str, Any]) -> str:
+    """The sha256, in hex, of an event's rendering (see this module's head)."""
+    rendering = "".join(_rendered(fields[name]) for name in FIELDS)
+    return hashlib.sha256(rendering.encode()).hexdigest()
+
+
+def _rendered(value: object) -> str:
+    if value is None:
+        return "-,"
+    text = instant_text(value) if isinstance(value, datetime) else str(value)
+    return f"{len(text.encode())}:{text},"
+
+
+def _link(connection: Connection, facility: str) -> dict[str, object]:
+    statement = (
+        select(event.c.sequence, event.c.hash)
+        .where(event.c.facility == facility)
+        .order_by(event.c.sequence.desc())
+        .limit(1)
+    )
+    last = connection.execute(statement).one_or_none()
+    if last is None:
+        return {"sequence": 1, "previous_hash": BEGINNING}
+    return {"sequence": last.sequence + 1, "previous_hash": last.hash}

@@ -1,0 +1,287 @@
+"""Frames in and out of the database, whole columns at a time.
+
+    insert_frame   polars → COPY (PostgreSQL), executemany (SQLite)
+    update_frame   the same way, over rows that exist
+    read_frame     select → polars with a given schema
+
+Instants, dates and decimals travel as text in both directions (types.py says which), so no
+driver makes a Python object per value, and none rounds. All run inside the caller's
+transaction, on the caller's connection.
+"""
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from typing import Any
+from typing import cast as cast_type
+
+import polars as pl
+import psycopg
+from sqlalchemy import (
+    JSON,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    Text,
+    cast,
+    column,
+    func,
+    literal,
+    type_coerce,
+)
+from sqlalchemy.exc import DBAPIError
+
+from billing_lib.errors import BillingError
+from billing_lib.ledger.types import INSTANT_TEXT, frame_schema
+from billing_lib.pricing.money import plain_text_column
+
+_CHUNK = 100_000
+_POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
+_POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # what COPY writes with TimeZone UTC
+_ESCAPED = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+
+
+class UnstorableText(BillingError):
+    """A text holds a NUL character, which no database column can keep."""
+
+
+def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **same: object) -> int:
+    """Insert a frame's rows; the number of rows.
+
+    Parameters
+    ----------
+    frame
+        Columns named as the table's, any of them; the rest become null.
+    same
+        Values that every row has, by column name (``facility="RC"``).
+
+    Raises
+    ------
+    UnstorableText
+        A text holds a NUL character.
+    """
+    stored = _storable(frame.with_columns(**_literals(same)), table)
+    if stored.height == 0:
+        return 0
+    if connection.dialect.name == "postgresql":
+        _copy_in(connection, _quoted(connection, table.name), stored)
+    else:
+        places = ", ".join("?" * stored.width)
+        names = _names(connection, stored.columns)
+        sql = f"INSERT INTO {_quoted(connection, table.name)} ({names}) VALUES ({places})"  # noqa: S608
+        _execute_many(connection, sql, stored)
+    return stored.height
+
+
+def update_frame(
+    connection: Connection, table: Table, frame: pl.DataFrame, keys: list[str], **same: object
+) -> int:
+    """Set the frame's columns on the rows that its key columns name; how many rows that were.
+
+    Parameters
+    ----------
+    frame
+        The key columns and the columns to set, named as the table's.
+    keys
+        Which columns of frame and ``same`` find the row.
+    same
+        Values that every row has, by column name.
+    """
+    stored = _storable(frame.with_columns(**_literals(same)), table)
+    if stored.height == 0:
+        return 0
+    columns = [name for name in stored.columns if name not in keys]
+    stored = stored.select(*columns, *keys)
+    target = _quoted(connection, table.name)
+    if connection.dialect.name == "postgresql":
+        return _update_from_staged(connection, target, stored, columns, keys)
+    settings = ", ".join(f"{_quoted(connection, name)} = ?" for name in columns)
+    found = " AND ".join(f"{_quoted(connection, name)} = ?" for name in keys)
+    return _execute_many(connection, f"UPDATE {target} SET {settings} WHERE {found}", stored)  # noqa: S608
+
+
+def read_frame(
+    connection: Connection, statement: Select[Any], schema: pl.Schema | None = None
+) -> pl.DataFrame:
+    """The rows of a select as a frame.
+
+    Parameters
+    ----------
+    statement
+        A select of labelled columns.
+    schema
+        Their names and polars types, in order; by default those that the columns' own types
+        give (types.py).
+    """
+    columns = list(statement.selected_columns)
+    schema = frame_schema(columns) if schema is None else schema
+    if connection.dialect.name == "postgresql":
+        return _copy_out(connection, statement, schema)
+    texts = statement.with_only_columns(
+        *(
+            type_coerce(chosen, Text).label(name) if _storage_type(dtype) == pl.String else chosen
+            for chosen, (name, dtype) in zip(columns, schema.items(), strict=True)
+        )
+    )
+    stored = _stored_schema(schema)
+    parts = [
+        pl.DataFrame([tuple(row) for row in rows], schema=stored, orient="row")
+        for rows in connection.execute(texts).partitions(_CHUNK)
+    ]
+    return _restored(pl.concat(parts) if parts else stored.to_frame(), schema, _POLARS_INSTANT)
+
+
+def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
+    """A list of texts as a relation with one column ``value``, however long the list is."""
+    text = literal(json.dumps(list(values)), Text)
+    elements = (
+        func.json_array_elements_text(cast(text, JSON))
+        if connection.dialect.name == "postgresql"
+        else func.json_each(text)
+    )
+    return elements.table_valued(column("value", Text)).alias("listed")
+
+
+def _copy_in(connection: Connection, target: str, stored: pl.DataFrame) -> None:
+    """COPY's text format: backslashes, tabs and line ends escaped, null as \\N."""
+    escaped = stored.with_columns(_escaped(stored.schema))
+    sql = f"COPY {target} ({_names(connection, stored.columns)}) FROM STDIN"
+    with (
+        _driver_errors(connection, sql),
+        _psycopg(connection).cursor() as cursor,
+        cursor.copy(sql.encode()) as copy,
+    ):
+        for part in escaped.iter_slices(_CHUNK):
+            text = part.write_csv(
+                include_header=False, separator="\t", quote_style="never", null_value="\\N"
+            )
+            copy.write(text)
+
+
+def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema) -> pl.DataFrame:
+    compiled = statement.compile(
+        dialect=connection.dialect, compile_kwargs={"render_postcompile": True}
+    )
+    sql = f"COPY ({compiled.string}) TO STDOUT (FORMAT csv)"
+    text = BytesIO()
+    with (
+        _driver_errors(connection, sql),
+        _psycopg(connection).cursor() as cursor,
+        cursor.copy(sql.encode(), compiled.params) as copy,
+    ):
+        for part in copy:
+            text.write(part)
+    if not text.tell():
+        return schema.to_frame()
+    stored = pl.read_csv(text.getvalue(), has_header=False, schema=_stored_schema(schema))
+    return _restored(stored, schema, _POSTGRESQL_INSTANT)
+
+
+def _update_from_staged(
+    connection: Connection, target: str, stored: pl.DataFrame, columns: list[str], keys: list[str]
+) -> int:
+    staged = "billing_staged"
+    names = _names(connection, stored.columns)
+    alike = f"SELECT {names} FROM {target} LIMIT 0"  # noqa: S608
+    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {staged} ON COMMIT DROP AS {alike}")
+    _copy_in(connection, f"pg_temp.{staged}", stored)
+    quoted = {name: _quoted(connection, name) for name in stored.columns}
+    settings = ", ".join(f"{quoted[name]} = staged.{quoted[name]}" for name in columns)
+    found = " AND ".join(f"kept.{quoted[name]} = staged.{quoted[name]}" for name in keys)
+    updated = connection.exec_driver_sql(
+        f"UPDATE {target} AS kept SET {settings} FROM pg_temp.{staged} AS staged WHERE {found}"  # noqa: S608
+    )
+    connection.exec_driver_sql(f"DROP TABLE pg_temp.{staged}")
+    return updated.rowcount
+
+
+def _execute_many(connection: Connection, sql: str, stored: pl.DataFrame) -> int:
+    with _driver_errors(connection, sql):
+        cursor = connection.connection.cursor()
+        cursor.executemany(sql, cast_type(Sequence[Any], stored.iter_rows()))
+        return cursor.rowcount
+
+
+def _storable(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The frame in the types that the database is given: integers and text."""
+    kinds = frame_schema(table.columns)
+    shown = frame.select(
+        _shown(pl.col(name), dtype) for name, dtype in kinds.items() if name in frame
+    )
+    texts = [name for name, dtype in shown.schema.items() if dtype == pl.String]
+    held = shown.select(pl.col(texts).str.contains("\0", literal=True).any())
+    for name in texts:
+        if held.get_column(name).item():
+            raise UnstorableText(
+                f"a text in the column '{name}' holds a NUL character",
+                remedy="remove it from the source",
+            )
+    return shown
+
+
+def _shown(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.Datetime):
+        return value.dt.convert_time_zone("UTC").dt.strftime(_POLARS_INSTANT)
+    if isinstance(dtype, pl.Date):
+        return value.dt.strftime("%Y-%m-%d")
+    if isinstance(dtype, pl.Decimal):
+        return plain_text_column(value.cast(dtype))
+    return value.cast(dtype)
+
+
+def _restored(stored: pl.DataFrame, schema: pl.Schema, instants: str) -> pl.DataFrame:
+    return stored.select(
+        pl.col(name).str.to_datetime(instants, time_unit="us", time_zone="UTC")
+        if isinstance(dtype, pl.Datetime)
+        else pl.col(name).cast(dtype)
+        for name, dtype in schema.items()
+    )
+
+
+def _storage_type(dtype: pl.DataType) -> pl.DataType:
+    return dtype if dtype.is_integer() else pl.String()
+
+
+def _stored_schema(schema: pl.Schema) -> pl.Schema:
+    return pl.Schema({name: _storage_type(dtype) for name, dtype in schema.items()})
+
+
+def _literals(values: dict[str, object]) -> dict[str, pl.Expr]:
+    return {name: pl.lit(value) for name, value in values.items()}
+
+
+def _escaped(schema: pl.Schema) -> Iterator[pl.Expr]:
+    for name, dtype in schema.items():
+        if dtype == pl.String:
+            text = pl.col(name)
+            for plain, escaped in _ESCAPED:
+                text = text.str.replace_all(plain, escaped, literal=True)
+            yield text
+
+
+def _quoted(connection: Connection, name: str) -> str:
+    return connection.dialect.identifier_preparer.quote(name)
+
+
+def _names(connection: Connection, names: list[str]) -> str:
+    return ", ".join(_quoted(connection, name) for name in names)
+
+
+def _psycopg(connection: Connection) -> psycopg.Connection[Any]:
+    driver = connection.connection.driver_connection
+    if not isinstance(driver, psycopg.Connection):
+        raise TypeError(f"expected a psycopg connection, got {type(driver)}")
+    return driver
+
+
+@contextmanager
+def _driver_errors(connection: Connection, sql: str) -> Iterator[None]:
+    """The driver's own errors as SQLAlchemy's, as everywhere else."""
+    try:
+        yield
+    except (sqlite3.Error, psycopg.Error) as error:
+        base = psycopg.Error if isinstance(error, psycopg.Error) else sqlite3.Error
+        raise DBAPIError.instance(sql, None, error, base) from error
