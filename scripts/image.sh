@@ -1,0 +1,131 @@
+#!/usr/bin/env bash
+# The container image of a commit: builds it, runs `billing` in it, shows what its records name.
+#
+#   scripts/image.sh build [OPTION…]     the image of HEAD; options go to the building tool;
+#                                        prints name@digest, kept in build/image.txt
+#   scripts/image.sh run ARGUMENT…       `billing ARGUMENT…` inside the last image built, with the
+#                                        current folder as working folder
+#   scripts/image.sh demo                `billing demo` inside, then the digest in its record
+#
+# Whichever of docker, podman and buildah works here is used; IMAGE_TOOL=… chooses.
+# BASE=… is another base image; ALLOW_DIRTY=1 builds HEAD though files differ from it.
+#
+# An image cannot hold its own digest, so `run` tells it through BILLING_IMAGE. Docker computes
+# one only when an image is pushed; until then its image id, a sha256 as well, stands for it.
+set -euo pipefail
+here=$PWD
+cd "$(dirname "$0")/.."
+root=$PWD
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+title=billing-notebooks
+# Without an engine, as inside another container, no other storage of buildah's works.
+export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
+
+find_tool() {
+    local tool
+    for tool in ${IMAGE_TOOL:-docker podman buildah}; do
+        # docker's and podman's `info` fail where the command is there and its engine is not.
+        if "$tool" info >/dev/null 2>&1; then
+            echo "$tool"
+            return
+        fi
+    done
+    stop "No ${IMAGE_TOOL:-docker, podman or buildah} works here; as root: apt-get install buildah"
+}
+
+# What buildah is told besides: no engine, the base that can be had, the network as it is here.
+buildah_options() {
+    options+=(--isolation chroot)
+    if [ -z "${BASE:-}" ]; then
+        local wanted stand_in
+        wanted=$(sed -n 's/^ARG BASE=//p' Dockerfile)
+        if ! timeout 300 buildah pull --quiet "$wanted" >/dev/null 2>&1; then
+            say "The base image $wanted cannot be pulled here; one made by debootstrap stands in."
+            stand_in=$(scripts/base.sh)
+            options+=(--build-arg "BASE=$stand_in")
+        fi
+    fi
+    # A build reaches the network by the certificates that this machine trusts.
+    local bundle=/etc/ssl/certs/ca-certificates.crt inside=/run/ca-certificates.crt
+    if [ -r "$bundle" ]; then
+        options+=(-v "$bundle:$inside:ro" --build-arg "PIP_CERT=$inside" --build-arg "SSL_CERT_FILE=$inside")
+    fi
+}
+
+digest_of() { # tool, image
+    case $1 in
+        docker) docker image inspect --format "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}$title@{{.Id}}{{end}}" "$2" ;;
+        podman) podman image inspect --format "localhost/$title@{{.Digest}}" "$2" ;;
+        buildah) buildah inspect --type image --format "localhost/$title@{{.FromImageDigest}}" "$2" ;;
+    esac
+}
+
+build() { # options for the tool
+    local tool commit name options=()
+    if [ -n "$(git status --porcelain)" ] && [ "${ALLOW_DIRTY:-}" != 1 ]; then
+        stop "Files differ from the commit that the image would be; commit them, or set ALLOW_DIRTY=1 to build the commit without them."
+    fi
+    tool=$(find_tool)
+    commit=$(git rev-parse HEAD)
+    name=$title:${commit:0:12}
+    context=$(mktemp -d)
+    trap 'rm -rf "$context"' EXIT
+    git archive HEAD | tar -x -C "$context"
+    if [ -n "${BASE:-}" ]; then options+=(--build-arg "BASE=$BASE"); fi
+    if [ "$tool" = buildah ]; then buildah_options; fi
+    options+=(--build-arg "COMMIT=$commit" --tag "$name")
+    mkdir -p build
+    say "Building $name with $tool; build/image.log tells how far it is…"
+    if ! "$tool" build "${options[@]}" "$@" "$context" >build/image.log 2>&1; then
+        tail -n 30 build/image.log >&2
+        stop "The image was not built; the end of build/image.log stands above."
+    fi
+    digest_of "$tool" "$name" | tee build/image.txt
+}
+
+run() {
+    local tool image name options
+    [ -s "$root/build/image.txt" ] || stop "No image has been built; run scripts/image.sh build"
+    image=$(cat "$root/build/image.txt")
+    tool=$(find_tool)
+    # Inside, too, the ledger's events name who works here; settings hold inside as they do here.
+    options=(--user "$(id -u):$(id -g)" -v "$here:/work" -e "USER=$(id -un)" -e "LOGNAME=$(id -un)")
+    for name in $(compgen -e BILLING_); do options+=(-e "$name=${!name}"); done
+    options+=(-e "BILLING_IMAGE=$image")
+    case $tool in
+        buildah)
+            container=$(buildah from --pull-never "$image")
+            trap 'buildah rm "$container" >/dev/null' EXIT
+            buildah run --isolation chroot "${options[@]}" "$container" -- billing "$@"
+            ;;
+        podman)
+            if [ "$(id -u)" -ne 0 ]; then options+=(--userns keep-id); fi
+            podman run --rm "${options[@]}" "$image" "$@"
+            ;;
+        docker)
+            # A local image without a registry's digest goes by its id alone.
+            docker image inspect "$image" >/dev/null 2>&1 || image=${image#*@}
+            docker run --rm "${options[@]}" "$image" "$@"
+            ;;
+    esac
+}
+
+demo() {
+    local name
+    name=$title:$(git rev-parse HEAD | cut -c -12)
+    mkdir -p build
+    digest_of "$(find_tool)" "$name" >build/image.txt 2>/dev/null || build "$@"
+    here=$root/build/demo
+    mkdir -p "$here"
+    run demo
+    grep -r '"image"' "$here"
+}
+
+command=${1:-}
+[ "$#" -eq 0 ] || shift
+case $command in
+    build | run | demo) "$command" "$@" ;;
+    *) stop "usage: scripts/image.sh build [OPTION…] | run ARGUMENT… | demo" ;;
+esac

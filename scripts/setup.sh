@@ -1,0 +1,66 @@
+#!/usr/bin/env bash
+# Makes .venv hold what uv.lock says, every download checked against the lock's hashes.
+#
+#   scripts/setup.sh demo    what running needs; leaves in place what the tests added
+#   scripts/setup.sh test    that, and what the tests need
+#
+# uv does the work: the one on PATH, else one that pip brings into .tools/ (scripts/uv.txt,
+# with hashes). A bare Debian has neither pip nor ensurepip, and its Python may not be
+# installed into; so each way of getting uv is tried in turn, from the least to the most
+# intrusive, and nothing is ever installed into the system's Python.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+# uv takes the system's Python, as a machine without access to GitHub must, and never a
+# virtual environment that happens to be active.
+export UV_PYTHON_DOWNLOADS=never
+unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
+
+bring_uv() { # by whatever Python $1 has
+    local python=$1 wanted=(--quiet --disable-pip-version-check --require-hashes -r scripts/uv.txt)
+    rm -rf .tools
+    if "$python" -c 'import ensurepip, venv' 2>/dev/null; then
+        "$python" -m venv .tools && .tools/bin/python -m pip install "${wanted[@]}" >&2
+    elif "$python" -m pip --version >/dev/null 2>&1; then
+        # --target is free of "externally managed": nothing of the system's is touched.
+        "$python" -m pip install "${wanted[@]}" --target .tools >&2
+    else
+        return 1
+    fi
+}
+
+own_uv() { .tools/bin/uv --version >/dev/null 2>&1; }
+
+if uv --version >/dev/null 2>&1; then
+    uv=uv
+else
+    uv=.tools/bin/uv
+    if ! own_uv; then
+        python=$(find_python) ||
+            stop "No Python from 3.11 to 3.14 found; install one (Debian 12, Ubuntu 24.04 or newer: apt-get install python3 python3-venv)."
+        say "Bringing in uv…"
+        if ! bring_uv "$python"; then
+            version=$("$python" -c 'import sys; print("python%d.%d" % sys.version_info[:2])')
+            { apt_install "$version-venv" && bring_uv "$python"; } ||
+                stop "$python can make no virtual environment and has no pip; as root: apt-get install $version-venv (or put uv on PATH)."
+        fi
+        own_uv || stop "uv could not be brought in by pip; see the message above, or put uv on PATH."
+    fi
+fi
+
+python_option=()
+if ! python_fits .venv/bin/python; then
+    python=$(find_python) ||
+        stop "No Python from 3.11 to 3.14 found; install one (Debian 12, Ubuntu 24.04 or newer: apt-get install python3)."
+    python_option=(--python "$python")
+    say "Setting up .venv from uv.lock…"
+fi
+
+case ${1:-} in
+    demo) groups=(--no-dev --inexact) ;;
+    test) groups=(--all-groups) ;;
+    *) stop "usage: scripts/setup.sh demo|test" ;;
+esac
+"$uv" sync --quiet --frozen "${groups[@]}" "${python_option[@]}"

@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Brings what the tests use beyond uv.lock, checks style, types and layers, and tests.
+# Arguments go to pytest. Pytest comes last, so that its summary is the last line.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/lib.sh
+. scripts/lib.sh
+
+needed=( # command:Debian package
+    git:git
+    ssh-keygen:openssh-client # records are signed and the signatures verified
+    buildah:buildah           # the image is built and run, without any engine
+    debootstrap:debootstrap   # the stand-in where its base image cannot be pulled
+)
+missing=()
+for pair in "${needed[@]}"; do
+    PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
+done
+if [ "${#missing[@]}" -gt 0 ]; then
+    apt_install "${missing[@]}" ||
+        stop "The tests use ${missing[*]}; as root: apt-get install ${missing[*]}"
+fi
+
+scripts/setup.sh test
+PATH=$PWD/.venv/bin:$PATH
+ruff check .
+ruff format --check .
+mypy
+lint-imports
+nbstripout --verify notebooks/*.ipynb
+exec pytest --numprocesses logical --maxprocesses 4 --dist worksteal "$@"
