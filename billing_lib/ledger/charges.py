@@ -3,16 +3,17 @@
     PENDING ─ priced again, adjusted, deleted ─▶ BILLED (run, invoice) ─▶ PAID
 
 Frames have the tables' column names: ``charge`` without facility as CHARGE, ``charge_split`` as
-CHARGE_SPLIT. The rates that charges name by fingerprint are kept as they were.
+CHARGE_SPLIT. A PENDING charge bound to a frozen run waits for its invoice and does not change.
+The rates that charges name by fingerprint are kept as they were.
 """
 
 import polars as pl
-from sqlalchemy import Connection, Select, delete, select
+from sqlalchemy import Connection, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
-from billing_lib.ledger.tables import charge, charge_split, rate
+from billing_lib.ledger.tables import charge, charge_split, event, rate
 from billing_lib.ledger.types import frame_schema
 
 CHARGE = pl.Schema(
@@ -30,7 +31,6 @@ CHARGE_SPLIT = pl.Schema(
 """Columns of a charge's split: charge, position, expense_code, percent, amount."""
 
 _LOCKING = ("state", "run", "invoice")
-_KEPT = ("code", "kind", "record", "occurrence")
 
 
 def insert_charges(
@@ -67,11 +67,11 @@ def replace_charges(
     Raises
     ------
     UnknownCharge
-        One of them is not in the ledger, or no longer PENDING.
+        One of them is not in the ledger, is billed, or bound to another run.
     """
     codes = charges.get_column("code")
     _require_pending(connection, facility, codes)
-    values = charges.drop(*_LOCKING, *_KEPT[1:], strict=False)
+    values = charges.drop(*_LOCKING, "kind", "record", "occurrence", strict=False)
     frames.update_frame(connection, charge, values, ["facility", "code"], facility=facility)
     listed = frames.listed(connection, codes)
     connection.execute(
@@ -88,7 +88,7 @@ def delete_charge(connection: Connection, facility: str, code: str) -> None:
     Raises
     ------
     UnknownCharge
-        It is not in the ledger, or no longer PENDING.
+        It is not in the ledger, is billed, or bound to a run.
     """
     _require_pending(connection, facility, pl.Series([code]))
     connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.code == code))
@@ -105,9 +105,9 @@ def bill_charges(connection: Connection, facility: str, run: str, billed: pl.Dat
     Raises
     ------
     UnknownCharge
-        One of them is not in the ledger, or no longer PENDING.
+        One of them is not in the ledger, is billed, or bound to another run.
     """
-    _require_pending(connection, facility, billed.get_column("code"))
+    _require_pending(connection, facility, billed.get_column("code"), run)
     frames.update_frame(
         connection,
         charge,
@@ -209,11 +209,15 @@ def _selected(
     return statement
 
 
-def _require_pending(connection: Connection, facility: str, codes: pl.Series) -> None:
+def _require_pending(
+    connection: Connection, facility: str, codes: pl.Series, run: str | None = None
+) -> None:
+    """Refuse unless all are PENDING, and free or bound to this run."""
     listed = frames.listed(connection, codes)
     statement = select(charge.c.code).where(
         charge.c.facility == facility,
         charge.c.state == "PENDING",
+        charge.c.run.is_(None) | (charge.c.run == run),
         charge.c.code.in_(select(listed.c.value)),
     )
     if connection.dialect.name == "postgresql":
@@ -223,7 +227,57 @@ def _require_pending(connection: Connection, facility: str, codes: pl.Series) ->
     if missing:
         others = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
         raise UnknownCharge(
-            f"the charge '{missing[0]}'{others} is not in the ledger or no longer pending",
+            f"the charge '{missing[0]}'{others} is not in the ledger, or billed or being billed",
             where=facility,
-            remedy="list what there is by billing charges",
+            remedy="'billing charges' lists what there is",
         )
+
+
+def lock_charge(connection: Connection, facility: str, code: str) -> pl.DataFrame:
+    """One charge (schema CHARGE; no row if there is none), kept from others until the end of
+    the transaction."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(
+            select(charge.c.code)
+            .where(charge.c.facility == facility, charge.c.code == code)
+            .with_for_update()
+        )
+    return read_charges(connection, facility, codes=[code])
+
+
+def bind_charges(connection: Connection, facility: str, codes: pl.Series, run: str) -> None:
+    """Bind PENDING charges to a run that is frozen, so that nobody changes them meanwhile.
+
+    Raises
+    ------
+    UnknownCharge
+        One of them is not in the ledger, is billed, or bound to another run.
+    """
+    _require_pending(connection, facility, codes)
+    frames.update_frame(
+        connection,
+        charge,
+        pl.DataFrame({"code": codes}),
+        ["facility", "code"],
+        facility=facility,
+        run=run,
+    )
+
+
+def free_charges(connection: Connection, facility: str, run: str) -> None:
+    """Give back the PENDING charges of a run that failed."""
+    connection.execute(
+        update(charge)
+        .where(charge.c.facility == facility, charge.c.run == run, charge.c.state == "PENDING")
+        .values(run=None)
+    )
+
+
+def next_line_code(connection: Connection, facility: str, period: str) -> str:
+    """The code of the next added line of a facility's month: ``line-2020-04-3`` after two."""
+    said = select(func.count()).where(
+        event.c.facility == facility,
+        event.c.kind == "add_line",
+        event.c.subject.startswith(f"line-{period}-", autoescape=True),
+    )
+    return f"line-{period}-{connection.scalars(said).one() + 1}"

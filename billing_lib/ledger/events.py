@@ -90,14 +90,15 @@ def read_events(
     connection: Connection,
     facility: str,
     *,
-    kind: str | None = None,
-    subject: str | None = None,
+    kinds: list[str] | None = None,
+    subjects: pl.Series | list[str] | None = None,
 ) -> pl.DataFrame:
-    """A facility's events (schema EVENT), in sequence."""
+    """A facility's events (schema EVENT) of these kinds and on these subjects, in sequence."""
     statement = select(event).where(event.c.facility == facility)
-    for column, wanted in (("kind", kind), ("subject", subject)):
+    for column, wanted in (("kind", kinds), ("subject", subjects)):
         if wanted is not None:
-            statement = statement.where(event.c[column] == wanted)
+            listed = frames.listed(connection, wanted)
+            statement = statement.where(event.c[column].in_(select(listed.c.value)))
     return frames.read_frame(connection, statement, EVENT).sort("sequence")
 
 

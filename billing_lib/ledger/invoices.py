@@ -79,6 +79,12 @@ def read_fingerprints(connection: Connection, run: str) -> dict[str, str]:
     return dict(found.sort("number").iter_rows())
 
 
+def read_all_fingerprints(connection: Connection) -> dict[str, str]:
+    """The fingerprint of every issued invoice, by number."""
+    found = frames.read_frame(connection, select(invoice.c.number, invoice.c.fingerprint))
+    return dict(found.sort("number").iter_rows())
+
+
 def _of(connection: Connection, table: Table, numbers: list[str]) -> pl.DataFrame:
     listed = frames.listed(connection, numbers)
     statement: Select[Any] = select(table).where(table.c.number.in_(select(listed.c.value)))

@@ -108,6 +108,25 @@ def frozen_run(connection: Connection, facility: str) -> Row[Any] | None:
     return connection.execute(found).one_or_none()
 
 
+def require_frozen(connection: Connection, facility: str) -> Row[Any]:
+    """The facility's frozen run, who froze it and when included: columns by name.
+
+    Raises
+    ------
+    NotReady
+        No run is frozen.
+    """
+    run = frozen_run(connection, facility)
+    if run is None:
+        raise NotReady("no run is frozen", where=facility)
+    return run
+
+
+def read_run(connection: Connection, run: str) -> Row[Any]:
+    """One run: its columns by name."""
+    return connection.execute(select(billing_run).where(billing_run.c.id == run)).one()
+
+
 def read_runs(
     connection: Connection, facility: str | None = None, period: str | None = None
 ) -> pl.DataFrame:
