@@ -87,6 +87,12 @@ def invoice_json(invoice: Invoice) -> str:
     return json.dumps(invoice, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
 
+def read_invoice(text: str) -> Invoice:
+    """A canonical result from its text."""
+    invoice: Invoice = json.loads(text)
+    return invoice
+
+
 def _invoice(
     totals: dict[str, Any],
     account: dict[str, Any],

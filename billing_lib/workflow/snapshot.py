@@ -88,9 +88,7 @@ class Snapshot:
         folder.mkdir(parents=True, exist_ok=True)
         for name, schema in SCHEMAS.items():
             frame: pl.DataFrame = getattr(self, name)
-            frame.select(schema.names()).cast(schema).write_parquet(
-                folder / f"{name}.parquet"
-            )
+            frame.select(schema.names()).cast(schema).write_parquet(folder / f"{name}.parquet")
         return snapshot_hash(folder)
 
     @classmethod

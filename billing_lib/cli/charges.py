@@ -1,0 +1,135 @@
+"""Commands about charges: ``rate``, ``charges``, ``adjust``, ``delete``."""
+
+from typing import Annotated
+
+import typer
+
+from billing_lib.cli.app import (
+    AsJson,
+    FacilityCode,
+    PeriodText,
+    app,
+    ledger,
+    price_book,
+    progress,
+    say,
+    say_frame,
+)
+from billing_lib.errors import InvalidAdjustment
+
+
+@app.command(epilog="Example: billing rate RC 1993-10")
+def rate(facility: FacilityCode, period: PeriodText) -> None:
+    """Turn a period's usage into charges; rating again keeps each charge's rate."""
+    from billing_lib.pricing.period import Period
+    from billing_lib.workflow.rating import rate_period
+
+    book = price_book(facility)
+    with progress("rate"):
+        rated = rate_period(ledger(), book, Period.parse(period))
+    say(rated.sentence)
+
+
+@app.command(epilog="Example: billing charges RC 1993-10 --project u4 --json")
+def charges(
+    facility: FacilityCode,
+    period: PeriodText,
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List the charges of a period with their totals and state."""
+    from billing_lib.pricing.money import minor_places
+    from billing_lib.pricing.period import Period
+    from billing_lib.workflow.rating import list_charges
+
+    book = price_book(facility)
+    month = str(Period.parse(period))
+    say_frame(
+        list_charges(ledger(), facility, month, project),
+        title=f"Charges {facility} {month}",
+        as_json=as_json,
+        places=minor_places(book.facility.currency),
+        money=("raw_total", "adjustment", "total"),
+    )
+
+
+@app.command(epilog="Example: billing adjust RC/57 --set quantity=10 --reason 'two nodes failed'")
+def adjust(
+    charge: Annotated[
+        str | None, typer.Argument(metavar="[CHARGE]", help="A charge, such as RC/57.")
+    ] = None,
+    changes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="FIELD=VALUE",
+            help="quantity, rate, amount, expense_code, or split=CODE=60,CODE=40.",
+        ),
+    ] = None,
+    reason: Annotated[str, typer.Option(help="Why; kept with the change.")] = "",
+    add_line: Annotated[
+        bool,
+        typer.Option(
+            "--add-line",
+            help="Add a line without usage: with --facility, --project, --date, --description "
+            "and --amount.",
+        ),
+    ] = False,
+    facility: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
+    project: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
+    date: Annotated[str | None, typer.Option(help="Of an added line, YYYY-MM-DD.")] = None,
+    description: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
+    amount: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
+    expense_code: Annotated[
+        str | None, typer.Option(help="Of an added line; the project's split unless told.")
+    ] = None,
+) -> None:
+    """Change a charge before it is issued, or add a line; who, when and why are kept."""
+    from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, split_code
+
+    if add_line:
+        stated = {
+            "facility": facility,
+            "project": project,
+            "date": date,
+            "description": description,
+            "amount": amount,
+        }
+        missing = [f"--{name}" for name, value in stated.items() if value is None]
+        if missing or charge or changes:
+            raise InvalidAdjustment(
+                f"an added line needs {', '.join(missing)}"
+                if missing
+                else "an added line has no charge and no --set yet",
+                remedy="see billing adjust --help",
+            )
+        book = price_book(str(facility))
+        line = NewLine.parse(stated | {"expense_code": expense_code}, book)
+        say(add_charge_line(ledger(), book, line, reason))
+        return
+    if charge is None or not changes:
+        raise InvalidAdjustment(
+            "say which charge and what to set", remedy="see billing adjust --help"
+        )
+    book = price_book(split_code(charge)[0])
+    pairs = [change.partition("=") for change in changes]
+    for field, equals, _ in pairs:
+        if not equals:
+            raise InvalidAdjustment(
+                f"'--set {field}' has no value", remedy="write --set field=value"
+            )
+    values = {field: value for field, _, value in pairs}
+    for sentence in adjust_charge(ledger(), book, charge, values, reason):
+        say(sentence)
+
+
+@app.command(epilog="Example: billing delete RC/57 --reason 'rated by a wrong price'")
+def delete(
+    charge: Annotated[str, typer.Argument(metavar="CHARGE", help="A charge, such as RC/57.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the deletion.")] = "",
+) -> None:
+    """Delete a pending charge, so that the next rating makes it anew at today's rate."""
+    from billing_lib.workflow.adjust import delete_charge, split_code
+
+    price_book(split_code(charge)[0])
+    say(delete_charge(ledger(), charge, reason))

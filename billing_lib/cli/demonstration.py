@@ -1,0 +1,158 @@
+"""``billing demo``: the whole way on the real usage log that ships with the project.
+
+It does what the commands it prints would do, in one process; each step says what it did, and a
+second time finds everything done and changes nothing.
+"""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+
+import polars as pl
+from rich.console import Console
+from rich.table import Table
+from sqlalchemy import Engine
+
+from billing_lib.audit.reproduce import reproduce
+from billing_lib.audit.verify import verify
+from billing_lib.batch import issue_run, issued_records
+from billing_lib.cli.app import progress
+from billing_lib.errors import BillingError
+from billing_lib.ledger.database import initialise, open_ledger
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.settings import Settings, settings
+from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.issue import ledger_fingerprints, list_invoices
+from billing_lib.workflow.price_books import read_price_book
+from billing_lib.workflow.rating import RatedPeriod, list_charges, rate_period
+
+FACILITY = "RC"
+PERIOD = Period(1993, 10)
+INVOICE_DATE = "1993-11-05"
+LOG = Path(__file__).parent.parent.parent / "data" / "NASA-iPSC-1993-3.1-cln.swf.gz"
+CHARGE = f"{FACILITY}/4"
+HALF = "194.25"
+FAILED = "half of the nodes failed during the run"
+TRAINING = {
+    "project": "u4",
+    "date": "1993-10-28",
+    "description": "Training, two hours",
+    "amount": "150.00",
+    "expense_code": None,
+}
+AGREED = "agreed with the project by telephone"
+
+
+class DemonstrationFailed(BillingError):
+    """The record of the demonstration is not intact or does not reproduce."""
+
+
+@dataclass(frozen=True)
+class _Setting:
+    console: Console
+    settings: Settings
+    engine: Engine
+    book: PriceBook
+
+    def tell(self, command: str, outcome: str) -> None:
+        self.console.print(f"[dim]$ billing {command}[/dim]\n  {outcome}", highlight=False)
+
+
+def demonstrate() -> None:
+    """Run the demonstration and print its summary.
+
+    Raises
+    ------
+    DemonstrationFailed
+        The record does not verify or reproduce.
+    """
+    where = settings()
+    engine = open_ledger(where.database)
+    initialise(engine)
+    setting = _Setting(Console(), where, engine, read_price_book(where.parameters, FACILITY))
+    before = issued_records(engine, where.runs, FACILITY, PERIOD)
+    rated = _load_and_rate(setting)
+    if not before:
+        _adjust(setting)
+        with progress("issue") as step:
+            run = issue_run(engine, where, setting.book, PERIOD, date=INVOICE_DATE, step=step)
+        setting.tell(f"issue {FACILITY} {PERIOD} --date {INVOICE_DATE}", run.sentences[0])
+    else:
+        setting.tell(f"issue {FACILITY} {PERIOD}", "issued before, nothing changed")
+    record = issued_records(engine, where.runs, FACILITY, PERIOD)[0]
+    _check(setting, record)
+    _summarise(setting, rated, record, unchanged=bool(before))
+
+
+def _load_and_rate(setting: _Setting) -> RatedPeriod:
+    with progress("load") as step:
+        loaded = load_files(setting.engine, setting.book, [LOG], step)
+    setting.tell(f"load {FACILITY} data/{LOG.name}", loaded[0].sentence)
+    with progress("rate"):
+        rated = rate_period(setting.engine, setting.book, PERIOD)
+    setting.tell(f"rate {FACILITY} {PERIOD}", rated.sentence)
+    return rated
+
+
+def _adjust(setting: _Setting) -> None:
+    """Make the two adjustments, unless an interrupted demonstration has made them."""
+    charges = list_charges(setting.engine, FACILITY, str(PERIOD))
+    if charges.filter(pl.col("charge") == CHARGE)["quantity"].item() != HALF:
+        said = adjust_charge(setting.engine, setting.book, CHARGE, {"quantity": HALF}, FAILED)
+        setting.tell(f"adjust {CHARGE} --set quantity={HALF} --reason '{FAILED}'", said[-1])
+    if TRAINING["description"] not in charges["description"]:
+        line = NewLine.parse(TRAINING, setting.book)
+        said_line = add_charge_line(setting.engine, setting.book, line, AGREED)
+        options = " ".join(f"--{key} '{value}'" for key, value in TRAINING.items() if value)
+        setting.tell(
+            f"adjust --add-line --facility {FACILITY} {options} --reason '{AGREED}'", said_line
+        )
+
+
+def _check(setting: _Setting, record: Path) -> None:
+    findings = verify(record, fingerprints=ledger_fingerprints(setting.engine))
+    if findings:
+        raise DemonstrationFailed(
+            f"{findings[0].file} {findings[0].what}", where=str(record), remedy="run billing verify"
+        )
+    setting.tell(f"verify {record}", "verified: every byte is as it was sealed")
+    with progress("reproduce"):
+        reproduction = reproduce(record)
+    if reproduction.differences:
+        raise DemonstrationFailed(
+            f"the record does not reproduce: {reproduction.differences[0]}",
+            where=str(record),
+            remedy="run billing reproduce to see every difference",
+        )
+    setting.tell(f"reproduce {record}", f"reproduced ({reproduction.environment})")
+
+
+def _summarise(setting: _Setting, rated: RatedPeriod, record: Path, *, unchanged: bool) -> None:
+    invoices = list_invoices(setting.engine, FACILITY, str(PERIOD))
+    currency = setting.book.facility.currency
+    total = sum((Decimal(text) for text in invoices["total"]), Decimal(0))
+    table = Table(show_header=False, title=f"{FACILITY} {PERIOD}", title_justify="left")
+    table.add_column()
+    table.add_column()
+    table.add_row("records read", f"{rated.records:,}")
+    table.add_row("charges", f"{rated.charges:,} and one added line")
+    for reason, count in rated.unbilled.items():
+        table.add_row("unbilled", f"{count:,} {reason}")
+    table.add_row("invoices", f"{invoices.height:,}, {invoices['number'][0]} onwards")
+    table.add_row("total", f"{total:,} {currency}")
+    table.add_row("record", str(record))
+    table.add_row("record is", "verified, reproduced")
+    setting.console.print(table)
+    if unchanged:
+        setting.console.print("Everything was done before; nothing changed.")
+    first = invoices["number"][0]
+    setting.console.print(
+        "What to try next:\n"
+        f"  .venv/bin/billing show {first}\n"
+        f"  .venv/bin/billing unbilled {FACILITY} {PERIOD} --summary\n"
+        "  .venv/bin/billing lab\n"
+        f"  open {record}/data/documents/{first}.pdf",
+        highlight=False,
+    )

@@ -1,0 +1,88 @@
+"""Commands about invoices: ``issue``, ``invoices``, ``show``."""
+
+from typing import Annotated
+
+import typer
+
+from billing_lib.cli.app import (
+    AsJson,
+    FacilityCode,
+    PeriodText,
+    app,
+    ledger,
+    price_book,
+    progress,
+    say,
+    say_frame,
+)
+
+
+@app.command(epilog="Example: billing issue RC 1993-10 --project u4")
+def issue(
+    facility: FacilityCode,
+    period: PeriodText,
+    project: Annotated[str | None, typer.Option(help="Only this project's invoice.")] = None,
+    date: Annotated[
+        str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
+    ] = None,
+    allow_dirty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-dirty", help="Issue from changed files; the record says so and keeps the diff."
+        ),
+    ] = False,
+) -> None:
+    """Issue a period's invoices: freeze, compute by papermill, archive, number."""
+    from billing_lib.batch import issue_run
+    from billing_lib.pricing.period import Period
+    from billing_lib.settings import settings
+
+    book = price_book(facility)
+    month = Period.parse(period)
+    with progress("issue") as step:
+        issued = issue_run(
+            ledger(),
+            settings(),
+            book,
+            month,
+            project=project,
+            date=date,
+            allow_dirty=allow_dirty,
+            step=step,
+        )
+    for sentence in issued.sentences:
+        say(sentence)
+
+
+@app.command(epilog="Example: billing invoices --facility RC --json")
+def invoices(
+    facility: Annotated[str | None, typer.Option(help="Only this facility's.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only this month's, YYYY-MM.")] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List issued invoices with their totals."""
+    from billing_lib.pricing.period import Period
+    from billing_lib.workflow.issue import list_invoices
+
+    month = None if period is None else str(Period.parse(period))
+    say_frame(list_invoices(ledger(), facility, month, project), title="Invoices", as_json=as_json)
+
+
+@app.command(epilog="Example: billing show RC-1994-00001")
+def show(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="An invoice's number.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show an invoice: its totals, its lines, what it comes to by expense code."""
+    from billing_lib.audit.archive import find_record
+    from billing_lib.cli.invoice_view import say_invoice
+    from billing_lib.settings import settings
+    from billing_lib.workflow.invoice import read_invoice
+
+    record = find_record(number, settings().runs)
+    text = (record / "data" / "invoices" / f"{number}.json").read_text(encoding="utf-8")
+    if as_json:
+        say(text.rstrip())
+    else:
+        say_invoice(read_invoice(text))

@@ -1,0 +1,43 @@
+"""Commands about the office: ``init``, ``lab``, ``demo``."""
+
+import typer
+
+from billing_lib.cli.app import app, say
+
+
+@app.command(epilog="Example: BILLING_DATABASE=sqlite:///billing.db billing init")
+def init() -> None:
+    """Set up the ledger, or bring it to this version; doing it again changes nothing."""
+    from billing_lib.ledger.database import initialise, open_ledger
+    from billing_lib.settings import settings
+
+    engine = open_ledger(settings().database)
+    shown = engine.url.render_as_string(hide_password=True)
+    say(f"{shown}: set up" if initialise(engine) else f"{shown}: set up before, nothing changed")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: billing lab --no-browser",
+)
+def lab(context: typer.Context) -> None:
+    """Open JupyterLab on the notebooks; further words go to JupyterLab."""
+    import os
+    import sys
+
+    from billing_lib.workflow.notebooks import NOTEBOOKS, lab_environment
+
+    words = ["jupyter", "lab", f"--notebook-dir={NOTEBOOKS}", *context.args]
+    os.execve(  # noqa: S606 - the words are the user's own
+        sys.executable,
+        [sys.executable, "-m", *words],
+        {**os.environ, **lab_environment()},
+    )
+
+
+@app.command(epilog="Example: billing demo")
+def demo() -> None:
+    """The whole way on real usage: load, rate, adjust, issue, verify, reproduce."""
+    from billing_lib.cli.demonstration import demonstrate
+
+    demonstrate()

@@ -1,0 +1,250 @@
+"""Adjusting: staff change a pending charge, add a line, or delete a charge.
+
+Each is an event that keeps who, when, why, before and after; the charge is priced again from
+its usage, its kept rate and all its changes. A charge that is on an invoice, or in a run being
+issued, is refused.
+"""
+
+import datetime as dt
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Self
+
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy import Connection, Engine
+
+from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import events
+from billing_lib.ledger.database import writing
+from billing_lib.ledger.facilities import require_facility
+from billing_lib.pricing.adjusting import FIELDS, LINE_FIELDS, LINES, adjustment_value
+from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.money import minor_places, money_text, to_minor
+from billing_lib.pricing.pricebook import Amount, PriceBook, canonical_json
+from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.gathering import gather
+from billing_lib.workflow.rating import insert_charges, replace_charges
+
+
+def split_code(charge: str) -> tuple[str, str]:
+    """A charge as people name it, ``RC/57``, as facility and code.
+
+    Raises
+    ------
+    UnknownCharge
+        There is no slash in it.
+    """
+    facility, slash, code = charge.partition("/")
+    if not slash or not facility or not code:
+        raise UnknownCharge(
+            f"'{charge}' is not the name of a charge",
+            remedy="write FACILITY/CODE as 'billing charges' lists it, such as RC/57",
+        )
+    return facility, code
+
+
+def adjust_charge(
+    engine: Engine, book: PriceBook, charge: str, changes: Mapping[str, object], reason: str
+) -> list[str]:
+    """Set fields of a pending charge; what each change did, in words.
+
+    Parameters
+    ----------
+    charge
+        ``FACILITY/CODE``.
+    changes
+        Values by field (pricing/adjusting.py); all are made, or none.
+
+    Raises
+    ------
+    UnknownCharge, InvalidAdjustment, NotReady
+        No such charge; a field or value that cannot be; a charge that is issued.
+    """
+    _require_reason(reason)
+    facility, code = split_code(charge)
+    places = minor_places(book.facility.currency)
+    with writing(engine) as connection:
+        frame = _pending(connection, facility, code)
+        row = frame.row(0, named=True)
+        allowed = FIELDS if row["kind"] == "usage" else LINE_FIELDS
+        for field in changes:
+            if field in FIELDS and field not in allowed:
+                raise InvalidAdjustment(
+                    f"the added line {charge} has no {field}",
+                    remedy=f"set one of {', '.join(allowed)}",
+                )
+        values = {field: adjustment_value(field, value, places) for field, value in changes.items()}
+        before = _current(connection, facility, row, places)
+        for field, value in values.items():
+            events.record_event(
+                connection,
+                facility,
+                kind="adjust",
+                subject=code,
+                reason=reason,
+                before=canonical_json({field: before[field]}),
+                after=canonical_json({field: value}),
+                team=row["team"],
+            )
+        priced = gather(connection, book, frame).price()
+        replace_charges(connection, facility, priced, pl.Series([code]))
+        total = money_text(priced.charges["total"][0], places)
+    made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
+    return [*made, f"{charge}: total {before['total']} → {total} {book.facility.currency}"]
+
+
+@dataclass(frozen=True)
+class NewLine:
+    """A line to add: a charge without usage."""
+
+    project: str
+    date: dt.date
+    description: str
+    amount: int  # minor units
+    expense_code: str | None
+
+    @classmethod
+    def parse(cls, stated: Mapping[str, str | None], book: PriceBook) -> Self:
+        """A line from text.
+
+        Raises
+        ------
+        InvalidAdjustment
+            The project, date or amount cannot be.
+        """
+        if stated["project"] not in {project.code for project in book.projects}:
+            raise InvalidAdjustment(
+                f"the price book has no project '{stated['project']}'", where="project"
+            )
+        try:
+            date = dt.date.fromisoformat(str(stated["date"]))
+        except ValueError:
+            raise InvalidAdjustment(
+                f"'{stated['date']}' is not a date", where="date", remedy="write it as YYYY-MM-DD"
+            ) from None
+        try:
+            amount = to_minor(
+                TypeAdapter(Amount).validate_python(stated["amount"]),
+                minor_places(book.facility.currency),
+            )
+        except (ValidationError, ValueError) as error:
+            what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+            raise InvalidAdjustment(what.removeprefix("Value error, "), where="amount") from None
+        if not (stated["description"] or "").strip():
+            raise InvalidAdjustment("the line has no description", where="description")
+        return cls(
+            str(stated["project"]), date, str(stated["description"]), amount, stated["expense_code"]
+        )
+
+
+def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str) -> str:
+    """Add a line to a project's next invoice; what it is called, in words."""
+    _require_reason(reason)
+    facility = book.facility.code
+    month = f"{line.date:%Y-%m}"
+    places = minor_places(book.facility.currency)
+    team = next(project.team for project in book.projects if project.code == line.project)
+    with writing(engine) as connection:
+        require_facility(connection, book.facility)
+        code = ledger_charges.next_line_code(connection, facility, month)
+        events.record_event(
+            connection,
+            facility,
+            kind="add_line",
+            subject=code,
+            reason=reason,
+            after=canonical_json(
+                {
+                    "project": line.project,
+                    "date": line.date.isoformat(),
+                    "description": line.description,
+                    "amount": money_text(line.amount, places),
+                    "expense_code": line.expense_code,
+                }
+            ),
+            team=team,
+        )
+        row = {
+            "charge": code,
+            "project": line.project,
+            "date": line.date,
+            "description": line.description,
+            "amount": line.amount,
+            "expense_code": line.expense_code,
+        }
+        catalogue = Catalogue.of(book)
+        nothing = rate_usage(USAGE.to_frame(), catalogue).rated
+        priced = charge_usage(nothing, catalogue, lines=pl.DataFrame([row], schema=LINES))
+        insert_charges(connection, facility, month, priced)
+    return (
+        f"{facility}/{code}: {line.description}, {money_text(line.amount, places)} "
+        f"{book.facility.currency} on {line.project}"
+    )
+
+
+def delete_charge(engine: Engine, charge: str, reason: str) -> str:
+    """Delete a pending charge; its usage is rated afresh by the next rating."""
+    _require_reason(reason)
+    facility, code = split_code(charge)
+    with writing(engine) as connection:
+        row = _pending(connection, facility, code).row(0, named=True)
+        events.record_event(
+            connection,
+            facility,
+            kind="delete",
+            subject=code,
+            reason=reason,
+            before=canonical_json(
+                {key: row[key] for key in ("project", "item", "quantity", "price", "rate", "total")}
+            ),
+            team=row["team"],
+        )
+        ledger_charges.delete_charge(connection, facility, code)
+    return f"{charge}: deleted; 'billing rate {facility} {row['period']}' makes it anew"
+
+
+def _require_reason(reason: str) -> None:
+    if not reason.strip():
+        raise InvalidAdjustment("the change has no reason", remedy="say why with --reason")
+
+
+def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
+    """The charge, locked against others until the transaction ends."""
+    frame = ledger_charges.lock_charge(connection, facility, code)
+    if frame.height == 0:
+        raise UnknownCharge(
+            f"there is no charge {facility}/{code}",
+            remedy="'billing charges' lists them",
+        )
+    row = frame.row(0, named=True)
+    if row["state"] != "PENDING":
+        raise NotReady(
+            f"the charge {facility}/{code} is {row['state']} on invoice {row['invoice']}",
+            remedy="what is issued never changes; reissue or credit the invoice",
+        )
+    if row["run"] is not None:
+        raise NotReady(
+            f"the charge {facility}/{code} is being issued in run {row['run']}",
+            remedy="wait for it, or run 'billing issue' again if it was interrupted",
+        )
+    return frame
+
+
+def _current(
+    connection: Connection, facility: str, row: dict[str, Any], places: int
+) -> dict[str, str | None]:
+    splits = ledger_charges.read_splits(connection, facility, codes=[row["code"]])
+    shares = splits.sort("position").select("expense_code", "percent").to_dicts()
+    total = money_text(row["total"], places)
+    return {
+        "quantity": row["quantity"],
+        "rate": row["price"],
+        "amount": total,
+        "total": total,
+        "expense_code": ", ".join(share["expense_code"] for share in shares),
+        "split": canonical_json(shares),
+    }

@@ -1,0 +1,147 @@
+"""What the ledger holds of some charges, put together as pricing reads it.
+
+Rating again, adjusting and freezing all price the same way: the charges' usage with the rate
+each charge has kept, the accounts of today's price book, and staff's changes in order.
+"""
+
+import json
+from dataclasses import dataclass, replace
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection
+
+from billing_lib.errors import NotReady
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import events, usage
+from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
+from billing_lib.pricing.catalogue import Catalogue, rates_frame
+from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.pricebook import PriceBook, Rate
+from billing_lib.workflow.snapshot import RATED_USAGE
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """Usage with kept rates, the catalogue, and staff's changes: what prices some charges."""
+
+    usage: pl.DataFrame
+    catalogue: Catalogue
+    adjustments: pl.DataFrame
+    lines: pl.DataFrame
+
+    def price(self) -> Charges:
+        """The charges and their splits."""
+        return charge_usage(self.usage, self.catalogue, self.adjustments, self.lines)
+
+
+def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Gathered:
+    """What prices these charges of the ledger.
+
+    Parameters
+    ----------
+    charges
+        Rows of the charge table (ledger/tables.py).
+
+    Raises
+    ------
+    NotReady
+        The price book has lost a project that a charge belongs to.
+    """
+    _require_projects(book, charges)
+    facility = book.facility.code
+    catalogue = Catalogue.of(book)
+    bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
+    kept = (Rate.model_validate(json.loads(body)) for body in bodies["body"])
+    changes, added = _staff_changes(connection, facility, charges)
+    return Gathered(
+        usage=_rated_usage(connection, facility, charges),
+        catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
+        adjustments=changes,
+        lines=_lines(charges, added),
+    )
+
+
+def _require_projects(book: PriceBook, charges: pl.DataFrame) -> None:
+    known = [project.code for project in book.projects]
+    lost = charges.filter(~pl.col("project").is_in(known)).sort("code")
+    if lost.height:
+        code, project = lost.select("code", "project").row(0)
+        raise NotReady(
+            f"the charge {book.facility.code}/{code} belongs to the project '{project}', which "
+            "the price book no longer has",
+            remedy="put the project back, or delete the charge",
+        )
+
+
+def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
+    rated = charges.filter(pl.col("kind") == "usage").select(
+        "record", "occurrence", "team", "rate_group", "unit", "rate", day="on_date"
+    )
+    records = usage.read_usage(connection, facility, records=rated["record"])
+    return (
+        records.join(rated, on=["record", "occurrence"], how="inner", maintain_order="left")
+        .join(charges.select("record", "occurrence", bound="project"), on=["record", "occurrence"])
+        .with_columns(project=pl.col("bound"))
+        .select(RATED_USAGE.names())
+        .sort("record")
+    )
+
+
+def _staff_changes(
+    connection: Connection, facility: str, charges: pl.DataFrame
+) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
+    """The changes that stand, and by code what was said when a line was added.
+
+    Deleting a charge takes the changes before it with it.
+    """
+    history = events.read_events(
+        connection, facility, kinds=["adjust", "add_line", "delete"], subjects=charges["code"]
+    )
+    deleted = (
+        history.filter(pl.col("kind") == "delete")
+        .group_by("subject")
+        .agg(pl.col("sequence").max().alias("deleted"))
+    )
+    standing = history.join(deleted, on="subject", how="left").filter(
+        pl.col("sequence") > pl.col("deleted").fill_null(0)
+    )
+    rows: list[dict[str, Any]] = []
+    added: dict[str, dict[str, Any]] = {}
+    for event in standing.iter_rows(named=True):
+        who = {
+            "by": event["login"],
+            "at": event["at"].isoformat(timespec="seconds"),
+            "reason": event["reason"],
+        }
+        after = json.loads(event["after"])
+        if event["kind"] == "add_line":
+            added[event["subject"]] = after | who
+            continue
+        before = json.loads(event["before"])
+        rows += [
+            {
+                "order": event["sequence"],
+                "charge": event["subject"],
+                "field": field,
+                "value": value,
+                "before": before[field],
+            }
+            | who
+            for field, value in after.items()
+        ]
+    return pl.DataFrame(rows, schema=ADJUSTMENTS), added
+
+
+def _lines(charges: pl.DataFrame, added: dict[str, dict[str, Any]]) -> pl.DataFrame:
+    lines = charges.filter(pl.col("kind") == "line").select(
+        "project", "description", charge="code", date="on_date", amount="raw_total"
+    )
+    said = pl.DataFrame(
+        [
+            {"charge": code} | {key: what[key] for key in ("expense_code", "by", "at", "reason")}
+            for code, what in added.items()
+        ],
+        schema=dict.fromkeys(("charge", "expense_code", "by", "at", "reason"), pl.String),
+    )
+    return lines.join(said, on="charge", how="left").select(LINES.names()).sort("charge")

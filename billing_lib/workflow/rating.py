@@ -1,0 +1,199 @@
+"""Rating a period: its usage becomes charges, the rest is listed with its reason.
+
+A charge keeps a copy of its rate. Rating again makes charges of what is new or has become
+billable, and prices the pending ones again at the rate they have kept, under today's splits;
+what is billed or paid is never touched. Delete a charge first to have it rated afresh.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+from sqlalchemy import Connection, Engine
+
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import usage
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.facilities import require_facility
+from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.money import PERCENT_PLACES, plain_text_column
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.rating import rate_usage
+from billing_lib.workflow.gathering import gather
+
+
+@dataclass(frozen=True)
+class RatedPeriod:
+    """What rating a period came to.
+
+    Attributes
+    ----------
+    records
+        Usage records of the period; ``charges`` of them are charged, ``unbilled`` are not.
+    new, changed
+        Charges made, and pending charges whose price or split is another than before.
+    unbilled
+        Records by reason.
+    """
+
+    facility: str
+    period: str
+    records: int
+    charges: int
+    new: int
+    changed: int
+    unbilled: dict[str, int]
+
+    @property
+    def sentence(self) -> str:
+        """The same in words."""
+        reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.unbilled.items())
+        left = sum(self.unbilled.values())
+        return (
+            f"{self.facility} {self.period}: {self.records:,} records = {self.charges:,} charges "
+            f"({self.new:,} new, {self.changed:,} changed) + {left:,} unbilled"
+            + (f" ({reasons})" if reasons else "")
+        )
+
+
+def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
+    """Rate a period's usage and say what came of it."""
+    facility, month = book.facility.code, str(period)
+    with writing(engine) as connection:
+        require_facility(connection, book.facility)
+        records = usage.read_usage(connection, facility, period=month)
+        standing = ledger_charges.read_charges(connection, facility, period=month)
+        changed = _price_again(connection, book, standing)
+        fresh = records.join(
+            standing.select("record", "occurrence"), on=["record", "occurrence"], how="anti"
+        )
+        catalogue = Catalogue.of(book)
+        rating = rate_usage(fresh, catalogue)
+        used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
+        ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
+        priced = charge_usage(rating.rated, catalogue)
+        insert_charges(connection, facility, month, priced)
+        usage.replace_unbilled(connection, facility, month, rating.unbilled)
+        return RatedPeriod(
+            facility,
+            month,
+            records=records.height,
+            charges=records.height - rating.unbilled.height,
+            new=priced.charges.height,
+            changed=changed,
+            unbilled=_counted(rating.unbilled),
+        )
+
+
+def insert_charges(connection: Connection, facility: str, month: str, priced: Charges) -> None:
+    """Write new PENDING charges and their splits."""
+    usage_charge = pl.col("kind") == "usage"
+    ledger_charges.insert_charges(
+        connection,
+        facility,
+        ledger_rows(priced).with_columns(
+            period=pl.lit(month),
+            record=pl.when(usage_charge).then(pl.col("code")),
+            occurrence=pl.when(usage_charge).then(pl.lit(1, dtype=pl.Int32)),
+        ),
+        ledger_splits(priced),
+    )
+
+
+def ledger_rows(priced: Charges) -> pl.DataFrame:
+    """Charges under the ledger's column names."""
+    return priced.charges.rename(
+        {"charge": "code", "date": "on_date", "start": "start_at", "end": "end_at"}
+    ).drop("file", "row", "units")
+
+
+def ledger_splits(priced: Charges) -> pl.DataFrame:
+    """Splits as the ledger keeps them, percentages as decimal text."""
+    percent = pl.col("percent").cast(pl.Decimal(38, PERCENT_PLACES)) / 10**PERCENT_PLACES
+    return priced.splits.with_columns(percent=plain_text_column(percent))
+
+
+def differing(
+    connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
+) -> pl.Series:
+    """The codes of charges that come out otherwise than the ledger has them."""
+    compared = ["team", "quantity", "price", "raw_total", "adjustment", "total"]
+    now = ledger_rows(priced).select("code", *compared)
+    again = standing.select("code", *compared).join(now, on="code", suffix="_now")
+    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
+    splits = ledger_charges.read_splits(connection, facility, codes=standing["code"])
+    keys = ["charge", "position", "expense_code", "percent", "amount"]
+    split_now = ledger_splits(priced).select(keys)
+    moved = pl.concat(
+        [
+            split_now.join(splits.select(keys), on=keys, how="anti"),
+            splits.select(keys).join(split_now, on=keys, how="anti"),
+        ]
+    )
+    return pl.concat([again.filter(other)["code"], moved["charge"]]).unique().sort()
+
+
+def _price_again(connection: Connection, book: PriceBook, standing: pl.DataFrame) -> int:
+    """Price the pending charges again; how many came out otherwise."""
+    free = standing.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
+    if free.height == 0:
+        return 0
+    priced = gather(connection, book, free).price()
+    codes = differing(connection, book.facility.code, free, priced)
+    replace_charges(connection, book.facility.code, priced, codes)
+    return codes.len()
+
+
+def replace_charges(
+    connection: Connection, facility: str, priced: Charges, codes: pl.Series
+) -> None:
+    """Write these codes' priced columns and splits over the pending rows."""
+    ledger_charges.replace_charges(
+        connection,
+        facility,
+        ledger_rows(priced).filter(pl.col("code").is_in(codes.implode())),
+        ledger_splits(priced).filter(pl.col("charge").is_in(codes.implode())),
+    )
+
+
+def _counted(unbilled: pl.DataFrame) -> dict[str, int]:
+    counts = unbilled.group_by("reason").len().sort("len", "reason", descending=[True, False])
+    return dict(counts.iter_rows())
+
+
+def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
+    """The usage of a period that the last rating left out, with reason and place."""
+    with reading(engine) as connection:
+        return usage.read_unbilled(connection, facility, month)
+
+
+def unbilled_by_reason(engine: Engine, facility: str, month: str) -> pl.DataFrame:
+    """The same, counted: ``reason``, ``records``."""
+    counts = _counted(read_unbilled(engine, facility, month))
+    return pl.DataFrame(
+        list(counts.items()), schema={"reason": pl.String, "records": pl.Int64}, orient="row"
+    )
+
+
+def list_charges(
+    engine: Engine, facility: str, month: str, project: str | None = None
+) -> pl.DataFrame:
+    """The charges of a period as lists show them; the code as ``charge``, ``RC/57``."""
+    with reading(engine) as connection:
+        frame = ledger_charges.read_charges(connection, facility, period=month, project=project)
+    return frame.sort("project", "on_date", "code").select(
+        pl.format("{}/{}", pl.lit(facility), "code").alias("charge"),
+        "project",
+        "item",
+        "user",
+        pl.col("on_date").cast(pl.String).alias("date"),
+        "description",
+        "quantity",
+        "price",
+        "raw_total",
+        "adjustment",
+        "total",
+        "state",
+        "invoice",
+    )
