@@ -18,7 +18,6 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.facilities import require_facility
 from billing_lib.pricing.adjusting import FIELDS, LINE_FIELDS, LINES, adjustment_value
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import charge_usage
@@ -26,6 +25,7 @@ from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import Amount, PriceBook, canonical_json
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
 from billing_lib.workflow.rating import insert_charges, replace_charges
 
@@ -149,7 +149,7 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     places = minor_places(book.facility.currency)
     team = next(project.team for project in book.projects if project.code == line.project)
     with writing(engine) as connection:
-        require_facility(connection, book.facility)
+        note_facility(connection, book)
         code = ledger_charges.next_line_code(connection, facility, month)
         events.record_event(
             connection,

@@ -150,7 +150,7 @@ def _pending(
         for code, count in late.group_by("project").len().sort("project").iter_rows()
     ]
     if ready.height == 0:
-        first, last = issued["number"].min(), issued["number"].max()
+        first, last = min(issued["number"]), max(issued["number"])
         numbers = str(first) if first == last else f"{first} to {last}"
         raise AlreadyIssued(
             "; ".join([f"{what} is issued ({numbers})", *left]),

@@ -17,11 +17,11 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import ChangedRecord
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.facilities import require_facility
 from billing_lib.pricing.period import closing_date, period_of
 from billing_lib.pricing.pricebook import PriceBook, canonical_json
 from billing_lib.pricing.usage import USAGE
 from billing_lib.sources import file_hash, file_kind, mappings, read_usage
+from billing_lib.workflow.facility import note_facility
 
 Step = Callable[[int, int, str], None]
 
@@ -63,7 +63,7 @@ def load_files(engine: Engine, book: PriceBook, files: Sequence[Path], step: Ste
         A record comes again with other content.
     """
     with writing(engine) as connection:
-        require_facility(connection, book.facility)
+        note_facility(connection, book)
         loaded = []
         for done, path in enumerate(files):
             step(done, len(files), path.name)

@@ -13,13 +13,13 @@ from sqlalchemy import Connection, Engine
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.facilities import require_facility
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.money import PERCENT_PLACES, plain_text_column
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
+from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
 
 
@@ -61,7 +61,7 @@ def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
     """Rate a period's usage and say what came of it."""
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
-        require_facility(connection, book.facility)
+        note_facility(connection, book)
         records = usage.read_usage(connection, facility, period=month)
         standing = ledger_charges.read_charges(connection, facility, period=month)
         changed = _price_again(connection, book, standing)

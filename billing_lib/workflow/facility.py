@@ -1,0 +1,18 @@
+"""A facility in the ledger: noted at its first use; currency and time zone stay."""
+
+from sqlalchemy import Connection
+
+from billing_lib.ledger.facilities import know_facility
+from billing_lib.pricing.pricebook import PriceBook
+
+
+def note_facility(connection: Connection, book: PriceBook) -> None:
+    """Note the price book's facility.
+
+    Raises
+    ------
+    InvalidPriceBook
+        Its currency or time zone is another than at its first use.
+    """
+    facility = book.facility
+    know_facility(connection, facility.code, facility.name, facility.currency, facility.timezone)
