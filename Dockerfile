@@ -35,7 +35,8 @@ RUN set -eux; \
     chmod 1777 /home/billing /work
 
 ARG COMMIT
-ENV BILLING_COMMIT=${COMMIT}
+ENV BILLING_COMMIT=${COMMIT} \
+    BILLING_PARAMETERS=/opt/billing/parameters
 LABEL org.opencontainers.image.title=billing-notebooks \
       org.opencontainers.image.revision=${COMMIT}
 COPY . .

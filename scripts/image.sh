@@ -5,10 +5,13 @@
 #                                        prints name@digest, kept in build/image.txt
 #   scripts/image.sh run ARGUMENT…       `billing ARGUMENT…` inside the last image built, with the
 #                                        current folder as working folder
-#   scripts/image.sh demo                `billing demo` inside, then the digest in its record
+#   scripts/image.sh demo                `billing demo` inside the image of HEAD, in build/demo,
+#                                        then the digest in its record
+#   scripts/image.sh remove              removes the last image built
 #
-# Whichever of docker, podman and buildah works here is used; IMAGE_TOOL=… chooses.
-# BASE=… is another base image; ALLOW_DIRTY=1 builds HEAD though files differ from it.
+# Whichever of docker, podman and buildah works here is used; IMAGE_TOOL=… chooses. BASE=… is
+# another base image, IMAGE_NAME=… another name than billing-notebooks; ALLOW_DIRTY=1 builds
+# HEAD though files differ from it.
 #
 # An image cannot hold its own digest, so `run` tells it through BILLING_IMAGE. Docker computes
 # one only when an image is pushed; until then its image id, a sha256 as well, stands for it.
@@ -19,7 +22,7 @@ root=$PWD
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-title=billing-notebooks
+title=${IMAGE_NAME:-billing-notebooks}
 # Without an engine, as inside another container, no other storage of buildah's works.
 export STORAGE_DRIVER=${STORAGE_DRIVER:-vfs}
 
@@ -58,7 +61,7 @@ digest_of() { # tool, image
     case $1 in
         docker) docker image inspect --format "{{if .RepoDigests}}{{index .RepoDigests 0}}{{else}}$title@{{.Id}}{{end}}" "$2" ;;
         podman) podman image inspect --format "localhost/$title@{{.Digest}}" "$2" ;;
-        buildah) buildah inspect --type image --format "localhost/$title@{{.FromImageDigest}}" "$2" ;;
+        buildah) buildah inspect --type image --format "localhost/$title@{{.FromImageDigest}}{{\"\\n\"}}" "$2" ;;
     esac
 }
 
@@ -85,13 +88,23 @@ build() { # options for the tool
     digest_of "$tool" "$name" | tee build/image.txt
 }
 
+built() {
+    [ -s "$root/build/image.txt" ] || stop "No image has been built; run scripts/image.sh build"
+    cat "$root/build/image.txt"
+}
+
+# What docker knows an image by: its digest once it has been pushed, its bare id until then.
+docker_name() {
+    if docker image inspect "$1" >/dev/null 2>&1; then echo "$1"; else echo "${1#*@}"; fi
+}
+
 run() {
     local tool image name options
-    [ -s "$root/build/image.txt" ] || stop "No image has been built; run scripts/image.sh build"
-    image=$(cat "$root/build/image.txt")
+    image=$(built)
     tool=$(find_tool)
-    # Inside, too, the ledger's events name who works here; settings hold inside as they do here.
+    # Inside, too, the ledger's events name who works here, and settings hold as they do here.
     options=(--user "$(id -u):$(id -g)" -v "$here:/work" -e "USER=$(id -un)" -e "LOGNAME=$(id -un)")
+    if [ -d "$here/parameters" ]; then options+=(-e BILLING_PARAMETERS=parameters); fi
     for name in $(compgen -e BILLING_); do options+=(-e "$name=${!name}"); done
     options+=(-e "BILLING_IMAGE=$image")
     case $tool in
@@ -104,28 +117,34 @@ run() {
             if [ "$(id -u)" -ne 0 ]; then options+=(--userns keep-id); fi
             podman run --rm "${options[@]}" "$image" "$@"
             ;;
-        docker)
-            # A local image without a registry's digest goes by its id alone.
-            docker image inspect "$image" >/dev/null 2>&1 || image=${image#*@}
-            docker run --rm "${options[@]}" "$image" "$@"
-            ;;
+        docker) docker run --rm "${options[@]}" "$(docker_name "$image")" "$@" ;;
     esac
 }
 
-demo() {
-    local name
+demo() { # options for the tool, should it build
+    local name record
     name=$title:$(git rev-parse HEAD | cut -c -12)
-    mkdir -p build
+    mkdir -p build/demo
     digest_of "$(find_tool)" "$name" >build/image.txt 2>/dev/null || build "$@"
     here=$root/build/demo
-    mkdir -p "$here"
-    run demo
-    grep -r '"image"' "$here"
+    (run demo)
+    for record in "$here"/runs/*/*/*/data/environment.json; do
+        say "$record names $(grep -o '[^"]*@sha256:[0-9a-f]*' "$record")"
+    done
+}
+
+remove() {
+    local tool image
+    tool=$(find_tool)
+    image=$(built)
+    if [ "$tool" = docker ]; then image=$(docker_name "$image"); fi
+    "$tool" rmi --force "$image" >/dev/null
+    rm build/image.txt
 }
 
 command=${1:-}
 [ "$#" -eq 0 ] || shift
 case $command in
-    build | run | demo) "$command" "$@" ;;
-    *) stop "usage: scripts/image.sh build [OPTION…] | run ARGUMENT… | demo" ;;
+    build | run | demo | remove) "$command" "$@" ;;
+    *) stop "usage: scripts/image.sh build [OPTION…] | run ARGUMENT… | demo | remove" ;;
 esac

@@ -18,9 +18,9 @@ apt_install() {
         as_root=(sudo -n)
     fi
     say "Installing with apt-get: $*"
-    "${as_root[@]}" apt-get update -qq >&2 &&
+    "${as_root[@]}" apt-get update -qq >/dev/null &&
         "${as_root[@]}" env DEBIAN_FRONTEND=noninteractive \
-            apt-get install -y -qq --no-install-recommends "$@" </dev/null >&2
+            apt-get install -y -qq --no-install-recommends "$@" </dev/null >/dev/null
 }
 
 # True where the interpreter runs and is one that pyproject.toml allows.

@@ -28,4 +28,4 @@ ruff format --check .
 mypy
 lint-imports
 nbstripout --verify notebooks/*.ipynb
-exec pytest --numprocesses logical --maxprocesses 4 --dist worksteal "$@"
+exec pytest --numprocesses logical --maxprocesses 4 --dist loadgroup "$@"
