@@ -8,10 +8,16 @@ Exit status: 0 done; 1 a check found a difference; 2 the user's mistake, said in
 """
 
 import sys
+from importlib import import_module
 
-from billing_lib.cli import charges, invoices, office, quotes, records, usage  # noqa: F401
 from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
+
+NOUNS = ("office", "usage", "charges", "invoices", "records", "quotes")
+"""The modules with commands, in the order in which help lists them."""
+
+for _noun in NOUNS:
+    import_module(f"billing_lib.cli.{_noun}")
 
 
 def main() -> None:

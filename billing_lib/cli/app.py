@@ -18,6 +18,7 @@ app = typer.Typer(
     name="billing",
     help="Internal billing for core facilities, reproducible to the cent.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )

@@ -57,7 +57,9 @@ def table(
     pandas = pd.DataFrame(
         {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
     )
-    right: list[Hashable] = [_heading(name) for name in shown.columns if name in money or _counts(shown, name)]
+    right: list[Hashable] = [
+        _heading(name) for name in shown.columns if name in money or _counts(shown, name)
+    ]
     return (
         pandas.style.hide(axis="index")
         .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))

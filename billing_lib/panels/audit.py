@@ -1,0 +1,124 @@
+"""Auditing without code: choose a record, see what it is, verify it, run it again."""
+
+import json
+from html import escape
+from pathlib import Path
+
+import ipywidgets as widgets
+import polars as pl
+
+from billing_lib.audit.archive import list_records
+from billing_lib.audit.reproduce import reproduce
+from billing_lib.audit.verify import verify
+from billing_lib.panels.office import Message
+from billing_lib.panels.tables import table
+from billing_lib.settings import settings
+
+_WIDE = widgets.Layout(width="40em")
+
+
+class AuditPanel:
+    """The form of the audit notebook.
+
+    Parameters
+    ----------
+    record
+        The record chosen at first: a folder, or '' for the archive's first.
+    archive
+        The folder of records; by default the one that the settings name.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(self, record: str = "", archive: Path | None = None) -> None:
+        self.archive = archive or settings().runs
+        self.message = Message()
+        found = [str(path) for path in list_records(self.archive)]
+        self.record = widgets.Dropdown(
+            description="Record", options=found, layout=_WIDE, style={"description_width": "6em"}
+        )
+        if record:
+            self.record.options = [record, *(path for path in found if path != record)]
+            self.record.value = record
+        self.about = widgets.HTML()
+        self.findings = widgets.HTML()
+        self.verify = widgets.Button(description="Verify", button_style="primary")
+        self.reproduce = widgets.Button(description="Reproduce")
+        self.record.observe(lambda _: self._show_record(), names="value")
+        self.verify.on_click(lambda _: self.verify_record())
+        self.reproduce.on_click(lambda _: self.reproduce_record())
+        self._show_record()
+        self.widget = widgets.VBox(
+            [
+                self.record,
+                self.about,
+                widgets.HBox([self.verify, self.reproduce]),
+                self.message.widget,
+                self.findings,
+            ]
+        )
+
+    def verify_record(self) -> None:
+        """Verify the chosen record and show what is found."""
+        with self.message.sentences():
+            findings = verify(Path(self.record.value))
+            self._show([f"{finding.file}: {finding.what}" for finding in findings])
+            if findings:
+                self.message.refuse(f"{len(findings)} differences: the record is not intact")
+            else:
+                self.message.say("Verified: every byte is as it was sealed.")
+
+    def reproduce_record(self) -> None:
+        """Run the chosen record again and show every difference."""
+        with self.message.sentences():
+            self.message.say("Running the archived notebook again …")
+            reproduction = reproduce(Path(self.record.value))
+            self._show([str(difference) for difference in reproduction.differences])
+            if reproduction.differences:
+                count = len(reproduction.differences)
+                self.message.refuse(f"{count} differences: the record does not reproduce")
+            else:
+                self.message.say(
+                    "Reproduced: every result is the same byte for byte. "
+                    f"{reproduction.environment}"
+                )
+
+    def _show(self, sentences: list[str]) -> None:
+        rows = "".join(f"<pre>{escape(sentence)}</pre>" for sentence in sentences)
+        self.findings.value = rows
+
+    def _show_record(self) -> None:
+        self.findings.value = ""
+        self.about.value = ""
+        if not self.record.value:
+            self.message.say(f"There is no record in {self.archive}.")
+            return
+        self.message.say("")
+        with self.message.sentences():
+            self.about.value = _about(Path(self.record.value))
+
+
+def _about(record: Path) -> str:
+    data = record / "data"
+    environment = json.loads((data / "environment.json").read_text(encoding="utf-8"))
+    invoices = [
+        json.loads(path.read_text(encoding="utf-8"))
+        for path in sorted((data / "invoices").glob("*.json"))
+    ]
+    frame = pl.DataFrame(
+        [
+            (it["number"], it["project"]["code"], it["invoice_date"], it["totals"]["total"])
+            for it in invoices
+        ],
+        schema=["number", "project", "invoice_date", "sum"],
+        orient="row",
+    )
+    lines = (
+        f"<p>Commit <code>{escape(environment['commit'])}</code>, "
+        f"container <code>{escape(environment['container'])}</code>, "
+        f"{len(invoices)} invoices.</p>"
+    )
+    return lines + table(frame, "Invoices of the record").to_html()

@@ -1,0 +1,75 @@
+"""Reviewing a month: what it comes to, what is not billed, what staff changed.
+
+records in = charges + unbilled
+"""
+
+import polars as pl
+from pandas.io.formats.style import Styler
+
+from billing_lib.panels.office import Office
+from billing_lib.panels.tables import table
+from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.workflow.review import read_month
+
+LARGEST = 20
+"""How many of the largest charges are shown."""
+
+
+class ReviewPanel:
+    """The tables of the review notebook for one facility and month."""
+
+    def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
+        office = office or Office.open()
+        book = office.book(facility)
+        self.month = read_month(office.engine, book, period)
+        self.currency = book.facility.currency
+        self.places = minor_places(self.currency)
+
+    def heading(self) -> str:
+        """The month in a few lines of Markdown."""
+        month = self.month
+        total = money_text(int(month.charges["total"].sum()), self.places)
+        lines = month.charges.filter(pl.col("kind") == "line").height
+        return (
+            f"## {month.facility} · {month.period}\n\n"
+            f"**{month.records:,}** usage records = **{month.charges.height - lines:,}** charges "
+            f"+ **{month.unbilled.height:,}** unbilled; {lines:,} added lines. "
+            f"Total **{total} {self.currency}**."
+        )
+
+    def by(self, column: str, caption: str) -> Styler:
+        """Charges and totals by ``project``, ``user``, ``item`` or ``state``, largest first."""
+        frame = (
+            self.month.charges.group_by(column)
+            .agg(
+                pl.len().cast(pl.Int64).alias("charges"),
+                pl.col("raw_total").sum(),
+                pl.col("adjustment").sum(),
+                pl.col("total").sum(),
+            )
+            .sort("total", column, descending=[True, False])
+        )
+        sums = ("charges", "raw_total", "adjustment", "total")
+        return table(frame, caption, places=self.places, total=sums)
+
+    def largest(self) -> Styler:
+        """The largest charges, where a mistake costs most."""
+        frame = self.month.charges.sort("total", "charge", descending=[True, False]).head(LARGEST)
+        shown = ("charge", "project", "user", "date", "quantity", "price", "total", "state")
+        return table(frame.select(shown), f"The {LARGEST} largest charges", places=self.places)
+
+    def unbilled(self) -> Styler:
+        """Unbilled records by reason, with an example of each."""
+        frame = (
+            self.month.unbilled.group_by("reason", maintain_order=True)
+            .agg(
+                pl.len().cast(pl.Int64).alias("records"),
+                pl.col("detail").first().alias("for_example"),
+            )
+            .sort("records", descending=True)
+        )
+        return table(frame, "Unbilled records", total=("records",))
+
+    def changes(self) -> Styler:
+        """What staff changed, with who, when and why."""
+        return table(self.month.changes, "Changes by staff")

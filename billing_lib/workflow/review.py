@@ -1,0 +1,82 @@
+"""A month as reviewers see it: its charges, what is unbilled, what staff changed."""
+
+from dataclasses import dataclass
+
+import polars as pl
+from sqlalchemy import Engine
+
+from billing_lib.errors import NotReady
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import events, usage
+from billing_lib.ledger.database import reading
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+
+CHANGES = ("adjust", "add_line", "delete")
+"""Kinds of events that change a charge."""
+
+
+@dataclass(frozen=True)
+class Month:
+    """A facility's month.
+
+    Attributes
+    ----------
+    records
+        How many usage records end in it.
+    charges
+        ``charge`` (``RC/57``), ``kind``, ``project``, ``team``, ``item``, ``user``, ``date``,
+        ``quantity``, ``price``, ``raw_total``, ``adjustment``, ``total`` (minor units),
+        ``state``, ``invoice``.
+    unbilled
+        Records that are not billed, with reason and detail.
+    changes
+        ``charge``, ``what``, ``before``, ``after``, ``by``, ``at``, ``reason``, in order.
+    """
+
+    facility: str
+    period: str
+    records: int
+    charges: pl.DataFrame
+    unbilled: pl.DataFrame
+    changes: pl.DataFrame
+
+
+def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
+    """Read a month from the ledger, as at one moment.
+
+    Raises
+    ------
+    NotReady
+        No usage of it was loaded, or it is not rated yet.
+    """
+    facility, month = book.facility.code, str(Period.parse(period))
+    with reading(engine) as connection:
+        records = usage.read_usage(connection, facility, period=month).height
+        charges = ledger_charges.read_charges(connection, facility, period=month)
+        unbilled = usage.read_unbilled(connection, facility, month)
+        changes = events.read_events(
+            connection, facility, kinds=list(CHANGES), subjects=charges["code"]
+        )
+    if charges.height + unbilled.height == 0:
+        raise NotReady(
+            f"{facility} {month} has no charges yet",
+            remedy=f"load usage and run 'billing rate {facility} {month}'",
+        )
+    named = pl.format("{}/{}", pl.lit(facility), "code").alias("charge")
+    return Month(
+        facility,
+        month,
+        records,
+        charges.with_columns(named, date="on_date").drop("code"),
+        unbilled,
+        changes.select(
+            pl.format("{}/{}", pl.lit(facility), "subject").alias("charge"),
+            pl.col("kind").alias("what"),
+            "before",
+            "after",
+            pl.col("login").alias("by"),
+            pl.col("at").dt.to_string("%Y-%m-%d %H:%M:%SZ"),
+            "reason",
+        ),
+    )
