@@ -1,1 +1,18 @@
-"""Invoices as people keep them: HTML, PDF, XLSX, JSON."""
+"""Invoices as people read them: one module per format, all from the canonical invoice alone.
+
+The canonical invoice (``invoices/<number>.json`` of a record) is the result; a document is a
+picture of it. Rendering reads no clock, network, locale or system font, so the same invoice
+gives the same bytes again, and computes nothing but the sums printed below summaries.
+
+    invoice = json.loads(Path("RC-1993-00001.json").read_text("utf-8"))
+    write_documents(invoice, Path("documents"))
+    → documents/RC-1993-00001.html, .pdf, .xlsx
+"""
+
+from billing_lib.documents.html import render_html
+from billing_lib.documents.pdf import render_pdf
+from billing_lib.documents.registry import renderers, write_documents
+from billing_lib.documents.text import Invoice
+from billing_lib.documents.xlsx import render_xlsx
+
+__all__ = ["Invoice", "render_html", "render_pdf", "render_xlsx", "renderers", "write_documents"]

@@ -1,0 +1,137 @@
+"""An invoice as a PDF that is archival and accessible (PDF/A-2a and PDF/UA-1), set by Typst.
+
+Texts reach the template as JSON data and are never read as markup. Fonts are those inside
+Typst itself, system fonts are ignored, and the document's date is the invoice's: the same
+invoice gives the same bytes. These fonts have Latin, Greek, Cyrillic, Hebrew, Arabic, Armenian
+and Georgian, but no Chinese, Japanese, Korean or Thai and no emoji. What they lack is written
+as its code point and the page says so, for a name must never turn into empty boxes:
+
+    张伟 → [U+5F20][U+4F1F]
+"""
+
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal
+
+from typst import Compiler, TypstError
+
+from billing_lib.documents.text import Invoice
+from billing_lib.documents.view import view
+
+_TEMPLATES = Path(__file__).parent / "templates"
+_STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
+_MISSING_GLYPH = "could not be displayed with font"
+
+# Where paper is US Letter (Unicode CLDR, supplemental data, paperSize), by currency.
+_LETTER = frozenset(
+    {"BZD", "CAD", "CLP", "COP", "CRC", "GTQ", "MXN", "NIO", "PAB", "PHP", "USD", "VES"}
+)
+
+BREAK = "\u200b"
+"""Where the template may break a long word; never in the PDF's text, so copying a code is safe."""
+
+_LONG_WORD = re.compile(r"(?![\d,.\N{MINUS SIGN}]+(?!\S))\S{13,}")  # but no number
+_BREAKABLE = re.compile(r"([-_./@:+|]|\w{10})(?=\w)")
+
+
+def render_pdf(invoice: Invoice) -> bytes:
+    """The invoice as PDF bytes: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
+    shown = _composed(asdict(view(invoice)))
+    shown["paper"] = "us-letter" if shown["currency"] in _LETTER else "a4"
+    shown["spelled_out"] = False
+    try:
+        return _compile("invoice.typ", _breakable(shown))
+    except TypstError as error:
+        if _MISSING_GLYPH not in error.message:
+            raise
+    words = {word for text in _texts(shown) for word in text.split() if not word.isascii()}
+    spelled = {word: _spelled_out(word) for word in _undrawable(sorted(words))}
+    shown = _replaced(shown, spelled) | {"spelled_out": True}
+    return _compile("invoice.typ", _breakable(shown))
+
+
+def _compile(template: str, data: Mapping[str, Any]) -> bytes:
+    compiler = Compiler(
+        _TEMPLATES / template,
+        root=_TEMPLATES,
+        ignore_system_fonts=True,
+        sys_inputs={"data": json.dumps(data, ensure_ascii=False)},
+    )
+    pdf = compiler.compile(format="pdf", pdf_standards=list(_STANDARDS))
+    if not isinstance(pdf, bytes):
+        raise TypeError(f"typst gave {type(pdf).__name__} where one PDF was asked for")
+    return pdf
+
+
+def _undrawable(words: list[str]) -> list[str]:
+    """Those of the words that the fonts cannot draw, found by halving: few words, few tries."""
+    if not words or _drawable("  ".join(words)):
+        return []
+    if len(words) == 1:
+        return words
+    middle = len(words) // 2
+    return _undrawable(words[:middle]) + _undrawable(words[middle:])
+
+
+@lru_cache(maxsize=4096)
+def _drawable(text: str) -> bool:
+    try:
+        _compile("probe.typ", {"text": text})
+    except TypstError as error:
+        if _MISSING_GLYPH not in error.message:
+            raise
+        return False
+    return True
+
+
+def _spelled_out(word: str) -> str:
+    """The word with its missing characters as code points; all but ASCII if need be."""
+    gentle = "".join(char if _drawable(char) else f"[U+{ord(char):04X}]" for char in word)
+    if _drawable(gentle):
+        return gentle
+    return "".join(char if char.isascii() else f"[U+{ord(char):04X}]" for char in word)
+
+
+def _texts(value: Any) -> Iterable[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for part in value.values():
+            yield from _texts(part)
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _texts(part)
+
+
+def _mapped(value: Any, change: Any) -> Any:
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {key: _mapped(part, change) for key, part in value.items()}
+    if isinstance(value, list | tuple):
+        return [_mapped(part, change) for part in value]
+    return value
+
+
+def _composed(shown: dict[str, Any]) -> dict[str, Any]:
+    # Fonts hold é as one glyph more often than e and an accent to be put together.
+    return dict(_mapped(shown, lambda text: unicodedata.normalize("NFC", text)))
+
+
+def _replaced(shown: dict[str, Any], spelled: Mapping[str, str]) -> dict[str, Any]:
+    def change(text: str) -> str:
+        return re.sub(r"\S+", lambda word: spelled.get(word[0], word[0]), text)
+
+    return dict(_mapped(shown, change))
+
+
+def _breakable(shown: dict[str, Any]) -> dict[str, Any]:
+    def change(text: str) -> str:
+        return _LONG_WORD.sub(lambda word: _BREAKABLE.sub(rf"\1{BREAK}", word[0]), text)
+
+    return dict(_mapped(shown, change))

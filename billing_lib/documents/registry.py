@@ -1,0 +1,63 @@
+"""The formats an invoice is written in, by file suffix; an institution can add its own.
+
+A renderer is a function from the canonical invoice to bytes. The built-in three are listed
+here; an installed package adds one, or takes the place of one, by an entry point:
+
+    [project.entry-points."billing_lib.documents"]
+    csv = "our_billing.journal:render"      # writes <number>.csv
+"""
+
+from collections.abc import Callable
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from billing_lib.documents.html import render_html
+from billing_lib.documents.pdf import render_pdf
+from billing_lib.documents.text import Invoice
+from billing_lib.documents.xlsx import render_xlsx
+from billing_lib.errors import AmbiguousFormat
+
+Renderer = Callable[[Invoice], bytes]
+"""A pure function of the canonical invoice: the same invoice, the same bytes."""
+
+GROUP = "billing_lib.documents"
+"""The entry points' group."""
+
+
+def _html(invoice: Invoice) -> bytes:
+    return render_html(invoice).encode("utf-8")
+
+
+BUILT_IN: dict[str, Renderer] = {"html": _html, "pdf": render_pdf, "xlsx": render_xlsx}
+
+
+def renderers() -> dict[str, Renderer]:
+    """Suffix → renderer: the built-in ones, then the installed ones, in order of suffix.
+
+    Raises
+    ------
+    AmbiguousFormat
+        Two installed packages give the same suffix: which one writes must not be chance.
+    """
+    added: dict[str, Renderer] = {}
+    offered: dict[str, str] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+        if offered.setdefault(entry.name, entry.value) != entry.value:
+            raise AmbiguousFormat(
+                f"{offered[entry.name]} and {entry.value} both write .{entry.name} documents",
+                where=f"entry points {GROUP}",
+                remedy="uninstall one of the two packages",
+            )
+        added[entry.name] = entry.load()
+    return BUILT_IN | added
+
+
+def write_documents(invoice: Invoice, folder: Path) -> list[Path]:
+    """Write ``<number>.<suffix>`` in every format into the folder; the files, in that order."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for suffix, render in renderers().items():
+        path = folder / f"{invoice['number']}.{suffix}"
+        path.write_bytes(render(invoice))
+        written.append(path)
+    return written

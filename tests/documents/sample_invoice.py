@@ -1,0 +1,224 @@
+"""Canonical invoices to render, each figure computed here in decimals from the lines.
+
+invoice(lines=[hourly("RC/1"), added_line("RC/2", "-75.00")], adjustment="-5.00")
+"""
+
+from collections import defaultdict
+from decimal import Decimal
+from typing import Any
+
+Invoice = dict[str, Any]
+CENT = Decimal("0.01")
+
+
+def hourly(charge: str = "RC/57", *, user: str = "u4", hours: str = "2.5", **changed: Any) -> dict:
+    """A job of 2.5 hours on 128 processors at 0.125 the core-hour, split 60 : 40."""
+    quantity = Decimal(hours) * 128
+    raw_total = (quantity * Decimal("0.125")).quantize(CENT)
+    first = (raw_total * Decimal("0.6")).quantize(CENT)
+    line = {
+        "charge": charge,
+        "kind": "usage",
+        "item": {"code": "core-hour", "name": "Core hour"},
+        "unit": "hour",
+        "date": "1993-10-01",
+        "start": "1993-10-01T07:06:17-07:00",
+        "end": "1993-10-01T09:36:17-07:00",
+        "description": "",
+        "user": user,
+        "hours": hours,
+        "units": "128",
+        "quantity": str(quantity),
+        "rate": "0.125",
+        "rate_group": "internal",
+        "raw_total": str(raw_total),
+        "adjustment": "0.00",
+        "total": str(raw_total),
+        "expense_codes": [
+            {"expense_code": "370-1", "percent": "60", "amount": str(first)},
+            {"expense_code": "370-2", "percent": "40", "amount": str(raw_total - first)},
+        ],
+        "adjustments": [],
+        "source": {"file": "NASA-iPSC-1993.swf.gz", "row": 40},
+    }
+    return line | changed
+
+
+def slides(charge: str = "RC/58", **changed: Any) -> dict:
+    """Twelve slides at 1.25, two of which broke and were taken off the bill."""
+    line = {
+        "charge": charge,
+        "kind": "usage",
+        "item": {"code": "slide", "name": "Slide"},
+        "unit": "each",
+        "date": "1993-10-07",
+        "start": None,
+        "end": None,
+        "description": "Positively charged, box of twelve",
+        "user": "bob",
+        "hours": None,
+        "units": "1",
+        "quantity": "10",
+        "rate": "1.25",
+        "rate_group": "internal",
+        "raw_total": "12.50",
+        "adjustment": "-1.25",
+        "total": "11.25",
+        "expense_codes": [{"expense_code": "370-1", "percent": "100", "amount": "11.25"}],
+        "adjustments": [
+            {
+                "field": "quantity",
+                "before": "12",
+                "after": "10",
+                "by": "carol",
+                "at": "1993-11-01T09:00:00-08:00",
+                "reason": "two broke",
+            },
+            {
+                "field": "split",
+                "before": [
+                    {"expense_code": "370-1", "percent": "60"},
+                    {"expense_code": "370-2", "percent": "40"},
+                ],
+                "after": [{"expense_code": "370-1", "percent": "100"}],
+                "by": "dave",
+                "at": "1993-11-02T10:00:00-08:00",
+                "reason": "belongs to the first grant",
+            },
+        ],
+        "source": {"file": "slides.csv", "row": 2},
+    }
+    return line | changed
+
+
+def added_line(charge: str = "RC/59", amount: str = "-1275.00", **changed: Any) -> dict:
+    """A line that staff added: a credit, with no usage behind it."""
+    line = {
+        "charge": charge,
+        "kind": "line",
+        "item": None,
+        "unit": None,
+        "date": "1993-10-31",
+        "start": None,
+        "end": None,
+        "description": "Credit for the outage of 12 October",
+        "user": None,
+        "hours": None,
+        "units": "1",
+        "quantity": None,
+        "rate": None,
+        "rate_group": None,
+        "raw_total": amount,
+        "adjustment": "0.00",
+        "total": amount,
+        "expense_codes": [{"expense_code": "370-1", "percent": "100", "amount": amount}],
+        "adjustments": [
+            {
+                "field": "line",
+                "before": None,
+                "after": amount,
+                "by": "carol",
+                "at": "1993-11-03T11:30:00-08:00",
+                "reason": "outage",
+            }
+        ],
+        "source": None,
+    }
+    return line | changed
+
+
+def total_of(lines: list[dict], key: str) -> str:
+    """The sum of a money column, at least two places."""
+    return str(sum((Decimal(line[key]) for line in lines), Decimal("0.00")))
+
+
+def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **changed: Any) -> Invoice:
+    """An invoice over the lines; unless told, a job, some slides and a credit."""
+    if lines is None:
+        lines = [hourly(hours="84.0625"), slides(), added_line()]
+    by_code: dict[str, Decimal] = defaultdict(Decimal)
+    by_user: dict[str | None, list[dict]] = defaultdict(list)
+    by_item: dict[str | None, list[dict]] = defaultdict(list)
+    for line in lines:
+        for share in line["expense_codes"]:
+            by_code[share["expense_code"]] += Decimal(share["amount"])
+        by_user[line["user"]].append(line)
+        by_item[line["item"] and line["item"]["code"]].append(line)
+    if by_code:
+        by_code[min(by_code)] += Decimal(adjustment)
+    raw_total = total_of(lines, "total")
+    sample = {
+        "format": "billing-invoice/1",
+        "number": "RC-1993-00001",
+        "kind": "periodic",
+        "invoice_date": "1993-11-08",
+        "period": "1993-10",
+        "dates_covered": {"from": "1993-10-01", "to": "1993-10-31"},
+        "run": "RC-1993-10-1",
+        "currency": "USD",
+        "facility": {
+            "code": "RC",
+            "name": "Research Computing",
+            "timezone": "America/Los_Angeles",
+            "instructions": "Charges post to the expense codes below on the 15th.\n"
+            "To dispute a charge, name its code within 30 days.",
+            "contacts": "Billing office, room 2-104\nbilling@example.edu\n+1 555 0100",
+        },
+        "project": {
+            "code": "u4",
+            "name": "Flow solver",
+            "type": "faculty",
+            "rate_group": "internal",
+        },
+        "team": {
+            "code": "aero",
+            "name": "Aerodynamics",
+            "administrators": ["admin@example.edu", "second.admin@example.edu"],
+        },
+        "notes": ["The machine was down on 12 October; a credit is included."],
+        "lines": lines,
+        "summaries": {
+            "by_user": [
+                {
+                    "user": user,
+                    "charges": len(of),
+                    "hours": total_of([line for line in of if line["hours"]], "hours")
+                    if any(line["hours"] for line in of)
+                    else None,
+                    "total": total_of(of, "total"),
+                }
+                for user, of in by_user.items()
+            ],
+            "by_expense_code": [
+                {"expense_code": code, "total": str(amount)} for code, amount in by_code.items()
+            ],
+            "by_item": [
+                {
+                    "item": code,
+                    "name": of[0]["item"] and of[0]["item"]["name"],
+                    "unit": of[0]["unit"],
+                    "quantity": str(sum(Decimal(line["quantity"]) for line in of))
+                    if of[0]["quantity"]
+                    else None,
+                    "total": total_of(of, "total"),
+                }
+                for code, of in by_item.items()
+            ],
+        },
+        "totals": {
+            "charges": len(lines),
+            "charges_raw_total": total_of(lines, "raw_total"),
+            "charges_adjustment": total_of(lines, "adjustment"),
+            "raw_total": raw_total,
+            "adjustment": adjustment,
+            "total": str(Decimal(raw_total) + Decimal(adjustment)),
+        },
+    }
+    return sample | changed
+
+
+def long_invoice(count: int = 2000) -> Invoice:
+    """An invoice of as many jobs of several users."""
+    return invoice(
+        [hourly(f"RC/{n}", user=f"u{n % 7}", hours=f"{n}.5") for n in range(1, count + 1)]
+    )

@@ -1,0 +1,125 @@
+"""The HTML page says what the canonical invoice says, and runs nothing that a text holds."""
+
+from sample_invoice import added_line, hourly, invoice, long_invoice
+
+from billing_lib.documents import render_html
+
+
+def test_the_page_shows_the_way_to_the_total_before_any_table_of_charges(read_html) -> None:
+    page = read_html(render_html(invoice()))
+    # 84.0625 h × 128 × 0.125 = 1345.00; + 12.50 − 1275.00 = 82.50; − 1.25 = 81.25; − 5.00
+    assert page.tables[0] == [
+        ["Charges before adjustments", "USD 82.50"],
+        ["Adjustments to charges", "USD −1.25"],
+        ["3 charges after adjustments", "USD 81.25"],
+        ["Adjustments to the invoice", "USD −5.00"],
+        ["Total", "USD 76.25"],
+    ]
+
+
+def test_every_charge_is_a_row_with_its_codes_hours_rate_and_amounts(read_html) -> None:
+    charges = read_html(render_html(invoice())).tables[4]
+    assert charges[0][:5] == ["Charge", "Date", "Item and description", "User", "Expense code"]
+    assert charges[1] == [
+        "RC/57",
+        "1993-10-01 07:06",
+        "Core hour\n84.0625 hours × 128",
+        "u4",
+        "370-1: 60 %, 807.00\n370-2: 40 %, 538.00",
+        "84.0625",
+        "10,760.0000",
+        "hour",
+        "0.125",
+        "1,345.00",
+        "0.00",
+        "1,345.00",
+    ]
+    assert charges[2][-3:] == ["12.50", "−1.25", "11.25"]
+    assert charges[3][-3:] == ["−1,275.00", "0.00", "−1,275.00"]
+    assert charges[4] == ["Total", *[""] * 8, "82.50", "−1.25", "81.25"]
+
+
+def test_summaries_by_expense_code_item_and_user_end_in_their_sums(read_html) -> None:
+    by_code, by_item, by_user = read_html(render_html(invoice())).tables[1:4]
+    assert by_code[1:] == [["370-1", "−461.75"], ["370-2", "538.00"], ["Total", "76.25"]]
+    assert by_item[1] == ["Core hour", "10,760.0000", "hour", "1,345.00"]
+    assert by_item[-1] == ["Total", "", "", "81.25"]
+    assert by_user[1:] == [
+        ["u4", "1", "84.0625", "1,345.00"],
+        ["bob", "1", "–", "11.25"],
+        ["No user", "1", "–", "−1,275.00"],
+        ["Total", "3", "84.0625", "81.25"],
+    ]
+
+
+def test_an_adjustment_is_shown_with_who_when_why_before_and_after(read_html) -> None:
+    trail = read_html(render_html(invoice())).tables[5]
+    by_carol = ["carol", "1993-11-01 09:00:00 −08:00", "two broke"]
+    by_dave = ["dave", "1993-11-02 10:00:00 −08:00", "belongs to the first grant"]
+    assert trail[1] == ["RC/58", "1993-10-07", "quantity", "12", "10", *by_carol]
+    split = ["370-1 60 %, 370-2 40 %", "370-1 100 %"]
+    assert trail[2] == ["RC/58", "1993-10-07", "split", *split, *by_dave]
+
+
+def test_number_dates_bill_to_notes_instructions_and_contacts_are_on_the_page(read_html) -> None:
+    text = "".join(read_html(render_html(invoice())).text)
+    for said in (
+        "Invoice RC-1993-00001",
+        "8 November 1993",
+        "1 October 1993 – 31 October 1993",
+        "RC-1993-10-1",
+        "Research Computing",
+        "Aerodynamics (aero)",
+        "Flow solver (u4)",
+        "admin@example.edu\nsecond.admin@example.edu",
+        "name its code within 30 days.",
+        "billing@example.edu",
+        "The machine was down on 12 October; a credit is included.",
+    ):
+        assert said in text
+
+
+def test_markup_in_a_text_is_read_and_never_run(read_html) -> None:
+    attack = "<script>alert(1)</script><img src=x onerror=alert(1)>\"'&"
+    hostile = invoice([hourly(description=attack, user=attack)], notes=[attack])
+    hostile["facility"]["name"] = hostile["project"]["name"] = attack
+    page = read_html(render_html(hostile))
+    assert not {"script", "img", "link", "iframe"} & set(page.tags)
+    assert "".join(page.text).count(attack) >= 5
+
+
+def test_the_page_needs_no_other_file(read_html) -> None:
+    rendered = render_html(invoice())
+    assert read_html(rendered).addresses == []
+    assert "url(" not in rendered
+    assert "@import" not in rendered
+
+
+def test_texts_that_could_reorder_or_hide_an_amount_lose_that_power() -> None:
+    rendered = render_html(invoice(notes=["pay \u202e00.1\u202c now\x00\u200b"]))
+    assert "pay 00.1 now\ufffd" in rendered
+
+
+def test_an_invoice_of_2000_charges_shows_each_once(read_html) -> None:
+    charges = read_html(render_html(long_invoice(2000))).tables[-1]
+    assert [row[0] for row in charges[1:-1]] == [f"RC/{n}" for n in range(1, 2001)]
+
+
+def test_an_invoice_without_charges_says_so(read_html) -> None:
+    page = read_html(render_html(invoice([])))
+    assert "This invoice has no charges." in "".join(page.text)
+    assert page.tables[0][-1] == ["Total", "USD −5.00"]
+    assert len(page.tables) == 1
+
+
+def test_a_credit_alone_is_a_negative_total(read_html) -> None:
+    page = read_html(render_html(invoice([added_line(amount="-1234567.89")], adjustment="0.00")))
+    assert page.tables[0][-1] == ["Total", "USD −1,234,567.89"]
+
+
+def test_keys_of_later_versions_do_no_harm() -> None:
+    later = invoice()
+    plain = render_html(later)
+    later["shown_from_version_2"] = {"x": [1]}
+    later["lines"][0]["colour"] = "blue"
+    assert render_html(later) == plain

@@ -1,0 +1,112 @@
+"""The PDF holds every figure, is archival and tagged, and draws every letter that it shows."""
+
+from io import BytesIO
+
+import pytest
+from pypdf import PdfReader
+from sample_invoice import hourly, invoice, long_invoice
+
+from billing_lib.documents import render_pdf
+
+
+def test_the_pdf_shows_the_way_to_the_total(read_pdf) -> None:
+    text = read_pdf(render_pdf(invoice()))
+    for step in (
+        "Charges before adjustments USD 82.50",
+        "Adjustments to charges USD −1.25",
+        "3 charges after adjustments USD 81.25",
+        "Adjustments to the invoice USD −5.00",
+        "Total USD 76.25",
+    ):
+        assert step in text
+
+
+def test_facts_texts_charges_and_adjustments_are_in_the_pdf(read_pdf) -> None:
+    text = read_pdf(render_pdf(invoice()))
+    for said in (
+        "Invoice RC-1993-00001",
+        "Invoice date 8 November 1993",
+        "1 October 1993 – 31 October 1993",
+        "Aerodynamics (aero)",
+        "Flow solver (u4)",
+        "second.admin@example.edu",
+        "name its code within 30 days.",
+        "billing@example.edu",
+        "The machine was down on 12 October; a credit is included.",
+        "370-1: 60 %, 807.00 370-2: 40 %, 538.00 84.0625 10,760.0000 hour 0.125",
+        "RC/58 1993-10-07 quantity 12 10 carol 1993-11-01 09:00:00 −08:00 two broke",
+        "Page 1 of 2",
+        "Page 2 of 2",
+    ):
+        assert said in text
+
+
+def test_the_pdf_is_tagged_archival_and_dated_by_the_invoice() -> None:
+    reader = PdfReader(BytesIO(render_pdf(invoice())))
+    assert reader.metadata.title == "Invoice RC-1993-00001"
+    assert reader.metadata.author == "Research Computing"
+    assert f"{reader.metadata.creation_date:%Y-%m-%d}" == "1993-11-08"
+    assert reader.trailer["/Root"]["/MarkInfo"]["/Marked"]
+    assert reader.trailer["/Root"]["/Lang"] == "en"
+    xmp = reader.trailer["/Root"]["/Metadata"].get_data().decode()
+    assert "<pdfaid:part>2</pdfaid:part><pdfaid:conformance>A</pdfaid:conformance>" in xmp
+    assert "<pdfuaid:part>1</pdfuaid:part>" in xmp
+
+
+@pytest.mark.parametrize(("currency", "height"), [("USD", 792), ("EUR", 841)])
+def test_the_paper_is_letter_where_the_currency_is_used_with_letter(currency, height) -> None:
+    page = PdfReader(BytesIO(render_pdf(invoice(currency=currency)))).pages[0]
+    assert int(page.mediabox.height) == height
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "Łukasz Żółć, Đặng Nguyễn, Þórður, Șerban, Ģirts, Ő. Szűcs",
+        "Ελευθερία Παπαδοπούλου",
+        "Наталія Їжакевич, Љубица Ђорђевић",
+        "e\u0301 decomposed",
+    ],
+)
+def test_latin_greek_and_cyrillic_names_are_drawn_by_the_fonts(read_pdf, name: str) -> None:
+    # PDF/A and PDF/UA refuse a glyph that the fonts lack: no "[U+" means that all are drawn.
+    text = read_pdf(render_pdf(invoice([hourly(description=name)], notes=[name])))
+    assert "[U+" not in text
+    assert name.rsplit(maxsplit=1)[-1] in text
+
+
+def test_characters_that_the_fonts_lack_are_spelled_out_and_explained(read_pdf) -> None:
+    text = read_pdf(render_pdf(invoice(notes=["for 张伟 and नमस्ते and 😀"])))
+    assert "for [U+5F20][U+4F1F] and" in text
+    assert "[U+1F600]" in text
+    assert "Characters missing from the fonts of this PDF" in text
+
+
+def test_typst_markup_in_a_text_is_printed_and_never_evaluated(read_pdf) -> None:
+    attack = '#panic("no") *bold* $x^2$ @ref <label> \\ /* c */ #read("style.typ")'
+    text = read_pdf(render_pdf(invoice([hourly(description=attack)], notes=[attack])))
+    assert text.count('#panic("no") *bold* $x^2$ @ref <label> \\ /* c */') == 2
+
+
+def test_a_long_code_can_be_searched_for_although_it_is_broken_over_lines(read_pdf) -> None:
+    code = "370-31220-8250-000775-600200-0000-44075"
+    line = hourly(expense_codes=[{"expense_code": code, "percent": "100", "amount": "40.00"}])
+    text = read_pdf(render_pdf(invoice([line])))
+    assert code in text
+    assert "\u200b" not in text
+
+
+def test_an_invoice_of_2000_charges_repeats_the_header_and_loses_no_charge(read_pdf) -> None:
+    rendered = render_pdf(long_invoice(2000))
+    pages = [page.extract_text() for page in PdfReader(BytesIO(rendered)).pages]
+    annex = [page for page in pages if "RC/" in page]
+    assert all("Item and description" in page for page in annex)
+    assert f"Page {len(pages)} of {len(pages)}" in pages[-1]
+    words = set(" ".join(annex).split())
+    assert {f"RC/{n}" for n in range(1, 2001)} <= words
+    # Σ (n + 0.5) × 16.00 for n = 1 … 2000
+    assert "32,032,000.00" in words
+
+
+def test_an_invoice_without_charges_says_so(read_pdf) -> None:
+    assert "This invoice has no charges." in read_pdf(render_pdf(invoice([], notes=[])))
