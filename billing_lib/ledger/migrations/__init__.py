@@ -1,0 +1,1 @@
+"""Migrations: the tables' history, run by alembic through ledger/database.py."""
