@@ -12,7 +12,7 @@ as its code point and the page says so, for a name must never turn into empty bo
 import json
 import re
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from functools import lru_cache
 from pathlib import Path
@@ -35,7 +35,8 @@ _LETTER = frozenset(
 BREAK = "\u200b"
 """Where the template may break a long word; never in the PDF's text, so copying a code is safe."""
 
-_LONG_WORD = re.compile(r"(?![\d,.\N{MINUS SIGN}]+(?!\S))\S{13,}")  # but no number
+# A printed number, 1,234,567,890.12, stays on one line; a code of digits alone may break.
+_LONG_WORD = re.compile(r"(?<!\S)(?!\N{MINUS SIGN}?\d{1,3}(,\d{3})*(\.\d+)?(?!\S))\S{13,}")
 _BREAKABLE = re.compile(r"([-_./@:+|]|\w{10})(?=\w)")
 
 
@@ -108,7 +109,7 @@ def _texts(value: Any) -> Iterable[str]:
             yield from _texts(part)
 
 
-def _mapped(value: Any, change: Any) -> Any:
+def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     if isinstance(value, str):
         return change(value)
     if isinstance(value, dict):

@@ -96,6 +96,16 @@ def test_a_long_code_can_be_searched_for_although_it_is_broken_over_lines(read_p
     assert "\u200b" not in text
 
 
+def test_a_long_code_of_digits_breaks_and_a_long_amount_does_not() -> None:
+    code, amount = "370312208250000775600200000044075", "12345678901234.56"
+    share = {"expense_code": code, "percent": "100", "amount": amount}
+    line = hourly(expense_codes=[share], raw_total=amount, total=amount)
+    annex = PdfReader(BytesIO(render_pdf(invoice([line])))).pages[1].extract_text()
+    assert code not in annex
+    assert code in annex.replace("\n", "")
+    assert annex.count("12,345,678,901,234.56") == 4
+
+
 def test_an_invoice_of_2000_charges_repeats_the_header_and_loses_no_charge(read_pdf) -> None:
     rendered = render_pdf(long_invoice(2000))
     pages = [page.extract_text() for page in PdfReader(BytesIO(rendered)).pages]
