@@ -23,7 +23,7 @@ if [ ! -s "$tar" ]; then
     command -v debootstrap >/dev/null || stop "A base image needs debootstrap; as root: apt-get install debootstrap"
     # Of what apt is configured for, the distribution itself: its main component under its codename.
     # shellcheck disable=SC2016 # apt-get fills in $(SITE)
-    mirror=$(apt-get indextargets --format '$(SITE)' "Release: $suite" 'Component: main' 'Created-By: Packages' | head -n 1)
+    mirror=$(apt-get indextargets --format '$(SITE)' "Release: $suite" 'Component: main' 'Created-By: Packages' | sed -n 1p)
     # shellcheck disable=SC2016
     components=$(apt-get indextargets --format '$(COMPONENT)' "Site: $mirror" "Release: $suite" 'Created-By: Packages' | sort -u | paste -s -d ,)
     [ -n "$mirror" ] || stop "apt's sources name no mirror of $suite, from which a base image could be made."
