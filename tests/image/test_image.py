@@ -1,0 +1,135 @@
+"""A month issued inside the container image: its record names the image, and runs in it again.
+
+The real Dockerfile is built, from a clone of this commit, by whichever tool works here; that it
+was a stand-in base stands among pytest's warnings. Takes minutes: `pytest -m "not image"`
+leaves it out.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent.parent
+BILLING = Path(sys.executable).with_name("billing")
+NAME = "billing-notebooks-test"
+
+# One worker builds the image and looks at it from all sides.
+pytestmark = [pytest.mark.image, pytest.mark.xdist_group("image")]
+
+
+class Issued(NamedTuple):
+    clone: Path
+    commit: str
+    image: str  # name@digest, as the build printed it
+    record: Path
+    output: str
+
+
+def environment(**settings: str) -> dict[str, str]:
+    """This process's environment, with no setting of billing's but the given ones."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
+    return kept | settings
+
+
+def image_script(clone: Path, *words: str, **more: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["scripts/image.sh", *words],
+        cwd=clone,
+        env=environment(IMAGE_NAME=NAME, **more),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def git(*words: str, folder: Path = ROOT) -> str:
+    said = subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, check=True)
+    return said.stdout.strip()
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """This commit, clean, whatever the working tree looks like."""
+    folder = tmp_path_factory.mktemp("image") / "clone"
+    git("clone", "--quiet", str(ROOT), str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def issued(clone: Path) -> Iterator[Issued]:
+    """The demonstration's month, issued inside the image of this commit."""
+    built = image_script(clone, "build")
+    if "works here; as root" in built.stderr:
+        pytest.skip(built.stderr.strip())
+    assert built.returncode == 0, built.stderr
+    for line in built.stderr.splitlines():
+        if "stands in" in line:
+            warnings.warn(line, stacklevel=1)
+    image = built.stdout.strip()
+    try:
+        ran = image_script(clone, "demo")
+        assert ran.returncode == 0, ran.stdout + ran.stderr
+        (bag,) = (clone / "build" / "demo" / "runs").rglob("bagit.txt")
+        yield Issued(clone, git("rev-parse", "HEAD"), image, bag.parent, ran.stdout + ran.stderr)
+    finally:
+        image_script(clone, "remove")
+
+
+def test_a_tree_that_differs_from_its_commit_makes_no_image(clone: Path, tmp_path: Path) -> None:
+    changed = tmp_path / "changed"
+    git("clone", "--quiet", str(clone), str(changed))
+    (changed / "Makefile").write_text("changed\n")
+    refused = image_script(changed, "build")
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("Files differ from the commit that the image would be")
+    assert not (changed / "build").exists()
+
+
+def test_the_record_names_the_image_by_digest_and_the_commit(issued: Issued) -> None:
+    name, at, digest = issued.image.partition("@sha256:")
+    assert name.endswith(NAME)
+    assert at
+    assert len(digest) == 64
+    recorded = json.loads((issued.record / "data" / "environment.json").read_text())
+    assert recorded["container"] == issued.image
+    assert recorded["commit"] == issued.commit
+    assert recorded["dirty"] is False
+    assert issued.image in issued.output
+
+
+def test_the_record_verifies_outside_the_image(issued: Issued, tmp_path: Path) -> None:
+    said = billing("verify", issued.record, tmp_path)
+    assert said.returncode == 0, said.stdout + said.stderr
+
+
+def test_the_record_is_reproduced_inside_the_image_that_it_names(
+    issued: Issued, tmp_path: Path
+) -> None:
+    copy = tmp_path / "archived elsewhere"
+    shutil.copytree(issued.record, copy)
+    said = billing("reproduce", copy, tmp_path)
+    assert said.returncode == 0, said.stdout + said.stderr
+    assert issued.image in " ".join(said.stdout.split())
+    assert "reproduced" in said.stdout
+
+
+def billing(command: str, record: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    """A command on the record, outside the image, with no ledger in reach."""
+    return subprocess.run(
+        [BILLING, command, record],
+        cwd=folder,
+        env=environment(BILLING_DATABASE=f"sqlite:///{folder}/nowhere/none.db", COLUMNS="200"),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
