@@ -233,12 +233,14 @@ def _shown(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
 
 
 def _restored(stored: pl.DataFrame, schema: pl.Schema, instants: str) -> pl.DataFrame:
-    return stored.select(
-        pl.col(name).str.to_datetime(instants, time_unit="us", time_zone="UTC")
-        if isinstance(dtype, pl.Datetime)
-        else pl.col(name).cast(dtype)
-        for name, dtype in schema.items()
-    )
+    def value(name: str, dtype: pl.DataType) -> pl.Expr:
+        if isinstance(dtype, pl.Datetime):
+            return pl.col(name).str.to_datetime(instants, time_unit="us", time_zone="UTC")
+        if isinstance(dtype, pl.Date):
+            return pl.col(name).str.to_date("%Y-%m-%d")
+        return pl.col(name).cast(dtype)
+
+    return stored.select(value(name, dtype) for name, dtype in schema.items())
 
 
 def _storage_type(dtype: pl.DataType) -> pl.DataType:

@@ -84,6 +84,10 @@ _USAGE = (
     ),
     _never("rate", "a kept rate does not change"),
 )
+_LOCKED_CHARGE = (
+    "EXISTS (SELECT 1 FROM charge c WHERE c.facility = ROW.facility"
+    " AND c.code = ROW.charge AND (c.state <> 'PENDING' OR c.run IS NOT NULL))"
+)
 _CHARGE = (
     Guard(
         "charge",
@@ -149,8 +153,7 @@ _CHARGE = (
             "charge_split",
             (operation,),
             "the split of a charge that is billed or bound to a run does not change",
-            f"EXISTS (SELECT 1 FROM charge c WHERE c.facility = {row}.facility"
-            f" AND c.code = {row}.charge AND (c.state <> 'PENDING' OR c.run IS NOT NULL))",
+            _LOCKED_CHARGE.replace("ROW", row),
             lookup=True,
         )
         for operation, row in ((INSERT, "NEW"), (UPDATE, "NEW"), (DELETE, "OLD"))

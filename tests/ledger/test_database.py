@@ -1,0 +1,145 @@
+"""Opening, setting up and reaching the ledger's database."""
+
+import sqlite3
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy import Engine, text
+
+from billing_lib.errors import BillingError, NotReady, UnreachableLedger
+from billing_lib.ledger.database import (
+    HEAD,
+    initialise,
+    open_ledger,
+    reading,
+    require_initialised,
+    writing,
+)
+from billing_lib.ledger.tables import metadata
+
+
+def test_setting_up_twice_is_the_same_as_once(bare_url: str) -> None:
+    engine = open_ledger(bare_url)
+    assert initialise(engine)
+    with writing(engine) as connection:
+        connection.execute(text("INSERT INTO facility VALUES ('RC', 'RC', 'USD', 'UTC')"))
+    assert not initialise(engine)
+    require_initialised(engine)
+    with reading(engine) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM facility")) == 1
+    engine.dispose()
+
+
+def test_a_ledger_that_is_not_set_up_asks_for_billing_init(bare_url: str) -> None:
+    engine = open_ledger(bare_url)
+    with pytest.raises(NotReady, match="run billing init"):
+        require_initialised(engine)
+    if engine.dialect.name == "sqlite":
+        assert not Path(str(engine.url.database)).exists()
+    engine.dispose()
+
+
+@pytest.mark.parametrize(("version", "said"), [("0000", "earlier version"), ("9999", "later")])
+def test_a_ledger_of_another_version_is_refused(ledger: Engine, version: str, said: str) -> None:
+    with writing(ledger) as connection:
+        connection.execute(text(f"UPDATE alembic_version SET version_num = '{version}'"))
+    with pytest.raises(NotReady, match=said):
+        require_initialised(ledger)
+
+
+def test_a_ledger_of_a_later_version_is_not_set_up_again(ledger: Engine) -> None:
+    with writing(ledger) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    with pytest.raises(NotReady, match="later version"):
+        initialise(ledger)
+
+
+def test_the_migrations_make_the_tables(ledger: Engine) -> None:
+    with reading(ledger) as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+
+
+def test_the_version_is_that_of_the_last_migration() -> None:
+    config = Config()
+    config.set_main_option("script_location", "billing_lib.ledger:migrations")
+    assert ScriptDirectory.from_config(config).get_current_head() == HEAD
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "",
+        "nonsense",
+        "postgresql://host:port/name",
+        "mysql://host/name",
+        "sqlite://",
+        "sqlite:///:memory:",
+    ],
+)
+def test_a_url_that_cannot_be_a_ledger_is_refused_in_a_sentence(url: str) -> None:
+    with pytest.raises(UnreachableLedger, match="check BILLING_DATABASE"):
+        open_ledger(url)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "sqlite:////nowhere/at/all/billing.db",
+        "postgresql://carol:hunter2@localhost:1/billing?connect_timeout=2",
+    ],
+)
+def test_a_database_that_cannot_be_reached_is_named_without_its_password(url: str) -> None:
+    with pytest.raises(BillingError) as refusal:
+        initialise(open_ledger(url))
+    assert "hunter2" not in str(refusal.value)
+    assert "check BILLING_DATABASE" in str(refusal.value)
+    assert "\n" not in str(refusal.value)
+
+
+def test_a_file_that_is_no_database_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    (tmp_path / "billing.db").write_text("record,item,project\n" * 100)
+    with pytest.raises(UnreachableLedger, match="not a database"):
+        initialise(open_ledger(f"sqlite:///{tmp_path / 'billing.db'}"))
+
+
+def test_a_failed_transaction_leaves_nothing(ledger: Engine) -> None:
+    with pytest.raises(KeyError), writing(ledger) as connection:
+        connection.execute(text("INSERT INTO facility VALUES ('RC', 'RC', 'USD', 'UTC')"))
+        raise KeyError
+    with reading(ledger) as connection:
+        assert connection.scalar(text("SELECT count(*) FROM facility")) == 0
+
+
+def test_a_reader_sees_one_moment_and_stops_no_writer(ledger: Engine) -> None:
+    count = text("SELECT count(*) FROM facility")
+    with reading(ledger) as reader:
+        assert reader.scalar(count) == 0
+        with writing(ledger) as writer:
+            writer.execute(text("INSERT INTO facility VALUES ('RC', 'RC', 'USD', 'UTC')"))
+        assert reader.scalar(count) == 0
+    with reading(ledger) as reader:
+        assert reader.scalar(count) == 1
+
+
+def test_sqlite_checks_what_rows_refer_to(ledger: Engine) -> None:
+    if ledger.dialect.name == "postgresql":
+        pytest.skip("PostgreSQL always does")
+    with reading(ledger) as connection:
+        assert connection.scalar(text("PRAGMA foreign_keys")) == 1
+        assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
+
+
+def test_a_writer_that_waits_too_long_is_told(ledger: Engine) -> None:
+    if ledger.dialect.name == "postgresql":
+        pytest.skip("PostgreSQL locks rows, not files")
+    impatient = open_ledger(f"{ledger.url}?timeout=0.1")
+    other = sqlite3.connect(str(ledger.url.database), isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(UnreachableLedger, match="database is locked"), writing(impatient):
+        pass
+    other.close()

@@ -1,0 +1,66 @@
+"""One issuing process per facility."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+from sqlalchemy import Engine
+
+from billing_lib.errors import IssuingElsewhere
+from billing_lib.ledger.lock import issuing
+
+HOLD = """
+import sys
+from billing_lib.ledger.database import open_ledger
+from billing_lib.ledger.lock import issuing
+with issuing(open_ledger(sys.argv[1]), "RC"):
+    print("held", flush=True)
+    sys.stdin.readline()
+"""
+
+
+def _holder(url: str) -> "subprocess.Popen[str]":
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLD, url],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
+    return process
+
+
+def _until_free(ledger: Engine) -> None:
+    """PostgreSQL notices a dead client within moments; no test waits longer than a minute."""
+    for _ in range(600):
+        try:
+            with issuing(ledger, "RC"):
+                return
+        except IssuingElsewhere:
+            signal.sigtimedwait([], 0.1)
+    pytest.fail("the lock of a dead process is still held")
+
+
+def test_a_second_process_is_told_and_a_killed_one_frees_the_lock(
+    ledger: Engine, ledger_url: str
+) -> None:
+    with _holder(ledger_url) as process:
+        with pytest.raises(IssuingElsewhere, match="another process"), issuing(ledger, "RC"):
+            pass
+        with issuing(ledger, "NF"):
+            pass  # another facility is free
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        _until_free(ledger)
+
+
+def test_the_lock_is_free_after_its_end_also_by_an_exception(ledger: Engine) -> None:
+    with pytest.raises(KeyError), issuing(ledger, "RC"):
+        raise KeyError
+    with issuing(ledger, "RC"), pytest.raises(IssuingElsewhere), issuing(ledger, "RC"):
+        pass
+    with issuing(ledger, "RC"):
+        pass
