@@ -23,8 +23,9 @@ from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Engine
 
+from billing_lib.audit.description import RunDescription
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
-from billing_lib.audit.record import RunDescription, seal
+from billing_lib.audit.record import seal
 from billing_lib.errors import BillingError, InvalidPeriod, RunFailed
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices

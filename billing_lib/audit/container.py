@@ -1,0 +1,83 @@
+"""Containers: running a command inside the image that a record names.
+
+Whichever engine is here and has the image by its digest is used: docker, podman, or buildah,
+which needs no engine. Nothing is pulled, and the command has no network where the engine can
+see to that.
+"""
+
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+MOUNTED = "/work"
+"""Where the folder stands inside."""
+
+
+def find_engine(image: str) -> str | None:
+    """The tool that works here and has this image (``name@sha256:…``); None if none has."""
+    for tool in ("docker", "podman", "buildah"):
+        if shutil.which(tool) and _has(tool, image):
+            return tool
+    return None
+
+
+def run_inside(
+    tool: str, image: str, folder: Path, command: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, inside the image.
+
+    Parameters
+    ----------
+    tool
+        As ``find_engine`` gives it.
+    folder
+        Mounted for reading and writing, and the command's working folder.
+    """
+    if tool == "buildah":
+        return _buildah(image, folder, command)
+    name = image if tool == "podman" else _docker_name(image)
+    user = f"{os.getuid()}:{os.getgid()}"
+    options = ["--rm", "--network", "none", "--user", user, "--workdir", MOUNTED]
+    if tool == "podman" and os.getuid() != 0:
+        options += ["--userns", "keep-id"]
+    mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
+    return _run(tool, "run", *options, *mount, name, *command[1:])
+
+
+def _buildah(image: str, folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    made = _run("buildah", "from", "--pull-never", image)
+    if made.returncode != 0:
+        return made
+    container = made.stdout.strip()
+    try:
+        user = f"{os.getuid()}:{os.getgid()}"
+        options = ["--isolation", "chroot", "--user", user, "--workingdir", MOUNTED]
+        mount = ["--volume", f"{folder}:{MOUNTED}"]
+        return _run("buildah", "run", *options, *mount, container, "--", *command)
+    finally:
+        _run("buildah", "rm", container)
+
+
+def _has(tool: str, image: str) -> bool:
+    if tool == "docker":
+        return _known(tool, "image", "inspect", _docker_name(image))
+    if tool == "podman":
+        return _known(tool, "image", "exists", image)
+    return _known(tool, "inspect", "--type", "image", image)
+
+
+def _docker_name(image: str) -> str:
+    """docker knows an image by its digest once it was pushed, by its bare id until then."""
+    return image if _known("docker", "image", "inspect", image) else image.partition("@")[2]
+
+
+def _known(*words: str) -> bool:
+    return _run(*words).returncode == 0
+
+
+def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    # Without an engine, as inside another container, no other storage of buildah's works.
+    environment = {"STORAGE_DRIVER": "vfs"} | os.environ if words[0] == "buildah" else None
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
