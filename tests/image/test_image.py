@@ -118,8 +118,8 @@ def test_the_record_is_reproduced_inside_the_image_that_it_names(
     shutil.copytree(issued.record, copy)
     said = billing("reproduce", copy, tmp_path)
     assert said.returncode == 0, said.stdout + said.stderr
-    assert issued.image in " ".join(said.stdout.split())
-    assert "reproduced" in said.stdout
+    assert f"in the recorded container {issued.image}, by " in said.stdout
+    assert "reproduced, every result is the same" in said.stdout
 
 
 def billing(command: str, record: Path, folder: Path) -> subprocess.CompletedProcess[str]:
