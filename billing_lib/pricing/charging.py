@@ -19,7 +19,7 @@ from billing_lib.pricing.adjusting import (
     replaced_splits,
 )
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.exact import Exact
+from billing_lib.pricing.exact import AmountTooLarge, Exact
 from billing_lib.pricing.money import money_text_column, plain_text_column
 from billing_lib.pricing.split import apportion
 from billing_lib.pricing.usage import INSTANT
@@ -56,6 +56,7 @@ CHARGES = pl.Schema(
 SPLITS = pl.Schema(SHARES | {"amount": pl.Int64()})
 
 _HOUR = 3_600_000_000  # microseconds
+_LARGEST_SUM = 10**18  # minor units
 
 
 @dataclass(frozen=True)
@@ -98,11 +99,21 @@ def charge_usage(
             _line_charges(lines, catalogue, values),
         ]
     )
+    _refuse_unsummable(charges)
     shares = _shares(charges, catalogue, replaced_splits(adjustments, lines))
     splits = shares.with_columns(
         amount=apportion(shares, "charge", "total", "percent", "position")
     ).select(SPLITS.names())
     return Charges(charges, splits)
+
+
+def _refuse_unsummable(charges: pl.DataFrame) -> None:
+    # Sums of invoices and statements are 64 bits wide and would wrap without a word.
+    amounts = pl.col("raw_total", "total").cast(pl.Int128).abs().sum()
+    if sum(charges.select(amounts).row(0)) > _LARGEST_SUM:
+        raise AmountTooLarge(
+            "the charges together have more than 18 digits", remedy="check the quantities"
+        )
 
 
 def _usage_charges(rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame) -> pl.DataFrame:
@@ -112,14 +123,14 @@ def _usage_charges(rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFra
         .join(rates, on="rate", how="left", maintain_order="left")
         .join(values, on="charge", how="left", maintain_order="left")
     )
-    quantity = _quantity(frame)
+    stated, timed = _stated(frame), _timed(frame)
     price = Exact.of_decimals(frame.select(pl.coalesce("set_price", "price")).to_series())
     hours = Exact(frame.select(_elapsed()).to_series(), _HOUR)
     raw = pl.max_horizontal(pl.col("raw_total"), pl.col("minimum"))
     return (
         frame.with_columns(
-            quantity.times(price).rounded(catalogue.places).alias("raw_total"),
-            quantity.rounded(QUANTITY_PLACES).alias("quantity"),
+            _either(stated.times(price), timed.times(price), catalogue.places).alias("raw_total"),
+            _either(stated, timed, QUANTITY_PLACES).alias("quantity"),
             hours.rounded(QUANTITY_PLACES).alias("hours"),
         )
         .with_columns(raw_total=raw)
@@ -155,13 +166,23 @@ def _elapsed() -> pl.Expr:
     return (pl.col("end") - pl.col("start")).dt.total_microseconds()
 
 
-def _quantity(frame: pl.DataFrame) -> Exact:
-    stated = Exact.of_decimals(frame.select(pl.coalesce("set_quantity", "quantity")).to_series())
+def _stated(frame: pl.DataFrame) -> Exact:
+    return Exact.of_decimals(frame.select(pl.coalesce("set_quantity", "quantity")).to_series())
+
+
+def _timed(frame: pl.DataFrame) -> Exact:
     elapsed, step = _elapsed(), pl.col("step")
     stepped = pl.when(step.is_null()).then(elapsed).otherwise((elapsed + step - 1) // step * step)
-    hours = Exact(frame.select(stepped).to_series(), _HOUR).reduced()
+    unstated = pl.coalesce("set_quantity", "quantity").is_null()
+    hours = Exact(frame.select(pl.when(unstated).then(stepped)).to_series(), _HOUR).reduced()
     units = Exact.of_decimals(frame.get_column("units").fill_null(1))
-    return stated.else_take(hours.times(units))
+    return hours.times(units)
+
+
+def _either(stated: Exact, timed: Exact, places: int) -> pl.Series:
+    # Rounded apart: over one denominator, a job timed to the microsecond would take the digits
+    # that a large stated quantity in the same frame needs.
+    return pl.select(pl.coalesce(stated.rounded(places), timed.rounded(places))).to_series()
 
 
 def _shown(column: str) -> pl.Expr:

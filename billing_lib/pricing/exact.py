@@ -12,7 +12,7 @@ fit into 128 bits is refused, never wrapped.
 """
 
 from dataclasses import dataclass
-from math import lcm
+from math import gcd
 from typing import Self
 
 import polars as pl
@@ -75,22 +75,6 @@ class Exact:
         product = self.numerators.cast(dtype) * other.numerators.cast(dtype)
         return Exact(product, self.denominator * other.denominator)
 
-    def else_take(self, other: "Exact") -> "Exact":
-        """These values, and the other's where these are null."""
-        denominator = lcm(self.denominator, other.denominator)
-        mine, others = (
-            column.times(_whole(denominator // column.denominator)) for column in (self, other)
-        )
-        dtype = (
-            pl.Int64()
-            if mine.numerators.dtype == others.numerators.dtype == pl.Int64
-            else (pl.Int128())
-        )
-        numerators = mine.numerators.cast(dtype).zip_with(
-            mine.numerators.is_not_null(), others.numerators.cast(dtype)
-        )
-        return Exact(numerators, denominator)
-
     def rounded(self, places: int) -> pl.Series:
         """Whole numbers of 10^-places, rounded half up, half away from zero below it; Int64.
 
@@ -99,22 +83,16 @@ class Exact:
         AmountTooLarge
             A rounded number passes 64 bits.
         """
-        scale = 10**places
-        numerators = self.numerators
-        bound = 2 * _largest(numerators) * scale + self.denominator
-        wide = numerators.cast(_dtype_for(bound))
-        doubled = wide.abs() * _literal(2 * scale, wide.dtype)
-        magnitude = (doubled + _literal(self.denominator, wide.dtype)) // _literal(
-            2 * self.denominator, wide.dtype
-        )
-        signed = magnitude * wide.sign()
+        common = gcd(10**places, self.denominator)
+        factor, divisor = 10**places // common, self.denominator // common
+        dtype = _dtype_for(max(_largest(self.numerators) * factor, 2 * divisor))
+        whole = _literal(divisor, dtype)
+        scaled = self.numerators.cast(dtype).abs() * _literal(factor, dtype)
+        half_or_more = scaled % whole * _literal(2, dtype) >= whole
+        signed = (scaled // whole + half_or_more.cast(dtype)) * self.numerators.sign().cast(dtype)
         if _largest(signed) > _INT64_MAX:
             raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
         return signed.cast(pl.Int64)
-
-
-def _whole(value: int) -> Exact:
-    return Exact(pl.Series([value], dtype=_dtype_for(value)), 1)
 
 
 def _largest(column: pl.Series) -> int:
