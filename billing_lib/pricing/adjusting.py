@@ -20,6 +20,7 @@ from billing_lib.pricing.pricebook import (
     Amount,
     Code,
     Price,
+    Quantity,
     Share,
     canonical_json,
     check_split,
@@ -101,11 +102,9 @@ def adjustment_value(field: str, value: object, places: int) -> str:
 def _canonical(field: str, value: object, places: int) -> str:
     match field:
         case "quantity":
-            quantity = TypeAdapter[Decimal](Amount).validate_python(value)
-            if quantity < 0 or quantity != round(quantity, _QUANTITY_PLACES):
-                raise ValueError(
-                    f"the quantity '{value}' is negative or has over {_QUANTITY_PLACES} places"
-                )
+            quantity = TypeAdapter[Decimal](Quantity).validate_python(value)
+            if quantity < 0:
+                raise ValueError(f"the quantity '{value}' is negative")
             return plain_text(quantity)
         case "rate":
             return plain_text(TypeAdapter[Decimal](Price).validate_python(value))
@@ -145,7 +144,11 @@ def last_values(adjustments: pl.DataFrame, places: int) -> pl.DataFrame:
 
     Null where a field was not set; the amount in minor units.
     """
-    last = adjustments.sort("order").group_by("charge", "field").agg(pl.col("value").last())
+    last = (
+        adjustments.sort("order", maintain_order=True)
+        .group_by("charge", "field")
+        .agg(pl.col("value").last())
+    )
 
     def only(field: str, name: str) -> pl.DataFrame:
         return last.filter(pl.col("field") == field).select("charge", pl.col("value").alias(name))
@@ -179,7 +182,7 @@ def replaced_splits(adjustments: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFr
     plans = (
         pl.concat([stated, adjustments.select("charge", "order", "field", "value")])
         .filter(pl.col("field").is_in(["split", "expense_code"]))
-        .sort("order")
+        .sort("order", maintain_order=True)  # of one adjustment's own, the later written wins
         .group_by("charge", maintain_order=True)
         .agg(pl.col("field").last(), pl.col("value").last())
     )

@@ -4,7 +4,7 @@
     1250 JPY   is  1250      (none)
 
 The places are those of ISO 4217 (table one, as packaged by the ``iso4217`` library). Prices and
-percentages are decimals in text with at most six and four places.
+percentages are decimals in text with at most six and four places, and 14 digits before them.
 """
 
 from decimal import Decimal
@@ -17,6 +17,9 @@ PRICE_PLACES = 6
 
 PERCENT_PLACES = 4
 """Places of a percentage; a whole is 100.0000."""
+
+WHOLE_DIGITS = 14
+"""Digits before the point of a stated number: with any currency's places they fit 64 bits."""
 
 WHOLE = 100 * 10**PERCENT_PLACES
 """One hundred per cent, in ten-thousandths of a per cent."""
@@ -47,10 +50,9 @@ def to_minor(amount: Decimal, places: int) -> int:
     ValueError
         The amount has more places than the currency.
     """
-    scaled = amount.scaleb(places)
-    if scaled != scaled.to_integral_value():
+    if amount != round(amount, places):
         raise ValueError(f"{amount} has more than {places} decimal places")
-    return int(scaled)
+    return int(amount.scaleb(places))
 
 
 def money_text(minor: int, places: int) -> str:

@@ -34,8 +34,8 @@ class Period:
         InvalidPeriod
             It names none.
         """
-        match = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])", text)
-        if match is None or match[1] == "0000":
+        match = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", text)
+        if match is None or match[1] in ("0000", "9999"):
             raise InvalidPeriod(
                 f"'{text}' is not a period", remedy="write a month as YYYY-MM, such as 2020-04"
             )

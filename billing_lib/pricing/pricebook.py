@@ -21,6 +21,7 @@ from itertools import pairwise
 from typing import Annotated, Any, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+import polars as pl
 from pydantic import (
     AfterValidator,
     BaseModel,
@@ -31,7 +32,14 @@ from pydantic import (
 )
 
 from billing_lib.errors import InvalidPriceBook
-from billing_lib.pricing.money import PERCENT_PLACES, PRICE_PLACES, minor_places, plain_text
+from billing_lib.pricing.money import (
+    PERCENT_PLACES,
+    PRICE_PLACES,
+    WHOLE_DIGITS,
+    minor_places,
+    plain_text,
+)
+from billing_lib.pricing.usage import DECIMAL
 from billing_lib.pricing.yaml_text import Document
 
 
@@ -39,13 +47,22 @@ def _decimal(places: int | None, what: str) -> BeforeValidator:
     def check(value: object) -> Decimal:
         if isinstance(value, Decimal):
             return value
-        if not isinstance(value, str) or re.fullmatch(r"[+-]?\d+(\.\d+)?", value) is None:
-            raise ValueError(f"'{value}' is not a {what}; write it in digits, such as \"12.50\"")
+        if not isinstance(value, str) or re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", value) is None:
+            raise ValueError(f"'{value}' is no {what}; write it in digits, such as \"12.50\"")
+        if len(value.lstrip("+-").partition(".")[0]) > WHOLE_DIGITS:
+            raise ValueError(f"the {what} '{value}' has more than {WHOLE_DIGITS} digits")
         if places is not None and len(value.partition(".")[2]) > places:
             raise ValueError(f"the {what} '{value}' has more than {places} decimal places")
         return Decimal(value)
 
     return BeforeValidator(check)
+
+
+def _day(value: object) -> object:
+    # Left to itself, pydantic takes 86400 for a day in seconds since 1970.
+    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) is None:
+        raise ValueError(f"'{value}' is not a date; write it as YYYY-MM-DD")
+    return value
 
 
 def _not_negative(value: Decimal) -> Decimal:
@@ -57,7 +74,9 @@ def _not_negative(value: Decimal) -> Decimal:
 def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-    except (ZoneInfoNotFoundError, ValueError, IsADirectoryError):
+        # A machine's own zone files hold names, such as localtime, that mean nothing elsewhere.
+        pl.Series([], dtype=pl.Datetime("us", "UTC")).dt.convert_time_zone(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError, pl.exceptions.ComputeError):
         raise ValueError(
             f"the time zone '{name}' is unknown; use a name such as America/New_York"
         ) from None
@@ -82,15 +101,17 @@ def step_microseconds(text: str) -> int:
     ValueError
         It is not a whole number of s, min or h above zero.
     """
-    match = re.fullmatch(r"([1-9]\d{0,5})\s*(s|min|h)", text)
+    match = re.fullmatch(r"([1-9][0-9]{0,5})\s*(s|min|h)", text)
     if match is None:
         raise ValueError(f"'{text}' is not a step; write it as 30s, 15min or 1h")
     return int(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]] * 1_000_000
 
 
 Code = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+Day = Annotated[dt.date, BeforeValidator(_day)]
 Price = Annotated[Decimal, _decimal(PRICE_PLACES, "price"), AfterValidator(_not_negative)]
 Amount = Annotated[Decimal, _decimal(None, "amount")]
+Quantity = Annotated[Decimal, _decimal(DECIMAL.scale, "quantity")]
 Percent = Annotated[Decimal, _decimal(PERCENT_PLACES, "percentage")]
 
 
@@ -134,8 +155,8 @@ class Rate(Entry):
     price: Price
     minimum: Price | None = None
     rounding_step: Annotated[str, AfterValidator(_step)] | None = None
-    valid_from: dt.date | None = None
-    valid_to: dt.date | None = None
+    valid_from: Day | None = None
+    valid_to: Day | None = None
 
     @property
     def body(self) -> str:

@@ -7,14 +7,14 @@ arithmetic are in docs/scenario-format.md.
     expect: {charges: {u1: {total: "15.00"}}}
 """
 
-import datetime as dt
+import re
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
 import polars as pl
-from pydantic import AfterValidator, AwareDatetime, Field, model_validator
+from pydantic import AwareDatetime, BeforeValidator, Field, model_validator
 
-from billing_lib.errors import InvalidAdjustment, InvalidPriceBook
+from billing_lib.errors import InvalidAdjustment, InvalidPeriod, InvalidPriceBook
 from billing_lib.pricing.adjusting import (
     ADJUSTMENTS,
     FIELDS,
@@ -24,18 +24,27 @@ from billing_lib.pricing.adjusting import (
 )
 from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.period import Period
-from billing_lib.pricing.pricebook import Amount, Code, Entry, PriceBook, check_references
-from billing_lib.pricing.usage import DECIMAL, USAGE
+from billing_lib.pricing.pricebook import (
+    Amount,
+    Code,
+    Day,
+    Entry,
+    PriceBook,
+    Quantity,
+    check_references,
+)
+from billing_lib.pricing.usage import USAGE
 from billing_lib.pricing.yaml_text import Document
 
 
-def _quantity(value: Decimal) -> Decimal:
-    if value != round(value, DECIMAL.scale):
-        raise ValueError(f"the quantity '{value}' has more than {DECIMAL.scale} decimal places")
+def _instant(value: object) -> object:
+    # Left to itself, pydantic takes 86400 for an instant in seconds since 1970.
+    if isinstance(value, str) and re.match(r"[0-9]{4}-[0-9]{2}-[0-9]{2}[T ]", value) is None:
+        raise ValueError(f"'{value}' is not a time; write it as \"2020-04-06T17:00:00-04:00\"")
     return value
 
 
-Quantity = Annotated[Amount, AfterValidator(_quantity)]
+Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 
 
 class UsageEntry(Entry):
@@ -45,9 +54,9 @@ class UsageEntry(Entry):
     item: Code
     project: Code
     user: str | None = None
-    start: AwareDatetime | None = None
-    end: AwareDatetime | None = None
-    date: dt.date | None = None
+    start: Instant | None = None
+    end: Instant | None = None
+    date: Day | None = None
     units: Quantity = Decimal(1)
     quantity: Quantity | None = None
     description: str | None = None
@@ -57,7 +66,7 @@ class AddedLine(Entry):
     """A charge with no usage."""
 
     project: Code
-    date: dt.date
+    date: Day
     description: str
     amount: Amount
     expense_code: Code | None = None
@@ -70,7 +79,7 @@ class AdjustmentEntry(Entry):
     set: dict[str, Any] | None = None
     add_line: AddedLine | None = None
     by: str
-    at: AwareDatetime
+    at: Instant
     reason: str
 
     @model_validator(mode="after")
@@ -112,7 +121,12 @@ class Scenario(PriceBook):
         document = Document(text, name)
         scenario = document.validate(cls)
         check_references(scenario, document)
-        Period.parse(scenario.period)
+        try:
+            Period.parse(scenario.period)
+        except InvalidPeriod as error:
+            raise InvalidPeriod(
+                error.what, where=document.where("period"), remedy=error.remedy
+            ) from None
         _check_adjustments(scenario, document)
         return scenario
 
@@ -158,24 +172,58 @@ class Scenario(PriceBook):
 
 
 def _check_adjustments(scenario: Scenario, document: Document) -> None:
-    places = minor_places(scenario.facility.currency)
     charges = {entry.id for entry in scenario.usage}
-    projects = {project.code for project in scenario.projects}
     lines: set[str] = set()
     for index, entry in enumerate(scenario.adjustments):
+        if entry.add_line is None:
+            _check_changes(scenario, document, index, charges, lines)
+            continue
+        lines.add(f"line-{len(lines) + 1}")
+        _check_line(scenario, document, index)
+    for row, usage in enumerate(scenario.usage):
+        if usage.id in lines:
+            raise InvalidPriceBook(
+                f"the id '{usage.id}' is that of an added line",
+                where=document.where("usage", row, "id"),
+                remedy="give the usage another id",
+            )
+
+
+def _check_changes(
+    scenario: Scenario, document: Document, index: int, charges: set[str], lines: set[str]
+) -> None:
+    entry, place = scenario.adjustments[index], ("adjustments", index)
+    if entry.charge not in charges | lines:
+        raise InvalidPriceBook(
+            f"there is no usage or added line '{entry.charge}'",
+            where=document.where(*place, "charge"),
+            remedy="name a usage record's id, or line-1 for the first line added above",
+        )
+    allowed = FIELDS if entry.charge in charges else LINE_FIELDS
+    for field, value in (entry.set or {}).items():
+        where = document.where(*place, "set", field)
+        if field not in allowed:
+            raise InvalidPriceBook(
+                f"'{field}' cannot be set", where=where, remedy=f"set one of {', '.join(allowed)}"
+            )
         try:
-            if entry.add_line is not None:
-                if entry.add_line.project not in projects:
-                    raise ValueError(f"the project '{entry.add_line.project}' is not defined")
-                to_minor(entry.add_line.amount, places)
-                lines.add(f"line-{len(lines) + 1}")
-                continue
-            if entry.charge not in charges | lines:
-                raise ValueError(f"there is no usage or added line '{entry.charge}'")
-            allowed = FIELDS if entry.charge in charges else LINE_FIELDS
-            for field, value in (entry.set or {}).items():
-                if field not in allowed:
-                    raise ValueError(f"'{field}' cannot be set; set one of {', '.join(allowed)}")
-                adjustment_value(field, value, places)
-        except (ValueError, InvalidAdjustment) as error:
-            raise InvalidPriceBook(str(error), where=document.where("adjustments", index)) from None
+            adjustment_value(field, value, minor_places(scenario.facility.currency))
+        except InvalidAdjustment as error:
+            raise InvalidPriceBook(error.what, where=where) from None
+
+
+def _check_line(scenario: Scenario, document: Document, index: int) -> None:
+    line = scenario.adjustments[index].add_line
+    place = ("adjustments", index, "add_line")
+    if line is None:
+        return
+    if line.project not in {project.code for project in scenario.projects}:
+        raise InvalidPriceBook(
+            f"the project '{line.project}' is not defined",
+            where=document.where(*place, "project"),
+            remedy="define it or correct its spelling",
+        )
+    try:
+        to_minor(line.amount, minor_places(scenario.facility.currency))
+    except ValueError as error:
+        raise InvalidPriceBook(str(error), where=document.where(*place, "amount")) from None
