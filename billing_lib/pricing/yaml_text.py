@@ -48,24 +48,42 @@ class Document:
             raise InvalidPriceBook(
                 f"this is not YAML ({error.problem})", where=f"{name}, line {line}"
             ) from None
-        except yaml.YAMLError as error:
-            raise InvalidPriceBook(f"this is not YAML ({error})", where=name) from None
+        except yaml.reader.ReaderError as error:
+            line = text.count("\n", 0, error.position) + 1
+            raise InvalidPriceBook(
+                f"this is not YAML ({error.reason})", where=f"{name}, line {line}"
+            ) from None
         if not isinstance(node, yaml.MappingNode):
             raise InvalidPriceBook(
                 "the file holds no mapping of keys", where=name, remedy="start with 'facility:'"
             )
+        self._open: list[yaml.Node] = []
         self.content: dict[str, Any] = self._value(node, ())
 
     def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        if isinstance(node, yaml.ScalarNode):
+            return None if node.tag == _NULL else node.value
+        if node in self._open:
+            raise InvalidPriceBook(
+                "an alias stands for what it is part of",
+                where=self.where(*path),
+                remedy="write out what is meant",
+            )
+        self._open.append(node)
+        value: Any
         if isinstance(node, yaml.MappingNode):
-            return self._mapping(node, path)
-        if isinstance(node, yaml.SequenceNode):
-            items = []
-            for index, child in enumerate(node.value):
-                self.lines[(*path, index)] = child.start_mark.line + 1
-                items.append(self._value(child, (*path, index)))
-            return items
-        return None if node.tag == _NULL else node.value
+            value = self._mapping(node, path)
+        else:
+            value = self._sequence(node, path)
+        self._open.pop()
+        return value
+
+    def _sequence(self, node: yaml.Node, path: KeyPath) -> list[Any]:
+        items = []
+        for index, child in enumerate(node.value):
+            self.lines[(*path, index)] = child.start_mark.line + 1
+            items.append(self._value(child, (*path, index)))
+        return items
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
