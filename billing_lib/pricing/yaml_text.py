@@ -128,11 +128,16 @@ class Document:
             ) from None
 
     def _rank(self, error: Any) -> tuple[int, bool]:
-        # A misspelt key is the cause of the missing one on the same line, so it is told first.
-        known = error["loc"]
-        while known not in self.lines:
-            known = known[:-1]
-        return self.lines[known], error["type"] != "extra_forbidden"
+        # A misspelt or unsupported key is the cause of the missing one in the same entry, so it
+        # is told first: a missing key counts as standing where its entry ends.
+        path = error["loc"]
+        if error["type"] == "missing":
+            parent = path[:-1]
+            within = [line for key, line in self.lines.items() if key[: len(parent)] == parent]
+            return max(within), True
+        while path not in self.lines:
+            path = path[:-1]
+        return self.lines[path], error["type"] != "extra_forbidden"
 
 
 def _key_text(path: KeyPath) -> str:
