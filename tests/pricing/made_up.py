@@ -1,0 +1,197 @@
+"""Made-up price books and months of usage, as plain text, for hypothesis to draw and shrink.
+
+Prices have up to six decimals, quantities reach 10^9 with nine, sessions last from nothing to
+three weeks (to the microsecond), units reach 10^5, splits go 40 ways with four-place
+percentages. Some records are wrong in each way that ends in the unbilled report. An
+environment variable sets how many months are drawn: ``PRICING_EXAMPLES=5000`` is a thorough run.
+"""
+
+import calendar
+import datetime as dt
+import os
+from decimal import Decimal
+from itertools import pairwise
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+EXAMPLES = int(os.environ.get("PRICING_EXAMPLES", "300"))
+"""How many months the comparison with the oracle draws."""
+
+PLACES = {"USD": 2, "JPY": 0, "KWD": 3}
+ZONES = ("America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lord_Howe", "UTC")
+GROUPS = ("internal", "industry")
+WHO = {"by": "carol", "at": "2030-01-01T09:00:00+00:00", "reason": "agreed"}
+STEPS = ("1s", "7min", "15min", "1h", "24h")
+
+
+def drawn(examples: int) -> settings:
+    """Settings for so many examples; time is not judged."""
+    slow = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
+    return settings(max_examples=examples, deadline=None, suppress_health_check=slow)
+
+
+def decimals(most: int, places: int) -> st.SearchStrategy[str]:
+    """Decimal text from 0 to ``most`` with up to so many places; round numbers come often."""
+    fine = st.integers(0, most * 10**places).map(lambda n: f"{Decimal(n).scaleb(-places):f}")
+    return st.one_of(st.integers(0, most).map(str), st.integers(0, min(most, 20)).map(str), fine)
+
+
+@st.composite
+def splits(draw: st.DrawFn) -> list[dict]:
+    """A split over up to forty codes."""
+    cuts = draw(st.one_of(st.just(set()), st.sets(st.integers(1, 999_999), max_size=39)))
+    edges = [0, *sorted(cuts), 1_000_000]
+    return [
+        {"expense_code": f"c{at:02d}", "percent": f"{Decimal(b - a).scaleb(-4):f}"}
+        for at, (a, b) in enumerate(pairwise(edges))
+    ]
+
+
+@st.composite
+def rates(draw: st.DrawFn, first_of_month: dt.date, places: int) -> list[dict]:
+    """At most one rate per item, group and date; some pairs have none."""
+    listed = []
+    turn = (first_of_month + dt.timedelta(days=draw(st.integers(0, 27)))).isoformat()
+    before = (dt.date.fromisoformat(turn) - dt.timedelta(days=1)).isoformat()
+    for item in ("scope", "core", "slide"):
+        for group in GROUPS:
+            validities = draw(
+                st.sampled_from(
+                    [[{}], [{"valid_to": before}, {"valid_from": turn}], [{"valid_to": turn}], []]
+                )
+            )
+            for validity in validities:
+                rate = {"item": item, "group": group, "price": draw(decimals(1000, 6))}
+                if draw(st.booleans()):
+                    rate["minimum"] = draw(decimals(50, places))
+                if draw(st.booleans()):
+                    rate["rounding_step"] = draw(st.sampled_from(STEPS))
+                listed.append(rate | validity)
+    return listed
+
+
+@st.composite
+def timed(draw: st.DrawFn, first_of_month: dt.date) -> dict:
+    """A session that ends about the month, to the hour, second or microsecond."""
+    grain = draw(st.sampled_from([3_600_000_000, 1_000_000, 1]))
+    days = calendar.monthrange(first_of_month.year, first_of_month.month)[1]
+    midnight = dt.datetime.combine(first_of_month, dt.time(), dt.UTC)
+    span = (days + 3) * 86_400_000_000
+    end = midnight + dt.timedelta(microseconds=draw(st.integers(0, span // grain)) * grain)
+    length = draw(st.integers(0, 21 * 86_400_000_000 // grain)) * grain
+    record = {
+        "start": (end - dt.timedelta(microseconds=length)).isoformat(),
+        "end": end.isoformat(),
+    }
+    if draw(st.booleans()):
+        record["units"] = draw(decimals(10**5, 9))
+    return record
+
+
+@st.composite
+def records(draw: st.DrawFn, first_of_month: dt.date, projects: list[str]) -> dict:
+    """One usage record, right or wrong, without its id."""
+    item = draw(st.sampled_from(["scope", "core", "slide", "slide", "unheard"]))
+    project = draw(st.sampled_from([*projects * 3, "nobody"]))
+    record = {"item": item, "project": project}
+    day = first_of_month + dt.timedelta(days=draw(st.integers(-1, 32)))
+    if item == "slide" or draw(st.integers(0, 3)) == 0:
+        record |= {"date": day.isoformat(), "quantity": draw(decimals(10**9, 9))}
+    else:
+        record |= draw(timed(first_of_month))
+        if draw(st.integers(0, 5)) == 0:
+            record["quantity"] = draw(decimals(10**9, 9))
+    return _spoilt(draw, record)
+
+
+def _spoilt(draw: st.DrawFn, record: dict) -> dict:
+    start, end = record.get("start"), record.get("end")
+    match draw(st.integers(0, 15)):
+        case 0 if start != end:
+            return record | {"start": end, "end": start}
+        case 1 if end is not None:
+            return {key: value for key, value in record.items() if key != "end"}
+        case 2:
+            return record | {"quantity": "-" + draw(decimals(5, 2))}
+        case 3:
+            return record | {"units": "-" + draw(decimals(5, 2))}
+        case 4:
+            return {key: value for key, value in record.items() if key != "quantity"}
+    return record
+
+
+@st.composite
+def adjustments(draw: st.DrawFn, ids: list[str], projects: list[str], places: int) -> list[dict]:
+    """Up to six changes and added lines, in order."""
+    amounts = st.tuples(st.sampled_from(["", "-"]), decimals(10**6, places)).map("".join)
+    values = {
+        "quantity": decimals(10**9, 9),
+        "rate": decimals(1000, 6),
+        "amount": amounts,
+        "split": splits(),
+        "expense_code": st.sampled_from(["x1", "c00"]),
+    }
+    entries: list[dict] = []
+    lines: list[str] = []
+    for _ in range(draw(st.integers(0, 6))):
+        targets = [*ids, *lines]
+        if not targets or draw(st.integers(0, 2)) == 0:
+            line = {"project": draw(st.sampled_from(projects)), "date": "2024-01-01"}
+            line |= {"description": "Training", "amount": draw(amounts)}
+            if draw(st.booleans()):
+                line["expense_code"] = "x2"
+            lines.append(f"line-{len(lines) + 1}")
+            entries.append({"add_line": line} | WHO)
+            continue
+        charge = draw(st.sampled_from(targets))
+        allowed = ["amount", "split", "expense_code"] if charge in lines else list(values)
+        fields = draw(st.lists(st.sampled_from(allowed), min_size=1, max_size=3, unique=True))
+        entries.append({"charge": charge, "set": {f: draw(values[f]) for f in fields}} | WHO)
+    return entries
+
+
+@st.composite
+def months(draw: st.DrawFn) -> dict:
+    """A whole scenario without ``expect``: the content of its YAML file."""
+    currency = draw(st.sampled_from(sorted(PLACES)))
+    places = PLACES[currency]
+    first = dt.date(draw(st.integers(2015, 2025)), draw(st.integers(1, 12)), 1)
+    codes = ["p1", "p2", "p3"][: draw(st.integers(1, 3))]
+    usage = [
+        {"id": draw(st.sampled_from([f"u{at}", f"u{at}", f"u{at}", "u0"]))} | record
+        for at, record in enumerate(draw(st.lists(records(first, codes), max_size=8)))
+    ]
+    ids = sorted({record["id"] for record in usage})
+    return {
+        "facility": {
+            "code": "RC",
+            "name": "Research Computing",
+            "currency": currency,
+            "timezone": draw(st.sampled_from(ZONES)),
+        },
+        "period": f"{first:%Y-%m}",
+        "items": [
+            {"code": "scope", "name": "Microscope", "unit": "hour"},
+            {"code": "core", "name": "Core-hour", "unit": "hour"},
+            {"code": "slide", "name": "Slide", "unit": "each"},
+        ],
+        "rates": draw(rates(first, places)),
+        "project_types": [
+            {"code": "faculty", "rate_group": "internal"},
+            {"code": "company", "rate_group": "industry"},
+        ],
+        "teams": [{"code": "t1", "name": "One"}, {"code": "t2", "name": "Two"}],
+        "projects": [
+            {
+                "code": code,
+                "team": draw(st.sampled_from(["t1", "t2"])),
+                "type": draw(st.sampled_from(["faculty", "company"])),
+                "split": draw(splits()),
+            }
+            | draw(st.sampled_from([{}, {}, {"rate_group": "industry"}]))
+            for code in codes
+        ],
+        "usage": usage,
+        "adjustments": draw(adjustments(ids, codes, places)),
+    }

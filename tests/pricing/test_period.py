@@ -1,0 +1,121 @@
+"""Periods: months on the facility's wall clock."""
+
+import datetime as dt
+
+import polars as pl
+import pytest
+
+from billing_lib.errors import InvalidPeriod
+from billing_lib.pricing.period import Period, closing_date, local_date, period_of
+from billing_lib.pricing.usage import INSTANT
+
+
+def utc(text: str) -> dt.datetime:
+    return dt.datetime.fromisoformat(text).astimezone(dt.UTC)
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "last", "following"),
+    [
+        ("2020-04", "2020-04-01", "2020-04-30", "2020-05"),
+        ("2020-12", "2020-12-01", "2020-12-31", "2021-01"),
+        ("2020-02", "2020-02-01", "2020-02-29", "2020-03"),
+        ("2100-02", "2100-02-01", "2100-02-28", "2100-03"),
+        ("9998-12", "9998-12-01", "9998-12-31", "9999-01"),
+    ],
+)
+def test_a_period_is_a_calendar_month(text: str, first: str, last: str, following: str) -> None:
+    period = Period.parse(text)
+
+    assert str(period) == text
+    assert (str(period.first_day), str(period.last_day)) == (first, last)
+    assert str(period.next) == following
+    assert period < period.next
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "2020",
+        "2020-4",
+        "2020-13",
+        "2020-00",
+        "20-04",
+        "2020-04-01",
+        "April 2020",
+        "2020-04\n",
+        "0000-04",
+        "9999-12",
+        "２０２０-04",
+        " 2020-04",
+    ],
+)
+def test_any_other_text_is_no_period(text: str) -> None:
+    with pytest.raises(InvalidPeriod) as refused:
+        Period.parse(text)
+
+    assert str(refused.value) == (
+        f"'{text}' is not a period; write a month as YYYY-MM, such as 2020-04"
+    )
+
+
+@pytest.mark.parametrize(
+    ("period", "timezone", "end"),
+    [
+        ("2020-04", "America/New_York", "2020-05-01T00:00:00-04:00"),
+        ("2020-10", "America/New_York", "2020-11-01T00:00:00-04:00"),  # the change is at two
+        ("2020-12", "Asia/Kolkata", "2021-01-01T00:00:00+05:30"),
+        ("2017-09", "America/Asuncion", "2017-10-01T00:00:00-04:00"),  # then it is 01:00-03:00
+        ("2015-10", "America/Havana", "2015-11-01T00:00:00-04:00"),  # the first of two midnights
+    ],
+)
+def test_a_period_ends_at_midnight_on_the_wall_clock(period: str, timezone: str, end: str) -> None:
+    assert Period.parse(period).end(timezone) == utc(end)
+
+
+def test_a_period_is_over_at_midnight_and_not_a_microsecond_before() -> None:
+    april, midnight = Period.parse("2020-04"), utc("2020-05-01T00:00:00-04:00")
+
+    april.require_over(midnight, "America/New_York")
+    with pytest.raises(InvalidPeriod) as refused:
+        april.require_over(midnight - dt.timedelta(microseconds=1), "America/New_York")
+    assert str(refused.value) == (
+        "the period 2020-04 is not over before 2020-05-01 (America/New_York); "
+        "issue it when it is over"
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "date", "day", "period"),
+    [
+        ("2020-04-30T23:59:59-04:00", None, "2020-04-30", "2020-04"),
+        ("2020-05-01T00:00:00-04:00", None, "2020-04-30", "2020-04"),  # closes April
+        ("2020-05-01T00:00:00.000001-04:00", None, "2020-05-01", "2020-05"),
+        ("2020-05-01T00:00:00Z", None, "2020-04-30", "2020-04"),  # 20:00 in New York
+        (None, "2020-05-01", "2020-05-01", "2020-05"),
+        ("2020-04-30T12:00:00-04:00", "2020-05-01", "2020-04-30", "2020-04"),
+    ],
+)
+def test_usage_belongs_to_the_day_its_end_closes(
+    end: str | None, date: str | None, day: str, period: str
+) -> None:
+    frame = pl.DataFrame(
+        {
+            "end": [None if end is None else utc(end)],
+            "date": [None if date is None else dt.date.fromisoformat(date)],
+        },
+        schema={"end": INSTANT, "date": pl.Date()},
+    ).select(day=closing_date(pl.col("end"), pl.col("date"), "America/New_York"))
+
+    assert str(frame["day"].item()) == day
+    assert frame.select(period_of(pl.col("day"))).item() == period
+
+
+def test_the_day_of_an_instant_is_that_of_the_wall_clock() -> None:
+    instant = pl.DataFrame({"start": [utc("2020-04-14T18:30:00Z")]}, schema={"start": INSTANT})
+
+    def day(timezone: str) -> str:
+        return str(instant.select(local_date(pl.col("start"), timezone)).item())
+
+    assert (day("Asia/Kolkata"), day("UTC")) == ("2020-04-15", "2020-04-14")
