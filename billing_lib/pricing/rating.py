@@ -115,8 +115,14 @@ def _detail() -> pl.Expr:
         "duplicate": pl.format("the id '{}' stands earlier in the same file", "record"),
         "invalid_time": pl.lit("start or end is unknown, or the end is before the start"),
         "invalid_quantity": pl.lit("the quantity is unknown or negative"),
-        "unknown_item": pl.format("the price book has no item '{}'", "item"),
-        "unknown_project": pl.format("the price book has no project '{}'", "project"),
+        "unknown_item": pl.coalesce(
+            pl.format("the price book has no item '{}'", "item"),
+            pl.lit("the usage names no item"),
+        ),
+        "unknown_project": pl.coalesce(
+            pl.format("the price book has no project '{}'", "project"),
+            pl.lit("the usage names no project"),
+        ),
         "outside_period": pl.format("the usage ends in {}", "_period"),
         "no_rate": pl.format(
             "no rate for item '{}' and group '{}' on {}", "item", "rate_group", "day"
