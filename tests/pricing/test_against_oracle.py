@@ -18,7 +18,7 @@ from billing_lib.pricing.scenario import Scenario
 from .made_up import EXAMPLES, drawn, months
 from .oracle import bill
 
-FEW = max(40, EXAMPLES // 6)
+FEW = max(20, EXAMPLES // 10)
 
 
 def read(month: dict) -> Scenario:
