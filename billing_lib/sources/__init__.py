@@ -1,1 +1,20 @@
-"""Usage files of every kind, read into one usage frame."""
+"""Usage files of every kind, read into one usage frame.
+
+    usage = read_usage(Path("usage.csv"), mappings(price_book.sources), "America/New_York")
+
+A reader per kind (swf, sacct, csv_file, excel, parquet) finds fields and rows; records.py makes
+usage records of them by the price book's templates; registry.py takes further kinds.
+"""
+
+from billing_lib.sources.files import file_hash
+from billing_lib.sources.mapping import SourceMapping, SourceMappings, mappings
+from billing_lib.sources.read import file_kind, read_usage
+
+__all__ = [
+    "SourceMapping",
+    "SourceMappings",
+    "file_hash",
+    "file_kind",
+    "mappings",
+    "read_usage",
+]

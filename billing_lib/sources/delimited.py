@@ -1,0 +1,199 @@
+"""Lines of fields between separators: how every text source is split, ragged rows and all.
+
+    1,slide,p1,12       4 fields          → a row
+    2,slide,p1          3, one too few    → malformed, kept as it stood
+    3,slide,p1,"a,b"    4, one quoted     → a row
+    4,slide,p1,"a       5 lines with the quoted line break in it: a row that stands on line 4
+    b"
+
+Arrow splits the file at once where every record is one line, which its count of records shows.
+Where some quoted field holds a line break, the standard library's csv module takes the file
+record by record, since only so can be told on which line each one begins. There a quote that
+is never closed costs the line it stands on, not the rest of the file.
+"""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import islice
+
+import polars as pl
+import pyarrow as pa  # type: ignore[import-untyped]
+from pyarrow import csv as arrow_csv
+
+from billing_lib.errors import UnreadableFile
+from billing_lib.sources.files import Lines
+
+_SPLIT = pl.Schema({"row": pl.Int64(), "found": pl.Int64()})
+
+
+@dataclass(frozen=True)
+class Split:
+    """A text split into fields.
+
+    Parameters
+    ----------
+    fields
+        The wanted columns, String, in file order; all null in a malformed row.
+    rows
+        Int64: the line on which each row begins.
+    found
+        Int64: for a malformed row how many fields it has (0: a quote is not closed), else null.
+    raw
+        From positions to the rows as they stood.
+    """
+
+    fields: pl.DataFrame
+    rows: pl.Series
+    found: pl.Series
+    raw: Callable[[pl.Series], pl.Series]
+
+
+def check_header(names: list[str], where: str) -> list[str]:
+    """The names, trimmed; a column without a name gets one that no template can mean.
+
+    Raises
+    ------
+    UnreadableFile
+        There is no name at all, or one stands twice.
+    """
+    trimmed = [name.strip() for name in names]
+    twice = sorted({name for name in trimmed if name and trimmed.count(name) > 1})
+    if twice:
+        raise UnreadableFile(
+            f"the column '{twice[0]}' stands twice in the header",
+            where=where,
+            remedy="name each column once",
+        )
+    if not any(trimmed):
+        raise UnreadableFile(
+            "the header names no column", where=where, remedy="name the columns in the first row"
+        )
+    return [name or f"{{{place}}}" for place, name in enumerate(trimmed, start=1)]
+
+
+def split(
+    body: bytes,
+    names: list[str],
+    separator: str,
+    first: int,
+    *,
+    quoted: bool,
+    wanted: list[str] | None = None,
+    original: Lines | None = None,
+) -> Split:
+    """Split the lines below a header.
+
+    Parameters
+    ----------
+    body
+        UTF-8 text, lines ended by ``\\n``; empty lines are passed over.
+    names
+        The columns; a row with another number of fields is malformed.
+    first
+        The number of the body's first line in the file.
+    quoted
+        Whether fields may be quoted (RFC 4180).
+    wanted
+        The columns to keep; all unless told.
+    original
+        The lines to show as raw, where the body was changed before splitting.
+    """
+    lines = Lines(body, first)
+    filled = lines.filled()
+    if filled.is_empty():
+        nothing = pl.DataFrame(schema=dict.fromkeys(wanted or names, pl.String))
+        none = pl.Series("found", [], dtype=pl.Int64)
+        return Split(nothing, filled, none, (original or lines).text)
+    odd: list[tuple[int, int]] = []
+
+    def keep(row: arrow_csv.InvalidRow) -> str:
+        if row.text.strip():
+            odd.append((row.number, row.actual_columns))
+        else:
+            blank.append(row.number)
+        return "skip"
+
+    blank: list[int] = []
+    table = arrow_csv.read_csv(
+        io.BytesIO(body),
+        read_options=arrow_csv.ReadOptions(
+            use_threads=False,  # else rows have no numbers
+            column_names=names,
+            block_size=len(body) + 1,  # no record lies across two blocks
+        ),
+        parse_options=arrow_csv.ParseOptions(
+            delimiter=separator,
+            quote_char='"' if quoted else False,
+            newlines_in_values=quoted,
+            invalid_row_handler=keep,
+        ),
+        convert_options=arrow_csv.ConvertOptions(
+            column_types=dict.fromkeys(names, pa.string()),
+            include_columns=wanted or names,
+            strings_can_be_null=False,
+        ),
+    )
+    if table.num_rows + len(odd) + len(blank) != filled.len():
+        return _split_record_by_record(body, names, separator, first, wanted or names)
+    fields = pl.DataFrame(pl.from_arrow(table))
+    numbers = pl.int_range(1, filled.len() + 1, eager=True)
+    exceptions = pl.Series([number for number, _ in odd] + blank, dtype=pl.Int64)
+    good = filled.filter(~numbers.is_in(exceptions.implode()))
+    malformed = pl.DataFrame(odd, schema=_SPLIT, orient="row").with_columns(
+        row=filled.gather(pl.Series([number - 1 for number, _ in odd], dtype=pl.Int64))
+    )
+    frame = _in_file_order(fields, good, malformed)
+    rows, shown = frame["row"], original or lines
+    return Split(
+        frame.drop("row", "found"), rows, frame["found"], lambda at: shown.text(rows.gather(at))
+    )
+
+
+def _in_file_order(fields: pl.DataFrame, rows: pl.Series, malformed: pl.DataFrame) -> pl.DataFrame:
+    frame = fields.with_columns(row=rows, found=pl.lit(None, pl.Int64))
+    if malformed.is_empty():
+        return frame
+    return pl.concat([frame, malformed], how="diagonal").sort("row")
+
+
+def _split_record_by_record(
+    body: bytes, names: list[str], separator: str, first: int, wanted: list[str]
+) -> Split:
+    lines = io.StringIO(body.decode("utf-8"), newline="\n").readlines()
+    records: list[list[str]] = []
+    spans: list[tuple[int, int]] = []
+    malformed: list[tuple[int, int, int]] = []
+    at = 0
+    while at < len(lines):
+        reader = csv.reader(islice(lines, at, None), delimiter=separator, strict=True)
+        start = at
+        try:
+            for record in reader:
+                end = at + reader.line_num
+                if len(record) == len(names):
+                    records.append(record)
+                    spans.append((start, end))
+                elif "".join(lines[start:end]).strip():
+                    malformed.append((start, end, len(record)))
+                start = end
+        except csv.Error:  # a quote not closed, or closed in the middle of a field
+            malformed.append((start, start + 1, 0))
+            at = start + 1
+        else:
+            break
+    fields = pl.DataFrame(records, schema=dict.fromkeys(names, pl.String), orient="row")
+    good = pl.Series([start for start, _ in spans], dtype=pl.Int64)
+    odd = pl.DataFrame(
+        [(start, found) for start, _, found in malformed], schema=_SPLIT, orient="row"
+    )
+    frame = _in_file_order(fields.select(wanted), good, odd)
+    starts = frame["row"]
+    ends = dict(spans) | {start: end for start, end, _ in malformed}
+
+    def raw(at: pl.Series) -> pl.Series:
+        texts = ["".join(lines[s : ends[s]]).rstrip("\n") for s in starts.gather(at).to_list()]
+        return pl.Series("raw", texts, dtype=pl.String)
+
+    return Split(frame.drop("row", "found"), starts + first, frame["found"], raw)

@@ -1,0 +1,91 @@
+"""Excel workbooks (.xlsx): the first sheet, its first filled row the header.
+
+    row 1   booking  tool     account  begin                finish
+    row 2   57       scope-1  p1       2020-04-06 17:00:00  2020-04-06 20:00:00
+
+A row is the sheet's own row number. Blank rows are passed over. A date cell is a wall clock of
+the facility; a bare number is never taken for a date, whatever day Excel would make of it. A
+number is the shortest decimal that reads back as the same binary float, which is what was typed
+(quantities.py). A formula counts as the value that was saved with it.
+"""
+
+import datetime as dt
+import zipfile
+from pathlib import Path
+
+import openpyxl
+import polars as pl
+from openpyxl.utils.exceptions import InvalidFileException
+
+from billing_lib.errors import UnreadableFile
+from billing_lib.sources.delimited import check_header
+from billing_lib.sources.files import empty, unopened
+from billing_lib.sources.quantities import plain
+from billing_lib.sources.table import FAULTS, SourceTable, cells_as_json, fault
+
+
+def read_excel(path: Path) -> SourceTable:
+    """Read the first sheet; all cells as text: dates as ISO 8601, numbers as decimals.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, no workbook, empty, or its header has no or the same name twice.
+    """
+    filled = [(row, cells) for row, cells in _rows(path) if any(cells)]
+    if not filled:
+        raise empty(path)
+    (top, header), *body = filled
+    width = max(place for place, name in enumerate(header, start=1) if name)
+    names = check_header([name or "" for name in header[:width]], f"{path.name}, row {top}")
+    cells = [(*line[:width], *[None] * (width - len(line))) for _, line in body]
+    fields = pl.DataFrame(cells, schema=dict.fromkeys(names, pl.String), orient="row")
+    beyond = pl.DataFrame(
+        {"beyond": [sum(cell is not None for cell in line[width:]) for _, line in body]},
+        schema={"beyond": pl.Int64},
+    ).with_row_index("position")
+    sentence = pl.format("{} cells stand beyond the header's last column", "beyond")
+    return SourceTable(
+        name=path.name,
+        fields=fields,
+        rows=pl.Series("row", [row for row, _ in body], dtype=pl.Int64),
+        raw=cells_as_json(fields),
+        faults=pl.concat(
+            [FAULTS.to_frame(), fault(beyond, pl.col("beyond") > 0, "invalid_time", sentence)]
+        ),
+    )
+
+
+def _rows(path: Path) -> list[tuple[int, list[str | None]]]:
+    """The first sheet's rows with their numbers; openpyxl reads cell by cell anyhow."""
+    try:
+        book = openpyxl.load_workbook(path, read_only=True, data_only=True)
+    except OSError as error:
+        raise unopened(path, error) from error
+    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
+        raise UnreadableFile(
+            "it is no Excel workbook, or a broken one",
+            where=path.name,
+            remedy="save it as .xlsx again",
+        ) from error
+    try:
+        sheet = book.worksheets[0]
+        sheet.reset_dimensions()  # some programs write a wrong size into the file
+        rows = sheet.iter_rows(values_only=True)
+        return [(number, [_text(cell) for cell in row]) for number, row in enumerate(rows, start=1)]
+    finally:
+        book.close()
+
+
+def _text(cell: object) -> str | None:
+    if isinstance(cell, dt.datetime):
+        # Excel keeps days as floats; what is below a millisecond is their noise.
+        exact = cell + dt.timedelta(microseconds=500)
+        whole = exact.replace(microsecond=exact.microsecond // 1000 * 1000)
+        return whole.isoformat()
+    if isinstance(cell, dt.date | dt.time):
+        return cell.isoformat()
+    if isinstance(cell, float):
+        return plain(repr(cell)).removesuffix(".0")
+    text = "" if cell is None else str(cell).strip()
+    return text or None

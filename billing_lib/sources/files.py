@@ -1,0 +1,152 @@
+"""Usage files as bytes and lines: opening, unpacking, hashing, and what stands on which line.
+
+    usage.csv.gz  →  UTF-8 text without byte order mark, lines ended by \\n  →  line 7: "u6,slide,…"
+
+A text file may be gzipped, whatever it is called: gzip is told by its first two bytes.
+"""
+
+import gzip
+import hashlib
+import zlib
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+from billing_lib.errors import UnreadableFile
+
+_GZIP = b"\x1f\x8b"
+_BOM = b"\xef\xbb\xbf"
+_UTF_16 = (b"\xff\xfe", b"\xfe\xff")
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex (FIPS 180-4).
+
+    Raises
+    ------
+    UnreadableFile
+        There is no such file, or it cannot be opened.
+    """
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise unopened(path, error) from error
+
+
+def unopened(path: Path, error: OSError) -> UnreadableFile:
+    """The sentence for a file that the operating system does not give."""
+    if isinstance(error, FileNotFoundError):
+        return UnreadableFile("there is no such file", where=str(path), remedy="check its name")
+    reason = (error.strerror or "it cannot be read").lower()
+    return UnreadableFile(f"it cannot be opened: {reason}", where=str(path), remedy="check it")
+
+
+def empty(path: Path) -> UnreadableFile:
+    """The sentence for a file without content."""
+    return UnreadableFile("the file is empty", where=path.name, remedy="export the usage again")
+
+
+def first_line(path: Path) -> str:
+    """The first line with anything on it, as far as it can be read; "" of an empty file."""
+    try:
+        with path.open("rb") as file:
+            gzipped = file.read(2) == _GZIP
+        with gzip.open(path) if gzipped else path.open("rb") as file:
+            for line in file:
+                if line.strip():
+                    return line.removeprefix(_BOM).decode("utf-8", errors="replace").strip()
+    except OSError as error:
+        raise unopened(path, error) from error
+    except (EOFError, zlib.error) as error:
+        raise _broken_gzip(path) from error
+    return ""
+
+
+def read_bytes(path: Path) -> bytes:
+    """A text file's bytes: unpacked, without byte order mark, lines ended by ``\\n``.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, empty, or a broken gzip.
+    """
+    try:
+        data = path.read_bytes()
+        if data.startswith(_GZIP):
+            data = gzip.decompress(data)
+    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+        raise _broken_gzip(path) from error
+    except OSError as error:
+        raise unopened(path, error) from error
+    data = data.removeprefix(_BOM)
+    if b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    if not data.strip():
+        raise empty(path)
+    return data
+
+
+def read_utf8(path: Path) -> bytes:
+    """As ``read_bytes``, and certainly UTF-8.
+
+    Raises
+    ------
+    UnreadableFile
+        Also where the text has another encoding; it names the line.
+    """
+    data = read_bytes(path)
+    try:
+        if not data.isascii():
+            data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        kind = "UTF-16" if data.startswith(_UTF_16) else "another encoding"
+        raise UnreadableFile(
+            f"the text is not UTF-8 but {kind}",
+            where=f"{path.name}, row {line}",
+            remedy="save it as UTF-8 ('CSV UTF-8' in a spreadsheet)",
+        ) from error
+    return data
+
+
+class Lines:
+    """Where each line of a text begins and ends.
+
+    Parameters
+    ----------
+    data
+        The text, lines ended by ``\\n``; the last may lack it.
+    first
+        The number of its first line in the file, from 1.
+    """
+
+    def __init__(self, data: bytes, first: int = 1) -> None:
+        self._data = data
+        self._first = first
+        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
+        if not data.endswith(b"\n"):
+            ends = np.append(ends, len(data))
+        self._ends = ends
+        self._starts = np.concatenate(
+            [np.zeros(min(1, ends.size), dtype=ends.dtype), ends[:-1] + 1]
+        )
+
+    def filled(self) -> pl.Series:
+        """The numbers of the lines that are not empty, Int64."""
+        places = np.flatnonzero(self._ends > self._starts) + self._first
+        return pl.Series("row", places, dtype=pl.Int64)
+
+    def text(self, numbers: pl.Series) -> pl.Series:
+        """The lines of these numbers, as they stand."""
+        places = numbers.to_numpy() - self._first
+        spans = zip(self._starts[places].tolist(), self._ends[places].tolist(), strict=True)
+        texts = [self._data[start:end].decode("utf-8", errors="replace") for start, end in spans]
+        return pl.Series("raw", texts, dtype=pl.String)
+
+
+def _broken_gzip(path: Path) -> UnreadableFile:
+    return UnreadableFile(
+        "it is gzipped, but broken or cut off", where=path.name, remedy="copy it again"
+    )

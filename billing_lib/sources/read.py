@@ -1,0 +1,147 @@
+"""Reading usage files: the one way from a file to a usage frame.
+
+    read_usage(Path("1993-10.swf.gz"), mappings({"swf": {…}}), "America/Los_Angeles")
+
+The kind is told by the file's name: .swf, .csv, .tsv, .xlsx, .parquet, .sacct, text kinds also
+with .gz behind; a .txt, .csv or any other file whose first line is a header of sacct is that.
+"""
+
+from difflib import get_close_matches
+from pathlib import Path
+
+import polars as pl
+
+from billing_lib.errors import UnreadableFile
+from billing_lib.sources.files import first_line
+from billing_lib.sources.mapping import SourceMapping, SourceMappings
+from billing_lib.sources.records import usage_frame
+from billing_lib.sources.registry import Source, registered
+from billing_lib.sources.sacct import is_sacct_header
+from billing_lib.sources.table import SourceTable
+from billing_lib.sources.template import Template
+
+_BINARY = (".xlsx", ".parquet")
+_TIMES = ("start", "end", "date")
+
+
+def read_usage(path: Path, mapping: SourceMappings, timezone: str) -> pl.DataFrame:
+    """Read a usage file into a usage frame (pricing/usage.py, schema USAGE), in file order.
+
+    Every record of the file is a row, those with defects too (``defect``, ``detail``, ``raw``);
+    job steps of sacct are parts of records, not records. ``occurrence`` counts the rows of one
+    record id within the file.
+
+    Parameters
+    ----------
+    mapping
+        Kind of source → templates; see ``mappings``. Tables (csv, excel, parquet) need none
+        where their columns are named as the usage frame's fields are, with ``id``.
+    timezone
+        IANA name of the facility's time zone, for times without an offset.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, empty, of an unknown kind, has a wrong header, or lacks a column
+        that the mapping or a usage record needs.
+    """
+    source = registered()[file_kind(path)]
+    table = source.read(path)
+    templates = _templates(source, mapping.get(source.name, SourceMapping()), table)
+    return usage_frame(table, templates, timezone)
+
+
+def file_kind(path: Path) -> str:
+    """The kind of a usage file, as the price book's ``sources`` section names it.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, or of no known kind.
+    """
+    known = registered()
+    name = path.name.lower().removesuffix(".gz")
+    named = [s for s in known.values() for ending in s.endings if name.endswith(ending)]
+    if named and (named[0].name == "swf" or name.endswith(_BINARY)):
+        return named[0].name
+    if is_sacct_header(first_line(path)):
+        return "sacct"
+    if named:
+        return named[0].name
+    endings = [ending for source in known.values() for ending in source.endings]
+    raise UnreadableFile(
+        "its name tells no known kind of usage file",
+        where=path.name,
+        remedy=f"name it with one of {', '.join(endings)}",
+    )
+
+
+def _templates(source: Source, mapping: SourceMapping, table: SourceTable) -> dict[str, Template]:
+    """The mapping with its defaults, in the table's own spelling; all columns are there."""
+    columns = table.fields.columns
+    given = mapping.templates()
+    defaults = dict(source.defaults)
+    if source.fields is None:
+        defaults = {name: f"{{{name}}}" for name in SourceMapping.model_fields if name in columns}
+    templates = {name: Template.parse(text) for name, text in defaults.items()} | given
+    if source.any_case:
+        templates = {name: _respelled(found, columns) for name, found in templates.items()}
+    if "user" not in given and not set(templates.get("user", _NOTHING).fields) <= set(columns):
+        del templates["user"]  # a default is an offer; only what the mapping names must be there
+    for name, template in templates.items():
+        for column in template.fields:
+            if column not in columns:
+                raise _no_column(source, name, template, column, table)
+    for name in ("id", "item", "project"):
+        if name not in templates:
+            raise _no_field(source, name, table)
+    if not any(name in templates for name in _TIMES):
+        raise _no_field(source, "start", table)
+    return templates
+
+
+_NOTHING = Template.parse("")
+
+
+def _respelled(template: Template, columns: list[str]) -> Template:
+    spelling = {column.lower(): column for column in columns}
+    parts = tuple(
+        (literal, None if field is None else spelling.get(field.lower(), field))
+        for literal, field in template.parts
+    )
+    return Template(template.text, parts)
+
+
+def _no_column(
+    source: Source, field: str, template: Template, column: str, table: SourceTable
+) -> UnreadableFile:
+    near = get_close_matches(column, table.fields.columns, n=1)
+    hint = f"perhaps '{near[0]}' is meant: " if near else ""
+    return UnreadableFile(
+        f"the column '{column}' is missing, from which {field} is made ('{template.text}'); "
+        f"the columns are {_listed(table)}",
+        where=table.name,
+        remedy=f"{hint}add it to the file, or map {field} to another column in the price "
+        f"book's sources, {source.name}",
+    )
+
+
+def _no_field(source: Source, field: str, table: SourceTable) -> UnreadableFile:
+    what = "time (start and end, or date)" if field == "start" else field
+    if source.fields is not None:
+        return UnreadableFile(
+            f"nothing says what the {what} of a {source.name} record is",
+            where=table.name,
+            remedy=f"map {field} in the price book's sources, {source.name}",
+        )
+    return UnreadableFile(
+        f"nothing says what the {what} of a record is: the column '{field}' is missing; "
+        f"the columns are {_listed(table)}",
+        where=table.name,
+        remedy=f"add it to the file, or map {field} in the price book's sources, {source.name}",
+    )
+
+
+def _listed(table: SourceTable) -> str:
+    named = [name for name in table.fields.columns if not name.startswith("{")]
+    return ", ".join(named)

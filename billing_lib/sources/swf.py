@@ -1,0 +1,158 @@
+"""The Standard Workload Format, in which the Parallel Workloads Archive keeps logs.
+
+    ; UnixStartTime: 749458803
+       57  25574  -1  10  1  -1 -1 -1 -1 -1 -1  4  1  2 -1 -1 -1 -1
+       job submit wait run processors …         user group application queue partition …
+
+Version 2.2 (Feitelson, "The Standard Workload Format", Parallel Workloads Archive): 18 numbers
+a line; ``;`` begins a comment, of which the first ones are the header; -1 is unknown. Times are
+seconds, whole or with a fraction, from ``UnixStartTime``. A job starts at submit + wait (an
+unknown wait counts 0, as in logs whose submit times are start times) and ends after its run
+time; a job of zero length is usage like any other.
+"""
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+from billing_lib.errors import UnreadableFile
+from billing_lib.pricing.usage import INSTANT
+from billing_lib.sources.delimited import split
+from billing_lib.sources.files import Lines, read_bytes
+from billing_lib.sources.table import FAULTS, SourceTable, fault
+
+SWF_FIELDS = (
+    "job",
+    "submit",
+    "wait",
+    "run",
+    "processors",
+    "user",
+    "group",
+    "application",
+    "queue",
+    "partition",
+)
+"""The fields that a mapping can use."""
+
+_COLUMNS = [
+    *("job", "submit", "wait", "run", "processors", "cpu_time", "memory"),
+    *("requested_processors", "requested_time", "requested_memory", "status"),
+    *("user", "group", "application", "queue", "partition", "preceding_job", "think_time"),
+]
+_SECONDS = ("submit", "wait", "run")
+_LABELS = ("job", "user", "group", "application", "queue", "partition")
+_UNKNOWN_US = -1_000_000
+_MOST_SECONDS = 10**11
+_START = re.compile(rb"^;[ \t]*UnixStartTime:[ \t]*(\d{1,11})\b", re.IGNORECASE | re.MULTILINE)
+
+
+def read_swf(path: Path) -> SourceTable:
+    """Read a log, plain or gzipped.
+
+    Returns the fields SWF_FIELDS as text, and ``start`` and ``end`` as INSTANT. A row is the
+    line of the file. Found here: a number of fields other than 18, text where a number belongs,
+    unknown or negative submit and run times (invalid_time), and unknown or negative processors
+    (invalid_quantity).
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, empty, or its header has no UnixStartTime.
+    """
+    data = read_bytes(path)
+    header = _START.search(data)
+    if header is None:
+        raise UnreadableFile(
+            "the header has no line '; UnixStartTime: …', so that no job has a date",
+            where=path.name,
+            remedy="add the line with the log's first second, in seconds since 1970 UTC",
+        )
+    cut = split(
+        _squeezed(data),
+        _COLUMNS,
+        " ",
+        first=1,
+        quoted=False,
+        wanted=list(SWF_FIELDS),
+        original=Lines(data),
+    )
+    frame = _timed(cut.fields, int(header[1])).with_columns(
+        found=cut.found, position=pl.int_range(pl.len(), dtype=pl.Int64)
+    )
+    return SourceTable(
+        name=path.name,
+        fields=frame.select(*SWF_FIELDS, "start", "end"),
+        rows=cut.rows,
+        raw=cut.raw,
+        faults=_faults(frame),
+        counted=True,
+    )
+
+
+def _squeezed(data: bytes) -> bytes:
+    """One space between fields and none around a line; every line stays on its number."""
+    text = b"".join((b"\n", data.replace(b"\t", b" "), b"\n"))
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    text = text.replace(b"\n ", b"\n").replace(b" \n", b"\n")
+    # Comments become empty lines: their text may be in any encoding.
+    jobs = re.sub(rb"(?m)^;[^\n]*", b"", text)[1:-1]
+    return jobs if jobs.isascii() else jobs.decode("utf-8", errors="replace").encode("utf-8")
+
+
+def _timed(fields: pl.DataFrame, origin: int) -> pl.DataFrame:
+    """The fields with ``start`` and ``end``; the seconds as ``submit_us``, ``wait_us``, …"""
+    micros = {f"{name}_us": _microseconds(fields[name]) for name in _SECONDS}
+    waited = pl.when(pl.col("wait_us") == _UNKNOWN_US).then(0).otherwise("wait_us")
+    known = (pl.col("submit_us") >= 0) & (waited >= 0)
+    start = pl.when(known).then(pl.col("submit_us") + waited + origin * 1_000_000)
+    return (
+        fields.with_columns(**micros)
+        .with_columns(start=start)
+        .with_columns(end=pl.when(pl.col("run_us") >= 0).then(pl.col("start") + pl.col("run_us")))
+        .with_columns(pl.col("start", "end").cast(INSTANT))
+    )
+
+
+def _microseconds(seconds: pl.Series) -> pl.Series:
+    """Seconds as text into whole microseconds, Int64; null where it is no number or absurd."""
+    read = seconds.cast(pl.Int64, strict=False)
+    if read.null_count() == seconds.null_count():
+        return read.set(read.abs() > _MOST_SECONDS, None) * 1_000_000
+    exact = seconds.cast(pl.Decimal(38, 6), strict=False)
+    return exact.set(exact.abs() > _MOST_SECONDS, None).to_physical().cast(pl.Int64)
+
+
+def _faults(frame: pl.DataFrame) -> pl.DataFrame:
+    """What is wrong with a job, schema FAULTS; the first finding of a row counts."""
+    of_18 = pl.format("it has {} fields instead of 18", "found")
+    found = [fault(frame, pl.col("found").is_not_null(), "invalid_time", of_18)]
+    complete = frame.filter(pl.col("found").is_null())
+
+    def note(name: str, where: pl.Expr, defect: str, detail: pl.Expr) -> None:
+        found.append(fault(complete, where, defect, detail, f"field '{name}'"))
+
+    for name in _LABELS:
+        is_number = pl.col(name).str.contains(r"^-?\d+$")
+        note(name, ~is_number, "invalid_time", _no_number(name))
+    for name in _SECONDS:
+        value = pl.col(f"{name}_us")
+        note(name, value.is_null(), "invalid_time", _no_number(name))
+        allowed = (value == _UNKNOWN_US) if name == "wait" else pl.lit(value=False)
+        note(name, (value < 0) & ~allowed, "invalid_time", _unknown_or_negative(name))
+    count = pl.col("processors").cast(pl.Int64, strict=False)
+    note("processors", count.is_null(), "invalid_quantity", _no_number("processors"))
+    note("processors", count < 0, "invalid_quantity", _unknown_or_negative("processors"))
+    return pl.concat([FAULTS.to_frame(), *found])
+
+
+def _no_number(name: str) -> pl.Expr:
+    return pl.format("'{}' stands where a number belongs", name)
+
+
+def _unknown_or_negative(name: str) -> pl.Expr:
+    negative = pl.format("'{}' is negative", name)
+    unknown = pl.col(name).cast(pl.Float64) == -1
+    return pl.when(unknown).then(pl.lit("it is unknown (-1)")).otherwise(negative)

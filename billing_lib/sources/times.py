@@ -1,0 +1,232 @@
+"""Times as they stand in files, into instants.
+
+A time with an offset is an instant; one without is the wall clock of the facility's time zone.
+Wall clocks lie twice a year:
+
+    2020-03-08T02:30  America/New_York   never was: clocks jumped from 2 to 3     → no instant
+    2020-11-01T01:30  America/New_York   was twice: 05:30Z in summer, 06:30Z after → two readings
+
+Both readings are kept until start and end stand side by side (``settle``): the elapsed time
+decides where the source states it; else both are read as the earlier one, and the end as the
+later one only where it would lie before its start.
+"""
+
+from dataclasses import dataclass
+
+import polars as pl
+
+from billing_lib.pricing.usage import INSTANT
+
+_NAIVE = pl.Datetime("us")
+_ISO = (
+    r"^(?<day>\d{4}-\d{2}-\d{2})[Tt ](?<clock>\d{2}:\d{2})(?::(?<second>\d{2})"
+    r"(?:[.,](?<fraction>\d{1,9}))?)?\s*(?<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?$"
+)
+_LENGTH = len("2020-04-06T17:00:00")
+_EPOCH_DIGITS = r"^\d{1,11}(\.\d{1,9})?$"
+HOW_TO_WRITE = "write it like 2020-04-06T17:00:00 or 2020-04-06T17:00:00-04:00"
+
+
+@dataclass(frozen=True)
+class Times:
+    """A column of times read.
+
+    Parameters
+    ----------
+    earlier, later
+        INSTANT; both the same except where the wall clock showed the time twice; null where
+        there is no time or it cannot be read.
+    trouble
+        String: what is wrong with the value, null where nothing is.
+    """
+
+    earlier: pl.Series
+    later: pl.Series
+    trouble: pl.Series
+
+
+def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Times:
+    """Read a column of times: ISO 8601 texts, or typed times.
+
+    Parameters
+    ----------
+    column
+        String, Datetime with or without a zone, or anything else, which is then in trouble.
+        Seconds may have a fraction; beyond microseconds it is cut off.
+    timezone
+        The facility's, for times without an offset.
+    epoch
+        Read bare numbers as seconds since 1970-01-01, UTC.
+    """
+    dtype = column.dtype
+    if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
+        exact = column.dt.convert_time_zone("UTC").cast(INSTANT)
+        return Times(exact, exact, _none(column))
+    if isinstance(dtype, pl.Datetime):
+        times = _localised(column.cast(_NAIVE), timezone)
+        shown = column.dt.to_string("iso:strict")
+    else:
+        shown = column.cast(pl.String)
+        times = _read_texts(shown, timezone, epoch=epoch)
+    unread = shown.is_not_null() & times["earlier"].is_null()
+    trouble = _none(column)
+    if unread.any():
+        frame = times.with_columns(shown=shown, unread=unread)
+        trouble = frame.select(trouble=pl.when("unread").then(_diagnosis(timezone)))["trouble"]
+    return Times(times["earlier"], times["later"], trouble)
+
+
+def settle(start: Times, end: Times, elapsed: pl.Series | None) -> tuple[pl.Series, pl.Series]:
+    """Choose one reading of each start and end; both INSTANT."""
+    frame = pl.DataFrame({"s0": start.earlier, "s1": start.later, "e0": end.earlier})
+    frame = frame.with_columns(e1=end.later, lasted=_none(start.earlier).cast(pl.Duration("us")))
+    if elapsed is not None:
+        frame = frame.with_columns(lasted=elapsed.cast(pl.Duration("us")))
+    doubtful = frame.select(
+        doubtful=(pl.col("s0").ne_missing(pl.col("s1"))) | (pl.col("e0").ne_missing(pl.col("e1")))
+    )["doubtful"]
+    if not doubtful.any():
+        return start.earlier, end.earlier
+    readings = [("s0", "e0"), ("s1", "e1"), ("s0", "e1"), ("s1", "e0")]
+    fits = [(pl.col(e) - pl.col(s) == pl.col("lasted")).fill_null(value=False) for s, e in readings]
+    backwards = (pl.col("e0") < pl.col("s0")).fill_null(value=False)
+    chosen_start = pl.coalesce(
+        *(pl.when(f).then(pl.col(s)) for f, (s, _) in zip(fits, readings, strict=True)), "s0"
+    )
+    chosen_end = pl.coalesce(
+        *(pl.when(f).then(pl.col(e)) for f, (_, e) in zip(fits, readings, strict=True)),
+        pl.when(backwards).then("e1").otherwise("e0"),
+    )
+    settled = frame.select(start=chosen_start, end=chosen_end)
+    return settled["start"], settled["end"]
+
+
+def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
+    """Read a column of days: YYYY-MM-DD, typed dates, or midnights (as spreadsheets write them).
+
+    Returns the dates, and String: what is wrong with the value, null where nothing is.
+    """
+    dtype = column.dtype
+    if dtype == pl.Date:
+        return column, _none(column)
+    if isinstance(dtype, pl.Datetime):
+        local = column.dt.convert_time_zone(timezone) if dtype.time_zone is not None else column
+        shown = local.dt.replace_time_zone(None).dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
+    else:
+        shown = column.cast(pl.String)
+    day = shown.str.strip_suffix("T00:00:00").str.strip_suffix(" 00:00:00")
+    dates = day.str.to_date("%Y-%m-%d", strict=False)
+    frame = pl.DataFrame({"shown": shown, "day": day, "date": dates})
+    well_formed = pl.col("day").str.contains(r"^\d{4}-\d{2}-\d{2}$")
+    frame = frame.with_columns(date=pl.when(well_formed).then("date"))
+    number = pl.col("shown").str.contains(r"^[+-]?\d+([.,]\d+)?$")
+    what = (
+        pl.when(number)
+        .then(pl.lit("is a number where a date belongs"))
+        .when(pl.col("shown").str.contains(_ISO))
+        .then(pl.lit("has a time of day where a date belongs"))
+        .otherwise(pl.lit("is not a date"))
+    )
+    wrong = pl.col("shown").is_not_null() & pl.col("date").is_null()
+    sentence = pl.format("'{}' {}; write it like 2020-04-06", "shown", what)
+    read = frame.select("date", trouble=pl.when(wrong).then(sentence))
+    return read["date"], read["trouble"]
+
+
+def _none(like: pl.Series) -> pl.Series:
+    return pl.repeat(None, like.len(), dtype=pl.String, eager=True)
+
+
+def _localised(naive: pl.Series, timezone: str) -> pl.DataFrame:
+    earlier, later = (
+        naive.dt.replace_time_zone(timezone, ambiguous=which, non_existent="null")
+        .dt.convert_time_zone("UTC")
+        .cast(INSTANT)
+        for which in ("earliest", "latest")
+    )
+    return pl.DataFrame({"earlier": earlier, "later": later})
+
+
+def _read_texts(texts: pl.Series, timezone: str, *, epoch: bool) -> pl.DataFrame:
+    """``earlier`` and ``later``; the plain form first, the rest only where it is not that."""
+    plain = pl.DataFrame({"text": texts}).select(
+        pl.when(pl.col("text").str.len_bytes() == _LENGTH).then("text")
+    )["text"]
+    naive = plain.str.to_datetime("%Y-%m-%dT%H:%M:%S", time_unit="us", strict=False)
+    times = _localised(naive, timezone)
+    other = texts.is_not_null() & naive.is_null()
+    if not other.any():
+        return times
+    rest = _read_iso(texts.filter(other), timezone)
+    if epoch:
+        rest = _with_epochs(texts.filter(other), rest)
+    places = other.arg_true()
+    return pl.DataFrame({name: times[name].scatter(places, rest[name]) for name in times.columns})
+
+
+def _read_iso(texts: pl.Series, timezone: str) -> pl.DataFrame:
+    offset = (
+        pl.when(pl.col("offset").str.to_uppercase() == "Z")
+        .then(pl.lit("+0000"))
+        .otherwise(pl.col("offset").str.replace(":", "", literal=True).str.pad_end(5, "0"))
+    ).alias("offset")
+    return _assembled(texts.str.extract_groups(_ISO).struct.unnest().with_columns(offset), timezone)
+
+
+def _assembled(parts: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    clock = pl.format(
+        "{}T{}:{}.{}",
+        "day",
+        "clock",
+        pl.col("second").fill_null("00"),
+        pl.col("fraction").fill_null("0").str.pad_end(6, "0").str.head(6),
+    )
+    naive = parts.select(
+        clock.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f", time_unit="us", strict=False).alias("naive")
+    )
+    hours = pl.col("offset").str.slice(1, 2).cast(pl.Int64, strict=False)
+    minutes = pl.col("offset").str.slice(3, 2).cast(pl.Int64, strict=False)
+    ahead = pl.duration(minutes=hours * 60 + minutes)
+    sign = pl.when(pl.col("offset").str.starts_with("-")).then(-ahead).otherwise(ahead)
+    local = _localised(naive["naive"], timezone)
+    exact = (pl.col("naive") - sign).dt.replace_time_zone("UTC").cast(INSTANT)
+    frame = pl.concat([parts.select("offset"), naive, local], how="horizontal")
+    has_offset = pl.col("offset").is_not_null()
+    return frame.select(
+        earlier=pl.when(has_offset).then(exact).otherwise("earlier"),
+        later=pl.when(has_offset).then(exact).otherwise("later"),
+    )
+
+
+def _with_epochs(texts: pl.Series, times: pl.DataFrame) -> pl.DataFrame:
+    seconds = pl.when(pl.col("text").str.contains(_EPOCH_DIGITS)).then("text")
+    micros = seconds.cast(pl.Decimal(20, 6), strict=False) * 1_000_000
+    instant = micros.cast(pl.Int64).cast(INSTANT)
+    return times.with_columns(text=texts).select(
+        earlier=pl.coalesce("earlier", instant), later=pl.coalesce("later", instant)
+    )
+
+
+def _diagnosis(timezone: str) -> pl.Expr:
+    shown = pl.col("shown")
+    gap = f"never was on the clocks of {timezone}, which went forward over it"
+    what = (
+        pl.when(shown.str.to_lowercase().is_in(["unknown", "none", "n/a"]))
+        .then(pl.lit("is no time: it is not known, or not over yet"))
+        .when(shown.str.contains(r"^[+-]?\d+([.,]\d+)?$"))
+        .then(pl.lit(f"is a number where a time belongs; {HOW_TO_WRITE}"))
+        .when(shown.str.contains(r"^\d{4}-\d{2}-\d{2}$"))
+        .then(pl.lit(f"has no time of day; {HOW_TO_WRITE}"))
+        .when(_valid_naive(shown))
+        .then(pl.lit(gap))
+        .otherwise(pl.lit(f"is not a time; {HOW_TO_WRITE}"))
+    )
+    return pl.format("'{}' {}", shown, what)
+
+
+def _valid_naive(shown: pl.Expr) -> pl.Expr:
+    minute = shown.str.head(16).str.replace("[t ]", "T")
+    return (
+        shown.str.contains(_ISO)
+        & minute.str.to_datetime("%Y-%m-%dT%H:%M", strict=False).is_not_null()
+    )
