@@ -95,4 +95,4 @@ class UnreachableLedger(BillingError):
 
 
 class AmbiguousFormat(BillingError):
-    """Two installed packages write documents of the same format."""
+    """Two installed packages write documents, or read usage files, of the same kind."""

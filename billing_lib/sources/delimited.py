@@ -25,6 +25,7 @@ from pyarrow import csv as arrow_csv
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources.files import Lines
 
+_BLOCK = 1 << 28
 _SPLIT = pl.Schema({"row": pl.Int64(), "found": pl.Int64()})
 
 
@@ -106,49 +107,75 @@ def split(
         nothing = pl.DataFrame(schema=dict.fromkeys(wanted or names, pl.String))
         none = pl.Series("found", [], dtype=pl.Int64)
         return Split(nothing, filled, none, (original or lines).text)
-    odd: list[tuple[int, int]] = []
+    at_once = _split_at_once(body, names, separator, wanted or names, quoted=quoted)
+    if at_once is None or at_once.records != filled.len():
+        return _split_record_by_record(
+            body, names, separator, first, wanted or names, quoted=quoted
+        )
+    numbers = pl.int_range(1, filled.len() + 1, eager=True)
+    odd = at_once.odd
+    exceptions = pl.Series([number for number, _ in odd] + at_once.blank, dtype=pl.Int64)
+    good = filled.filter(~numbers.is_in(exceptions.implode()))
+    malformed = pl.DataFrame(odd, schema=_SPLIT, orient="row").with_columns(
+        row=filled.gather(pl.Series([number - 1 for number, _ in odd], dtype=pl.Int64))
+    )
+    frame = _in_file_order(at_once.fields, good, malformed)
+    rows, shown = frame["row"], original or lines
+    return Split(
+        frame.drop("row", "found"), rows, frame["found"], lambda at: shown.text(rows.gather(at))
+    )
 
-    def keep(row: arrow_csv.InvalidRow) -> str:
+
+@dataclass(frozen=True)
+class _AtOnce:
+    """What Arrow made of a text; ``odd`` and ``blank`` by the number of the record, from 1."""
+
+    fields: pl.DataFrame
+    odd: list[tuple[int, int]]
+    blank: list[int]
+
+    @property
+    def records(self) -> int:
+        return self.fields.height + len(self.odd) + len(self.blank)
+
+
+def _split_at_once(
+    body: bytes, names: list[str], separator: str, wanted: list[str], *, quoted: bool
+) -> _AtOnce | None:
+    """None where a record is longer than Arrow takes, as one with an open quote is."""
+    odd: list[tuple[int, int]] = []
+    blank: list[int] = []
+
+    def note(row: arrow_csv.InvalidRow) -> str:
         if row.text.strip():
             odd.append((row.number, row.actual_columns))
         else:
             blank.append(row.number)
         return "skip"
 
-    blank: list[int] = []
-    table = arrow_csv.read_csv(
-        io.BytesIO(body),
-        read_options=arrow_csv.ReadOptions(
-            use_threads=False,  # else rows have no numbers
-            column_names=names,
-            block_size=len(body) + 1,  # no record lies across two blocks
-        ),
-        parse_options=arrow_csv.ParseOptions(
-            delimiter=separator,
-            quote_char='"' if quoted else False,
-            newlines_in_values=quoted,
-            invalid_row_handler=keep,
-        ),
-        convert_options=arrow_csv.ConvertOptions(
-            column_types=dict.fromkeys(names, pa.string()),
-            include_columns=wanted or names,
-            strings_can_be_null=False,
-        ),
-    )
-    if table.num_rows + len(odd) + len(blank) != filled.len():
-        return _split_record_by_record(body, names, separator, first, wanted or names)
-    fields = pl.DataFrame(pl.from_arrow(table))
-    numbers = pl.int_range(1, filled.len() + 1, eager=True)
-    exceptions = pl.Series([number for number, _ in odd] + blank, dtype=pl.Int64)
-    good = filled.filter(~numbers.is_in(exceptions.implode()))
-    malformed = pl.DataFrame(odd, schema=_SPLIT, orient="row").with_columns(
-        row=filled.gather(pl.Series([number - 1 for number, _ in odd], dtype=pl.Int64))
-    )
-    frame = _in_file_order(fields, good, malformed)
-    rows, shown = frame["row"], original or lines
-    return Split(
-        frame.drop("row", "found"), rows, frame["found"], lambda at: shown.text(rows.gather(at))
-    )
+    try:
+        table = arrow_csv.read_csv(
+            io.BytesIO(body),
+            read_options=arrow_csv.ReadOptions(
+                use_threads=False,  # else rows have no numbers
+                column_names=names,
+                block_size=min(len(body) + 1, _BLOCK),
+            ),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=separator,
+                quote_char='"' if quoted else False,
+                newlines_in_values=quoted,
+                invalid_row_handler=note,
+            ),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types=dict.fromkeys(names, pa.string()),
+                include_columns=wanted,
+                strings_can_be_null=False,
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    return _AtOnce(pl.DataFrame(pl.from_arrow(table)), odd, blank)
 
 
 def _in_file_order(fields: pl.DataFrame, rows: pl.Series, malformed: pl.DataFrame) -> pl.DataFrame:
@@ -159,7 +186,7 @@ def _in_file_order(fields: pl.DataFrame, rows: pl.Series, malformed: pl.DataFram
 
 
 def _split_record_by_record(
-    body: bytes, names: list[str], separator: str, first: int, wanted: list[str]
+    body: bytes, names: list[str], separator: str, first: int, wanted: list[str], *, quoted: bool
 ) -> Split:
     lines = io.StringIO(body.decode("utf-8"), newline="\n").readlines()
     records: list[list[str]] = []
@@ -167,7 +194,12 @@ def _split_record_by_record(
     malformed: list[tuple[int, int, int]] = []
     at = 0
     while at < len(lines):
-        reader = csv.reader(islice(lines, at, None), delimiter=separator, strict=True)
+        reader = csv.reader(
+            islice(lines, at, None),
+            delimiter=separator,
+            quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
+            strict=True,
+        )
         start = at
         try:
             for record in reader:

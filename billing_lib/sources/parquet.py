@@ -27,9 +27,10 @@ def read_parquet(path: Path) -> SourceTable:
         structures or bytes.
     """
     try:
-        if path.stat().st_size == 0:
-            raise empty(path)
-        frame = pl.read_parquet(path, hive_partitioning=False)
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise empty(path)
+        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
     except OSError as error:
         raise unopened(path, error) from error
     except pl.exceptions.PolarsError as error:

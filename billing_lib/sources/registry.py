@@ -10,7 +10,7 @@ Source:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from billing_lib.errors import AmbiguousFormat
@@ -97,14 +97,14 @@ def registered() -> dict[str, Source]:
     AmbiguousFormat
         Two installed packages read the same kind: which one reads must not be chance.
     """
-    added: dict[str, Source] = {}
-    offered: dict[str, str] = {}
+    offered: dict[str, EntryPoint] = {}
     for entry in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
-        if offered.setdefault(entry.name, entry.value) != entry.value:
+        before = offered.setdefault(entry.name, entry)
+        if before.value != entry.value:
             raise AmbiguousFormat(
-                f"{offered[entry.name]} and {entry.value} both read {entry.name} files",
+                f"{before.value} and {entry.value} both read {entry.name} files",
                 where=f"entry points {GROUP}",
                 remedy="uninstall one of the two packages",
             )
-        added[entry.name] = entry.load()
+    added: dict[str, Source] = {name: entry.load() for name, entry in offered.items()}
     return {source.name: source for source in BUILT_IN} | added

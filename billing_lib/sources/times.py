@@ -20,10 +20,11 @@ from billing_lib.pricing.usage import INSTANT
 _NAIVE = pl.Datetime("us")
 _ISO = (
     r"^(?<day>\d{4}-\d{2}-\d{2})[Tt ](?<clock>\d{2}:\d{2})(?::(?<second>\d{2})"
-    r"(?:[.,](?<fraction>\d{1,9}))?)?\s*(?<offset>[Zz]|[+-]\d{2}(?::?\d{2})?)?$"
+    r"(?:[.,](?<fraction>\d{1,9}))?)?\s*(?<offset>[Zz]|[+-](?:0\d|1[0-4])(?::?[0-5]\d)?)?$"
 )
 _LENGTH = len("2020-04-06T17:00:00")
-_EPOCH_DIGITS = r"^\d{1,11}(\.\d{1,9})?$"
+_EPOCH_DIGITS = r"^\d{1,10}(\.\d{1,9})?$"
+FIRST_YEAR, LAST_YEAR = 1900, 2999
 HOW_TO_WRITE = "write it like 2020-04-06T17:00:00 or 2020-04-06T17:00:00-04:00"
 
 
@@ -61,13 +62,15 @@ def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Time
     dtype = column.dtype
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
         exact = column.dt.convert_time_zone("UTC").cast(INSTANT)
-        return Times(exact, exact, _none(column))
-    if isinstance(dtype, pl.Datetime):
+        times = pl.DataFrame({"earlier": exact, "later": exact})
+        shown = column.dt.to_string("iso:strict")
+    elif isinstance(dtype, pl.Datetime):
         times = _localised(column.cast(_NAIVE), timezone)
         shown = column.dt.to_string("iso:strict")
     else:
         shown = column.cast(pl.String)
         times = _read_texts(shown, timezone, epoch=epoch)
+    times = times.select(pl.when(_in_range("earlier")).then(pl.col("earlier", "later")))
     unread = shown.is_not_null() & times["earlier"].is_null()
     trouble = _none(column)
     if unread.any():
@@ -107,8 +110,6 @@ def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     Returns the dates, and String: what is wrong with the value, null where nothing is.
     """
     dtype = column.dtype
-    if dtype == pl.Date:
-        return column, _none(column)
     if isinstance(dtype, pl.Datetime):
         local = column.dt.convert_time_zone(timezone) if dtype.time_zone is not None else column
         shown = local.dt.replace_time_zone(None).dt.strftime("%Y-%m-%dT%H:%M:%S%.f")
@@ -118,7 +119,7 @@ def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     dates = day.str.to_date("%Y-%m-%d", strict=False)
     frame = pl.DataFrame({"shown": shown, "day": day, "date": dates})
     well_formed = pl.col("day").str.contains(r"^\d{4}-\d{2}-\d{2}$")
-    frame = frame.with_columns(date=pl.when(well_formed).then("date"))
+    frame = frame.with_columns(date=pl.when(well_formed & _in_range("date")).then("date"))
     number = pl.col("shown").str.contains(r"^[+-]?\d+([.,]\d+)?$")
     what = (
         pl.when(number)
@@ -131,6 +132,11 @@ def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     sentence = pl.format("'{}' {}; write it like 2020-04-06", "shown", what)
     read = frame.select("date", trouble=pl.when(wrong).then(sentence))
     return read["date"], read["trouble"]
+
+
+def _in_range(name: str) -> pl.Expr:
+    """Years that are meant: 9999-12-31 stands for "never" in many systems, and is no end."""
+    return pl.col(name).dt.year().is_between(FIRST_YEAR, LAST_YEAR)
 
 
 def _none(like: pl.Series) -> pl.Series:
@@ -209,6 +215,7 @@ def _with_epochs(texts: pl.Series, times: pl.DataFrame) -> pl.DataFrame:
 
 def _diagnosis(timezone: str) -> pl.Expr:
     shown = pl.col("shown")
+    far = f"is not within the years {FIRST_YEAR} to {LAST_YEAR}"
     gap = f"never was on the clocks of {timezone}, which went forward over it"
     what = (
         pl.when(shown.str.to_lowercase().is_in(["unknown", "none", "n/a"]))
@@ -217,11 +224,17 @@ def _diagnosis(timezone: str) -> pl.Expr:
         .then(pl.lit(f"is a number where a time belongs; {HOW_TO_WRITE}"))
         .when(shown.str.contains(r"^\d{4}-\d{2}-\d{2}$"))
         .then(pl.lit(f"has no time of day; {HOW_TO_WRITE}"))
+        .when(_valid_naive(shown) & ~_year(shown).is_between(FIRST_YEAR, LAST_YEAR))
+        .then(pl.lit(far))
         .when(_valid_naive(shown))
         .then(pl.lit(gap))
         .otherwise(pl.lit(f"is not a time; {HOW_TO_WRITE}"))
     )
     return pl.format("'{}' {}", shown, what)
+
+
+def _year(shown: pl.Expr) -> pl.Expr:
+    return shown.str.head(4).cast(pl.Int32, strict=False)
 
 
 def _valid_naive(shown: pl.Expr) -> pl.Expr:
