@@ -21,7 +21,7 @@ from billing_lib.errors import UnreadableFile
 from billing_lib.sources.delimited import check_header
 from billing_lib.sources.files import empty, unopened
 from billing_lib.sources.quantities import plain
-from billing_lib.sources.table import FAULTS, SourceTable, cells_as_json, fault
+from billing_lib.sources.table import FAULTS, SourceTable, cells_by_tab, fault
 
 
 def read_excel(path: Path) -> SourceTable:
@@ -38,8 +38,15 @@ def read_excel(path: Path) -> SourceTable:
     (top, header), *body = filled
     width = max(place for place, name in enumerate(header, start=1) if name)
     names = check_header([name or "" for name in header[:width]], f"{path.name}, row {top}")
-    cells = [(*line[:width], *[None] * (width - len(line))) for _, line in body]
-    fields = pl.DataFrame(cells, schema=dict.fromkeys(names, pl.String), orient="row")
+    longest = max(width, *(len(line) for _, line in body), 0)
+    whole = pl.DataFrame(
+        [(*line, *[None] * (longest - len(line))) for _, line in body],
+        schema=dict.fromkeys(map(str, range(longest)), pl.String),
+        orient="row",
+    )
+    fields = pl.DataFrame(whole.get_columns()[:width]).rename(
+        {str(place): name for place, name in enumerate(names)}
+    )
     beyond = pl.DataFrame(
         {"beyond": [sum(cell is not None for cell in line[width:]) for _, line in body]},
         schema={"beyond": pl.Int64},
@@ -49,7 +56,7 @@ def read_excel(path: Path) -> SourceTable:
         name=path.name,
         fields=fields,
         rows=pl.Series("row", [row for row, _ in body], dtype=pl.Int64),
-        raw=cells_as_json(fields),
+        raw=cells_by_tab(whole),
         faults=pl.concat(
             [FAULTS.to_frame(), fault(beyond, pl.col("beyond") > 0, "invalid_time", sentence)]
         ),

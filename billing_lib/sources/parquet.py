@@ -14,7 +14,7 @@ import polars as pl
 
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources.files import empty, unopened
-from billing_lib.sources.table import SourceTable, cells_as_json
+from billing_lib.sources.table import SourceTable, cells_by_tab
 
 
 def read_parquet(path: Path) -> SourceTable:
@@ -51,5 +51,5 @@ def read_parquet(path: Path) -> SourceTable:
         name=path.name,
         fields=texts,
         rows=pl.int_range(1, texts.height + 1, dtype=pl.Int64, eager=True).alias("row"),
-        raw=cells_as_json(texts),
+        raw=cells_by_tab(texts),
     )

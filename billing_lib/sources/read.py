@@ -21,7 +21,6 @@ from billing_lib.sources.table import SourceTable
 from billing_lib.sources.template import Template
 
 _BINARY = (".xlsx", ".parquet")
-_TIMES = ("start", "end", "date")
 
 
 def read_usage(path: Path, mapping: SourceMappings, timezone: str) -> pl.DataFrame:
@@ -42,12 +41,18 @@ def read_usage(path: Path, mapping: SourceMappings, timezone: str) -> pl.DataFra
     Raises
     ------
     UnreadableFile
-        The file is missing, empty, of an unknown kind, has a wrong header, or lacks a column
-        that the mapping or a usage record needs.
+        The file is missing, empty, of an unknown kind, has a wrong header or nothing but a
+        header, or lacks a column that the mapping or a usage record needs.
     """
     source = registered()[file_kind(path)]
     table = source.read(path)
     templates = _templates(source, mapping.get(source.name, SourceMapping()), table)
+    if table.fields.is_empty():
+        raise UnreadableFile(
+            f"it holds no record, only a header; the columns are {_listed(table)}",
+            where=table.name,
+            remedy="export the usage again, or leave the file out",
+        )
     return usage_frame(table, templates, timezone)
 
 
@@ -95,8 +100,10 @@ def _templates(source: Source, mapping: SourceMapping, table: SourceTable) -> di
     for name in ("id", "item", "project"):
         if name not in templates:
             raise _no_field(source, name, table)
-    if not any(name in templates for name in _TIMES):
-        raise _no_field(source, "start", table)
+    if "date" not in templates:
+        for name in ("start", "end"):
+            if name not in templates:
+                raise _no_field(source, name, table)
     return templates
 
 
@@ -127,7 +134,7 @@ def _no_column(
 
 
 def _no_field(source: Source, field: str, table: SourceTable) -> UnreadableFile:
-    what = "time (start and end, or date)" if field == "start" else field
+    what = "time (start and end, or date)" if field in ("start", "end") else field
     if source.fields is not None:
         return UnreadableFile(
             f"nothing says what the {what} of a {source.name} record is",

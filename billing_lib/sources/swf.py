@@ -7,8 +7,8 @@
 Version 2.2 (Feitelson, "The Standard Workload Format", Parallel Workloads Archive): 18 numbers
 a line; ``;`` begins a comment, of which the first ones are the header; -1 is unknown. Times are
 seconds, whole or with a fraction, from ``UnixStartTime``. A job starts at submit + wait (an
-unknown wait counts 0, as in logs whose submit times are start times) and ends after its run
-time; a job of zero length is usage like any other.
+unknown or negative wait counts 0, as in logs whose submit times are start times) and ends after
+its run time; a job of zero length is usage like any other.
 """
 
 import re
@@ -43,7 +43,6 @@ _COLUMNS = [
 ]
 _SECONDS = ("submit", "wait", "run")
 _LABELS = ("job", "user", "group", "application", "queue", "partition")
-_UNKNOWN_US = -1_000_000
 _MOST_SECONDS = 10**10
 _START = re.compile(rb"^;[ \t]*UnixStartTime:[ \t]*(\d{1,10})\b", re.IGNORECASE | re.MULTILINE)
 
@@ -106,9 +105,10 @@ def _squeezed(data: bytes) -> bytes:
 def _timed(fields: pl.DataFrame, origin: int) -> pl.DataFrame:
     """The fields with ``start`` and ``end``; the seconds as ``submit_us``, ``wait_us``, …"""
     micros = {f"{name}_us": _microseconds(fields[name]) for name in _SECONDS}
-    waited = pl.when(pl.col("wait_us") == _UNKNOWN_US).then(0).otherwise("wait_us")
-    known = (pl.col("submit_us") >= 0) & (waited >= 0)
-    start = pl.when(known).then(pl.col("submit_us") + waited + origin * 1_000_000)
+    waited = pl.col("wait_us").clip(lower_bound=0)
+    start = pl.when(pl.col("submit_us") >= 0).then(
+        pl.col("submit_us") + waited + origin * 1_000_000
+    )
     return (
         fields.with_columns(**micros)
         .with_columns(start=start)
@@ -141,8 +141,8 @@ def _faults(frame: pl.DataFrame) -> pl.DataFrame:
     for name in _SECONDS:
         value = pl.col(f"{name}_us")
         note(name, value.is_null(), "invalid_time", _no_number(name))
-        allowed = (value == _UNKNOWN_US) if name == "wait" else pl.lit(value=False)
-        note(name, (value < 0) & ~allowed, "invalid_time", _unknown_or_negative(name))
+        if name != "wait":
+            note(name, value < 0, "invalid_time", _unknown_or_negative(name))
     count = pl.col("processors").cast(pl.Int64, strict=False)
     note("processors", count.is_null(), "invalid_quantity", _no_number("processors"))
     note("processors", count < 0, "invalid_quantity", _unknown_or_negative("processors"))

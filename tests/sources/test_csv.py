@@ -194,6 +194,8 @@ def test_a_record_without_an_id_is_identified_by_its_place(read_text):
         ("usage.csv", "item,project,date\na,b,c\n", r"column 'id' is missing; .* item, project"),
         ("usage.csv", "id,item,date\na,b,c\n", r"column 'project' is missing; .*; add it"),
         ("usage.csv", "id,item,project\na,b,c\n", r"time \(start and end, or date\)"),
+        ("usage.csv", "id,item,project,start\na,b,c,d\n", r"column 'end' is missing; .*start"),
+        ("usage.csv", HEADER, r"usage\.csv: it holds no record, only a header; .* id, item,"),
         ("usage.csv", "id,item,id\na,b,c\n", r"usage\.csv, row 1: the column 'id' stands twice"),
         ("usage.csv", ",,\na,b,c\n", r"usage\.csv, row 1: the header names no column"),
         ("usage.csv", '"id,item\na,b\n', r"usage\.csv, row 1: .*quotation mark"),
@@ -221,11 +223,6 @@ def test_a_column_that_the_mapping_names_must_be_there(read_text):
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(UnreadableFile, match="no such file"):
         read_usage(tmp_path / "usage.csv", mappings({}), "America/New_York")
-
-
-def test_a_header_alone_is_a_month_without_usage(read_text):
-    usage = read_text("usage.csv", HEADER)
-    assert (usage.height, usage.schema) == (0, USAGE)
 
 
 def test_a_file_of_many_blocks_is_read_as_one_of_a_single_block(read_text, monkeypatch):

@@ -67,6 +67,12 @@ def test_a_job_starts_after_its_wait_and_an_unknown_wait_counts_nothing(read_tex
     assert usage["end"].dt.strftime("%H:%M:%S").to_list() == ["01:48:10", "01:47:40"]
 
 
+def test_a_negative_wait_counts_nothing(read_text):
+    usage = read_text("log.swf", HEADER + job(wait=-1) + job(wait=-3), SWF)
+    assert usage["defect"].to_list() == [None, None]
+    assert usage["start"][0] == usage["start"][1]
+
+
 def test_times_may_have_fractions(read_text):
     usage = read_text("log.swf", HEADER + job(submit="0.5", run="10.25"), SWF)
     assert usage["defect"][0] is None
@@ -104,7 +110,7 @@ def test_an_unknown_user_becomes_the_project_that_the_template_makes_of_it(read_
         (job(run=-1), "invalid_time", "field 'run': it is unknown (-1)"),
         (job(run=-5), "invalid_time", "field 'run': '-5' is negative"),
         (job(submit=-1), "invalid_time", "field 'submit': it is unknown (-1)"),
-        (job(wait=-3), "invalid_time", "field 'wait': '-3' is negative"),
+        (job(wait="long"), "invalid_time", "field 'wait': 'long' stands where a number"),
         (job(submit="soon"), "invalid_time", "field 'submit': 'soon' stands where a number"),
         (job(user="ann"), "invalid_time", "field 'user': 'ann' stands where a number"),
         (job(run="9" * 25), "invalid_time", "field 'run': '9999999999999999999999999'"),
@@ -149,10 +155,9 @@ def test_a_log_without_a_mapping_is_refused_with_what_to_add(read_text):
         read_text("log.swf", HEADER + job(), {})
 
 
-def test_a_log_without_jobs_has_no_records(read_text):
-    usage = read_text("log.swf", HEADER, SWF)
-    assert usage.height == 0
-    assert usage.schema == USAGE
+def test_a_log_without_jobs_is_refused(read_text):
+    with pytest.raises(UnreadableFile, match=r"log\.swf: it holds no record, only a header"):
+        read_text("log.swf", HEADER, SWF)
 
 
 def test_a_cut_off_gzip_is_refused(read_text):

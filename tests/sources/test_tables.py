@@ -86,7 +86,7 @@ def test_a_cell_of_another_kind_is_named_with_its_place(read_sheet, column, valu
     assert usage["defect"].to_list() == [defect]
     assert usage["detail"][0].startswith(f"usage.xlsx, row 2, column '{column}': ")
     assert detail in usage["detail"][0]
-    assert '"id":"u1"' in usage["raw"][0]
+    assert usage["raw"][0].split("\t")[:3] == ["u1", "i", "p"]
 
 
 def test_cells_beyond_the_header_make_a_row_malformed(read_sheet):
@@ -94,6 +94,17 @@ def test_cells_beyond_the_header_make_a_row_malformed(read_sheet):
     usage = read_sheet(HEADER, [*slide, "?"], slide)
     assert usage["defect"].to_list() == ["invalid_time", None]
     assert "beyond the header" in usage["detail"][0]
+    cells = ["u2", "slide", "p1", "bob", "", "", "2020-04-07T00:00:00", "12", "?"]
+    assert usage["raw"].to_list() == ["\t".join(cells), None]
+
+
+def test_tables_without_rows_are_refused(tmp_path, read_sheet):
+    with pytest.raises(UnreadableFile, match=r"usage\.xlsx: it holds no record, only a header"):
+        read_sheet(HEADER)
+    columns = dict.fromkeys(["id", "item", "project", "date"], pl.String)
+    pl.DataFrame(schema=columns).write_parquet(tmp_path / "usage.parquet")
+    with pytest.raises(UnreadableFile, match=r"usage\.parquet: it holds no record.*id, item"):
+        read_usage(tmp_path / "usage.parquet", {}, "UTC")
 
 
 def test_an_excel_file_that_is_none_is_refused(tmp_path, read_sheet):
@@ -161,7 +172,7 @@ def test_a_column_of_another_type_is_a_defect_of_each_row(read_columns, columns,
     assert usage["defect"].to_list() == [defect]
     assert usage["detail"][0].startswith("usage.parquet, row 1, column '")
     assert detail in usage["detail"][0]
-    assert '"id":"u1"' in usage["raw"][0]
+    assert usage["raw"][0].split("\t")[:3] == ["u1", "slide", "p1"]
 
 
 def test_a_file_name_is_no_pattern(tmp_path):
