@@ -22,6 +22,7 @@ import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Engine
+from traitlets.config import Config
 
 from billing_lib.audit.description import RunDescription
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
@@ -44,6 +45,9 @@ Step = Callable[[int, int, str], None]
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "issue.ipynb"
 """The notebook that issues."""
+
+_PRIVATE_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
+"""The kernel is reached over a socket of this user's, not over TCP."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
@@ -215,8 +219,8 @@ def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
     notebook = data / "notebook"
     notebook.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(NOTEBOOK, notebook / "issue.ipynb")
-    stated = parameters | {"folder": "."}
-    (data / "parameters.yml").write_text(yaml.safe_dump(stated, sort_keys=True), encoding="utf-8")
+    stated = dict(sorted((parameters | {"folder": "."}).items()))
+    (data / "parameters.yml").write_text(yaml.safe_dump(stated), encoding="utf-8")
     papermill.execute_notebook(
         str(notebook / "issue.ipynb"),
         str(notebook / "issue.executed.ipynb"),
@@ -224,6 +228,7 @@ def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
         cwd=str(data),
         progress_bar=False,
         log_output=False,
+        config=_PRIVATE_KERNEL,
     )
 
 

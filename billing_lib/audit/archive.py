@@ -3,6 +3,7 @@
 runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json
 """
 
+import os
 from pathlib import Path
 
 from billing_lib.audit.verify import require_record
@@ -20,7 +21,7 @@ def find_record(target: str, archive: Path) -> Path:
         No record in the archive has this run or number.
     """
     folder = Path(target)
-    if folder.is_dir():
+    if os.path.isdir(target):  # noqa: PTH112 — unlike Path.is_dir it takes any text
         require_record(folder)
         return folder
     for record in list_records(archive):

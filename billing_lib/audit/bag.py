@@ -30,15 +30,17 @@ def write_bag(folder: Path, info: dict[str, str]) -> None:
     payload = payload_files(folder)
     size = sum(path.stat().st_size for path in payload)
     lines = info | {"Payload-Oxum": f"{size}.{len(payload)}"}
-    _write(folder / DECLARATION, DECLARATION_TEXT)
-    _write(folder / INFO, "".join(f"{key}: {value}\n" for key, value in lines.items()))
-    _write(folder / MANIFEST, manifest_text(folder, payload))
-    _write(folder / TAG_MANIFEST, manifest_text(folder, tag_files(folder)))
+    text = "".join(f"{key}: {_one_line(value)}\n" for key, value in lines.items())
+    (folder / DECLARATION).write_bytes(DECLARATION_TEXT.encode())
+    (folder / INFO).write_bytes(text.encode())
+    (folder / MANIFEST).write_bytes(manifest_bytes(folder, payload))
+    (folder / TAG_MANIFEST).write_bytes(manifest_bytes(folder, tag_files(folder)))
 
 
-def manifest_text(folder: Path, files: list[Path]) -> str:
+def manifest_bytes(folder: Path, files: list[Path]) -> bytes:
     """The one way in which a manifest of these files is written (RFC 8493, 2.1.3)."""
-    return "".join(f"{file_sha256(path)}  {manifest_path(folder, path)}\n" for path in files)
+    lines = (f"{file_sha256(path)}  {manifest_path(folder, path)}\n" for path in files)
+    return "".join(lines).encode(errors="surrogateescape")  # a name may be no UTF-8
 
 
 def manifest_path(folder: Path, path: Path) -> str:
@@ -75,5 +77,6 @@ def _sorted(folder: Path, paths: list[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
 
 
-def _write(path: Path, text: str) -> None:
-    path.write_bytes(text.encode())
+def _one_line(value: str) -> str:
+    """A value as bag-info.txt can hold it: a line break would begin another entry."""
+    return " ".join(value.split())

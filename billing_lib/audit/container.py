@@ -6,10 +6,11 @@ see to that.
 """
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 MOUNTED = "/work"
 """Where the folder stands inside."""
@@ -23,8 +24,20 @@ def find_engine(image: str) -> str | None:
     return None
 
 
+def image_commit(tool: str, image: str) -> str | None:
+    """The commit whose code is in an image (its BILLING_COMMIT); None if it does not say."""
+    if tool == "buildah":
+        words = ["buildah", "inspect", "--type", "image", "--format", "{{.OCIv1.Config.Env}}"]
+        said = _run(*words, image)
+    else:
+        name = image if tool == "podman" else _docker_name(image)
+        said = _run(tool, "image", "inspect", "--format", "{{.Config.Env}}", name)
+    found = re.search(r"\bBILLING_COMMIT=([0-9a-f]{40,64})\b", said.stdout)
+    return found[1] if said.returncode == 0 and found else None
+
+
 def run_inside(
-    tool: str, image: str, folder: Path, command: Sequence[str]
+    tool: str, image: str, folder: Path, command: Sequence[str], *, within: str = "."
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, inside the image.
 
@@ -33,27 +46,32 @@ def run_inside(
     tool
         As ``find_engine`` gives it.
     folder
-        Mounted for reading and writing, and the command's working folder.
+        Mounted as ``MOUNTED`` for reading and writing.
+    within
+        The command's working folder, relative to the mounted one.
     """
+    where = str(PurePosixPath(MOUNTED) / within)
     if tool == "buildah":
-        return _buildah(image, folder, command)
+        return _buildah(image, folder, where, command)
     name = image if tool == "podman" else _docker_name(image)
     user = f"{os.getuid()}:{os.getgid()}"
-    options = ["--rm", "--network", "none", "--user", user, "--workdir", MOUNTED]
+    options = ["--rm", "--network", "none", "--user", user, "--workdir", where]
     if tool == "podman" and os.getuid() != 0:
         options += ["--userns", "keep-id"]
     mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
     return _run(tool, "run", *options, *mount, name, *command[1:])
 
 
-def _buildah(image: str, folder: Path, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+def _buildah(
+    image: str, folder: Path, where: str, command: Sequence[str]
+) -> subprocess.CompletedProcess[str]:
     made = _run("buildah", "from", "--pull-never", image)
     if made.returncode != 0:
         return made
     container = made.stdout.strip()
     try:
         user = f"{os.getuid()}:{os.getgid()}"
-        options = ["--isolation", "chroot", "--user", user, "--workingdir", MOUNTED]
+        options = ["--isolation", "chroot", "--user", user, "--workingdir", where]
         mount = ["--volume", f"{folder}:{MOUNTED}"]
         return _run("buildah", "run", *options, *mount, container, "--", *command)
     finally:

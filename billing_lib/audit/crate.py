@@ -1,14 +1,16 @@
 """The crate: what a run was, as RO-Crate 1.1 metadata of the profile Process Run Crate 0.5.
 
-    CreateAction   who (agent), when, with which notebook (instrument)
+    CreateAction   who (agent), when, with which notebook (instrument), in which container image
                    object: snapshot, parameters    result: invoices, documents, executed notebook
 
-The identifiers are those of the profile (w3id.org/ro/wfrun/process/0.5).
+The identifiers are those of the profile (w3id.org/ro/wfrun/process/0.5). Its terms that
+RO-Crate 1.1 does not know are defined in the file itself, so that it is read without a network.
 """
 
 import mimetypes
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from rocrate.model import ContextEntity, DataEntity, Person
 from rocrate.rocrate import ROCrate
@@ -17,10 +19,15 @@ from billing_lib.audit.description import RunDescription
 from billing_lib.audit.provenance import NO_CONTAINER, Provenance
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
-LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
+METADATA = "ro-crate-metadata.json"
 NOTEBOOK = "notebook/issue.ipynb"
 EXECUTED = "notebook/issue.executed.ipynb"
+ENVIRONMENT = "environment.json"
+SOURCE_DIFF = "source.diff"
+PARAMETERS = "parameters.yml"
 
+_LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
+_RUN_TERMS = "https://w3id.org/ro/terms/workflow-run#"
 _TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".ipynb": "application/x-ipynb+json",
@@ -32,6 +39,11 @@ _DESCRIPTIONS = {
     "snapshot": "part of the frozen snapshot that the notebook read",
     "invoices": "the canonical result of an invoice",
     "documents": "an invoice as it was sent",
+    ENVIRONMENT: "commit, container, lock file and package versions that the notebook ran with",
+    SOURCE_DIFF: "what differed from the commit",
+    PARAMETERS: "the notebook's parameters",
+    NOTEBOOK: "the notebook that computes invoices from a snapshot",
+    EXECUTED: "the notebook as it was executed, with what it displayed",
 }
 
 
@@ -44,34 +56,52 @@ def write_crate(data: Path, run: RunDescription, origin: Provenance) -> None:
         f"issued by run {run.run}."
     )
     crate.datePublished = run.invoice_date.isoformat()
-    crate.license = crate.add(
+    facility = crate.add(
         ContextEntity(
             crate,
-            LICENSE,
-            {"@type": "CreativeWork", "name": "Apache License 2.0", "description": "Of the code."},
+            f"#facility-{quote(run.facility)}",
+            {"@type": "Organization", "name": run.facility_name},
         )
     )
-    profile = {"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"}
-    crate.root_dataset["conformsTo"] = crate.add(ContextEntity(crate, PROFILE, profile))
-    files = {path: _add_file(crate, data, path) for path in _files(data)}
-    agent = crate.add(Person(crate, f"#{run.login}", {"name": run.login}))
-    crate.publisher = agent
-    instrument = _make_instrument(crate, files[data / NOTEBOOK], origin)
-    action = crate.add(_action(crate, run, agent, instrument, _split(data, files)))
+    crate.publisher = facility
+    crate.license = crate.add(
+        _work(
+            crate,
+            "#internal",
+            "Internal record",
+            f"For {run.facility_name} and its auditors; not licensed for publication.",
+        )
+    )
+    crate.root_dataset["conformsTo"] = crate.add(
+        ContextEntity(
+            crate,
+            PROFILE,
+            {"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        )
+    )
+    files = {path.relative_to(data).as_posix(): path for path in _files(data)}
+    entities = {name: _add_file(crate, name, path) for name, path in files.items()}
+    agent = crate.add(Person(crate, f"#login-{quote(run.login)}", {"name": run.login}))
+    agent["affiliation"] = facility
+    crate.root_dataset["author"] = agent
+    action = crate.add(_action(crate, run))
+    action["agent"] = agent
+    action["instrument"] = _instrument(crate, entities[NOTEBOOK], origin)
+    action["object"] = [entity for name, entity in entities.items() if _is_read(name)]
+    action["result"] = [entity for name, entity in entities.items() if _is_made(name)]
     if origin.container != NO_CONTAINER:
         action["containerImage"] = crate.add(_image(crate, origin.container))
-    crate.root_dataset["mentions"] = [action]
+    crate.root_dataset["mentions"] = action
     crate.metadata.write(data)
 
 
 def _files(data: Path) -> list[Path]:
-    return sorted(path for path in data.rglob("*") if path.is_file())
+    return sorted(path for path in data.rglob("*") if path.is_file() and path.name != METADATA)
 
 
-def _add_file(crate: ROCrate, data: Path, path: Path) -> DataEntity:
-    relative = path.relative_to(data)
+def _add_file(crate: ROCrate, name: str, path: Path) -> DataEntity:
     kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name, strict=False)[0]
-    about = _DESCRIPTIONS.get(relative.parts[0])
+    about = _DESCRIPTIONS.get(name) or _DESCRIPTIONS.get(name.partition("/")[0])
     properties: dict[str, Any] = {
         "name": path.name,
         "encodingFormat": kind or "application/octet-stream",
@@ -79,27 +109,30 @@ def _add_file(crate: ROCrate, data: Path, path: Path) -> DataEntity:
     }
     if about is not None:
         properties["description"] = about
-    return crate.add_file(path, relative.as_posix(), properties=properties)
+    if name == NOTEBOOK:
+        properties["@type"] = ["File", "SoftwareSourceCode"]
+    return crate.add_file(path, name, properties=properties)
 
 
-def _split(data: Path, files: dict[Path, DataEntity]) -> tuple[list[DataEntity], list[DataEntity]]:
-    """What the run read, and what it made."""
-    made = {"invoices", "documents"}
-    read, results = [], []
-    for path, entity in files.items():
-        relative = path.relative_to(data)
-        if relative.parts[0] in made or relative.as_posix() == EXECUTED:
-            results.append(entity)
-        elif relative.as_posix() != NOTEBOOK:
-            read.append(entity)
-    return read, results
+def _is_read(name: str) -> bool:
+    return name.startswith("snapshot/") or name == PARAMETERS
 
 
-def _make_instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -> DataEntity:
-    notebook["@type"] = ["File", "SoftwareSourceCode"]
-    notebook["name"] = "issue.ipynb"
-    notebook["description"] = "The notebook that computes invoices from a snapshot."
+def _is_made(name: str) -> bool:
+    return name.startswith(("invoices/", "documents/")) or name == EXECUTED
+
+
+def _work(crate: ROCrate, identifier: str, name: str, about: str) -> ContextEntity:
+    return ContextEntity(
+        crate, identifier, {"@type": "CreativeWork", "name": name, "description": about}
+    )
+
+
+def _instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -> DataEntity:
     notebook["version"] = origin.commit
+    notebook["license"] = crate.add(
+        _work(crate, _LICENSE, "Apache License 2.0", "The licence of the program.")
+    )
     notebook["programmingLanguage"] = crate.add(
         ContextEntity(
             crate,
@@ -110,42 +143,32 @@ def _make_instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -
     return notebook
 
 
-def _action(
-    crate: ROCrate,
-    run: RunDescription,
-    agent: Person,
-    instrument: DataEntity,
-    files: tuple[list[DataEntity], list[DataEntity]],
-) -> ContextEntity:
-    objects, results = files
-    action = ContextEntity(
+def _action(crate: ROCrate, run: RunDescription) -> ContextEntity:
+    return ContextEntity(
         crate,
-        f"#{run.run}",
+        f"#run-{quote(run.run)}",
         {
             "@type": "CreateAction",
             "name": f"Issue {run.facility} {run.period}",
-            "description": f"Run {run.run}, frozen at {run.frozen_at.isoformat()}.",
+            "description": f"Run {run.run}, frozen by {run.login} at {run.frozen_at.isoformat()}.",
             "startTime": run.started.isoformat(),
             "endTime": run.ended.isoformat(),
             "actionStatus": "http://schema.org/CompletedActionStatus",
         },
     )
-    action["agent"] = agent
-    action["instrument"] = instrument
-    action["object"] = objects
-    action["result"] = results
-    return action
 
 
 def _image(crate: ROCrate, container: str) -> ContextEntity:
-    name, _, digest = container.partition("@")
-    return ContextEntity(
-        crate,
-        f"#{container}",
-        {
-            "@type": "ContainerImage",
-            "additionalType": "https://w3id.org/ro/terms/workflow-run#DockerImage",
-            "name": name,
-            "sha256": digest.removeprefix("sha256:"),
-        },
-    )
+    terms = ("containerImage", "ContainerImage", "registry", "sha256")
+    crate.metadata.extra_terms.update({term: _RUN_TERMS + term for term in terms})
+    address, _, digest = container.partition("@")
+    properties: dict[str, Any] = {
+        "@type": "ContainerImage",
+        "additionalType": {"@id": f"{_RUN_TERMS}DockerImage"},
+        "name": address,
+        "sha256": digest.removeprefix("sha256:"),
+    }
+    registry, slash, name = address.partition("/")
+    if slash and (registry == "localhost" or {".", ":"} & set(registry)):
+        properties |= {"registry": registry, "name": name}  # told apart as engines do
+    return ContextEntity(crate, f"#image-{quote(container)}", properties)

@@ -16,8 +16,9 @@ import platform
 import re
 import subprocess
 import tempfile
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
-from importlib.metadata import distributions
+from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,22 @@ SOURCE = Path(__file__).parent.parent.parent
 """The tree that holds the running program."""
 
 NO_CONTAINER = "none"
-_IMAGE = re.compile(r"\S+@sha256:[0-9a-f]{64}")
+COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
+"""A full git hash, of either kind that git has."""
+IMAGE = r"\w[\w.:/-]*@sha256:[0-9a-f]{64}"
+"""An image by its digest."""
+
+_ELSEWHERE = {
+    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
+    "GIT_COMMON_DIR",
+    "GIT_DIR",
+    "GIT_INDEX_FILE",
+    "GIT_NAMESPACE",
+    "GIT_OBJECT_DIRECTORY",
+    "GIT_PREFIX",
+    "GIT_WORK_TREE",
+}
+"""What git sets for its hooks; left alone it would make git answer about another tree."""
 
 
 @dataclass(frozen=True)
@@ -38,9 +54,9 @@ class Provenance:
     Attributes
     ----------
     commit
-        40 hex digits.
+        The full git hash.
     changed
-        Files that differ from the commit, as ``git status`` names them.
+        Files that differ from the commit, untracked ones with them.
     diff
         The difference from the commit, as ``git apply`` takes it; empty for a clean tree.
     container
@@ -73,17 +89,24 @@ class Provenance:
         return json.dumps(content, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
 
-def provenance(source: Path = SOURCE) -> Provenance:
+def provenance(source: Path | None = None) -> Provenance:
     """The provenance of what the running program computes.
+
+    Parameters
+    ----------
+    source
+        The tree that holds the program; by default the one that is running. Where it is no
+        repository, as inside an image, BILLING_COMMIT says the commit.
 
     Raises
     ------
     InvalidRecord
         There is no commit to name, or BILLING_IMAGE is no digest.
     """
+    source = source or SOURCE
     current = settings()
     image = current.image
-    if image is not None and _IMAGE.fullmatch(image) is None:
+    if image is not None and re.fullmatch(IMAGE, image) is None:
         raise InvalidRecord(
             f"BILLING_IMAGE is '{image}', which names no image by digest",
             remedy="set it to name@sha256:…, or unset it outside a container",
@@ -95,7 +118,7 @@ def provenance(source: Path = SOURCE) -> Provenance:
         diff=diff,
         container=image or NO_CONTAINER,
         lock_sha256=lock_sha256(source),
-        python=f"{platform.python_implementation()} {platform.python_version()}",
+        python=python_version(),
         platform=platform.platform(),
         packages=packages(),
     )
@@ -132,60 +155,111 @@ def lock_sha256(source: Path) -> str:
     return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
-def packages() -> dict[str, str]:
-    """Every installed package with its version, by name."""
-    found = {each.metadata["Name"].lower(): each.version for each in distributions()}
+def python_version() -> str:
+    """Implementation and version of the running Python: ``CPython 3.11.7``."""
+    return f"{platform.python_implementation()} {platform.python_version()}"
+
+
+def packages(installed: Iterable[Distribution] | None = None) -> dict[str, str]:
+    """Every installed package with its version, by its normalised name (PEP 503).
+
+    Of a package that is installed twice, the one that is imported counts: the first found.
+    """
+    found: dict[str, str] = {}
+    for each in distributions() if installed is None else installed:
+        name = each.metadata["Name"]
+        if name:  # what is left of a broken installation has none
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
     return dict(sorted(found.items()))
 
 
-def git(source: Path, *words: str, **more: str) -> bytes:
+def git(
+    source: Path,
+    *words: str,
+    environment: Mapping[str, str] | None = None,
+    stdin: bytes | None = None,
+) -> bytes:
     """What a git command prints about a tree.
+
+    Parameters
+    ----------
+    environment
+        Further variables for git.
 
     Raises
     ------
+    InvalidRecord
+        There is no git.
     subprocess.CalledProcessError
         git refuses.
     """
-    return subprocess.run(
-        ["git", *words],
-        cwd=source,
-        env=os.environ | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | more,
-        capture_output=True,
-        check=True,
-    ).stdout
-
-
-def _tree(source: Path) -> tuple[str, tuple[str, ...], bytes] | None:
-    """Commit, changed files and diff; None where the source stands in no repository."""
-    if not (source / ".git").exists():
-        return None
+    kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     try:
-        commit = git(source, "rev-parse", "--verify", "HEAD").decode().strip()
-        status = git(source, "status", "--porcelain", "-z", "--no-renames").decode()
+        return subprocess.run(
+            ["git", *words],
+            cwd=source,
+            env=kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(environment or {}),
+            input=stdin,
+            capture_output=True,
+            check=True,
+        ).stdout
     except FileNotFoundError:
         raise InvalidRecord(
             "there is no git to read the commit with", remedy="install git"
         ) from None
+
+
+def said_by(error: subprocess.CalledProcessError) -> str:
+    """The last line of what a refusing command said."""
+    lines = error.stderr.decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def _tree(source: Path) -> tuple[str, tuple[str, ...], bytes] | None:
+    """Commit, changed files and diff; None where the source stands in no repository.
+
+    Only the tree's own ``.git`` counts: a program installed below some other project's
+    repository is not of that project's commit.
+    """
+    if not (source / ".git").exists():
+        return None
+    try:
+        commit = git(source, "rev-parse", "--verify", "HEAD").decode().strip()
+        return commit, *_difference(source)
     except subprocess.CalledProcessError as error:
-        said = error.stderr.decode().strip().splitlines()
         raise InvalidRecord(
-            f"git cannot read the commit ({said[-1] if said else 'no message'})", where=str(source)
+            f"git cannot read the commit ({said_by(error)})",
+            where=str(source),
+            remedy="run the program from a clone that git can read",
         ) from None
-    changed = tuple(sorted(entry[3:] for entry in status.split("\0") if entry))
-    return commit, changed, _diff(source) if changed else b""
 
 
-def _diff(source: Path) -> bytes:
-    """The difference from HEAD with untracked files, taken without touching the index."""
+def _difference(source: Path) -> tuple[tuple[str, ...], bytes]:
+    """What differs from HEAD, untracked files with it: their names and the diff.
+
+    Taken with an index and an object store of its own. So the repository is not written to,
+    and a file that its own index tells git to overlook (``--assume-unchanged``) is seen too.
+    """
+    objects = git(source, "rev-parse", "--path-format=absolute", "--git-path", "objects")
     with tempfile.TemporaryDirectory() as folder:
-        index = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        git(source, "read-tree", "HEAD", **index)
-        git(source, "add", "--all", **index)
-        return git(source, "diff", "--cached", "--binary", "--no-renames", "HEAD", **index)
+        aside = {
+            "GIT_INDEX_FILE": str(Path(folder) / "index"),
+            "GIT_OBJECT_DIRECTORY": folder,
+            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects.decode().strip(),
+        }
+        git(source, "read-tree", "HEAD", environment=aside)
+        git(source, "add", "--all", environment=aside)
+        # diff-index, unlike diff, does not heed the user's configuration
+        compare = ("diff-index", "--cached", "--no-renames")
+        names = git(source, *compare, "--name-only", "-z", "HEAD", environment=aside)
+        how = ("--patch", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
+        diff = git(source, *compare, *how, "HEAD", environment=aside) if names else b""
+    changed = (name.decode(errors="replace") for name in names.split(b"\0") if name)
+    return tuple(sorted(changed)), diff
 
 
 def _stated_commit(commit: str | None) -> str:
-    if commit is None or re.fullmatch(r"[0-9a-f]{40}", commit) is None:
+    if commit is None or re.fullmatch(COMMIT, commit) is None:
         raise InvalidRecord(
             "the program stands in no git repository, so a record could name no commit",
             remedy="run it from a clone, or set BILLING_COMMIT to the full hash, as the image does",

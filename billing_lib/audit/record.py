@@ -8,19 +8,23 @@ manifests, and the signature, if there is a key.
 import os
 from pathlib import Path
 
-from billing_lib.audit.bag import write_bag
-from billing_lib.audit.crate import write_crate
+from billing_lib.audit.bag import SIGNATURE, write_bag
+from billing_lib.audit.crate import ENVIRONMENT, SOURCE_DIFF, write_crate
 from billing_lib.audit.description import RunDescription
 from billing_lib.audit.provenance import Provenance
 from billing_lib.audit.signature import sign
 from billing_lib.settings import settings
 
-ENVIRONMENT = "environment.json"
-SOURCE_DIFF = "source.diff"
-
 
 def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
     """Seal a run's folder as an audit record and flush it to the disk.
+
+    Parameters
+    ----------
+    folder
+        The folder with the filled ``data/``; sealing it again writes the same record again.
+    origin
+        By which commit and in which environment the results were computed.
 
     Raises
     ------
@@ -41,6 +45,7 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
             "External-Identifier": run.run,
             "External-Description": f"Audit record of billing run {run.run}",
             "Bagging-Date": run.ended.date().isoformat(),
+            "Bag-Software-Agent": f"billing-notebooks {origin.commit}",
             "Billing-Facility": run.facility,
             "Billing-Period": run.period,
             "Billing-Selection": run.selection or "all projects",
@@ -48,6 +53,7 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
             "Billing-Container": origin.container,
         },
     )
+    (folder / SIGNATURE).unlink(missing_ok=True)
     key = settings().signing_key
     if key is not None:
         sign(folder, key)
@@ -55,7 +61,8 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
 
 
 def _flush(folder: Path) -> None:
-    for path in [folder, *folder.rglob("*")]:
+    """Have the disk take every file and every folder's entries before the record counts."""
+    for path in [*folder.rglob("*"), folder, folder.parent]:
         handle = os.open(path, os.O_RDONLY)
         try:
             os.fsync(handle)

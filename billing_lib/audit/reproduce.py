@@ -3,29 +3,35 @@
 The archived notebook runs on the archived snapshot, by the code of the recorded commit, in the
 recorded container or else in the environment that the recorded lock states. It needs no ledger,
 and the record itself is never written to.
+
+    invoices/RC-1994-00001.json differs
+      -  "total": "220.83"
+      +  "total": "220.84"
+
+Running a record runs the code in it: reproduce what comes from an archive that you trust, or
+whose signature holds.
 """
 
-import hashlib
-import json
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+import nbformat
+from nbformat import NotebookNode
+
+from billing_lib.audit.checkout import check_out
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
-from billing_lib.audit.container import find_engine, run_inside
-from billing_lib.audit.crate import EXECUTED, NOTEBOOK
-from billing_lib.audit.provenance import NO_CONTAINER, SOURCE, git, lock_sha256, packages
-from billing_lib.audit.record import ENVIRONMENT, SOURCE_DIFF
+from billing_lib.audit.container import MOUNTED, find_engine, image_commit, run_inside
+from billing_lib.audit.crate import EXECUTED, NOTEBOOK, PARAMETERS
+from billing_lib.audit.interpreter import find_interpreter
+from billing_lib.audit.origin import Origin, read_origin
+from billing_lib.audit.provenance import NO_CONTAINER, SOURCE
 from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
 from billing_lib.settings import settings
-
-PARAMETERS = "parameters.yml"
 
 
 @dataclass(frozen=True)
@@ -44,19 +50,13 @@ class Reproduction:
     environment: str
 
 
-@dataclass(frozen=True)
-class _Ran:
-    failure: str | None
-    environment: str
-
-
-def reproduce(record: Path, *, repository: Path = SOURCE) -> Reproduction:
+def reproduce(record: Path, *, repository: Path | None = None) -> Reproduction:
     """Run a record again and compare.
 
     Parameters
     ----------
     repository
-        The git repository that has the recorded commit.
+        The git repository that has the recorded commit; by default the running program's.
 
     Raises
     ------
@@ -65,77 +65,88 @@ def reproduce(record: Path, *, repository: Path = SOURCE) -> Reproduction:
     """
     require_record(record)
     data = record / "data"
-    origin = _read_environment(data)
+    origin = read_origin(data)
     damaged = [
         Difference(found.file, (f"{found.what}: the record is damaged",))
         for found in verify(record)
     ]
     with tempfile.TemporaryDirectory(prefix="billing-reproduce-") as folder:
-        work = Path(folder) / "data"
+        place = Path(folder)
+        work = place / "data"
         _lay_out(data, work)
-        ran = _run(origin, data, work, Path(folder) / "source", repository)
-        if ran.failure is not None:
-            failed = Difference(NOTEBOOK, ("the notebook fails now", *ran.failure.splitlines()))
-            return Reproduction((*damaged, failed), ran.environment)
+        done, environment = _run(origin, data, place, repository or SOURCE)
+        if done.returncode != 0:
+            failed = Difference(NOTEBOOK, ("the notebook fails now", *_failure(done, work)))
+            return Reproduction((*damaged, failed), environment)
         differences = (
             *damaged,
             *compare_folders(data, work, "invoices"),
             *compare_folders(data, work, "documents"),
             *compare_notebooks(data / EXECUTED, work / EXECUTED, EXECUTED),
         )
-        return Reproduction(differences, ran.environment)
-
-
-def _read_environment(data: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads((data / ENVIRONMENT).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidRecord(
-            f"the record does not say where it comes from ({error})", where=str(data / ENVIRONMENT)
-        ) from None
-    missing = {"commit", "container", "lock_sha256", "packages"} - content.keys()
-    if missing:
-        raise InvalidRecord(f"it does not say the {min(missing)}", where=str(data / ENVIRONMENT))
-    return content
+        return Reproduction(differences, environment)
 
 
 def _lay_out(data: Path, work: Path) -> None:
     """Copy what the notebook reads."""
-    needed = [data / NOTEBOOK, data / PARAMETERS, data / "snapshot", data / EXECUTED]
+    needed = [data / NOTEBOOK, data / PARAMETERS, data / "snapshot"]
     missing = [path for path in needed if not path.exists()]
     if missing:
-        raise InvalidRecord("the record has no such file", where=str(missing[0]))
+        raise InvalidRecord(
+            "the record has no such file",
+            where=str(missing[0]),
+            remedy="take the record from the archive again",
+        )
     (work / NOTEBOOK).parent.mkdir(parents=True)
     shutil.copyfile(data / NOTEBOOK, work / NOTEBOOK)
     shutil.copyfile(data / PARAMETERS, work / PARAMETERS)
     shutil.copytree(data / "snapshot", work / "snapshot")
 
 
-def _run(origin: dict[str, Any], data: Path, work: Path, source: Path, repository: Path) -> _Ran:
-    container, current = origin["container"], settings()
-    if container not in (NO_CONTAINER, current.image):
+def _run(
+    origin: Origin, data: Path, place: Path, repository: Path
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Execute the notebook in ``place/data``; what came of it, and in what it ran."""
+    container, inside = origin.container, settings().image
+    if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:
-            done = run_inside(tool, container, work, _papermill("python"))
-            return _Ran(_failure(done), f"in the recorded container {container}, by {tool}")
-    checkout = _checkout(origin, data, source, repository)
-    python, matched = _interpreter(checkout, origin)
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("BILLING_")}
+            return _run_in_container(tool, origin, data, place, repository)
+    checkout = check_out(origin, data, repository, place / "source")
+    python, matched = find_interpreter(origin, checkout, place / "environment")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
+    apart = {
+        "PYTHONPATH": str(checkout),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "IPYTHONDIR": str(place / "ipython"),  # no start-up file of the user's
+        "JUPYTER_PREFER_ENV_PATH": "1",  # this Python's kernel, not one that the user installed
+    }
     done = subprocess.run(
         _papermill(python),
-        cwd=work,
-        env=kept | {"PYTHONPATH": str(checkout), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=place / "data",
+        env=kept | apart,
         capture_output=True,
         text=True,
         check=False,
     )
     if container == NO_CONTAINER:
-        where = f"the record names no container; {matched}"
-    elif container == current.image:
-        where = f"inside the recorded container {container}"
-    else:
-        where = f"the recorded container {container} is not here; only {matched}"
-    return _Ran(_failure(done), where)
+        return done, f"the record names no container; {matched}"
+    if container == inside:
+        return done, f"inside the recorded container {container}"
+    return done, f"the recorded container {container} is not here; only {matched}"
+
+
+def _run_in_container(
+    tool: str, origin: Origin, data: Path, place: Path, repository: Path
+) -> tuple[subprocess.CompletedProcess[str], str]:
+    """The same inside the image, by its own code if that is the commit's, else by a checkout."""
+    image, command, whose = origin.container, _papermill("python"), ""
+    if origin.dirty or image_commit(tool, image) != origin.commit:
+        check_out(origin, data, repository, place / "source")
+        command = ["env", f"PYTHONPATH={MOUNTED}/source", *command]
+        whose = ", by the code of the recorded commit"
+    done = run_inside(tool, image, place, command, within="data")
+    return done, f"in the recorded container {image}, by {tool}{whose}"
 
 
 def _papermill(python: str) -> list[str]:
@@ -143,78 +154,18 @@ def _papermill(python: str) -> list[str]:
     return [python, "-m", "papermill", NOTEBOOK, EXECUTED, *options]
 
 
-def _failure(done: subprocess.CompletedProcess[str]) -> str | None:
-    if done.returncode == 0:
-        return None
-    lines = done.stderr.strip().splitlines()
-    return "\n".join(lines[-5:]) or f"papermill ended with status {done.returncode}"
-
-
-def _checkout(origin: dict[str, Any], data: Path, source: Path, repository: Path) -> Path:
-    """The code of the recorded commit, with the recorded difference."""
-    commit = origin["commit"]
-    if not (repository / ".git").exists():
-        if settings().commit == commit:
-            return repository
-        raise InvalidRecord(
-            f"the record's commit {commit} is not in reach: {repository} is no git repository",
-            remedy="run 'billing reproduce' from a clone that has the commit",
-        )
-    source.mkdir()
+def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
+    """Where and why the notebook failed; what papermill said, if it was not in a cell."""
     try:
-        archive = git(repository, "archive", "--format=tar", commit)
-    except subprocess.CalledProcessError:
-        raise InvalidRecord(
-            f"the repository {repository} does not have the record's commit {commit}",
-            remedy="fetch it, and reproduce again",
-        ) from None
-    subprocess.run(["tar", "-x", "-C", source], input=archive, check=True)
-    if origin.get("dirty"):
-        _apply_difference(origin, data, source)
-    return source
-
-
-def _apply_difference(origin: dict[str, Any], data: Path, source: Path) -> None:
-    diff = (data / SOURCE_DIFF).read_bytes()
-    if hashlib.sha256(diff).hexdigest() != origin.get("diff_sha256"):
-        raise InvalidRecord("the difference from the commit is not as recorded", where=SOURCE_DIFF)
-    subprocess.run(
-        ["git", "apply", "--binary", "--whitespace=nowarn", "-"],
-        cwd=source,
-        input=diff,
-        env=os.environ | {"GIT_CEILING_DIRECTORIES": str(source.parent)},
-        check=True,
-    )
-
-
-def _interpreter(checkout: Path, origin: dict[str, Any]) -> tuple[str, str]:
-    """A Python with the locked packages, and a sentence on it."""
-    if lock_sha256(checkout) != origin["lock_sha256"]:
-        raise InvalidRecord(
-            "the commit's uv.lock is not the one that the record names", where=str(checkout)
-        )
-    here = packages()
-    if all(here.get(name, version) == version for name, version in origin["packages"].items()):
-        return sys.executable, "the packages here are those of the recorded lock"
-    made = _synchronised(checkout)
-    if made is None:
-        raise InvalidRecord(
-            "the environment of the record's lock is not the one here, and cannot be made",
-            remedy="install uv, and reproduce again where it can reach the packages",
-        )
-    return made, "an environment was made from the recorded lock"
-
-
-def _synchronised(checkout: Path) -> str | None:
-    uv = shutil.which("uv") or shutil.which("uv", path=str(SOURCE / ".tools" / "bin"))
-    if uv is None:
-        return None
-    kept = {key: value for key, value in os.environ.items() if key != "VIRTUAL_ENV"}
-    done = subprocess.run(
-        [uv, "sync", "--quiet", "--frozen", "--no-dev", "--project", str(checkout)],
-        env=kept,
-        capture_output=True,
-        check=False,
-    )
-    python = checkout / ".venv" / "bin" / "python"
-    return str(python) if done.returncode == 0 and python.exists() else None
+        text = (work / EXECUTED).read_text(encoding="utf-8")
+        notebook: NotebookNode = nbformat.reads(text, as_version=4)
+    except (OSError, ValueError):  # papermill did not come as far as to write one
+        notebook = NotebookNode(cells=[])
+    said = [
+        f"in cell {cell.execution_count}: {output.ename}: {output.evalue}"
+        for cell in notebook.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "error"
+    ]
+    last = done.stderr.strip().splitlines()[-5:]
+    return said or last or [f"papermill ended with status {done.returncode}"]

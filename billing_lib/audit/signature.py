@@ -2,15 +2,19 @@
 
 The tag manifest covers every other file, so one signature covers the record. Whoever has the
 public key checks it with ``ssh-keygen -Y verify`` and nothing of ours.
+
+    signed by office@example.edu with ED25519 key SHA256:3kQ…
 """
 
 import base64
-import binascii
+import os
 import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
 from billing_lib.audit.bag import SIGNATURE, TAG_MANIFEST
 from billing_lib.errors import InvalidRecord
+from billing_lib.settings import settings
 
 NAMESPACE = "billing-record"
 """What the signature is for, so that it cannot serve elsewhere."""
@@ -18,6 +22,14 @@ NAMESPACE = "billing-record"
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _END = "-----END SSH SIGNATURE-----"
 _WIDTH = 70
+
+
+@dataclass(frozen=True)
+class SignatureCheck:
+    """Whether a signature holds, and a sentence on it."""
+
+    holds: bool
+    sentence: str
 
 
 def sign(folder: Path, key: Path) -> None:
@@ -38,40 +50,69 @@ def sign(folder: Path, key: Path) -> None:
         )
 
 
-def check_signature(folder: Path, allowed_signers: Path | None) -> str | None:
-    """What is wrong with a record's signature; None if nothing is.
+def signature_sentence(record: Path) -> str:
+    """Who signed a record, for people: ``signed by …``, ``not signed``, or what is wrong."""
+    manifest = record / TAG_MANIFEST
+    if not (record / SIGNATURE).is_file() or not manifest.is_file():
+        return "not signed"
+    return check_signature(record, manifest.read_bytes(), settings().allowed_signers).sentence
+
+
+def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None) -> SignatureCheck:
+    """Check a record's signature.
 
     Parameters
     ----------
+    manifest
+        The tag manifest that it should be of.
     allowed_signers
         Whose signatures count; None asks only that the signature fits its own key.
+
+    Raises
+    ------
+    InvalidRecord
+        There is no ssh-keygen, or no such file of allowed signers.
     """
-    text = (folder / SIGNATURE).read_bytes()
+    text = (record / SIGNATURE).read_bytes()
     if _canonical(text) != text:
-        return "the signature is not as ssh-keygen writes it"
-    manifest = (folder / TAG_MANIFEST).read_bytes()
-    signature = ("-n", NAMESPACE, "-s", str(folder / SIGNATURE))
+        return SignatureCheck(False, "the signature is not as ssh-keygen writes it")
+    signature = ("-n", NAMESPACE, "-s", str(record / SIGNATURE))
     if allowed_signers is None:
         checked = _keygen("check-novalidate", *signature, stdin=manifest)
-        return None if checked.returncode == 0 else "the signature does not fit the tag manifest"
+        if checked.returncode != 0:
+            return SignatureCheck(False, "the signature does not fit the tag manifest")
+        return SignatureCheck(True, f"{_who(checked)}; whose it is, is not checked")
     if not allowed_signers.is_file():
         raise InvalidRecord(
             "there is no such file",
             where=str(allowed_signers),
-            remedy="set BILLING_ALLOWED_SIGNERS",
+            remedy="set BILLING_ALLOWED_SIGNERS to a file of allowed signers, or unset it",
         )
-    found = _keygen("find-principals", "-s", str(folder / SIGNATURE), "-f", str(allowed_signers))
-    for principal in found.stdout.decode().split():
+    found = _keygen("find-principals", "-s", str(record / SIGNATURE), "-f", str(allowed_signers))
+    for principal in found.stdout.decode().splitlines():
         words = ("-f", str(allowed_signers), "-I", principal)
-        if _keygen("verify", *words, *signature, stdin=manifest).returncode == 0:
-            return None
-    return "no allowed signer has signed this tag manifest"
+        checked = _keygen("verify", *words, *signature, stdin=manifest)
+        if checked.returncode == 0:
+            return SignatureCheck(True, _who(checked))
+    return SignatureCheck(False, "no allowed signer has signed this tag manifest")
+
+
+def _who(checked: subprocess.CompletedProcess[bytes]) -> str:
+    """``Good "billing-record" signature for NAME with KEY``, said of a record."""
+    _, _, who = checked.stdout.decode().strip().partition("signature ")
+    return "signed " + (f"by {who.removeprefix('for ')}" if who.startswith("for ") else who)
 
 
 def _keygen(what: str, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name != "SSH_ASKPASS"}
     try:
         return subprocess.run(
-            ["ssh-keygen", "-Y", what, *words], input=stdin, capture_output=True, check=False
+            ["ssh-keygen", "-Y", what, *words],
+            env=kept | {"LC_ALL": "C", "SSH_ASKPASS_REQUIRE": "never"},
+            input=stdin,
+            capture_output=True,
+            check=False,
+            start_new_session=True,  # away from the terminal, where it would ask for a passphrase
         )
     except FileNotFoundError:
         raise InvalidRecord(
@@ -92,7 +133,7 @@ def _canonical(text: bytes) -> bytes | None:
         return None
     try:
         blob = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         return None
     body = base64.b64encode(blob).decode()
     wrapped = [body[at : at + _WIDTH] for at in range(0, len(body), _WIDTH)]

@@ -39,6 +39,12 @@ HEAD = "0001"
 _BUSY_SECONDS = 60
 _CONNECT_SECONDS = 10
 _READING = "billing_reading"
+_PRAGMAS = (
+    "foreign_keys=ON",
+    "recursive_triggers=ON",
+    "journal_mode=WAL",
+    "cache_size=-262144",  # at most 256 MiB: a month of a million records is written in memory
+)
 _SQLITE, _POSTGRESQL = "sqlite", "postgresql"
 
 
@@ -158,7 +164,7 @@ def _open_sqlite(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.isolation_level = None  # transactions begin below, not in the driver
-        for pragma in ("foreign_keys=ON", "recursive_triggers=ON", "journal_mode=WAL"):
+        for pragma in _PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
 
     @event.listens_for(engine, "begin")

@@ -66,6 +66,8 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
     stored = _storable(frame.with_columns(**_literals(same)), table)
     if stored.height == 0:
         return 0
+    # In the order of the key, so that the tables' trees grow at one end.
+    stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
         _copy_in(connection, _quoted(connection, table.name), stored)
     else:
@@ -127,11 +129,12 @@ def read_frame(
         )
     )
     stored = _stored_schema(schema)
-    parts = [
-        pl.DataFrame([tuple(row) for row in rows], schema=stored, orient="row")
-        for rows in connection.execute(texts).partitions(_CHUNK)
-    ]
-    return _restored(pl.concat(parts) if parts else stored.to_frame(), schema, _POLARS_INSTANT)
+    parts = [stored.to_frame()]
+    with connection.execute(texts) as result:
+        cursor = result.cursor  # the driver's rows are tuples already
+        while cursor is not None and (rows := cursor.fetchmany(_CHUNK)):
+            parts.append(pl.DataFrame(rows, schema=stored, orient="row"))
+    return _restored(pl.concat(parts), schema, _POLARS_INSTANT)
 
 
 def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:

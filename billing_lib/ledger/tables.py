@@ -280,8 +280,13 @@ charge = Table(
         ["usage_record.facility", "usage_record.record", "usage_record.occurrence"],
     ),
     Index(None, "facility", "period", "project"),
-    Index(None, "facility", "record", "occurrence"),
-    Index(None, "invoice"),
+    # No index on record and occurrence: only deleting usage would use it, rating would pay for it.
+    Index(
+        None,
+        "invoice",
+        sqlite_where=text("invoice IS NOT NULL"),
+        postgresql_where=text("invoice IS NOT NULL"),
+    ),
     sqlite_with_rowid=False,
 )
 

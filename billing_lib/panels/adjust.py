@@ -100,7 +100,7 @@ class AdjustPanel:
                 self.project.value = kept
             self._list_charges()
             self._show_hint()
-            self.trail.value = table(self.month.changes, "Changes by staff").to_html()
+            self.trail.value = table(self.month.changes, "Changes by staff").data
 
     def apply_change(self) -> None:
         """Apply the change that the form states."""
@@ -160,7 +160,7 @@ class AdjustPanel:
             "total",
         )
         shown = table(chosen.select(columns), "The charge now", places=self.places)
-        self.chosen.value = shown.to_html()
+        self.chosen.value = shown.data
 
     def _show_hint(self) -> None:
         self.value.placeholder = HINTS[self.field.value]

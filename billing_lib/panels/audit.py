@@ -121,4 +121,4 @@ def _about(record: Path) -> str:
         f"container <code>{escape(environment['container'])}</code>, "
         f"{len(invoices)} invoices.</p>"
     )
-    return lines + table(frame, "Invoices of the record").to_html()
+    return f"{lines}{table(frame, 'Invoices of the record').data}"

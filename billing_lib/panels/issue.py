@@ -1,7 +1,7 @@
 """What the issuing notebook shows of a run: its heading and its tables."""
 
 import polars as pl
-from pandas.io.formats.style import Styler
+from IPython.display import HTML
 
 from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
@@ -24,7 +24,7 @@ def run_heading(snapshot: Snapshot, computation: Computation) -> str:
     )
 
 
-def totals_table(snapshot: Snapshot, computation: Computation) -> Styler:
+def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:
     """One row per invoice, with the run's total."""
     frame = computation.totals.select(
         "number", "project", "team", "charges", "charges_raw_total", "charges_adjustment", "total"
@@ -33,7 +33,7 @@ def totals_table(snapshot: Snapshot, computation: Computation) -> Styler:
     return table(frame, "Invoices", places=_places(snapshot), total=totals)
 
 
-def codes_table(snapshot: Snapshot, computation: Computation) -> Styler:
+def codes_table(snapshot: Snapshot, computation: Computation) -> HTML:
     """What each expense code pays in this run."""
     frame = (
         computation.by_expense_code.group_by("expense_code")
@@ -43,7 +43,7 @@ def codes_table(snapshot: Snapshot, computation: Computation) -> Styler:
     return table(frame, "Expense codes", places=_places(snapshot), total=("amount",))
 
 
-def adjustments_table(snapshot: Snapshot) -> Styler:
+def adjustments_table(snapshot: Snapshot) -> HTML:
     """Changes and added lines, in the order in which they were made."""
     changes = snapshot.adjustments.sort("order").select(
         "charge", "field", "before", pl.col("value").alias("after"), "by", "at", "reason"
@@ -61,7 +61,7 @@ def adjustments_table(snapshot: Snapshot) -> Styler:
     return table(pl.concat([changes, lines]).sort("at", maintain_order=True), "Adjustments")
 
 
-def unbilled_table(snapshot: Snapshot) -> Styler:
+def unbilled_table(snapshot: Snapshot) -> HTML:
     """How many records are not billed, by reason, with the first sentence on each."""
     frame = (
         snapshot.unbilled.sort("row")

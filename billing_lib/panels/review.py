@@ -4,7 +4,7 @@ records in = charges + unbilled
 """
 
 import polars as pl
-from pandas.io.formats.style import Styler
+from IPython.display import HTML
 
 from billing_lib.panels.office import Office
 from billing_lib.panels.tables import table
@@ -37,7 +37,7 @@ class ReviewPanel:
             f"Total **{total} {self.currency}**."
         )
 
-    def by(self, column: str, caption: str) -> Styler:
+    def by(self, column: str, caption: str) -> HTML:
         """Charges and totals by ``project``, ``user``, ``item`` or ``state``, largest first."""
         frame = (
             self.month.charges.group_by(column)
@@ -52,13 +52,13 @@ class ReviewPanel:
         sums = ("charges", "raw_total", "adjustment", "total")
         return table(frame, caption, places=self.places, total=sums)
 
-    def largest(self) -> Styler:
+    def largest(self) -> HTML:
         """The largest charges, where a mistake costs most."""
         frame = self.month.charges.sort("total", "charge", descending=[True, False]).head(LARGEST)
         shown = ("charge", "project", "user", "date", "quantity", "price", "total", "state")
         return table(frame.select(shown), f"The {LARGEST} largest charges", places=self.places)
 
-    def unbilled(self) -> Styler:
+    def unbilled(self) -> HTML:
         """Unbilled records by reason, with an example of each."""
         frame = (
             self.month.unbilled.group_by("reason", maintain_order=True)
@@ -70,6 +70,6 @@ class ReviewPanel:
         )
         return table(frame, "Unbilled records", total=("records",))
 
-    def changes(self) -> Styler:
+    def changes(self) -> HTML:
         """What staff changed, with who, when and why."""
         return table(self.month.changes, "Changes by staff")

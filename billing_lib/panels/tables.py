@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 import polars as pl
-from pandas.io.formats.style import Styler
+from IPython.display import HTML
 
 from billing_lib.pricing.money import money_text_column
 
@@ -35,10 +35,8 @@ _STYLES: list["CSSDict"] = [
 ]
 
 
-def table(
-    frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence[str] = ()
-) -> Styler:
-    """A frame as people read it.
+def table(frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence[str] = ()) -> HTML:
+    """A frame as people read it, as HTML that a notebook displays (``.data`` is its text).
 
     Parameters
     ----------
@@ -60,7 +58,7 @@ def table(
     right: list[Hashable] = [
         _heading(name) for name in shown.columns if name in money or _counts(shown, name)
     ]
-    return (
+    styler = (
         pandas.style.hide(axis="index")
         .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
         .set_caption(caption)
@@ -68,6 +66,7 @@ def table(
         .set_table_styles(_STYLES)
         .set_properties(subset=right, **{"text-align": "right", "font-variant": "tabular-nums"})
     )
+    return HTML(styler.to_html())
 
 
 def _counts(frame: pl.DataFrame, name: str) -> bool:

@@ -263,12 +263,13 @@ def upgrade() -> None:
         unique=False,
     )
     op.create_index(
-        op.f("ix_charge_facility_record_occurrence"),
+        op.f("ix_charge_invoice"),
         "charge",
-        ["facility", "record", "occurrence"],
+        ["invoice"],
         unique=False,
+        sqlite_where=sa.text("invoice IS NOT NULL"),
+        postgresql_where=sa.text("invoice IS NOT NULL"),
     )
-    op.create_index(op.f("ix_charge_invoice"), "charge", ["invoice"], unique=False)
     op.create_table(
         "invoice_line",
         sa.Column("number", sa.Text(), nullable=False),

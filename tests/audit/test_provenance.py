@@ -1,0 +1,170 @@
+"""Provenance: the commit that computes, and all that differs from it; a digest or the word none."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from importlib.metadata import PathDistribution
+from pathlib import Path
+
+import pytest
+from small_run import files, git
+
+from billing_lib.audit.provenance import packages, provenance, require_clean
+from billing_lib.errors import DirtyTree, InvalidRecord
+
+
+def test_a_clean_tree_is_of_its_commit(clone: Path) -> None:
+    origin = provenance(clone)
+    assert origin.commit == git(clone, "rev-parse", "HEAD")
+    assert (origin.dirty, origin.changed, origin.diff) == (False, (), b"")
+    assert origin.container == "none"
+    assert origin.lock_sha256 == hashlib.sha256((clone / "uv.lock").read_bytes()).hexdigest()
+    assert origin.python == f"CPython {sys.version.split()[0]}"
+    assert {"polars", "papermill"} <= origin.packages.keys()
+    require_clean(origin, allow_dirty=False)
+
+
+def test_the_environment_is_written_with_sorted_keys(clone: Path) -> None:
+    text = provenance(clone).environment_json()
+    stated = json.loads(text)
+    assert list(stated) == sorted(stated)
+    assert list(stated["packages"]) == sorted(stated["packages"])
+    assert (stated["dirty"], stated["diff_sha256"]) == (False, None)
+    assert text.endswith("}\n")
+
+
+def test_changed_deleted_and_new_files_are_in_the_diff(repository: Path, tmp_path: Path) -> None:
+    (repository / "Makefile").write_text("changed\n")
+    (repository / "LICENSE").unlink()
+    (repository / "new folder").mkdir()
+    (repository / "new folder" / "picture.bin").write_bytes(bytes(range(256)))
+    (repository / ".venv").mkdir()
+    (repository / ".venv" / "ignored").write_text("x")
+    origin = provenance(repository)
+    assert origin.changed == ("LICENSE", "Makefile", "new folder/picture.bin")
+    stated = json.loads(origin.environment_json())
+    assert stated["diff_sha256"] == hashlib.sha256(origin.diff).hexdigest()
+    again = tmp_path / "again"
+    git(repository, "clone", "--quiet", str(repository), str(again))
+    subprocess.run(["git", "apply", "-"], cwd=again, input=origin.diff, check=True)
+    assert provenance(again).diff == origin.diff
+    assert (again / "new folder" / "picture.bin").read_bytes() == bytes(range(256))
+
+
+def test_a_file_that_git_was_told_to_overlook_is_seen(repository: Path) -> None:
+    git(repository, "update-index", "--assume-unchanged", "billing_lib/pricing/money.py")
+    (repository / "billing_lib" / "pricing" / "money.py").write_text("# cheaper\n")
+    assert git(repository, "status", "--porcelain") == ""
+    assert provenance(repository).changed == ("billing_lib/pricing/money.py",)
+
+
+def test_the_users_git_configuration_does_not_change_the_diff(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "Makefile").write_text("changed\n")
+    before = provenance(repository)
+    config = tmp_path / "gitconfig"
+    config.write_text(
+        "[diff]\nnoprefix = true\nexternal = false\n[color]\nui = always\n"
+        "[status]\nshowUntrackedFiles = no\n"
+    )
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
+    assert provenance(repository) == before
+
+
+def test_the_repository_is_not_written_to(repository: Path) -> None:
+    (repository / "new.txt").write_text("new\n")
+    before = files(repository / ".git")
+    assert provenance(repository).changed == ("new.txt",)
+    assert files(repository / ".git") == before
+
+
+def test_a_hooks_variables_do_not_lead_to_another_tree(
+    clone: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "Makefile").write_text("changed\n")
+    monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(repository))
+    monkeypatch.setenv("GIT_INDEX_FILE", str(repository / ".git" / "index"))
+    assert provenance(clone).changed == ()
+
+
+def test_a_changed_tree_is_refused_by_the_names_of_its_files(repository: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
+        (repository / name).write_text("new\n")
+    origin = provenance(repository)
+    with pytest.raises(DirtyTree) as refused:
+        require_clean(origin, allow_dirty=False)
+    assert str(refused.value) == (
+        f"files differ from commit {origin.commit[:12]}: a.txt, b.txt, c.txt and 1 more; "
+        "commit them, or issue with --allow-dirty, which the record will say"
+    )
+    require_clean(origin, allow_dirty=True)
+
+
+def installed(tmp_path: Path) -> Path:
+    """The program's tree as an image has it: no repository, the lock file beside it."""
+    tree = tmp_path / "opt"
+    tree.mkdir()
+    (tree / "uv.lock").write_text("version = 1\n")
+    return tree
+
+
+def test_inside_an_image_commit_and_digest_come_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    image = f"office/billing@sha256:{'a' * 64}"
+    monkeypatch.setenv("BILLING_COMMIT", "b" * 40)
+    monkeypatch.setenv("BILLING_IMAGE", image)
+    origin = provenance(installed(tmp_path))
+    assert (origin.commit, origin.container, origin.dirty) == ("b" * 40, image, False)
+
+
+@pytest.mark.parametrize("commit", [None, "", "HEAD", "b" * 39, "B" * 40])
+def test_without_a_full_commit_there_is_no_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, commit: str | None
+) -> None:
+    if commit is not None:
+        monkeypatch.setenv("BILLING_COMMIT", commit)
+    with pytest.raises(InvalidRecord, match=r"could name no commit; .*BILLING_COMMIT"):
+        provenance(installed(tmp_path))
+
+
+def test_a_repository_without_a_commit_is_refused(tmp_path: Path) -> None:
+    tree = installed(tmp_path)
+    git(tree, "init", "--quiet")
+    with pytest.raises(InvalidRecord, match=r"git cannot read the commit \(fatal: "):
+        provenance(tree)
+
+
+def test_a_tree_without_its_lock_is_refused(repository: Path) -> None:
+    (repository / "uv.lock").unlink()
+    with pytest.raises(InvalidRecord, match=r"has no uv\.lock"):
+        provenance(repository)
+
+
+@pytest.mark.parametrize(
+    "image",
+    ["office/billing:latest", "sha256:" + "a" * 64, "x@sha256:abc", "", "-v@sha256:" + "a" * 64],
+)
+def test_an_image_that_is_no_digest_is_refused(
+    clone: Path, monkeypatch: pytest.MonkeyPatch, image: str
+) -> None:
+    monkeypatch.setenv("BILLING_IMAGE", image)
+    with pytest.raises(InvalidRecord, match="names no image by digest"):
+        provenance(clone)
+
+
+def test_of_a_package_installed_twice_the_first_counts(tmp_path: Path) -> None:
+    stated = [("a", "Zope.Event", "2.0"), ("b", "zope-event", "1.0"), ("c", "Abc_d", "3")]
+    found = []
+    for folder, name, version in stated:
+        path = tmp_path / folder / "x.dist-info"
+        path.mkdir(parents=True)
+        (path / "METADATA").write_text(f"Name: {name}\nVersion: {version}\n")
+        found.append(PathDistribution(path))
+    broken = tmp_path / "broken.dist-info"
+    broken.mkdir()
+    assert packages([*found, PathDistribution(broken)]) == {"abc-d": "3", "zope-event": "2.0"}
+    assert list(packages(found)) == ["abc-d", "zope-event"]

@@ -1,0 +1,195 @@
+"""Reproducing: the same cents years later, without a ledger; a cent more is shown by its line."""
+
+import json
+import tempfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+from small_run import files, git, issue, rebuild_manifests
+
+from billing_lib.audit.bag import SIGNATURE
+from billing_lib.audit.comparison import Difference
+from billing_lib.audit.provenance import SOURCE, lock_sha256
+from billing_lib.audit.reproduce import reproduce
+from billing_lib.audit.verify import verify
+from billing_lib.errors import InvalidRecord
+
+FIRST = "invoices/MIC-2020-00001.json"
+EXECUTED = "notebook/issue.executed.ipynb"
+
+
+def by_file(differences: tuple[Difference, ...]) -> dict[str, str]:
+    return {found.file: "\n".join(found.lines) for found in differences}
+
+
+def restate(record: Path, **changed: object) -> None:
+    """Write other words into a record's environment.json, and hide it."""
+    path = record / "data" / "environment.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    (record / SIGNATURE).unlink(missing_ok=True)
+    rebuild_manifests(record)
+
+
+def test_a_copied_record_comes_out_the_same_without_a_ledger(
+    record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    monkeypatch.chdir(tmp_path)
+    before = files(record)
+    reproduction = reproduce(record, repository=clone)
+    assert reproduction.differences == ()
+    assert reproduction.environment == (
+        "the record names no container; the packages here are those of the recorded lock"
+    )
+    assert files(record) == before
+    assert list(aside.iterdir()) == []
+
+
+def test_a_cent_more_in_the_snapshot_passes_verify_and_shows_its_line(
+    record: Path, clone: Path
+) -> None:
+    path = record / "data" / "snapshot" / "usage.parquet"
+    usage = pl.read_parquet(path)
+    more = pl.when(pl.col("record") == "u2").then(126).otherwise(pl.col("price"))
+    usage.with_columns(more.cast(pl.Int64).alias("price")).write_parquet(path)
+    (record / SIGNATURE).unlink()
+    rebuild_manifests(record)
+    assert verify(record) == []
+    found = by_file(reproduce(record, repository=clone).differences)
+    assert set(found) == {FIRST, "documents/MIC-2020-00001.html", EXECUTED}
+    assert '-    "u2": "12.50"\n+    "u2": "12.60"' in found[FIRST]  # 10 × 1.25 and 10 × 1.26
+    assert '-  "total": "132.50"\n+  "total": "132.60"' in found[FIRST]
+    assert "('u2', 1250)" in found[EXECUTED]
+    assert "('u2', 1260)" in found[EXECUTED]
+
+
+def test_what_was_displayed_is_compared_too(record: Path, clone: Path) -> None:
+    path = record / "data" / EXECUTED
+    path.write_text(path.read_text().replace("('u3', 1250)", "('u3', 9250)"))
+    (record / SIGNATURE).unlink()
+    rebuild_manifests(record)
+    found = by_file(reproduce(record, repository=clone).differences)
+    assert set(found) == {EXECUTED}
+    assert "('u3', 9250)" in found[EXECUTED]
+
+
+def test_a_damaged_record_says_so_and_is_run_all_the_same(record: Path, clone: Path) -> None:
+    path = record / "data" / FIRST
+    path.write_bytes(path.read_bytes().replace(b"132.50", b"132.5\xf0"))
+    (record / "data" / EXECUTED).write_text("{}")
+    differences = reproduce(record, repository=clone).differences
+    said = "\n".join(str(difference) for difference in differences)
+    assert f"data/{FIRST} differs\n  it does not match its sha256" in said
+    assert '-  "total": "132.5\\xf0"\n  +  "total": "132.50"' in said
+    assert f"{EXECUTED} differs\n  it cannot be read as a notebook" in said
+
+
+def test_a_notebook_that_fails_is_a_difference_that_names_cell_and_error(
+    record: Path, clone: Path
+) -> None:
+    (record / "data" / "snapshot" / "usage.parquet").write_bytes(b"no parquet")
+    found = by_file(reproduce(record, repository=clone).differences)
+    assert "the notebook fails now\nin cell 3: ComputeError: " in found["notebook/issue.ipynb"]
+    assert "does not match its sha256" in found["data/snapshot/usage.parquet"]
+
+
+def test_the_code_is_that_of_the_commit_with_the_recorded_diff(
+    repository: Path, tmp_path: Path
+) -> None:
+    program = repository / "billing_lib" / "__init__.py"
+    program.write_text("from billing_lib.name import NAME\n\n__doc__ = NAME\n")
+    (repository / "billing_lib" / "name.py").write_text('NAME = "a changed program"\n')
+    dirty = issue(tmp_path / "dirty", repository)
+    git(repository, "add", "--all")
+    git(repository, "commit", "--quiet", "--message", "A change")
+    clean = issue(tmp_path / "clean", repository)
+    (repository / "billing_lib" / "name.py").write_text('NAME = "a later program"\n')
+    git(repository, "commit", "--quiet", "--all", "--message", "Another")
+    for record in (dirty, clean):
+        assert "a changed program" in (record / "data" / FIRST).read_text()
+        assert reproduce(record, repository=repository).differences == ()
+    stated = json.loads((dirty / "data" / "environment.json").read_text())
+    assert stated["dirty"]
+    assert stated["changed"] == ["billing_lib/__init__.py", "billing_lib/name.py"]
+    (dirty / "data" / "source.diff").write_text("another\n")
+    with pytest.raises(InvalidRecord, match="not the one that was recorded"):
+        reproduce(dirty, repository=repository)
+
+
+def test_another_python_with_the_same_packages_is_said(record: Path, clone: Path) -> None:
+    restate(record, python="CPython 3.11.0", container=f"office/billing@sha256:{'0' * 64}")
+    reproduction = reproduce(record, repository=clone)
+    assert reproduction.differences == ()
+    assert "is not here; only the packages here are those of the" in reproduction.environment
+    assert "then under CPython 3.11.0)" in reproduction.environment
+
+
+def test_other_packages_here_make_an_environment_from_the_lock(record: Path, clone: Path) -> None:
+    restate(record, packages={"polars": "0.1"})
+    reproduction = reproduce(record, repository=clone)
+    assert reproduction.differences == ()
+    assert reproduction.environment.endswith("an environment was made from the recorded lock")
+    assert git(clone, "status", "--porcelain") == ""
+
+
+def test_packages_that_nobody_can_install_are_refused(record: Path, clone: Path) -> None:
+    restate(record, packages={"polars": "0.1"}, python="CPython 2.0.1")
+    with pytest.raises(InvalidRecord, match=r"uv cannot install them .*reproduce again where"):
+        reproduce(record, repository=clone)
+
+
+def test_an_unknown_commit_is_named(record: Path, clone: Path, tmp_path: Path) -> None:
+    restate(record, commit="0" * 40)
+    with pytest.raises(InvalidRecord, match=f"does not have the record's commit {'0' * 40}"):
+        reproduce(record, repository=clone)
+    with pytest.raises(InvalidRecord, match=f"commit {'0' * 40} is not in reach"):
+        reproduce(record, repository=tmp_path)
+
+
+def test_where_no_repository_is_the_stated_commit_will_do(
+    record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BILLING_COMMIT", git(clone, "rev-parse", "HEAD"))
+    restate(record, lock_sha256=lock_sha256(SOURCE))  # the running program's own tree
+    assert reproduce(record, repository=tmp_path).differences == ()
+
+
+@pytest.mark.parametrize(
+    ("stated", "key"),
+    [
+        ({"commit": "--output=/tmp/x"}, "commit"),
+        ({"commit": "HEAD"}, "commit"),
+        ({"container": f"--privileged@sha256:{'0' * 64}"}, "container"),
+        ({"lock_sha256": "none"}, "lock_sha256"),
+        ({"python": "CPython --help"}, "python"),
+    ],
+)
+def test_an_environment_that_says_something_else_is_refused_by_key(
+    record: Path, clone: Path, stated: dict[str, str], key: str
+) -> None:
+    restate(record, **stated)
+    with pytest.raises(InvalidRecord, match=rf"environment\.json: .*\({key}: "):
+        reproduce(record, repository=clone)
+
+
+def test_another_lock_than_the_commits_is_refused(record: Path, clone: Path) -> None:
+    restate(record, lock_sha256="0" * 64)
+    with pytest.raises(InvalidRecord, match=r"uv\.lock is not the one that the record names"):
+        reproduce(record, repository=clone)
+
+
+@pytest.mark.parametrize("name", ["environment.json", "parameters.yml", "notebook/issue.ipynb"])
+def test_a_record_without_what_the_run_needs_is_refused(
+    record: Path, clone: Path, name: str
+) -> None:
+    (record / "data" / name).unlink()
+    with pytest.raises(InvalidRecord, match=name):
+        reproduce(record, repository=clone)
+
+
+def test_a_folder_that_is_no_record_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidRecord, match="no audit record"):
+        reproduce(tmp_path)

@@ -1,0 +1,174 @@
+"""A record with tools that nobody here wrote: bagit, sha256sum, ssh-keygen, rocrate-validator."""
+
+import dataclasses
+import json
+import subprocess
+import sys
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from requests import PreparedRequest, Response
+from requests.adapters import HTTPAdapter
+from requests_cache import CachedSession
+from small_run import RUN, files
+from urllib3 import HTTPResponse
+
+from billing_lib.audit.provenance import provenance
+from billing_lib.audit.record import seal
+
+CONTEXT = "https://w3id.org/ro/crate/1.1/context"
+CONTEXT_FILE = Path(__file__).parent / "data" / "ro-crate-1.1-context.jsonld"
+
+
+def test_bagit_accepts_the_record(record: Path) -> None:
+    subprocess.run([sys.executable, "-m", "bagit", "--validate", record], check=True)
+
+
+def test_sha256sum_accepts_both_manifests(record: Path) -> None:
+    for manifest in ("manifest-sha256.txt", "tagmanifest-sha256.txt"):
+        subprocess.run(["sha256sum", "--quiet", "--strict", "-c", manifest], cwd=record, check=True)
+
+
+def test_ssh_keygen_verifies_the_signature(record: Path, signing_key: Path, tmp_path: Path) -> None:
+    allowed = tmp_path / "allowed"
+    allowed.write_text(f"office@example.edu {signing_key.with_suffix('.pub').read_text()}")
+    words = ["-f", allowed, "-I", "office@example.edu", "-n", "billing-record"]
+    with (record / "tagmanifest-sha256.txt").open("rb") as manifest:
+        subprocess.run(
+            ["ssh-keygen", "-Y", "verify", *words, "-s", record / "tagmanifest-sha256.txt.sig"],
+            stdin=manifest,
+            check=True,
+        )
+
+
+class ContextFile(HTTPAdapter):
+    """Answers any request with the context that stands beside this test."""
+
+    def send(self, request: PreparedRequest, *_args: Any, **_more: Any) -> Response:
+        """The answer that w3id.org gives."""
+        raw = HTTPResponse(
+            body=BytesIO(CONTEXT_FILE.read_bytes()),
+            headers={"Content-Type": "application/ld+json"},
+            status=200,
+            preload_content=False,
+            request_url=request.url,
+        )
+        return self.build_response(request, raw)
+
+
+@pytest.fixture
+def http_cache(tmp_path: Path) -> Path:
+    """The validator's HTTP cache with the one document that it needs."""
+    cache = tmp_path / "http-cache"
+    session = CachedSession(cache_name=str(cache), backend="sqlite", expire_after=-1)
+    session.mount("https://", ContextFile())
+    assert session.get(CONTEXT).json()["@context"]
+    session.close()
+    return cache
+
+
+@pytest.fixture(params=["clean", "from a changed tree, in a container"])
+def crate(request: pytest.FixtureRequest, record: Path, clone: Path) -> Path:
+    """A record's crate: of the plain record, or of one with all that a crate can say."""
+    if request.param != "clean":
+        image = f"localhost/office/billing@sha256:{'5' * 64}"
+        origin = dataclasses.replace(
+            provenance(clone), changed=("Makefile",), diff=b"a diff\n", container=image
+        )
+        run = dataclasses.replace(RUN, login="OFFICE\\carol smith")
+        seal(record, run, origin)
+    return record / "data"
+
+
+def failed_checks(crate: Path, http_cache: Path, severity: str) -> dict[str, str]:
+    """The checks of the validator, run without a network, that a crate fails."""
+    validator = Path(sys.executable).with_name("rocrate-validator")
+    options = ["--profile-identifier", "process-run-crate", "--requirement-severity", severity]
+    caching = ["--offline", "--cache-path", http_cache, "--no-paging", "--output-format", "json"]
+    done = subprocess.run(
+        [validator, "-y", "validate", *options, *caching, crate],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "{" in done.stdout, done.stdout + done.stderr
+    report = json.loads(done.stdout[done.stdout.index("{") :])
+    failed = {issue["check"]["identifier"]: issue["message"] for issue in report["issues"]}
+    assert done.returncode == (1 if failed else 0)
+    assert report["passed"] is not bool(failed)
+    return failed
+
+
+def test_a_validator_accepts_the_crate_offline(crate: Path, http_cache: Path) -> None:
+    assert failed_checks(crate, http_cache, "REQUIRED") == {}
+
+
+def test_of_what_is_recommended_only_addresses_in_the_web_are_missing(
+    crate: Path, http_cache: Path
+) -> None:
+    assert sorted(failed_checks(crate, http_cache, "RECOMMENDED").values()) == [
+        "The Application SHOULD have a url",  # the notebook's
+        "The SoftwareApplication id SHOULD be an absolute URI",  # which ours is not
+        "The organization SHOULD have a URL.",  # the facility's
+    ]
+
+
+def test_the_validator_refuses_a_crate_that_lacks_its_instrument(
+    record: Path, http_cache: Path
+) -> None:
+    path = record / "data" / "ro-crate-metadata.json"
+    crate = json.loads(path.read_text())
+    for entity in crate["@graph"]:
+        entity.pop("instrument", None)
+    path.write_text(json.dumps(crate))
+    assert failed_checks(record / "data", http_cache, "REQUIRED") != {}
+
+
+def entities(record: Path) -> dict[str, dict[str, Any]]:
+    graph = json.loads((record / "data" / "ro-crate-metadata.json").read_text())["@graph"]
+    return {entity["@id"]: entity for entity in graph}
+
+
+def test_the_crate_says_who_when_by_which_notebook_from_what_to_what(record: Path) -> None:
+    found = entities(record)
+    environment = json.loads((record / "data" / "environment.json").read_text())
+    action = found["#run-MIC-2020-04-1"]
+    instrument = found[action["instrument"]["@id"]]
+    assert instrument["@id"] == "notebook/issue.ipynb"
+    assert instrument["version"] == environment["commit"]
+    assert found[action["agent"]["@id"]]["name"] == "carol"
+    assert action["startTime"] == "2020-05-04T10:01:00+00:00"
+    assert action["endTime"] == "2020-05-04T10:02:00+00:00"
+    assert found["./"]["datePublished"] == "2020-05-04"
+    assert {each["@id"] for each in action["object"]} == {
+        "parameters.yml",
+        "snapshot/usage.parquet",
+    }
+    assert {each["@id"] for each in action["result"]} == {
+        "documents/MIC-2020-00001.html",
+        "documents/MIC-2020-00002.html",
+        "invoices/MIC-2020-00001.json",
+        "invoices/MIC-2020-00002.json",
+        "notebook/issue.executed.ipynb",
+    }
+    assert "containerImage" not in action
+
+
+def test_the_crate_lists_every_file_of_the_record_once(record: Path) -> None:
+    listed = [each["@id"] for each in entities(record)["./"]["hasPart"]]
+    held = {name.removeprefix("data/") for name in files(record) if name.startswith("data/")}
+    assert sorted(listed) == sorted(held - {"ro-crate-metadata.json"})
+
+
+def test_the_crate_names_the_container_image_by_its_digest(record: Path, clone: Path) -> None:
+    image = f"localhost/office/billing@sha256:{'5' * 64}"
+    seal(record, RUN, dataclasses.replace(provenance(clone), container=image))
+    found = entities(record)
+    named = found[found["#run-MIC-2020-04-1"]["containerImage"]["@id"]]
+    assert (named["registry"], named["name"], named["sha256"]) == (
+        "localhost",
+        "office/billing",
+        "5" * 64,
+    )

@@ -1,0 +1,72 @@
+"""Intake: each record once, nothing lost, nothing half done."""
+
+from pathlib import Path
+
+import pytest
+from sample_facility import HEADER, USAGE, nothing, price_book, usage_file
+from sqlalchemy import Engine
+
+from billing_lib.errors import ChangedRecord, UnreadableFile
+from billing_lib.ledger import usage
+from billing_lib.ledger.database import reading
+from billing_lib.workflow.intake import load_files
+
+
+def records(ledger: Engine, period: str | None = None) -> list[str]:
+    with reading(ledger) as connection:
+        return usage.read_usage(connection, "MIC", period=period)["record"].to_list()
+
+
+def test_a_file_loads_once(ledger: Engine, tmp_path: Path) -> None:
+    path = usage_file(tmp_path)
+    first = load_files(ledger, price_book(), [path], nothing)[0]
+    again = load_files(ledger, price_book(), [path], nothing)[0]
+    assert (first.records, first.new, first.defects) == (6, 6, 1)
+    assert again.loaded_before and again.new == 0
+    assert records(ledger) == ["u1", "u2", "u3", "u4", "u5", "u6"]
+
+
+def test_a_longer_file_adds_what_is_new(ledger: Engine, tmp_path: Path) -> None:
+    load_files(ledger, price_book(), [usage_file(tmp_path)], nothing)
+    longer = usage_file(tmp_path, USAGE + "u7,slide,p1,bob,,,2020-04-10,1\n", "longer.csv")
+    loaded = load_files(ledger, price_book(), [longer], nothing)[0]
+    assert (loaded.records, loaded.new, loaded.known) == (7, 1, 6)
+
+
+def test_a_changed_record_is_refused_by_name_and_nothing_loads(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    load_files(ledger, price_book(), [usage_file(tmp_path)], nothing)
+    other = HEADER + "u8,slide,p1,bob,,,2020-04-10,1\n" + "u2,slide,p1,bob,,,2020-04-07,13\n"
+    changed = usage_file(tmp_path, other, "changed.csv")
+    with pytest.raises(ChangedRecord) as refusal:
+        load_files(ledger, price_book(), [changed], nothing)
+    sentence = str(refusal.value)
+    assert sentence.startswith("changed.csv, row 3: the record 'u2' was loaded before")
+    assert "usage.csv, row 3" in sentence and "quantity 12" in sentence and "13" in sentence
+    assert "u8" not in records(ledger)
+
+
+def test_several_files_load_whole_or_not_at_all(ledger: Engine, tmp_path: Path) -> None:
+    good = usage_file(tmp_path)
+    empty = usage_file(tmp_path, "", "empty.csv")
+    with pytest.raises(UnreadableFile):
+        load_files(ledger, price_book(), [good, empty], nothing)
+    assert records(ledger) == []
+
+
+def test_usage_belongs_to_the_month_in_which_it_ends(ledger: Engine, tmp_path: Path) -> None:
+    rows = HEADER + (
+        "late,scope,p1,ann,2020-04-30T23:00:00-04:00,2020-05-01T00:00:00-04:00,,\n"
+        "later,scope,p1,ann,2020-04-30T23:00:00-04:00,2020-05-01T00:00:01-04:00,,\n"
+    )
+    load_files(ledger, price_book(), [usage_file(tmp_path, rows)], nothing)
+    assert records(ledger, "2020-04") == ["late"]
+    assert records(ledger, "2020-05") == ["later"]
+
+
+def test_a_row_without_a_time_is_found_in_one_month(ledger: Engine, tmp_path: Path) -> None:
+    rows = USAGE + "u9,slide,p1,bob,,,yesterday,1\n"
+    load_files(ledger, price_book(), [usage_file(tmp_path, rows)], nothing)
+    assert "u9" in records(ledger, "2020-05")
+    assert "u9" not in records(ledger, "2020-04")

@@ -1,0 +1,108 @@
+"""Rating a period: records = charges + unbilled, and each charge keeps its rate."""
+
+from pathlib import Path
+
+import pytest
+from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sqlalchemy import Engine
+
+from billing_lib.pricing.period import Period
+from billing_lib.workflow.adjust import adjust_charge, delete_charge
+from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.rating import (
+    list_charges,
+    rate_period,
+    read_unbilled,
+    unbilled_by_reason,
+)
+
+APRIL = Period(2020, 4)
+
+
+def totals(ledger: Engine) -> dict[str, int]:
+    frame = list_charges(ledger, "MIC", "2020-04")
+    return dict(frame.select("charge", "total").iter_rows())
+
+
+@pytest.fixture
+def loaded(ledger: Engine, tmp_path: Path) -> Engine:
+    load_files(ledger, price_book(), [usage_file(tmp_path)], nothing)
+    return ledger
+
+
+def test_records_are_charges_and_unbilled(loaded: Engine) -> None:
+    rated = rate_period(loaded, price_book(), APRIL)
+    assert (rated.records, rated.charges) == (5, 3)
+    assert rated.unbilled == {"invalid_quantity": 1, "unknown_project": 1}
+    # 3 h 20 min x 40.00 = 133.33; 12 x 1.25 = 15.00; 10 x 1.25 = 12.50
+    assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 1500, "MIC/u3": 1250}
+    unbilled = read_unbilled(loaded, "MIC", "2020-04")
+    assert unbilled.select("record", "reason").rows() == [
+        ("u4", "unknown_project"),
+        ("u5", "invalid_quantity"),
+    ]
+    assert "many" in unbilled["detail"][1]
+    assert unbilled_by_reason(loaded, "MIC", "2020-04")["records"].to_list() == [1, 1]
+
+
+def test_rating_twice_is_rating_once(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    again = rate_period(loaded, price_book(), APRIL)
+    assert (again.records, again.charges, again.new, again.changed) == (5, 3, 0, 0)
+    assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 1500, "MIC/u3": 1250}
+
+
+def test_a_charge_keeps_its_rate_until_it_is_deleted(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
+    assert rate_period(loaded, dearer, APRIL).changed == 0
+    assert totals(loaded)["MIC/u2"] == 1500
+    delete_charge(loaded, "MIC/u2", "rated by last year's price")
+    assert rate_period(loaded, dearer, APRIL).new == 1
+    assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 2400, "MIC/u3": 1250}  # 12 x 2.00
+
+
+def test_changes_to_a_deleted_charge_are_gone_with_it(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    adjust_charge(loaded, price_book(), "MIC/u2", {"quantity": "1"}, "one slide")
+    delete_charge(loaded, "MIC/u2", "afresh")
+    rate_period(loaded, price_book(), APRIL)
+    assert totals(loaded)["MIC/u2"] == 1500
+
+
+def test_a_new_split_reaches_pending_charges_when_they_are_rated_again(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    moved = price_book(
+        BOOK.replace('{expense_code: C, percent: "100"}', '{expense_code: D, percent: "100"}')
+    )
+    assert rate_period(loaded, moved, APRIL).changed == 1
+
+
+def test_a_project_that_becomes_known_is_billed(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    known = (
+        BOOK
+        + '  - {code: nobody, team: smith, type: faculty, split: [{expense_code: N, percent: "100"}]}\n'
+    )
+    rated = rate_period(loaded, price_book(known), APRIL)
+    assert (rated.new, rated.charges) == (1, 4)
+    assert rated.unbilled == {"invalid_quantity": 1}
+
+
+def test_a_second_row_of_an_id_is_a_duplicate(ledger: Engine, tmp_path: Path) -> None:
+    rows = HEADER + "u1,slide,p1,bob,,,2020-04-07,1\n" * 3
+    load_files(ledger, price_book(), [usage_file(tmp_path, rows)], nothing)
+    rated = rate_period(ledger, price_book(), APRIL)
+    assert (rated.records, rated.charges, rated.unbilled) == (3, 1, {"duplicate": 2})
+
+
+def test_rating_in_two_halves_equals_rating_at_once(ledger: Engine, tmp_path: Path) -> None:
+    half = "".join(f"a{n},slide,p1,bob,,,2020-04-07,{n}\n" for n in range(1, 20))
+    rest = "".join(f"b{n},slide,p2,bob,,,2020-04-07,{n}\n" for n in range(1, 20))
+    load_files(ledger, price_book(), [usage_file(tmp_path, HEADER + half, "a.csv")], nothing)
+    rate_period(ledger, price_book(), APRIL)
+    load_files(ledger, price_book(), [usage_file(tmp_path, HEADER + rest, "b.csv")], nothing)
+    rated = rate_period(ledger, price_book(), APRIL)
+    assert (rated.records, rated.charges, rated.new) == (38, 38, 19)
+    cents = sum(round(n * 125) for n in range(1, 20))
+    assert sum(totals(ledger).values()) == 2 * cents
