@@ -31,7 +31,11 @@ usage:
   - {id: u2, item: slide, project: p1, user: bob, date: 2020-04-07, quantity: "12"}
   - {id: u3, item: slide, project: nobody, user: bob, date: 2020-04-07, quantity: "12"}
 adjustments:
-  - {charge: u2, set: {quantity: "10"}, by: carol, at: "2020-05-01T09:00:00-04:00", reason: two broke}
+  - charge: u2
+    set: {quantity: "10"}
+    by: carol
+    at: "2020-05-01T09:00:00-04:00"
+    reason: two broke
   - add_line: {project: p1, date: 2020-04-30, description: Training, amount: "75.00"}
     by: carol
     at: "2020-05-01T09:05:00-04:00"

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from billing_lib.audit.verify import verify
 from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
+from billing_lib.audit.verify import verify
 from billing_lib.batch import issue_run
 from billing_lib.ledger import charges, events, invoices, runs
 from billing_lib.ledger.database import reading

@@ -81,8 +81,8 @@ def test_a_new_split_reaches_pending_charges_when_they_are_rated_again(loaded: E
 def test_a_project_that_becomes_known_is_billed(loaded: Engine) -> None:
     rate_period(loaded, price_book(), APRIL)
     known = (
-        BOOK
-        + '  - {code: nobody, team: smith, type: faculty, split: [{expense_code: N, percent: "100"}]}\n'
+        BOOK + "  - {code: nobody, team: smith, type: faculty, "
+        'split: [{expense_code: N, percent: "100"}]}\n'
     )
     rated = rate_period(loaded, price_book(known), APRIL)
     assert (rated.new, rated.charges) == (1, 4)
