@@ -25,8 +25,8 @@ def find_record(target: str, archive: Path) -> Path:
         require_record(folder)
         return folder
     for record in list_records(archive):
-        invoice = record / "data" / "invoices" / f"{target}.json"
-        if record.name == target or invoice.is_file():
+        numbers = {path.stem for path in (record / "data" / "invoices").glob("*.json")}
+        if target == record.name or target in numbers:
             return record
     raise UnknownInvoice(
         f"'{target}' is no record's folder, and no record in {archive}/ has this run or invoice",

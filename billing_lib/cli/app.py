@@ -31,6 +31,13 @@ PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
+AMOUNTS = ("raw_total", "adjustment", "total", "quantity", "price")
+"""Columns of amounts and quantities as text, which tables set to the right."""
+
+SENTENCES = ("description", "detail", "raw")
+"""Columns of texts as long as people write them, which tables break over lines."""
+
+
 def say(text: str) -> None:
     """Print a line."""
     sys.stdout.write(text + "\n")
@@ -60,9 +67,25 @@ def price_book(facility: str) -> "PriceBook":
 
 
 def say_frame(
-    frame: "pl.DataFrame", *, title: str, as_json: bool, places: int = 2, money: Sequence[str] = ()
+    frame: "pl.DataFrame",
+    *,
+    title: str,
+    as_json: bool,
+    places: int = 2,
+    money: Sequence[str] = (),
+    spared: Sequence[str] = (),
 ) -> None:
-    """Print a frame as a table, or as a JSON list of objects; ``money`` is in minor units."""
+    """Print a frame as a table, or as a JSON list of objects.
+
+    Parameters
+    ----------
+    places
+        Of the currency.
+    money
+        Columns in minor units.
+    spared
+        Columns that a narrow terminal does without, the first to go first.
+    """
     import polars as pl
 
     from billing_lib.pricing.money import money_text_column
@@ -71,16 +94,19 @@ def say_frame(
     if as_json:
         say_json(texts.to_dicts())
         return
-    from rich.console import Console
-    from rich.table import Table
+    from billing_lib.cli.tables import Texts, print_texts
 
-    table = Table(title=title, title_justify="left", header_style="bold")
-    for name, dtype in frame.schema.items():
-        right = name in money or dtype.is_numeric()
-        table.add_column(name.replace("_", " "), justify="right" if right else "left")
-    for row in texts.iter_rows():
-        table.add_row(*("" if value is None else str(value) for value in row))
-    Console().print(table)
+    numeric = [name for name, dtype in frame.schema.items() if dtype.is_numeric()]
+    print_texts(
+        Texts(
+            title,
+            texts.columns,
+            [["" if it is None else str(it) for it in row] for row in texts.iter_rows()],
+            right=[*numeric, *(name for name in AMOUNTS if name in texts.columns)],
+            broken=[name for name in SENTENCES if name in texts.columns],
+            spared=spared,
+        )
+    )
 
 
 @contextmanager

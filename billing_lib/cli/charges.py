@@ -50,6 +50,7 @@ def charges(
         as_json=as_json,
         places=minor_places(book.facility.currency),
         money=("raw_total", "adjustment", "total"),
+        spared=("item", "raw_total", "adjustment", "user", "price", "state", "invoice", "project"),
     )
 
 

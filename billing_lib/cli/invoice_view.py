@@ -2,14 +2,13 @@
 
 from typing import Any
 
-from rich.console import Console
 from rich.panel import Panel
-from rich.table import Table
+
+from billing_lib.cli.tables import Texts, print_texts, table_console
 
 
 def say_invoice(invoice: dict[str, Any]) -> None:
     """Print a canonical invoice."""
-    console = Console()
     totals, currency = invoice["totals"], invoice["currency"]
     covered = invoice["dates_covered"]
     heading = (
@@ -20,45 +19,40 @@ def say_invoice(invoice: dict[str, Any]) -> None:
         f" + invoice adjustment {totals['adjustment']}\n"
         f"[bold]total {totals['total']} {currency}[/bold]"
     )
-    console.print(Panel(heading, expand=False))
-    console.print(_lines(invoice))
-    codes = Table(title="By expense code", title_justify="left")
-    codes.add_column("expense code")
-    codes.add_column(currency, justify="right")
-    for part in invoice["summaries"]["by_expense_code"]:
-        codes.add_row(part["expense_code"], part["total"])
-    console.print(codes)
+    table_console().print(Panel(heading, expand=False))
+    print_texts(_lines(invoice))
+    codes = [
+        [part["expense_code"], part["total"]] for part in invoice["summaries"]["by_expense_code"]
+    ]
+    print_texts(Texts("By expense code", ["expense code", currency], codes, right=[currency]))
 
 
-def _lines(invoice: dict[str, Any]) -> Table:
-    table = Table(title=f"{len(invoice['lines'])} lines", title_justify="left")
-    for name, right in (
-        ("charge", False),
-        ("date", False),
-        ("user", False),
-        ("item", False),
-        ("quantity", True),
-        ("rate", True),
-        ("raw total", True),
-        ("adjustment", True),
-        ("total", True),
-        ("expense codes", False),
-    ):
-        table.add_column(name, justify="right" if right else "left")
+def _lines(invoice: dict[str, Any]) -> Texts:
+    rows = []
     for line in invoice["lines"]:
         codes = ", ".join(
             f"{part['expense_code']} {part['percent']} %" for part in line["expense_codes"]
         )
-        table.add_row(
-            line["charge"],
-            line["date"],
-            line["user"] or "",
-            line["item"]["name"] if line["item"] else line["description"],
-            line["quantity"] or "",
-            line["rate"] or "",
-            line["raw_total"],
-            line["adjustment"],
-            line["total"],
-            codes,
+        rows.append(
+            [
+                line["charge"],
+                line["date"],
+                line["user"] or "",
+                line["item"]["name"] if line["item"] else line["description"],
+                line["quantity"] or "",
+                line["rate"] or "",
+                line["raw_total"],
+                line["adjustment"],
+                line["total"],
+                codes,
+            ]
         )
-    return table
+    amounts = ["quantity", "rate", "raw total", "adjustment", "total"]
+    return Texts(
+        f"{len(rows)} lines",
+        ["charge", "date", "user", "item", *amounts, "expense codes"],
+        rows,
+        right=amounts,
+        broken=["item", "expense codes"],
+        spared=["raw total", "adjustment", "user", "expense codes", "rate"],
+    )

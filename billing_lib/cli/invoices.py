@@ -66,7 +66,12 @@ def invoices(
     from billing_lib.workflow.issue import list_invoices
 
     month = None if period is None else str(Period.parse(period))
-    say_frame(list_invoices(ledger(), facility, month, project), title="Invoices", as_json=as_json)
+    say_frame(
+        list_invoices(ledger(), facility, month, project),
+        title="Invoices",
+        as_json=as_json,
+        spared=("facility", "team", "invoice_date", "charges", "period"),
+    )
 
 
 @app.command(epilog="Example: billing show RC-1994-00001")

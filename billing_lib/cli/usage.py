@@ -48,5 +48,8 @@ def unbilled(
     month = str(Period.parse(period))
     read = unbilled_by_reason if summary else read_unbilled
     say_frame(
-        read(ledger(), facility, month), title=f"Unbilled {facility} {month}", as_json=as_json
+        read(ledger(), facility, month),
+        title=f"Unbilled {facility} {month}",
+        as_json=as_json,
+        spared=("period", "occurrence", "raw", "start", "end", "date", "file", "item", "user"),
     )

@@ -14,6 +14,7 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
 
 import hashlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -88,7 +89,9 @@ class Snapshot:
         folder.mkdir(parents=True, exist_ok=True)
         for name, schema in SCHEMAS.items():
             frame: pl.DataFrame = getattr(self, name)
-            frame.select(schema.names()).cast(schema).write_parquet(folder / f"{name}.parquet")
+            content = BytesIO()  # a full disk then is an OSError, not one of polars' own
+            frame.select(schema.names()).cast(schema).write_parquet(content)
+            (folder / f"{name}.parquet").write_bytes(content.getvalue())
         return snapshot_hash(folder)
 
     @classmethod

@@ -29,7 +29,7 @@ def image() -> Iterator[str]:
     if shutil.which("buildah") is None or os.getuid() != 0:
         pytest.skip("buildah works here only as root")
     container = buildah("from", "scratch")
-    name = "localhost/billing-test-empty"
+    name = f"localhost/billing-test-{os.getpid()}"  # other workers test at the same time
     try:
         buildah("config", "--env", f"BILLING_COMMIT={COMMIT}", container)
         buildah("commit", "--quiet", container, name)

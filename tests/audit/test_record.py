@@ -63,11 +63,14 @@ def test_a_name_of_several_lines_makes_no_further_entry(record: Path, clone: Pat
 
 
 def test_paths_are_percent_encoded_where_a_manifest_needs_it(record: Path) -> None:
-    (record / "data" / "documents" / "100% é.html").write_text("x")
+    (record / "data" / "documents" / "two\nlines é.html").write_text("x")
     rebuild_manifests(record)
-    text = (record / "manifest-sha256.txt").read_text()
-    assert "  data/documents/100%25 é.html\n" in text
+    assert "  data/documents/two%0Alines é.html\n" in (record / "manifest-sha256.txt").read_text()
     subprocess.run([sys.executable, "-m", "bagit", "--validate", record], check=True)
+    # bagit.py 1.9 reads back line breaks only, RFC 8493 wants this one too; no file of ours has it.
+    (record / "data" / "documents" / "100%.html").write_text("x")
+    rebuild_manifests(record)
+    assert "  data/documents/100%25.html\n" in (record / "manifest-sha256.txt").read_text()
 
 
 @pytest.mark.parametrize("key", ["missing", "no key", "with a passphrase"])

@@ -96,7 +96,7 @@ def test_an_added_line_is_a_charge_of_its_project(rated: Engine) -> None:
     ("code", "changes", "reason", "sentence"),
     [
         ("MIC/u2", {"quantity": "-1"}, "why", "negative"),
-        ("MIC/u2", {"quantity": "ten"}, "why", "'ten' is not"),
+        ("MIC/u2", {"quantity": "ten"}, "why", "'ten' is no quantity"),
         ("MIC/u2", {"colour": "red"}, "why", "no field 'colour'"),
         ("MIC/u2", {"split": "A=50,B=49"}, "why", "makes 99 %"),
         ("MIC/u2", {"amount": "1.234"}, "why", "more than 2 decimal places"),
