@@ -135,7 +135,7 @@ class AdjustPanel:
         return self.month.charges.filter(pl.col("state") == "PENDING")
 
     def _list_charges(self) -> None:
-        chosen = self._pending().filter(pl.col("project") == self.project.value)
+        chosen = self._pending().filter(pl.col("project").eq_missing(self.project.value))
         ordered = chosen.sort("total", "charge", descending=[True, False])
         self.charge.options = [
             (self._label(row), row["charge"]) for row in ordered.iter_rows(named=True)
@@ -148,7 +148,7 @@ class AdjustPanel:
         return f"{row['charge']}  ·  {row['date']}  ·  {total}  ·  {what}"
 
     def _show_chosen(self) -> None:
-        chosen = self.month.charges.filter(pl.col("charge") == self.charge.value)
+        chosen = self.month.charges.filter(pl.col("charge").eq_missing(self.charge.value))
         columns = (
             "charge",
             "user",

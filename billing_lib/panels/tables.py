@@ -62,7 +62,7 @@ def table(frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence
         pandas.style.hide(axis="index")
         .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
         .set_caption(caption)
-        .format(na_rep="")
+        .format(na_rep="", escape="html")  # what people wrote is shown, never run
         .set_table_styles(_STYLES)
         .set_properties(subset=right, **{"text-align": "right", "font-variant": "tabular-nums"})
     )

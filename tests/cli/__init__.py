@@ -1,0 +1,1 @@
+"""The command line, by its real program and its own words."""

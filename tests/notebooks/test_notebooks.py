@@ -1,0 +1,121 @@
+"""Every notebook runs from top to bottom: by papermill with parameters, and by nbval.
+
+The month is the demonstration's own: issued for one project and pending for the rest, so that
+each notebook has something to show.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import papermill
+import pytest
+
+from billing_lib.batch import issue_run
+from billing_lib.ledger.database import initialise, open_ledger
+from billing_lib.pricing.period import Period
+from billing_lib.settings import Settings
+from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.price_books import read_price_book
+from billing_lib.workflow.rating import rate_period
+
+ROOT = Path(__file__).parent.parent.parent
+NOTEBOOKS = ROOT / "notebooks"
+OCTOBER = Period(1993, 10)
+REVIEWED = ("review", "adjust", "audit")
+"""The notebooks that staff and auditors open; the issuing one is run by every issue."""
+
+# One worker makes the month and runs every notebook on it.
+pytestmark = pytest.mark.xdist_group("notebooks")
+
+
+@pytest.fixture(scope="module")
+def office(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """The demonstration's month, loaded and rated, one project of it issued."""
+    folder = tmp_path_factory.mktemp("notebooks")
+    here = Settings(
+        database=f"sqlite:///{folder / 'billing.db'}",
+        runs=folder / "runs",
+        parameters=ROOT / "parameters",
+    )
+    engine = open_ledger(here.database)
+    initialise(engine)
+    book = read_price_book(here.parameters, "RC")
+    log = ROOT / "data" / "NASA-iPSC-1993-3.1-cln.swf.gz"
+    load_files(engine, book, [log], lambda done, total, what: None)
+    rate_period(engine, book, OCTOBER)
+    issue_run(engine, here, book, OCTOBER, project="u4", date="1993-11-05", allow_dirty=True)
+    return here
+
+
+def environment(office: Settings) -> dict[str, str]:
+    return {
+        "BILLING_DATABASE": office.database,
+        "BILLING_RUNS": str(office.runs),
+        "BILLING_PARAMETERS": str(office.parameters),
+    }
+
+
+def outputs(notebook: nbformat.NotebookNode) -> str:
+    """All that a notebook shows, as text."""
+    return json.dumps([cell.get("outputs", []) for cell in notebook.cells])
+
+
+@pytest.mark.parametrize(
+    ("name", "stated", "shown"),
+    [
+        ("review", {"facility": "RC", "period": "1993-10"}, "5,944** usage records"),
+        ("adjust", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
+        ("audit", {"record": ""}, "application/vnd.jupyter.widget-view"),
+    ],
+)
+def test_a_notebook_runs_by_papermill(
+    office: Settings,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+    stated: dict[str, str],
+    shown: str,
+) -> None:
+    for key, value in environment(office).items():
+        monkeypatch.setenv(key, value)
+    ran = papermill.execute_notebook(
+        NOTEBOOKS / f"{name}.ipynb", tmp_path / "ran.ipynb", parameters=stated, progress_bar=False
+    )
+    assert shown in outputs(ran)
+
+
+def test_the_notebooks_pass_nbval(office: Settings) -> None:
+    paths = [NOTEBOOKS / f"{name}.ipynb" for name in REVIEWED]
+    alone = ["-p", "no:cacheprovider", "-p", "no:xdist"]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", *alone, "-q", "--nbval-lax", *paths],
+        cwd=office.runs.parent,
+        env=os.environ | environment(office),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+def test_every_notebook_has_parameters_and_a_heading() -> None:
+    found = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
+    assert found == sorted([*REVIEWED, "issue"])
+    for name in found:
+        cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+        assert cells[0].source.startswith("# ")
+        assert "parameters" in cells[1].metadata.tags
+
+
+def test_notebooks_hold_no_logic() -> None:
+    """Calls and display only: no functions, classes, conditions or comprehensions of their own."""
+    for path in NOTEBOOKS.glob("*.ipynb"):
+        for cell in nbformat.read(path, as_version=4).cells:
+            if cell.cell_type == "code":
+                words = set(cell.source.split())
+                assert not words & {"def", "class", "if", "while", "lambda", "try:"}, path.name

@@ -1,0 +1,100 @@
+"""The panels without a browser: what the forms do, and what they say of a mistake."""
+
+import re
+
+from billing_lib.panels.adjust import AdjustPanel
+from billing_lib.panels.audit import AuditPanel
+from billing_lib.panels.office import Office
+from billing_lib.panels.review import ReviewPanel
+from billing_lib.panels.tables import table
+from billing_lib.workflow.review import read_month
+
+
+def cells(html: str) -> list[list[str]]:
+    """The texts of a table's body, row by row."""
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
+    return [row for row in found if row]
+
+
+def totals(office: Office) -> dict[str, int]:
+    month = read_month(office.engine, office.book("MIC"), "2020-04")
+    return dict(month.charges.select("charge", "total").iter_rows())
+
+
+def test_the_review_adds_up(office: Office) -> None:
+    review = ReviewPanel("MIC", "2020-04", office)
+    heading = review.heading()
+    assert "**5** usage records = **3** charges + **2** unbilled; 0 added lines" in heading
+    assert "Total **160.83 USD**" in heading  # 133.33 + 15.00 + 12.50
+    assert cells(review.by("project", "Projects").data) == [
+        ["p1", "2", "148.33", "0.00", "148.33"],
+        ["p2", "1", "12.50", "0.00", "12.50"],
+        ["Total", "3", "160.83", "0.00", "160.83"],
+    ]
+    assert cells(review.largest().data)[0][0] == "MIC/u1"
+    assert {row[0] for row in cells(review.unbilled().data)} == {
+        "unknown_project",
+        "invalid_quantity",
+        "Total",
+    }
+
+
+def test_a_change_is_made_shown_and_kept(office: Office) -> None:
+    panel = AdjustPanel("MIC", "2020-04", office)
+    panel.project.value, panel.charge.value = "p1", "MIC/u2"
+    panel.field.value, panel.value.value = "quantity", "10"
+    panel.reason.value = "two broke"
+    panel.apply.click()
+    assert "MIC/u2: total 15.00 → 12.50 USD" in panel.message.widget.value
+    assert totals(office)["MIC/u2"] == 1250
+    assert panel.charge.value == "MIC/u2"
+    assert "two broke" in panel.trail.value
+    assert panel.reason.value == ""
+
+
+def test_a_line_is_added_to_the_project(office: Office) -> None:
+    panel = AdjustPanel("MIC", "2020-04", office)
+    panel.project.value = "p2"
+    stated = {"date": "2020-04-30", "description": "Training", "amount": "75.00", "reason": "why"}
+    for name, value in stated.items():
+        panel.line[name].value = value
+    panel.add.click()
+    assert "added MIC/line-2020-04-1: Training, 75.00 USD on p2" in panel.message.widget.value
+    assert totals(office)["MIC/line-2020-04-1"] == 7500
+
+
+def test_a_mistake_is_a_sentence_in_the_panel_and_changes_nothing(office: Office) -> None:
+    before = totals(office)
+    panel = AdjustPanel("MIC", "2020-04", office)
+    panel.project.value, panel.charge.value = "p1", "MIC/u2"
+    for field, value, reason, sentence in (
+        ("quantity", "10", "", "the change has no reason"),
+        ("quantity", "ten", "why", "is no quantity"),
+        ("split", "A=50,B=49", "why", "makes 99 %"),
+    ):
+        panel.field.value, panel.value.value, panel.reason.value = field, value, reason
+        panel.apply.click()
+        assert sentence in panel.message.widget.value
+        assert 'role="alert"' in panel.message.widget.value
+    assert totals(office) == before
+
+
+def test_what_people_wrote_is_shown_as_text(office: Office) -> None:
+    panel = AdjustPanel("MIC", "2020-04", office)
+    panel.project.value, panel.charge.value = "p1", "MIC/u2"
+    panel.field.value, panel.value.value = "quantity", "10"
+    panel.reason.value = "<img src=x onerror=alert(1)>"
+    panel.apply.click()
+    assert "<img" not in panel.trail.value
+    assert "&lt;img" in panel.trail.value
+
+
+def test_the_same_table_is_the_same_html(office: Office) -> None:
+    month = read_month(office.engine, office.book("MIC"), "2020-04")
+    assert table(month.charges, "Charges").data == table(month.charges, "Charges").data
+
+
+def test_an_empty_archive_is_said(office: Office) -> None:
+    panel = AuditPanel(archive=office.settings.runs)
+    assert "There is no record in" in panel.message.widget.value

@@ -1,0 +1,73 @@
+"""The canonical result: a pure function of the snapshot, and every number in it explained."""
+
+import json
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sample_snapshot import NUMBER, snapshot
+
+from billing_lib.workflow.invoice import compute_invoices, invoice_json, write_invoices
+from billing_lib.workflow.snapshot import SCHEMAS, Snapshot
+
+
+def invoice() -> dict[str, Any]:
+    return compute_invoices(snapshot()).invoices[NUMBER]
+
+
+def amounts(parts: list[dict[str, Any]], key: str) -> Decimal:
+    return sum((Decimal(part[key]) for part in parts), Decimal(0))
+
+
+def test_totals_are_the_sum_of_lines_users_items_and_expense_codes() -> None:
+    bill = invoice()
+    # 3 h 20 min x 40.00 = 133.33; 10 x 1.25 = 12.50 after the change; training 75.00
+    assert bill["totals"]["total"] == "220.83"
+    assert amounts(bill["lines"], "total") == Decimal("220.83")
+    for summary in ("by_user", "by_item", "by_expense_code"):
+        assert amounts(bill["summaries"][summary], "total") == Decimal("220.83"), summary
+    for line in bill["lines"]:
+        assert Decimal(line["raw_total"]) + Decimal(line["adjustment"]) == Decimal(line["total"])
+        assert amounts(line["expense_codes"], "amount") == Decimal(line["total"])
+
+
+def test_each_line_names_its_usage_its_rate_and_who_changed_it() -> None:
+    scope, slides, training = invoice()["lines"]
+    assert (scope["charge"], scope["hours"], scope["rate"]) == ("MIC/u1", "3.333333", "40")
+    assert scope["start"] == "2020-04-06T17:00:00-04:00"
+    assert scope["source"]["row"] == 1
+    (change,) = slides["adjustments"]
+    assert (change["field"], change["after"], change["by"]) == ("quantity", "10", "carol")
+    assert change["reason"] == "two broke"
+    assert training["kind"] == "line"
+    assert training["added"]["reason"] == "agreed by telephone"
+
+
+def test_no_number_passes_through_a_float() -> None:
+    def refuse(text: str) -> None:
+        raise AssertionError(f"a float in the canonical result: {text}")
+
+    text = invoice_json(invoice())
+    assert json.loads(text, parse_float=refuse)["number"] == NUMBER
+    assert text == json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+
+
+def test_a_snapshot_written_and_read_comes_to_the_same_bytes(tmp_path: Path) -> None:
+    first = snapshot()
+    sha256 = first.write(tmp_path / "snapshot")
+    assert sha256 == snapshot().write(tmp_path / "again")
+    again = Snapshot.read(tmp_path / "snapshot")
+    for name in SCHEMAS:
+        assert getattr(again, name).schema == SCHEMAS[name]
+    write_invoices(compute_invoices(again).invoices, tmp_path)
+    assert (tmp_path / f"{NUMBER}.json").read_text() == invoice_json(invoice())
+
+
+def test_the_order_of_the_rows_changes_nothing() -> None:
+    frames = {name: getattr(snapshot(), name).reverse() for name in SCHEMAS}
+    # Order has a meaning in two frames: later adjustments win, and shares have a position.
+    frames["adjustments"] = snapshot().adjustments
+    shuffled = compute_invoices(Snapshot(**frames))
+    assert shuffled.invoices == compute_invoices(snapshot()).invoices
+    assert isinstance(shuffled.totals, pl.DataFrame)
