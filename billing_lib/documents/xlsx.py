@@ -33,12 +33,15 @@ from billing_lib.documents.text import Invoice, printable_invoice, value_of
 from billing_lib.documents.view import view
 
 _INK = "1B2A41"
-_TITLE = Font(bold=True, size=16, color=_INK)
-_HEADING = Font(bold=True, size=12, color=_INK)
-_BOLD = Font(bold=True)
+_FACE = "Calibri"  # openpyxl's own for plain cells; a font without a name falls back to any
+_TITLE = Font(name=_FACE, bold=True, size=16, color=_INK)
+_HEADING = Font(name=_FACE, bold=True, size=12, color=_INK)
+_BOLD = Font(name=_FACE, bold=True, size=11)
 _HEADER_FILL = PatternFill("solid", fgColor="F1F4F8")
 _RULE = Border(top=Side(style="thin", color=_INK), bottom=Side(style="thin", color=_INK))
-_TOP = Alignment(vertical="top", wrap_text=True)
+_TOP = Alignment(vertical="top", horizontal="left", wrap_text=True)
+_RIGHT = Alignment(horizontal="right")
+_TEXT_WIDTH, _LINE_HEIGHT = 44, 15  # of the front sheet's second column, in digits and points
 _FORMULA_LIKE = re.compile(r"[=+\-@]")
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip entry can carry
 
@@ -128,7 +131,13 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
         "By item",
         ["Item", f"Total ({currency})", "Quantity", "Unit", "Item code"],
         [
-            [row["name"], _amount(row["total"]), _amount(row["quantity"]), row["unit"], row["item"]]
+            [
+                row["name"] or "Added lines",
+                _amount(row["total"]),
+                _amount(row["quantity"]),
+                row["unit"],
+                row["item"],
+            ]
             for row in summaries["by_item"]
         ],
     )
@@ -137,11 +146,11 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
         "By user",
         ["User", f"Total ({currency})", "Charges", "Hours"],
         [
-            [row["user"], _amount(row["total"]), row["charges"], _amount(row["hours"])]
+            [row["user"] or "No user", _amount(row["total"]), row["charges"], _amount(row["hours"])]
             for row in summaries["by_user"]
         ],
     )
-    _widths(sheet, [28, 44, 14, 12, 16])
+    _widths(sheet, [28, _TEXT_WIDTH, 14, 12, 16])
 
 
 def _charges(sheet: Worksheet, lines: list[dict[str, Any]]) -> None:
@@ -248,7 +257,11 @@ def _pairs(sheet: Worksheet, title: str, pairs: Iterable[tuple[str, Value]]) -> 
     for at, (label, value) in enumerate(pairs, start=row + 1):
         _put(sheet, at, 1, label).alignment = _TOP
         cell = _put(sheet, at, 2, value)
-        cell.alignment = _TOP
+        if isinstance(value, str):
+            cell.alignment = _TOP
+            # Only some spreadsheets make a row as high as its wrapped text.
+            lines = sum(1 + len(line) // _TEXT_WIDTH for line in value.split("\n"))
+            sheet.row_dimensions[at].height = lines * _LINE_HEIGHT
         if label == "Total":
             sheet.cell(at, 1).font = cell.font = _BOLD
 
@@ -258,7 +271,7 @@ def _table(
 ) -> None:
     row = sheet.max_row + 2
     _put(sheet, row, 1, title).font = _HEADING
-    _header(sheet, row + 1, header)
+    _header(sheet, row + 1, header, rows[0] if rows else [])
     for at, values in enumerate(rows, start=row + 2):
         for column, value in enumerate(values, start=1):
             _put(sheet, at, column, value)
@@ -267,8 +280,9 @@ def _table(
 def _sheet(
     sheet: Worksheet, header: Sequence[str], rows: Iterable[Sequence[Value]], widths: Sequence[int]
 ) -> None:
-    _header(sheet, 1, header)
-    for at, values in enumerate(rows, start=2):
+    listed = list(rows)
+    _header(sheet, 1, header, listed[0] if listed else [])
+    for at, values in enumerate(listed, start=2):
         for column, value in enumerate(values, start=1):
             _put(sheet, at, column, value)
     sheet.freeze_panes = "B2"
@@ -278,10 +292,13 @@ def _sheet(
     _widths(sheet, [*widths, *[14] * (len(header) - len(widths))])
 
 
-def _header(sheet: Worksheet, row: int, labels: Sequence[str]) -> None:
+def _header(sheet: Worksheet, row: int, labels: Sequence[str], below: Sequence[Value]) -> None:
+    """Column headings, set to the right where the row below holds numbers."""
     for column, label in enumerate(labels, start=1):
         cell = _put(sheet, row, column, label)
         cell.font, cell.fill, cell.border = _BOLD, _HEADER_FILL, _RULE
+        if column <= len(below) and isinstance(below[column - 1], int | Decimal | date):
+            cell.alignment = _RIGHT
 
 
 def _widths(sheet: Worksheet, widths: Sequence[int]) -> None:
