@@ -74,10 +74,10 @@ class AdjustPanel:
                 self.value,
                 self.reason,
                 self.apply,
+                self.message.widget,  # between the forms, in sight of both
                 widgets.HTML("<h3>Add a line to the project's invoice</h3>"),
                 *self.line.values(),
                 self.add,
-                self.message.widget,
                 self.trail,
             ]
         )
@@ -96,11 +96,16 @@ class AdjustPanel:
             projects = sorted(self._pending()["project"].unique())
             kept = self.project.value
             self.project.options = projects
-            if kept in projects:
-                self.project.value = kept
+            if projects:
+                self.project.value = kept if kept in projects else projects[0]
             self._list_charges()
             self._show_hint()
             self.trail.value = table(self.month.changes, "Changes by staff").data
+            if not projects:
+                self.message.say(
+                    f"Every charge of {self.month.facility} {self.period} is issued; "
+                    "nothing of it can change. Choose another month in the cell above."
+                )
 
     def apply_change(self) -> None:
         """Apply the change that the form states."""
@@ -140,6 +145,8 @@ class AdjustPanel:
         self.charge.options = [
             (self._label(row), row["charge"]) for row in ordered.iter_rows(named=True)
         ]
+        if ordered.height:
+            self.charge.value = ordered["charge"][0]
         self._show_chosen()
 
     def _label(self, row: dict[str, Any]) -> str:
@@ -160,7 +167,7 @@ class AdjustPanel:
             "total",
         )
         shown = table(chosen.select(columns), "The charge now", places=self.places)
-        self.chosen.value = shown.data
+        self.chosen.value = shown.data if chosen.height else ""
 
     def _show_hint(self) -> None:
         self.value.placeholder = HINTS[self.field.value]

@@ -113,7 +113,7 @@ def _about(record: Path) -> str:
             (it["number"], it["project"]["code"], it["invoice_date"], it["totals"]["total"])
             for it in invoices
         ],
-        schema=["number", "project", "invoice_date", "sum"],
+        schema=dict.fromkeys(("number", "project", "invoice_date", "sum"), pl.String),
         orient="row",
     )
     lines = (
@@ -121,4 +121,4 @@ def _about(record: Path) -> str:
         f"container <code>{escape(environment['container'])}</code>, "
         f"{len(invoices)} invoices.</p>"
     )
-    return f"{lines}{table(frame, 'Invoices of the record').data}"
+    return f"{lines}{table(frame, 'Invoices of the record', right=('sum',)).data}"

@@ -33,7 +33,8 @@ class ReviewPanel:
         return (
             f"## {month.facility} · {month.period}\n\n"
             f"**{month.records:,}** usage records = **{month.charges.height - lines:,}** charges "
-            f"+ **{month.unbilled.height:,}** unbilled; {lines:,} added lines. "
+            f"+ **{month.unbilled.height:,}** unbilled; "
+            f"{lines:,} added {'line' if lines == 1 else 'lines'}. "
             f"Total **{total} {self.currency}**."
         )
 

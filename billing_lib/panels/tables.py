@@ -4,7 +4,7 @@ Money columns become decimal text aligned to the right; nothing is computed here
 gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -27,15 +27,26 @@ MONEY = (
 """Columns that hold minor units."""
 
 _STYLES: list["CSSDict"] = [
-    {"selector": "th, td", "props": "text-align: left; padding: 2px 10px;"},
+    # ipywidgets would set each row 28 px high, which is twice what reading wants.
+    {"selector": "th, td", "props": "padding: 2px 10px; line-height: 1.4;"},
     {
         "selector": "caption",
         "props": "text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;",
     },
 ]
 
+_LEFT = "text-align: left;"
+_RIGHT = "text-align: right; font-variant-numeric: tabular-nums;"
 
-def table(frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence[str] = ()) -> HTML:
+
+def table(
+    frame: pl.DataFrame,
+    caption: str,
+    *,
+    places: int = 2,
+    total: Sequence[str] = (),
+    right: Sequence[str] = (),
+) -> HTML:
     """A frame as people read it, as HTML that a notebook displays (``.data`` is its text).
 
     Parameters
@@ -48,6 +59,8 @@ def table(frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence
         Of the currency.
     total
         Columns to sum in a last row.
+    right
+        Columns to set to the right, beside those of money and counts.
     """
     shown = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
     money = [name for name in shown.columns if name in MONEY]
@@ -55,16 +68,18 @@ def table(frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence
     pandas = pd.DataFrame(
         {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
     )
-    right: list[Hashable] = [
-        _heading(name) for name in shown.columns if name in money or _counts(shown, name)
+    aligned: list[CSSDict] = [
+        {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if numbers else _LEFT}
+        for at, numbers in enumerate(
+            name in money or name in right or _counts(shown, name) for name in shown.columns
+        )
     ]
     styler = (
         pandas.style.hide(axis="index")
         .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
         .set_caption(caption)
         .format(na_rep="", escape="html")  # what people wrote is shown, never run
-        .set_table_styles(_STYLES)
-        .set_properties(subset=right, **{"text-align": "right", "font-variant": "tabular-nums"})
+        .set_table_styles([*_STYLES, *aligned])
     )
     return HTML(styler.to_html())
 

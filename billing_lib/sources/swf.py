@@ -42,7 +42,8 @@ _COLUMNS = [
     *("user", "group", "application", "queue", "partition", "preceding_job", "think_time"),
 ]
 _SECONDS = ("submit", "wait", "run")
-_LABELS = ("job", "user", "group", "application", "queue", "partition")
+_WHO_AND_WHAT = ("user", "group", "application", "queue", "partition")
+_LABELS = ("job", *_WHO_AND_WHAT)
 _MOST_SECONDS = 10**10
 _START = re.compile(rb"^;[ \t]*UnixStartTime:[ \t]*(\d{1,10})\b", re.IGNORECASE | re.MULTILINE)
 
@@ -50,8 +51,8 @@ _START = re.compile(rb"^;[ \t]*UnixStartTime:[ \t]*(\d{1,10})\b", re.IGNORECASE 
 def read_swf(path: Path) -> SourceTable:
     """Read a log, plain or gzipped.
 
-    Returns the fields SWF_FIELDS as text, and ``start`` and ``end`` as INSTANT. A row is the
-    line of the file. Found here: a number of fields other than 18, text where a number belongs,
+    Returns the fields SWF_FIELDS as text, and ``start`` and ``end`` as INSTANT; an unknown user,
+    group, application, queue or partition is empty. A row is the line of the file. Found here: a number of fields other than 18, text where a number belongs,
     unknown or negative submit and run times (invalid_time), and unknown or negative processors
     (invalid_quantity).
 
@@ -82,7 +83,9 @@ def read_swf(path: Path) -> SourceTable:
     )
     return SourceTable(
         name=path.name,
-        fields=frame.select(*SWF_FIELDS, "start", "end"),
+        fields=frame.with_columns(
+            pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name) for name in _WHO_AND_WHAT
+        ).select(*SWF_FIELDS, "start", "end"),
         rows=cut.rows,
         raw=cut.raw,
         faults=_faults(frame),

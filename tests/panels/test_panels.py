@@ -42,6 +42,8 @@ def test_the_review_adds_up(office: Office) -> None:
 
 def test_a_change_is_made_shown_and_kept(office: Office) -> None:
     panel = AdjustPanel("MIC", "2020-04", office)
+    assert (panel.project.value, panel.charge.value) == ("p1", "MIC/u1")  # the largest of the first
+    assert "133.33" in panel.chosen.value
     panel.project.value, panel.charge.value = "p1", "MIC/u2"
     panel.field.value, panel.value.value = "quantity", "10"
     panel.reason.value = "two broke"
