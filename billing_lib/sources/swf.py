@@ -52,9 +52,9 @@ def read_swf(path: Path) -> SourceTable:
     """Read a log, plain or gzipped.
 
     Returns the fields SWF_FIELDS as text, and ``start`` and ``end`` as INSTANT; an unknown user,
-    group, application, queue or partition is empty. A row is the line of the file. Found here: a number of fields other than 18, text where a number belongs,
-    unknown or negative submit and run times (invalid_time), and unknown or negative processors
-    (invalid_quantity).
+    group, application, queue or partition is empty. A row is the line of the file. Found here:
+    a number of fields other than 18, text where a number belongs, unknown or negative submit and
+    run times (invalid_time), and unknown or negative processors (invalid_quantity).
 
     Raises
     ------

@@ -100,7 +100,7 @@ def test_zero_length_and_zero_processors_are_no_defects(read_text):
     assert usage["defect"].to_list() == [None, None]
 
 
-def test_an_unknown_user_becomes_the_project_that_the_template_makes_of_it(read_text):
+def test_an_unknown_user_names_no_project(read_text):
     usage = read_text("log.swf", HEADER + job(user=-1), SWF)
     assert usage.select("project", "user", "defect").row(0) == (None, None, None)
 
