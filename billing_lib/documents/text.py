@@ -8,6 +8,7 @@ and digits are those of the canonical decimal strings, none added and none round
     instant("2020-05-01T09:00:00-04:00") → 2020-05-01 09:00:00 −04:00
 """
 
+import json
 import re
 from collections.abc import Mapping
 from datetime import date, datetime
@@ -100,6 +101,8 @@ def value_of(field: str, value: Any) -> str:
     """
     if value is None:
         return NOTHING
+    if field == "split" and isinstance(value, str):
+        value = json.loads(value)  # events and adjustments keep a split as canonical JSON
     if isinstance(value, list):
         return ", ".join(value_of(field, part) for part in value)
     if isinstance(value, Mapping):

@@ -10,6 +10,7 @@ import ipywidgets as widgets
 import polars as pl
 
 from billing_lib.errors import InvalidAdjustment
+from billing_lib.panels.changes import changes_table
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.tables import table
 from billing_lib.pricing.adjusting import FIELDS
@@ -100,7 +101,7 @@ class AdjustPanel:
                 self.project.value = kept if kept in projects else projects[0]
             self._list_charges()
             self._show_hint()
-            self.trail.value = table(self.month.changes, "Changes by staff").data
+            self.trail.value = changes_table(self.month.changes).data
             if not projects:
                 self.message.say(
                     f"Every charge of {self.month.facility} {self.period} is issued; "

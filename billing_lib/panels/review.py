@@ -6,6 +6,7 @@ records in = charges + unbilled
 import polars as pl
 from IPython.display import HTML
 
+from billing_lib.panels.changes import changes_table
 from billing_lib.panels.office import Office
 from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text
@@ -73,4 +74,4 @@ class ReviewPanel:
 
     def changes(self) -> HTML:
         """What staff changed, with who, when and why."""
-        return table(self.month.changes, "Changes by staff")
+        return changes_table(self.month.changes)

@@ -51,8 +51,20 @@ def test_a_change_is_made_shown_and_kept(office: Office) -> None:
     assert "MIC/u2: total 15.00 → 12.50 USD" in panel.message.widget.value
     assert totals(office)["MIC/u2"] == 1250
     assert panel.charge.value == "MIC/u2"
-    assert "two broke" in panel.trail.value
+    (change,) = cells(panel.trail.value)
+    assert change[:4] == ["MIC/u2", "quantity", "12", "10"]
+    assert change[6] == "two broke"
     assert panel.reason.value == ""
+
+
+def test_a_split_is_shown_as_people_write_it(office: Office) -> None:
+    panel = AdjustPanel("MIC", "2020-04", office)
+    panel.project.value, panel.charge.value = "p1", "MIC/u2"
+    panel.field.value, panel.value.value = "split", "A=50, B=50"
+    panel.reason.value = "half each"
+    panel.apply.click()
+    (change,) = cells(panel.trail.value)
+    assert change[:4] == ["MIC/u2", "split", "A 60 %, B 40 %", "A 50 %, B 50 %"]
 
 
 def test_a_line_is_added_to_the_project(office: Office) -> None:
@@ -64,6 +76,9 @@ def test_a_line_is_added_to_the_project(office: Office) -> None:
     panel.add.click()
     assert "added MIC/line-2020-04-1: Training, 75.00 USD on p2" in panel.message.widget.value
     assert totals(office)["MIC/line-2020-04-1"] == 7500
+    (change,) = cells(panel.trail.value)
+    assert change[:3] == ["MIC/line-2020-04-1", "line added", ""]
+    assert "Training" in change[3]
 
 
 def test_a_mistake_is_a_sentence_in_the_panel_and_changes_nothing(office: Office) -> None:
