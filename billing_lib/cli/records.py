@@ -19,9 +19,10 @@ def verify(targets: Targets) -> None:
     from billing_lib.settings import settings
 
     records = [(target, find_record(target, settings().runs)) for target in targets]
+    fingerprints = _fingerprints()
     broken = False
     for target, record in records:
-        findings = verify(record, fingerprints=_fingerprints())
+        findings = verify(record, fingerprints=fingerprints)
         broken = broken or bool(findings)
         for finding in findings:
             say(f"{target}: {finding.file}: {finding.what}")
