@@ -8,6 +8,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from dialects import ON_SQLITE
 from sqlalchemy import Engine, text
 
 from billing_lib.errors import BillingError, NotReady, UnreachableLedger
@@ -126,17 +127,15 @@ def test_a_reader_sees_one_moment_and_stops_no_writer(ledger: Engine) -> None:
         assert reader.scalar(count) == 1
 
 
+@ON_SQLITE  # PostgreSQL always does
 def test_sqlite_checks_what_rows_refer_to(ledger: Engine) -> None:
-    if ledger.dialect.name == "postgresql":
-        pytest.skip("PostgreSQL always does")
     with reading(ledger) as connection:
         assert connection.scalar(text("PRAGMA foreign_keys")) == 1
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
 
 
+@ON_SQLITE  # PostgreSQL locks rows, not files
 def test_a_writer_that_waits_too_long_is_told(ledger: Engine) -> None:
-    if ledger.dialect.name == "postgresql":
-        pytest.skip("PostgreSQL locks rows, not files")
     impatient = open_ledger(f"{ledger.url}?timeout=0.1")
     other = sqlite3.connect(str(ledger.url.database), isolation_level=None)
     other.execute("BEGIN IMMEDIATE")

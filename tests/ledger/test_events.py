@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from dialects import ON_POSTGRESQL, ON_SQLITE
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import reading, writing
@@ -88,9 +89,8 @@ def test_events_are_found_by_kind_and_subject(rated: Engine) -> None:
         assert read_events(connection, "RC", kinds=["rate"], subjects=["u1"]).height == 0
 
 
+@ON_POSTGRESQL  # SQLite has no login of its own
 def test_a_raw_client_on_postgresql_cannot_choose_who_and_when(rated: Engine, raw: Raw) -> None:
-    if rated.dialect.name == "sqlite":
-        pytest.skip("SQLite has no login of its own")
     _adjust_thrice(rated)
     raw("CREATE ROLE mallet LOGIN")
     raw("GRANT SELECT, INSERT ON event TO mallet")
@@ -107,9 +107,8 @@ def test_a_raw_client_on_postgresql_cannot_choose_who_and_when(rated: Engine, ra
     raw("DROP ROLE mallet")
 
 
+@ON_POSTGRESQL  # SQLite's triggers read their own file only
 def test_a_temporary_table_does_not_fool_the_chain(rated: Engine, raw: Raw) -> None:
-    if rated.dialect.name == "sqlite":
-        pytest.skip("SQLite's triggers read their own file only")
     _adjust_thrice(rated)
     raw("CREATE TEMPORARY TABLE event (LIKE public.event)")
     raw(
@@ -122,25 +121,23 @@ def test_a_temporary_table_does_not_fool_the_chain(rated: Engine, raw: Raw) -> N
         assert read_events(connection, "RC").height == 4
 
 
+@ON_SQLITE  # PostgreSQL links events itself
 @pytest.mark.parametrize(("sequence", "previous"), [(4, "0" * 64), (5, None), (3, None), (0, None)])
 def test_a_raw_client_on_sqlite_must_continue_the_chain(
     rated: Engine, raw: Raw, sequence: int, previous: str | None
 ) -> None:
     import sqlite3  # noqa: PLC0415
 
-    if rated.dialect.name == "postgresql":
-        pytest.skip("PostgreSQL links events itself")
     _adjust_thrice(rated)
     last = raw("SELECT hash FROM event WHERE sequence = 3")[0][0]
     with pytest.raises(sqlite3.IntegrityError):
         raw(FORGED.format(sequence=sequence, previous=previous or last, hash="f" * 64))
 
 
+@ON_SQLITE  # PostgreSQL hashes events itself
 def test_a_forged_event_that_continues_the_chain_is_found_on_sqlite(
     rated: Engine, raw: Raw
 ) -> None:
-    if rated.dialect.name == "postgresql":
-        pytest.skip("PostgreSQL hashes events itself")
     _adjust_thrice(rated)
     last = raw("SELECT hash FROM event WHERE sequence = 3")[0][0]
     raw(FORGED.format(sequence=4, previous=last, hash="f" * 64))

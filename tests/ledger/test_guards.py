@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from april import freeze, three_charges
+from dialects import ON_POSTGRESQL, ON_SQLITE
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
@@ -108,18 +109,16 @@ def test_no_row_is_overwritten_by_an_insert(
     assert set(before) <= set(raw(f"SELECT * FROM {table}"))
 
 
+@ON_SQLITE  # UPDATE OR REPLACE is SQLite's own
 def test_a_pending_charge_does_not_take_the_place_of_a_billed_one(issued: Engine, raw: Raw) -> None:
-    if issued.dialect.name == "postgresql":
-        pytest.skip("UPDATE OR REPLACE is SQLite's own")
     _add_late_charge(issued)
     with pytest.raises(REFUSED, match="keeps its facility and code"):
         raw("UPDATE OR REPLACE charge SET code = 'u1' WHERE code = 'late'")
     assert raw("SELECT state FROM charge WHERE code = 'u1'") == [("BILLED",)]
 
 
+@ON_POSTGRESQL  # a setting of PostgreSQL
 def test_a_session_that_poses_as_a_replica_is_refused_too(issued: Engine, raw: Raw) -> None:
-    if issued.dialect.name == "sqlite":
-        pytest.skip("a setting of PostgreSQL")
     raw("SET session_replication_role = replica")
     with pytest.raises(REFUSED):
         raw("DELETE FROM invoice_line")
