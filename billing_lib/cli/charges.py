@@ -131,5 +131,5 @@ def delete(
     """Delete a pending charge, so that the next rating makes it anew at today's rate."""
     from billing_lib.workflow.adjust import delete_charge, split_code
 
-    price_book(split_code(charge)[0])
-    say(delete_charge(ledger(), charge, reason))
+    book = price_book(split_code(charge)[0])
+    say(delete_charge(ledger(), book, charge, reason))

@@ -19,7 +19,7 @@ from billing_lib.pricing.adjusting import (
     replaced_splits,
 )
 from billing_lib.pricing.by_time import Blends
-from billing_lib.pricing.catalogue import PRICE, Catalogue
+from billing_lib.pricing.catalogue import DAY, PRICE, Catalogue
 from billing_lib.pricing.exact import AmountTooLarge, Exact
 from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
 from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
@@ -115,6 +115,14 @@ def charge_usage(
         amount=apportion(shares, "charge", "total", "percent", "position")
     ).select(SPLITS.names())
     return Charges(charges, splits, pl.concat([subsidies, rule_lines]))
+
+
+def couples_records(catalogue: Catalogue) -> bool:
+    """Whether what one record costs may depend on others: tiers per project, day passes."""
+    rates = catalogue.rates.join(catalogue.items.select("item", "unit"), on="item", how="left")
+    by_day = pl.coalesce("per", "unit") == DAY
+    by_project = pl.col("body").str.contains('"per":"project"', literal=True)
+    return bool(rates.select((by_day | by_project).any()).item())
 
 
 def _refuse_unsummable(charges: pl.DataFrame) -> None:

@@ -14,7 +14,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.charging import Charges, charge_usage, couples_records
 from billing_lib.pricing.money import PERCENT_PLACES, plain_text_column
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -64,7 +64,6 @@ def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
         note_facility(connection, book)
         records = usage.read_usage(connection, facility, period=month)
         standing = ledger_charges.read_charges(connection, facility, period=month)
-        changed = _price_again(connection, book, standing)
         fresh = records.join(
             standing.select("record", "occurrence"), on=["record", "occurrence"], how="anti"
         )
@@ -74,6 +73,7 @@ def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
         priced = charge_usage(rating.rated, catalogue)
         insert_charges(connection, facility, month, priced)
+        changed = _price_again(connection, book, month, standing, catalogue)
         usage.replace_unbilled(connection, facility, month, rating.unbilled)
         return RatedPeriod(
             facility,
@@ -134,15 +134,33 @@ def differing(
     return pl.concat([again.filter(other)["code"], moved["charge"]]).unique().sort()
 
 
-def _price_again(connection: Connection, book: PriceBook, standing: pl.DataFrame) -> int:
-    """Price the pending charges again; how many came out otherwise."""
-    free = standing.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
+def _price_again(
+    connection: Connection,
+    book: PriceBook,
+    month: str,
+    standing: pl.DataFrame,
+    catalogue: Catalogue,
+) -> int:
+    """Price the pending charges again; how many of those that stood came out otherwise.
+
+    The new ones are among them where records couple: what came before may now cost another
+    tier, and what is new was priced without it.
+    """
+    free = standing
+    if couples_records(catalogue):
+        free = ledger_charges.read_charges(connection, book.facility.code, period=month)
+    free = unbound(free)
     if free.height == 0:
         return 0
     priced = gather(connection, book, free).price()
     codes = differing(connection, book.facility.code, free, priced)
     replace_charges(connection, book.facility.code, priced, codes)
-    return codes.len()
+    return codes.filter(codes.is_in(standing["code"].implode())).len()
+
+
+def unbound(charges: pl.DataFrame) -> pl.DataFrame:
+    """The charges that may still change: PENDING, and in no run."""
+    return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
 
 
 def replace_charges(

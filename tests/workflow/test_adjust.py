@@ -96,7 +96,7 @@ def test_an_added_line_is_a_charge_of_its_project(rated: Engine) -> None:
     ("code", "changes", "reason", "sentence"),
     [
         ("MIC/u2", {"quantity": "-1"}, "why", "negative"),
-        ("MIC/u2", {"quantity": "ten"}, "why", "'ten' is not"),
+        ("MIC/u2", {"quantity": "ten"}, "why", "'ten' is no quantity"),
         ("MIC/u2", {"colour": "red"}, "why", "no field 'colour'"),
         ("MIC/u2", {"split": "A=50,B=49"}, "why", "makes 99 %"),
         ("MIC/u2", {"amount": "1.234"}, "why", "more than 2 decimal places"),
@@ -125,7 +125,7 @@ def test_a_good_and_a_bad_change_together_change_nothing(rated: Engine) -> None:
 
 
 def test_a_deleted_charge_leaves_an_event(rated: Engine) -> None:
-    delete_charge(rated, "MIC/u2", "afresh")
+    delete_charge(rated, price_book(), "MIC/u2", "afresh")
     with reading(rated) as connection:
         event = events.read_events(connection, "MIC", kinds=["delete"]).row(0, named=True)
         assert charges.read_charges(connection, "MIC", codes=["u2"]).height == 0

@@ -57,7 +57,7 @@ def test_a_charge_keeps_its_rate_until_it_is_deleted(loaded: Engine) -> None:
     dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
     assert rate_period(loaded, dearer, APRIL).changed == 0
     assert totals(loaded)["MIC/u2"] == 1500
-    delete_charge(loaded, "MIC/u2", "rated by last year's price")
+    delete_charge(loaded, price_book(), "MIC/u2", "rated by last year's price")
     assert rate_period(loaded, dearer, APRIL).new == 1
     assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 2400, "MIC/u3": 1250}  # 12 x 2.00
 
@@ -65,7 +65,7 @@ def test_a_charge_keeps_its_rate_until_it_is_deleted(loaded: Engine) -> None:
 def test_changes_to_a_deleted_charge_are_gone_with_it(loaded: Engine) -> None:
     rate_period(loaded, price_book(), APRIL)
     adjust_charge(loaded, price_book(), "MIC/u2", {"quantity": "1"}, "one slide")
-    delete_charge(loaded, "MIC/u2", "afresh")
+    delete_charge(loaded, price_book(), "MIC/u2", "afresh")
     rate_period(loaded, price_book(), APRIL)
     assert totals(loaded)["MIC/u2"] == 1500
 
