@@ -19,14 +19,25 @@ from billing_lib.errors import InvalidAdjustment
 
 
 @app.command(epilog="Example: billing rate RC 1993-10")
-def rate(facility: FacilityCode, period: PeriodText) -> None:
-    """Turn a period's usage into charges; rating again keeps each charge's rate."""
+def rate(
+    facility: FacilityCode,
+    period: PeriodText,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Look up the rates of pending charges anew, and list what changes."
+        ),
+    ] = False,
+) -> None:
+    """Turn a period's usage into charges; a charge keeps its rate unless told --again."""
     from billing_lib.pricing.period import Period
     from billing_lib.workflow.rating import rate_period
 
     book = price_book(facility)
     with progress("rate"):
-        rated = rate_period(ledger(), book, Period.parse(period))
+        rated = rate_period(ledger(), book, Period.parse(period), again=again)
+    for sentence in rated.changes:
+        say(sentence)
     say(rated.sentence)
 
 

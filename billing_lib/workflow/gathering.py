@@ -19,6 +19,8 @@ from billing_lib.pricing.catalogue import Catalogue, rates_frame
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
+from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.snapshot import RATED_USAGE
 
 
@@ -34,6 +36,15 @@ class Gathered:
     def price(self) -> Charges:
         """The charges and their splits."""
         return charge_usage(self.usage, self.catalogue, self.adjustments, self.lines)
+
+    def at_rates_of(self, today: Catalogue) -> "Gathered":
+        """The same at today's rates; usage without one today keeps its own."""
+        rated = rate_usage(self.usage.select(USAGE.names()), today).rated
+        found = rated.select("record", "occurrence", "team", "rate_group", "unit", "day", "rate")
+        usage_now = self.usage.update(found, on=["record", "occurrence"])
+        rates = pl.concat([self.catalogue.rates, today.rates]).unique("rate", maintain_order=True)
+        used = rates.join(usage_now.select("rate").unique(), on="rate", how="semi")
+        return replace(self, usage=usage_now, catalogue=replace(self.catalogue, rates=used))
 
 
 def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Gathered:
