@@ -1,4 +1,4 @@
-"""Commands about charges: ``rate``, ``charges``, ``adjust``, ``delete``."""
+"""Commands about charges: ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``."""
 
 from typing import Annotated
 
@@ -62,6 +62,19 @@ def charges(
         places=minor_places(book.facility.currency),
         money=("raw_total", "adjustment", "total"),
     )
+
+
+@app.command(epilog="Example: billing explain RC/57")
+def explain(
+    charge: Annotated[str, typer.Argument(metavar="CHARGE", help="A charge, such as RC/57.")],
+) -> None:
+    """Say how a charge comes to its total, step by step."""
+    from billing_lib.workflow.adjust import split_code
+    from billing_lib.workflow.explain import explain as explained
+
+    book = price_book(split_code(charge)[0])
+    for sentence in explained(ledger(), book, charge):
+        say(sentence)
 
 
 @app.command(epilog="Example: billing adjust RC/57 --set quantity=10 --reason 'two nodes failed'")
