@@ -12,14 +12,15 @@ fit into 128 bits is refused, never wrapped.
 """
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, lcm
 from typing import Self
 
 import polars as pl
 
 from billing_lib.errors import BillingError
 
-_INT64_MAX = 2**63 - 1
+INT64_MAX = 2**63 - 1
+"""What 64 bits hold."""
 _INT128_MAX = 2**127 - 1
 _COMMON_POWERS = (10**9, 10**6, 10**3)
 
@@ -70,10 +71,59 @@ class Exact:
         AmountTooLarge
             A product could pass 128 bits.
         """
-        bound = _largest(self.numerators) * _largest(other.numerators)
-        dtype = _dtype_for(bound)
+        mine, others = largest_of(self.numerators), largest_of(other.numerators)
+        dtype = _dtype_for(max(mine * others, mine, others))
         product = self.numerators.cast(dtype) * other.numerators.cast(dtype)
         return Exact(product, self.denominator * other.denominator)
+
+    def over(self, denominator: int) -> "Exact":
+        """The same values over a denominator that the present one divides into.
+
+        Raises
+        ------
+        AmountTooLarge
+            A numerator could pass 128 bits.
+        """
+        factor = denominator // self.denominator
+        dtype = _dtype_for(max(largest_of(self.numerators), 1) * factor)
+        return Exact(self.numerators.cast(dtype) * _literal(factor, dtype), denominator)
+
+    def plus(self, other: "Exact") -> "Exact":
+        """The sum, row by row; null where either is null.
+
+        Raises
+        ------
+        AmountTooLarge
+            A sum could pass 128 bits.
+        """
+        denominator = lcm(self.denominator, other.denominator)
+        mine, others = self.over(denominator), other.over(denominator)
+        dtype = _dtype_for(largest_of(mine.numerators) + largest_of(others.numerators))
+        return Exact(mine.numerators.cast(dtype) + others.numerators.cast(dtype), denominator)
+
+    def times_ratio(self, above: pl.Series, below: pl.Series, scale: int, places: int) -> pl.Series:
+        """Times ``above / (below × scale)``, in whole numbers of 10^-places, rounded half up.
+
+        Each row has its own denominator, so this is long division: the whole quotient first,
+        then what its remainder adds, so that no product is larger than it must be.
+
+        Parameters
+        ----------
+        above, below
+            Whole numbers, not negative; ``below`` above zero.
+        """
+        common = gcd(10**places, self.denominator * scale)
+        factor, divisor = 10**places // common, self.denominator * scale // common
+        size, longest = largest_of(self.numerators) * factor, largest_of(below)
+        quotients = size * (largest_of(above // below) + 1) + size
+        bound = max(quotients, size * longest, 2 * longest, 2 * divisor, largest_of(above))
+        dtype = _dtype_for(bound)
+        wide = above.cast(dtype)
+        length = below.cast(dtype)
+        number = self.numerators.cast(dtype) * _literal(factor, dtype)
+        rest = number * (wide % length)
+        whole = number * (wide // length) + rest // length
+        return _half_up(whole, rest % length * _literal(2, dtype) // length, divisor, dtype)
 
     def rounded(self, places: int) -> pl.Series:
         """Whole numbers of 10^-places, rounded half up, half away from zero below it; Int64.
@@ -85,23 +135,21 @@ class Exact:
         """
         common = gcd(10**places, self.denominator)
         factor, divisor = 10**places // common, self.denominator // common
-        dtype = _dtype_for(max(_largest(self.numerators) * factor, 2 * divisor))
-        whole = _literal(divisor, dtype)
+        dtype = _dtype_for(max(largest_of(self.numerators) * factor, 2 * divisor))
         scaled = self.numerators.cast(dtype).abs() * _literal(factor, dtype)
-        half_or_more = scaled % whole * _literal(2, dtype) >= whole
-        signed = (scaled // whole + half_or_more.cast(dtype)) * self.numerators.sign().cast(dtype)
-        if _largest(signed) > _INT64_MAX:
-            raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
-        return signed.cast(pl.Int64)
+        nothing = pl.zeros(scaled.len(), dtype=dtype, eager=True)
+        size = _half_up(scaled, nothing, divisor, dtype)
+        return size * self.numerators.sign().cast(pl.Int64)
 
 
-def _largest(column: pl.Series) -> int:
-    magnitude = column.cast(pl.Int128).abs().max()
-    return magnitude if isinstance(magnitude, int) else 0
+def largest_of(column: pl.Series) -> int:
+    """The largest magnitude in a column of whole numbers; 0 where it holds none."""
+    ends = [end for end in (column.min(), column.max()) if isinstance(end, int)]
+    return max((abs(end) for end in ends), default=0)
 
 
 def _dtype_for(bound: int) -> pl.DataType:
-    if bound <= _INT64_MAX:
+    if bound <= INT64_MAX:
         return pl.Int64()
     if bound <= _INT128_MAX:
         return pl.Int128()
@@ -109,8 +157,18 @@ def _dtype_for(bound: int) -> pl.DataType:
 
 
 def _narrowed(column: pl.Series) -> pl.Series:
-    fits = column.dtype == pl.Int128 and _largest(column) <= _INT64_MAX
+    fits = column.dtype == pl.Int128 and largest_of(column) <= INT64_MAX
     return column.cast(pl.Int64) if fits else column
+
+
+def _half_up(whole: pl.Series, halves: pl.Series, divisor: int, dtype: pl.DataType) -> pl.Series:
+    """``(whole + halves / 2) / divisor`` rounded, a half up; ``halves`` is 0 or 1, rounded down."""
+    by = _literal(divisor, dtype)
+    half_or_more = whole % by * _literal(2, dtype) + halves >= by
+    rounded = whole // by + half_or_more.cast(dtype)
+    if largest_of(rounded) > INT64_MAX:
+        raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
+    return rounded.cast(pl.Int64)
 
 
 def _literal(value: int, dtype: pl.DataType) -> pl.Series:
