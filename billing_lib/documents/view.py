@@ -96,11 +96,11 @@ def view(invoice: Invoice) -> InvoiceView:
             ("Currency", shown["currency"]),
         ],
         bill_to=_bill_to(shown),
-        totals=_totals(shown["totals"]),
+        totals=[Total(it.label, money(it.amount), it.rank) for it in way_to_total(shown)],
         notes=shown["notes"],
         instructions=(facility["instructions"] or "").strip(),
         contacts=(facility["contacts"] or "").strip(),
-        summaries=_summaries(shown["summaries"], shown["currency"]),
+        summaries=[*_summaries(shown["summaries"], shown["currency"]), *_subsidies(shown)],
         charges=_charges(shown),
         adjustments=_adjustments(shown["lines"]),
     )
@@ -122,19 +122,48 @@ def _bill_to(invoice: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _totals(totals: dict[str, Any]) -> list[Total]:
+def way_to_total(invoice: Invoice) -> list[Total]:
+    """The steps from the charges to the total, with amounts as the canonical invoice has them.
+
+    Each rule on the invoice is a step of its own; where there is a tax, it stands between what
+    is taxed and the total.
+    """
+    totals, tax = invoice["totals"], invoice.get("tax")
     count = totals["charges"]
-    return [
-        Total("Charges before adjustments", money(totals["charges_raw_total"]), "part"),
-        Total("Adjustments to charges", money(totals["charges_adjustment"]), "part"),
+    rules = [
+        Total(_rule_label(step), step["amount"], "part") for step in invoice.get("adjustments", [])
+    ]
+    steps = [
+        Total("Charges before adjustments", totals["charges_raw_total"], "part"),
+        Total("Adjustments to charges", totals["charges_adjustment"], "part"),
         Total(
             f"{count:,} charge{'' if count == 1 else 's'} after adjustments",
-            money(totals["raw_total"]),
+            totals["raw_total"],
             "subtotal",
         ),
-        Total("Adjustments to the invoice", money(totals["adjustment"]), "part"),
-        Total("Total", money(totals["total"]), "total"),
+        *(rules or [Total("Adjustments to the invoice", totals["adjustment"], "part")]),
     ]
+    if tax is not None:
+        taxed = Decimal(totals["total"]) - Decimal(tax["amount"])
+        steps += [
+            Total("Before tax", str(taxed), "subtotal"),
+            Total(f"{tax['name']}, {tax['percent']} %", tax["amount"], "part"),
+        ]
+    return [*steps, Total("Total", totals["total"], "total")]
+
+
+def _rule_label(step: dict[str, Any]) -> str:
+    on = f" on {step['on']}" if step["on"] else ""
+    return f"{step['rule']} ({step['kind']}{on})"
+
+
+def _subsidies(invoice: Invoice) -> list[Table]:
+    paid = invoice.get("subsidies", [])
+    columns = (Column("Paid by"), Column(f"Amount ({invoice['currency']})", numeric=True))
+    rows = [[part["by"], money(part["amount"])] for part in paid]
+    footer = ["Total", _sum(part["amount"] for part in paid)]
+    remark = "Paid by others, and taken off the charges; no part of this invoice's total."
+    return [Table("Subsidies", columns, rows, footer, remark)] if rows else []
 
 
 def _sum(amounts: Iterable[str | None]) -> str:
@@ -151,7 +180,7 @@ def _summaries(summaries: dict[str, Any], currency: str) -> list[Table]:
             (Column("Expense code"), total),
             [[row["expense_code"] or NOTHING, money(row["total"])] for row in codes],
             ["Total", _sum(row["total"] for row in codes)],
-            "The invoice's adjustments are spread over the expense codes.",
+            "Adjustments and tax of the invoice are spread over the expense codes.",
         ),
         Table(
             "By item",
@@ -166,7 +195,7 @@ def _summaries(summaries: dict[str, Any], currency: str) -> list[Table]:
                 for row in items
             ],
             ["Total", "", "", _sum(row["total"] for row in items)],
-            "Before the invoice's own adjustments.",
+            "Before adjustments and tax of the invoice.",
         ),
         Table(
             "By user",
@@ -186,7 +215,7 @@ def _summaries(summaries: dict[str, Any], currency: str) -> list[Table]:
                 _sum(row["hours"] for row in users),
                 _sum(row["total"] for row in users),
             ],
-            "Before the invoice's own adjustments.",
+            "Before adjustments and tax of the invoice.",
         ),
     ]
     return [table for table in tables if table.rows]
@@ -230,6 +259,9 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
         notes.append(f"{number(line['hours'])} hours × {number(line['units'])}")
     if line["rate_group"] and line["rate_group"] != usual_group:
         notes.append(f"rate group {line['rate_group']}")
+    if line.get("effective_rate"):
+        notes.append(f"blended rate {number(line['effective_rate'])}")
+    notes += [f"{it['rule']} ({it['kind']}): {money(it['amount'])}" for it in line.get("rules", [])]
     if line["adjustments"]:
         notes.append("adjusted by staff, see Adjustments")
     codes = line["expense_codes"]

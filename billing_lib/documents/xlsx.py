@@ -30,7 +30,7 @@ from openpyxl.xml.constants import ARC_CORE
 from openpyxl.xml.functions import tostring
 
 from billing_lib.documents.text import Invoice, printable_invoice, value_of
-from billing_lib.documents.view import view
+from billing_lib.documents.view import view, way_to_total
 
 _INK = "1B2A41"
 _FACE = "Calibri"  # openpyxl's own for plain cells; a font without a name falls back to any
@@ -109,11 +109,7 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
         sheet,
         f"Totals ({currency})",
         [
-            ("Charges before adjustments", _amount(totals["charges_raw_total"])),
-            ("Adjustments to charges", _amount(totals["charges_adjustment"])),
-            ("Charges after adjustments", _amount(totals["raw_total"])),
-            ("Adjustments to the invoice", _amount(totals["adjustment"])),
-            ("Total", _amount(totals["total"])),
+            *((step.label, _amount(step.amount)) for step in way_to_total(invoice)),
             ("Number of charges", totals["charges"]),
         ],
     )
@@ -126,6 +122,10 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
         ["Expense code", f"Total ({currency})"],
         [[row["expense_code"], _amount(row["total"])] for row in summaries["by_expense_code"]],
     )
+    paid = invoice.get("subsidies", [])
+    if paid:
+        header = ["Subsidy paid by", f"Amount ({currency})"]
+        _table(sheet, "Subsidies", header, [[it["by"], _amount(it["amount"])] for it in paid])
     _table(
         sheet,
         "By item",
@@ -156,7 +156,8 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
 def _charges(sheet: Worksheet, lines: list[dict[str, Any]]) -> None:
     header = ["Charge", "Date", "Start", "End", "Item code", "Item", "Description", "User"]
     header += ["Expense codes", "Hours", "Units", "Quantity", "Unit", "Rate", "Rate group"]
-    header += ["Amount", "Adjustment", "Total", "Source file", "Source row"]
+    header += ["Amount", "Adjustment", "Total", "Blended rate", "Rules"]
+    header += ["Source file", "Source row"]
     rows = (_charge(line) for line in lines)
     _sheet(sheet, header, rows, [12, 11, 26, 26, 14, 22, 28, 14, 22, 12, 8, 12, 8, 10, 12])
 
@@ -183,6 +184,8 @@ def _charge(line: dict[str, Any]) -> list[Value]:
         _amount(line["raw_total"]),
         _amount(line["adjustment"]),
         _amount(line["total"]),
+        _amount(line.get("effective_rate")),
+        "; ".join(f"{it['rule']} {it['amount']}" for it in line.get("rules", [])) or None,
         source.get("file"),
         source.get("row"),
     ]

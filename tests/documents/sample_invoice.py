@@ -217,6 +217,29 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
     return sample | changed
 
 
+def taxed_invoice() -> Invoice:
+    """1345.00 − 40.00 by a rule on the charge, − 45.00 by one on the invoice, + 6.25 % tax."""
+    rules = [{"rule": "pilot price", "kind": "scale", "amount": "-40.00"}]
+    line = hourly(
+        hours="84.0625",
+        adjustment="-40.00",
+        total="1305.00",
+        expense_codes=[{"expense_code": "370-1", "percent": "100", "amount": "1305.00"}],
+        rules=rules,
+        effective_rate="0.121000",
+    )
+    sample = invoice([line], adjustment="-45.00")
+    sample["totals"]["total"] = "1338.75"
+    sample["summaries"]["by_expense_code"] = [{"expense_code": "370-1", "total": "1338.75"}]
+    return sample | {
+        "adjustments": [
+            {"rule": "cap p1", "kind": "cap", "on": "core-hour", "amount": "-45.00"},
+        ],
+        "tax": {"name": "Sales tax", "percent": "6.25", "amount": "78.75"},
+        "subsidies": [{"by": "City fund", "amount": "100.00"}],
+    }
+
+
 def long_invoice(count: int = 2000) -> Invoice:
     """An invoice of as many jobs of several users."""
     return invoice(

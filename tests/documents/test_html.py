@@ -1,6 +1,6 @@
 """The HTML page says what the canonical invoice says, and runs nothing that a text holds."""
 
-from sample_invoice import added_line, hourly, invoice, long_invoice
+from sample_invoice import added_line, hourly, invoice, long_invoice, taxed_invoice
 
 from billing_lib.documents import render_html
 
@@ -123,3 +123,20 @@ def test_keys_of_later_versions_do_no_harm() -> None:
     later["shown_from_version_2"] = {"x": [1]}
     later["lines"][0]["colour"] = "blue"
     assert render_html(later) == plain
+
+
+def test_each_rule_the_tax_and_what_others_pay_stand_on_the_way_to_the_total(read_html) -> None:
+    page = read_html(render_html(taxed_invoice()))
+    assert page.tables[0] == [
+        ["Charges before adjustments", "USD 1,345.00"],
+        ["Adjustments to charges", "USD −40.00"],
+        ["1 charge after adjustments", "USD 1,305.00"],
+        ["cap p1 (cap on core-hour)", "USD −45.00"],
+        ["Before tax", "USD 1,260.00"],
+        ["Sales tax, 6.25 %", "USD 78.75"],  # 6.25 % of 1260.00
+        ["Total", "USD 1,338.75"],
+    ]
+    assert [["City fund", "100.00"], ["Total", "100.00"]] in [table[1:] for table in page.tables]
+    (line,) = page.tables[-1][1:-1]
+    assert "blended rate 0.121000" in line[2]
+    assert "pilot price (scale): −40.00" in line[2]

@@ -7,7 +7,7 @@ from zipfile import ZipFile
 
 import pytest
 from openpyxl import Workbook, load_workbook
-from sample_invoice import added_line, hourly, invoice, long_invoice
+from sample_invoice import added_line, hourly, invoice, long_invoice, taxed_invoice
 
 from billing_lib.documents import render_xlsx
 
@@ -71,7 +71,7 @@ def test_the_invoice_sheet_holds_the_facts_the_totals_and_the_texts() -> None:
     assert said["Team"] == "Aerodynamics (aero)"
     assert said["Charges before adjustments"] == 82.5
     assert said["Adjustments to charges"] == -1.25
-    assert said["Charges after adjustments"] == 81.25
+    assert said["3 charges after adjustments"] == 81.25
     assert said["Adjustments to the invoice"] == -5
     assert said["370-1"] == -461.75
     assert said["Contacts"].splitlines()[1] == "billing@example.edu"
@@ -127,3 +127,12 @@ def test_an_invoice_without_charges_has_empty_sheets() -> None:
     workbook = read(render_xlsx(invoice([], notes=[])))
     assert records(workbook, "Charges") == []
     assert facts(workbook)["Number of charges"] == 0
+
+
+def test_rules_tax_and_subsidies_are_numbers_of_their_own() -> None:
+    said = facts(read(render_xlsx(taxed_invoice())))
+    assert said["cap p1 (cap on core-hour)"] == -45
+    assert said["Before tax"] == 1260
+    assert said["Sales tax, 6.25 %"] == 78.75
+    assert said["Total"] == 1338.75
+    assert said["City fund"] == 100
