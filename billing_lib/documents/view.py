@@ -96,7 +96,7 @@ def view(invoice: Invoice) -> InvoiceView:
             ("Currency", shown["currency"]),
         ],
         bill_to=_bill_to(shown),
-        totals=_totals(shown["totals"]),
+        totals=_totals(shown),
         notes=shown["notes"],
         instructions=(facility["instructions"] or "").strip(),
         contacts=(facility["contacts"] or "").strip(),
@@ -122,8 +122,17 @@ def _bill_to(invoice: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _totals(totals: dict[str, Any]) -> list[Total]:
+def _totals(invoice: dict[str, Any]) -> list[Total]:
+    totals, tax = invoice["totals"], invoice.get("tax")
     count = totals["charges"]
+    rules = [
+        Total(_rule(change), money(change["amount"]), "part")
+        for change in invoice.get("adjustments", [])
+    ]
+    taxed = []
+    if tax is not None:
+        label = f"{tax['name']} {number(tax['percent'])} %"
+        taxed = [Total(label, money(tax["amount"]), "part")]
     return [
         Total("Charges before adjustments", money(totals["charges_raw_total"]), "part"),
         Total("Adjustments to charges", money(totals["charges_adjustment"]), "part"),
@@ -132,9 +141,14 @@ def _totals(totals: dict[str, Any]) -> list[Total]:
             money(totals["raw_total"]),
             "subtotal",
         ),
-        Total("Adjustments to the invoice", money(totals["adjustment"]), "part"),
+        *(rules or [Total("Adjustments to the invoice", money(totals["adjustment"]), "part")]),
+        *taxed,
         Total("Total", money(totals["total"]), "total"),
     ]
+
+
+def _rule(change: dict[str, Any]) -> str:
+    return f"{change['rule']} ({change['on']})" if change["on"] else str(change["rule"])
 
 
 def _sum(amounts: Iterable[str | None]) -> str:

@@ -87,6 +87,7 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
     said = view(invoice)
     facility, totals, summaries = invoice["facility"], invoice["totals"], invoice["summaries"]
     covered, currency = invoice["dates_covered"], invoice["currency"]
+    tax = invoice.get("tax")
     _put(sheet, 1, 1, said.facility).font = _TITLE
     _put(sheet, 2, 1, said.title).font = _HEADING
     _pairs(
@@ -110,6 +111,7 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
             ("Adjustments to charges", _amount(totals["charges_adjustment"])),
             ("Charges after adjustments", _amount(totals["raw_total"])),
             ("Adjustments to the invoice", _amount(totals["adjustment"])),
+            *([(tax["name"], _amount(tax["amount"]))] if tax else []),
             ("Total", _amount(totals["total"])),
             ("Number of charges", totals["charges"]),
         ],
