@@ -29,6 +29,11 @@ def read(month: dict) -> Scenario:
     return Scenario.parse(json.dumps(month), "month.yml")  # JSON is YAML
 
 
+def built(month: dict) -> Scenario:
+    """The same without its YAML, which the properties below go through: a quarter of the time."""
+    return Scenario.model_validate(month)
+
+
 def priced(usage: pl.DataFrame, scenario: Scenario) -> tuple[Rating, Charges]:
     """Rated and charged, without added lines."""
     catalogue = Catalogue.of(scenario)
@@ -74,7 +79,7 @@ def test_every_month_comes_to_what_the_oracle_says(chunk: int) -> None:
         for reason in set(expected["unbilled"].values()):
             event(reason)
 
-        assert quote(read(month)) == expected
+        assert quote(built(month)) == expected
 
     agrees()
 
