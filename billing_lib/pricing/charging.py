@@ -102,7 +102,7 @@ def charge_usage(
     _refuse_unsummable(charges)
     shares = _shares(charges, catalogue, replaced_splits(adjustments, lines))
     splits = shares.with_columns(
-        amount=apportion(shares, "charge", "total", "percent", "position")
+        amount=apportion(shares, "at", "total", "percent", "position")
     ).select(SPLITS.names())
     return Charges(charges, splits)
 

@@ -96,8 +96,8 @@ class Exact:
 
 
 def _largest(column: pl.Series) -> int:
-    magnitude = column.cast(pl.Int128).abs().max()
-    return magnitude if isinstance(magnitude, int) else 0
+    ends = (column.min(), column.max())
+    return max(abs(end) if isinstance(end, int) else 0 for end in ends)
 
 
 def _dtype_for(bound: int) -> pl.DataType:

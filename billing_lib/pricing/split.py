@@ -11,6 +11,9 @@ import polars as pl
 
 from billing_lib.pricing.exact import Exact
 
+_FEW = 8
+"""Parts of a whole up to which each is compared with its neighbours, which needs no sorting."""
+
 
 def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: str) -> pl.Series:
     """The part of an amount that falls to each row.
@@ -18,7 +21,7 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
     Parameters
     ----------
     parts
-        One row per part.
+        One row per part; fastest where they stand by ``whole`` and ``order`` already.
     whole
         Column that says which amount a part belongs to.
     amount
@@ -36,25 +39,70 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
     product = Exact(parts[amount].abs(), 1).times(Exact(parts[weight], 1)).numerators
     working = parts.select(
         whole=whole,
+        order=order,
         size=pl.col(amount).abs(),
         sign=pl.col(amount).sign(),
-        order=order,
         product=product,
-        weights=pl.col(weight).sum().over(whole),
-    ).with_row_index("at")
-    dtype = product.dtype
-    weights = pl.col("weights").cast(dtype)
-    floored = working.with_columns(
-        share=(pl.col("product") // weights).cast(pl.Int64), rest=pl.col("product") % weights
-    ).with_columns(left=pl.col("size") - pl.col("share").sum().over("whole"))
-    ranked = floored.sort(
-        "whole", "rest", "order", descending=[False, True, False], maintain_order=True
-    ).with_columns(place=pl.int_range(pl.len()).over("whole"))
-    return (
-        ranked.with_columns(
-            part=(pl.col("share") + (pl.col("place") < pl.col("left")).cast(pl.Int64))
-            * pl.col("sign")
-        )
-        .sort("at")
-        .get_column("part")
+        weight=weight,
     )
+    longest = _longest(working)
+    return _by_neighbours(working, longest) if longest <= _FEW else _by_sorting(working)
+
+
+def _longest(parts: pl.DataFrame) -> int:
+    """The most parts that a whole has where all stand in order; more than any if they do not."""
+    whole, order = pl.col("whole"), pl.col("order")
+    later = (whole > whole.shift()) | ((whole == whole.shift()) & (order >= order.shift()))
+    if not parts.select(later.all()).item():
+        return _FEW + 1
+    longest = parts.get_column("whole").rle().struct.field("len").max()
+    return longest if isinstance(longest, int) else 0
+
+
+def _by_neighbours(parts: pl.DataFrame, longest: int) -> pl.Series:
+    """The parts where all of a whole stand within ``longest`` rows of each other, in order."""
+    near = [distance for distance in range(1 - longest, longest) if distance]
+
+    def beside(name: str) -> list[pl.Expr]:
+        """The values of the other parts of the same whole, else null; the earlier ones last."""
+        return [pl.when(f"same{at}").then(pl.col(name).shift(at)) for at in near]
+
+    same = [pl.col("whole") == pl.col("whole").shift(at) for at in near]
+    linked = parts.with_columns(
+        found.alias(f"same{at}") for at, found in zip(near, same, strict=True)
+    ).with_columns(weights=pl.sum_horizontal("weight", *beside("weight")))
+    divided = _divided(linked)
+    left = pl.col("size") - pl.sum_horizontal("share", *beside("share"))
+    rest = pl.col("rest")
+    larger = [
+        other >= rest if at > 0 else other > rest  # of a tie, the earlier is the larger
+        for at, other in zip(near, beside("rest"), strict=True)
+    ]
+    place = pl.sum_horizontal(pl.lit(0), *larger)
+    return divided.select(_part(place, left)).to_series()
+
+
+def _by_sorting(parts: pl.DataFrame) -> pl.Series:
+    summed = parts.with_columns(weights=pl.col("weight").sum().over("whole"))
+    ranked = (
+        _divided(summed.with_row_index("at"))
+        .with_columns(left=pl.col("size") - pl.col("share").sum().over("whole"))
+        .sort("whole", "rest", "order", descending=[False, True, False], maintain_order=True)
+        .with_columns(place=pl.int_range(pl.len()).over("whole"))
+    )
+    part = _part(pl.col("place"), pl.col("left"))
+    return ranked.with_columns(part=part).sort("at").get_column("part")
+
+
+def _divided(parts: pl.DataFrame) -> pl.DataFrame:
+    """With each part's ``share`` in whole units, and the ``rest`` that is left of it."""
+    product, weights = parts.get_column("product"), parts.get_column("weights")
+    if weights.min() == weights.max():
+        weights = weights.head(1)  # one divisor for all divides much faster
+    divisor = weights.cast(product.dtype)
+    share = product // divisor
+    return parts.with_columns(share=share.cast(pl.Int64), rest=product - share * divisor)
+
+
+def _part(place: pl.Expr, left: pl.Expr) -> pl.Expr:
+    return (pl.col("share") + (place < left).cast(pl.Int64)) * pl.col("sign")
