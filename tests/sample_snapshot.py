@@ -3,9 +3,10 @@
 import polars as pl
 
 from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
-from billing_lib.workflow.snapshot import NUMBERS, RULES, TEXTS, Snapshot
+from billing_lib.workflow.snapshot import NUMBERS, TEXTS, Snapshot
 
 SCENARIO = """
 facility: {code: MIC, name: Microscopy, currency: USD, timezone: America/New_York}
@@ -73,10 +74,12 @@ def snapshot() -> Snapshot:
     return Snapshot(
         usage=rating.rated,
         unbilled=rating.unbilled.join(who, on=["record", "occurrence"]),
+        resources=catalogue.resources,
         items=catalogue.items,
         rates=catalogue.rates,
         accounts=catalogue.accounts,
-        rules=RULES.to_frame(),
+        rules=catalogue.rules,
+        carried=CARRIED.to_frame(),
         adjustments=adjustments,
         lines=lines,
         invoices=pl.DataFrame([("p1", NUMBER)], schema=NUMBERS, orient="row"),

@@ -15,16 +15,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.pricing.catalogue import PRICE
+from billing_lib.pricing.fields import Amount, Code, Price, Quantity, canonical_json
 from billing_lib.pricing.money import PERCENT_PLACES, plain_text, to_minor
-from billing_lib.pricing.pricebook import (
-    Amount,
-    Code,
-    Price,
-    Quantity,
-    Share,
-    canonical_json,
-    check_split,
-)
+from billing_lib.pricing.pricebook import Share, check_split
 from billing_lib.pricing.usage import DECIMAL
 
 FIELDS = ("quantity", "rate", "amount", "split", "expense_code")

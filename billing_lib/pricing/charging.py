@@ -1,8 +1,8 @@
 """Charging: one usage record × one rate, with its adjustments, as a charge and its split.
 
-    quantity   hours × units, or what the source states, or what staff set
-    raw total  quantity × price, at least the minimum, rounded once, half up
-    total      the raw total, or the amount that staff set; adjustment = total - raw total
+    quantity   what the rate counts (pricing/quantities.py), or what staff set
+    raw total  quantity × price, rounded once, half up; at least the minimum; and the service fee
+    total      the raw total, or the amount that staff set, after the rules at charge scope
 
 The same function prices the ledger's charges, a quotation and an invoice from its snapshot.
 """
@@ -18,10 +18,17 @@ from billing_lib.pricing.adjusting import (
     last_values,
     replaced_splits,
 )
-from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.by_time import Blends
+from billing_lib.pricing.catalogue import PRICE, Catalogue
 from billing_lib.pricing.exact import AmountTooLarge, Exact
-from billing_lib.pricing.money import money_text_column, plain_text_column
+from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
+from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
+from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS
+from billing_lib.pricing.rating import counted_per
+from billing_lib.pricing.ruling import rule_charges
 from billing_lib.pricing.split import apportion
+from billing_lib.pricing.subsidies import subsidise
+from billing_lib.pricing.tiers import tier_amounts
 from billing_lib.pricing.usage import INSTANT
 
 QUANTITY_PLACES = 6
@@ -45,27 +52,31 @@ CHARGES = pl.Schema(
         "quantity": pl.String(),  # as shown
         "rate": pl.String(),  # fingerprint
         "rate_group": pl.String(),
-        "price": pl.String(),  # in force, after adjustment
+        "price": pl.String(),  # in force, after adjustment; null where tiers have several
+        "effective_rate": pl.String(),  # blended, where the rate has after hours
         "raw_total": pl.Int64(),  # minor units, as are the next two
         "adjustment": pl.Int64(),
         "total": pl.Int64(),
+        "cost": pl.Int64(),  # what it costs the facility, where the item says so
         "file": pl.String(),
         "row": pl.Int64(),
     }
 )
 SPLITS = pl.Schema(SHARES | {"amount": pl.Int64()})
 
-_HOUR = 3_600_000_000  # microseconds
+_OF_RATE = ("rate", "pricing", "per", "price", "minimum", "service_fee", "step")
+_OF_SPLIT = ("split_from", "split_to", "position", "expense_code", "percent")
 _LARGEST_SUM = 10**18  # minor units
 
 
 @dataclass(frozen=True)
 class Charges:
     """Charges (schema CHARGES) and their splits (schema SPLITS), in the order of the usage,
-    added lines last."""
+    added lines last; and what each rule changed (schema RULE_LINES), in order."""
 
     charges: pl.DataFrame
     splits: pl.DataFrame
+    rule_lines: pl.DataFrame
 
 
 def charge_usage(
@@ -74,12 +85,13 @@ def charge_usage(
     adjustments: pl.DataFrame | None = None,
     lines: pl.DataFrame | None = None,
 ) -> Charges:
-    """Price rated usage and added lines.
+    """Price rated usage.
 
     Parameters
     ----------
     rated
-        Usage with ``team``, ``rate_group``, ``unit``, ``day`` and ``rate`` (pricing/rating.py).
+        Billable usage with its rate (pricing/rating.py). Where tiers per project or day passes
+        couple records, all of a project's month at once; else in chunks of any size.
     catalogue
         The rates that ``rated`` names, and the accounts of its projects.
     adjustments, lines
@@ -93,96 +105,128 @@ def charge_usage(
     adjustments = ADJUSTMENTS.to_frame() if adjustments is None else adjustments
     lines = LINES.to_frame() if lines is None else lines
     values = last_values(adjustments, catalogue.places)
-    charges = pl.concat(
-        [
-            _usage_charges(rated, catalogue, values),
-            _line_charges(lines, catalogue, values),
-        ]
-    )
+    usage_charges, subsidies = _usage_charges(rated, catalogue, values)
+    totals, rule_lines = rule_charges(usage_charges, catalogue)
+    ruled = usage_charges.with_columns(total=totals, adjustment=totals - usage_charges["raw_total"])
+    charges = pl.concat([ruled, _line_charges(lines, catalogue, values)])
     _refuse_unsummable(charges)
     shares = _shares(charges, catalogue, replaced_splits(adjustments, lines))
     splits = shares.with_columns(
         amount=apportion(shares, "at", "total", "percent", "position")
     ).select(SPLITS.names())
-    return Charges(charges, splits)
+    return Charges(charges, splits, pl.concat([subsidies, rule_lines]))
 
 
 def _refuse_unsummable(charges: pl.DataFrame) -> None:
     # Sums of invoices and statements are 64 bits wide and would wrap without a word.
-    amounts = pl.col("raw_total", "total").cast(pl.Int128).abs().sum()
+    amounts = pl.col("raw_total", "total", "cost").cast(pl.Int128).abs().sum()
     if sum(charges.select(amounts).row(0)) > _LARGEST_SUM:
         raise AmountTooLarge(
             "the charges together have more than 18 digits", remedy="check the quantities"
         )
 
 
-def _usage_charges(rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame) -> pl.DataFrame:
-    rates = catalogue.rates.select("rate", "price", "minimum", "step")
+def _usage_charges(
+    rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
     frame = (
         rated.rename({"record": "charge"})
-        .join(rates, on="rate", how="left", maintain_order="left")
+        .join(catalogue.rates.select(_OF_RATE), on="rate", how="left", maintain_order="left")
+        .join(catalogue.items.select("item", "cost"), on="item", how="left", maintain_order="left")
         .join(values, on="charge", how="left", maintain_order="left")
+        .with_columns(counts=counted_per(), prices=_prices())
     )
-    stated, timed = _stated(frame), _timed(frame)
-    price = Exact.of_decimals(frame.select(pl.coalesce("set_price", "price")).to_series())
-    hours = Exact(frame.select(_elapsed()).to_series(), _HOUR)
-    raw = pl.max_horizontal(pl.col("raw_total"), pl.col("minimum"))
-    return (
-        frame.with_columns(
-            _either(stated.times(price), timed.times(price), catalogue.places).alias("raw_total"),
-            _either(stated, timed, QUANTITY_PLACES).alias("quantity"),
-            hours.rounded(QUANTITY_PLACES).alias("hours"),
-        )
-        .with_columns(raw_total=raw)
-        .with_columns(total=pl.coalesce("set_amount", "raw_total"))
-        .select(
-            "charge",
-            pl.lit("usage").alias("kind"),
-            "project",
-            "team",
-            "item",
-            "user",
-            pl.col("day").alias("date"),
-            "start",
-            "end",
-            "description",
-            "unit",
-            _shown("hours"),
-            plain_text_column(pl.col("units")).alias("units"),
-            _shown("quantity"),
-            "rate",
-            "rate_group",
-            plain_text_column(pl.coalesce("set_price", "price")).alias("price"),
-            "raw_total",
-            (pl.col("total") - pl.col("raw_total")).alias("adjustment"),
-            "total",
-            "file",
-            "row",
-        )
+    counted = quantities(frame, catalogue.timezone)
+    priced = _priced(frame, counted, catalogue)
+    costs = counted.times(Exact.of_decimals(frame["cost"]), catalogue.places)
+    charges = priced.with_columns(
+        counted.rounded(QUANTITY_PLACES).alias("quantity"),
+        elapsed_hours(frame).rounded(QUANTITY_PLACES).alias("hours"),
+        costs.alias("cost"),
+    )
+    subsidies = subsidise(charges, counted, catalogue)
+    charges = charges.with_columns(
+        total=pl.coalesce("set_amount", pl.col("raw_total") + subsidies.by_charge)
+    ).select(
+        "charge",
+        pl.lit("usage").alias("kind"),
+        "project",
+        "team",
+        "item",
+        "user",
+        pl.col("day").alias("date"),
+        "start",
+        "end",
+        "description",
+        "unit",
+        _shown("hours"),
+        plain_text_column(pl.col("units")).alias("units"),
+        _shown("quantity"),
+        "rate",
+        "rate_group",
+        pl.coalesce("tier_price", plain_text_column(pl.coalesce("set_price", "price"))).alias(
+            "price"
+        ),
+        "effective_rate",
+        "raw_total",
+        pl.lit(0, dtype=pl.Int64).alias("adjustment"),
+        "total",
+        "cost",
+        "file",
+        "row",
+    )
+    return charges, subsidies.lines
+
+
+def _prices() -> pl.Expr:
+    """How each record is priced: as its rate says, but flat where staff set a price, and where
+    no time passes that could be divided."""
+    by_time = pl.col("pricing").is_in([HOURS, BANDS])
+    flat = pl.col("set_price").is_not_null() | (by_time & ~_lasts())
+    return pl.when(flat).then(pl.lit(FLAT)).otherwise(pl.col("pricing"))
+
+
+def _lasts() -> pl.Expr:
+    return (pl.col("end") > pl.col("start")).fill_null(value=False)
+
+
+def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> pl.DataFrame:
+    """The frame with ``raw_total``, ``effective_rate`` and ``tier_price``."""
+    own_price = pl.coalesce("set_price", "price")
+    flat = pl.when(pl.col("prices") == FLAT).then(own_price).cast(PRICE)
+    raw = counted.times(Exact.of_decimals(frame.select(flat).to_series()), catalogue.places)
+    least = frame["minimum"]
+    six_places = own_price.to_physical().cast(pl.Int64)
+    effective = frame.select(pl.when(pl.col("pricing") == HOURS).then(six_places)).to_series()
+    tier_price = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    ways = set(frame["pricing"].unique())
+    if ways & {HOURS, BANDS}:
+        numbered = frame.with_columns(known=counted.known).with_row_index("at")
+        timed = numbered.filter(pl.col("pricing").is_in([HOURS, BANDS]) & _lasts())
+        if timed.height:
+            blends = Blends(timed, catalogue)
+            blended = timed["prices"] != FLAT
+            at = timed["at"].filter(blended)
+            raw = raw.scatter(at, blends.amounts(catalogue.places).filter(blended))
+            hours = blended & (timed["pricing"] == HOURS)
+            rates = blends.effective_rates().filter(hours)
+            effective = effective.scatter(timed["at"].filter(hours), rates)
+            banded = timed["pricing"] == BANDS
+            least = least.scatter(timed["at"].filter(banded), blends.minimums().filter(banded))
+    if TIERS in ways:
+        amounts, tier_price = tier_amounts(frame, counted, catalogue)
+        raw = raw.zip_with(amounts.is_null(), amounts)
+    fee = pl.col("service_fee").fill_null(0)
+    return frame.with_columns(
+        raw_total=pl.max_horizontal(raw, least) + fee,
+        effective_rate=_six_places(effective),
+        tier_price=tier_price,
     )
 
 
-def _elapsed() -> pl.Expr:
-    return (pl.col("end") - pl.col("start")).dt.total_microseconds()
-
-
-def _stated(frame: pl.DataFrame) -> Exact:
-    return Exact.of_decimals(frame.select(pl.coalesce("set_quantity", "quantity")).to_series())
-
-
-def _timed(frame: pl.DataFrame) -> Exact:
-    elapsed, step = _elapsed(), pl.col("step")
-    stepped = pl.when(step.is_null()).then(elapsed).otherwise((elapsed + step - 1) // step * step)
-    unstated = pl.coalesce("set_quantity", "quantity").is_null()
-    hours = Exact(frame.select(pl.when(unstated).then(stepped)).to_series(), _HOUR).reduced()
-    units = Exact.of_decimals(frame.get_column("units").fill_null(1))
-    return hours.times(units)
-
-
-def _either(stated: Exact, timed: Exact, places: int) -> pl.Series:
-    # Rounded apart: over one denominator, a job timed to the microsecond would take the digits
-    # that a large stated quantity in the same frame needs.
-    return pl.select(pl.coalesce(stated.rounded(places), timed.rounded(places))).to_series()
+def _six_places(values: pl.Series) -> pl.Series:
+    text = money_text_column(pl.col("value"), PRICE_PLACES)
+    return values.to_frame("value").select(text).to_series()
 
 
 def _shown(column: str) -> pl.Expr:
@@ -209,11 +253,12 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
 
 
 def _shares(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
-    totals = charges.select("charge", "project", "total").with_row_index("at")
-    standing = totals.join(replaced, on="charge", how="anti").join(
-        catalogue.accounts.select("project", "position", "expense_code", "percent"),
-        on="project",
-        how="left",
+    totals = charges.select("charge", "project", "date", "total").with_row_index("at")
+    standing = (
+        totals.join(replaced, on="charge", how="anti")
+        .join(catalogue.accounts.select("project", *_OF_SPLIT), on="project", how="left")
+        .filter(pl.col("date").is_between("split_from", "split_to"))
+        .drop("split_from", "split_to")
     )
     own = totals.join(replaced, on="charge", how="inner").select(standing.columns)
     return pl.concat([standing, own]).sort("at", "position")

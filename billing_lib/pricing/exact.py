@@ -12,7 +12,7 @@ fit into 128 bits is refused, never wrapped.
 """
 
 from dataclasses import dataclass
-from math import gcd
+from math import gcd, lcm
 from typing import Self
 
 import polars as pl
@@ -70,10 +70,59 @@ class Exact:
         AmountTooLarge
             A product could pass 128 bits.
         """
-        bound = _largest(self.numerators) * _largest(other.numerators)
-        dtype = _dtype_for(bound)
+        mine, others = _largest(self.numerators), _largest(other.numerators)
+        dtype = _dtype_for(max(mine * others, mine, others))
         product = self.numerators.cast(dtype) * other.numerators.cast(dtype)
         return Exact(product, self.denominator * other.denominator)
+
+    def over(self, denominator: int) -> "Exact":
+        """The same values over a denominator that the present one divides into.
+
+        Raises
+        ------
+        AmountTooLarge
+            A numerator could pass 128 bits.
+        """
+        factor = denominator // self.denominator
+        dtype = _dtype_for(max(_largest(self.numerators), 1) * factor)
+        return Exact(self.numerators.cast(dtype) * _literal(factor, dtype), denominator)
+
+    def plus(self, other: "Exact") -> "Exact":
+        """The sum, row by row; null where either is null.
+
+        Raises
+        ------
+        AmountTooLarge
+            A sum could pass 128 bits.
+        """
+        denominator = lcm(self.denominator, other.denominator)
+        mine, others = self.over(denominator), other.over(denominator)
+        dtype = _dtype_for(_largest(mine.numerators) + _largest(others.numerators))
+        return Exact(mine.numerators.cast(dtype) + others.numerators.cast(dtype), denominator)
+
+    def times_ratio(self, above: pl.Series, below: pl.Series, scale: int, places: int) -> pl.Series:
+        """Times ``above / (below × scale)``, in whole numbers of 10^-places, rounded half up.
+
+        Each row has its own denominator, so this is long division: the whole quotient first,
+        then what its remainder adds, so that no product is larger than it must be.
+
+        Parameters
+        ----------
+        above, below
+            Whole numbers, not negative; ``below`` above zero.
+        """
+        common = gcd(10**places, self.denominator * scale)
+        factor, divisor = 10**places // common, self.denominator * scale // common
+        size, longest = _largest(self.numerators) * factor, _largest(below)
+        quotients = size * (_largest(above // below) + 1) + size
+        bound = max(quotients, size * longest, 2 * longest, 2 * divisor, _largest(above))
+        dtype = _dtype_for(bound)
+        wide = above.cast(dtype)
+        length = below.cast(dtype)
+        number = self.numerators.cast(dtype) * _literal(factor, dtype)
+        rest = number * (wide % length)
+        whole = number * (wide // length) + rest // length
+        return _half_up(whole, rest % length * _literal(2, dtype) // length, divisor, dtype)
 
     def rounded(self, places: int) -> pl.Series:
         """Whole numbers of 10^-places, rounded half up, half away from zero below it; Int64.
@@ -86,18 +135,15 @@ class Exact:
         common = gcd(10**places, self.denominator)
         factor, divisor = 10**places // common, self.denominator // common
         dtype = _dtype_for(max(_largest(self.numerators) * factor, 2 * divisor))
-        whole = _literal(divisor, dtype)
         scaled = self.numerators.cast(dtype).abs() * _literal(factor, dtype)
-        half_or_more = scaled % whole * _literal(2, dtype) >= whole
-        signed = (scaled // whole + half_or_more.cast(dtype)) * self.numerators.sign().cast(dtype)
-        if _largest(signed) > _INT64_MAX:
-            raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
-        return signed.cast(pl.Int64)
+        nothing = pl.zeros(scaled.len(), dtype=dtype, eager=True)
+        size = _half_up(scaled, nothing, divisor, dtype)
+        return size * self.numerators.sign().cast(pl.Int64)
 
 
 def _largest(column: pl.Series) -> int:
-    ends = (column.min(), column.max())
-    return max(abs(end) if isinstance(end, int) else 0 for end in ends)
+    ends = [end for end in (column.min(), column.max()) if isinstance(end, int)]
+    return max((abs(end) for end in ends), default=0)
 
 
 def _dtype_for(bound: int) -> pl.DataType:
@@ -111,6 +157,16 @@ def _dtype_for(bound: int) -> pl.DataType:
 def _narrowed(column: pl.Series) -> pl.Series:
     fits = column.dtype == pl.Int128 and _largest(column) <= _INT64_MAX
     return column.cast(pl.Int64) if fits else column
+
+
+def _half_up(whole: pl.Series, halves: pl.Series, divisor: int, dtype: pl.DataType) -> pl.Series:
+    """``(whole + halves / 2) / divisor`` rounded, a half up; ``halves`` is 0 or 1, rounded down."""
+    by = _literal(divisor, dtype)
+    half_or_more = whole % by * _literal(2, dtype) + halves >= by
+    rounded = whole // by + half_or_more.cast(dtype)
+    if _largest(rounded) > _INT64_MAX:
+        raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
+    return rounded.cast(pl.Int64)
 
 
 def _literal(value: int, dtype: pl.DataType) -> pl.Series:

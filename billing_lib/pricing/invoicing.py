@@ -1,15 +1,30 @@
 """Invoicing: charges summed to one invoice per project, invoices to one statement per team.
 
-raw total    the sum of the charges' totals
-adjustment   the invoice's own
-total        both; by expense code it sums to the same cent
+    raw total    the sum of the charges' totals
+    adjustment   what the rules at invoice scope add, each its own line
+    tax          of both, where the project's type has one
+    total        all three; by expense code it sums to the same cent
+
+A rule works on the whole running total, or on the subtotal of its items' (or of a user's) lines
+with what earlier rules on the same changed. A cap over a quarter or fiscal year counts what
+issued invoices came to before (``carried``), and by team or user goes through the invoices in
+order of project.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 
 import polars as pl
 
+from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges
+from billing_lib.pricing.money import PERCENT_PLACES
+from billing_lib.pricing.rules import INVOICE, STATEMENT, Rule
+from billing_lib.pricing.ruling import KINDS, RULE_LINES, scaled, targeted, worked_on
+from billing_lib.pricing.split import apportion
+
+CARRIED = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})
+"""What earlier months came to: by the cap's name, and the project, team or user it counts by."""
 
 
 @dataclass(frozen=True)
@@ -20,44 +35,198 @@ class Invoices:
     ----------
     invoices
         ``project``, ``team``, ``charges`` (count), ``charges_raw_total``,
-        ``charges_adjustment``, ``raw_total``, ``adjustment``, ``total`` (minor units), sorted
-        by project.
+        ``charges_adjustment``, ``cost``, ``raw_total``, ``adjustment``, ``tax_name``, ``tax``
+        (null without one), ``total`` (minor units), sorted by project.
     by_expense_code
         ``project``, ``expense_code``, ``amount``, sorted by both.
+    rule_lines
+        What each rule changed (schema RULE_LINES), in order.
     """
 
     invoices: pl.DataFrame
     by_expense_code: pl.DataFrame
+    rule_lines: pl.DataFrame
 
 
-def invoice_charges(priced: Charges) -> Invoices:
-    """One invoice per project that has a charge."""
-    invoices = (
+def invoice_charges(
+    priced: Charges, catalogue: Catalogue, carried: pl.DataFrame | None = None
+) -> Invoices:
+    """One invoice per project that has a charge.
+
+    Parameters
+    ----------
+    carried
+        What caps over a quarter or fiscal year have come to before (schema CARRIED).
+    """
+    summed = (
         priced.charges.group_by("project")
         .agg(
             pl.col("team").first(),
             pl.len().cast(pl.Int64).alias("charges"),
             pl.col("raw_total").sum().alias("charges_raw_total"),
             pl.col("adjustment").sum().alias("charges_adjustment"),
+            pl.col("cost").sum().alias("cost"),
             pl.col("total").sum().alias("raw_total"),
         )
-        .with_columns(adjustment=pl.lit(0, dtype=pl.Int64), total=pl.col("raw_total"))
         .sort("project")
     )
+    taxes = catalogue.projects.select("project", "tax_name", "tax_percent")
+    lines = _ruled(priced.charges, summed, catalogue, carried)
+    changed = lines.group_by("subject").agg(pl.col("amount").sum().alias("adjustment"))
+    invoices = (
+        summed.join(changed, left_on="project", right_on="subject", how="left")
+        .join(taxes, on="project", how="left")
+        .sort("project")
+        .with_columns(pl.col("adjustment").fill_null(0))
+    )
+    tax = _tax(invoices)
+    invoices = invoices.with_columns(tax=tax).with_columns(
+        total=pl.col("raw_total") + pl.col("adjustment") + pl.col("tax").fill_null(0)
+    )
+    return Invoices(invoices.drop("tax_percent"), _by_code(priced, invoices), lines)
+
+
+def _tax(invoices: pl.DataFrame) -> pl.Series:
+    tax = pl.repeat(None, invoices.height, dtype=pl.Int64, eager=True)
+    taxed = invoices["raw_total"] + invoices["adjustment"]
+    for percent in invoices["tax_percent"].drop_nulls().unique():
+        here = (invoices["tax_percent"] == percent).fill_null(value=False)
+        factor = Decimal(percent).scaleb(-PERCENT_PLACES - 2)
+        tax = scaled(taxed, factor).zip_with(here, tax)
+    return tax
+
+
+def _by_code(priced: Charges, invoices: pl.DataFrame) -> pl.DataFrame:
+    """Charge totals by code, with the adjustment and the tax spread in their proportion."""
     codes = (
         priced.splits.join(priced.charges.select("charge", "project"), on="charge")
         .group_by("project", "expense_code")
         .agg(pl.col("amount").sum())
         .sort("project", "expense_code")
+        .join(invoices.select("project", "adjustment", "tax"), on="project", how="left")
+        .with_columns(
+            pl.col("tax").fill_null(0),
+            weight=pl.col("amount").abs(),
+            place=pl.int_range(pl.len()).over("project"),
+        )
     )
-    return Invoices(invoices, codes)
+    # Where all codes come to nothing, the smallest code takes what is spread.
+    nothing = pl.col("weight").sum().over("project") == 0
+    weight = pl.when(nothing & (pl.col("place") == 0)).then(1).otherwise("weight")
+    codes = codes.with_columns(weight=weight)
+    spread = [
+        apportion(codes, "project", what, "weight", "place") for what in ("adjustment", "tax")
+    ]
+    return codes.select("project", "expense_code", pl.col("amount") + spread[0] + spread[1])
 
 
-def statements(invoices: pl.DataFrame) -> pl.DataFrame:
-    """One statement per team: ``team``, ``raw_total``, ``adjustment``, ``total``."""
+def _ruled(
+    charges: pl.DataFrame, summed: pl.DataFrame, catalogue: Catalogue, carried: pl.DataFrame | None
+) -> pl.DataFrame:
+    lines = RULE_LINES.to_frame()
+    for position, rule in catalogue.rules_at(INVOICE):
+        projects = targeted(rule, catalogue.projects)
+        chosen = charges.filter(pl.col("project").is_in(projects.implode()))
+        parts = _worked_on(rule, chosen, lines)
+        lines = pl.concat([lines, _lines_of(rule, position, parts, catalogue, carried)])
+    return lines
+
+
+def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
+    """What an invoice rule works on: ``project``, ``team``, ``on``, ``key``, ``before``."""
+    user = rule.carries_by == "user"
+    on = pl.lit(worked_on(rule))
+    if rule.items is not None:
+        charges = charges.filter(pl.col("item").is_in(rule.items))
+    if user:
+        charges = charges.filter(pl.col("user").is_not_null())
+        on = pl.format("{} of {}", on, "user") if rule.items else pl.format("of {}", "user")
+    key = rule.carries_by or "project"
+    keys = ["project", "team", "user"] if user else ["project", "team"]
+    parts = (
+        charges.group_by(keys)
+        .agg(pl.col("total").sum().alias("before"))
+        .with_columns(on=on, key=pl.col(key))
+    )
+    # The whole counts what all earlier rules changed, a part what those on the same part did.
+    earlier = lines if rule.items is None and not user else lines.filter(pl.col("on") != "")
+    same = ["project"] if rule.items is None and not user else ["project", "on"]
+    changed = earlier.rename({"subject": "project"}).group_by(same).agg(pl.col("amount").sum())
     return (
-        invoices.group_by("team")
+        parts.join(changed, on=same, how="left")
+        .with_columns(before=pl.col("before") + pl.col("amount").fill_null(0))
+        .sort("project", "on")
+    )
+
+
+def _lines_of(
+    rule: Rule,
+    position: int,
+    parts: pl.DataFrame,
+    catalogue: Catalogue,
+    carried: pl.DataFrame | None,
+    scope: str = INVOICE,
+) -> pl.DataFrame:
+    if rule.over is None:
+        after = KINDS[rule.kind](rule, parts["before"], catalogue.places)
+    else:
+        after = _capped(rule, parts, catalogue.places, carried)
+    return (
+        parts.with_columns(amount=after - parts["before"])
+        .filter(pl.col("amount") != 0)
+        .select(
+            pl.lit(scope).alias("scope"),
+            pl.col("project").alias("subject"),
+            pl.lit(position, pl.Int32).alias("position"),
+            pl.lit(rule.name).alias("rule"),
+            pl.lit(rule.kind).alias("kind"),
+            "on",
+            "before",
+            "amount",
+        )
+    )
+
+
+def _capped(
+    rule: Rule, parts: pl.DataFrame, places: int, carried: pl.DataFrame | None
+) -> pl.Series:
+    """What a cap over a span leaves: together with what was carried at most its amount."""
+    known = CARRIED.to_frame() if carried is None else carried
+    before = known.filter(pl.col("rule") == rule.name).select("key", carried="amount")
+    left = (rule.amount_minor(places) - pl.col("carried").fill_null(0)).clip(lower_bound=0)
+    running = pl.col("before").cum_sum().over("key")
+    capped = pl.min_horizontal(running, "left")
+    return (
+        parts.join(before, on="key", how="left", maintain_order="left")
+        .with_columns(left=left)
+        .with_columns(capped=capped)
+        .select(pl.col("capped") - pl.col("capped").shift(1).over("key").fill_null(0))
+        .to_series()
+    )
+
+
+def statements(
+    invoices: Invoices, catalogue: Catalogue, carried: pl.DataFrame | None = None
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """One statement per team: ``team``, ``raw_total``, ``adjustment``, ``total``; and what each
+    rule at statement scope changed (schema RULE_LINES)."""
+    summed = (
+        invoices.invoices.group_by("team")
         .agg(pl.col("total").sum().alias("raw_total"))
-        .with_columns(adjustment=pl.lit(0, dtype=pl.Int64), total=pl.col("raw_total"))
         .sort("team")
     )
+    teams = catalogue.accounts.unique("team").select(project="team", team_tags="team_tags")
+    running, lines = summed["raw_total"], RULE_LINES.to_frame()
+    for position, rule in catalogue.rules_at(STATEMENT):
+        chosen = targeted(rule, teams, "team_tags")
+        parts = summed.with_columns(before=running).filter(
+            pl.col("team").is_in(chosen.implode())
+        ).select("team", "before", project="team", on=pl.lit(""), key="team")  # fmt: skip
+        left = _lines_of(rule, position, parts, catalogue, carried, STATEMENT)
+        lines = pl.concat([lines, left])
+        changed = summed.select(pl.col("team").replace_strict(
+            left["subject"], left["amount"], default=0, return_dtype=pl.Int64
+        ))  # fmt: skip
+        running = running + changed.to_series()
+    totals = summed.with_columns(adjustment=running - summed["raw_total"], total=running)
+    return totals, lines

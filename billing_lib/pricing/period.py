@@ -93,3 +93,18 @@ def closing_date(frame_end: pl.Expr, date: pl.Expr, timezone: str) -> pl.Expr:
 def period_of(day: pl.Expr) -> pl.Expr:
     """The period of a day, as ``YYYY-MM``."""
     return day.dt.strftime("%Y-%m")
+
+
+def day_start(day: pl.Expr, timezone: str) -> pl.Expr:
+    """The instant at which a day starts on the facility's wall clock, in UTC.
+
+    Where a change of the clock skips midnight, or the whole day, it is the first instant after.
+    """
+    midnight = day.cast(pl.Datetime("us"))
+    tries = (
+        midnight.dt.offset_by(later).dt.replace_time_zone(
+            timezone, ambiguous="earliest", non_existent="null"
+        )
+        for later in ("0h", "1h", "24h")
+    )
+    return pl.coalesce(*tries).dt.convert_time_zone("UTC")

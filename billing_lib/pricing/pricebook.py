@@ -8,67 +8,27 @@ two dates; a split says which expense codes pay.
     projects: [{code: p1, team: smith-lab, type: faculty,
                 split: [{expense_code: "370-1", percent: "100"}]}]
 
-Everything is checked here, at the edge: whoever holds a ``PriceBook`` can trust it.
+Everything is checked at the edge, here and in pricing/checks.py: whoever holds a ``PriceBook``
+can trust it.
 """
 
 import datetime as dt
-import hashlib
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from decimal import Decimal
-from itertools import pairwise
-from typing import Annotated, Any, Self
+from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    StringConstraints,
-)
+from pydantic import AfterValidator, Field, StringConstraints, model_validator
 
-from billing_lib.errors import InvalidPriceBook
-from billing_lib.pricing.money import (
-    PERCENT_PLACES,
-    PRICE_PLACES,
-    WHOLE_DIGITS,
-    minor_places,
-    plain_text,
-)
-from billing_lib.pricing.usage import DECIMAL
+from billing_lib.pricing.checks import check_references
+from billing_lib.pricing.fields import Code, Day, Entry, NotEmpty, Part, Percent, Price, WrongKey
+from billing_lib.pricing.hours import BusinessHours
+from billing_lib.pricing.money import minor_places, plain_text
+from billing_lib.pricing.rates import Rate
+from billing_lib.pricing.rules import Rule
 from billing_lib.pricing.yaml_text import Document
-
-
-def _decimal(places: int | None, what: str) -> BeforeValidator:
-    def check(value: object) -> Decimal:
-        if isinstance(value, Decimal):
-            return value
-        if not isinstance(value, str) or re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", value) is None:
-            raise ValueError(f"'{value}' is no {what}; write it in digits, such as \"12.50\"")
-        if len(value.lstrip("+-").partition(".")[0]) > WHOLE_DIGITS:
-            raise ValueError(f"the {what} '{value}' has more than {WHOLE_DIGITS} digits")
-        if places is not None and len(value.partition(".")[2]) > places:
-            raise ValueError(f"the {what} '{value}' has more than {places} decimal places")
-        return Decimal(value)
-
-    return BeforeValidator(check)
-
-
-def _day(value: object) -> object:
-    # Left to itself, pydantic takes 86400 for a day in seconds since 1970.
-    if isinstance(value, str) and re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", value) is None:
-        raise ValueError(f"'{value}' is not a date; write it as YYYY-MM-DD")
-    return value
-
-
-def _not_negative(value: Decimal) -> Decimal:
-    if value < 0:
-        raise ValueError(f"the price '{value}' is negative")
-    return value
 
 
 def _timezone(name: str) -> str:
@@ -88,37 +48,27 @@ def _currency(code: str) -> str:
     return code
 
 
-def _step(text: str) -> str:
-    step_microseconds(text)
+def _pattern(text: str) -> str:
+    try:
+        re.compile(text)
+    except re.error as error:
+        raise ValueError(f"'{text}' is no regular expression ({error})") from None
     return text
 
 
-def step_microseconds(text: str) -> int:
-    """A billing step such as ``15min`` in microseconds.
+class ExpenseCode(Entry):
+    """An expense code that may be charged, between two dates."""
 
-    Raises
-    ------
-    ValueError
-        It is not a whole number of s, min or h above zero.
-    """
-    match = re.fullmatch(r"([1-9][0-9]{0,5})\s*(s|min|h)", text)
-    if match is None:
-        raise ValueError(f"'{text}' is not a step; write it as 30s, 15min or 1h")
-    return int(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]] * 1_000_000
+    code: Code
+    valid_from: Day | None = None
+    valid_to: Day | None = None
 
 
-Code = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-Day = Annotated[dt.date, BeforeValidator(_day)]
-Price = Annotated[Decimal, _decimal(PRICE_PLACES, "price"), AfterValidator(_not_negative)]
-Amount = Annotated[Decimal, _decimal(None, "amount")]
-Quantity = Annotated[Decimal, _decimal(DECIMAL.scale, "quantity")]
-Percent = Annotated[Decimal, _decimal(PERCENT_PLACES, "percentage")]
+class ExpenseCodes(Entry):
+    """Which expense codes may be charged: a pattern for all of each, or a list, or both."""
 
-
-class Entry(BaseModel):
-    """What every part of a price book shares: fixed once read, no unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    pattern: Annotated[str, AfterValidator(_pattern)] | None = None
+    codes: tuple[ExpenseCode, ...] | None = None
 
 
 class Facility(Entry):
@@ -130,6 +80,9 @@ class Facility(Entry):
     timezone: Annotated[str, AfterValidator(_timezone)]
     fiscal_year_start: Annotated[int, Field(ge=1, le=12)] = 1
     """The month in which a fiscal year starts; the year is named by the month it ends in."""
+    crossing: Literal["whole", "split"] = "whole"
+    """Whether usage across a month's end is charged whole where it ends, or cut there."""
+    expense_codes: ExpenseCodes | None = None
     instructions: str = ""
     contacts: str = ""
 
@@ -139,42 +92,39 @@ class Facility(Entry):
         return day.year + 1 if later else day.year
 
 
+class Resource(Entry):
+    """What has business hours; days left out and holidays are after hours all day."""
+
+    code: Code
+    name: str | None = None
+    business_hours: BusinessHours = Field(default_factory=dict)
+    holidays: tuple[Day, ...] = ()
+
+
 class Item(Entry):
     """What can be billed; ``unit: hour`` is counted by time, anything else by quantity."""
 
     code: Code
     name: str
     unit: Code
+    resource: Code | None = None
+    cost: Price | None = None
+    """What a unit costs the facility; shown to staff only."""
 
 
-class Rate(Entry):
-    """The price of an item for one rate group, valid from and to the dates named."""
+class Tax(Entry):
+    """A tax on a project's invoices, by its name."""
 
-    item: Code
-    group: Code
-    price: Price
-    minimum: Price | None = None
-    rounding_step: Annotated[str, AfterValidator(_step)] | None = None
-    valid_from: Day | None = None
-    valid_to: Day | None = None
-
-    @property
-    def body(self) -> str:
-        """The rate as canonical JSON: sorted keys, decimals as text, nothing left open."""
-        stated = self.model_dump(exclude_none=True)
-        return canonical_json({key: _text(value) for key, value in stated.items()})
-
-    @property
-    def fingerprint(self) -> str:
-        """The first 16 hex digits of the body's sha256: the name of a kept rate."""
-        return hashlib.sha256(self.body.encode()).hexdigest()[:16]
+    name: Code
+    percent: Part
 
 
 class ProjectType(Entry):
-    """A kind of project and the rate group it pays by."""
+    """A kind of project, the rate group it pays by, and its tax."""
 
     code: Code
     rate_group: Code
+    tax: Tax | None = None
 
 
 class Team(Entry):
@@ -183,7 +133,7 @@ class Team(Entry):
     code: Code
     name: str
     administrators: tuple[str, ...] = ()
-    tags: tuple[str, ...] = ()
+    tags: tuple[Code, ...] = ()
 
 
 class Share(Entry):
@@ -216,6 +166,26 @@ def _whole_split(shares: tuple[Share, ...]) -> tuple[Share, ...]:
     return shares
 
 
+Split = Annotated[tuple[Share, ...], AfterValidator(_whole_split)]
+
+
+class DatedSplit(Entry):
+    """A split that holds from a day until the next one's; the first has no ``valid_from``."""
+
+    valid_from: Day | None = None
+    split: Split
+
+
+def _in_order(splits: tuple[DatedSplit, ...]) -> tuple[DatedSplit, ...]:
+    if splits[0].valid_from is not None:
+        raise ValueError("the first split has no 'valid_from'; it holds until the next one")
+    days = [split.valid_from for split in splits[1:]]
+    known = [day for day in days if day is not None]
+    if len(known) < len(days) or known != sorted(set(known)):
+        raise ValueError("each split after the first needs a later 'valid_from' than the one above")
+    return splits
+
+
 class Project(Entry):
     """Who uses and pays: a team's project with its split over expense codes."""
 
@@ -224,19 +194,34 @@ class Project(Entry):
     team: Code
     type: Code
     rate_group: Code | None = None
-    tags: tuple[str, ...] = ()
-    split: Annotated[tuple[Share, ...], AfterValidator(_whole_split)]
+    tags: tuple[Code, ...] = ()
+    split: Split | None = None
+    splits: Annotated[tuple[DatedSplit, ...], NotEmpty, AfterValidator(_in_order)] | None = None
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Self:
+        if self.split is None and self.splits is None:
+            raise WrongKey("split", "the key 'split' is missing", "add it")
+        if self.split is not None and self.splits is not None:
+            raise WrongKey("splits", "a project has either 'split' or 'splits'", "keep one")
+        return self
+
+    def dated_splits(self) -> tuple[DatedSplit, ...]:
+        """The splits in order of time."""
+        return self.splits or (DatedSplit(split=self.split or ()),)
 
 
 class PriceBook(Entry):
     """All that pricing needs to know of a facility."""
 
     facility: Facility
+    resources: tuple[Resource, ...] = ()
     items: tuple[Item, ...]
     rates: tuple[Rate, ...]
     project_types: tuple[ProjectType, ...]
     teams: tuple[Team, ...]
     projects: tuple[Project, ...]
+    rules: tuple[Rule, ...] = ()
     sources: dict[str, dict[str, str]] = Field(default_factory=dict)
     """How each kind of usage file maps to usage records (docs/sources.md)."""
 
@@ -259,89 +244,3 @@ class PriceBook(Entry):
         book = document.validate(cls)
         check_references(book, document)
         return book
-
-
-def check_references(book: PriceBook, document: Document) -> None:
-    """Refuse codes that stand twice or point nowhere, amounts finer than the currency's
-    minor unit, and rates whose validity overlaps.
-
-    Raises
-    ------
-    InvalidPriceBook
-        The first of these, with file, line and key.
-    """
-    for section in ("items", "project_types", "teams", "projects"):
-        _unique(section, [entry.code for entry in getattr(book, section)], document)
-    items = {item.code for item in book.items}
-    teams = {team.code for team in book.teams}
-    types = {kind.code for kind in book.project_types}
-    for index, project in enumerate(book.projects):
-        place = ("projects", index)
-        _known(project.team, teams, "team", (*place, "team"), document)
-        _known(project.type, types, "project type", (*place, "type"), document)
-    places = minor_places(book.facility.currency)
-    for index, rate in enumerate(book.rates):
-        place = ("rates", index)
-        _known(rate.item, items, "item", (*place, "item"), document)
-        if rate.minimum is not None and rate.minimum != round(rate.minimum, places):
-            raise InvalidPriceBook(
-                f"the minimum '{rate.minimum}' has more than {places} decimal places",
-                where=document.where(*place, "minimum"),
-            )
-        if rate.valid_from and rate.valid_to and rate.valid_to < rate.valid_from:
-            raise InvalidPriceBook(
-                "the rate ends before it starts", where=document.where(*place, "valid_to")
-            )
-    _no_overlap(book.rates, document)
-
-
-def _unique(section: str, codes: Iterable[str], document: Document) -> None:
-    seen: set[str] = set()
-    for index, code in enumerate(codes):
-        if code in seen:
-            raise InvalidPriceBook(
-                f"the code '{code}' stands twice under '{section}'",
-                where=document.where(section, index, "code"),
-                remedy="give each its own code",
-            )
-        seen.add(code)
-
-
-def _known(
-    code: str, known: set[str], what: str, path: tuple[str | int, ...], document: Document
-) -> None:
-    if code not in known:
-        raise InvalidPriceBook(
-            f"the {what} '{code}' is not defined",
-            where=document.where(*path),
-            remedy="define it or correct its spelling",
-        )
-
-
-def _no_overlap(rates: Sequence[Rate], document: Document) -> None:
-    keyed = sorted(
-        enumerate(rates), key=lambda pair: (pair[1].item, pair[1].group, _from(pair[1]), pair[0])
-    )
-    for (earlier_at, earlier), (later_at, later) in pairwise(keyed):
-        same = (earlier.item, earlier.group) == (later.item, later.group)
-        if same and _from(later) <= (earlier.valid_to or dt.date.max):
-            raise InvalidPriceBook(
-                f"two rates for item '{later.item}' and group '{later.group}' are both valid on "
-                f"{max(_from(later), _from(earlier))}, this one and the one at "
-                f"{document.where('rates', earlier_at)}",
-                where=document.where("rates", later_at),
-                remedy="end one before the other starts",
-            )
-
-
-def _from(rate: Rate) -> dt.date:
-    return rate.valid_from or dt.date.min
-
-
-def _text(value: object) -> str:
-    return plain_text(value) if isinstance(value, Decimal) else str(value)
-
-
-def canonical_json(value: Any) -> str:
-    """JSON with sorted keys and no spaces: one text for one value."""
-    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))

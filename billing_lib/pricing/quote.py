@@ -10,7 +10,8 @@ import polars as pl
 
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges, charge_usage
-from billing_lib.pricing.invoicing import invoice_charges, statements
+from billing_lib.pricing.crossing import cut_to_period
+from billing_lib.pricing.invoicing import Invoices, invoice_charges, statements
 from billing_lib.pricing.money import money_text_column
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
@@ -22,15 +23,20 @@ def quote(scenario: Scenario) -> Result:
     """Price a scenario: ``charges``, ``splits``, ``invoices``, ``statements``, ``unbilled``,
     each keyed by its code, money as decimal text."""
     catalogue = Catalogue.of(scenario)
-    rating = rate_usage(scenario.usage_frame(), catalogue, scenario.period)
+    usage = scenario.usage_frame()
+    if scenario.facility.crossing == "split":
+        usage = cut_to_period(usage, scenario.period, catalogue.timezone)
+    rating = rate_usage(usage, catalogue, scenario.period)
     adjustments, lines = scenario.adjustment_frames()
+    carried = scenario.carried_frame()
     priced = charge_usage(rating.rated, catalogue, adjustments, lines)
-    invoices = invoice_charges(priced)
+    invoices = invoice_charges(priced, catalogue, carried)
+    stated, _ = statements(invoices, catalogue, carried)
     return {
         "charges": _charges(priced, catalogue.places),
         "splits": _nested(priced.splits, "charge", catalogue.places),
-        "invoices": _invoices(invoices.invoices, invoices.by_expense_code, catalogue.places),
-        "statements": _totals(statements(invoices.invoices), "team", catalogue.places),
+        "invoices": _invoices(invoices, catalogue.places),
+        "statements": _totals(stated, "team", catalogue.places),
         "unbilled": dict(rating.unbilled.select("record", "reason").iter_rows()),
     }
 
@@ -66,7 +72,7 @@ def _shown(value: Any) -> str:
 
 
 def _charges(priced: Charges, places: int) -> dict[str, Any]:
-    frame = priced.charges.select("charge", "quantity", *_money(places))
+    frame = priced.charges.select("charge", "quantity", "effective_rate", *_money(places))
     return {
         row.pop("charge"): {key: value for key, value in row.items() if value is not None}
         for row in frame.iter_rows(named=True)
@@ -91,9 +97,12 @@ def _totals(frame: pl.DataFrame, key: str, places: int) -> dict[str, Any]:
     return {row.pop(key): row for row in texts.iter_rows(named=True)}
 
 
-def _invoices(invoices: pl.DataFrame, codes: pl.DataFrame, places: int) -> dict[str, Any]:
-    by_code = _nested(codes, "project", places)
+def _invoices(invoices: Invoices, places: int) -> dict[str, Any]:
+    by_code = _nested(invoices.by_expense_code, "project", places)
+    taxed = invoices.invoices.filter(pl.col("tax").is_not_null())
+    text = money_text_column(pl.col("tax"), places)
+    taxes = {project: {"tax": tax} for project, tax in taxed.select("project", text).iter_rows()}
     return {
-        project: totals | {"by_expense_code": by_code[project]}
-        for project, totals in _totals(invoices, "project", places).items()
+        project: totals | taxes.get(project, {}) | {"by_expense_code": by_code[project]}
+        for project, totals in _totals(invoices.invoices, "project", places).items()
     }

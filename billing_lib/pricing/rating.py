@@ -11,10 +11,8 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from billing_lib.pricing.catalogue import HOUR, Catalogue
+from billing_lib.pricing.catalogue import DAY, EACH, HOUR, USE, Catalogue
 from billing_lib.pricing.period import closing_date, local_date, period_of
-
-RATED_COLUMNS = ("project", "team", "rate_group", "unit", "day", "rate")
 
 
 @dataclass(frozen=True)
@@ -32,6 +30,22 @@ class Rating:
 
     rated: pl.DataFrame
     unbilled: pl.DataFrame
+
+
+def counted_per() -> pl.Expr:
+    """What a rated record counts: its rate's ``per``, else by the item's unit.
+
+    Items by the use or by the day count so where the usage states no quantity.
+    """
+    unit = pl.col("unit")
+    by_unit = (
+        pl.when(unit == HOUR)
+        .then(pl.lit(HOUR))
+        .when(unit.is_in([USE, DAY]) & pl.col("quantity").is_null())
+        .then(unit)
+        .otherwise(pl.lit(EACH))
+    )
+    return pl.coalesce("per", by_unit)
 
 
 def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = None) -> Rating:
@@ -60,10 +74,14 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
 
 
 def _placed(usage: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    projects = catalogue.accounts.select("project", "team", "rate_group").unique("project")
+    projects = catalogue.projects.select("project", "team", "rate_group")
+    uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
+    items = catalogue.items.select(
+        "item", "unit", _uncounted=pl.col("item").is_in(uncounted.implode())
+    )
     return (
         usage.with_row_index("_at")
-        .join(catalogue.items.select("item", "unit"), on="item", how="left", maintain_order="left")
+        .join(items, on="item", how="left", maintain_order="left")
         .join(projects, on="project", how="left", maintain_order="left")
         .with_columns(
             day=pl.coalesce(local_date(pl.col("start"), catalogue.timezone), "date"),
@@ -73,14 +91,25 @@ def _placed(usage: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
 
 
 def _with_rate(placed: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    validity = catalogue.rates.select("item", "rate_group", "rate", "valid_from", "valid_to")
+    validity = catalogue.rates.select("item", "rate_group", "rate", "per", "valid_from", "valid_to")
     matches = (
         placed.select("_at", "item", "rate_group", "day")
         .join(validity, on=["item", "rate_group"], how="inner")
         .filter(pl.col("day").is_between("valid_from", "valid_to"))
-        .select("_at", "rate")
+        .select("_at", "rate", "per")
     )
     return placed.join(matches, on="_at", how="left", maintain_order="left").drop("_at")
+
+
+def _needs_quantity() -> pl.Expr:
+    """Whether the quantity must be stated: neither the clock, the day nor the record counts it."""
+    timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
+    unit = pl.col("unit")
+    # Without a rate, what the item's rates count for others decides.
+    unrated = pl.col("rate").is_null() & pl.col("_uncounted")
+    known = pl.when(unrated).then(pl.lit(USE)).otherwise(counted_per())
+    counted = (timed & (unit.is_null() | (known == HOUR))) | known.is_in([USE, DAY])
+    return ~counted.fill_null(value=False)
 
 
 def _reason(period: str | None) -> pl.Expr:
@@ -88,11 +117,10 @@ def _reason(period: str | None) -> pl.Expr:
     timed = start.is_not_null() & end.is_not_null()
     half_timed = start.is_null() != end.is_null()
     no_time = half_timed | (~timed & date.is_null()) | (end < start).fill_null(value=False)
-    countable = timed & (pl.col("unit").is_null() | (pl.col("unit") == HOUR))
     no_quantity = (
         (pl.col("quantity") < 0).fill_null(value=False)
         | (pl.col("units") < 0).fill_null(value=False)
-        | (pl.col("quantity").is_null() & ~countable)
+        | (pl.col("quantity").is_null() & _needs_quantity())
     )
     outside = pl.lit(value=False) if period is None else pl.col("_period") != period
     checks = (

@@ -22,17 +22,12 @@ from billing_lib.pricing.adjusting import (
     LINES,
     adjustment_value,
 )
+from billing_lib.pricing.checks import check_references
+from billing_lib.pricing.fields import Amount, Code, Day, Entry, Quantity
+from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.period import Period
-from billing_lib.pricing.pricebook import (
-    Amount,
-    Code,
-    Day,
-    Entry,
-    PriceBook,
-    Quantity,
-    check_references,
-)
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.usage import USAGE
 from billing_lib.pricing.yaml_text import Document
 
@@ -107,6 +102,8 @@ class Scenario(PriceBook):
     period: str
     usage: tuple[UsageEntry, ...] = ()
     adjustments: tuple[AdjustmentEntry, ...] = ()
+    carried: dict[str, dict[str, Amount]] = Field(default_factory=dict)
+    """What caps over a span came to in earlier months, by the cap's name and its key."""
     expect: Expectation = Expectation()
 
     @classmethod
@@ -128,6 +125,7 @@ class Scenario(PriceBook):
                 error.what, where=document.where("period"), remedy=error.remedy
             ) from None
         _check_adjustments(scenario, document)
+        _check_carried(scenario, document)
         return scenario
 
     def usage_frame(self) -> pl.DataFrame:
@@ -144,6 +142,16 @@ class Scenario(PriceBook):
         frame = pl.DataFrame(rows, schema={k: v for k, v in USAGE.items() if k != "occurrence"})
         occurrence = pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("record")
         return frame.with_columns(occurrence=occurrence).select(USAGE.names())
+
+    def carried_frame(self) -> pl.DataFrame:
+        """What caps over a span came to before (schema CARRIED)."""
+        places = minor_places(self.facility.currency)
+        rows = [
+            (rule, key, to_minor(amount, places))
+            for rule, keys in self.carried.items()
+            for key, amount in keys.items()
+        ]
+        return pl.DataFrame(rows, schema=CARRIED, orient="row")
 
     def adjustment_frames(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The adjustments (schema ADJUSTMENTS) and the added lines (schema LINES)."""
@@ -227,3 +235,31 @@ def _check_line(scenario: Scenario, document: Document, index: int) -> None:
         to_minor(line.amount, minor_places(scenario.facility.currency))
     except ValueError as error:
         raise InvalidPriceBook(str(error), where=document.where(*place, "amount")) from None
+
+
+def _check_carried(scenario: Scenario, document: Document) -> None:
+    caps = {rule.name: rule.carries_by for rule in scenario.rules if rule.over is not None}
+    known = {
+        "project": {project.code for project in scenario.projects},
+        "team": {team.code for team in scenario.teams},
+    }
+    for name, keys in scenario.carried.items():
+        if name not in caps:
+            raise InvalidPriceBook(
+                f"no cap over a quarter or fiscal year has the name '{name}'",
+                where=document.where("carried", name),
+                remedy="give the rule 'over', or correct the name",
+            )
+        by = str(caps[name])
+        for key, amount in keys.items():
+            where = document.where("carried", name, key)
+            if by in known and key not in known[by]:
+                raise InvalidPriceBook(
+                    f"the {by} '{key}' is not defined",
+                    where=where,
+                    remedy="define it or correct its spelling",
+                )
+            try:
+                to_minor(amount, minor_places(scenario.facility.currency))
+            except ValueError as error:
+                raise InvalidPriceBook(str(error), where=where) from None

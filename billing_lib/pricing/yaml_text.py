@@ -15,6 +15,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from billing_lib.errors import InvalidPriceBook
+from billing_lib.pricing.fields import WrongKey
 
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
@@ -124,7 +125,7 @@ class Document:
             more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
             what, remedy = _sentence(first)
             raise InvalidPriceBook(
-                what + more, where=self.where(*first["loc"]), remedy=remedy
+                what + more, where=self.where(*_place(first)), remedy=remedy
             ) from None
 
     def _rank(self, error: Any) -> tuple[int, bool]:
@@ -147,6 +148,12 @@ def _key_text(path: KeyPath) -> str:
     return text.lstrip(".")
 
 
+def _place(error: Any) -> KeyPath:
+    place: KeyPath = error["loc"]
+    cause = error.get("ctx", {}).get("error")
+    return (*place, cause.key) if isinstance(cause, WrongKey) else place
+
+
 def _sentence(error: Any) -> tuple[str, str | None]:
     key = error["loc"][-1] if error["loc"] else "the file"
     given = error.get("input")
@@ -159,7 +166,10 @@ def _sentence(error: Any) -> tuple[str, str | None]:
         case "missing":
             return f"the key '{key}' is missing", "add it"
         case "value_error":
-            return str(error["ctx"]["error"]), None
+            cause = error["ctx"]["error"]
+            return str(cause), cause.remedy if isinstance(cause, WrongKey) else None
+        case "literal_error":
+            return f"'{given}' is not known here", f"write {error['ctx']['expected']}"
         case "date_from_datetime_parsing" | "date_parsing" | "date_type":
             return f"'{given}' is not a date", "write it as YYYY-MM-DD"
         case "timezone_aware":

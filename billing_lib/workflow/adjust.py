@@ -21,8 +21,9 @@ from billing_lib.ledger.database import writing
 from billing_lib.pricing.adjusting import FIELDS, LINE_FIELDS, LINES, adjustment_value
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.fields import Amount, canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
-from billing_lib.pricing.pricebook import Amount, PriceBook, canonical_json
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.facility import note_facility

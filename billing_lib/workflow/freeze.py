@@ -16,11 +16,12 @@ from billing_lib.errors import AlreadyIssued, NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, usage
+from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.gathering import Gathered, gather
 from billing_lib.workflow.rating import differing
-from billing_lib.workflow.snapshot import NUMBERS, RULES, TEXTS, UNBILLED, Snapshot
+from billing_lib.workflow.snapshot import NUMBERS, TEXTS, UNBILLED, Snapshot
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,14 @@ def freeze(
     snapshot = Snapshot(
         usage=gathered.usage,
         unbilled=_unbilled(connection, facility, month, project),
+        resources=gathered.catalogue.resources,
         items=gathered.catalogue.items,
         rates=gathered.catalogue.rates,
         accounts=gathered.catalogue.accounts.filter(
             pl.col("project").is_in(numbers["project"].implode())
         ),
-        rules=RULES.to_frame(),
+        rules=gathered.catalogue.rules,
+        carried=CARRIED.to_frame(),
         adjustments=gathered.adjustments,
         lines=gathered.lines,
         invoices=numbers.select(NUMBERS.names()),

@@ -17,7 +17,8 @@ from billing_lib.ledger import events, usage
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
 from billing_lib.pricing.catalogue import Catalogue, rates_frame
 from billing_lib.pricing.charging import Charges, charge_usage
-from billing_lib.pricing.pricebook import PriceBook, Rate
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.rates import Rate
 from billing_lib.workflow.snapshot import RATED_USAGE
 
 

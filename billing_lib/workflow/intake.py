@@ -17,8 +17,9 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import ChangedRecord
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import writing
+from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.period import closing_date, period_of
-from billing_lib.pricing.pricebook import PriceBook, canonical_json
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.usage import USAGE
 from billing_lib.sources import file_hash, file_kind, mappings, read_usage
 from billing_lib.workflow.facility import note_facility

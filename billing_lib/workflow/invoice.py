@@ -51,7 +51,7 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
     """Charges and invoices of a snapshot."""
     catalogue = snapshot.catalogue()
     priced = charge_usage(snapshot.usage, catalogue, snapshot.adjustments, snapshot.lines)
-    summed = invoice_charges(priced)
+    summed = invoice_charges(priced, catalogue, snapshot.carried)
     totals = summed.invoices.join(snapshot.invoices, on="project").sort("number")
     codes = summed.by_expense_code.join(snapshot.invoices, on="project").sort(
         "number", "expense_code"

@@ -17,8 +17,8 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading
+from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
-from billing_lib.pricing.pricebook import canonical_json
 from billing_lib.workflow.freeze import FrozenRun
 from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_json
 from billing_lib.workflow.snapshot import Snapshot

@@ -5,7 +5,8 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
 
     usage.parquet        the usage records of the charges, each with its kept rate
     unbilled.parquet     what is not billed, each record with its reason
-    items.parquet rates.parquet accounts.parquet rules.parquet
+    resources.parquet items.parquet rates.parquet accounts.parquet rules.parquet
+    carried.parquet      what caps over a quarter or fiscal year came to on earlier invoices
     adjustments.parquet  changes by staff, with who, when, why
     lines.parquet        added lines
     invoices.parquet     the reserved number of each project's invoice
@@ -20,7 +21,8 @@ import polars as pl
 
 from billing_lib.errors import InvalidRecord
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
-from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, Catalogue
+from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, RESOURCES, RULES, Catalogue
+from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.usage import USAGE
 
@@ -47,7 +49,6 @@ UNBILLED = pl.Schema(
         "row": pl.Int64(),
     }
 )
-RULES = pl.Schema({"position": pl.Int32(), "name": pl.String(), "body": pl.String()})
 NUMBERS = pl.Schema({"project": pl.String(), "number": pl.String()})
 TEXTS = pl.Schema({"key": pl.String(), "value": pl.String()})
 
@@ -58,10 +59,12 @@ class Snapshot:
 
     usage: pl.DataFrame
     unbilled: pl.DataFrame
+    resources: pl.DataFrame
     items: pl.DataFrame
     rates: pl.DataFrame
     accounts: pl.DataFrame
     rules: pl.DataFrame
+    carried: pl.DataFrame
     adjustments: pl.DataFrame
     lines: pl.DataFrame
     invoices: pl.DataFrame
@@ -73,14 +76,16 @@ class Snapshot:
         return dict(self.texts.iter_rows())
 
     def catalogue(self) -> Catalogue:
-        """The items, kept rates and accounts to price with."""
+        """The resources, items, kept rates, accounts and rules to price with."""
         text = self.text
         return Catalogue(
             places=minor_places(text["currency"]),
             timezone=text["timezone"],
+            resources=self.resources,
             items=self.items,
             rates=self.rates,
             accounts=self.accounts,
+            rules=self.rules,
         )
 
     def write(self, folder: Path) -> str:
@@ -113,10 +118,12 @@ class Snapshot:
 SCHEMAS = {
     "usage": RATED_USAGE,
     "unbilled": UNBILLED,
+    "resources": RESOURCES,
     "items": ITEMS,
     "rates": RATES,
     "accounts": ACCOUNTS,
     "rules": RULES,
+    "carried": CARRIED,
     "adjustments": ADJUSTMENTS,
     "lines": LINES,
     "invoices": NUMBERS,

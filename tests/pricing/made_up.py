@@ -2,8 +2,9 @@
 
 Prices have up to six decimals, quantities reach 10^9 with nine, sessions last from nothing to
 three weeks (to the microsecond), units reach 10^5, splits go 40 ways with four-place
-percentages. Some records are wrong in each way that ends in the unbilled report. An
-environment variable sets how many months are drawn: ``PRICING_EXAMPLES=5000`` is a thorough run.
+percentages; rates have after hours, bands or tiers, rules work at every scope. Months with a
+change of the clock come often. Some records are wrong in each way that ends in the unbilled
+report. ``PRICING_EXAMPLES`` in the environment sets how many months are drawn.
 """
 
 import calendar
@@ -15,7 +16,7 @@ from itertools import pairwise
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-EXAMPLES = int(os.environ.get("PRICING_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("PRICING_EXAMPLES", "5000"))
 """How many months the comparison with the oracle draws."""
 
 PLACES = {"USD": 2, "JPY": 0, "KWD": 3}
@@ -48,27 +49,118 @@ def splits(draw: st.DrawFn) -> list[dict]:
     ]
 
 
+SPANS = ("08:00-18:00", "00:00-24:00", "01:30-02:30", "02:00-03:00", "23:45-24:00")
+NIGHTS = (*SPANS, "20:00-02:00", "18:00-08:00", "23:30-01:45")
+ITEMS = (
+    {"code": "scope", "name": "Microscope", "unit": "hour", "resource": "room"},
+    {"code": "core", "name": "Core-hour", "unit": "hour"},
+    {"code": "slide", "name": "Slide", "unit": "each"},
+    {"code": "visit", "name": "Visit", "unit": "day"},
+)
+
+
+@st.composite
+def hours(draw: st.DrawFn, spans: tuple[str, ...]) -> dict[str, str]:
+    """Hours of some days of the week, each day once."""
+    apart = [("mon-fri", "sat", "sun"), ("mon", "tue-thu", "fri-sun"), ("sat-mon", "wed")]
+    named = draw(st.sampled_from(apart))
+    chosen = draw(st.lists(st.sampled_from(named), unique=True, min_size=1))
+    return {days: draw(st.sampled_from(spans)) for days in chosen}
+
+
+@st.composite
+def steps(draw: st.DrawFn, key: str, values: st.SearchStrategy[str], places: int) -> list[dict]:
+    """Steps that rise and end open."""
+    bounds = draw(st.sets(st.integers(1, 10**9), max_size=3))
+    scaled = [f"{Decimal(bound).scaleb(-places):f}" for bound in sorted(bounds)]
+    return [{"up_to": bound, key: draw(values)} for bound in [*scaled, None]]
+
+
+@st.composite
+def priced(draw: st.DrawFn, item: str, places: int) -> dict:
+    """How a rate prices: flat, by hours, by bands or by tiers."""
+    prices = decimals(1000, 6)
+    ways = ["flat", "flat", "bands", "tiers"] + ["hours"] * 3 * (item == "scope")
+    match draw(st.sampled_from(ways)):
+        case "hours":
+            return {"price": draw(prices), "after_hours": draw(prices)}
+        case "bands":
+            bands = [
+                {"name": name, "hours": draw(hours(NIGHTS)), "price": draw(prices)}
+                | draw(st.sampled_from([{}, {"minimum": draw(decimals(50, places))}]))
+                for name in ["peak", "night"][: draw(st.integers(1, 2))]
+            ]
+            return {"price": draw(prices), "bands": bands}
+        case "tiers":
+            tiers = {
+                "mode": draw(st.sampled_from(["graduated", "volume"])),
+                "per": draw(st.sampled_from(["charge", "project"])),
+                "steps": draw(steps("price", prices, draw(st.sampled_from([0, 3, 7])))),
+            }
+            return {"tiers": tiers}
+    return {"price": draw(prices)}
+
+
 @st.composite
 def rates(draw: st.DrawFn, first_of_month: dt.date, places: int) -> list[dict]:
     """At most one rate per item, group and date; some pairs have none."""
     listed = []
     turn = (first_of_month + dt.timedelta(days=draw(st.integers(0, 27)))).isoformat()
     before = (dt.date.fromisoformat(turn) - dt.timedelta(days=1)).isoformat()
-    for item in ("scope", "core", "slide"):
+    choices = [[{}], [{}], [{"valid_to": before}, {"valid_from": turn}], [{"valid_to": turn}], []]
+    for item in ("scope", "core", "slide", "visit"):
         for group in GROUPS:
-            validities = draw(
-                st.sampled_from(
-                    [[{}], [{"valid_to": before}, {"valid_from": turn}], [{"valid_to": turn}], []]
-                )
-            )
-            for validity in validities:
-                rate = {"item": item, "group": group, "price": draw(decimals(1000, 6))}
+            for validity in draw(st.sampled_from(choices)):
+                rate = {"item": item, "group": group} | draw(priced(item, places))
                 if draw(st.booleans()):
                     rate["minimum"] = draw(decimals(50, places))
                 if draw(st.booleans()):
                     rate["rounding_step"] = draw(st.sampled_from(STEPS))
+                if draw(st.integers(0, 3)) == 0:
+                    rate["service_fee"] = draw(decimals(50, places))
+                if draw(st.integers(0, 3)) == 0:
+                    rate["per"] = draw(st.sampled_from(["hour", "each", "use", "day"]))
                 listed.append(rate | validity)
     return listed
+
+
+@st.composite
+def rules(draw: st.DrawFn, projects: list[str], places: int) -> list[dict]:
+    """Up to five rules at any scope."""
+    listed = []
+    for at in range(draw(st.integers(0, 5))):
+        scope = draw(st.sampled_from(["charge", "invoice", "invoice", "statement"]))
+        kind = draw(st.sampled_from(["cap", "floor", "scale", "tier", "fee", "discount"]))
+        rule = {"name": f"rule {at}", "scope": scope, "kind": kind}
+        if kind == "scale":
+            rule["factor"] = draw(decimals(2, 6))
+        elif kind == "tier":
+            rule["steps"] = draw(steps("factor", decimals(2, 6), places))
+        else:
+            rule["amount"] = draw(decimals(10**5, places))
+        if draw(st.booleans()):
+            rule["tags"] = draw(st.sampled_from([["pilot"], ["biology"], ["pilot", "biology"]]))
+        if scope != "statement" and draw(st.booleans()):
+            rule["items"] = draw(st.sampled_from([["scope"], ["slide", "core"], ["core", "slide"]]))
+        if scope != "statement" and draw(st.integers(0, 3)) == 0:
+            rule["projects"] = [draw(st.sampled_from(projects))]
+        if kind == "cap" and scope != "charge" and draw(st.booleans()):
+            rule["over"] = draw(st.sampled_from(["quarter", "fiscal_year"]))
+            by = ["team"] if scope == "statement" else ["project", "team", "user"]
+            rule["by"] = draw(st.sampled_from(by))
+        listed.append(rule)
+    return listed
+
+
+@st.composite
+def carried(draw: st.DrawFn, listed: list[dict], places: int) -> dict:
+    """What caps over a span came to before."""
+    keys = {"project": "p1", "team": "t1", "user": "ann"}
+    return {
+        rule["name"]: {keys[rule["by"]]: draw(decimals(10**5, places))}
+        for rule in listed
+        if "over" in rule and draw(st.booleans())
+    }
 
 
 @st.composite
@@ -92,9 +184,10 @@ def timed(draw: st.DrawFn, first_of_month: dt.date) -> dict:
 @st.composite
 def records(draw: st.DrawFn, first_of_month: dt.date, projects: list[str]) -> dict:
     """One usage record, right or wrong, without its id."""
-    item = draw(st.sampled_from(["scope", "core", "slide", "slide", "unheard"]))
+    item = draw(st.sampled_from(["scope", "scope", "scope", "core", "slide", "visit", "unheard"]))
     project = draw(st.sampled_from([*projects * 3, "nobody"]))
     record = {"item": item, "project": project}
+    record |= draw(st.sampled_from([{}, {"user": "ann"}, {"user": "bob"}]))
     day = first_of_month + dt.timedelta(days=draw(st.integers(-1, 32)))
     if item == "slide" or draw(st.integers(0, 3)) == 0:
         record |= {"date": day.isoformat(), "quantity": draw(decimals(10**9, 9))}
@@ -156,42 +249,55 @@ def months(draw: st.DrawFn) -> dict:
     """A whole scenario without ``expect``: the content of its YAML file."""
     currency = draw(st.sampled_from(sorted(PLACES)))
     places = PLACES[currency]
-    first = dt.date(draw(st.integers(2015, 2025)), draw(st.integers(1, 12)), 1)
+    month = draw(st.one_of(st.integers(1, 12), st.sampled_from([3, 4, 10, 11])))
+    first = dt.date(draw(st.integers(2015, 2025)), month, 1)
     codes = ["p1", "p2", "p3"][: draw(st.integers(1, 3))]
     usage = [
         {"id": draw(st.sampled_from([f"u{at}", f"u{at}", f"u{at}", "u0"]))} | record
         for at, record in enumerate(draw(st.lists(records(first, codes), max_size=8)))
     ]
     ids = sorted({record["id"] for record in usage})
+    listed = draw(rules(codes, places))
+    tax = {"tax": {"name": "Sales tax", "percent": draw(decimals(20, 4))}}
     return {
         "facility": {
             "code": "RC",
             "name": "Research Computing",
             "currency": currency,
             "timezone": draw(st.sampled_from(ZONES)),
-        },
+        }
+        | draw(st.sampled_from([{}, {"crossing": "split"}])),
         "period": f"{first:%Y-%m}",
-        "items": [
-            {"code": "scope", "name": "Microscope", "unit": "hour"},
-            {"code": "core", "name": "Core-hour", "unit": "hour"},
-            {"code": "slide", "name": "Slide", "unit": "each"},
+        "resources": [
+            {
+                "code": "room",
+                "business_hours": draw(hours(SPANS)),
+                "holidays": [(first + dt.timedelta(days=draw(st.integers(0, 27)))).isoformat()],
+            }
         ],
+        "items": list(ITEMS),
         "rates": draw(rates(first, places)),
         "project_types": [
             {"code": "faculty", "rate_group": "internal"},
-            {"code": "company", "rate_group": "industry"},
+            {"code": "company", "rate_group": "industry"} | draw(st.sampled_from([{}, tax])),
         ],
-        "teams": [{"code": "t1", "name": "One"}, {"code": "t2", "name": "Two"}],
+        "teams": [
+            {"code": "t1", "name": "One"},
+            {"code": "t2", "name": "Two", "tags": ["biology"]},
+        ],
         "projects": [
             {
                 "code": code,
                 "team": draw(st.sampled_from(["t1", "t2"])),
                 "type": draw(st.sampled_from(["faculty", "company"])),
+                "tags": ["pilot"] if code == "p1" else [],
                 "split": draw(splits()),
             }
             | draw(st.sampled_from([{}, {}, {"rate_group": "industry"}]))
             for code in codes
         ],
+        "rules": listed,
         "usage": usage,
         "adjustments": draw(adjustments(ids, codes, places)),
+        "carried": draw(carried(listed, places)),
     }

@@ -2,9 +2,12 @@
 
 import polars as pl
 
+from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import CHARGES, SPLITS, Charges
 from billing_lib.pricing.invoicing import Invoices, invoice_charges, statements
+from billing_lib.pricing.ruling import RULE_LINES
 
+from .small_book import scenario
 from .tables import rows, table
 
 CHARGED = """
@@ -28,8 +31,16 @@ SPLIT = """
 """
 
 
+CATALOGUE = Catalogue.of(scenario())
+
+
 def invoiced(charges: str = CHARGED, splits: str = SPLIT) -> Invoices:
-    return invoice_charges(Charges(table(charges, CHARGES), table(splits, SPLITS)))
+    priced = Charges(table(charges, CHARGES), table(splits, SPLITS), RULE_LINES.to_frame())
+    return invoice_charges(priced, CATALOGUE)
+
+
+def stated(invoices: Invoices) -> pl.DataFrame:
+    return statements(invoices, CATALOGUE)[0]
 
 
 def test_an_invoice_sums_the_charges_of_a_project() -> None:
@@ -62,24 +73,26 @@ def test_an_invoice_sums_to_the_same_cent_by_expense_code() -> None:
 
 
 def test_a_statement_sums_the_invoices_of_a_team() -> None:
-    assert statements(invoiced().invoices).rows() == [
+    assert stated(invoiced()).rows() == [
         ("jones", -500, 0, -500),
         ("smith", 2251, 0, 2251),
     ]
 
 
 def test_no_charges_are_no_invoices() -> None:
-    nothing = invoice_charges(Charges(CHARGES.to_frame(), SPLITS.to_frame()))
+    nothing = invoice_charges(
+        Charges(CHARGES.to_frame(), SPLITS.to_frame(), RULE_LINES.to_frame()), CATALOGUE
+    )
 
     assert nothing.invoices.is_empty()
     assert nothing.by_expense_code.is_empty()
-    assert statements(nothing.invoices).is_empty()
+    assert stated(nothing).is_empty()
 
 
 def test_amounts_are_whole_minor_units() -> None:
     found = invoiced()
 
-    for frame in (found.invoices, found.by_expense_code, statements(found.invoices)):
+    for frame in (found.invoices, found.by_expense_code, stated(found)):
         kinds = {
             dtype for name, dtype in frame.schema.items() if name.endswith(("total", "amount"))
         }

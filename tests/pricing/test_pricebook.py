@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from billing_lib.errors import InvalidPriceBook
-from billing_lib.pricing.pricebook import Facility, PriceBook, Rate, step_microseconds
+from billing_lib.pricing.fields import step_microseconds
+from billing_lib.pricing.pricebook import Facility, PriceBook
+from billing_lib.pricing.rates import Rate
 
 from .small_book import text
 
@@ -260,17 +262,16 @@ def test_a_time_zone_that_only_one_machine_knows_is_unknown(zone: str) -> None:
 @pytest.mark.parametrize(
     ("section", "says", "key", "line"),
     [
-        ("rules", "[{name: cap, scope: invoice, kind: cap, amount: '1'}]", "rules", 7),
-        ("resources", "[{code: scope-1}]", "resources", 7),
-        ("rates", BLOCK.replace('"40.00"', '"40.00", after_hours: "25.00"'), "after_hours", 4),
-        ("rates", BLOCK.replace('"2.00"', '"2.00", service_fee: "5.00"'), "service_fee", 5),
-        ("rates", BLOCK.replace('"2.00"', '"2.00", per: day'), "per", 5),
-        ("rates", BLOCK.replace('price: "40.00"', "tiers: {mode: volume}"), "tiers", 4),
-        ("rates", BLOCK.replace('"40.00"', '"40.00", bands: []'), "bands", 4),
-        ("items", "[{code: scope, name: M, unit: hour, resource: scope-1}]", "resource", 2),
-        ("project_types", "[{code: faculty, rate_group: internal, tax: {}}]", "tax", 4),
-        ("facility", "{code: RC, name: R, currency: USD, timezone: UTC, crossing: split}",
-         "crossing", 1),
+        ("packages", "[{code: starter}]", "packages", 7),
+        ("rules", "[{name: cap, scope: invoice, kind: cap, amount: '1', prio: '2'}]", "prio", 7),
+        ("resources", "[{code: scope-1, capacity: '2'}]", "capacity", 7),
+        ("rates", BLOCK.replace('"40.00"', '"40.00", surge: "25.00"'), "surge", 4),
+        ("rates", BLOCK.replace('"2.00"', '"2.00", maximum: "5.00"'), "maximum", 5),
+        ("rates", BLOCK.replace('price: "40.00"', "tires: {mode: volume}"), "tires", 4),
+        ("items", "[{code: scope, name: M, unit: hour, room: scope-1}]", "room", 2),
+        ("project_types", "[{code: faculty, rate_group: internal, vat: {}}]", "vat", 4),
+        ("facility", "{code: RC, name: R, currency: USD, timezone: UTC, language: de}",
+         "language", 1),
     ],
 )  # fmt: skip
 def test_a_key_that_is_not_supported_is_refused_by_name_never_ignored(

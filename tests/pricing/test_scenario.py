@@ -223,8 +223,23 @@ MISTAKES = [
     ),
     (
         {"carried": "{cap: {p: '480.00'}}"},
-        "april.yml, line 8, carried: the key 'carried' is not supported here; remove it or "
-        "correct its spelling (docs/scenario-format.md lists the keys)",
+        "april.yml, line 8, carried.cap: no cap over a quarter or fiscal year has the name 'cap'; "
+        "give the rule 'over', or correct the name",
+    ),
+    (
+        {
+            "rules": "[{name: cap, scope: invoice, kind: cap, amount: '9', over: quarter}]",
+            "carried": "{cap: {q: '480.00'}}",
+        },
+        "april.yml, line 9, carried.cap.q: the project 'q' is not defined; "
+        "define it or correct its spelling",
+    ),
+    (
+        {
+            "rules": "[{name: cap, scope: invoice, kind: cap, amount: '9', over: quarter}]",
+            "carried": "{cap: {p: '480.001'}}",
+        },
+        "april.yml, line 9, carried.cap.p: 480.001 has more than 2 decimal places",
     ),
 ]  # fmt: skip
 
