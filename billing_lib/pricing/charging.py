@@ -21,7 +21,12 @@ from billing_lib.pricing.adjusting import (
 from billing_lib.pricing.by_time import Blends
 from billing_lib.pricing.catalogue import PRICE, Catalogue
 from billing_lib.pricing.exact import AmountTooLarge, Exact
-from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
+from billing_lib.pricing.money import (
+    PRICE_PLACES,
+    millionths_text_column,
+    money_text_column,
+    plain_text_column,
+)
 from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS
 from billing_lib.pricing.rating import counted_per
@@ -129,9 +134,11 @@ def _refuse_unsummable(charges: pl.DataFrame) -> None:
 def _usage_charges(
     rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
+    price_text = plain_text_column(pl.col("price"))
+    rates = catalogue.rates.select(*_OF_RATE, price_text=price_text)
     frame = (
         rated.rename({"record": "charge"})
-        .join(catalogue.rates.select(_OF_RATE), on="rate", how="left", maintain_order="left")
+        .join(rates, on="rate", how="left", maintain_order="left")
         .join(catalogue.items.select("item", "cost"), on="item", how="left", maintain_order="left")
         .join(values, on="charge", how="left", maintain_order="left")
         .with_columns(counts=counted_per(), prices=_prices())
@@ -160,11 +167,11 @@ def _usage_charges(
         "description",
         "unit",
         _shown("hours"),
-        plain_text_column(pl.col("units")).alias("units"),
+        _plain_texts(frame["units"]).alias("units"),
         _shown("quantity"),
         "rate",
         "rate_group",
-        pl.coalesce("tier_price", plain_text_column(pl.coalesce("set_price", "price"))).alias(
+        pl.coalesce("tier_price", plain_text_column(pl.col("set_price")), "price_text").alias(
             "price"
         ),
         "effective_rate",
@@ -225,13 +232,22 @@ def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> p
 
 
 def _six_places(values: pl.Series) -> pl.Series:
+    if values.null_count() == values.len():  # as where no rate has after hours
+        return values.cast(pl.String)
     text = money_text_column(pl.col("value"), PRICE_PLACES)
     return values.to_frame("value").select(text).to_series()
 
 
+def _plain_texts(decimals: pl.Series) -> pl.Series:
+    """As plain_text_column; faster where all are whole, as units nearly always are."""
+    exact = Exact.of_decimals(decimals)
+    if exact.denominator == 1:
+        return exact.numerators.cast(pl.String)
+    return decimals.to_frame("value").select(plain_text_column(pl.col("value"))).to_series()
+
+
 def _shown(column: str) -> pl.Expr:
-    text = money_text_column(pl.col(column), QUANTITY_PLACES)
-    return text.str.strip_chars_end("0").str.strip_chars_end(".").alias(column)
+    return millionths_text_column(pl.col(column))
 
 
 def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame) -> pl.DataFrame:
@@ -254,11 +270,14 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
 
 def _shares(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
     totals = charges.select("charge", "project", "date", "total").with_row_index("at")
-    standing = (
-        totals.join(replaced, on="charge", how="anti")
-        .join(catalogue.accounts.select("project", *_OF_SPLIT), on="project", how="left")
+    accounts = catalogue.accounts.select("project", *_OF_SPLIT).sort("position")
+    own = totals.join(replaced, on="charge", how="inner")
+    standing = totals if own.is_empty() else totals.join(replaced, on="charge", how="anti")
+    shares = (
+        standing.join(accounts, on="project", how="left", maintain_order="left_right")
         .filter(pl.col("date").is_between("split_from", "split_to"))
         .drop("split_from", "split_to")
     )
-    own = totals.join(replaced, on="charge", how="inner").select(standing.columns)
-    return pl.concat([standing, own]).sort("at", "position")
+    if own.is_empty():
+        return shares
+    return pl.concat([shares, own.select(shares.columns)]).sort("at", "position")

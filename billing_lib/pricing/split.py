@@ -61,25 +61,24 @@ def _longest(parts: pl.DataFrame) -> int:
 
 def _by_neighbours(parts: pl.DataFrame, longest: int) -> pl.Series:
     """The parts where all of a whole stand within ``longest`` rows of each other, in order."""
-    near = [distance for distance in range(1 - longest, longest) if distance]
+    number = parts.get_column("whole").rle_id()
+    ends = parts.get_column("whole").rle().struct.field("len").cum_sum() - 1
 
-    def beside(name: str) -> list[pl.Expr]:
-        """The values of the other parts of the same whole, else null; the earlier ones last."""
-        return [pl.when(f"same{at}").then(pl.col(name).shift(at)) for at in near]
+    def summed(values: pl.Series) -> pl.Series:
+        """The sum over each whole, on all its rows."""
+        until = values.cum_sum().gather(ends)
+        return (until - until.shift(1, fill_value=0)).gather(number)
 
-    same = [pl.col("whole") == pl.col("whole").shift(at) for at in near]
-    linked = parts.with_columns(
-        found.alias(f"same{at}") for at, found in zip(near, same, strict=True)
-    ).with_columns(weights=pl.sum_horizontal("weight", *beside("weight")))
-    divided = _divided(linked)
-    left = pl.col("size") - pl.sum_horizontal("share", *beside("share"))
-    rest = pl.col("rest")
+    divided = _divided(parts.with_columns(weights=summed(parts.get_column("weight"))))
+    left = parts.get_column("size") - summed(divided.get_column("share"))
+    whole, rest = pl.lit(number), pl.col("rest")
     larger = [
-        other >= rest if at > 0 else other > rest  # of a tie, the earlier is the larger
-        for at, other in zip(near, beside("rest"), strict=True)
-    ]
+        (whole == whole.shift(at)) & (rest.shift(at) >= rest if at > 0 else rest.shift(at) > rest)
+        for at in range(1 - longest, longest)
+        if at
+    ]  # of a tie, the earlier is the larger
     place = pl.sum_horizontal(pl.lit(0), *larger)
-    return divided.select(_part(place, left)).to_series()
+    return divided.select(_part(place, pl.lit(left))).to_series()
 
 
 def _by_sorting(parts: pl.DataFrame) -> pl.Series:

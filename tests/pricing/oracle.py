@@ -11,7 +11,6 @@ them has misread docs/scenario-format.md.
 import datetime as dt
 from fractions import Fraction
 from math import floor, gcd
-from operator import itemgetter
 from zoneinfo import ZoneInfo
 
 PLACES = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
