@@ -301,3 +301,14 @@ def months(draw: st.DrawFn) -> dict:
         "adjustments": draw(adjustments(ids, codes, places)),
         "carried": draw(carried(listed, places)),
     }
+
+
+def uncoupled(month: dict) -> dict:
+    """The same month where no record's price depends on another's."""
+    rates = [dict(rate) for rate in month["rates"]]
+    for rate in rates:
+        rate["per"] = "use" if rate.get("per") == "day" else rate.get("per")
+        if "tiers" in rate:
+            rate["tiers"] = rate["tiers"] | {"per": "charge"}
+    items = [item | ({"unit": "use"} if item["unit"] == "day" else {}) for item in month["items"]]
+    return month | {"rates": rates, "items": items}

@@ -1,0 +1,194 @@
+"""The oracle's reading of usage: which records are billed, by which rate, how much they count."""
+
+import datetime as dt
+from fractions import Fraction
+from math import gcd
+from zoneinfo import ZoneInfo
+
+from .oracle_numbers import exact, half_up, held, instant, next_month, seconds
+
+PLACES = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
+
+
+class Usage:
+    """The usage of one scenario."""
+
+    def __init__(self, content: dict) -> None:
+        self.content = content
+        self.places = PLACES[content["facility"]["currency"]]
+        self.zone = ZoneInfo(content["facility"]["timezone"])
+        self.period = content["period"]
+        self.items = {item["code"]: item for item in content["items"]}
+        self.resources = {it["code"]: it for it in content.get("resources", [])}
+        self.projects = {project["code"]: project for project in content["projects"]}
+        self.teams = {team["code"]: team for team in content["teams"]}
+        self.kinds = {kind["code"]: kind for kind in content["project_types"]}
+        self.changes: dict[str, dict] = {}
+        self.lines: list[tuple[str, dict]] = []
+        for entry in content.get("adjustments", []):
+            if "add_line" in entry:
+                self.lines.append((f"line-{len(self.lines) + 1}", entry["add_line"]))
+            else:
+                self._change(entry["charge"], entry["set"])
+
+    def _change(self, charge: str, fields: dict) -> None:
+        changes = self.changes.setdefault(charge, {})
+        for field, value in fields.items():
+            if field == "expense_code":
+                changes["split"] = [{"expense_code": value, "percent": "100"}]
+            else:
+                changes[field] = value
+
+    def minor(self, text: str) -> int:
+        return half_up(Fraction(text) * 10**self.places)
+
+    def local_day(self, moment: dt.datetime) -> dt.date:
+        return moment.astimezone(self.zone).date()
+
+    def midnight(self, day: dt.date) -> dt.datetime:
+        """The first instant of a day."""
+        moment = dt.datetime.combine(day, dt.time(), dt.UTC) - dt.timedelta(hours=16)
+        while self.local_day(moment) < day:
+            moment += dt.timedelta(minutes=15)
+        return moment
+
+    def starts(self, record: dict) -> dt.date:
+        start = instant(record.get("start"))
+        return self.local_day(start) if start else dt.date.fromisoformat(record["date"])
+
+    def closes(self, record: dict) -> dt.date:
+        end = instant(record.get("end"))
+        if end is None:
+            return dt.date.fromisoformat(record["date"])
+        return self.local_day(end - dt.timedelta(microseconds=1))
+
+    # which rate, and what it counts
+
+    def rate_of(self, record: dict) -> dict | None:
+        project = self.projects.get(record["project"])
+        if project is None:
+            return None
+        group = project.get("rate_group") or self.kinds[project["type"]]["rate_group"]
+        for rate in self.content["rates"]:
+            fits = rate["item"] == record["item"] and rate["group"] == group
+            first, last = rate.get("valid_from", "0001-01-01"), rate.get("valid_to", "9999-12-31")
+            if fits and first <= self.starts(record).isoformat() <= last:
+                return rate
+        return None
+
+    def counts(self, record: dict, rate: dict | None) -> str:
+        if rate is None:
+            pers = [it.get("per") for it in self.content["rates"] if it["item"] == record["item"]]
+            if "use" in pers or "day" in pers:
+                return "use"
+        if rate is not None and "per" in rate:
+            return rate["per"]
+        unit = self.items[record["item"]]["unit"] if record["item"] in self.items else "hour"
+        if unit in ("use", "day") and "quantity" not in record:
+            return unit
+        return "hour" if unit == "hour" else "each"
+
+    def reason(self, record: dict, seen: set[str]) -> str | None:
+        """Why a record is unbilled; None where it is billed."""
+        start, end = instant(record.get("start")), instant(record.get("end"))
+        if record["id"] in seen:
+            return "duplicate"
+        if (start is None) != (end is None) or (start is None and "date" not in record):
+            return "invalid_time"
+        if start is not None and end < start:
+            return "invalid_time"
+        if any(Fraction(record[key]) < 0 for key in ("units", "quantity") if key in record):
+            return "invalid_quantity"
+        rate = self.rate_of(record)
+        counts = self.counts(record, rate)
+        by_itself = counts in ("use", "day") or (counts == "hour" and start is not None)
+        if "quantity" not in record and not by_itself:
+            return "invalid_quantity"
+        if record["item"] not in self.items:
+            return "unknown_item"
+        if record["project"] not in self.projects:
+            return "unknown_project"
+        if f"{self.closes(record):%Y-%m}" != self.period:
+            return "outside_period"
+        return "no_rate" if rate is None else None
+
+    def cut(self, record: dict) -> dict:
+        """The part of a record that lies in the period, where the facility cuts at its ends."""
+        start, end = instant(record.get("start")), instant(record.get("end"))
+        if self.content["facility"].get("crossing") != "split" or "quantity" in record:
+            return record
+        if start is None or end is None or end <= start:
+            return record
+        first = dt.date.fromisoformat(self.period + "-01")
+        opens, shuts = self.midnight(first), self.midnight(next_month(first))
+        if end <= opens or start >= shuts:
+            return record
+        parts = {"start": max(start, opens).isoformat(), "end": min(end, shuts).isoformat()}
+        return record | parts
+
+    def quantity(self, record: dict, rate: dict) -> Fraction:
+        """What a record counts, days and staff's word included."""
+        changes = self.changes.get(record["id"], {})
+        counts = self.counts(record, rate)
+        if "quantity" in changes:
+            return Fraction(changes["quantity"])
+        if counts == "use":
+            return Fraction(1)
+        if counts == "day":
+            return Fraction(len(record["new days"]))
+        if "quantity" in record:
+            return Fraction(record["quantity"])
+        return Fraction(sum(self.time(record, rate).values())) * self.units(record) / 3600
+
+    def units(self, record: dict) -> Fraction:
+        return Fraction(record.get("units", "1"))
+
+    def label(self, rate: dict, moment: dt.datetime) -> int:
+        """0 for the rate's own price, 1 after hours; or the band, from 1."""
+        local = moment.astimezone(self.zone)
+        if "after_hours" in rate:
+            resource = self.resources[self.items[rate["item"]]["resource"]]
+            if local.date().isoformat() in resource.get("holidays", []):
+                return 1
+            return 0 if held(resource.get("business_hours", {}), local) else 1
+        for number, band in enumerate(rate.get("bands", []), start=1):
+            if held(band["hours"], local):
+                return number
+        return 0
+
+    def time(self, record: dict, rate: dict) -> dict[int, Fraction]:
+        """Seconds by label: a quarter of an hour, or less, at a time."""
+        start, end = instant(record.get("start")), instant(record.get("end"))
+        times: dict[int, Fraction] = {}
+        if start is None or end is None or start == end:
+            return times
+        if "after_hours" in rate or "bands" in rate:
+            grain, moment, last = self.grain * 60, start, 0
+            while moment < end:
+                turn = dt.datetime.fromtimestamp(
+                    (int(moment.timestamp()) // grain + 1) * grain, dt.UTC
+                )
+                last = self.label(rate, moment)
+                times[last] = times.get(last, Fraction(0)) + exact(min(turn, end) - moment)
+                moment = turn
+        else:
+            last, times[0] = 0, exact(end - start)
+        if "rounding_step" in rate and "quantity" not in self.stated(record, rate):
+            step, elapsed = seconds(rate["rounding_step"]), exact(end - start)
+            times[last] += -(-elapsed // step) * step - elapsed
+        return times
+
+    def stated(self, record: dict, rate: dict) -> dict:
+        """Where the clock does not count, the quantity is known before the time."""
+        by_clock = self.counts(record, rate) in ("hour", "each") and "quantity" not in record
+        known = not by_clock or "quantity" in self.changes.get(record["id"], {})
+        return {"quantity": True} if known else {}
+
+    @property
+    def grain(self) -> int:
+        """Minutes within which no hours start or end."""
+        spans = [it.get("business_hours", {}) for it in self.resources.values()]
+        bands = [band for rate in self.content["rates"] for band in rate.get("bands", [])]
+        spans += [band["hours"] for band in bands]
+        ends = [end for span in spans for text in span.values() for end in text.split("-")]
+        return gcd(15, *(int(end[3:]) for end in ends))
