@@ -72,32 +72,6 @@ def money_text_column(minor: pl.Expr, places: int) -> pl.Expr:
     return text.alias(minor.meta.output_name())
 
 
-def millionths_text_column(millionths: pl.Expr) -> pl.Expr:
-    """A column of millionths (Int64) as decimal text without trailing zeros: 1500000 → '1.5'.
-
-    The six places are looked up, three by three, which takes half the time of writing them and
-    taking zeros away.
-    """
-    size = millionths.abs()
-    upper, lower = size // 1000 % 1000, size % 1000
-    text = pl.concat_str(
-        (size // 1_000_000).cast(pl.String),
-        pl.lit(_UPPER_PLACES).gather(upper + 1000 * (lower == 0).cast(pl.Int64)),
-        pl.lit(_LOWER_PLACES).gather(lower),
-    )
-    signed = pl.when(millionths < 0).then(pl.concat_str(pl.lit("-"), text)).otherwise(text)
-    return signed.alias(millionths.meta.output_name())
-
-
-_DIGITS = [f"{number:03}" for number in range(1000)]
-_ENDED = [digits.rstrip("0") for digits in _DIGITS]
-_UPPER_PLACES = pl.Series(
-    [f".{digits}" for digits in _DIGITS] + [f".{digits}" if digits else "" for digits in _ENDED]
-)
-"""The first three places: as they are where others follow, then without their last zeros."""
-_LOWER_PLACES = pl.Series(_ENDED)
-
-
 def plain_text(value: Decimal) -> str:
     """A decimal without exponent and trailing zeros: 3.500 → '3.5'."""
     text = f"{value:f}"

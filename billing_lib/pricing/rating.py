@@ -60,7 +60,7 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
     period
         ``YYYY-MM``: usage that ends in another month is ``outside_period``; None takes all.
     """
-    placed = _placed(usage, catalogue, closing=period is not None)
+    placed = _placed(usage, catalogue)
     found = _with_rate(placed, catalogue)
     reasoned = found.with_columns(reason=_reason(period))
     billable = pl.col("reason").is_null()
@@ -73,9 +73,7 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
     return Rating(rated, unbilled)
 
 
-def _placed(usage: pl.DataFrame, catalogue: Catalogue, *, closing: bool) -> pl.DataFrame:
-    """Usage with its item's, its project's and its own place; the period only if it is asked."""
-    period = period_of(closing_date(pl.col("end"), pl.col("date"), catalogue.timezone))
+def _placed(usage: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
     projects = catalogue.projects.select("project", "team", "rate_group")
     uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
     items = catalogue.items.select(
@@ -87,7 +85,7 @@ def _placed(usage: pl.DataFrame, catalogue: Catalogue, *, closing: bool) -> pl.D
         .join(projects, on="project", how="left", maintain_order="left")
         .with_columns(
             day=pl.coalesce(local_date(pl.col("start"), catalogue.timezone), "date"),
-            _period=period if closing else pl.lit(None, pl.String),
+            _period=period_of(closing_date(pl.col("end"), pl.col("date"), catalogue.timezone)),
         )
     )
 
