@@ -107,13 +107,10 @@ def by_hand_all_columns(files: list[Path]) -> Priced:
     """The same query with what else a charge has: texts, the rate's copy, and its split.
 
     As one would write it for this month alone: no duplicates, no time zone, no validity, no
-    minimum but the rate's, no reasons, and splits of at most three parts.
+    minimum but the rate's, no reasons, and splits of at most three parts; file after file.
     """
-    priced = pl.concat([_by_hand_part(path) for path in files])
-    shared = priced.select(pl.col("splits").list.sum().sum()).item()
-    total = priced.get_column("total").sum()
-    assert shared == total
-    return Priced(priced.height, total)
+    priced = [_by_hand_part(path) for path in files]
+    return Priced(sum(one.charges for one in priced), sum(one.total for one in priced))
 
 
 def duckdb_sql(files: list[Path]) -> Priced:
@@ -223,7 +220,7 @@ def _price_chunk(catalogue: Catalogue, usage: pl.DataFrame) -> Priced:
     return Priced(priced.charges.height, total)
 
 
-def _by_hand_part(path: Path) -> pl.DataFrame:
+def _by_hand_part(path: Path) -> Priced:
     elapsed = (pl.col("end") - pl.col("start")).dt.total_seconds()
     raw = (elapsed * pl.col("units") * pl.col("price") + _PER_CENT // 2) // _PER_CENT
     hours = elapsed.cast(pl.Decimal(38, 6)) / _HOUR
@@ -236,7 +233,7 @@ def _by_hand_part(path: Path) -> pl.DataFrame:
         before = [(other >= rest).fill_null(value=False) for other in rests[:place]]
         after = [(other > rest).fill_null(value=False) for other in rests[place + 1 :]]
         parts.append(exact[place] // WHOLE + (pl.sum_horizontal(*before, *after) < left))
-    return (
+    priced = (
         pl.scan_parquet(path)
         .join(_price_list().lazy(), on=["item", "project"])
         .join(_split_list().lazy(), on="project")
@@ -248,6 +245,9 @@ def _by_hand_part(path: Path) -> pl.DataFrame:
         .with_columns(splits=pl.concat_list(parts).list.drop_nulls())
         .collect()
     )
+    total = priced.get_column("total").sum()
+    assert priced.select(pl.col("splits").list.sum().sum()).item() == total
+    return Priced(priced.height, total)
 
 
 def _split_list() -> pl.DataFrame:
