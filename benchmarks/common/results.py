@@ -67,7 +67,7 @@ def _write_down(all_found: list[dict[str, Any]]) -> None:
     lines = [
         "# Results of the benchmarks",
         "",
-        "Written by `make bench`; docs/benchmarks.md says what is measured and how.",
+        "Written by `make bench`; [README.md](README.md) says what is measured and how.",
         "",
     ]
     for told in sorted(machines):
