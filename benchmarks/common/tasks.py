@@ -116,6 +116,7 @@ def by_hand_all_columns(files: list[Path]) -> Priced:
 def duckdb_sql(files: list[Path]) -> Priced:
     """The same as the floor, by DuckDB SQL into a table in memory."""
     connection = duckdb.connect()
+    connection.execute("SET enable_progress_bar = false")
     connection.register("price_list", _price_list().to_arrow())
     connection.execute(
         f"""
