@@ -1,4 +1,4 @@
-"""Commands about charges: ``rate``, ``charges``, ``adjust``, ``delete``."""
+"""Commands about charges: ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``."""
 
 from typing import Annotated
 
@@ -19,14 +19,25 @@ from billing_lib.errors import InvalidAdjustment
 
 
 @app.command(epilog="Example: billing rate RC 1993-10")
-def rate(facility: FacilityCode, period: PeriodText) -> None:
-    """Turn a period's usage into charges; rating again keeps each charge's rate."""
+def rate(
+    facility: FacilityCode,
+    period: PeriodText,
+    again: Annotated[
+        bool,
+        typer.Option(
+            "--again", help="Look up the rates of pending charges anew, and list what changes."
+        ),
+    ] = False,
+) -> None:
+    """Turn a period's usage into charges; a charge keeps its rate unless told --again."""
     from billing_lib.pricing.period import Period
     from billing_lib.workflow.rating import rate_period
 
     book = price_book(facility)
     with progress("rate"):
-        rated = rate_period(ledger(), book, Period.parse(period))
+        rated = rate_period(ledger(), book, Period.parse(period), again=again)
+    for sentence in rated.changes:
+        say(sentence)
     say(rated.sentence)
 
 
@@ -51,6 +62,19 @@ def charges(
         places=minor_places(book.facility.currency),
         money=("raw_total", "adjustment", "total"),
     )
+
+
+@app.command(epilog="Example: billing explain RC/57")
+def explain(
+    charge: Annotated[str, typer.Argument(metavar="CHARGE", help="A charge, such as RC/57.")],
+) -> None:
+    """Say how a charge comes to its total, step by step."""
+    from billing_lib.workflow.adjust import split_code
+    from billing_lib.workflow.explain import explain as explained
+
+    book = price_book(split_code(charge)[0])
+    for sentence in explained(ledger(), book, charge):
+        say(sentence)
 
 
 @app.command(epilog="Example: billing adjust RC/57 --set quantity=10 --reason 'two nodes failed'")
@@ -131,5 +155,5 @@ def delete(
     """Delete a pending charge, so that the next rating makes it anew at today's rate."""
     from billing_lib.workflow.adjust import delete_charge, split_code
 
-    price_book(split_code(charge)[0])
-    say(delete_charge(ledger(), charge, reason))
+    book = price_book(split_code(charge)[0])
+    say(delete_charge(ledger(), book, charge, reason))

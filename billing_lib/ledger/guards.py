@@ -280,14 +280,25 @@ _INVOICE = (
         f"NOT EXISTS ({_FROZEN_INVOICE})",
         lookup=True,
     ),
-    *(
-        Guard(
-            table,
-            (INSERT,),
-            "a total is the raw total and the adjustment",
-            "NEW.total <> NEW.raw_total + NEW.adjustment",
-        )
-        for table in ("invoice", "invoice_line")
+    _never("invoice_adjustment", "the adjustment of an issued invoice does not change"),
+    Guard(
+        "invoice_adjustment",
+        (INSERT,),
+        "an issued invoice gets no further adjustment",
+        f"NOT EXISTS ({_FROZEN_INVOICE})",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (INSERT,),
+        "a total is the raw total, the adjustment and the tax",
+        "NEW.total <> NEW.raw_total + NEW.adjustment + coalesce(NEW.tax, 0)",
+    ),
+    Guard(
+        "invoice_line",
+        (INSERT,),
+        "a total is the raw total and the adjustment",
+        "NEW.total <> NEW.raw_total + NEW.adjustment",
     ),
 )
 

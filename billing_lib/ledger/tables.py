@@ -2,7 +2,7 @@
 
     source_file ─ usage_record ─ charge ─ charge_split      PENDING until billed
                        └ unbilled     └ rate (kept copies)
-    billing_run ─ invoice_number ─ invoice ─ invoice_line, invoice_split
+    billing_run ─ invoice_number ─ invoice ─ invoice_line, invoice_split, invoice_adjustment
     event (who, when, why; hash-chained per facility)
 
 Money is whole minor units of the facility's currency; quantities and percentages are exact
@@ -200,7 +200,9 @@ invoice = Table(
     Column("charges", BigInteger, nullable=False),  # how many lines
     _minor("raw_total"),
     _minor("adjustment"),
+    Column("tax", BigInteger),  # null without one
     _minor("total"),
+    Column("cost", BigInteger),  # for staff only; not part of the canonical JSON
     _text("fingerprint"),  # sha256 of the canonical JSON
     UniqueConstraint("facility", "fiscal_year", "sequence"),
     UniqueConstraint("facility", "number"),
@@ -246,6 +248,21 @@ invoice_split = Table(
     sqlite_with_rowid=False,
 )
 
+invoice_adjustment = Table(
+    "invoice_adjustment",
+    metadata,
+    Column("number", Text, primary_key=True),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    _text("facility"),
+    _text("team"),
+    _text("rule"),
+    _text("kind"),
+    _text("worked_on"),  # items, a user; empty for the whole invoice
+    _minor("amount"),
+    _of_invoice(),
+    sqlite_with_rowid=False,
+)
+
 charge = Table(
     "charge",
     metadata,
@@ -269,9 +286,11 @@ charge = Table(
     Column("rate", Text),  # fingerprint; null for an added line
     Column("rate_group", Text),
     Column("price", Text),
+    Column("effective_rate", Text),  # blended, where the rate has after hours
     _minor("raw_total"),
     _minor("adjustment"),
     _minor("total"),
+    Column("cost", BigInteger),  # what it costs the facility, where that is stated
     _text("state"),
     Column("run", Text, ForeignKey("billing_run.id")),
     Column("invoice", Text, ForeignKey("invoice.number")),

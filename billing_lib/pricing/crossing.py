@@ -51,3 +51,11 @@ def cut_to_period(usage: pl.DataFrame, period: str, timezone: str) -> pl.DataFra
     within = parts.filter(part_of == period)
     outside = parts.filter(pl.col("month").is_null()).join(within, on="_record", how="anti")
     return pl.concat([within, outside]).sort("_record").select(usage.columns)
+
+
+def cut_with_ids(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    """The usage with each part a record of its own: the last keeps the id, ``u1``, those before
+    are named by their month, ``u1@2020-04``."""
+    parts = cut_at_months(usage, timezone)
+    named = pl.format("{}@{}", "record", pl.col("month").dt.strftime("%Y-%m"))
+    return parts.with_columns(record=pl.coalesce(named, "record")).select(usage.columns)

@@ -19,7 +19,8 @@ import polars as pl
 
 from billing_lib.errors import BillingError
 
-_INT64_MAX = 2**63 - 1
+INT64_MAX = 2**63 - 1
+"""What 64 bits hold."""
 _INT128_MAX = 2**127 - 1
 _COMMON_POWERS = (10**9, 10**6, 10**3)
 
@@ -70,7 +71,7 @@ class Exact:
         AmountTooLarge
             A product could pass 128 bits.
         """
-        mine, others = _largest(self.numerators), _largest(other.numerators)
+        mine, others = largest_of(self.numerators), largest_of(other.numerators)
         dtype = _dtype_for(max(mine * others, mine, others))
         product = self.numerators.cast(dtype) * other.numerators.cast(dtype)
         return Exact(product, self.denominator * other.denominator)
@@ -84,7 +85,7 @@ class Exact:
             A numerator could pass 128 bits.
         """
         factor = denominator // self.denominator
-        dtype = _dtype_for(max(_largest(self.numerators), 1) * factor)
+        dtype = _dtype_for(max(largest_of(self.numerators), 1) * factor)
         return Exact(self.numerators.cast(dtype) * _literal(factor, dtype), denominator)
 
     def plus(self, other: "Exact") -> "Exact":
@@ -97,7 +98,7 @@ class Exact:
         """
         denominator = lcm(self.denominator, other.denominator)
         mine, others = self.over(denominator), other.over(denominator)
-        dtype = _dtype_for(_largest(mine.numerators) + _largest(others.numerators))
+        dtype = _dtype_for(largest_of(mine.numerators) + largest_of(others.numerators))
         return Exact(mine.numerators.cast(dtype) + others.numerators.cast(dtype), denominator)
 
     def times_ratio(self, above: pl.Series, below: pl.Series, scale: int, places: int) -> pl.Series:
@@ -113,9 +114,9 @@ class Exact:
         """
         common = gcd(10**places, self.denominator * scale)
         factor, divisor = 10**places // common, self.denominator * scale // common
-        size, longest = _largest(self.numerators) * factor, _largest(below)
-        quotients = size * (_largest(above // below) + 1) + size
-        bound = max(quotients, size * longest, 2 * longest, 2 * divisor, _largest(above))
+        size, longest = largest_of(self.numerators) * factor, largest_of(below)
+        quotients = size * (largest_of(above // below) + 1) + size
+        bound = max(quotients, size * longest, 2 * longest, 2 * divisor, largest_of(above))
         dtype = _dtype_for(bound)
         wide = above.cast(dtype)
         length = below.cast(dtype)
@@ -134,20 +135,21 @@ class Exact:
         """
         common = gcd(10**places, self.denominator)
         factor, divisor = 10**places // common, self.denominator // common
-        dtype = _dtype_for(max(_largest(self.numerators) * factor, 2 * divisor))
+        dtype = _dtype_for(max(largest_of(self.numerators) * factor, 2 * divisor))
         scaled = self.numerators.cast(dtype).abs() * _literal(factor, dtype)
         nothing = pl.zeros(scaled.len(), dtype=dtype, eager=True)
         size = _half_up(scaled, nothing, divisor, dtype)
         return size * self.numerators.sign().cast(pl.Int64)
 
 
-def _largest(column: pl.Series) -> int:
+def largest_of(column: pl.Series) -> int:
+    """The largest magnitude in a column of whole numbers; 0 where it holds none."""
     ends = [end for end in (column.min(), column.max()) if isinstance(end, int)]
     return max((abs(end) for end in ends), default=0)
 
 
 def _dtype_for(bound: int) -> pl.DataType:
-    if bound <= _INT64_MAX:
+    if bound <= INT64_MAX:
         return pl.Int64()
     if bound <= _INT128_MAX:
         return pl.Int128()
@@ -155,7 +157,7 @@ def _dtype_for(bound: int) -> pl.DataType:
 
 
 def _narrowed(column: pl.Series) -> pl.Series:
-    fits = column.dtype == pl.Int128 and _largest(column) <= _INT64_MAX
+    fits = column.dtype == pl.Int128 and largest_of(column) <= INT64_MAX
     return column.cast(pl.Int64) if fits else column
 
 
@@ -164,7 +166,7 @@ def _half_up(whole: pl.Series, halves: pl.Series, divisor: int, dtype: pl.DataTy
     by = _literal(divisor, dtype)
     half_or_more = whole % by * _literal(2, dtype) + halves >= by
     rounded = whole // by + half_or_more.cast(dtype)
-    if _largest(rounded) > _INT64_MAX:
+    if largest_of(rounded) > INT64_MAX:
         raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
     return rounded.cast(pl.Int64)
 

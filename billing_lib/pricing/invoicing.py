@@ -20,7 +20,7 @@ from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.money import PERCENT_PLACES
 from billing_lib.pricing.rules import INVOICE, STATEMENT, Rule
-from billing_lib.pricing.ruling import KINDS, RULE_LINES, scaled, targeted, worked_on
+from billing_lib.pricing.ruling import KINDS, RULE_LINES, scaled, targeted
 from billing_lib.pricing.split import apportion
 
 CARRIED = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})
@@ -65,7 +65,7 @@ def invoice_charges(
             pl.len().cast(pl.Int64).alias("charges"),
             pl.col("raw_total").sum().alias("charges_raw_total"),
             pl.col("adjustment").sum().alias("charges_adjustment"),
-            pl.col("cost").sum().alias("cost"),
+            pl.when(pl.col("cost").count() > 0).then(pl.col("cost").sum()).alias("cost"),
             pl.col("total").sum().alias("raw_total"),
         )
         .sort("project")
@@ -135,18 +135,16 @@ def _ruled(
 def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
     """What an invoice rule works on: ``project``, ``team``, ``on``, ``key``, ``before``."""
     user = rule.carries_by == "user"
-    on = pl.lit(worked_on(rule))
     if rule.items is not None:
         charges = charges.filter(pl.col("item").is_in(rule.items))
     if user:
         charges = charges.filter(pl.col("user").is_not_null())
-        on = pl.format("{} of {}", on, "user") if rule.items else pl.format("of {}", "user")
     key = rule.carries_by or "project"
     keys = ["project", "team", "user"] if user else ["project", "team"]
     parts = (
         charges.group_by(keys)
         .agg(pl.col("total").sum().alias("before"))
-        .with_columns(on=on, key=pl.col(key))
+        .with_columns(on=part_worked_on(rule), key=pl.col(key))
     )
     # The whole counts what all earlier rules changed, a part what those on the same part did.
     earlier = lines if rule.items is None and not user else lines.filter(pl.col("on") != "")
@@ -157,6 +155,14 @@ def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.Dat
         .with_columns(before=pl.col("before") + pl.col("amount").fill_null(0))
         .sort("project", "on")
     )
+
+
+def part_worked_on(rule: Rule) -> pl.Expr:
+    """What a rule works on, as its lines say it: its items, of a user; empty for the whole."""
+    items = ", ".join(sorted(rule.items or ()))
+    if rule.carries_by != "user":
+        return pl.lit(items)
+    return pl.format("{} of {}", pl.lit(items), "user") if items else pl.format("of {}", "user")
 
 
 def _lines_of(

@@ -59,6 +59,11 @@ class Period:
         """The month after."""
         return Period(self.year + self.month // 12, self.month % 12 + 1)
 
+    @property
+    def previous(self) -> "Period":
+        """The month before."""
+        return Period(self.year - (self.month == 1), (self.month - 2) % 12 + 1)
+
     def end(self, timezone: str) -> dt.datetime:
         """The instant at which the period is over, in UTC."""
         midnight = dt.datetime.combine(self.next.first_day, dt.time(), ZoneInfo(timezone))

@@ -96,11 +96,6 @@ def targeted(rule: Rule, projects: pl.DataFrame, tags: str = "tags") -> pl.Serie
     return projects["project"].filter(pl.Series(chosen, dtype=pl.Boolean))
 
 
-def worked_on(rule: Rule) -> str:
-    """What a rule works on, as its lines say it."""
-    return ", ".join(sorted(rule.items or ()))
-
-
 def rule_charges(charges: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.Series, pl.DataFrame]:
     """The totals of charges after the rules at charge scope, and what each rule changed.
 

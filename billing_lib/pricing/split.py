@@ -9,10 +9,7 @@ to the largest remainders, ties to the first listed. Negative amounts share like
 
 import polars as pl
 
-from billing_lib.pricing.exact import Exact
-
-_FEW = 8
-"""Parts of a whole up to which each is compared with its neighbours, which needs no sorting."""
+from billing_lib.pricing.exact import INT64_MAX, Exact, largest_of
 
 
 def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: str) -> pl.Series:
@@ -21,7 +18,7 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
     Parameters
     ----------
     parts
-        One row per part; fastest where they stand by ``whole`` and ``order`` already.
+        One row per part.
     whole
         Column that says which amount a part belongs to.
     amount
@@ -36,72 +33,48 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
     pl.Series
         Int64 minor units, in the order of ``parts``; they sum to the amount for each whole.
     """
-    product = Exact(parts[amount].abs(), 1).times(Exact(parts[weight], 1)).numerators
-    working = parts.select(
-        whole=whole,
-        order=order,
-        size=pl.col(amount).abs(),
-        sign=pl.col(amount).sign(),
-        product=product,
-        weight=weight,
-    )
-    longest = _longest(working)
-    return _by_neighbours(working, longest) if longest <= _FEW else _by_sorting(working)
+    if parts.height == 0:
+        return pl.Series([], dtype=pl.Int64)
+    if not _in_order(parts, whole, order):
+        numbered = parts.with_row_index("_row").sort(whole, order)
+        in_order = apportion(numbered, whole, amount, weight, order)
+        return numbered.select("_row", part=in_order).sort("_row")["part"]
+    run = parts[whole].rle_id().cast(pl.Int64)
+    lengths = run.rle().struct.field("len").cast(pl.Int64)
+    ends = lengths.cum_sum()
+    first = (ends - lengths).gather(run)
+    size = parts[amount].abs()
+    product = Exact(size, 1).times(Exact(parts[weight], 1)).numerators
+    weights = _sums(parts[weight], ends).gather(run).cast(product.dtype)
+    share, rest = (product // weights).cast(pl.Int64), product % weights
+    left = size - _sums(share, ends).gather(run)
+    ranked = _ranked(run, rest)
+    # A whole's rows take the same places before and after ranking, so what is left over goes to
+    # as many of its first places.
+    gets = (pl.int_range(parts.height, eager=True) - first < left).cast(pl.Int64)
+    more = pl.zeros(parts.height, dtype=pl.Int64, eager=True).scatter(ranked, gets)
+    return (share + more) * parts[amount].sign()
 
 
-def _longest(parts: pl.DataFrame) -> int:
-    """The most parts that a whole has where all stand in order; more than any if they do not."""
-    whole, order = pl.col("whole"), pl.col("order")
-    later = (whole > whole.shift()) | ((whole == whole.shift()) & (order >= order.shift()))
-    if not parts.select(later.all()).item():
-        return _FEW + 1
-    longest = parts.get_column("whole").rle().struct.field("len").max()
-    return longest if isinstance(longest, int) else 0
+def _in_order(parts: pl.DataFrame, whole: str, order: str) -> bool:
+    same = pl.col(whole) == pl.col(whole).shift(1)
+    rising = pl.when(same).then(pl.col(order) > pl.col(order).shift(1))
+    kept = rising.otherwise(pl.col(whole) > pl.col(whole).shift(1))
+    return bool(parts.select(kept.fill_null(value=True).all()).item())
 
 
-def _by_neighbours(parts: pl.DataFrame, longest: int) -> pl.Series:
-    """The parts where all of a whole stand within ``longest`` rows of each other, in order."""
-    number = parts.get_column("whole").rle_id()
-    ends = parts.get_column("whole").rle().struct.field("len").cum_sum() - 1
-
-    def summed(values: pl.Series) -> pl.Series:
-        """The sum over each whole, on all its rows."""
-        until = values.cum_sum().gather(ends)
-        return (until - until.shift(1, fill_value=0)).gather(number)
-
-    divided = _divided(parts.with_columns(weights=summed(parts.get_column("weight"))))
-    left = parts.get_column("size") - summed(divided.get_column("share"))
-    whole, rest = pl.lit(number), pl.col("rest")
-    larger = [
-        (whole == whole.shift(at)) & (rest.shift(at) >= rest if at > 0 else rest.shift(at) > rest)
-        for at in range(1 - longest, longest)
-        if at
-    ]  # of a tie, the earlier is the larger
-    place = pl.sum_horizontal(pl.lit(0), *larger)
-    return divided.select(_part(place, pl.lit(left))).to_series()
+def _sums(values: pl.Series, ends: pl.Series) -> pl.Series:
+    """The sum of each run of rows, by where the runs end."""
+    until = values.cum_sum().gather(ends - 1)
+    return until - until.shift(1, fill_value=0)
 
 
-def _by_sorting(parts: pl.DataFrame) -> pl.Series:
-    summed = parts.with_columns(weights=pl.col("weight").sum().over("whole"))
-    ranked = (
-        _divided(summed.with_row_index("at"))
-        .with_columns(left=pl.col("size") - pl.col("share").sum().over("whole"))
-        .sort("whole", "rest", "order", descending=[False, True, False], maintain_order=True)
-        .with_columns(place=pl.int_range(pl.len()).over("whole"))
-    )
-    part = _part(pl.col("place"), pl.col("left"))
-    return ranked.with_columns(part=part).sort("at").get_column("part")
-
-
-def _divided(parts: pl.DataFrame) -> pl.DataFrame:
-    """With each part's ``share`` in whole units, and the ``rest`` that is left of it."""
-    product, weights = parts.get_column("product"), parts.get_column("weights")
-    if weights.min() == weights.max():
-        weights = weights.head(1)  # one divisor for all divides much faster
-    divisor = weights.cast(product.dtype)
-    share = product // divisor
-    return parts.with_columns(share=share.cast(pl.Int64), rest=product - share * divisor)
-
-
-def _part(place: pl.Expr, left: pl.Expr) -> pl.Expr:
-    return (pl.col("share") + (place < left).cast(pl.Int64)) * pl.col("sign")
+def _ranked(run: pl.Series, rest: pl.Series) -> pl.Series:
+    """The rows in order of their run and, within it, of their remainder, the largest first."""
+    largest = largest_of(rest) + 1
+    if run.len() * largest > INT64_MAX:
+        frame = pl.DataFrame({"run": run, "rest": rest})
+        by = pl.arg_sort_by("run", "rest", descending=[False, True], maintain_order=True)
+        return frame.select(by).to_series()
+    key = run * largest + (largest - 1 - rest.cast(pl.Int64))
+    return key.to_frame("key").select(pl.arg_sort_by("key", maintain_order=True)).to_series()

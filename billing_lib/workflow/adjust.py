@@ -1,8 +1,8 @@
 """Adjusting: staff change a pending charge, add a line, or delete a charge.
 
 Each is an event that keeps who, when, why, before and after; the charge is priced again from
-its usage, its kept rate and all its changes. A charge that is on an invoice, or in a run being
-issued, is refused.
+its usage, its kept rate and all its changes, and with it those whose price depends on it. A
+charge that is on an invoice, or in a run being issued, is refused.
 """
 
 import datetime as dt
@@ -20,7 +20,7 @@ from billing_lib.ledger import events
 from billing_lib.ledger.database import writing
 from billing_lib.pricing.adjusting import FIELDS, LINE_FIELDS, LINES, adjustment_value
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.charging import CHARGES, charge_usage
 from billing_lib.pricing.fields import Amount, canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
@@ -28,7 +28,7 @@ from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.rating import insert_charges, replace_charges
+from billing_lib.workflow.rating import differing, insert_charges, replace_charges, unbound
 
 
 def split_code(charge: str) -> tuple[str, str]:
@@ -91,9 +91,8 @@ def adjust_charge(
                 after=canonical_json({field: value}),
                 team=row["team"],
             )
-        priced = gather(connection, book, frame).price()
-        replace_charges(connection, facility, priced, pl.Series([code]))
-        total = money_text(priced.charges["total"][0], places)
+        priced = _price_with_kin(connection, book, frame)
+        total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)
     made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
     return [*made, f"{charge}: total {before['total']} → {total} {book.facility.currency}"]
 
@@ -187,12 +186,31 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     )
 
 
-def delete_charge(engine: Engine, charge: str, reason: str) -> str:
+def _price_with_kin(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> pl.DataFrame:
+    """Price a charge again, and with it the pending ones whose price may depend on it: those of
+    the same project, item and month, by tiers or day passes. The charges as they are now."""
+    facility, row = book.facility.code, charges.row(0, named=True)
+    month = ledger_charges.read_charges(
+        connection, facility, period=row["period"], project=row["project"]
+    )
+    kin = unbound(month).filter(
+        pl.col("item").eq_missing(pl.lit(row["item"], dtype=pl.String))
+        | (pl.col("code") == row["code"])
+    )
+    if kin.height == 0:
+        return CHARGES.to_frame()
+    priced = gather(connection, book, kin).price()
+    replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
+    return priced.charges
+
+
+def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> str:
     """Delete a pending charge; its usage is rated afresh by the next rating."""
     _require_reason(reason)
     facility, code = split_code(charge)
     with writing(engine) as connection:
-        row = _pending(connection, facility, code).row(0, named=True)
+        frame = _pending(connection, facility, code)
+        row = frame.row(0, named=True)
         events.record_event(
             connection,
             facility,
@@ -205,6 +223,7 @@ def delete_charge(engine: Engine, charge: str, reason: str) -> str:
             team=row["team"],
         )
         ledger_charges.delete_charge(connection, facility, code)
+        _price_with_kin(connection, book, frame)
     return f"{charge}: deleted; 'billing rate {facility} {row['period']}' makes it anew"
 
 

@@ -16,9 +16,9 @@ from billing_lib.errors import AlreadyIssued, NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, usage
-from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.carried import carried_amounts
 from billing_lib.workflow.gathering import Gathered, gather
 from billing_lib.workflow.rating import differing
 from billing_lib.workflow.snapshot import NUMBERS, TEXTS, UNBILLED, Snapshot
@@ -112,7 +112,7 @@ def freeze(
             pl.col("project").is_in(numbers["project"].implode())
         ),
         rules=gathered.catalogue.rules,
-        carried=CARRIED.to_frame(),
+        carried=carried_amounts(connection, book.facility, gathered.catalogue, period),
         adjustments=gathered.adjustments,
         lines=gathered.lines,
         invoices=numbers.select(NUMBERS.names()),

@@ -19,6 +19,8 @@ from billing_lib.pricing.catalogue import Catalogue, rates_frame
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
+from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.snapshot import RATED_USAGE
 
 
@@ -35,6 +37,15 @@ class Gathered:
         """The charges and their splits."""
         return charge_usage(self.usage, self.catalogue, self.adjustments, self.lines)
 
+    def at_rates_of(self, today: Catalogue) -> "Gathered":
+        """The same at today's rates; usage without one today keeps its own."""
+        rated = rate_usage(self.usage.select(USAGE.names()), today).rated
+        found = rated.select("record", "occurrence", "team", "rate_group", "unit", "day", "rate")
+        usage_now = self.usage.update(found, on=["record", "occurrence"])
+        rates = pl.concat([self.catalogue.rates, today.rates]).unique("rate", maintain_order=True)
+        used = rates.join(usage_now.select("rate").unique(), on="rate", how="semi")
+        return replace(self, usage=usage_now, catalogue=replace(self.catalogue, rates=used))
+
 
 def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Gathered:
     """What prices these charges of the ledger.
@@ -47,13 +58,15 @@ def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Ga
     Raises
     ------
     NotReady
-        The price book has lost a project that a charge belongs to.
+        The price book has lost a project that a charge belongs to, or the business hours that
+        its rate needs.
     """
     _require_projects(book, charges)
     facility = book.facility.code
     catalogue = Catalogue.of(book)
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
-    kept = (Rate.model_validate(json.loads(body)) for body in bodies["body"])
+    kept = [Rate.model_validate_json(body) for body in bodies["body"]]
+    _require_hours(book, kept)
     changes, added = _staff_changes(connection, facility, charges)
     return Gathered(
         usage=_rated_usage(connection, facility, charges),
@@ -73,6 +86,17 @@ def _require_projects(book: PriceBook, charges: pl.DataFrame) -> None:
             "the price book no longer has",
             remedy="put the project back, or delete the charge",
         )
+
+
+def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
+    resources = {item.code: item.resource for item in book.items}
+    for rate in kept:
+        if rate.after_hours is not None and resources.get(rate.item) is None:
+            raise NotReady(
+                f"charges of {book.facility.code} have an after-hours rate for the item "
+                f"'{rate.item}', which has no resource in the price book any more",
+                remedy="put the item's resource back, or delete the charges",
+            )
 
 
 def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import ChangedRecord
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import writing
+from billing_lib.pricing.crossing import cut_with_ids
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.period import closing_date, period_of
 from billing_lib.pricing.pricebook import PriceBook
@@ -76,6 +77,8 @@ def load_files(engine: Engine, book: PriceBook, files: Sequence[Path], step: Ste
 def _load_file(connection: Connection, book: PriceBook, path: Path) -> Loaded:
     facility, timezone = book.facility.code, book.facility.timezone
     read = read_usage(path, mappings(book.sources), timezone)
+    if book.facility.crossing == "split":
+        read = cut_with_ids(read, timezone)
     sha256 = file_hash(path)
     before = usage.known_file(connection, facility, sha256)
     if before is not None:

@@ -9,14 +9,16 @@ decimal strings; the sha256 of that file is the invoice's fingerprint.
 
 import json
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from billing_lib.pricing.charging import Charges, charge_usage
-from billing_lib.pricing.invoicing import invoice_charges
-from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column
+from billing_lib.pricing.invoicing import Invoices, invoice_charges
+from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
+from billing_lib.pricing.subsidies import SUBSIDY
 from billing_lib.workflow.snapshot import Snapshot
 
 FORMAT = "billing-invoice/1"
@@ -37,6 +39,8 @@ class Computation:
         One row per invoice: ``number``, ``project``, ``team``, counts and totals (minor units).
     by_expense_code
         ``number``, ``project``, ``expense_code``, ``amount``.
+    rule_lines
+        What the rules at invoice scope changed (schema RULE_LINES), by project.
     invoices
         The canonical results, by number.
     """
@@ -44,6 +48,7 @@ class Computation:
     priced: Charges
     totals: pl.DataFrame
     by_expense_code: pl.DataFrame
+    rule_lines: pl.DataFrame
     invoices: dict[str, Invoice]
 
 
@@ -57,7 +62,8 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
         "number", "expense_code"
     )
     lines = _lines(priced, snapshot, catalogue.places, catalogue.timezone)
-    summaries = _summaries(priced, snapshot, catalogue.places)
+    summaries = _summaries(priced, summed, snapshot, catalogue.places)
+    apart = _apart(priced, summed, catalogue.places)
     accounts = {
         row["project"]: row for row in snapshot.accounts.unique("project").iter_rows(named=True)
     }
@@ -69,10 +75,11 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
             catalogue.places,
             lines.get(row["project"], []),
             {name: parts.get(row["project"], []) for name, parts in summaries.items()},
+            {name: parts.get(row["project"], []) for name, parts in apart.items()},
         )
         for row in totals.iter_rows(named=True)
     }
-    return Computation(priced, totals, codes, invoices)
+    return Computation(priced, totals, codes, summed.rule_lines, invoices)
 
 
 def write_invoices(invoices: dict[str, Invoice], folder: Path) -> None:
@@ -100,6 +107,7 @@ def _invoice(
     places: int,
     lines: list[dict[str, Any]],
     summaries: dict[str, list[dict[str, Any]]],
+    apart: dict[str, list[dict[str, Any]]],
 ) -> Invoice:
     money = ("charges_raw_total", "charges_adjustment", "raw_total", "adjustment", "total")
     return {
@@ -132,8 +140,44 @@ def _invoice(
         "notes": [],
         "lines": lines,
         "summaries": summaries,
+        **apart,
+        "tax": _tax(totals, account, places),
         "totals": {"charges": totals["charges"]}
         | {name: money_text(totals[name], places) for name in money},
+    }
+
+
+def _tax(totals: dict[str, Any], account: dict[str, Any], places: int) -> dict[str, str] | None:
+    if totals["tax"] is None:
+        return None
+    percent = Decimal(account["tax_percent"]).scaleb(-PERCENT_PLACES)
+    return {
+        "name": account["tax_name"],
+        "percent": plain_text(percent),
+        "amount": money_text(totals["tax"], places),
+    }
+
+
+def _apart(
+    priced: Charges, summed: Invoices, places: int
+) -> dict[str, dict[str, list[dict[str, Any]]]]:
+    """What stands beside the lines: adjustments by invoice rules, and subsidies by who pays."""
+    amount = money_text_column(pl.col("amount"), places)
+    adjustments = summed.rule_lines.select(
+        project="subject", part=pl.struct("rule", "kind", "on", amount)
+    )
+    subsidies = (
+        priced.rule_lines.filter(pl.col("kind") == SUBSIDY)
+        .join(priced.charges.select("project", subject="charge"), on="subject")
+        .group_by("project", "rule")
+        .agg(-pl.col("amount").sum())
+        .sort("project", "rule")
+        .select("project", part=pl.struct(amount, by="rule"))
+    )
+    parts = {"adjustments": adjustments, "subsidies": subsidies}
+    return {
+        name: dict(frame.group_by("project", maintain_order=True).agg("part").iter_rows())
+        for name, frame in parts.items()
     }
 
 
@@ -157,11 +201,19 @@ def _lines(
             ).alias("adjustments")
         )
     )
+    rules = priced.rule_lines.group_by(pl.col("subject").alias("charge"), maintain_order=True).agg(
+        pl.struct(
+            "rule",
+            "kind",
+            amount=money_text_column(pl.col("amount"), places),
+        ).alias("rules")
+    )
     added = snapshot.lines.select("charge", added=pl.struct("by", "at", "reason"))
     items = snapshot.items.select("item", "item_name")
     frame = (
         priced.charges.join(splits, on="charge", how="left")
         .join(adjustments, on="charge", how="left")
+        .join(rules, on="charge", how="left")
         .join(added, on="charge", how="left")
         .join(items, on="item", how="left")
         .sort("project", "date", "start", "charge", nulls_last=True)
@@ -183,10 +235,12 @@ def _lines(
         pl.when(timed).then(pl.col("units")).alias("units"),
         "quantity",
         pl.col("price").alias("rate"),
+        "effective_rate",
         "rate_group",
         *(money_text_column(pl.col(name), places) for name in ("raw_total", "adjustment", "total")),
         "expense_codes",
         pl.col("adjustments").fill_null([]),
+        pl.col("rules").fill_null([]),
         "added",
         pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
     )
@@ -204,12 +258,11 @@ def _shown(scaled: pl.Expr, places: int) -> pl.Expr:
 
 
 def _summaries(
-    priced: Charges, snapshot: Snapshot, places: int
+    priced: Charges, summed: Invoices, snapshot: Snapshot, places: int
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     charges = priced.charges.join(
         snapshot.items.select("item", "item_name"), on="item", how="left"
     ).with_columns(_micro("hours"), _micro("quantity"))
-    splits = priced.splits.join(charges.select("charge", "project"), on="charge")
     total = money_text_column(pl.col("total"), places)
     by_user = (
         charges.group_by("project", "user")
@@ -235,11 +288,8 @@ def _summaries(
             ),
         )
     )
-    by_code = (
-        splits.group_by("project", "expense_code")
-        .agg(pl.col("amount").sum().alias("total"))
-        .sort("project", "expense_code")
-        .select("project", part=pl.struct("expense_code", total=total))
+    by_code = summed.by_expense_code.rename({"amount": "total"}).select(
+        "project", part=pl.struct("expense_code", total=total)
     )
     parts = {"by_user": by_user, "by_item": by_item, "by_expense_code": by_code}
     return {

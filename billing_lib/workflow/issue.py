@@ -66,6 +66,13 @@ def commit_run(
     team = computation.totals.select("number", "team")
     shown = ["item", "user", "on_date", "description", "quantity"]
     money = ["raw_total", "adjustment", "total"]
+    adjustments = (
+        computation.rule_lines.join(
+            computation.totals.select("number", "team", subject="project"), on="subject"
+        )
+        .sort("number", "position", maintain_order=True)
+        .with_columns(position=pl.int_range(pl.len(), dtype=pl.Int32).over("number") + 1)
+    )
     runs.describe_run(
         connection, run.id, snapshot_sha256=snapshot_sha256, record=run.folder.as_posix()
     )
@@ -79,6 +86,8 @@ def commit_run(
             "charges",
             "sequence",
             *money,
+            "tax",
+            "cost",
             fingerprint=pl.col("number").replace_strict(dict(fingerprints), return_dtype=pl.String),
             currency=pl.lit(run.snapshot.text["currency"]),
             facility=pl.lit(facility),
@@ -99,6 +108,16 @@ def commit_run(
         ),
         computation.by_expense_code.join(team, on="number").select(
             "number", "expense_code", "team", "amount", facility=pl.lit(facility)
+        ),
+        adjustments.select(
+            "number",
+            "position",
+            "team",
+            "rule",
+            "kind",
+            "amount",
+            worked_on="on",
+            facility=pl.lit(facility),
         ),
     )
     ledger_charges.bill_charges(connection, facility, run.id, lines.select("number", code="charge"))

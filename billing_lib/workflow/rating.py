@@ -2,10 +2,12 @@
 
 A charge keeps a copy of its rate. Rating again makes charges of what is new or has become
 billable, and prices the pending ones again at the rate they have kept, under today's splits;
-what is billed or paid is never touched. Delete a charge first to have it rated afresh.
+what is billed or paid is never touched. Told to rate *again*, it looks the pending ones up anew and
+lists what changed; where today's price book has no rate for one, the kept copy still prices it.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -14,8 +16,8 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import Charges, charge_usage
-from billing_lib.pricing.money import PERCENT_PLACES, plain_text_column
+from billing_lib.pricing.charging import Charges, charge_usage, couples_records
+from billing_lib.pricing.money import PERCENT_PLACES, minor_places, money_text, plain_text_column
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
@@ -35,6 +37,8 @@ class RatedPeriod:
         Charges made, and pending charges whose price or split is another than before.
     unbilled
         Records by reason.
+    changes
+        What rating again changed, one sentence per charge.
     """
 
     facility: str
@@ -44,6 +48,7 @@ class RatedPeriod:
     new: int
     changed: int
     unbilled: dict[str, int]
+    changes: list[str]
 
     @property
     def sentence(self) -> str:
@@ -57,14 +62,21 @@ class RatedPeriod:
         )
 
 
-def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
-    """Rate a period's usage and say what came of it."""
+def rate_period(
+    engine: Engine, book: PriceBook, period: Period, *, again: bool = False
+) -> RatedPeriod:
+    """Rate a period's usage and say what came of it.
+
+    Parameters
+    ----------
+    again
+        Look up the rates of pending charges anew; else each keeps the one it has.
+    """
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
         note_facility(connection, book)
         records = usage.read_usage(connection, facility, period=month)
         standing = ledger_charges.read_charges(connection, facility, period=month)
-        changed = _price_again(connection, book, standing)
         fresh = records.join(
             standing.select("record", "occurrence"), on=["record", "occurrence"], how="anti"
         )
@@ -74,6 +86,7 @@ def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
         priced = charge_usage(rating.rated, catalogue)
         insert_charges(connection, facility, month, priced)
+        codes, changes = _price_again(connection, book, month, standing, catalogue, again=again)
         usage.replace_unbilled(connection, facility, month, rating.unbilled)
         return RatedPeriod(
             facility,
@@ -81,8 +94,9 @@ def rate_period(engine: Engine, book: PriceBook, period: Period) -> RatedPeriod:
             records=records.height,
             charges=records.height - rating.unbilled.height,
             new=priced.charges.height,
-            changed=changed,
+            changed=len(codes),
             unbilled=_counted(rating.unbilled),
+            changes=changes if again else [],
         )
 
 
@@ -118,7 +132,7 @@ def differing(
     connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
 ) -> pl.Series:
     """The codes of charges that come out otherwise than the ledger has them."""
-    compared = ["team", "quantity", "price", "raw_total", "adjustment", "total"]
+    compared = ["team", "rate", "quantity", "price", "raw_total", "adjustment", "total", "cost"]
     now = ledger_rows(priced).select("code", *compared)
     again = standing.select("code", *compared).join(now, on="code", suffix="_now")
     other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
@@ -134,15 +148,60 @@ def differing(
     return pl.concat([again.filter(other)["code"], moved["charge"]]).unique().sort()
 
 
-def _price_again(connection: Connection, book: PriceBook, standing: pl.DataFrame) -> int:
-    """Price the pending charges again; how many came out otherwise."""
-    free = standing.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
+def _price_again(
+    connection: Connection,
+    book: PriceBook,
+    month: str,
+    standing: pl.DataFrame,
+    catalogue: Catalogue,
+    *,
+    again: bool,
+) -> tuple[list[str], list[str]]:
+    """Price the pending charges again; which of those that stood came out otherwise, and how.
+
+    The new ones are among them where records couple: what came before may now cost another
+    tier, and what is new was priced without it.
+    """
+    facility = book.facility.code
+    free = unbound(standing)
+    if couples_records(catalogue):
+        free = unbound(ledger_charges.read_charges(connection, facility, period=month))
     if free.height == 0:
-        return 0
-    priced = gather(connection, book, free).price()
-    codes = differing(connection, book.facility.code, free, priced)
-    replace_charges(connection, book.facility.code, priced, codes)
-    return codes.len()
+        return [], []
+    gathered = gather(connection, book, free)
+    if again:
+        gathered = gathered.at_rates_of(catalogue)
+        rates = gathered.catalogue.rates.select("rate", "body").rows()
+        ledger_charges.keep_rates(connection, facility, rates)
+    priced = gathered.price()
+    codes = differing(connection, facility, free, priced)
+    replace_charges(connection, facility, priced, codes)
+    changed = codes.filter(codes.is_in(standing["code"].implode()))
+    return changed.to_list(), _in_words(book, standing, priced, changed)
+
+
+def _in_words(
+    book: PriceBook, standing: pl.DataFrame, priced: Charges, codes: pl.Series
+) -> list[str]:
+    places = minor_places(book.facility.currency)
+    was = standing.filter(pl.col("code").is_in(codes.implode())).sort("code")
+    now = priced.charges.select(code="charge", price_now="price", total_now="total")
+    return [
+        f"{book.facility.code}/{row['code']}: {_price_change(row)}total "
+        f"{money_text(row['total'], places)} → {money_text(row['total_now'], places)}"
+        for row in was.join(now, on="code", maintain_order="left").iter_rows(named=True)
+    ]
+
+
+def _price_change(row: dict[str, Any]) -> str:
+    if row["price"] == row["price_now"]:
+        return ""
+    return f"rate {row['price'] or 'by tiers'} → {row['price_now'] or 'by tiers'}, "
+
+
+def unbound(charges: pl.DataFrame) -> pl.DataFrame:
+    """The charges that may still change: PENDING, and in no run."""
+    return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
 
 
 def replace_charges(

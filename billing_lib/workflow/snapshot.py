@@ -15,6 +15,7 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
 
 import hashlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -93,7 +94,10 @@ class Snapshot:
         folder.mkdir(parents=True, exist_ok=True)
         for name, schema in SCHEMAS.items():
             frame: pl.DataFrame = getattr(self, name)
-            frame.select(schema.names()).cast(schema).write_parquet(folder / f"{name}.parquet")
+            # Through memory: of a full disk polars would say so in an error of its own.
+            content = BytesIO()
+            frame.select(schema.names()).cast(schema).write_parquet(content)
+            (folder / f"{name}.parquet").write_bytes(content.getvalue())
         return snapshot_hash(folder)
 
     @classmethod

@@ -24,6 +24,7 @@ ISSUED = {
     "invoice": ("total = 0, raw_total = 0", "number = 'RC-2020-0001'"),
     "invoice_line": ("total = 0, raw_total = 0", "number = 'RC-2020-0001' AND position = 1"),
     "invoice_split": ("amount = 0", "number = 'RC-2020-0001' AND expense_code = '370-1'"),
+    "invoice_adjustment": ("amount = 1", "number = 'RC-2020-0001' AND position = 1"),
     "invoice_number": ("project = 'p9'", "number = 'RC-2020-0001'"),
     "billing_run": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
     "charge": ("total = 0, raw_total = 0", "code = 'u1'"),
@@ -228,6 +229,8 @@ def test_usage_is_kept_while_a_charge_refers_to_it(rated: Engine, raw: Raw) -> N
         "INSERT INTO invoice_line (number, position, facility, team, charge, raw_total,"
         " adjustment, total) VALUES ('RC-2020-0001', 3, 'RC', 'smith-lab', 'x', 1, 0, 1)",
         "INSERT INTO invoice_split VALUES ('RC-2020-0001', '999', 'RC', 'smith-lab', 1)",
+        "INSERT INTO invoice_adjustment"
+        " VALUES ('RC-2020-0001', 2, 'RC', 'smith-lab', 'fee', 'fee', '', 1)",
         "INSERT INTO charge_split VALUES ('RC', 'u1', 2, '370-9', '0', 0)",
         "INSERT INTO invoice_number VALUES ('RC', 2020, 3, 'RC-2020-0003', 'RC-2020-04-1', 'p3')",
     ],

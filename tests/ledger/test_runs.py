@@ -4,7 +4,7 @@ from datetime import date
 
 import polars as pl
 import pytest
-from april import freeze, issue, issued_frames
+from april import adjustments, freeze, issue, issued_frames
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
@@ -78,6 +78,7 @@ def test_issued_invoices_are_read_as_they_were_written(issued: Engine) -> None:
         assert_frame_equal(invoices.read_invoices(connection, period="2020-04"), bills)
         assert_frame_equal(invoices.read_lines(connection, both), lines)
         assert_frame_equal(invoices.read_splits(connection, both), splits)
+        assert_frame_equal(invoices.read_adjustments(connection, both), adjustments())
         assert invoices.read_fingerprints(connection, "RC-2020-04-1") == dict.fromkeys(
             both, "ab" * 32
         )

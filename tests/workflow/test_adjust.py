@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from sample_facility import nothing, price_book, usage_file
+from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidAdjustment, UnknownCharge
@@ -12,6 +12,7 @@ from billing_lib.ledger import charges, events
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, delete_charge
+from billing_lib.workflow.explain import explain
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.rating import rate_period
 
@@ -96,7 +97,7 @@ def test_an_added_line_is_a_charge_of_its_project(rated: Engine) -> None:
     ("code", "changes", "reason", "sentence"),
     [
         ("MIC/u2", {"quantity": "-1"}, "why", "negative"),
-        ("MIC/u2", {"quantity": "ten"}, "why", "'ten' is not"),
+        ("MIC/u2", {"quantity": "ten"}, "why", "'ten' is no quantity"),
         ("MIC/u2", {"colour": "red"}, "why", "no field 'colour'"),
         ("MIC/u2", {"split": "A=50,B=49"}, "why", "makes 99 %"),
         ("MIC/u2", {"amount": "1.234"}, "why", "more than 2 decimal places"),
@@ -125,9 +126,28 @@ def test_a_good_and_a_bad_change_together_change_nothing(rated: Engine) -> None:
 
 
 def test_a_deleted_charge_leaves_an_event(rated: Engine) -> None:
-    delete_charge(rated, "MIC/u2", "afresh")
+    delete_charge(rated, price_book(), "MIC/u2", "afresh")
     with reading(rated) as connection:
         event = events.read_events(connection, "MIC", kinds=["delete"]).row(0, named=True)
         assert charges.read_charges(connection, "MIC", codes=["u2"]).height == 0
         assert events.check_chain(connection, "MIC") == []
     assert json.loads(event["before"])["total"] == 1500
+
+
+def test_a_charge_is_explained_as_the_ledger_has_it(rated: Engine) -> None:
+    adjust_charge(rated, BOOKED, "MIC/u2", {"quantity": "10"}, "two broke")
+
+    told = explain(rated, BOOKED, "MIC/u2")
+
+    assert told[0] == "MIC/u2: Slide, project p1, user bob"
+    assert any("set quantity from 12 to 10" in sentence for sentence in told)
+    assert told[-4:] == [
+        "Total: 12.50 USD.",
+        "A pays 60 %: 7.50.",
+        "B pays 40 %: 5.00.",
+        "It is not issued yet.",
+    ]
+    dearer = price_book(BOOK.replace('percent: "60"', 'percent: "50"').replace('"40"', '"50"'))
+    assert "A pays 50 %: 6.25." in explain(rated, dearer, "MIC/u2")
+    with pytest.raises(UnknownCharge, match="no charge MIC/u9"):
+        explain(rated, BOOKED, "MIC/u9")

@@ -57,7 +57,7 @@ def test_a_charge_keeps_its_rate_until_it_is_deleted(loaded: Engine) -> None:
     dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
     assert rate_period(loaded, dearer, APRIL).changed == 0
     assert totals(loaded)["MIC/u2"] == 1500
-    delete_charge(loaded, "MIC/u2", "rated by last year's price")
+    delete_charge(loaded, price_book(), "MIC/u2", "rated by last year's price")
     assert rate_period(loaded, dearer, APRIL).new == 1
     assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 2400, "MIC/u3": 1250}  # 12 x 2.00
 
@@ -65,7 +65,7 @@ def test_a_charge_keeps_its_rate_until_it_is_deleted(loaded: Engine) -> None:
 def test_changes_to_a_deleted_charge_are_gone_with_it(loaded: Engine) -> None:
     rate_period(loaded, price_book(), APRIL)
     adjust_charge(loaded, price_book(), "MIC/u2", {"quantity": "1"}, "one slide")
-    delete_charge(loaded, "MIC/u2", "afresh")
+    delete_charge(loaded, price_book(), "MIC/u2", "afresh")
     rate_period(loaded, price_book(), APRIL)
     assert totals(loaded)["MIC/u2"] == 1500
 
@@ -106,3 +106,68 @@ def test_rating_in_two_halves_equals_rating_at_once(ledger: Engine, tmp_path: Pa
     assert (rated.records, rated.charges, rated.new) == (38, 38, 19)
     cents = sum(round(n * 125) for n in range(1, 20))
     assert sum(totals(ledger).values()) == 2 * cents
+
+
+def test_rating_again_looks_rates_up_anew_and_says_what_changed(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    adjust_charge(loaded, price_book(), "MIC/u3", {"amount": "9.00"}, "agreed")
+    dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
+
+    rated = rate_period(loaded, dearer, APRIL, again=True)
+
+    assert rated.changes == [
+        "MIC/u2: rate 1.25 → 2, total 15.00 → 24.00",
+        "MIC/u3: rate 1.25 → 2, total 9.00 → 9.00",
+    ]
+    assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 2400, "MIC/u3": 900}
+    assert rate_period(loaded, dearer, APRIL, again=True).changes == []
+
+
+def test_a_deleted_rate_falls_back_to_the_copy_that_the_charge_kept(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    gone = price_book(BOOK.replace('  - {item: slide, group: internal, price: "1.25"}\n', ""))
+
+    assert rate_period(loaded, gone, APRIL, again=True).changes == []
+    assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 1500, "MIC/u3": 1250}
+
+
+TIERED = BOOK.replace(
+    '{item: slide, group: internal, price: "1.25"}',
+    "{item: slide, group: internal, tiers: {mode: graduated, per: project, "
+    'steps: [{up_to: "10", price: "1.00"}, {up_to: null, price: "0.50"}]}}',
+)
+
+
+def test_charges_that_share_tiers_are_priced_together(ledger: Engine, tmp_path: Path) -> None:
+    book = price_book(TIERED)
+    first = HEADER + "u2,slide,p1,bob,,,2020-04-07,8\n"
+    load_files(ledger, book, [usage_file(tmp_path, first, "first.csv")], nothing)
+    rate_period(ledger, book, APRIL)
+    assert totals(ledger) == {"MIC/u2": 800}
+    second = HEADER + "u1,slide,p1,bob,,,2020-04-06,6\n"
+    load_files(ledger, book, [usage_file(tmp_path, second, "second.csv")], nothing)
+
+    rated = rate_period(ledger, book, APRIL)
+
+    # u1 comes first: 6 x 1.00; of u2 4 x 1.00 + 4 x 0.50
+    assert (rated.new, rated.changed) == (1, 1)
+    assert totals(ledger) == {"MIC/u1": 600, "MIC/u2": 600}
+    adjust_charge(ledger, book, "MIC/u1", {"quantity": "10"}, "four more")
+    assert totals(ledger) == {"MIC/u1": 1000, "MIC/u2": 400}  # 8 x 0.50
+    delete_charge(ledger, book, "MIC/u1", "of another project")
+    assert totals(ledger) == {"MIC/u2": 800}
+
+
+def test_usage_across_a_month_is_cut_at_intake_where_the_facility_says_so(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    book = price_book(BOOK.replace("fiscal_year_start: 7", "crossing: split"))
+    night = "u1,scope,p1,ann,2020-04-30T22:00:00-04:00,2020-05-01T03:00:00-04:00,,\n"
+    load_files(ledger, book, [usage_file(tmp_path, HEADER + night)], nothing)
+
+    rate_period(ledger, book, APRIL)
+    rate_period(ledger, book, Period(2020, 5))
+
+    assert totals(ledger) == {"MIC/u1@2020-04": 8000}  # 2 h x 40.00
+    may = list_charges(ledger, "MIC", "2020-05")
+    assert may.select("charge", "total").rows() == [("MIC/u1", 12000)]

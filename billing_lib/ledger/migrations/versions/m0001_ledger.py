@@ -174,7 +174,9 @@ def upgrade() -> None:
         sa.Column("charges", sa.BigInteger(), nullable=False),
         sa.Column("raw_total", sa.BigInteger(), nullable=False),
         sa.Column("adjustment", sa.BigInteger(), nullable=False),
+        sa.Column("tax", sa.BigInteger(), nullable=True),
         sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("cost", sa.BigInteger(), nullable=True),
         sa.Column("fingerprint", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["facility"], ["facility.code"], name=op.f("fk_invoice_facility")),
         sa.ForeignKeyConstraint(
@@ -240,9 +242,11 @@ def upgrade() -> None:
         sa.Column("rate", sa.Text(), nullable=True),
         sa.Column("rate_group", sa.Text(), nullable=True),
         sa.Column("price", sa.Text(), nullable=True),
+        sa.Column("effective_rate", sa.Text(), nullable=True),
         sa.Column("raw_total", sa.BigInteger(), nullable=False),
         sa.Column("adjustment", sa.BigInteger(), nullable=False),
         sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("cost", sa.BigInteger(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("run", sa.Text(), nullable=True),
         sa.Column("invoice", sa.Text(), nullable=True),
@@ -298,6 +302,24 @@ def upgrade() -> None:
         "invoice_line",
         ["facility", "charge"],
         unique=False,
+    )
+    op.create_table(
+        "invoice_adjustment",
+        sa.Column("number", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("facility", sa.Text(), nullable=False),
+        sa.Column("team", sa.Text(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("worked_on", sa.Text(), nullable=False),
+        sa.Column("amount", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["facility", "number"],
+            ["invoice.facility", "invoice.number"],
+            name=op.f("fk_invoice_adjustment_invoice"),
+        ),
+        sa.PrimaryKeyConstraint("number", "position", name=op.f("pk_invoice_adjustment")),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "invoice_split",
