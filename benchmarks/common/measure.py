@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 MIB = 2**20
+BUSY = "Processes that wanted to run, in the mean of the last 15 minutes"
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def machine() -> dict[str, str]:
         "processor": _processor(),
         "cores": str(len(os.sched_getaffinity(0))),
         "memory": f"{memory:.0f} GiB",
-        "processes that wanted to run, last 15 minutes": f"{os.getloadavg()[2]:.1f}",
+        BUSY: f"{os.getloadavg()[2]:.1f}",
         "system": f"{platform.system()} {platform.machine()}",
         "Python": platform.python_version(),
     }

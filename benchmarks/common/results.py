@@ -15,7 +15,7 @@ from typing import Any
 import altair as alt
 import polars as pl
 
-from common.measure import machine
+from common.measure import BUSY, machine
 
 FOLDER = Path(__file__).parent.parent
 SHOWN_PACKAGES = ("polars", "duckdb", "sqlalchemy", "psycopg", "pyarrow")
@@ -63,6 +63,7 @@ class Results:
 
 
 def _write_down(all_found: list[dict[str, Any]]) -> None:
+    busy = [found["machine"].pop(BUSY) for found in all_found]
     machines = {json.dumps(found["machine"]) for found in all_found}
     lines = [
         "# Results of the benchmarks",
@@ -77,8 +78,9 @@ def _write_down(all_found: list[dict[str, Any]]) -> None:
         lines += [f"| {name} (peers) | {pinned} |" for name, pinned in _peers()]
         lines.append("")
     lines += ["![Charges per second](results.svg)", ""]
-    for found in all_found:
+    for found, others in zip(all_found, busy, strict=True):
         lines += [f"## {_TITLES[found['benchmark']]} ({found['date']})", ""]
+        lines += [f"{BUSY}: {others}, of which the benchmark's own were at most two.", ""]
         lines += ["| bar | measured | wanted | |", "|---|---:|---:|---|"]
         lines += [
             f"| {bar['what']} | {bar['measured']:,.2f} | {bar['bar']} | {bar['met']} |"
@@ -123,9 +125,12 @@ def _draw(all_found: list[dict[str, Any]]) -> None:
         .sort("speed", descending=True)
     )
     base = alt.Chart(frame).encode(
-        x=alt.X("speed", title="records per second", scale=alt.Scale(type="log")),
+        x=alt.X("speed", title="records per second", scale=alt.Scale(type="log", domainMin=100)),
         y=alt.Y("what", title=None, sort=None, axis=alt.Axis(labelLimit=300)),
     )
-    bars = base.mark_bar().encode(color=alt.Color("of", title=None))
+    # A bar on a logarithmic axis needs to be told where it begins.
+    bars = base.mark_bar().encode(
+        x2=alt.datum(100), color=alt.Color("of", title=None, legend=alt.Legend(orient="bottom"))
+    )
     figures = base.mark_text(align="left", dx=3).encode(text=alt.Text("speed", format=".2s"))
     (bars + figures).properties(width=480).save(FOLDER / "results.svg")
