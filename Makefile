@@ -22,7 +22,7 @@ demo-image: ## run the demo inside the image, and show the digest in its record
 	@scripts/image.sh demo
 
 bench: ## measure what stands in benchmarks/
-	@scripts/setup.sh test
+	@scripts/setup.sh bench
 	@for each in benchmarks/*.py; do echo "$$each"; .venv/bin/python "$$each" || exit 1; done
 
 clean: ## remove what was set up and built; never the ledger or the archive

@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh demo    what running needs; leaves in place what the tests added
 #   scripts/setup.sh test    that, and what the tests need
+#   scripts/setup.sh bench   that, what benchmarks/ needs, and the peers in build/peers
 #
 # uv does the work: the one on PATH, else one that pip brings into .tools/ (scripts/uv.txt,
 # with hashes). A bare Debian has neither pip nor ensurepip, and its Python may not be
@@ -60,7 +61,13 @@ fi
 
 case ${1:-} in
     demo) groups=(--no-dev --inexact) ;;
-    test) groups=(--all-groups) ;;
-    *) stop "usage: scripts/setup.sh demo|test" ;;
+    test) groups=() ;;
+    bench) groups=(--all-groups) ;;
+    *) stop "usage: scripts/setup.sh demo|test|bench" ;;
 esac
 "$uv" sync --quiet --frozen "${groups[@]}" "${python_option[@]}"
+
+if [ "$1" = bench ]; then # NEMO asks for versions of its own, so it has an environment of its own
+    [ -d build/peers ] || "$uv" venv --quiet --python .venv/bin/python build/peers
+    "$uv" pip sync --quiet --require-hashes --python build/peers benchmarks/peers/requirements.txt
+fi

@@ -1,0 +1,1 @@
+"""What the benchmarks share: made usage, peers, measuring, and writing down the results."""
