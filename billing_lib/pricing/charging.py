@@ -268,7 +268,7 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
 
 def _shares(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
     totals = charges.select("charge", "project", "date", "total").with_row_index("at")
-    accounts = catalogue.accounts.select("project", *_OF_SPLIT)
+    accounts = catalogue.accounts.select("project", *_OF_SPLIT).sort("position")
     standing = (
         totals.join(replaced, on="charge", how="anti", maintain_order="left")
         .join(accounts, on="project", how="left", maintain_order="left_right")
