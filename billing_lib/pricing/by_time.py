@@ -8,6 +8,7 @@ of its own (pricing/clock.py). A stated quantity takes the same blend of its ela
 """
 
 from decimal import Decimal
+from typing import Any
 
 import polars as pl
 
@@ -108,11 +109,15 @@ def _labelled(rates: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.DataFrame, 
     weeks: dict[str, Week] = {}
     labels: list[tuple[str, str, list[tuple[Decimal | None, Decimal | None]]]] = []
     resources = dict(catalogue.items.select("item", "resource").iter_rows())
+    stated = {row["resource"]: row for row in catalogue.resources.iter_rows(named=True)}
     for name, body in rates.select("rate", "body").iter_rows():
         rate = Rate.model_validate_json(body)
         if rate.pricing == HOURS:
-            clock = f"hours of {resources[rate.item]}"
-            weeks.setdefault(clock, _business_week(resources[rate.item], catalogue))
+            # Resources with the same hours and holidays share a clock.
+            hours = stated[resources[rate.item]]
+            clock = f"hours of {hours['business_hours']} but {hours['holidays']}"
+            if clock not in weeks:
+                weeks[clock] = _business_week(hours)
             labels.append((name, clock, [(rate.price, None), (rate.after_hours, None)]))
         else:
             clock, bands = f"bands of {name}", rate.bands or ()
@@ -135,7 +140,6 @@ def _scaled(value: Decimal | None, places: int) -> int:
     return int((value or Decimal(0)).scaleb(places))
 
 
-def _business_week(resource: str, catalogue: Catalogue) -> Week:
-    found = catalogue.resources.filter(pl.col("resource") == resource).row(0, named=True)
-    open_minutes = week_of([{span["days"]: span["hours"] for span in found["business_hours"]}])
-    return Week([1 - label for label in open_minutes], frozenset(found["holidays"]), 1)
+def _business_week(resource: dict[str, Any]) -> Week:
+    open_minutes = week_of([{span["days"]: span["hours"] for span in resource["business_hours"]}])
+    return Week([1 - label for label in open_minutes], frozenset(resource["holidays"]), 1)

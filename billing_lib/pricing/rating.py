@@ -60,7 +60,7 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
     period
         ``YYYY-MM``: usage that ends in another month is ``outside_period``; None takes all.
     """
-    placed = _placed(usage, catalogue)
+    placed = _placed(usage, catalogue, period)
     found = _with_rate(placed, catalogue)
     reasoned = found.with_columns(reason=_reason(period))
     billable = pl.col("reason").is_null()
@@ -73,7 +73,7 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
     return Rating(rated, unbilled)
 
 
-def _placed(usage: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+def _placed(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) -> pl.DataFrame:
     projects = catalogue.projects.select("project", "team", "rate_group")
     uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
     items = catalogue.items.select(
@@ -85,7 +85,10 @@ def _placed(usage: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
         .join(projects, on="project", how="left", maintain_order="left")
         .with_columns(
             day=pl.coalesce(local_date(pl.col("start"), catalogue.timezone), "date"),
-            _period=period_of(closing_date(pl.col("end"), pl.col("date"), catalogue.timezone)),
+            # Half of the time that rating takes, and needed only where some usage is outside.
+            _period=pl.lit(None, dtype=pl.String)
+            if period is None
+            else period_of(closing_date(pl.col("end"), pl.col("date"), catalogue.timezone)),
         )
     )
 
