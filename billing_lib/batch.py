@@ -60,8 +60,8 @@ class IssuedRun:
     ----------
     numbers
         The invoices' numbers.
-    total
-        Of all invoices, in minor units.
+    total, cost
+        Of all invoices, in minor units; the cost is None where no item states one.
     record
         The audit record's folder.
     """
@@ -70,6 +70,7 @@ class IssuedRun:
     numbers: list[str]
     charges: int
     total: int
+    cost: int | None
     currency: str
     record: Path
     notes: list[str] = field(default_factory=list)
@@ -77,12 +78,14 @@ class IssuedRun:
     @property
     def sentences(self) -> list[str]:
         """The same in words."""
-        total = money_text(self.total, minor_places(self.currency))
+        places = minor_places(self.currency)
+        total = money_text(self.total, places)
+        cost = "" if self.cost is None else f", cost {money_text(self.cost, places)}"
         first, last = self.numbers[0], self.numbers[-1]
         numbers = first if first == last else f"{first} to {last}"
         return [
             f"{self.run}: issued {len(self.numbers):,} invoices ({numbers}), "
-            f"{self.charges:,} charges, total {total} {self.currency}",
+            f"{self.charges:,} charges, total {total} {self.currency}{cost}",
             f"{self.run}: audit record {self.record}",
             *self.notes,
         ]
@@ -273,6 +276,7 @@ def _issued(engine: Engine, archive: Path, run: str) -> IssuedRun:
         invoices["number"].to_list(),
         int(invoices["charges"].sum()),
         int(invoices["total"].sum()),
+        int(invoices["cost"].sum()) if invoices["cost"].count() else None,
         invoices["currency"][0],
         archive / row.record,
     )

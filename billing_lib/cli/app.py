@@ -31,7 +31,7 @@ PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-AMOUNTS = ("raw_total", "adjustment", "total", "quantity", "price")
+AMOUNTS = ("raw_total", "adjustment", "total", "cost", "quantity", "price")
 """Columns of amounts and quantities as text, which tables set to the right."""
 
 SENTENCES = ("description", "detail", "raw")

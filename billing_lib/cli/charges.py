@@ -60,8 +60,18 @@ def charges(
         title=f"Charges {facility} {month}",
         as_json=as_json,
         places=minor_places(book.facility.currency),
-        money=("raw_total", "adjustment", "total"),
-        spared=("item", "raw_total", "adjustment", "user", "price", "state", "invoice", "project"),
+        money=("raw_total", "adjustment", "total", "cost"),
+        spared=(
+            "cost",
+            "item",
+            "raw_total",
+            "adjustment",
+            "user",
+            "price",
+            "state",
+            "invoice",
+            "project",
+        ),
     )
 
 

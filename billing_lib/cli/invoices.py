@@ -70,7 +70,7 @@ def invoices(
         list_invoices(ledger(), facility, month, project),
         title="Invoices",
         as_json=as_json,
-        spared=("facility", "team", "invoice_date", "charges", "period"),
+        spared=("cost", "facility", "team", "invoice_date", "charges", "period"),
     )
 
 

@@ -4,6 +4,7 @@ The panel calls the same functions as ``billing adjust``; a mistake shows as a s
 what was applied shows in the trail below.
 """
 
+from html import escape
 from typing import Any
 
 import ipywidgets as widgets
@@ -16,6 +17,7 @@ from billing_lib.panels.tables import table
 from billing_lib.pricing.adjusting import FIELDS
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.explain import explain
 from billing_lib.workflow.review import Month, read_month
 
 _WIDE = widgets.Layout(width="34em")
@@ -63,6 +65,7 @@ class AdjustPanel:
         self.add = widgets.Button(description="Add the line")
         self.trail = widgets.HTML()
         self.chosen = widgets.HTML()
+        self.derivation = widgets.HTML()
         self._connect()
         self.refresh()
         self.widget = widgets.VBox(
@@ -71,6 +74,7 @@ class AdjustPanel:
                 self.project,
                 self.charge,
                 self.chosen,
+                self.derivation,
                 self.field,
                 self.value,
                 self.reason,
@@ -169,6 +173,13 @@ class AdjustPanel:
         )
         shown = table(chosen.select(columns), "The charge now", places=self.places)
         self.chosen.value = shown.data if chosen.height else ""
+        self.derivation.value = ""
+        if chosen.height:
+            with self.message.sentences():
+                steps = explain(self.office.engine, self.book, str(self.charge.value))
+                listed = "".join(f"<li>{escape(step)}</li>" for step in steps)
+                summary = "<summary>How it comes to its total</summary>"
+                self.derivation.value = f"<details>{summary}<ul>{listed}</ul></details>"
 
     def _show_hint(self) -> None:
         self.value.placeholder = HINTS[self.field.value]

@@ -25,18 +25,23 @@ class ReviewPanel:
         self.month = read_month(office.engine, book, period)
         self.currency = book.facility.currency
         self.places = minor_places(self.currency)
+        self._costs = ["cost"] if self.month.charges["cost"].count() else []
 
     def heading(self) -> str:
         """The month in a few lines of Markdown."""
         month = self.month
         total = money_text(int(month.charges["total"].sum()), self.places)
         lines = month.charges.filter(pl.col("kind") == "line").height
+        cost = ""
+        if self._costs:
+            text = money_text(int(month.charges["cost"].sum()), self.places)
+            cost = f" Cost {text} {self.currency}."
         return (
             f"## {month.facility} · {month.period}\n\n"
             f"**{month.records:,}** usage records = **{month.charges.height - lines:,}** charges "
             f"+ **{month.unbilled.height:,}** unbilled; "
             f"{lines:,} added {'line' if lines == 1 else 'lines'}. "
-            f"Total **{total} {self.currency}**."
+            f"Total **{total} {self.currency}**.{cost}"
         )
 
     def by(self, column: str, caption: str) -> HTML:
@@ -48,10 +53,11 @@ class ReviewPanel:
                 pl.col("raw_total").sum(),
                 pl.col("adjustment").sum(),
                 pl.col("total").sum(),
+                *(pl.col(name).sum() for name in self._costs),
             )
             .sort("total", column, descending=[True, False])
         )
-        sums = ("charges", "raw_total", "adjustment", "total")
+        sums = ("charges", "raw_total", "adjustment", "total", *self._costs)
         return table(frame, caption, places=self.places, total=sums)
 
     def largest(self) -> HTML:
@@ -71,6 +77,10 @@ class ReviewPanel:
             .sort("records", descending=True)
         )
         return table(frame, "Unbilled records", total=("records",))
+
+    def expense_codes(self) -> HTML:
+        """Expense codes that may not be charged: unknown, malformed, or not valid on the day."""
+        return table(self.month.invalid_codes, "Expense codes that may not be charged")
 
     def changes(self) -> HTML:
         """What staff changed, with who, when and why."""

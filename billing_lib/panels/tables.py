@@ -20,6 +20,7 @@ MONEY = (
     "raw_total",
     "adjustment",
     "total",
+    "cost",
     "amount",
     "charges_raw_total",
     "charges_adjustment",

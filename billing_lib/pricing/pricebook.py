@@ -65,10 +65,12 @@ class ExpenseCode(Entry):
 
 
 class ExpenseCodes(Entry):
-    """Which expense codes may be charged: a pattern for all of each, or a list, or both."""
+    """Which expense codes may be charged: a pattern for all of each, a list, or both."""
 
     pattern: Annotated[str, AfterValidator(_pattern)] | None = None
     codes: tuple[ExpenseCode, ...] | None = None
+    file: str | None = None
+    """A CSV file beside the price book that adds to the list (workflow/expense_codes.py)."""
 
 
 class Facility(Entry):

@@ -149,15 +149,23 @@ def list_invoices(
     month: str | None = None,
     project: str | None = None,
 ) -> pl.DataFrame:
-    """Issued invoices as lists show them, totals as text in their currency."""
+    """Issued invoices as staff's lists show them: totals, and what they cost the facility, as
+    text in their currency."""
     with reading(engine) as connection:
         frame = ledger_invoices.read_invoices(
             connection, facility=facility, period=month, project=project
         )
-    totals = [
-        money_text(total, minor_places(currency))
-        for total, currency in frame.select("total", "currency").iter_rows()
-    ]
+    amounts = {
+        name: pl.Series(
+            name,
+            [
+                None if amount is None else money_text(amount, minor_places(currency))
+                for amount, currency in frame.select(name, "currency").iter_rows()
+            ],
+            dtype=pl.String,
+        )
+        for name in ("total", "cost")
+    }
     return frame.select(
         "number",
         "facility",
@@ -167,8 +175,9 @@ def list_invoices(
         pl.col("invoice_date").cast(pl.String),
         "state",
         "charges",
-        pl.Series("total", totals, dtype=pl.String),
+        amounts["total"],
         "currency",
+        amounts["cost"],
     ).sort("number")
 
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from billing_lib.errors import InvalidPriceBook, UnknownFacility
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.expense_codes import with_listed_codes
 
 
 def read_price_books(folder: Path) -> dict[str, PriceBook]:
@@ -17,7 +18,7 @@ def read_price_books(folder: Path) -> dict[str, PriceBook]:
     books: dict[str, PriceBook] = {}
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*.yml")):
-        book = PriceBook.parse(read_text(path), str(path))
+        book = with_listed_codes(PriceBook.parse(read_text(path), str(path)), folder)
         code = book.facility.code
         if code in books:
             raise InvalidPriceBook(

@@ -253,6 +253,7 @@ def list_charges(
         "raw_total",
         "adjustment",
         "total",
+        "cost",
         "state",
         "invoice",
     )

@@ -11,6 +11,7 @@ from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.expense_codes import find_invalid_codes
 
 CHANGES = ("adjust", "add_line", "delete")
 """Kinds of events that change a charge."""
@@ -26,10 +27,13 @@ class Month:
         How many usage records end in it.
     charges
         ``charge`` (``RC/57``), ``kind``, ``project``, ``team``, ``item``, ``user``, ``date``,
-        ``quantity``, ``price``, ``raw_total``, ``adjustment``, ``total`` (minor units),
+        ``quantity``, ``price``, ``raw_total``, ``adjustment``, ``total``, ``cost`` (minor units),
         ``state``, ``invoice``.
     unbilled
         Records that are not billed, with reason and detail.
+    invalid_codes
+        ``charge``, ``expense_code``, ``date``, ``problem``: shares of pending charges that
+        cannot be charged so.
     changes
         ``charge``, ``what``, ``before``, ``after``, ``by``, ``at``, ``reason``, in order.
     """
@@ -39,6 +43,7 @@ class Month:
     records: int
     charges: pl.DataFrame
     unbilled: pl.DataFrame
+    invalid_codes: pl.DataFrame
     changes: pl.DataFrame
 
 
@@ -54,6 +59,7 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
     with reading(engine) as connection:
         records = usage.read_usage(connection, facility, period=month).height
         charges = ledger_charges.read_charges(connection, facility, period=month)
+        splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")
         unbilled = usage.read_unbilled(connection, facility, month)
         changes = events.read_events(
             connection, facility, kinds=list(CHANGES), subjects=charges["code"]
@@ -63,6 +69,11 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
             f"{facility} {month} has no charges yet",
             remedy=f"load usage and run 'billing rate {facility} {month}'",
         )
+    charged = splits.join(charges.select("on_date", charge="code"), on="charge").select(
+        pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
+        "expense_code",
+        date="on_date",
+    )
     named = pl.format("{}/{}", pl.lit(facility), "code").alias("charge")
     return Month(
         facility,
@@ -70,6 +81,7 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         records,
         charges.with_columns(named, date="on_date").drop("code"),
         unbilled,
+        find_invalid_codes(book, charged),
         changes.select(
             pl.format("{}/{}", pl.lit(facility), "subject").alias("charge"),
             pl.col("kind").alias("what"),

@@ -1,6 +1,9 @@
 """The panels without a browser: what the forms do, and what they say of a mistake."""
 
 import re
+from html import unescape
+
+from sample_facility import BOOK
 
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.audit import AuditPanel
@@ -14,7 +17,7 @@ def cells(html: str) -> list[list[str]]:
     """The texts of a table's body, row by row."""
     rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
     found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
-    return [row for row in found if row]
+    return [[unescape(cell) for cell in row] for row in found if row]
 
 
 def totals(office: Office) -> dict[str, int]:
@@ -40,10 +43,23 @@ def test_the_review_adds_up(office: Office) -> None:
     }
 
 
+def test_codes_that_may_not_be_charged_are_found_with_the_reason(office: Office) -> None:
+    path = office.settings.parameters / "microscopy.yml"
+    stated = '  expense_codes: {pattern: "[A-C]", file: codes.csv}\n'
+    path.write_text(BOOK.replace("  contacts: ", stated + "  contacts: "))
+    (path.parent / "codes.csv").write_text("code,valid_from,valid_to\nA,,\nB,2020-04-07,\n")
+    found = cells(ReviewPanel("MIC", "2020-04", office).expense_codes().data)
+    assert found == [
+        ["MIC/u1", "B", "2020-04-06", "the expense code 'B' is not valid on 2020-04-06"],
+        ["MIC/u3", "C", "2020-04-08", "the expense code 'C' is not among those allowed"],
+    ]
+
+
 def test_a_change_is_made_shown_and_kept(office: Office) -> None:
     panel = AdjustPanel("MIC", "2020-04", office)
     assert (panel.project.value, panel.charge.value) == ("p1", "MIC/u1")  # the largest of the first
     assert "133.33" in panel.chosen.value
+    assert "Total: 133.33 USD." in panel.derivation.value
     panel.project.value, panel.charge.value = "p1", "MIC/u2"
     panel.field.value, panel.value.value = "quantity", "10"
     panel.reason.value = "two broke"
