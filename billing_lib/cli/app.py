@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from billing_lib.errors import InvalidAdjustment
+
 if TYPE_CHECKING:
     import polars as pl
     from sqlalchemy import Engine
@@ -31,7 +33,7 @@ PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-AMOUNTS = ("raw_total", "adjustment", "total", "cost", "quantity", "price")
+AMOUNTS = ("raw_total", "adjustment", "total", "cost", "quantity", "price", "before", "after")
 """Columns of amounts and quantities as text, which tables set to the right."""
 
 SENTENCES = ("description", "detail", "raw")
@@ -64,6 +66,23 @@ def price_book(facility: str) -> "PriceBook":
     from billing_lib.workflow.price_books import read_price_book
 
     return read_price_book(settings().parameters, facility)
+
+
+def parse_changes(changes: Sequence[str]) -> dict[str, str]:
+    """The words of ``--set`` as values by field.
+
+    Raises
+    ------
+    InvalidAdjustment
+        One has no value.
+    """
+    pairs = [change.partition("=") for change in changes]
+    for field, equals, _ in pairs:
+        if not equals:
+            raise InvalidAdjustment(
+                f"'--set {field}' has no value", remedy="write --set field=value"
+            )
+    return {field: value for field, _, value in pairs}
 
 
 def say_frame(

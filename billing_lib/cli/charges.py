@@ -10,6 +10,7 @@ from billing_lib.cli.app import (
     PeriodText,
     app,
     ledger,
+    parse_changes,
     price_book,
     progress,
     say,
@@ -98,7 +99,7 @@ def adjust(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="quantity, rate, amount, expense_code, or split=CODE=60,CODE=40.",
+            help="quantity, rate, amount, expense_code, split=CODE=60,CODE=40, waived=yes or note.",
         ),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; kept with the change.")] = "",
@@ -147,14 +148,7 @@ def adjust(
             "say which charge and what to set", remedy="see billing adjust --help"
         )
     book = price_book(split_code(charge)[0])
-    pairs = [change.partition("=") for change in changes]
-    for field, equals, _ in pairs:
-        if not equals:
-            raise InvalidAdjustment(
-                f"'--set {field}' has no value", remedy="write --set field=value"
-            )
-    values = {field: value for field, _, value in pairs}
-    for sentence in adjust_charge(ledger(), book, charge, values, reason):
+    for sentence in adjust_charge(ledger(), book, charge, parse_changes(changes), reason):
         say(sentence)
 
 

@@ -262,6 +262,10 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
     if line.get("effective_rate"):
         notes.append(f"blended rate {number(line['effective_rate'])}")
     notes += [f"{it['rule']} ({it['kind']}): {money(it['amount'])}" for it in line.get("rules", [])]
+    if line.get("waived"):
+        notes.append("waived, see Adjustments")
+    if line.get("note"):
+        notes.append(line["note"])
     if line["adjustments"]:
         notes.append("adjusted by staff, see Adjustments")
     codes = line["expense_codes"]

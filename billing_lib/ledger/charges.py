@@ -245,6 +245,19 @@ def lock_charge(connection: Connection, facility: str, code: str) -> pl.DataFram
     return read_charges(connection, facility, codes=[code])
 
 
+def lock_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Keep these charges from others until the end of the transaction.
+
+    On SQLite a transaction that writes keeps all from others anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        listed = frames.listed(connection, codes)
+        chosen = select(charge.c.code).where(
+            charge.c.facility == facility, charge.c.code.in_(select(listed.c.value))
+        )
+        connection.execute(chosen.order_by(charge.c.code).with_for_update())
+
+
 def bind_charges(connection: Connection, facility: str, codes: pl.Series, run: str) -> None:
     """Bind PENDING charges to a run that is frozen, so that nobody changes them meanwhile.
 

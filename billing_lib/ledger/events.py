@@ -92,10 +92,11 @@ def read_events(
     *,
     kinds: list[str] | None = None,
     subjects: pl.Series | list[str] | None = None,
+    groups: list[str] | None = None,
 ) -> pl.DataFrame:
-    """A facility's events (schema EVENT) of these kinds and on these subjects, in sequence."""
+    """A facility's events (schema EVENT) of these kinds, subjects and groups, in sequence."""
     statement = select(event).where(event.c.facility == facility)
-    for column, wanted in (("kind", kinds), ("subject", subjects)):
+    for column, wanted in (("kind", kinds), ("subject", subjects), ("group_id", groups)):
         if wanted is not None:
             listed = frames.listed(connection, wanted)
             statement = statement.where(event.c[column].in_(select(listed.c.value)))

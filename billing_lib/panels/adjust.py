@@ -28,6 +28,8 @@ HINTS = {
     "rate": "a price per unit, such as 0.12",
     "amount": "the total in the currency, such as 75.00",
     "split": "codes and percentages, such as 370-1=60, 370-2=40",
+    "waived": "yes leaves it on the invoice at nothing, no takes that back",
+    "note": "a text beside the charge on the invoice",
     "expense_code": "one code that takes all, such as 370-1",
 }
 """What a value looks like, by field."""

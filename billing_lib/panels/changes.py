@@ -31,7 +31,7 @@ def _fields(
             values = (value_of(field, was[field]), value_of(field, now[field]))
             yield charge, field.replace("_", " "), *values, by, at, reason
     else:
-        said = {"add_line": "line added", "delete": "deleted"}[what]
+        said = {"add_line": "line added", "delete": "deleted", "undo": "group undone"}[what]
         yield charge, said, _listed(was), _listed(now), by, at, reason
 
 

@@ -2,7 +2,8 @@
 
 Each is an event with who, when and why; in the order given, a later one of the same field
 wins. ``quantity`` and ``rate`` price the charge anew, ``amount`` sets its total, ``split`` and
-``expense_code`` replace the project's split. An added line is a charge without usage.
+``expense_code`` replace the project's split; ``waived`` leaves the charge on the invoice at
+nothing, ``note`` is a text beside it. An added line is a charge without usage.
 
     charge  field     value  before  by     at                    reason
     s2      quantity  10     12      carol  2020-05-01T13:00:00Z  two were broken
@@ -20,11 +21,14 @@ from billing_lib.pricing.money import PERCENT_PLACES, plain_text, to_minor
 from billing_lib.pricing.pricebook import Share, check_split
 from billing_lib.pricing.usage import DECIMAL
 
-FIELDS = ("quantity", "rate", "amount", "split", "expense_code")
+FIELDS = ("quantity", "rate", "amount", "split", "expense_code", "waived", "note")
 """What can be set on a charge."""
 
-LINE_FIELDS = ("amount", "split", "expense_code")
+LINE_FIELDS = ("amount", "split", "expense_code", "waived", "note")
 """What can be set on an added line, which has no quantity and no rate."""
+
+YES, NO = "yes", "no"
+"""What ``waived`` can be."""
 
 ADJUSTMENTS = pl.Schema(
     {
@@ -107,6 +111,12 @@ def _canonical(field: str, value: object, places: int) -> str:
             return f"{amount:.{places}f}"
         case "expense_code":
             return TypeAdapter[str](Code).validate_python(value)
+        case "waived":
+            if value not in (YES, NO):
+                raise ValueError(f"'{value}' is neither yes nor no")
+            return str(value)
+        case "note":
+            return str(value).strip()
         case _:
             return split_value(value)
 
@@ -159,6 +169,28 @@ def last_values(adjustments: pl.DataFrame, places: int) -> pl.DataFrame:
             amount,
         )
     )
+
+
+def waived_charges(adjustments: pl.DataFrame) -> pl.Series:
+    """The charges that are waived: those whose last word on it is yes."""
+    last = (
+        adjustments.filter(pl.col("field") == "waived")
+        .sort("order", maintain_order=True)
+        .group_by("charge", maintain_order=True)
+        .agg(pl.col("value").last())
+    )
+    return last.filter(pl.col("value") == YES)["charge"]
+
+
+def notes_of(adjustments: pl.DataFrame) -> pl.DataFrame:
+    """The last note of each charge that has one: ``charge``, ``note``."""
+    last = (
+        adjustments.filter(pl.col("field") == "note")
+        .sort("order", maintain_order=True)
+        .group_by("charge", maintain_order=True)
+        .agg(pl.col("value").last().alias("note"))
+    )
+    return last.filter(pl.col("note") != "")
 
 
 def replaced_splits(adjustments: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:

@@ -18,6 +18,7 @@ from billing_lib.pricing.adjusting import (
     SHARES,
     last_values,
     replaced_splits,
+    waived_charges,
 )
 from billing_lib.pricing.by_time import Blends
 from billing_lib.pricing.catalogue import DAY, PRICE, Catalogue
@@ -111,12 +112,26 @@ def charge_usage(
     totals, rule_lines = rule_charges(usage_charges, catalogue)
     ruled = usage_charges.with_columns(total=totals, adjustment=totals - usage_charges["raw_total"])
     charges = pl.concat([ruled, _line_charges(lines, catalogue, values)])
+    rule_lines = pl.concat([subsidies, rule_lines])
+    waived = waived_charges(adjustments)
+    if waived.len():
+        charges = _waive(charges, waived)
+        rule_lines = rule_lines.filter(~pl.col("subject").is_in(waived.implode()))
     _refuse_unsummable(charges)
     shares = _shares(charges, catalogue, replaced_splits(adjustments, lines))
     splits = shares.with_columns(
         amount=apportion(shares, "at", "total", "percent", "position")
     ).select(SPLITS.names())
-    return Charges(charges, splits, pl.concat([subsidies, rule_lines]))
+    return Charges(charges, splits, rule_lines)
+
+
+def _waive(charges: pl.DataFrame, waived: pl.Series) -> pl.DataFrame:
+    """Waived charges come to nothing, whatever a rule would make of them."""
+    is_waived = pl.col("charge").is_in(waived.implode())
+    return charges.with_columns(
+        total=pl.when(is_waived).then(0).otherwise("total"),
+        adjustment=pl.when(is_waived).then(-pl.col("raw_total")).otherwise("adjustment"),
+    )
 
 
 def couples_records(catalogue: Catalogue) -> bool:

@@ -8,7 +8,7 @@ charge that is on an invoice, or in a run being issued, is refused.
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Self
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
@@ -18,7 +18,15 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger.database import writing
-from billing_lib.pricing.adjusting import FIELDS, LINE_FIELDS, LINES, adjustment_value
+from billing_lib.pricing.adjusting import (
+    LINE_FIELDS,
+    LINES,
+    NO,
+    YES,
+    adjustment_value,
+    notes_of,
+    waived_charges,
+)
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import CHARGES, charge_usage
 from billing_lib.pricing.fields import Amount, canonical_json
@@ -27,7 +35,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.gathering import gather
+from billing_lib.workflow.gathering import gather, standing_changes
 from billing_lib.workflow.rating import differing, insert_charges, replace_charges, unbound
 
 
@@ -65,21 +73,53 @@ def adjust_charge(
     UnknownCharge, InvalidAdjustment, NotReady
         No such charge; a field or value that cannot be; a charge that is issued.
     """
-    _require_reason(reason)
+    require_reason(reason)
     facility, code = split_code(charge)
     places = minor_places(book.facility.currency)
     with writing(engine) as connection:
         frame = _pending(connection, facility, code)
-        row = frame.row(0, named=True)
-        allowed = FIELDS if row["kind"] == "usage" else LINE_FIELDS
-        for field in changes:
-            if field in FIELDS and field not in allowed:
-                raise InvalidAdjustment(
-                    f"the added line {charge} has no {field}",
-                    remedy=f"set one of {', '.join(allowed)}",
-                )
-        values = {field: adjustment_value(field, value, places) for field, value in changes.items()}
-        before = _current(connection, facility, row, places)
+        values = checked_values(book, frame, changes)
+        before = record_changes(connection, book, frame, values, reason)[code]
+        priced = _price_with_kin(connection, book, frame)
+        total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)
+    made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
+    return [*made, f"{charge}: total {before['total']} → {total} {book.facility.currency}"]
+
+
+def checked_values(
+    book: PriceBook, charges: pl.DataFrame, changes: Mapping[str, object]
+) -> dict[str, str]:
+    """The canonical values to set on these charges.
+
+    Raises
+    ------
+    InvalidAdjustment
+        A field or value cannot be, or one of the charges does not have the field.
+    """
+    places = minor_places(book.facility.currency)
+    values = {field: adjustment_value(field, value, places) for field, value in changes.items()}
+    lines = charges.filter(pl.col("kind") == "line")
+    missing = [field for field in values if field not in LINE_FIELDS]
+    if lines.height and missing:
+        raise InvalidAdjustment(
+            f"the added line {book.facility.code}/{lines['code'][0]} has no {missing[0]}",
+            remedy=f"set one of {', '.join(LINE_FIELDS)}",
+        )
+    return values
+
+
+def record_changes(
+    connection: Connection,
+    book: PriceBook,
+    charges: pl.DataFrame,
+    values: Mapping[str, str],
+    reason: str,
+    group: str | None = None,
+) -> dict[str, dict[str, str | None]]:
+    """One event per charge and field; what each charge had before, by code and field."""
+    facility = book.facility.code
+    before = _current(connection, book, charges)
+    for code, team in charges.select("code", "team").iter_rows():
         for field, value in values.items():
             events.record_event(
                 connection,
@@ -87,14 +127,12 @@ def adjust_charge(
                 kind="adjust",
                 subject=code,
                 reason=reason,
-                before=canonical_json({field: before[field]}),
+                before=canonical_json({field: before[code][field]}),
                 after=canonical_json({field: value}),
-                team=row["team"],
+                team=team,
+                group=group,
             )
-        priced = _price_with_kin(connection, book, frame)
-        total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)
-    made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
-    return [*made, f"{charge}: total {before['total']} → {total} {book.facility.currency}"]
+    return before
 
 
 @dataclass(frozen=True)
@@ -143,7 +181,7 @@ class NewLine:
 
 def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str) -> str:
     """Add a line to a project's next invoice; what it is called, in words."""
-    _require_reason(reason)
+    require_reason(reason)
     facility = book.facility.code
     month = f"{line.date:%Y-%m}"
     places = minor_places(book.facility.currency)
@@ -187,16 +225,9 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
 
 
 def _price_with_kin(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> pl.DataFrame:
-    """Price a charge again, and with it the pending ones whose price may depend on it: those of
-    the same project, item and month, by tiers or day passes. The charges as they are now."""
-    facility, row = book.facility.code, charges.row(0, named=True)
-    month = ledger_charges.read_charges(
-        connection, facility, period=row["period"], project=row["project"]
-    )
-    kin = unbound(month).filter(
-        pl.col("item").eq_missing(pl.lit(row["item"], dtype=pl.String))
-        | (pl.col("code") == row["code"])
-    )
+    """Price charges of one month again with their kin; the charges as they are now."""
+    facility = book.facility.code
+    kin = kin_of(connection, facility, charges)
     if kin.height == 0:
         return CHARGES.to_frame()
     priced = gather(connection, book, kin).price()
@@ -204,9 +235,18 @@ def _price_with_kin(connection: Connection, book: PriceBook, charges: pl.DataFra
     return priced.charges
 
 
+def kin_of(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
+    """The charges of one month that may still change, and with them the pending ones whose price
+    may depend on theirs by tiers or day passes: those of the same project and item."""
+    month = ledger_charges.read_charges(connection, facility, period=charges["period"][0])
+    same = charges.select("project", "item").unique()
+    related = month.join(same, on=["project", "item"], how="semi", nulls_equal=True)
+    return unbound(related)
+
+
 def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> str:
     """Delete a pending charge; its usage is rated afresh by the next rating."""
-    _require_reason(reason)
+    require_reason(reason)
     facility, code = split_code(charge)
     with writing(engine) as connection:
         frame = _pending(connection, facility, code)
@@ -227,7 +267,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
     return f"{charge}: deleted; 'billing rate {facility} {row['period']}' makes it anew"
 
 
-def _require_reason(reason: str) -> None:
+def require_reason(reason: str) -> None:
     if not reason.strip():
         raise InvalidAdjustment("the change has no reason", remedy="say why with --reason")
 
@@ -255,16 +295,30 @@ def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
 
 
 def _current(
-    connection: Connection, facility: str, row: dict[str, Any], places: int
-) -> dict[str, str | None]:
-    splits = ledger_charges.read_splits(connection, facility, codes=[row["code"]])
-    shares = splits.sort("position").select("expense_code", "percent").to_dicts()
-    total = money_text(row["total"], places)
-    return {
-        "quantity": row["quantity"],
-        "rate": row["price"],
-        "amount": total,
-        "total": total,
-        "expense_code": ", ".join(share["expense_code"] for share in shares),
-        "split": canonical_json(shares),
-    }
+    connection: Connection, book: PriceBook, charges: pl.DataFrame
+) -> dict[str, dict[str, str | None]]:
+    """What these charges have now, by code and field, as text."""
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    splits = ledger_charges.read_splits(connection, facility, codes=charges["code"])
+    shares = (
+        splits.sort("position")
+        .group_by("charge")
+        .agg(pl.struct("expense_code", "percent").alias("shares"))
+    )
+    parts = dict(shares.iter_rows())
+    changes, _ = standing_changes(connection, facility, charges["code"])
+    waived, notes = set(waived_charges(changes)), dict(notes_of(changes).iter_rows())
+    found: dict[str, dict[str, str | None]] = {}
+    for row in charges.iter_rows(named=True):
+        code, total = row["code"], money_text(row["total"], places)
+        found[code] = {
+            "quantity": row["quantity"],
+            "rate": row["price"],
+            "amount": total,
+            "total": total,
+            "expense_code": ", ".join(share["expense_code"] for share in parts[code]),
+            "split": canonical_json(parts[code]),
+            "waived": YES if code in waived else NO,
+            "note": notes.get(code, ""),
+        }
+    return found

@@ -67,7 +67,7 @@ def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Ga
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
     _require_hours(book, kept)
-    changes, added = _staff_changes(connection, facility, charges)
+    changes, added = standing_changes(connection, facility, charges["code"])
     return Gathered(
         usage=_rated_usage(connection, facility, charges),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
@@ -113,16 +113,19 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
     )
 
 
-def _staff_changes(
-    connection: Connection, facility: str, charges: pl.DataFrame
+def standing_changes(
+    connection: Connection, facility: str, codes: pl.Series
 ) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """The changes that stand, and by code what was said when a line was added.
+    """The changes to these charges that stand (schema ADJUSTMENTS), and by code what was said
+    when a line was added.
 
-    Deleting a charge takes the changes before it with it.
+    Deleting a charge takes the changes before it with it, undoing a group those of the group.
     """
     history = events.read_events(
-        connection, facility, kinds=["adjust", "add_line", "delete"], subjects=charges["code"]
+        connection, facility, kinds=["adjust", "add_line", "delete"], subjects=codes
     )
+    undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
+    history = history.filter(~pl.col("group_id").is_in(undone.implode()).fill_null(value=False))
     deleted = (
         history.filter(pl.col("kind") == "delete")
         .group_by("subject")

@@ -15,6 +15,7 @@ from typing import Any
 
 import polars as pl
 
+from billing_lib.pricing.adjusting import notes_of, waived_charges
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.invoicing import Invoices, invoice_charges
 from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
@@ -208,6 +209,8 @@ def _lines(
             amount=money_text_column(pl.col("amount"), places),
         ).alias("rules")
     )
+    notes = notes_of(snapshot.adjustments)
+    waived = pl.col("charge").is_in(waived_charges(snapshot.adjustments).implode())
     added = snapshot.lines.select("charge", added=pl.struct("by", "at", "reason"))
     items = snapshot.items.select("item", "item_name")
     frame = (
@@ -215,6 +218,8 @@ def _lines(
         .join(adjustments, on="charge", how="left")
         .join(rules, on="charge", how="left")
         .join(added, on="charge", how="left")
+        .join(notes, on="charge", how="left")
+        .with_columns(waived=waived)
         .join(items, on="item", how="left")
         .sort("project", "date", "start", "charge", nulls_last=True)
     )
@@ -242,6 +247,8 @@ def _lines(
         pl.col("adjustments").fill_null([]),
         pl.col("rules").fill_null([]),
         "added",
+        "waived",
+        "note",
         pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
     )
     grouped = frame.group_by("project", maintain_order=True).agg(line.alias("lines"))

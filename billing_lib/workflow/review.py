@@ -64,6 +64,8 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         changes = events.read_events(
             connection, facility, kinds=list(CHANGES), subjects=charges["code"]
         )
+        groups = changes["group_id"].drop_nulls().unique()
+        undone = events.read_events(connection, facility, kinds=["undo"], subjects=groups)
     if charges.height + unbilled.height == 0:
         raise NotReady(
             f"{facility} {month} has no charges yet",
@@ -82,8 +84,13 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         charges.with_columns(named, date="on_date").drop("code"),
         unbilled,
         find_invalid_codes(book, charged),
-        changes.select(
-            pl.format("{}/{}", pl.lit(facility), "subject").alias("charge"),
+        pl.concat([changes, undone])
+        .sort("sequence")
+        .select(
+            pl.when(pl.col("kind") == "undo")
+            .then(pl.format("group {}", "subject"))
+            .otherwise(pl.format("{}/{}", pl.lit(facility), "subject"))
+            .alias("charge"),
             pl.col("kind").alias("what"),
             "before",
             "after",

@@ -118,8 +118,8 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 
 COMMANDS = (
-    *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "adjust", "delete", "issue"),
-    *("invoices", "show", "verify", "reproduce", "quote"),
+    *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
+    *("bulk", "undo", "issue", "invoices", "show", "verify", "reproduce", "quote"),
 )
 
 

@@ -1,6 +1,7 @@
 """The canonical result: a pure function of the snapshot, and every number in it explained."""
 
 import json
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import polars as pl
 from sample_snapshot import NUMBER, snapshot
 
+from billing_lib.pricing.adjusting import ADJUSTMENTS
 from billing_lib.workflow.invoice import compute_invoices, invoice_json, write_invoices
 from billing_lib.workflow.snapshot import SCHEMAS, Snapshot
 
@@ -42,6 +44,27 @@ def test_each_line_names_its_usage_its_rate_and_who_changed_it() -> None:
     assert change["reason"] == "two broke"
     assert training["kind"] == "line"
     assert training["added"]["reason"] == "agreed by telephone"
+
+
+def test_a_waived_charge_stays_at_nothing_with_its_reason_and_a_note_beside_it() -> None:
+    frozen = snapshot()
+    words = {"by": "carol", "at": "2020-05-01T10:00:00-04:00", "reason": "goodwill"}
+    said = [
+        {"order": 8, "charge": "u1", "field": "waived", "value": "yes", "before": "no"} | words,
+        {"order": 9, "charge": "u2", "field": "note", "value": "box 7", "before": ""} | words,
+    ]
+    changes = pl.concat([frozen.adjustments, pl.DataFrame(said, schema=ADJUSTMENTS)])
+    bill = compute_invoices(replace(frozen, adjustments=changes)).invoices[NUMBER]
+    scope, slides, _ = bill["lines"]
+    assert (scope["raw_total"], scope["adjustment"], scope["total"]) == (
+        "133.33",
+        "-133.33",
+        "0.00",
+    )
+    assert scope["waived"] is True
+    assert scope["adjustments"][-1]["reason"] == "goodwill"
+    assert (slides["waived"], slides["note"], slides["total"]) == (False, "box 7", "12.50")
+    assert bill["totals"]["total"] == "87.50"  # 12.50 + 75.00
 
 
 def test_no_number_passes_through_a_float() -> None:
