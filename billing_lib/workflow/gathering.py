@@ -21,6 +21,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.rules_in_force import rules_in_force
 from billing_lib.workflow.snapshot import RATED_USAGE
 
 
@@ -53,7 +54,7 @@ def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Ga
     Parameters
     ----------
     charges
-        Rows of the charge table (ledger/tables.py).
+        Rows of the charge table (ledger/tables.py), of one month.
 
     Raises
     ------
@@ -64,6 +65,9 @@ def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Ga
     _require_projects(book, charges)
     facility = book.facility.code
     catalogue = Catalogue.of(book)
+    if charges.height:
+        rules = rules_in_force(connection, book, charges["period"][0])
+        catalogue = replace(catalogue, rules=rules)
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
     _require_hours(book, kept)

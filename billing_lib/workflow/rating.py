@@ -6,7 +6,7 @@ what is billed or paid is never touched. Told to rate *again*, it looks the pend
 lists what changed; where today's price book has no rate for one, the kept copy still prices it.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -23,6 +23,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
+from billing_lib.workflow.rules_in_force import rules_in_force, take_rules
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,8 @@ class RatedPeriod:
         Records by reason.
     changes
         What rating again changed, one sentence per charge.
+    kept_rules
+        Whether the price book has other rules than the month was rated by.
     """
 
     facility: str
@@ -49,6 +52,7 @@ class RatedPeriod:
     changed: int
     unbilled: dict[str, int]
     changes: list[str]
+    kept_rules: bool
 
     @property
     def sentence(self) -> str:
@@ -59,6 +63,12 @@ class RatedPeriod:
             f"{self.facility} {self.period}: {self.records:,} records = {self.charges:,} charges "
             f"({self.new:,} new, {self.changed:,} changed) + {left:,} unbilled"
             + (f" ({reasons})" if reasons else "")
+            + (
+                f"; the price book's rules have changed since, 'billing rate {self.facility} "
+                f"{self.period} --again' takes them"
+                if self.kept_rules
+                else ""
+            )
         )
 
 
@@ -70,7 +80,8 @@ def rate_period(
     Parameters
     ----------
     again
-        Look up the rates of pending charges anew; else each keeps the one it has.
+        Look up the rates of pending charges anew and take today's rules for the month; else
+        both stay as they were.
     """
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
@@ -80,7 +91,9 @@ def rate_period(
         fresh = records.join(
             standing.select("record", "occurrence"), on=["record", "occurrence"], how="anti"
         )
-        catalogue = Catalogue.of(book)
+        kept_rules = take_rules(connection, book, month, again=again)
+        rules = rules_in_force(connection, book, month)
+        catalogue = replace(Catalogue.of(book), rules=rules)
         rating = rate_usage(fresh, catalogue)
         used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
@@ -97,6 +110,7 @@ def rate_period(
             changed=len(codes),
             unbilled=_counted(rating.unbilled),
             changes=changes if again else [],
+            kept_rules=kept_rules,
         )
 
 

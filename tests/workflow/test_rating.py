@@ -123,6 +123,35 @@ def test_rating_again_looks_rates_up_anew_and_says_what_changed(loaded: Engine) 
     assert rate_period(loaded, dearer, APRIL, again=True).changes == []
 
 
+RULED = (
+    BOOK + 'rules: [{name: pilot, scope: charge, kind: scale, factor: "0.50", items: [slide]}]\n'
+)
+
+
+def test_a_changed_rule_reaches_a_rated_month_only_when_it_is_rated_again(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    before = totals(loaded)
+
+    kept = rate_period(loaded, price_book(RULED), APRIL)
+    assert totals(loaded) == before
+    assert kept.changed == 0
+    assert "'billing rate MIC 2020-04 --again' takes them" in kept.sentence
+    adjust_charge(loaded, price_book(RULED), "MIC/u2", {"quantity": "10"}, "two broke")
+    assert totals(loaded)["MIC/u2"] == 1250
+
+    taken = rate_period(loaded, price_book(RULED), APRIL, again=True)
+    assert taken.changes == [
+        "MIC/u2: total 12.50 → 6.25",
+        "MIC/u3: total 12.50 → 6.25",
+    ]
+    assert not taken.kept_rules
+    again = rate_period(loaded, price_book(RULED), APRIL, again=True)
+    assert (again.changes, again.kept_rules) == ([], False)
+    # A rule that goes does not go from what was rated, either.
+    assert rate_period(loaded, price_book(), APRIL).changed == 0
+    assert totals(loaded)["MIC/u3"] == 625
+
+
 def test_a_deleted_rate_falls_back_to_the_copy_that_the_charge_kept(loaded: Engine) -> None:
     rate_period(loaded, price_book(), APRIL)
     gone = price_book(BOOK.replace('  - {item: slide, group: internal, price: "1.25"}\n', ""))
