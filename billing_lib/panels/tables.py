@@ -20,6 +20,7 @@ MONEY = (
     "raw_total",
     "adjustment",
     "total",
+    "total_after",
     "cost",
     "amount",
     "charges_raw_total",

@@ -12,6 +12,7 @@ from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.expense_codes import find_invalid_codes
+from billing_lib.workflow.rating import unbound
 
 CHANGES = ("adjust", "add_line", "delete")
 """Kinds of events that change a charge."""
@@ -34,6 +35,9 @@ class Month:
     invalid_codes
         ``charge``, ``expense_code``, ``date``, ``problem``: shares of pending charges that
         cannot be charged so.
+    groups
+        The groups of changes that can be undone: how many charges each changed, when and why, in
+        words, by the group's name, the latest first.
     changes
         ``charge``, ``what``, ``before``, ``after``, ``by``, ``at``, ``reason``, in order.
     """
@@ -44,6 +48,7 @@ class Month:
     charges: pl.DataFrame
     unbilled: pl.DataFrame
     invalid_codes: pl.DataFrame
+    groups: dict[str, str]
     changes: pl.DataFrame
 
 
@@ -84,6 +89,7 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         charges.with_columns(named, date="on_date").drop("code"),
         unbilled,
         find_invalid_codes(book, charged),
+        _groups(changes, undone, charges),
         pl.concat([changes, undone])
         .sort("sequence")
         .select(
@@ -99,3 +105,24 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
             "reason",
         ),
     )
+
+
+def _groups(changes: pl.DataFrame, undone: pl.DataFrame, charges: pl.DataFrame) -> dict[str, str]:
+    """The groups that were not undone and whose charges may all still change."""
+    made = changes.filter(pl.col("group_id").is_not_null()).join(
+        unbound(charges).select(subject="code", free=pl.lit(value=True)), on="subject", how="left"
+    )
+    groups = (
+        made.group_by("group_id")
+        .agg(
+            pl.col("subject").n_unique().alias("charges"),
+            pl.col("reason").first(),
+            pl.col("at").first().dt.to_string("%Y-%m-%d %H:%M"),
+            pl.col("sequence").first(),
+            pl.col("free").is_not_null().all(),
+        )
+        .filter(pl.col("free") & ~pl.col("group_id").is_in(undone["subject"].implode()))
+        .sort("sequence", descending=True)
+    )
+    told = groups.select("group_id", pl.format("{} charges at {}: {}", "charges", "at", "reason"))
+    return dict(told.iter_rows())

@@ -7,6 +7,7 @@ from sample_facility import BOOK
 
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.audit import AuditPanel
+from billing_lib.panels.bulk import BulkPanel
 from billing_lib.panels.office import Office
 from billing_lib.panels.review import ReviewPanel
 from billing_lib.panels.tables import table
@@ -71,6 +72,36 @@ def test_a_change_is_made_shown_and_kept(office: Office) -> None:
     assert change[:4] == ["MIC/u2", "quantity", "12", "10"]
     assert change[6] == "two broke"
     assert panel.reason.value == ""
+
+
+def test_many_charges_are_previewed_changed_and_undone(office: Office) -> None:
+    before = totals(office)
+    panel = BulkPanel("MIC", "2020-04", office)
+    assert panel.apply.disabled
+    assert panel.select["project"].options == ("all", "p1", "p2")
+    panel.select["item"].value = "slide"
+    panel.field.value, panel.value.value = "rate", "2.00"
+    panel.preview.click()
+    assert "2 charges selected, nothing changed yet." in panel.message.widget.value
+    changes = [["MIC/u2", "p1", "15.00", "24.00"], ["MIC/u3", "p2", "12.50", "20.00"]]
+    assert cells(panel.effect.value) == changes
+    assert totals(office) == before
+
+    panel.apply.click()
+    assert "the change has no reason" in panel.message.widget.value
+    panel.reason.value = "agreed"
+    panel.apply.click()
+    assert "2 charges changed, group " in panel.message.widget.value
+    assert totals(office) == before | {"MIC/u2": 2400, "MIC/u3": 2000}
+    assert panel.apply.disabled  # another change asks for another preview
+
+    ((label, group),) = panel.group.options
+    assert label.startswith("2 charges at ") and label.endswith(": agreed")
+    panel.group.value = group
+    panel.undo_reason.value = "not agreed after all"
+    panel.undo.click()
+    assert totals(office) == before
+    assert panel.group.options == ()
 
 
 def test_a_split_is_shown_as_people_write_it(office: Office) -> None:
