@@ -14,7 +14,7 @@ from billing_lib.panels.adjust import HINTS
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.tables import table
 from billing_lib.pricing.adjusting import FIELDS
-from billing_lib.pricing.money import minor_places
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.bulk import Changed, Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.review import read_month
 
@@ -107,7 +107,9 @@ class BulkPanel:
                 self.office.engine, self.book, self.period, self._selection(), self._changes()
             )
             self._show(shown, "Would change")
-            self.message.say(f"{shown.selected:,} charges selected, nothing changed yet.")
+            self.message.say(
+                f"{shown.selected:,} charges selected, nothing changed yet; {self._sums(shown)}."
+            )
             self.apply.disabled = False
 
     def apply_change(self) -> None:
@@ -124,7 +126,9 @@ class BulkPanel:
             self._show(done, "Changed")
             self.value.value = self.reason.value = ""
             self.refresh()
-            self.message.say(f"{done.selected:,} charges changed, group {done.group}.")
+            self.message.say(
+                f"{done.selected:,} charges changed, group {done.group}; {self._sums(done)}."
+            )
 
     def undo_change(self) -> None:
         """Take the chosen group back."""
@@ -145,6 +149,14 @@ class BulkPanel:
             for name, chooser in self.select.items()
         }
         return Selection(**chosen, text=self.text.value.strip() or None)
+
+    def _sums(self, changed: Changed) -> str:
+        places = minor_places(self.book.facility.currency)
+        before, after = (
+            money_text(int(changed.effect[name].sum()), places) for name in ("before", "after")
+        )
+        count, currency = changed.effect.height, self.book.facility.currency
+        return f"{count:,} totals change, together {before} → {after} {currency}"
 
     def _changes(self) -> dict[str, str]:
         return {str(self.field.value): self.value.value}

@@ -82,7 +82,10 @@ def test_many_charges_are_previewed_changed_and_undone(office: Office) -> None:
     panel.select["item"].value = "slide"
     panel.field.value, panel.value.value = "rate", "2.00"
     panel.preview.click()
-    assert "2 charges selected, nothing changed yet." in panel.message.widget.value
+    assert (
+        "2 charges selected, nothing changed yet; 2 totals change, together 27.50 → 44.00 USD"
+        in (unescape(panel.message.widget.value))
+    )
     changes = [["MIC/u2", "p1", "15.00", "24.00"], ["MIC/u3", "p2", "12.50", "20.00"]]
     assert cells(panel.effect.value) == changes
     assert totals(office) == before
