@@ -99,7 +99,8 @@ def adjust(
         typer.Option(
             "--set",
             metavar="FIELD=VALUE",
-            help="quantity, rate, amount, expense_code, split=CODE=60,CODE=40, waived=yes or note.",
+            help="quantity, rate, amount, expense_code, split=CODE=60,CODE=40, project, "
+            "waived=yes or note.",
         ),
     ] = None,
     reason: Annotated[str, typer.Option(help="Why; kept with the change.")] = "",

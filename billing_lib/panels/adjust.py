@@ -28,6 +28,7 @@ HINTS = {
     "rate": "a price per unit, such as 0.12",
     "amount": "the total in the currency, such as 75.00",
     "split": "codes and percentages, such as 370-1=60, 370-2=40",
+    "project": "the project that pays, at its own group's rate, such as u22",
     "waived": "yes leaves it on the invoice at nothing, no takes that back",
     "note": "a text beside the charge on the invoice",
     "expense_code": "one code that takes all, such as 370-1",
@@ -125,6 +126,8 @@ class AdjustPanel:
             )
             kept = self.charge.value
             self.refresh()
+            owner = self._pending().filter(pl.col("charge") == kept)["project"]
+            self.project.value = owner.item()  # the change may have moved it to another
             self.charge.value = kept
             self.value.value = self.reason.value = ""
             self.message.say("; ".join(said))

@@ -2,7 +2,8 @@
 
 Each is an event with who, when and why; in the order given, a later one of the same field
 wins. ``quantity`` and ``rate`` price the charge anew, ``amount`` sets its total, ``split`` and
-``expense_code`` replace the project's split; ``waived`` leaves the charge on the invoice at
+``expense_code`` replace the project's split, ``project`` moves the charge to another project and
+its rate group; ``waived`` leaves the charge on the invoice at
 nothing, ``note`` is a text beside it. An added line is a charge without usage.
 
     charge  field     value  before  by     at                    reason
@@ -21,10 +22,10 @@ from billing_lib.pricing.money import PERCENT_PLACES, plain_text, to_minor
 from billing_lib.pricing.pricebook import Share, check_split
 from billing_lib.pricing.usage import DECIMAL
 
-FIELDS = ("quantity", "rate", "amount", "split", "expense_code", "waived", "note")
+FIELDS = ("quantity", "rate", "amount", "split", "expense_code", "project", "waived", "note")
 """What can be set on a charge."""
 
-LINE_FIELDS = ("amount", "split", "expense_code", "waived", "note")
+LINE_FIELDS = ("amount", "split", "expense_code", "project", "waived", "note")
 """What can be set on an added line, which has no quantity and no rate."""
 
 YES, NO = "yes", "no"
@@ -109,7 +110,7 @@ def _canonical(field: str, value: object, places: int) -> str:
             amount = TypeAdapter[Decimal](Amount).validate_python(value)
             to_minor(amount, places)
             return f"{amount:.{places}f}"
-        case "expense_code":
+        case "expense_code" | "project":
             return TypeAdapter[str](Code).validate_python(value)
         case "waived":
             if value not in (YES, NO):
@@ -169,6 +170,23 @@ def last_values(adjustments: pl.DataFrame, places: int) -> pl.DataFrame:
             amount,
         )
     )
+
+
+def moved(frame: pl.DataFrame, adjustments: pl.DataFrame, key: str) -> pl.DataFrame:
+    """Usage or added lines with the project that staff moved each to, before it is rated.
+
+    Parameters
+    ----------
+    key
+        The column that names the charge.
+    """
+    last = (
+        adjustments.filter(pl.col("field") == "project")
+        .sort("order", maintain_order=True)
+        .group_by(pl.col("charge").alias(key), maintain_order=True)
+        .agg(pl.col("value").last().alias("project"))
+    )
+    return frame.update(last, on=key)
 
 
 def waived_charges(adjustments: pl.DataFrame) -> pl.Series:

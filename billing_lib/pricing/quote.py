@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from billing_lib.pricing.adjusting import moved
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.crossing import cut_to_period
@@ -26,8 +27,9 @@ def quote(scenario: Scenario) -> Result:
     usage = scenario.usage_frame()
     if scenario.facility.crossing == "split":
         usage = cut_to_period(usage, scenario.period, catalogue.timezone)
-    rating = rate_usage(usage, catalogue, scenario.period)
     adjustments, lines = scenario.adjustment_frames()
+    usage, lines = moved(usage, adjustments, "record"), moved(lines, adjustments, "charge")
+    rating = rate_usage(usage, catalogue, scenario.period)
     carried = scenario.carried_frame()
     priced = charge_usage(rating.rated, catalogue, adjustments, lines)
     invoices = invoice_charges(priced, catalogue, carried)

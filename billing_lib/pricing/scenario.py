@@ -214,6 +214,12 @@ def _check_changes(
             raise InvalidPriceBook(
                 f"'{field}' cannot be set", where=where, remedy=f"set one of {', '.join(allowed)}"
             )
+        if field == "project" and value not in {project.code for project in scenario.projects}:
+            raise InvalidPriceBook(
+                f"the project '{value}' is not defined",
+                where=where,
+                remedy="define it or correct its spelling",
+            )
         try:
             adjustment_value(field, value, minor_places(scenario.facility.currency))
         except InvalidAdjustment as error:

@@ -6,7 +6,7 @@ charge that is on an invoice, or in a run being issued, is refused.
 """
 
 import datetime as dt
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Self
 
@@ -28,14 +28,15 @@ from billing_lib.pricing.adjusting import (
     waived_charges,
 )
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import CHARGES, charge_usage
+from billing_lib.pricing.charging import CHARGES, Charges, charge_usage
 from billing_lib.pricing.fields import Amount, canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.gathering import gather, standing_changes
+from billing_lib.workflow.gathering import Gathered, gather, standing_changes
+from billing_lib.workflow.moving import move_charges
 from billing_lib.workflow.rating import differing, insert_charges, replace_charges, unbound
 
 
@@ -79,8 +80,9 @@ def adjust_charge(
     with writing(engine) as connection:
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
+        moved = move_to(connection, book, frame, values)
         before = record_changes(connection, book, frame, values, reason)[code]
-        priced = _price_with_kin(connection, book, frame)
+        priced = price_with_kin(connection, book, frame, moved)
         total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)
     made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
     return [*made, f"{charge}: total {before['total']} → {total} {book.facility.currency}"]
@@ -224,15 +226,61 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     )
 
 
-def _price_with_kin(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> pl.DataFrame:
-    """Price charges of one month again with their kin; the charges as they are now."""
+def move_to(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, values: Mapping[str, str]
+) -> pl.DataFrame:
+    """The charges as those of the project that the values name, if they do; its rates are kept."""
+    if "project" not in values:
+        return charges
+    to = charges.select("code", project=pl.lit(values["project"]))
+    moved, rates = move_charges(connection, book, charges, to)
+    pairs = rates.select("rate", "body").rows()
+    ledger_charges.keep_rates(connection, book.facility.code, pairs)
+    return moved
+
+
+def price_with_kin(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, now: pl.DataFrame
+) -> pl.DataFrame:
+    """Price charges of one month again with their kin, and write what comes out otherwise.
+
+    Parameters
+    ----------
+    charges
+        The charges as the ledger has them, or had them.
+    now
+        The same as they shall be; none where they are deleted.
+
+    Returns
+    -------
+    pl.DataFrame
+        The charges and their kin as they are now (schema CHARGES).
+    """
     facility = book.facility.code
-    kin = kin_of(connection, facility, charges)
+    kin, priced = with_kin(connection, book, charges, now)
     if kin.height == 0:
         return CHARGES.to_frame()
-    priced = gather(connection, book, kin).price()
     replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
     return priced.charges
+
+
+def with_kin(
+    connection: Connection,
+    book: PriceBook,
+    charges: pl.DataFrame,
+    now: pl.DataFrame,
+    further: Callable[[Gathered], Gathered] = lambda gathered: gathered,
+) -> tuple[pl.DataFrame, Charges]:
+    """Charges and kin as they stand, and as they would be priced; nothing is written.
+
+    Parameters
+    ----------
+    further
+        What else to price with: changes that are not made yet.
+    """
+    kin = kin_of(connection, book.facility.code, pl.concat([charges, now]))
+    wanted = pl.concat([kin.join(now, on="code", how="anti"), now])
+    return kin, further(gather(connection, book, wanted)).price()
 
 
 def kin_of(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
@@ -263,7 +311,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
             team=row["team"],
         )
         ledger_charges.delete_charge(connection, facility, code)
-        _price_with_kin(connection, book, frame)
+        price_with_kin(connection, book, frame, frame.clear())
     return f"{charge}: deleted; 'billing rate {facility} {row['period']}' makes it anew"
 
 
@@ -318,6 +366,7 @@ def _current(
             "total": total,
             "expense_code": ", ".join(share["expense_code"] for share in parts[code]),
             "split": canonical_json(parts[code]),
+            "project": row["project"],
             "waived": YES if code in waived else NO,
             "note": notes.get(code, ""),
         }

@@ -10,7 +10,7 @@ All of a selection changes, or none. A group is undone as long as its charges ar
 
 import uuid
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -22,9 +22,17 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.adjusting import ADJUSTMENTS
 from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.adjust import checked_values, kin_of, record_changes, require_reason
-from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.rating import differing, replace_charges, unbound
+from billing_lib.workflow.adjust import (
+    checked_values,
+    move_to,
+    price_with_kin,
+    record_changes,
+    require_reason,
+    with_kin,
+)
+from billing_lib.workflow.gathering import Gathered, standing_changes
+from billing_lib.workflow.moving import move_charges
+from billing_lib.workflow.rating import unbound
 
 EFFECT = ("charge", "project", "before", "after")
 
@@ -116,11 +124,11 @@ def adjust_many(
         ledger_charges.lock_charges(connection, facility, chosen["code"])
         values = checked_values(book, chosen, changes)
         group = uuid.uuid4().hex[:12]
-        kin, _ = before = _priced(connection, book, chosen, values)
+        effect = _effect(*_priced(connection, book, chosen, values))
+        now = move_to(connection, book, chosen, values)
         record_changes(connection, book, chosen, values, reason, group)
-        priced = gather(connection, book, kin).price()
-        replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
-        return Changed(group, chosen.height, _effect(*before))
+        price_with_kin(connection, book, chosen, now)
+        return Changed(group, chosen.height, effect)
 
 
 def undo_group(engine: Engine, book: PriceBook, group: str, reason: str) -> Changed:
@@ -152,11 +160,34 @@ def undo_group(engine: Engine, book: PriceBook, group: str, reason: str) -> Chan
                 f"the charge {facility}/{locked['code'][0]} of the group is issued or in a run",
                 remedy="credit or reissue its invoice",
             )
-        kin = kin_of(connection, facility, charges)
         events.record_event(connection, facility, kind="undo", subject=group, reason=reason)
-        priced = gather(connection, book, kin).price()
-        replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
-        return Changed(group, charges.height, _effect(kin, priced))
+        back, rates = move_charges(connection, book, charges, _projects_without(connection, made))
+        ledger_charges.keep_rates(connection, facility, rates.select("rate", "body").rows())
+        effect = _effect(*with_kin(connection, book, charges, back))
+        price_with_kin(connection, book, charges, back)
+        return Changed(group, charges.height, effect)
+
+
+def _projects_without(connection: Connection, made: pl.DataFrame) -> pl.DataFrame:
+    """Where the charges that a group moved belong without it: ``code``, ``project``.
+
+    That is the last other move that stands, or the project from which the first one took them.
+    """
+    moves = made.filter(pl.col("after").str.contains('{"project":', literal=True))
+    facility, codes = made["facility"][0], moves["subject"].unique()
+    standing, _ = standing_changes(connection, facility, codes)
+    last = (
+        standing.filter(pl.col("field") == "project")
+        .group_by(pl.col("charge").alias("code"), maintain_order=True)
+        .agg(pl.col("value").last().alias("project"))
+    )
+    ever = events.read_events(connection, facility, kinds=["adjust"], subjects=codes)
+    first = (
+        ever.filter(pl.col("before").str.contains('{"project":', literal=True))
+        .group_by(pl.col("subject").alias("code"), maintain_order=True)
+        .agg(pl.col("before").first().str.json_path_match("$.project").alias("project"))
+    )
+    return first.update(last, on="code")
 
 
 def _chosen(
@@ -176,26 +207,41 @@ def _priced(
     connection: Connection, book: PriceBook, chosen: pl.DataFrame, values: Mapping[str, str]
 ) -> tuple[pl.DataFrame, Charges]:
     """The selected charges with their kin as they stand, and as they would be priced."""
-    kin = kin_of(connection, book.facility.code, chosen)
-    it = gather(connection, book, kin)
-    later = (it.adjustments["order"].max() or 0) if it.adjustments.height else 0
-    added = pl.concat(
-        [
-            chosen.select(
-                order=pl.lit(later, dtype=pl.Int64) + at,
-                charge="code",
-                field=pl.lit(field),
-                value=pl.lit(value),
-                before=pl.lit(None, dtype=pl.String),
-                by=pl.lit(""),
-                at=pl.lit(""),
-                reason=pl.lit(""),
-            )
-            for at, (field, value) in enumerate(values.items(), start=1)
-        ]
-    ).select(pl.col(name).cast(dtype) for name, dtype in ADJUSTMENTS.items())
-    it.adjustments.extend(added)
-    return kin, it.price()
+    now, rates = chosen, None
+    if "project" in values:
+        to = chosen.select("code", project=pl.lit(values["project"]))
+        now, rates = move_charges(connection, book, chosen, to)
+
+    def changed(it: Gathered) -> Gathered:
+        catalogue = it.catalogue
+        if rates is not None:
+            known = pl.concat([catalogue.rates, rates]).unique("rate", maintain_order=True)
+            catalogue = replace(catalogue, rates=known)
+        changes = pl.concat([it.adjustments, _not_made_yet(it.adjustments, chosen, values)])
+        return replace(it, catalogue=catalogue, adjustments=changes)
+
+    return with_kin(connection, book, chosen, now, changed)
+
+
+def _not_made_yet(
+    standing: pl.DataFrame, chosen: pl.DataFrame, values: Mapping[str, str]
+) -> pl.DataFrame:
+    """The changes as they will be (schema ADJUSTMENTS), after those that stand."""
+    last = standing.select(pl.col("order").max().fill_null(0)).item() if standing.height else 0
+    changes = [
+        chosen.select(
+            order=pl.lit(last + at),
+            charge="code",
+            field=pl.lit(field),
+            value=pl.lit(value),
+            before=pl.lit(None),
+            by=pl.lit(""),
+            at=pl.lit(""),
+            reason=pl.lit(""),
+        ).cast(ADJUSTMENTS)
+        for at, (field, value) in enumerate(values.items(), start=1)
+    ]
+    return pl.concat(changes)
 
 
 def _effect(standing: pl.DataFrame, priced: Charges) -> pl.DataFrame:

@@ -146,7 +146,18 @@ def differing(
     connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
 ) -> pl.Series:
     """The codes of charges that come out otherwise than the ledger has them."""
-    compared = ["team", "rate", "quantity", "price", "raw_total", "adjustment", "total", "cost"]
+    compared = [
+        "project",
+        "team",
+        "rate_group",
+        "rate",
+        "quantity",
+        "price",
+        "raw_total",
+        "adjustment",
+        "total",
+        "cost",
+    ]
     now = ledger_rows(priced).select("code", *compared)
     again = standing.select("code", *compared).join(now, on="code", suffix="_now")
     other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)

@@ -107,6 +107,16 @@ def test_many_charges_are_previewed_changed_and_undone(office: Office) -> None:
     assert panel.group.options == ()
 
 
+def test_a_charge_that_moves_to_another_project_stays_in_sight(office: Office) -> None:
+    panel = AdjustPanel("MIC", "2020-04", office)
+    panel.project.value, panel.charge.value = "p1", "MIC/u2"
+    panel.field.value, panel.value.value = "project", "p2"
+    panel.reason.value = "it was for p2"
+    panel.apply.click()
+    assert (panel.project.value, panel.charge.value) == ("p2", "MIC/u2")
+    assert "project p1 → p2" in panel.message.widget.value
+
+
 def test_a_split_is_shown_as_people_write_it(office: Office) -> None:
     panel = AdjustPanel("MIC", "2020-04", office)
     panel.project.value, panel.charge.value = "p1", "MIC/u2"

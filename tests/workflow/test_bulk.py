@@ -136,6 +136,50 @@ def test_a_waived_charge_comes_to_nothing_whatever_the_rules(
     assert totals(ledger) == {"MIC/u1": 2000}
 
 
+MOVING = (
+    BOOK.replace("project_types: [", "project_types: [{code: company, rate_group: industry}, ")
+    .replace("teams: [", "teams: [{code: firm, name: Firm}, ")
+    .replace('"1.25"}', '"1.25"}\n  - {item: slide, group: industry, price: "3.00"}')
+) + ('  - {code: firm, team: firm, type: company, split: [{expense_code: F, percent: "100"}]}\n')
+
+
+def owners(ledger: Engine) -> dict[str, tuple[str, str, str, int]]:
+    """Who pays each charge: project, team, rate group, and how much."""
+    with reading(ledger) as connection:
+        found = charges.read_charges(connection, "MIC", period=APRIL)
+    rows = found.select("code", "project", "team", "rate_group", "total").iter_rows()
+    return {code: (project, team, group, total) for code, project, team, group, total in rows}
+
+
+def test_a_charge_goes_to_another_project_at_its_groups_rate_and_back(rated: Engine) -> None:
+    book = price_book(MOVING)
+    shown = preview(rated, book, APRIL, SLIDES, {"project": "firm"})
+    # 12 x 3.00 and 10 x 3.00
+    assert shown.effect.rows() == [("u2", "p1", 1500, 3600), ("u3", "p2", 1250, 3000)]
+    assert owners(rated)["u2"] == ("p1", "smith", "internal", 1500)
+
+    adjust_charge(rated, book, "MIC/u3", {"project": "p1"}, "p1 asked for them")
+    assert owners(rated)["u3"] == ("p1", "smith", "internal", 1250)
+    made = adjust_many(rated, book, APRIL, SLIDES, {"project": "firm"}, "the firm's order")
+    assert owners(rated)["u2"] == ("firm", "firm", "industry", 3600)
+    assert owners(rated)["u3"] == ("firm", "firm", "industry", 3000)
+    assert rate_period(rated, book, Period(2020, 4)).changed == 0
+
+    undo_group(rated, book, made.group, "it was not")
+    assert owners(rated)["u2"] == ("p1", "smith", "internal", 1500)
+    assert owners(rated)["u3"] == ("p1", "smith", "internal", 1250)  # the move before it stands
+    assert rate_period(rated, book, Period(2020, 4)).changed == 0
+
+
+def test_a_charge_does_not_go_where_there_is_no_project_or_no_rate(rated: Engine) -> None:
+    book, before = price_book(MOVING), totals(rated)
+    with pytest.raises(InvalidAdjustment, match="no project 'p9'"):
+        adjust_charge(rated, book, "MIC/u2", {"project": "p9"}, "why")
+    with pytest.raises(InvalidAdjustment, match="cannot go there: no rate for item 'scope'"):
+        adjust_charge(rated, book, "MIC/u1", {"project": "firm"}, "why")
+    assert (totals(rated), log(rated)[-1]) == (before, "rules")
+
+
 def test_a_note_changes_no_amount(rated: Engine) -> None:
     before = totals(rated)
     said = adjust_charge(rated, price_book(), "MIC/u2", {"note": "ask Bob"}, "for the lab")
