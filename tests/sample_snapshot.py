@@ -6,6 +6,7 @@ from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
+from billing_lib.workflow.notes import NOTES
 from billing_lib.workflow.snapshot import NUMBERS, TEXTS, Snapshot
 
 SCENARIO = """
@@ -80,6 +81,7 @@ def snapshot() -> Snapshot:
         accounts=catalogue.accounts,
         rules=catalogue.rules,
         carried=CARRIED.to_frame(),
+        notes=pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row"),
         adjustments=adjustments,
         lines=lines,
         invoices=pl.DataFrame([("p1", NUMBER)], schema=NUMBERS, orient="row"),

@@ -54,6 +54,21 @@ def issue(
         say(sentence)
 
 
+@app.command(epilog="Example: billing note RC 1993-10 --project u4 --text 'Down on 12 October.'")
+def note(
+    facility: FacilityCode,
+    period: PeriodText,
+    project: Annotated[str, typer.Option(help="Whose invoice.")],
+    text: Annotated[str, typer.Option(help="The note; an empty one takes it away.")],
+) -> None:
+    """Write a note on a project's next invoice of a month."""
+    from billing_lib.pricing.period import Period
+    from billing_lib.workflow.notes import write_note
+
+    month = str(Period.parse(period))
+    say(write_note(ledger(), price_book(facility), month, project, text))
+
+
 @app.command(epilog="Example: billing invoices --facility RC --json")
 def invoices(
     facility: Annotated[str | None, typer.Option(help="Only this facility's.")] = None,

@@ -20,6 +20,7 @@ from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.carried import carried_amounts
 from billing_lib.workflow.gathering import Gathered, gather
+from billing_lib.workflow.notes import notes_in_force
 from billing_lib.workflow.rating import differing
 from billing_lib.workflow.snapshot import NUMBERS, TEXTS, UNBILLED, Snapshot
 
@@ -112,6 +113,9 @@ def freeze(
             pl.col("project").is_in(numbers["project"].implode())
         ),
         rules=gathered.catalogue.rules,
+        notes=notes_in_force(connection, facility, month).filter(
+            pl.col("project").is_in(numbers["project"].implode())
+        ),
         carried=carried_amounts(connection, book.facility, gathered.catalogue, period),
         adjustments=gathered.adjustments,
         lines=gathered.lines,

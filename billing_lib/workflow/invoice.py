@@ -65,6 +65,7 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
     lines = _lines(priced, snapshot, catalogue.places, catalogue.timezone)
     summaries = _summaries(priced, summed, snapshot, catalogue.places)
     apart = _apart(priced, summed, catalogue.places)
+    notes = dict(snapshot.notes.select("project", "note").iter_rows())
     accounts = {
         row["project"]: row for row in snapshot.accounts.unique("project").iter_rows(named=True)
     }
@@ -77,6 +78,7 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
             lines.get(row["project"], []),
             {name: parts.get(row["project"], []) for name, parts in summaries.items()},
             {name: parts.get(row["project"], []) for name, parts in apart.items()},
+            [notes[row["project"]]] if row["project"] in notes else [],
         )
         for row in totals.iter_rows(named=True)
     }
@@ -109,6 +111,7 @@ def _invoice(
     lines: list[dict[str, Any]],
     summaries: dict[str, list[dict[str, Any]]],
     apart: dict[str, list[dict[str, Any]]],
+    notes: list[str],
 ) -> Invoice:
     money = ("charges_raw_total", "charges_adjustment", "raw_total", "adjustment", "total")
     return {
@@ -138,7 +141,7 @@ def _invoice(
             "name": account["team_name"],
             "administrators": account["administrators"],
         },
-        "notes": [],
+        "notes": notes,
         "lines": lines,
         "summaries": summaries,
         **apart,

@@ -6,6 +6,7 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
     usage.parquet        the usage records of the charges, each with its kept rate
     unbilled.parquet     what is not billed, each record with its reason
     resources.parquet items.parquet rates.parquet accounts.parquet rules.parquet
+    notes.parquet        what staff wrote to each project on its invoice
     carried.parquet      what caps over a quarter or fiscal year came to on earlier invoices
     adjustments.parquet  changes by staff, with who, when, why
     lines.parquet        added lines
@@ -26,6 +27,7 @@ from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, RESOURCES, RUL
 from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.notes import NOTES
 
 RATED_USAGE = pl.Schema(
     USAGE
@@ -66,6 +68,7 @@ class Snapshot:
     accounts: pl.DataFrame
     rules: pl.DataFrame
     carried: pl.DataFrame
+    notes: pl.DataFrame
     adjustments: pl.DataFrame
     lines: pl.DataFrame
     invoices: pl.DataFrame
@@ -128,6 +131,7 @@ SCHEMAS = {
     "accounts": ACCOUNTS,
     "rules": RULES,
     "carried": CARRIED,
+    "notes": NOTES,
     "adjustments": ADJUSTMENTS,
     "lines": LINES,
     "invoices": NUMBERS,

@@ -44,6 +44,10 @@ def test_a_month_from_usage_to_a_reproduced_record(office: Office) -> None:
     what = ("--description", "Training", "--expense-code", "T", "--reason", "agreed")
     assert "MIC/line-2020-04-1" in office.done("adjust", "--add-line", *line, *what)
 
+    noted = ("--project", "p2", "--text")
+    office.done("note", "MIC", "2020-04", *noted, "Thank you.")
+    assert "the note is written" in office.done("note", "MIC", "2020-04", *noted, "Until May.")
+
     issued = office.done(*ISSUE)
     assert "issued 2 invoices (MIC-2020-00001 to MIC-2020-00002), 4 charges" in issued
     assert "total 233.33 USD" in issued  # 133.33 + 12.50; 12.50 + 75.00
@@ -55,7 +59,9 @@ def test_a_month_from_usage_to_a_reproduced_record(office: Office) -> None:
     shown = office.done("show", "MIC-2020-00002")
     assert "Training" in shown
     assert "total 87.50 USD" in shown
-    assert json.loads(office.done("show", "MIC-2020-00002", "--json"))["totals"]["total"] == "87.50"
+    second = json.loads(office.done("show", "MIC-2020-00002", "--json"))
+    assert second["totals"]["total"] == "87.50"
+    assert second["notes"] == ["Until May."]
 
     record = office.folder / "runs" / "MIC" / "2020-04" / "MIC-2020-04-1"
     assert "verified" in office.done("verify", "MIC-2020-00001", record)
@@ -119,7 +125,7 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 COMMANDS = (
     *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
-    *("bulk", "undo", "issue", "invoices", "show", "verify", "reproduce", "quote"),
+    *("bulk", "undo", "issue", "note", "invoices", "show", "verify", "reproduce", "quote"),
 )
 
 

@@ -43,6 +43,7 @@ def test_each_line_names_its_usage_its_rate_and_who_changed_it() -> None:
     assert (change["field"], change["after"], change["by"]) == ("quantity", "10", "carol")
     assert change["reason"] == "two broke"
     assert training["kind"] == "line"
+    assert invoice()["notes"] == ["The lamp was replaced."]
     assert training["added"]["reason"] == "agreed by telephone"
 
 
