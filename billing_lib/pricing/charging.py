@@ -30,10 +30,13 @@ from billing_lib.pricing.ruling import rule_charges
 from billing_lib.pricing.split import apportion
 from billing_lib.pricing.subsidies import subsidise
 from billing_lib.pricing.tiers import tier_amounts
-from billing_lib.pricing.usage import INSTANT
+from billing_lib.pricing.usage import DECIMAL, INSTANT
 
 QUANTITY_PLACES = 6
-"""Places to which quantities and hours are shown; never computed with."""
+"""Places to which quantities and hours are shown; never computed with.
+
+Charges hold them as whole numbers, for few who price read them all: texts are made at the edge.
+"""
 
 CHARGES = pl.Schema(
     {
@@ -48,13 +51,13 @@ CHARGES = pl.Schema(
         "end": INSTANT,
         "description": pl.String(),
         "unit": pl.String(),
-        "hours": pl.String(),  # elapsed, as shown
-        "units": pl.String(),
-        "quantity": pl.String(),  # as shown
+        "hours": pl.Int64(),  # elapsed, in millionths as shown
+        "units": DECIMAL,
+        "quantity": pl.Int64(),  # in millionths as shown
         "rate": pl.String(),  # fingerprint
         "rate_group": pl.String(),
-        "price": pl.String(),  # in force, after adjustment; null where tiers have several
-        "effective_rate": pl.String(),  # blended, where the rate has after hours
+        "price": PRICE,  # in force, after adjustment; null where tiers have several
+        "effective_rate": pl.Int64(),  # blended, in millionths, where the rate has after hours
         "raw_total": pl.Int64(),  # minor units, as are the next two
         "adjustment": pl.Int64(),
         "total": pl.Int64(),
@@ -119,6 +122,24 @@ def charge_usage(
     return Charges(charges, splits, pl.concat([subsidies, rule_lines]))
 
 
+def shown(charges: pl.DataFrame) -> pl.DataFrame:
+    """Charges with their numbers as they are shown: as text, without trailing zeros, an effective
+    rate with all its places. Money stays in minor units."""
+    return charges.with_columns(
+        _shown("hours"),
+        plain_text_column(pl.col("units")),
+        _shown("quantity"),
+        plain_text_column(pl.col("price")),
+        money_text_column(pl.col("effective_rate"), PRICE_PLACES),
+    )
+
+
+def _shown(column: str) -> pl.Expr:
+    # Through a decimal: several times as fast as padding digits with zeros.
+    text = (pl.col(column).cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(pl.String)
+    return text.str.strip_chars_end("0").str.strip_chars_end(".").alias(column)
+
+
 def couples_records(catalogue: Catalogue) -> bool:
     """Whether what one record costs may depend on others: tiers per project, day passes."""
     rates = catalogue.rates.join(catalogue.items.select("item", "unit"), on="item", how="left")
@@ -139,7 +160,7 @@ def _refuse_unsummable(charges: pl.DataFrame) -> None:
 def _usage_charges(
     rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rates = catalogue.rates.select(*_OF_RATE, price_text=plain_text_column(pl.col("price")))
+    rates = catalogue.rates.select(*_OF_RATE)
     frame = (
         rated.rename({"record": "charge"})
         .join(rates, on="rate", how="left", maintain_order="left")
@@ -170,14 +191,12 @@ def _usage_charges(
         "end",
         "description",
         "unit",
-        _shown("hours"),
-        plain_text_column(pl.col("units")).alias("units"),
-        _shown("quantity"),
+        "hours",
+        "units",
+        "quantity",
         "rate",
         "rate_group",
-        pl.coalesce("tier_price", plain_text_column(pl.col("set_price")), "price_text").alias(
-            "price"
-        ),
+        pl.coalesce("tier_price", "set_price", "price").alias("price"),
         "effective_rate",
         "raw_total",
         pl.lit(0, dtype=pl.Int64).alias("adjustment"),
@@ -209,7 +228,7 @@ def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> p
     least = frame["minimum"]
     six_places = own_price.to_physical().cast(pl.Int64)
     effective = frame.select(pl.when(pl.col("pricing") == HOURS).then(six_places)).to_series()
-    tier_price = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    tier_price = pl.repeat(None, frame.height, dtype=PRICE, eager=True)
     ways = set(frame["pricing"].unique())
     if ways & {HOURS, BANDS}:
         numbered = frame.with_columns(known=counted.known).with_row_index("at")
@@ -230,22 +249,9 @@ def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> p
     fee = pl.col("service_fee").fill_null(0)
     return frame.with_columns(
         raw_total=pl.max_horizontal(raw, least) + fee,
-        effective_rate=_six_places(effective),
+        effective_rate=effective,
         tier_price=tier_price,
     )
-
-
-def _six_places(values: pl.Series) -> pl.Series:
-    if values.null_count() == values.len():
-        return values.cast(pl.String)
-    text = money_text_column(pl.col("value"), PRICE_PLACES)
-    return values.to_frame("value").select(text).to_series()
-
-
-def _shown(column: str) -> pl.Expr:
-    # Through a decimal: several times as fast as padding digits with zeros.
-    text = (pl.col(column).cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(pl.String)
-    return text.str.strip_chars_end("0").str.strip_chars_end(".").alias(column)
 
 
 def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame) -> pl.DataFrame:
