@@ -22,19 +22,23 @@ from billing_lib.pricing.adjusting import (
 )
 from billing_lib.pricing.by_time import Blends
 from billing_lib.pricing.catalogue import DAY, PRICE, Catalogue
-from billing_lib.pricing.exact import AmountTooLarge, Exact
+from billing_lib.pricing.exact import AmountTooLarge, Exact, largest_of
+from billing_lib.pricing.lookup import columns_at, positions, valid_at
 from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
 from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS
 from billing_lib.pricing.rating import counted_per
 from billing_lib.pricing.ruling import rule_charges
-from billing_lib.pricing.split import apportion
+from billing_lib.pricing.split import share_out
 from billing_lib.pricing.subsidies import subsidise
 from billing_lib.pricing.tiers import tier_amounts
-from billing_lib.pricing.usage import INSTANT
+from billing_lib.pricing.usage import DECIMAL, INSTANT
 
 QUANTITY_PLACES = 6
-"""Places to which quantities and hours are shown; never computed with."""
+"""Places to which quantities and hours are shown; never computed with.
+
+Charges hold them as whole numbers, for few who price read them all: texts are made at the edge.
+"""
 
 CHARGES = pl.Schema(
     {
@@ -49,13 +53,13 @@ CHARGES = pl.Schema(
         "end": INSTANT,
         "description": pl.String(),
         "unit": pl.String(),
-        "hours": pl.String(),  # elapsed, as shown
-        "units": pl.String(),
-        "quantity": pl.String(),  # as shown
+        "hours": pl.Int64(),  # elapsed, in millionths as shown
+        "units": DECIMAL,
+        "quantity": pl.Int64(),  # in millionths as shown
         "rate": pl.String(),  # fingerprint
         "rate_group": pl.String(),
-        "price": pl.String(),  # in force, after adjustment; null where tiers have several
-        "effective_rate": pl.String(),  # blended, where the rate has after hours
+        "price": PRICE,  # in force, after adjustment; null where tiers have several
+        "effective_rate": pl.Int64(),  # blended, in millionths, where the rate has after hours
         "raw_total": pl.Int64(),  # minor units, as are the next two
         "adjustment": pl.Int64(),
         "total": pl.Int64(),
@@ -66,8 +70,8 @@ CHARGES = pl.Schema(
 )
 SPLITS = pl.Schema(SHARES | {"amount": pl.Int64()})
 
-_OF_RATE = ("rate", "pricing", "per", "price", "minimum", "service_fee", "step")
-_OF_SPLIT = ("split_from", "split_to", "position", "expense_code", "percent")
+_OF_RATE = ("pricing", "per", "price", "minimum", "service_fee", "step")
+_OF_SHARE = ("position", "expense_code", "percent")
 _MILLIONTH = Decimal(1).scaleb(-QUANTITY_PLACES)
 _LARGEST_SUM = 10**18  # minor units
 
@@ -111,17 +115,16 @@ def charge_usage(
     usage_charges, subsidies = _usage_charges(rated, catalogue, values)
     totals, rule_lines = rule_charges(usage_charges, catalogue)
     ruled = usage_charges.with_columns(total=totals, adjustment=totals - usage_charges["raw_total"])
-    charges = pl.concat([ruled, _line_charges(lines, catalogue, values)])
+    charges = ruled
+    if lines.height:
+        charges = pl.concat([ruled, _line_charges(lines, catalogue, values)])
     rule_lines = pl.concat([subsidies, rule_lines])
     waived = waived_charges(adjustments)
     if waived.len():
         charges = _waive(charges, waived)
         rule_lines = rule_lines.filter(~pl.col("subject").is_in(waived.implode()))
     _refuse_unsummable(charges)
-    shares = _shares(charges, catalogue, replaced_splits(adjustments, lines))
-    splits = shares.with_columns(
-        amount=apportion(shares, "at", "total", "percent", "position")
-    ).select(SPLITS.names())
+    splits = _splits(charges, catalogue, replaced_splits(adjustments, lines))
     return Charges(charges, splits, rule_lines)
 
 
@@ -134,6 +137,24 @@ def _waive(charges: pl.DataFrame, waived: pl.Series) -> pl.DataFrame:
     )
 
 
+def shown(charges: pl.DataFrame) -> pl.DataFrame:
+    """Charges with their numbers as they are shown: as text, without trailing zeros, an effective
+    rate with all its places. Money stays in minor units."""
+    return charges.with_columns(
+        _shown("hours"),
+        plain_text_column(pl.col("units")),
+        _shown("quantity"),
+        plain_text_column(pl.col("price")),
+        money_text_column(pl.col("effective_rate"), PRICE_PLACES),
+    )
+
+
+def _shown(column: str) -> pl.Expr:
+    # Through a decimal: several times as fast as padding digits with zeros.
+    text = (pl.col(column).cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(pl.String)
+    return text.str.strip_chars_end("0").str.strip_chars_end(".").alias(column)
+
+
 def couples_records(catalogue: Catalogue) -> bool:
     """Whether what one record costs may depend on others: tiers per project, day passes."""
     rates = catalogue.rates.join(catalogue.items.select("item", "unit"), on="item", how="left")
@@ -144,8 +165,10 @@ def couples_records(catalogue: Catalogue) -> bool:
 
 def _refuse_unsummable(charges: pl.DataFrame) -> None:
     # Sums of invoices and statements are 64 bits wide and would wrap without a word.
-    amounts = pl.col("raw_total", "total", "cost").cast(pl.Int128).abs().sum()
-    if sum(charges.select(amounts).row(0)) > _LARGEST_SUM:
+    columns = [charges[name] for name in ("raw_total", "total", "cost")]
+    if sum(largest_of(column) for column in columns) * charges.height <= _LARGEST_SUM:
+        return
+    if sum(int(column.cast(pl.Int128).abs().sum()) for column in columns) > _LARGEST_SUM:
         raise AmountTooLarge(
             "the charges together have more than 18 digits", remedy="check the quantities"
         )
@@ -154,21 +177,19 @@ def _refuse_unsummable(charges: pl.DataFrame) -> None:
 def _usage_charges(
     rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rates = catalogue.rates.select(*_OF_RATE, price_text=plain_text_column(pl.col("price")))
+    rates = catalogue.rates.unique("rate", keep="first", maintain_order=True)
+    rate_at = positions(rated["rate"], rates["rate"])
     frame = (
-        rated.rename({"record": "charge"})
-        .join(rates, on="rate", how="left", maintain_order="left")
-        .join(catalogue.items.select("item", "cost"), on="item", how="left", maintain_order="left")
-        .join(values, on="charge", how="left", maintain_order="left")
+        _with_values(rated.rename({"record": "charge"}), values)
+        .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
         .with_columns(counts=counted_per(), prices=_prices())
     )
     counted = quantities(frame, catalogue.timezone)
     priced = _priced(frame, counted, catalogue)
-    costs = counted.times(Exact.of_decimals(frame["cost"]), catalogue.places)
     charges = priced.with_columns(
         counted.rounded(QUANTITY_PLACES).alias("quantity"),
         elapsed_hours(frame).rounded(QUANTITY_PLACES).alias("hours"),
-        costs.alias("cost"),
+        cost=_costs(rated["item"], counted, catalogue),
     )
     subsidies = subsidise(charges, counted, catalogue)
     charges = charges.with_columns(
@@ -185,23 +206,38 @@ def _usage_charges(
         "end",
         "description",
         "unit",
-        _shown("hours"),
-        plain_text_column(pl.col("units")).alias("units"),
-        _shown("quantity"),
+        "hours",
+        "units",
+        "quantity",
         "rate",
         "rate_group",
-        pl.coalesce("tier_price", plain_text_column(pl.col("set_price")), "price_text").alias(
-            "price"
-        ),
+        pl.coalesce("tier_price", "set_price", "price").alias("price"),
         "effective_rate",
         "raw_total",
         pl.lit(0, dtype=pl.Int64).alias("adjustment"),
         "total",
-        "cost",
+        pl.col("cost").cast(pl.Int64),
         "file",
         "row",
     )
     return charges, subsidies.lines
+
+
+def _with_values(frame: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
+    if values.height == 0:
+        nothing = {name: dtype for name, dtype in values.schema.items() if name != "charge"}
+        return frame.with_columns(
+            pl.lit(None, dtype=dtype).alias(name) for name, dtype in nothing.items()
+        )
+    return frame.join(values, on="charge", how="left", maintain_order="left")
+
+
+def _costs(items: pl.Series, counted: Quantities, catalogue: Catalogue) -> pl.Series | None:
+    known = catalogue.items.drop_nulls("cost")
+    if known.height == 0:
+        return None
+    prices = Exact.of_decimals(known["cost"]).at(positions(items, known["item"]))
+    return counted.times(prices, catalogue.places)
 
 
 def _prices() -> pl.Expr:
@@ -222,9 +258,9 @@ def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> p
     flat = pl.when(pl.col("prices") == FLAT).then(own_price).cast(PRICE)
     raw = counted.times(Exact.of_decimals(frame.select(flat).to_series()), catalogue.places)
     least = frame["minimum"]
-    six_places = own_price.to_physical().cast(pl.Int64)
-    effective = frame.select(pl.when(pl.col("pricing") == HOURS).then(six_places)).to_series()
-    tier_price = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    hourly = pl.when(pl.col("pricing") == HOURS).then(own_price)
+    effective = frame.select(hourly.to_physical().cast(pl.Int64)).to_series()
+    tier_price = pl.repeat(None, frame.height, dtype=PRICE, eager=True)
     ways = set(frame["pricing"].unique())
     if ways & {HOURS, BANDS}:
         numbered = frame.with_columns(known=counted.known).with_row_index("at")
@@ -245,22 +281,9 @@ def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> p
     fee = pl.col("service_fee").fill_null(0)
     return frame.with_columns(
         raw_total=pl.max_horizontal(raw, least) + fee,
-        effective_rate=_six_places(effective),
+        effective_rate=effective,
         tier_price=tier_price,
     )
-
-
-def _six_places(values: pl.Series) -> pl.Series:
-    if values.null_count() == values.len():
-        return values.cast(pl.String)
-    text = money_text_column(pl.col("value"), PRICE_PLACES)
-    return values.to_frame("value").select(text).to_series()
-
-
-def _shown(column: str) -> pl.Expr:
-    # Through a decimal: several times as fast as padding digits with zeros.
-    text = (pl.col(column).cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(pl.String)
-    return text.str.strip_chars_end("0").str.strip_chars_end(".").alias(column)
 
 
 def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame) -> pl.DataFrame:
@@ -281,16 +304,42 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
     )
 
 
-def _shares(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
-    totals = charges.select("charge", "project", "date", "total").with_row_index("at")
-    accounts = catalogue.accounts.select("project", *_OF_SPLIT).sort("position")
-    standing = (
-        totals.join(replaced, on="charge", how="anti", maintain_order="left")
-        .join(accounts, on="project", how="left", maintain_order="left_right")
-        .filter(pl.col("date").is_between("split_from", "split_to"))
-        .drop("split_from", "split_to")
+def _splits(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
+    """Each charge's total over the shares of its project on its day, or over its own."""
+    accounts = catalogue.accounts
+    shares = pl.concat([accounts.select(_OF_SHARE), replaced.select(_OF_SHARE)])
+    standing = _plans(accounts, ["project", "split_from", "split_to"], 0)
+    own = _plans(replaced, ["charge"], accounts.height)
+    projects = standing["project"].unique(maintain_order=True)
+    dated = standing.select(
+        key=positions(standing["project"], projects), valid_from="split_from", valid_to="split_to"
     )
-    if replaced.height == 0:
-        return standing
-    own = totals.join(replaced, on="charge", how="inner").select(standing.columns)
-    return pl.concat([standing, own]).sort("at", "position")
+    plan = valid_at(positions(charges["project"], projects), charges["date"], dated)
+    if own.height:
+        changed = positions(charges["charge"], own["charge"]) + standing.height
+        plan = changed.zip_with(changed.is_not_null(), plan)
+    parted = charges.select("charge", "total", plan=plan).drop_nulls("plan")
+    lists = pl.concat([standing["shares"], own["shares"]])
+    parts = pl.DataFrame(
+        {
+            "at": pl.int_range(parted.height, dtype=pl.UInt32, eager=True),
+            "share": lists.gather(parted["plan"]),
+        }
+    ).explode("share")
+    percents = shares["percent"].gather(parts["share"])
+    lengths = lists.list.len().gather(parted["plan"])
+    return pl.DataFrame(
+        {
+            "charge": parted["charge"].gather(parts["at"]),
+            **{name: shares[name].gather(parts["share"]) for name in ("position", "expense_code")},
+            "percent": percents,
+            "amount": share_out(parted["total"], lengths, parts["at"], percents),
+        },
+        schema=SPLITS,
+    )
+
+
+def _plans(shares: pl.DataFrame, keys: list[str], first: int) -> pl.DataFrame:
+    """One row per split, with its ``shares`` by their numbers, counted from ``first``."""
+    numbered = shares.with_row_index("shares", first).sort("position", maintain_order=True)
+    return numbered.group_by(keys, maintain_order=True).agg("shares")

@@ -50,18 +50,22 @@ class Exact:
         dtype = column.dtype
         if not isinstance(dtype, pl.Decimal):
             raise TypeError(f"expected a Decimal column, got {dtype}")
+        if column.null_count() == column.len():
+            return cls(column.cast(pl.Int64), 1)
         return cls(column.to_physical(), 10**dtype.scale).reduced()
+
+    def at(self, positions: pl.Series) -> Self:
+        """The values that stand at these positions."""
+        return type(self)(self.numerators.gather(positions), self.denominator)
 
     def reduced(self) -> Self:
         """The same values with a smaller denominator where all rows share a power of ten."""
+        numerators, denominator = _narrowed(self.numerators), self.denominator
         for power in _COMMON_POWERS:
-            if self.denominator % power == 0:
-                whole = (self.numerators % _literal(power, self.numerators.dtype) == 0).all()
-                if whole:
-                    divisor = _literal(power, self.numerators.dtype)
-                    numerators = self.numerators // divisor
-                    return type(self)(_narrowed(numerators), self.denominator // power).reduced()
-        return type(self)(_narrowed(self.numerators), self.denominator)
+            divisor = _literal(power, numerators.dtype)
+            while denominator % power == 0 and (numerators % divisor == 0).all():
+                numerators, denominator = _narrowed(numerators // divisor), denominator // power
+        return type(self)(numerators, denominator)
 
     def times(self, other: "Exact") -> "Exact":
         """The product, row by row; null where either is null.
@@ -135,11 +139,17 @@ class Exact:
         """
         common = gcd(10**places, self.denominator)
         factor, divisor = 10**places // common, self.denominator // common
-        dtype = _dtype_for(max(largest_of(self.numerators) * factor, 2 * divisor))
-        scaled = self.numerators.cast(dtype).abs() * _literal(factor, dtype)
-        nothing = pl.zeros(scaled.len(), dtype=dtype, eager=True)
-        size = _half_up(scaled, nothing, divisor, dtype)
-        return size * self.numerators.sign().cast(pl.Int64)
+        size = largest_of(self.numerators) * factor
+        dtype = _dtype_for(max(size + divisor // 2, divisor))
+        if (size + divisor // 2) // divisor > INT64_MAX:
+            raise _too_many_digits()
+        scaled = self.numerators.cast(dtype) * _literal(factor, dtype)
+        half, by = _literal(divisor // 2, dtype), _literal(divisor, dtype)
+        least = self.numerators.min()
+        if not isinstance(least, int) or least >= 0:
+            return ((scaled + half) // by).cast(pl.Int64)
+        sizes = ((scaled.abs() + half) // by).cast(pl.Int64)
+        return sizes * self.numerators.sign().cast(pl.Int64)
 
 
 def largest_of(column: pl.Series) -> int:
@@ -167,8 +177,12 @@ def _half_up(whole: pl.Series, halves: pl.Series, divisor: int, dtype: pl.DataTy
     half_or_more = whole % by * _literal(2, dtype) + halves >= by
     rounded = whole // by + half_or_more.cast(dtype)
     if largest_of(rounded) > INT64_MAX:
-        raise AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
+        raise _too_many_digits()
     return rounded.cast(pl.Int64)
+
+
+def _too_many_digits() -> AmountTooLarge:
+    return AmountTooLarge("an amount has more than 18 digits", remedy="check the quantities")
 
 
 def _literal(value: int, dtype: pl.DataType) -> pl.Series:

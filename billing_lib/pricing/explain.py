@@ -19,7 +19,7 @@ import polars as pl
 
 from billing_lib.pricing.by_time import Blends
 from billing_lib.pricing.catalogue import DAY, HOUR, USE, Catalogue
-from billing_lib.pricing.charging import QUANTITY_PLACES, charge_usage
+from billing_lib.pricing.charging import QUANTITY_PLACES, charge_usage, shown
 from billing_lib.pricing.exact import Exact
 from billing_lib.pricing.money import PERCENT_PLACES, PRICE_PLACES, money_text, plain_text
 from billing_lib.pricing.quantities import MICROSECONDS_PER_HOUR
@@ -46,7 +46,7 @@ def explain_charge(
         What prices it, with all the records whose prices it depends on.
     """
     priced = charge_usage(rated, catalogue, adjustments, lines)
-    row = priced.charges.row(by_predicate=pl.col("charge") == charge, named=True)
+    row = shown(priced.charges.filter(pl.col("charge") == charge)).row(0, named=True)
     own = rated.filter(pl.col("record") == charge)
     places = catalogue.places
     sentences = [_heading(row, catalogue)]

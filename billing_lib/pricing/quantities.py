@@ -9,6 +9,7 @@
 What staff set goes before all of these.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import lcm
 
@@ -44,12 +45,20 @@ class Quantities:
 
     def rounded(self, places: int) -> pl.Series:
         """Whole numbers of 10^-places."""
-        return _either(self.stated.rounded(places), self.timed.rounded(places))
+        return self._each(lambda part: part.rounded(places))
 
     def times(self, price: Exact, places: int) -> pl.Series:
         """Quantity × price in whole numbers of 10^-places, rounded once."""
-        stated, timed = self.stated.times(price), self.timed.times(price)
-        return _either(stated.rounded(places), timed.rounded(places))
+        return self._each(lambda part: part.times(price).rounded(places))
+
+    def _each(self, computed: Callable[[Exact], pl.Series]) -> pl.Series:
+        """Something of both in one column, computed where there are some."""
+        stated = self.known.len() - self.known.null_count()
+        if stated == 0:
+            return computed(self.timed)
+        if stated == self.known.len():
+            return computed(self.stated)
+        return _either(computed(self.stated), computed(self.timed))
 
 
 def _either(first: pl.Series, second: pl.Series) -> pl.Series:
@@ -82,7 +91,9 @@ def quantities(frame: pl.DataFrame, timezone: str) -> Quantities:
     known = frame.select(counted=_stated(frame, timezone)).to_series()
     time = frame.select(stepped()).to_series()
     nothing = pl.Series([None], dtype=pl.Int64)
-    hours = Exact(time.zip_with(known.is_null(), nothing), MICROSECONDS_PER_HOUR).reduced()
+    if known.null_count() < known.len():
+        time = time.zip_with(known.is_null(), nothing)
+    hours = Exact(time, MICROSECONDS_PER_HOUR).reduced()
     units = Exact.of_decimals(frame.get_column("units").fill_null(1))
     return Quantities(known, Exact.of_decimals(known), hours.times(units))
 

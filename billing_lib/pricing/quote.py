@@ -10,7 +10,7 @@ import polars as pl
 
 from billing_lib.pricing.adjusting import moved
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.charging import Charges, charge_usage, shown
 from billing_lib.pricing.crossing import cut_to_period
 from billing_lib.pricing.invoicing import Invoices, invoice_charges, statements
 from billing_lib.pricing.money import money_text_column
@@ -74,7 +74,7 @@ def _shown(value: Any) -> str:
 
 
 def _charges(priced: Charges, places: int) -> dict[str, Any]:
-    frame = priced.charges.select("charge", "quantity", "effective_rate", *_money(places))
+    frame = shown(priced.charges).select("charge", "quantity", "effective_rate", *_money(places))
     return {
         row.pop("charge"): {key: value for key, value in row.items() if value is not None}
         for row in frame.iter_rows(named=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import polars as pl
 
 from billing_lib.pricing.catalogue import DAY, EACH, HOUR, USE, Catalogue
-from billing_lib.pricing.period import closing_date, local_date, period_of
+from billing_lib.pricing.lookup import columns_at, positions, valid_at
+from billing_lib.pricing.period import local_dates, period_of
 
 
 @dataclass(frozen=True)
@@ -60,48 +61,62 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
     period
         ``YYYY-MM``: usage that ends in another month is ``outside_period``; None takes all.
     """
-    placed = _placed(usage, catalogue, period)
-    found = _with_rate(placed, catalogue)
-    reasoned = found.with_columns(reason=_reason(period))
+    frame = _looked_up(usage, catalogue, period)
+    reasons = frame.select(reason=_reason(period))
+    rated_columns = [*usage.columns, "team", "rate_group", "unit", "day", "rate"]
+    if reasons["reason"].null_count() == frame.height:
+        none = frame.clear().with_columns(reason=pl.lit(None, dtype=pl.String))
+        return Rating(frame.select(rated_columns), _unbilled(none))
+    reasoned = frame.hstack(reasons)
     billable = pl.col("reason").is_null()
-    rated = reasoned.filter(billable).select(
-        *usage.columns, "team", "rate_group", "unit", "day", "rate"
+    return Rating(
+        reasoned.filter(billable).select(rated_columns), _unbilled(reasoned.filter(~billable))
     )
-    unbilled = reasoned.filter(~billable).select(
-        "record", "occurrence", "reason", _detail(), "file", "row"
-    )
-    return Rating(rated, unbilled)
 
 
-def _placed(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) -> pl.DataFrame:
-    projects = catalogue.projects.select("project", "team", "rate_group")
+def _unbilled(reasoned: pl.DataFrame) -> pl.DataFrame:
+    return reasoned.select("record", "occurrence", "reason", _detail(), "file", "row")
+
+
+def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) -> pl.DataFrame:
+    """The usage with what its item, its project and its rate say."""
     uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
     items = catalogue.items.select(
         "item", "unit", _uncounted=pl.col("item").is_in(uncounted.implode())
     )
-    return (
-        usage.with_row_index("_at")
-        .join(items, on="item", how="left", maintain_order="left")
-        .join(projects, on="project", how="left", maintain_order="left")
-        .with_columns(
-            day=pl.coalesce(local_date(pl.col("start"), catalogue.timezone), "date"),
-            # Half of the time that rating takes, and needed only where some usage is outside.
-            _period=pl.lit(None, dtype=pl.String)
-            if period is None
-            else period_of(closing_date(pl.col("end"), pl.col("date"), catalogue.timezone)),
-        )
+    projects = catalogue.projects.select("project", "team", "rate_group")
+    item_at = positions(usage["item"], items["item"])
+    project_at = positions(usage["project"], projects["project"])
+    day = local_dates(usage["start"], catalogue.timezone)
+    if day.null_count():
+        day = day.zip_with(day.is_not_null(), usage["date"])
+    groups = projects["rate_group"].unique()
+    rates = catalogue.rates.select(
+        "valid_from",
+        "valid_to",
+        key=_pair(
+            positions(catalogue.rates["item"], items["item"]),
+            positions(catalogue.rates["rate_group"], groups),
+            groups,
+        ),
+    )
+    group_at = positions(projects["rate_group"], groups).gather(project_at)
+    rate_at = valid_at(_pair(item_at, group_at, groups), day, rates)
+    closes = None
+    if period is not None:
+        end_day = local_dates(usage["end"], catalogue.timezone, before=True)
+        closes = usage.select(period_of(pl.coalesce(end_day, "date"))).to_series()
+    return usage.with_columns(
+        *columns_at(items.drop("item"), item_at),
+        *columns_at(projects.drop("project"), project_at),
+        day.alias("day"),
+        pl.lit(closes, dtype=pl.String).alias("_period"),
+        *columns_at(catalogue.rates.select("rate", "per"), rate_at),
     )
 
 
-def _with_rate(placed: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
-    validity = catalogue.rates.select("item", "rate_group", "rate", "per", "valid_from", "valid_to")
-    matches = (
-        placed.select("_at", "item", "rate_group", "day")
-        .join(validity, on=["item", "rate_group"], how="inner")
-        .filter(pl.col("day").is_between("valid_from", "valid_to"))
-        .select("_at", "rate", "per")
-    )
-    return placed.join(matches, on="_at", how="left", maintain_order="left").drop("_at")
+def _pair(item_at: pl.Series, group_at: pl.Series, groups: pl.Series) -> pl.Series:
+    return item_at.cast(pl.Int64) * max(groups.len(), 1) + group_at.cast(pl.Int64)
 
 
 def _needs_quantity() -> pl.Expr:

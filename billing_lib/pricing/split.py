@@ -9,7 +9,10 @@ to the largest remainders, ties to the first listed. Negative amounts share like
 
 import polars as pl
 
-from billing_lib.pricing.exact import INT64_MAX, Exact, largest_of
+from billing_lib.pricing.exact import Exact, largest_of
+
+_FEW = 8
+"""Parts up to which each is compared with each, which is faster than sorting them."""
 
 
 def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: str) -> pl.Series:
@@ -39,21 +42,39 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
         numbered = parts.with_row_index("_row").sort(whole, order)
         in_order = apportion(numbered, whole, amount, weight, order)
         return numbered.select("_row", part=in_order).sort("_row")["part"]
-    run = parts[whole].rle_id().cast(pl.Int64)
-    lengths = run.rle().struct.field("len").cast(pl.Int64)
-    ends = lengths.cum_sum()
-    first = (ends - lengths).gather(run)
-    size = parts[amount].abs()
-    product = Exact(size, 1).times(Exact(parts[weight], 1)).numerators
-    weights = _sums(parts[weight], ends).gather(run).cast(product.dtype)
-    share, rest = (product // weights).cast(pl.Int64), product % weights
-    left = size - _sums(share, ends).gather(run)
-    ranked = _ranked(run, rest)
-    # A whole's rows take the same places before and after ranking, so what is left over goes to
-    # as many of its first places.
-    gets = (pl.int_range(parts.height, eager=True) - first < left).cast(pl.Int64)
-    more = pl.zeros(parts.height, dtype=pl.Int64, eager=True).scatter(ranked, gets)
-    return (share + more) * parts[amount].sign()
+    run = parts[whole].rle_id()
+    lengths = run.rle().struct.field("len")
+    amounts = parts[amount].gather(lengths.cum_sum() - 1)
+    return share_out(amounts, lengths, run, parts[weight])
+
+
+def share_out(
+    amounts: pl.Series, lengths: pl.Series, at: pl.Series, weights: pl.Series
+) -> pl.Series:
+    """The parts of amounts whose parts stand one after another.
+
+    Parameters
+    ----------
+    amounts, lengths
+        For each whole its amount (Int64, minor units), and how many parts it has.
+    at, weights
+        For each part the number of its whole, from 0 and rising, and its weight.
+    """
+    last = lengths.cast(pl.Int64).cum_sum() - 1
+    size = amounts.abs()
+    product = Exact(size, 1).at(at).times(Exact(weights, 1)).numerators
+    sums = _sums(weights, last)
+    # Percentages make 100 everywhere, and dividing by one number is several times as fast.
+    same = sums.min() == sums.max()
+    divisor = (sums.head(1) if same else sums.gather(at)).cast(product.dtype)
+    share = product // divisor
+    rest = product - share * divisor
+    share = share.cast(pl.Int64)
+    left = size - _sums(share, last)
+    gets = _before(at, rest, lengths) < left.gather(at)
+    signs = amounts.sign()
+    parts = share + gets.cast(pl.Int64)
+    return parts if (signs >= 0).all() else parts * signs.gather(at)
 
 
 def _in_order(parts: pl.DataFrame, whole: str, order: str) -> bool:
@@ -63,18 +84,35 @@ def _in_order(parts: pl.DataFrame, whole: str, order: str) -> bool:
     return bool(parts.select(kept.fill_null(value=True).all()).item())
 
 
-def _sums(values: pl.Series, ends: pl.Series) -> pl.Series:
-    """The sum of each run of rows, by where the runs end."""
-    until = values.cum_sum().gather(ends - 1)
+def _sums(values: pl.Series, last: pl.Series) -> pl.Series:
+    """The sum of each run of rows, by the last row of each."""
+    until = values.cum_sum().gather(last)
     return until - until.shift(1, fill_value=0)
 
 
-def _ranked(run: pl.Series, rest: pl.Series) -> pl.Series:
-    """The rows in order of their run and, within it, of their remainder, the largest first."""
-    largest = largest_of(rest) + 1
-    if run.len() * largest > INT64_MAX:
-        frame = pl.DataFrame({"run": run, "rest": rest})
-        by = pl.arg_sort_by("run", "rest", descending=[False, True], maintain_order=True)
-        return frame.select(by).to_series()
-    key = run * largest + (largest - 1 - rest.cast(pl.Int64))
-    return key.to_frame("key").select(pl.arg_sort_by("key", maintain_order=True)).to_series()
+def _before(at: pl.Series, rest: pl.Series, lengths: pl.Series) -> pl.Series:
+    """How many parts of its whole go before each: of a larger remainder, or listed earlier."""
+    longest = largest_of(lengths)
+    if longest > _FEW:
+        return _ranks(at, rest, lengths)
+    before = pl.zeros(at.len(), dtype=pl.Int8, eager=True)
+    for apart in range(1, longest):
+        # Number ``lengths.len()`` is no whole, so nothing goes before at the ends.
+        earlier = at.shift(apart, fill_value=lengths.len()) == at
+        later = at.shift(-apart, fill_value=lengths.len()) == at
+        above = earlier & (rest.shift(apart, fill_value=0) >= rest)
+        below = later & (rest.shift(-apart, fill_value=0) > rest)
+        before = before + above.cast(pl.Int8) + below.cast(pl.Int8)
+    return before.cast(pl.Int64)
+
+
+def _ranks(at: pl.Series, rest: pl.Series, lengths: pl.Series) -> pl.Series:
+    """The same by sorting, where some whole has many parts."""
+    parts = pl.DataFrame({"at": at, "rest": rest})
+    order = parts.select(
+        pl.arg_sort_by("at", "rest", descending=[False, True], maintain_order=True)
+    ).to_series()
+    # A whole's rows take the same places before and after sorting.
+    first = (lengths.cast(pl.Int64).cum_sum() - lengths).gather(at)
+    places = pl.int_range(at.len(), eager=True) - first
+    return pl.zeros(at.len(), dtype=pl.Int64, eager=True).scatter(order, places)

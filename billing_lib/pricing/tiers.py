@@ -14,14 +14,15 @@ from math import lcm
 
 import polars as pl
 
-from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.catalogue import PRICE, Catalogue
 from billing_lib.pricing.exact import Exact
-from billing_lib.pricing.money import PRICE_PLACES, plain_text
+from billing_lib.pricing.money import PRICE_PLACES
 from billing_lib.pricing.period import closing_date, day_start, period_of
 from billing_lib.pricing.quantities import Quantities
 from billing_lib.pricing.rates import TIERS, Rate, Tiers
 
 _GROUP = ("project", "item", "month")
+_PRICE_UNIT = Decimal(1).scaleb(-PRICE_PLACES)
 
 
 def tier_amounts(
@@ -40,10 +41,10 @@ def tier_amounts(
     Returns
     -------
     tuple[pl.Series, pl.Series]
-        Minor units, and as text the price of the tier where one holds for all of a charge.
+        Minor units, and the price of the tier where one holds for all of a charge.
     """
     amounts = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
-    prices = pl.repeat(None, frame.height, dtype=pl.String, eager=True)
+    prices = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
     tiered = frame.select("rate", "prices").with_row_index("at")
     tiered = tiered.filter(pl.col("prices") == TIERS)
     used = catalogue.rates.join(tiered.select("rate").unique(), on="rate", how="semi")
@@ -68,10 +69,9 @@ def tier_amounts(
             amount = Exact(here["quantity"], quantity.denominator).times(
                 Exact(price, 10**PRICE_PLACES)
             )
-            shown = [plain_text(Decimal(value).scaleb(-PRICE_PLACES)) for value in price]
-            prices = prices.scatter(at, pl.Series(shown, dtype=pl.String))
+            prices = prices.scatter(at, price)
         amounts = amounts.scatter(at, amount.rounded(catalogue.places))
-    return amounts, prices
+    return amounts, (prices.cast(pl.Decimal(38, 0)) * _PRICE_UNIT).cast(PRICE)
 
 
 def _tiers(rate: Rate) -> Tiers:

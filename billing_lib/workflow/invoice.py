@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
-from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.charging import QUANTITY_PLACES, Charges, charge_usage, shown
 from billing_lib.pricing.invoicing import Invoices, invoice_charges
 from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
 from billing_lib.pricing.subsidies import SUBSIDY
@@ -217,7 +217,8 @@ def _lines(
     added = snapshot.lines.select("charge", added=pl.struct("by", "at", "reason"))
     items = snapshot.items.select("item", "item_name")
     frame = (
-        priced.charges.join(splits, on="charge", how="left")
+        shown(priced.charges)
+        .join(splits, on="charge", how="left")
         .join(adjustments, on="charge", how="left")
         .join(rules, on="charge", how="left")
         .join(added, on="charge", how="left")
@@ -270,9 +271,7 @@ def _shown(scaled: pl.Expr, places: int) -> pl.Expr:
 def _summaries(
     priced: Charges, summed: Invoices, snapshot: Snapshot, places: int
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    charges = priced.charges.join(
-        snapshot.items.select("item", "item_name"), on="item", how="left"
-    ).with_columns(_micro("hours"), _micro("quantity"))
+    charges = priced.charges.join(snapshot.items.select("item", "item_name"), on="item", how="left")
     total = money_text_column(pl.col("total"), places)
     by_user = (
         charges.group_by("project", "user")
@@ -308,10 +307,5 @@ def _summaries(
     }
 
 
-def _micro(column: str) -> pl.Expr:
-    shown = pl.col(column).str.to_decimal(scale=6).to_physical().cast(pl.Int64)
-    return shown.fill_null(0).alias(column)
-
-
 def _shown_micro(column: str) -> pl.Expr:
-    return _shown(pl.col(column), 6)
+    return _shown(pl.col(column), QUANTITY_PLACES)

@@ -17,6 +17,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading
+from billing_lib.pricing.charging import shown
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.freeze import FrozenRun
@@ -55,7 +56,7 @@ def commit_run(
 ) -> None:
     """Write a run's invoices and bill its charges; nothing of this can change afterwards."""
     facility = run.facility
-    charges = computation.priced.charges
+    charges = shown(computation.priced.charges)
     numbers = computation.totals.select("project", "number")
     lines = (
         charges.join(numbers, on="project")
@@ -64,7 +65,7 @@ def commit_run(
         .rename({"date": "on_date"})
     )
     team = computation.totals.select("number", "team")
-    shown = ["item", "user", "on_date", "description", "quantity"]
+    columns = ["item", "user", "on_date", "description", "quantity"]
     money = ["raw_total", "adjustment", "total"]
     adjustments = (
         computation.rule_lines.join(
@@ -102,7 +103,7 @@ def commit_run(
             "position",
             "team",
             "charge",
-            *shown,
+            *columns,
             *money,
             facility=pl.lit(facility),
         ),

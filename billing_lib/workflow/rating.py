@@ -16,7 +16,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import Charges, charge_usage, couples_records
+from billing_lib.pricing.charging import Charges, charge_usage, couples_records, shown
 from billing_lib.pricing.money import PERCENT_PLACES, minor_places, money_text, plain_text_column
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -130,10 +130,12 @@ def insert_charges(connection: Connection, facility: str, month: str, priced: Ch
 
 
 def ledger_rows(priced: Charges) -> pl.DataFrame:
-    """Charges under the ledger's column names."""
-    return priced.charges.rename(
-        {"charge": "code", "date": "on_date", "start": "start_at", "end": "end_at"}
-    ).drop("file", "row", "units")
+    """Charges under the ledger's column names, with numbers as texts."""
+    return (
+        shown(priced.charges)
+        .rename({"charge": "code", "date": "on_date", "start": "start_at", "end": "end_at"})
+        .drop("file", "row", "units")
+    )
 
 
 def ledger_splits(priced: Charges) -> pl.DataFrame:
@@ -210,7 +212,7 @@ def _in_words(
 ) -> list[str]:
     places = minor_places(book.facility.currency)
     was = standing.filter(pl.col("code").is_in(codes.implode())).sort("code")
-    now = priced.charges.select(code="charge", price_now="price", total_now="total")
+    now = ledger_rows(priced).select("code", price_now="price", total_now="total")
     return [
         f"{book.facility.code}/{row['code']}: {_price_change(row)}total "
         f"{money_text(row['total'], places)} → {money_text(row['total_now'], places)}"

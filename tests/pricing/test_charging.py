@@ -5,7 +5,7 @@ import pytest
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import CHARGES, SPLITS, Charges, charge_usage
+from billing_lib.pricing.charging import CHARGES, SPLITS, Charges, charge_usage, shown
 from billing_lib.pricing.exact import AmountTooLarge
 from billing_lib.pricing.rating import rate_usage
 
@@ -50,7 +50,7 @@ def session(start: str, end: str, price: str, units: str = "1", step: str = "") 
         f"u1  scope  p  2020-04-06T{start}-0400  2020-04-06T{end}-0400  {units}",
         rates=f'[{{item: scope, group: internal, price: "{price}"{rounding}}}]',
     )
-    return rows(priced.charges, "quantity", "raw_total")[0]
+    return rows(shown(priced.charges), "quantity", "raw_total")[0]
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_stated_quantity_stands_before_the_clock_and_the_units() -> None:
         """
     )
 
-    assert rows(priced.charges, "charge", "hours", "quantity", "raw_total") == [
+    assert rows(shown(priced.charges), "charge", "hours", "quantity", "raw_total") == [
         ("u1", "2", "0.25", 1000),
         ("u2", "2", "2", 8000),
     ]
@@ -173,7 +173,7 @@ def test_a_charge_carries_where_it_comes_from_and_what_it_was_made_of() -> None:
     catalogue = Catalogue.of(scenario())
 
     assert priced.charges.schema == CHARGES
-    charge = priced.charges.row(0, named=True)
+    charge = shown(priced.charges).row(0, named=True)
     assert {key: charge[key] for key in ("charge", "kind", "project", "team", "item", "user")} == {
         "charge": "u1",
         "kind": "usage",
@@ -215,7 +215,9 @@ def test_quantity_and_rate_set_by_staff_price_the_charge_anew() -> None:
     """)
     priced = charged(SLIDES, both)
 
-    assert rows(priced.charges, "quantity", "price", *MONEY) == [("10", "0.333333", 333, 0, 333)]
+    assert rows(shown(priced.charges), "quantity", "price", *MONEY) == [
+        ("10", "0.333333", 333, 0, 333)
+    ]
 
 
 def test_an_adjustment_of_another_charge_changes_nothing() -> None:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from billing_lib.errors import InvalidPeriod
-from billing_lib.pricing.period import Period, closing_date, local_date, period_of
+from billing_lib.pricing.period import Period, closing_date, local_date, local_dates, period_of
 from billing_lib.pricing.usage import INSTANT
 
 
@@ -119,3 +119,27 @@ def test_the_day_of_an_instant_is_that_of_the_wall_clock() -> None:
         return str(instant.select(local_date(pl.col("start"), timezone)).item())
 
     assert (day("Asia/Kolkata"), day("UTC")) == ("2020-04-15", "2020-04-14")
+
+
+@pytest.mark.parametrize(
+    ("timezone", "year"),
+    [
+        ("America/New_York", 2026),
+        ("Pacific/Auckland", 2024),
+        ("America/St_Johns", 2006),  # back from 00:01 to 23:01, so that a day starts twice
+        ("America/Sao_Paulo", 2018),  # forward at midnight, which there is not
+        ("Pacific/Apia", 2011),  # without 30 December
+        ("UTC", 2020),
+    ],
+)
+@pytest.mark.parametrize("before", [False, True])
+def test_many_days_at_once_are_the_days_of_each(timezone: str, year: int, before: bool) -> None:
+    first, last = utc(f"{year}-01-01T00:00Z"), utc(f"{year}-12-31T23:00Z")
+    half_hours = pl.datetime_range(first, last, "30m", eager=True).cast(INSTANT)
+    nothing = pl.Series([None, None], dtype=INSTANT)
+    instants = pl.concat([half_hours, half_hours.dt.offset_by("-1us")]).append(nothing)
+    instants = instants.shuffle(seed=1)
+    at = pl.col("at").dt.offset_by("-1us") if before else pl.col("at")
+
+    expected = instants.to_frame("at").select(local_date(at, timezone)).to_series()
+    assert local_dates(instants, timezone, before=before).to_list() == expected.to_list()
