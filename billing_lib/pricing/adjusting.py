@@ -66,6 +66,14 @@ SHARES = pl.Schema(
 )
 
 _QUANTITY_PLACES = DECIMAL.scale
+_VALUES = pl.Schema(
+    {
+        "charge": pl.String(),
+        "set_quantity": DECIMAL,
+        "set_price": PRICE,
+        "set_amount": pl.Int64(),
+    }
+)
 
 
 def adjustment_value(field: str, value: object, places: int) -> str:
@@ -148,6 +156,8 @@ def last_values(adjustments: pl.DataFrame, places: int) -> pl.DataFrame:
 
     Null where a field was not set; the amount in minor units.
     """
+    if adjustments.height == 0:
+        return _VALUES.to_frame()
     last = (
         adjustments.sort("order", maintain_order=True)
         .group_by("charge", "field")
@@ -216,6 +226,8 @@ def replaced_splits(adjustments: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFr
 
     An expense code set by itself takes all of the charge.
     """
+    if adjustments.height == lines.height == 0:
+        return SHARES.to_frame()
     stated = lines.filter(pl.col("expense_code").is_not_null()).select(
         "charge",
         order=pl.lit(-1, dtype=pl.Int64),

@@ -185,7 +185,7 @@ def _usage_charges(
         .with_columns(counts=counted_per(), prices=_prices())
     )
     counted = quantities(frame, catalogue.timezone)
-    priced = _priced(frame, counted, catalogue)
+    priced = _priced(frame, counted, catalogue, rates, rate_at)
     charges = priced.with_columns(
         counted.rounded(QUANTITY_PLACES).alias("quantity"),
         elapsed_hours(frame).rounded(QUANTITY_PLACES).alias("hours"),
@@ -252,16 +252,26 @@ def _lasts() -> pl.Expr:
     return (pl.col("end") > pl.col("start")).fill_null(value=False)
 
 
-def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> pl.DataFrame:
+def _priced(
+    frame: pl.DataFrame,
+    counted: Quantities,
+    catalogue: Catalogue,
+    rates: pl.DataFrame,
+    rate_at: pl.Series,
+) -> pl.DataFrame:
     """The frame with ``raw_total``, ``effective_rate`` and ``tier_price``."""
     own_price = pl.coalesce("set_price", "price")
-    flat = pl.when(pl.col("prices") == FLAT).then(own_price).cast(PRICE)
-    raw = counted.times(Exact.of_decimals(frame.select(flat).to_series()), catalogue.places)
+    ways = set(rates["pricing"])
+    if ways == {FLAT} and frame["set_price"].null_count() == frame.height:
+        prices = Exact.of_decimals(rates["price"]).at(rate_at)
+    else:
+        flat = pl.when(pl.col("prices") == FLAT).then(own_price).cast(PRICE)
+        prices = Exact.of_decimals(frame.select(flat).to_series())
+    raw = counted.times(prices, catalogue.places)
     least = frame["minimum"]
     hourly = pl.when(pl.col("pricing") == HOURS).then(own_price)
     effective = frame.select(hourly.to_physical().cast(pl.Int64)).to_series()
     tier_price = pl.repeat(None, frame.height, dtype=PRICE, eager=True)
-    ways = set(frame["pricing"].unique())
     if ways & {HOURS, BANDS}:
         numbered = frame.with_columns(known=counted.known).with_row_index("at")
         timed = numbered.filter(pl.col("pricing").is_in([HOURS, BANDS]) & _lasts())
@@ -271,8 +281,8 @@ def _priced(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> p
             at = timed["at"].filter(blended)
             raw = raw.scatter(at, blends.amounts(catalogue.places).filter(blended))
             hours = blended & (timed["pricing"] == HOURS)
-            rates = blends.effective_rates().filter(hours)
-            effective = effective.scatter(timed["at"].filter(hours), rates)
+            each = blends.effective_rates().filter(hours)
+            effective = effective.scatter(timed["at"].filter(hours), each)
             banded = timed["pricing"] == BANDS
             least = least.scatter(timed["at"].filter(banded), blends.minimums().filter(banded))
     if TIERS in ways:
@@ -319,7 +329,8 @@ def _splits(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame)
         changed = positions(charges["charge"], own["charge"]) + standing.height
         plan = changed.zip_with(changed.is_not_null(), plan)
     parted = charges.select("charge", "total", plan=plan).drop_nulls("plan")
-    lists = pl.concat([standing["shares"], own["shares"]])
+    plans = pl.concat([standing.select("shares", "whole"), own.select("shares", "whole")])
+    lists = plans["shares"]
     parts = pl.DataFrame(
         {
             "at": pl.int_range(parted.height, dtype=pl.UInt32, eager=True),
@@ -333,13 +344,20 @@ def _splits(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame)
             "charge": parted["charge"].gather(parts["at"]),
             **{name: shares[name].gather(parts["share"]) for name in ("position", "expense_code")},
             "percent": percents,
-            "amount": share_out(parted["total"], lengths, parts["at"], percents),
+            "amount": share_out(
+                parted["total"],
+                plans["whole"].gather(parted["plan"]),
+                lengths,
+                parts["at"],
+                percents,
+            ),
         },
         schema=SPLITS,
     )
 
 
 def _plans(shares: pl.DataFrame, keys: list[str], first: int) -> pl.DataFrame:
-    """One row per split, with its ``shares`` by their numbers, counted from ``first``."""
+    """One row per split: its ``shares`` by their numbers, counted from ``first``, and the
+    ``whole`` that their percentages make."""
     numbered = shares.with_row_index("shares", first).sort("position", maintain_order=True)
-    return numbered.group_by(keys, maintain_order=True).agg("shares")
+    return numbered.group_by(keys, maintain_order=True).agg("shares", whole=pl.col("percent").sum())

@@ -44,29 +44,30 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
         return numbered.select("_row", part=in_order).sort("_row")["part"]
     run = parts[whole].rle_id()
     lengths = run.rle().struct.field("len")
-    amounts = parts[amount].gather(lengths.cum_sum() - 1)
-    return share_out(amounts, lengths, run, parts[weight])
+    last = lengths.cum_sum() - 1
+    wholes = _sums(parts[weight], last.cast(pl.Int64))
+    return share_out(parts[amount].gather(last), wholes, lengths, run, parts[weight])
 
 
 def share_out(
-    amounts: pl.Series, lengths: pl.Series, at: pl.Series, weights: pl.Series
+    amounts: pl.Series, wholes: pl.Series, lengths: pl.Series, at: pl.Series, weights: pl.Series
 ) -> pl.Series:
     """The parts of amounts whose parts stand one after another.
 
     Parameters
     ----------
-    amounts, lengths
-        For each whole its amount (Int64, minor units), and how many parts it has.
+    amounts, wholes, lengths
+        For each whole its amount (Int64, minor units), the sum of its weights, and how many
+        parts it has.
     at, weights
         For each part the number of its whole, from 0 and rising, and its weight.
     """
     last = lengths.cast(pl.Int64).cum_sum() - 1
     size = amounts.abs()
     product = Exact(size, 1).at(at).times(Exact(weights, 1)).numerators
-    sums = _sums(weights, last)
     # Percentages make 100 everywhere, and dividing by one number is several times as fast.
-    same = sums.min() == sums.max()
-    divisor = (sums.head(1) if same else sums.gather(at)).cast(product.dtype)
+    same = wholes.min() == wholes.max()
+    divisor = (wholes.head(1) if same else wholes.gather(at)).cast(product.dtype)
     share = product // divisor
     rest = product - share * divisor
     share = share.cast(pl.Int64)

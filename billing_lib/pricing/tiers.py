@@ -47,6 +47,8 @@ def tier_amounts(
     prices = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
     tiered = frame.select("rate", "prices").with_row_index("at")
     tiered = tiered.filter(pl.col("prices") == TIERS)
+    if tiered.height == 0:
+        return amounts, prices.cast(PRICE)
     used = catalogue.rates.join(tiered.select("rate").unique(), on="rate", how="semi")
     stated = [(name, Rate.model_validate_json(body)) for name, body in used["rate", "body"].rows()]
     bounds = [step.up_to for _, rate in stated for step in _tiers(rate).steps if step.up_to]
