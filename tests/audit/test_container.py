@@ -9,6 +9,9 @@ import pytest
 
 from billing_lib.audit.container import find_engine, image_commit
 
+# With the tests of the real image on one worker: buildah's storage is one for the machine.
+pytestmark = pytest.mark.xdist_group("image")
+
 COMMIT = "c0ffee" + "0" * 34
 
 
