@@ -19,7 +19,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger.database import reading, writing
-from billing_lib.pricing.adjusting import ADJUSTMENTS
+from billing_lib.pricing.adjusting import ADJUSTMENTS, LINE_FIELDS
 from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import (
@@ -97,7 +97,7 @@ def preview(
         A field or value cannot be; no pending charge is selected.
     """
     with reading(engine) as connection:
-        chosen = _chosen(connection, book, month, selection)
+        chosen = _chosen(connection, book, month, selection, changes)
         values = checked_values(book, chosen, changes)
         return Changed("", chosen.height, _effect(*_priced(connection, book, chosen, values)))
 
@@ -120,7 +120,7 @@ def adjust_many(
     require_reason(reason)
     facility = book.facility.code
     with writing(engine) as connection:
-        chosen = _chosen(connection, book, month, selection)
+        chosen = _chosen(connection, book, month, selection, changes)
         ledger_charges.lock_charges(connection, facility, chosen["code"])
         values = checked_values(book, chosen, changes)
         group = uuid.uuid4().hex[:12]
@@ -191,10 +191,17 @@ def _projects_without(connection: Connection, made: pl.DataFrame) -> pl.DataFram
 
 
 def _chosen(
-    connection: Connection, book: PriceBook, month: str, selection: Selection
+    connection: Connection,
+    book: PriceBook,
+    month: str,
+    selection: Selection,
+    changes: Mapping[str, object],
 ) -> pl.DataFrame:
+    """The selected charges; of a quantity or rate, which added lines do not have, usage alone."""
     charges = ledger_charges.read_charges(connection, book.facility.code, period=month)
     chosen = selection.of(charges)
+    if not changes.keys() <= set(LINE_FIELDS):
+        chosen = chosen.filter(pl.col("kind") == "usage")
     if chosen.height == 0:
         raise NotReady(
             f"no pending charge of {book.facility.code} {month} is selected",

@@ -94,7 +94,7 @@ def test_every_byte_of_the_signature_counts(record: Path) -> None:
         pytest.param(lambda text: text.replace("\n", "\r\n"), id="other line ends"),
         pytest.param(lambda text: text + "\n", id="an empty line"),
         pytest.param(lambda text: text[:-1], id="no line end"),
-        pytest.param(lambda text: "".join(sorted(text.splitlines(True))), id="another order"),
+        pytest.param(lambda text: "".join(reversed(text.splitlines(True))), id="another order"),
         pytest.param(lambda text: text + text.splitlines(True)[0], id="a line twice"),
         pytest.param(lambda text: "\ufeff" + text, id="a byte order mark"),
         pytest.param(lambda text: "", id="nothing"),

@@ -150,7 +150,7 @@ MISTAKES = [
     (
         {"usage": SLIDES, "adjustments": changed('units: "2"')},
         "april.yml, line 9, adjustments[1].set.units: 'units' cannot be set; "
-        "set one of quantity, rate, amount, split, expense_code",
+        "set one of quantity, rate, amount, split, expense_code, project, waived, note",
     ),
     (
         {"usage": SLIDES, "adjustments": changed('amount: "0.001"')},
@@ -175,7 +175,7 @@ MISTAKES = [
         {"adjustments": added('project: p, amount: "1"')[:-1]
          + f', {{charge: line-1, set: {{rate: "1"}}, {WHO}}}]'},
         "april.yml, line 8, adjustments[2].set.rate: 'rate' cannot be set; "
-        "set one of amount, split, expense_code",
+        "set one of amount, split, expense_code, project, waived, note",
     ),
     (
         {"adjustments": added('project: nobody, amount: "1"')},

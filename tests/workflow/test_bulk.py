@@ -12,7 +12,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import charges, events, runs
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.rating import list_charges, rate_period
@@ -105,6 +105,16 @@ def test_a_selection_takes_what_matches_all_that_it_says(
     made = adjust_many(rated, price_book(), APRIL, selection, {"waived": "yes"}, "opening month")
     assert made.effect["charge"].to_list() == codes
     assert made.effect["after"].to_list() == [0] * len(codes)
+
+
+def test_a_rate_is_set_on_usage_and_leaves_added_lines_alone(rated: Engine) -> None:
+    stated = {"project": "p2", "date": "2020-04-30", "description": "Training", "amount": "75.00"}
+    line = NewLine.parse(stated | {"expense_code": None}, price_book())
+    add_charge_line(rated, price_book(), line, "agreed")
+    made = adjust_many(rated, price_book(), APRIL, Selection("p2"), {"rate": "2.00"}, "agreed")
+    assert made.effect.rows() == [("u3", "p2", 1250, 2000)]
+    waived = adjust_many(rated, price_book(), APRIL, Selection("p2"), {"waived": "yes"}, "agreed")
+    assert waived.selected == 2
 
 
 def test_what_cannot_be_is_refused_for_all(rated: Engine) -> None:
