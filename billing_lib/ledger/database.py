@@ -33,8 +33,11 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from billing_lib.errors import NotReady, UnreachableLedger
 
-HEAD = "0001"
+HEAD = "0004"
 """The latest migration (migrations/versions); a test holds it against alembic's own answer."""
+
+_FIRST = "0002"
+"""The earliest migration that can be taken further: 0001 was never released."""
 
 _BUSY_SECONDS = 60
 _CONNECT_SECONDS = 10
@@ -91,6 +94,12 @@ def initialise(engine: Engine) -> bool:
             return False
         if standing is not None and standing > HEAD:
             raise _too_new(engine)
+        if standing is not None and standing < _FIRST:
+            raise NotReady(
+                "the ledger was set up by a version before the first release",
+                where=_shown(engine),
+                remedy="begin a new one",
+            )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
     return True

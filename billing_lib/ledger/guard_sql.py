@@ -25,9 +25,10 @@ from sqlalchemy import (
     table,
 )
 
+from billing_lib.ledger.columns import metadata
 from billing_lib.ledger.events import BEGINNING, FIELDS
-from billing_lib.ledger.guards import DELETE, GUARDS, INSERT, UPDATE, Guard
-from billing_lib.ledger.tables import metadata
+from billing_lib.ledger.guard import DELETE, INSERT, UPDATE, Guard
+from billing_lib.ledger.guards import GUARDS
 
 _PREFIX = "billing_guard_"
 _ROW_SETS = {
@@ -35,7 +36,11 @@ _ROW_SETS = {
     UPDATE: "NEW TABLE AS fresh",
     DELETE: "OLD TABLE AS gone",
 }
-_FREE_OF_REPLACE = {"unbilled", "charge_split"}  # rows come and go, or their charge is asked
+_FREE_OF_REPLACE = {
+    "unbilled",
+    "charge_split",
+    "statement_adjustment",
+}  # rows come and go, or their charge is asked
 
 
 def install(connection: Connection) -> None:
@@ -91,7 +96,7 @@ def _sqlite() -> Iterator[str]:
         if guarded not in _FREE_OF_REPLACE:
             for number, (keys, only) in enumerate(_unique_keys(metadata.tables[guarded])):
                 same = " AND ".join(f'kept."{key}" = NEW."{key}"' for key in keys)
-                found = f'EXISTS (SELECT 1 FROM "{guarded}" kept WHERE {same}{only})'  # noqa: S608
+                found = f'EXISTS (SELECT 1 FROM "{guarded}" kept WHERE {same}{only})'
                 name = f"{_PREFIX}{guarded}_replace_{number}"
                 says = f"a row of {guarded} with this key exists"
                 yield _sqlite_trigger(name, "BEFORE", INSERT, guarded, found, says)
@@ -115,7 +120,7 @@ def _sqlite_trigger(name: str, moment: str, operation: str, on: str, when: str, 
     only = f"WHEN {condition} " if condition else ""
     return (
         f'CREATE TRIGGER {name} {moment} {operation} ON "{on}" FOR EACH ROW {only}'
-        f"BEGIN SELECT RAISE(ABORT, '{says}'); END"
+        f"BEGIN SELECT RAISE(ABORT, {_literal(says)}); END"
     )
 
 
@@ -146,7 +151,7 @@ def _postgresql(connection: Connection) -> Iterator[str]:
             # Row by row a bulk write would pay a query per row; the statement's rows join at once.
             condition = guard.when.replace("NEW.", "fresh.").replace("OLD.", "gone.")
             rows = "gone" if operation == DELETE else "fresh"
-            found = f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"  # noqa: S608
+            found = f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"
             refused = f"IF {found} THEN {_raised(_literal(guard.says))} END IF; RETURN NULL;"
             yield _function(name, path, refused)
             moment = f"AFTER {operation}"
@@ -163,7 +168,10 @@ def _postgresql(connection: Connection) -> Iterator[str]:
     for stamped, moment, body in (
         ("event", "BEFORE INSERT", _event_link()),
         ("source_file", "BEFORE INSERT", f"{_WHO} NEW.loaded_at := clock_timestamp();"),
-        ("billing_run", "BEFORE INSERT OR UPDATE", _RUN_STAMP),
+        ("billing_run", "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();"),
+        ("issuing", "BEFORE INSERT OR UPDATE", _pass_stamp("frozen_at")),
+        ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
+        ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
     ):
         name = f"{_PREFIX}{stamped}_stamp"
         yield _function(name, path, f"{body} RETURN NEW;")
@@ -171,9 +179,13 @@ def _postgresql(connection: Connection) -> Iterator[str]:
 
 
 _WHO = "NEW.login := session_user;"
-_RUN_STAMP = f"""
+
+
+def _pass_stamp(began: str) -> str:
+    """Who and when of what begins, and ends with a change of its state."""
+    return f"""
     IF TG_OP = 'INSERT' THEN
-        {_WHO} NEW.frozen_at := clock_timestamp(); NEW.ended_at := NULL;
+        {_WHO} NEW.{began} := clock_timestamp(); NEW.ended_at := NULL;
     ELSIF NEW.state <> OLD.state THEN
         NEW.ended_at := clock_timestamp();
     ELSE

@@ -1,16 +1,16 @@
-"""The ledger's tables: usage in, charges in the middle, issued invoices and events out.
+"""The ledger's tables: usage in, charges in the middle, events beside them all.
 
     source_file ─ usage_record ─ charge ─ charge_split      PENDING until billed
                        └ unbilled     └ rate (kept copies)
-    billing_run ─ invoice_number ─ invoice ─ invoice_line, invoice_split, invoice_adjustment
-    event (who, when, why; hash-chained per facility)
+    permission (who may do what)    event (who, when, why; hash-chained per facility)
 
-Money is whole minor units of the facility's currency; quantities and percentages are exact
-decimals in text. Keys are the field's own. Every row names its facility, and its team where a
-lab's administrator may one day read it, so that row-level security can tell without a join.
-What may happen to a row stands in guards.py, not in CHECK constraints: SQLite cannot alter
-those, and the list of states grows. SQLite's tables have no rowid, so REPLACE can overwrite a
-row by its declared keys only, and the guards watch those.
+The tables of runs, invoices and statements stand in invoice_tables.py. Money is whole minor
+units of the facility's currency; quantities and percentages are exact decimals in text. Keys are
+the field's own. Every row names its facility, and its team where a lab's administrator may one
+day read it, so that row-level security can tell without a join. What may happen to a row stands
+in guards.py, not in CHECK constraints: SQLite cannot alter those, and the list of states grows.
+SQLite's tables have no rowid, so REPLACE can overwrite a row by its declared keys only, and the
+guards watch those.
 """
 
 from sqlalchemy import (
@@ -22,66 +22,34 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Index,
     Integer,
-    MetaData,
     Table,
     Text,
-    UniqueConstraint,
     text,
 )
 
+from billing_lib.ledger.columns import facility_key, metadata, minor, stamped, stated
 from billing_lib.ledger.types import DecimalText, Instant
-
-metadata = MetaData(
-    naming_convention={
-        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-        "fk": "fk_%(table_name)s_%(referred_table_name)s",
-        "pk": "pk_%(table_name)s",
-    }
-)
-
-
-def _facility_key() -> Column[str]:
-    return Column("facility", Text, ForeignKey("facility.code"), primary_key=True)
-
-
-def _facility() -> Column[str]:
-    return Column("facility", Text, ForeignKey("facility.code"), nullable=False)
-
-
-def _text(name: str) -> Column[str]:
-    return Column(name, Text, nullable=False)
-
-
-def _minor(name: str) -> Column[int]:
-    return Column(name, BigInteger, nullable=False)
-
-
-def _stamped(name: str, kind: type[Text] | type[Instant]) -> Column[object]:
-    """Who or when: PostgreSQL's triggers set it, whatever the client sends."""
-    return Column(name, kind, FetchedValue(), nullable=False)
-
 
 facility = Table(
     "facility",
     metadata,
     Column("code", Text, primary_key=True),
-    _text("name"),
-    _text("currency"),
-    _text("timezone"),
+    stated("name"),
+    stated("currency"),
+    stated("timezone"),
     sqlite_with_rowid=False,
 )
 
 source_file = Table(
     "source_file",
     metadata,
-    _facility_key(),
+    facility_key(),
     Column("sha256", Text, primary_key=True),
-    _text("name"),
-    _text("kind"),
-    _minor("records"),
-    _stamped("login", Text),
-    _stamped("loaded_at", Instant),
+    stated("name"),
+    stated("kind"),
+    minor("records"),
+    stamped("login", Text),
+    stamped("loaded_at", Instant),
     sqlite_with_rowid=False,
 )
 
@@ -101,6 +69,7 @@ usage_record = Table(
     Column("units", DecimalText),
     Column("quantity", DecimalText),
     Column("description", Text),
+    Column("reference", Text),  # of the ad hoc invoice that this usage goes to
     Column("file_sha256", Text, nullable=False),
     Column("file", Text),
     Column("row", BigInteger),
@@ -121,7 +90,7 @@ unbilled = Table(
     Column("record", Text, primary_key=True),
     Column("occurrence", Integer, primary_key=True, autoincrement=False),
     Column("period", Text),
-    _text("reason"),
+    stated("reason"),
     Column("detail", Text),
     ForeignKeyConstraint(
         ["facility", "record", "occurrence"],
@@ -135,131 +104,9 @@ unbilled = Table(
 rate = Table(
     "rate",
     metadata,
-    _facility_key(),
+    facility_key(),
     Column("fingerprint", Text, primary_key=True),
-    _text("body"),  # canonical JSON
-    sqlite_with_rowid=False,
-)
-
-billing_run = Table(
-    "billing_run",
-    metadata,
-    Column("id", Text, primary_key=True),
-    _facility(),
-    _text("period"),
-    _text("selection"),  # a project's code, or '' for the whole month
-    _text("state"),
-    Column("invoice_date", Date, nullable=False),
-    Column("fiscal_year", Integer, nullable=False),
-    Column("snapshot_sha256", Text),
-    Column("commit_hash", Text),
-    Column("container", Text),
-    Column("record", Text),  # the audit record's path, relative to the archive
-    _stamped("login", Text),
-    _stamped("frozen_at", Instant),
-    Column("ended_at", Instant, FetchedValue()),
-    Column("failure", Text),
-    Index(None, "facility", "period"),
-    Index(
-        "ux_billing_run_one_frozen",
-        "facility",
-        unique=True,
-        sqlite_where=text("state = 'FROZEN'"),
-        postgresql_where=text("state = 'FROZEN'"),
-    ),
-    sqlite_with_rowid=False,
-)
-
-invoice_number = Table(
-    "invoice_number",
-    metadata,
-    _facility_key(),
-    Column("fiscal_year", Integer, primary_key=True, autoincrement=False),
-    Column("sequence", Integer, primary_key=True, autoincrement=False),
-    _text("number"),
-    Column("run", Text, ForeignKey("billing_run.id"), nullable=False, index=True),
-    _text("project"),
-    UniqueConstraint("number"),
-    sqlite_with_rowid=False,
-)
-
-invoice = Table(
-    "invoice",
-    metadata,
-    Column("number", Text, ForeignKey("invoice_number.number"), primary_key=True),
-    _facility(),
-    Column("fiscal_year", Integer, nullable=False),
-    Column("sequence", Integer, nullable=False),
-    Column("run", Text, ForeignKey("billing_run.id"), nullable=False, index=True),
-    _text("project"),
-    _text("team"),
-    _text("period"),
-    Column("invoice_date", Date, nullable=False),
-    _text("currency"),
-    _text("state"),
-    Column("charges", BigInteger, nullable=False),  # how many lines
-    _minor("raw_total"),
-    _minor("adjustment"),
-    Column("tax", BigInteger),  # null without one
-    _minor("total"),
-    Column("cost", BigInteger),  # for staff only; not part of the canonical JSON
-    _text("fingerprint"),  # sha256 of the canonical JSON
-    UniqueConstraint("facility", "fiscal_year", "sequence"),
-    UniqueConstraint("facility", "number"),
-    Index(None, "facility", "period", "project"),
-    sqlite_with_rowid=False,
-)
-
-
-def _of_invoice() -> ForeignKeyConstraint:
-    return ForeignKeyConstraint(["facility", "number"], ["invoice.facility", "invoice.number"])
-
-
-invoice_line = Table(
-    "invoice_line",
-    metadata,
-    Column("number", Text, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    _text("facility"),
-    _text("team"),
-    _text("charge"),
-    Column("item", Text),
-    Column("user", Text),
-    Column("on_date", Date),
-    Column("description", Text),
-    Column("quantity", Text),  # as shown
-    _minor("raw_total"),
-    _minor("adjustment"),
-    _minor("total"),
-    _of_invoice(),
-    Index(None, "facility", "charge"),
-    sqlite_with_rowid=False,
-)
-
-invoice_split = Table(
-    "invoice_split",
-    metadata,
-    Column("number", Text, primary_key=True),
-    Column("expense_code", Text, primary_key=True),
-    _text("facility"),
-    _text("team"),
-    _minor("amount"),
-    _of_invoice(),
-    sqlite_with_rowid=False,
-)
-
-invoice_adjustment = Table(
-    "invoice_adjustment",
-    metadata,
-    Column("number", Text, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    _text("facility"),
-    _text("team"),
-    _text("rule"),
-    _text("kind"),
-    _text("worked_on"),  # items, a user; empty for the whole invoice
-    _minor("amount"),
-    _of_invoice(),
+    stated("body"),  # canonical JSON
     sqlite_with_rowid=False,
 )
 
@@ -268,12 +115,12 @@ charge = Table(
     metadata,
     Column("facility", Text, primary_key=True),
     Column("code", Text, primary_key=True),  # the usage record's id, or an added line's
-    _text("kind"),  # usage or line
+    stated("kind"),  # usage or line
     Column("record", Text),
     Column("occurrence", Integer),
-    _text("period"),
-    _text("project"),
-    _text("team"),
+    stated("period"),
+    stated("project"),
+    stated("team"),
     Column("item", Text),
     Column("user", Text),
     Column("description", Text),
@@ -287,13 +134,17 @@ charge = Table(
     Column("rate_group", Text),
     Column("price", Text),
     Column("effective_rate", Text),  # blended, where the rate has after hours
-    _minor("raw_total"),
-    _minor("adjustment"),
-    _minor("total"),
+    minor("raw_total"),
+    minor("adjustment"),
+    minor("total"),
     Column("cost", BigInteger),  # what it costs the facility, where that is stated
-    _text("state"),
-    Column("run", Text, ForeignKey("billing_run.id")),
-    Column("invoice", Text, ForeignKey("invoice.number")),
+    stated("state"),
+    Column("reference", Text),  # of the ad hoc invoice it goes to
+    Column("original", Text),  # the charge that this one bills anew, on a reissue
+    Column("revision", Integer),  # 2 for the first such copy; null for what is no copy
+    Column("run", Text, ForeignKey("billing_run.id")),  # while it waits locked for its invoice
+    Column("invoice", Text),  # the invoice's code
+    ForeignKeyConstraint(["facility", "invoice"], ["invoice.facility", "invoice.code"]),
     ForeignKeyConstraint(
         ["facility", "record", "occurrence"],
         ["usage_record.facility", "usage_record.record", "usage_record.occurrence"],
@@ -315,31 +166,41 @@ charge_split = Table(
     Column("facility", Text, primary_key=True),
     Column("charge", Text, primary_key=True),
     Column("position", Integer, primary_key=True, autoincrement=False),
-    _text("expense_code"),
-    _text("percent"),
-    _minor("amount"),
+    stated("expense_code"),
+    stated("percent"),
+    minor("amount"),
     ForeignKeyConstraint(
         ["facility", "charge"], ["charge.facility", "charge.code"], ondelete="CASCADE"
     ),
     sqlite_with_rowid=False,
 )
 
+permission = Table(
+    "permission",
+    metadata,
+    facility_key(),
+    Column("login", Text, primary_key=True),
+    Column("role", Text, primary_key=True),
+    Column("team", Text, primary_key=True),  # of a lab administrator; else ''
+    sqlite_with_rowid=False,
+)
+
 event = Table(
     "event",
     metadata,
-    _facility_key(),
+    facility_key(),
     Column("sequence", BigInteger, FetchedValue(), primary_key=True, autoincrement=False),
-    _text("kind"),
-    _text("subject"),
+    stated("kind"),
+    stated("subject"),
     Column("team", Text),
     Column("group_id", Text),
-    _stamped("login", Text),
-    _stamped("at", Instant),
-    _text("reason"),
+    stamped("login", Text),
+    stamped("at", Instant),
+    stated("reason"),
     Column("before", Text),  # JSON, as is after
     Column("after", Text),
-    _stamped("previous_hash", Text),
-    _stamped("hash", Text),
+    stamped("previous_hash", Text),
+    stamped("hash", Text),
     Index(None, "facility", "subject"),
     sqlite_with_rowid=False,
 )

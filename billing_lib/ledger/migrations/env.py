@@ -7,7 +7,7 @@ this version of the program. All of it commits at once or not at all.
 from alembic import context
 
 from billing_lib.ledger import guard_sql
-from billing_lib.ledger.tables import metadata
+from billing_lib.ledger.columns import metadata
 
 connection = context.config.attributes["connection"]
 guard_sql.remove(connection)

@@ -1,1 +1,1 @@
-"""One module per version of the tables, in order: m0001_ledger, …"""
+"""One module per version of the tables, in order: m0002_usage, …"""

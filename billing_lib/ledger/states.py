@@ -1,0 +1,115 @@
+"""The states of a charge, an invoice, a run and a statement, and every move between them.
+
+    invoice   OPEN ── submit ──▶ APPROVING ── issue ──▶ APPROVED
+
+This is the one table of moves: guards.py has the database refuse any other, the workflow asks it
+before it tries, and docs/states.md is drawn from it. Each move that is made is an event with
+login, time and reason.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from billing_lib.errors import NotReady
+
+CHARGE, INVOICE, RUN, STATEMENT = "charge", "invoice", "billing_run", "statement"
+"""What has states: the names of their tables."""
+
+OPEN, APPROVING, APPROVED, CLOSED = "OPEN", "APPROVING", "APPROVED", "CLOSED"
+QUARANTINED, REJECTED, ERROR = "QUARANTINED", "REJECTED", "ERROR"
+SUPERSEDED, VOID, PAID = "SUPERSEDED", "VOID", "PAID"
+PENDING, BILLED = "PENDING", "BILLED"
+DISABLED, CANCELLED, FINISHED = "DISABLED", "CANCELLED", "FINISHED"
+
+
+class Move(NamedTuple):
+    """One move: what moves, from which state, by which action, to which, and what it means."""
+
+    of: str
+    before: str
+    action: str
+    after: str
+    means: str
+
+
+MOVES = (
+    Move(CHARGE, PENDING, "bill", BILLED, "its invoice is issued"),
+    Move(CHARGE, BILLED, "pay", PAID, "its invoice is paid"),
+    Move(CHARGE, PAID, "unpay", BILLED, "the payment was a mistake"),
+    Move(INVOICE, OPEN, "submit", APPROVING, "locked: what is approved is what was seen"),
+    Move(INVOICE, OPEN, "fail", ERROR, "it cannot be calculated"),
+    Move(INVOICE, ERROR, "recalculate", OPEN, "what was wrong is mended"),
+    Move(INVOICE, APPROVING, "issue", APPROVED, "the last reviewer approved: number given, issued"),
+    Move(INVOICE, APPROVING, "reject", REJECTED, "the first reviewer sent it back, with a reason"),
+    Move(INVOICE, REJECTED, "reopen", OPEN, "it takes in changes"),
+    *(
+        Move(INVOICE, state, "quarantine", QUARANTINED, "kept out of the run with its charges")
+        for state in (OPEN, APPROVING, REJECTED, ERROR)
+    ),
+    Move(INVOICE, QUARANTINED, "release", OPEN, "back in the run"),
+    *(
+        Move(INVOICE, state, "close", CLOSED, "never sent, no number, for good")
+        for state in (OPEN, APPROVING, REJECTED, ERROR, QUARANTINED)
+    ),
+    Move(INVOICE, APPROVED, "supersede", SUPERSEDED, "an issued invoice replaces it"),
+    Move(INVOICE, APPROVED, "void", VOID, "it no longer counts"),
+    Move(INVOICE, APPROVED, "pay", PAID, "locked with its charges"),
+    Move(INVOICE, PAID, "unpay", APPROVED, "the payment was a mistake"),
+    Move(RUN, OPEN, "disable", DISABLED, "the batch passes it over"),
+    Move(RUN, DISABLED, "enable", OPEN, "the batch takes it again"),
+    Move(RUN, OPEN, "cancel", CANCELLED, "its invoices are closed"),
+    Move(RUN, DISABLED, "cancel", CANCELLED, "its invoices are closed"),
+    Move(RUN, OPEN, "finish", FINISHED, "all its invoices are issued or closed"),
+    Move(STATEMENT, OPEN, "pay", PAID, "locked with its invoices and their charges"),
+    Move(STATEMENT, PAID, "unpay", OPEN, "the payment was a mistake"),
+)
+"""Every legal move."""
+
+FIRST = {CHARGE: PENDING, INVOICE: OPEN, RUN: OPEN, STATEMENT: OPEN}
+"""The state in which each begins."""
+
+EDITABLE = (OPEN, REJECTED, ERROR, QUARANTINED)
+"""States in which an invoice still takes in changes."""
+
+ISSUED = (APPROVED, SUPERSEDED, VOID, PAID)
+"""States of an invoice that has a number."""
+
+ACTIVE = (APPROVED, PAID)
+"""States of an invoice that counts: what it bills is owed or paid."""
+
+
+def states(of: str) -> list[str]:
+    """All states of one thing, the first first, then as the moves name them."""
+    named = [FIRST[of]]
+    for move in MOVES:
+        if move.of == of:
+            named += [state for state in (move.before, move.after) if state not in named]
+    return named
+
+
+def moves(of: str) -> Iterator[Move]:
+    """The moves of one thing."""
+    return (move for move in MOVES if move.of == of)
+
+
+def after(of: str, before: str, action: str, name: str) -> str:
+    """The state to which an action leads.
+
+    Parameters
+    ----------
+    name
+        What is moved, as people name it: ``invoice RC-1993-11-1/u4``.
+
+    Raises
+    ------
+    NotReady
+        The action is none of this state.
+    """
+    for move in moves(of):
+        if (move.before, move.action) == (before, action):
+            return move.after
+    can = sorted({move.before for move in moves(of) if move.action == action})
+    raise NotReady(
+        f"{name} is {before}; '{action}' is for {' or '.join(can)}",
+        remedy="see docs/states.md",
+    )
