@@ -1,9 +1,9 @@
-"""A billing run from freezing to the archive.
+"""Issuing invoices of a billing run: from freezing to the archive.
 
     freeze ─▶ issue.ipynb under papermill ─▶ seal ─▶ commit ─▶ move into place
 
 Until the commit a failure, a full disk or a crash issues nothing: the next try frees the
-charges and the numbers, and starts anew with the same numbers. After it, all that can be
+numbers, and starts anew with the same numbers. After it, all that can be
 missing is one rename, which the next try does. A lock per facility, which ends with the process
 that holds it, keeps two runs apart (docs/architecture.md).
 """
@@ -14,6 +14,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 from zoneinfo import ZoneInfo
 
 import papermill
@@ -21,24 +22,27 @@ import polars as pl
 import yaml
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 from traitlets.config import Config
 
 from billing_lib.audit.description import RunDescription
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import seal
-from billing_lib.errors import BillingError, InvalidPeriod, RunFailed
-from billing_lib.ledger import charges as ledger_charges
+from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import runs
+from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger import issuings, runs
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.lock import issuing
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
-from billing_lib.workflow.freeze import FrozenRun, freeze
-from billing_lib.workflow.issue import checked_results, commit_run
+from billing_lib.workflow.approving import Prepared, approved_of, prepare
+from billing_lib.workflow.freeze import Frozen, freeze
+from billing_lib.workflow.issue import checked_results, commit_issuing
+from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import snapshot_hash
 
 Step = Callable[[int, int, str], None]
@@ -53,20 +57,24 @@ _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
 
 @dataclass(frozen=True)
-class IssuedRun:
-    """A run that is issued and archived.
+class Issued:
+    """What one issuing came to.
 
     Attributes
     ----------
+    issuing
+        Its id, and the audit record's.
     numbers
         The invoices' numbers.
     total, cost
         Of all invoices, in minor units; the cost is None where no item states one.
     record
         The audit record's folder.
+    notes
+        Sentences on what is left, and notices.
     """
 
-    run: str
+    issuing: str
     numbers: list[str]
     charges: int
     total: int
@@ -84,137 +92,224 @@ class IssuedRun:
         first, last = self.numbers[0], self.numbers[-1]
         numbers = first if first == last else f"{first} to {last}"
         return [
-            f"{self.run}: issued {len(self.numbers):,} invoices ({numbers}), "
+            f"{self.issuing}: issued {len(self.numbers):,} invoices ({numbers}), "
             f"{self.charges:,} charges, total {total} {self.currency}{cost}",
-            f"{self.run}: audit record {self.record}",
+            f"{self.issuing}: audit record {self.record}",
             *self.notes,
         ]
 
 
-def issue_run(
-    engine: Engine,
-    settings: Settings,
-    book: PriceBook,
-    period: Period,
-    *,
-    project: str | None = None,
-    date: str | None = None,
-    allow_dirty: bool = False,
-    step: Step = lambda done, total, what: None,
-) -> IssuedRun:
-    """Issue what is pending for a period, or one project's invoice of it.
+@dataclass(frozen=True)
+class Terms:
+    """How to issue.
 
-    Parameters
+    Attributes
     ----------
     date
         The invoice date, ``YYYY-MM-DD``; today on the facility's calendar unless told.
     allow_dirty
         Issue although the program's files differ from their commit; the record keeps the diff.
+    """
+
+    date: str | None = None
+    allow_dirty: bool = False
+
+
+def issue_month(
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    period: Period,
+    selection: RunSelection | None = None,
+    *,
+    terms: Terms | None = None,
+    step: Step = lambda done, total, what: None,
+) -> Issued:
+    """Issue what may be issued of a month, or of some projects or teams of it.
+
+    Its run is made where there is none, takes in what is pending, and is submitted; what all
+    reviewers have approved is issued.
+
+    Parameters
+    ----------
     step
-        Told how far the run is.
+        Told how far it is.
 
     Raises
     ------
     InvalidPeriod
         The period is not over.
+    NotPermitted
+        Only an issuer does this.
     AlreadyIssued, NotReady, DirtyTree, IssuingElsewhere
         It cannot be issued as things are.
     RunFailed
         The notebook or the archiving failed; nothing was issued.
     """
-    facility = book.facility
-    now = dt.datetime.now(dt.UTC)
-    period.require_over(now, facility.timezone)
-    today = now.astimezone(ZoneInfo(facility.timezone)).date()
-    invoice_date = _invoice_date(date, period, today)
-    origin = provenance()
-    require_clean(origin, allow_dirty)
-    with issuing(engine, facility.code):
-        finished = settle(engine, settings.runs, facility.code, period, project)
+    chosen = selection or RunSelection()
+    issuer = _Issuer.begin(engine, settings, book, period, terms or Terms(), step)
+    with issuing(engine, book.facility.code):
+        finished = settle(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
-        step(0, len(_STEPS) - 1, "freeze")
         with writing(engine) as connection:
-            run = freeze(
+            require(connection, book.facility.code, ISSUER)
+            prepared = prepare(connection, book, period, chosen)
+        return issuer.issue(prepared, nothing="nothing can be issued yet")
+
+
+def issue_approved(
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    run: str,
+    codes: list[str] | None = None,
+    *,
+    terms: Terms | None = None,
+    step: Step = lambda done, total, what: None,
+) -> Issued:
+    """Issue those invoices of a run that all reviewers have approved.
+
+    Raises
+    ------
+    NotReady
+        None is approved by all.
+    """
+    with reading(engine) as connection:
+        row = runs.read_run(connection, run)
+    issuer = _Issuer.begin(engine, settings, book, Period.parse(row.period), terms or Terms(), step)
+    with issuing(engine, book.facility.code):
+        settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
+        with writing(engine) as connection:
+            known = ledger_invoices.read_invoices(connection, run=run)["code"].to_list()
+            prepared = approved_of(connection, book, run, codes or known, [])
+        return issuer.issue(prepared, nothing=f"nothing of run {run} is approved by all")
+
+
+@dataclass(frozen=True)
+class _Issuer:
+    engine: Engine
+    settings: Settings
+    book: PriceBook
+    period: Period
+    invoice_date: dt.date
+    origin: Provenance
+    step: Step
+
+    @classmethod
+    def begin(
+        cls,
+        engine: Engine,
+        settings: Settings,
+        book: PriceBook,
+        period: Period,
+        terms: Terms,
+        step: Step,
+    ) -> Self:
+        """Check all that does not need the ledger."""
+        now = dt.datetime.now(dt.UTC)
+        period.require_over(now, book.facility.timezone)
+        today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
+        invoice_date = _invoice_date(terms.date, period, today)
+        origin = provenance()
+        require_clean(origin, terms.allow_dirty)
+        return cls(engine, settings, book, period, invoice_date, origin, step)
+
+    def issue(self, prepared: Prepared, nothing: str) -> Issued:
+        """Freeze, compute, archive and commit; call it under the facility's lock."""
+        if not prepared.codes:
+            raise NotReady("; ".join([nothing, *prepared.waiting]), where=prepared.run)
+        self.step(0, len(_STEPS) - 1, "freeze")
+        with writing(self.engine) as connection:
+            job = runs.begin_job(connection, prepared.run, "issue")
+            frozen = freeze(
                 connection,
-                book,
-                period,
-                project=project,
-                invoice_date=invoice_date,
-                commit=origin.commit,
-                container=origin.container,
+                self.book,
+                prepared.run,
+                prepared.codes,
+                invoice_date=self.invoice_date,
+                commit=self.origin.commit,
+                container=self.origin.container,
             )
         try:
-            return _compute_and_commit(engine, settings, run, origin, step)
+            issued = self._compute_and_commit(frozen, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
-            if _is_issued(engine, run.id):
+            if _is_issued(self.engine, frozen.id):
                 raise
-            _abandon(engine, settings.runs, run.id, _said(error))
+            _abandon(self.engine, self.settings.runs, frozen.id, _said(error))
             raise RunFailed(
                 f"the run failed and nothing was issued: {_said(error)}",
-                where=run.id,
+                where=frozen.id,
                 remedy="mend the cause and issue again",
             ) from error
+        issued.notes.extend(prepared.waiting)
+        return issued
+
+    def _compute_and_commit(self, frozen: Frozen, job: int) -> Issued:
+        archive, last = self.settings.runs, len(_STEPS) - 1
+        partial = archive / frozen.partial_folder
+        if partial.exists():
+            shutil.rmtree(partial)
+        data = partial / "data"
+        snapshot_sha256 = frozen.snapshot.write(data / "snapshot")
+        self.step(1, last, "compute")
+        started = dt.datetime.now(dt.UTC)
+        execute_notebook(
+            data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
+        )
+        ended = dt.datetime.now(dt.UTC)
+        if snapshot_hash(data / "snapshot") != snapshot_sha256:
+            raise RunFailed("the notebook changed the snapshot", where=frozen.id)
+        computation, fingerprints = checked_results(frozen.snapshot, data / "invoices")
+        self.step(2, last, "archive")
+        seal(partial, _description(frozen, started, ended), self.origin)
+        self.step(3, last, "commit")
+        with writing(self.engine) as connection:
+            notices = commit_issuing(
+                connection, self.book, frozen, computation, fingerprints, snapshot_sha256
+            )
+            issued = _issued(connection, archive, frozen.id)
+            runs.end_job(connection, frozen.run, job, "DONE", issued.sentences[0])
+        _move(partial, archive / frozen.folder)
+        self.step(4, last, "done")
+        issued.notes.extend(notices)
+        return issued
 
 
 def settle(
-    engine: Engine, archive: Path, facility: str, period: Period, project: str | None
-) -> IssuedRun | None:
-    """Finish or undo what an interrupted run left; call it under the facility's lock.
+    engine: Engine, archive: Path, facility: str, period: Period, selection: RunSelection
+) -> Issued | None:
+    """Finish or undo what an interrupted issuing left; call it under the facility's lock.
 
     Returns
     -------
-    IssuedRun or None
-        The run, if it is of this period and selection and lacked only its place in the archive.
+    Issued or None
+        The issuing, if it is of this period and selection and lacked only its place in the
+        archive.
     """
     with reading(engine) as connection:
-        frozen = runs.frozen_run(connection, facility)
-        issued = runs.read_runs(connection, facility).filter(pl.col("state") == "ISSUED")
+        frozen = issuings.frozen(connection, facility)
+        issued = issuings.read_issuings(connection, facility).filter(pl.col("state") == "ISSUED")
     if frozen is not None:
         _abandon(engine, archive, frozen.id, "interrupted")
     finished = None
-    for run in issued.iter_rows(named=True):
-        place = archive / run["record"]
-        partial = place.with_name(f".{run['id']}.partial")
+    for row in issued.iter_rows(named=True):
+        place = archive / row["record"]
+        partial = place.with_name(f".{row['id']}.partial")
         if partial.is_dir() and not place.exists():
             _move(partial, place)
-            if (run["period"], run["selection"]) == (str(period), project or ""):
-                finished = _issued(engine, archive, run["id"])
+            with reading(engine) as connection:
+                of = runs.read_run(connection, row["run"])
+                if (of.period, of.selection) == (str(period), selection.text):
+                    finished = _issued(connection, archive, row["id"])
     return finished
 
 
 def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:
-    """The audit records of a period's issued runs, in the order in which they were frozen."""
+    """The audit records of what was issued of a period, in the order of freezing."""
     with reading(engine) as connection:
-        found = runs.read_runs(connection, facility, str(period))
+        found = issuings.read_issuings(connection, facility, str(period))
     return [archive / record for record in found.filter(pl.col("state") == "ISSUED")["record"]]
-
-
-def _compute_and_commit(
-    engine: Engine, settings: Settings, run: FrozenRun, origin: Provenance, step: Step
-) -> IssuedRun:
-    partial = settings.runs / run.partial_folder
-    if partial.exists():
-        shutil.rmtree(partial)
-    data = partial / "data"
-    snapshot_sha256 = run.snapshot.write(data / "snapshot")
-    step(1, len(_STEPS) - 1, "compute")
-    started = dt.datetime.now(dt.UTC)
-    execute_notebook(data, {"facility": run.facility, "period": run.period, "run": run.id})
-    ended = dt.datetime.now(dt.UTC)
-    if snapshot_hash(data / "snapshot") != snapshot_sha256:
-        raise RunFailed("the notebook changed the snapshot", where=run.id)
-    computation, fingerprints = checked_results(run.snapshot, data / "invoices")
-    step(2, len(_STEPS) - 1, "archive")
-    seal(partial, _description(run, started, ended), origin)
-    step(3, len(_STEPS) - 1, "commit")
-    with writing(engine) as connection:
-        commit_run(connection, run, computation, fingerprints, snapshot_sha256)
-    _move(partial, settings.runs / run.folder)
-    step(4, len(_STEPS) - 1, "done")
-    issued = _issued(engine, settings.runs, run.id)
-    issued.notes.extend(run.left)
-    return issued
 
 
 def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
@@ -235,17 +330,16 @@ def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
     )
 
 
-def _description(run: FrozenRun, started: dt.datetime, ended: dt.datetime) -> RunDescription:
-    text = run.snapshot.text
+def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> RunDescription:
     return RunDescription(
-        run=run.id,
-        facility=run.facility,
-        facility_name=text["facility_name"],
-        period=run.period,
-        selection=run.selection,
-        invoice_date=run.invoice_date,
-        login=run.login,
-        frozen_at=run.frozen_at,
+        run=frozen.id,
+        facility=frozen.facility,
+        facility_name=frozen.snapshot.text["facility_name"],
+        period=frozen.period,
+        selection=frozen.selection,
+        invoice_date=frozen.invoice_date,
+        login=frozen.login,
+        frozen_at=frozen.frozen_at,
         started=started,
         ended=ended,
     )
@@ -267,12 +361,11 @@ def _invoice_date(text: str | None, period: Period, today: dt.date) -> dt.date:
     return date
 
 
-def _issued(engine: Engine, archive: Path, run: str) -> IssuedRun:
-    with reading(engine) as connection:
-        invoices = ledger_invoices.read_invoices(connection, run=run)
-        row = runs.read_run(connection, run)
-    return IssuedRun(
-        run,
+def _issued(connection: Connection, archive: Path, issuing_id: str) -> Issued:
+    invoices = ledger_issued.read_issued(connection, issuing=issuing_id)
+    row = issuings.read_issuing(connection, issuing_id)
+    return Issued(
+        issuing_id,
         invoices["number"].to_list(),
         int(invoices["charges"].sum()),
         int(invoices["total"].sum()),
@@ -282,18 +375,20 @@ def _issued(engine: Engine, archive: Path, run: str) -> IssuedRun:
     )
 
 
-def _is_issued(engine: Engine, run: str) -> bool:
+def _is_issued(engine: Engine, issuing_id: str) -> bool:
     with reading(engine) as connection:
-        return bool(runs.read_run(connection, run).state == "ISSUED")
+        return bool(issuings.read_issuing(connection, issuing_id).state == "ISSUED")
 
 
-def _abandon(engine: Engine, archive: Path, run: str, failure: str) -> None:
-    """End a frozen run as failed: charges and numbers are free again, its folder is gone."""
+def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> None:
+    """End a frozen issuing as failed: its numbers are free again, its folder is gone."""
     with writing(engine) as connection:
-        row = runs.read_run(connection, run)
-        ledger_charges.free_charges(connection, row.facility, run)
-        runs.fail_run(connection, run, failure)
-    partial = archive / row.facility / row.period / f".{run}.partial"
+        row = issuings.read_issuing(connection, issuing_id)
+        issuings.fail(connection, issuing_id, failure)
+        for job in runs.read_jobs(connection, row.run).iter_rows(named=True):
+            if (job["kind"], job["state"]) == ("issue", "RUNNING"):
+                runs.end_job(connection, row.run, job["sequence"], "FAILED", failure)
+    partial = archive / row.facility / row.period / f".{issuing_id}.partial"
     if partial.exists():
         shutil.rmtree(partial)
 

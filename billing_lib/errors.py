@@ -58,12 +58,20 @@ class UnknownCharge(BillingError):
     """No charge has this code."""
 
 
+class UnknownRun(BillingError):
+    """No billing run has this id."""
+
+
 class UnknownInvoice(BillingError):
     """No invoice or record has this number."""
 
 
 class InvalidAdjustment(BillingError):
     """An adjustment names a field that does not exist or a value that cannot be."""
+
+
+class NotPermitted(BillingError):
+    """The login has no role in which this may be done."""
 
 
 class NotReady(BillingError):

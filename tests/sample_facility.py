@@ -11,6 +11,7 @@ facility:
   currency: USD
   timezone: America/New_York
   fiscal_year_start: 7
+  issue: scheduled
   instructions: Charged through the ledger.
   contacts: office@example.edu
 items:

@@ -1,5 +1,7 @@
 """A small frozen run: two charges, a change, an added line, and one record that is not billed."""
 
+import datetime as dt
+
 import polars as pl
 
 from billing_lib.pricing.catalogue import Catalogue
@@ -7,7 +9,8 @@ from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.workflow.notes import NOTES
-from billing_lib.workflow.snapshot import NUMBERS, TEXTS, Snapshot
+from billing_lib.workflow.snapshot import INVOICES, TEXTS, Snapshot
+from billing_lib.workflow.summing import PLACING
 
 SCENARIO = """
 facility: {code: MIC, name: Microscopy, currency: USD, timezone: America/New_York}
@@ -64,6 +67,21 @@ TEXT = {
 }
 
 
+INVOICE = {
+    "invoice": "MIC-2020-04-1/p1",
+    "number": NUMBER,
+    "kind": "periodic",
+    "project": "p1",
+    "reference": None,
+    "covers_from": dt.date(2020, 4, 1),
+    "covers_to": dt.date(2020, 4, 30),
+    "description": "",
+    "replaces": None,
+    "prepaid": None,
+}
+CHARGES = ("u1", "u2", "line-1")
+
+
 def snapshot() -> Snapshot:
     """The run as it was frozen."""
     scenario = Scenario.parse(SCENARIO, "sample.yml")
@@ -84,6 +102,9 @@ def snapshot() -> Snapshot:
         notes=pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row"),
         adjustments=adjustments,
         lines=lines,
-        invoices=pl.DataFrame([("p1", NUMBER)], schema=NUMBERS, orient="row"),
+        invoices=pl.DataFrame([INVOICE], schema=INVOICES),
+        placing=pl.DataFrame(
+            [(code, "MIC-2020-04-1/p1") for code in CHARGES], schema=PLACING, orient="row"
+        ),
         texts=pl.DataFrame(list(TEXT.items()), schema=TEXTS, orient="row"),
     )

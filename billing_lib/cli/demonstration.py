@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
-from billing_lib.batch import issue_run, issued_records
+from billing_lib.batch import Terms, issue_month, issued_records
 from billing_lib.cli.app import progress
 from billing_lib.errors import BillingError
 from billing_lib.ledger.database import initialise, open_ledger
@@ -23,10 +23,12 @@ from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, settings
 from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.finding import list_invoices
 from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.issue import ledger_fingerprints, list_invoices
+from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.price_books import read_price_book
 from billing_lib.workflow.rating import RatedPeriod, list_charges, rate_period
+from billing_lib.workflow.readiness import sign_off
 
 FACILITY = "RC"
 PERIOD = Period(1993, 10)
@@ -76,8 +78,12 @@ def demonstrate() -> None:
     rated = _load_and_rate(setting)
     if not before:
         _adjust(setting)
+        ready = sign_off(engine, setting.book, str(PERIOD))
+        setting.tell(f"ready {FACILITY} {PERIOD}", ready)
         with progress("issue") as step:
-            run = issue_run(engine, where, setting.book, PERIOD, date=INVOICE_DATE, step=step)
+            run = issue_month(
+                engine, where, setting.book, PERIOD, terms=Terms(INVOICE_DATE), step=step
+            )
         setting.tell(f"issue {FACILITY} {PERIOD} --date {INVOICE_DATE}", run.sentences[0])
     else:
         setting.tell(f"issue {FACILITY} {PERIOD}", "issued before, nothing changed")

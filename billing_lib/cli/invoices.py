@@ -33,21 +33,21 @@ def issue(
     ] = False,
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
-    from billing_lib.batch import issue_run
+    from billing_lib.batch import Terms, issue_month
     from billing_lib.pricing.period import Period
     from billing_lib.settings import settings
+    from billing_lib.workflow.selection import RunSelection
 
     book = price_book(facility)
     month = Period.parse(period)
     with progress("issue") as step:
-        issued = issue_run(
+        issued = issue_month(
             ledger(),
             settings(),
             book,
             month,
-            project=project,
-            date=date,
-            allow_dirty=allow_dirty,
+            RunSelection() if project is None else RunSelection(projects=(project,)),
+            terms=Terms(date, allow_dirty),
             step=step,
         )
     for sentence in issued.sentences:
@@ -76,16 +76,16 @@ def invoices(
     project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List issued invoices with their totals."""
+    """List invoices with their state and totals, drafts too."""
     from billing_lib.pricing.period import Period
-    from billing_lib.workflow.issue import list_invoices
+    from billing_lib.workflow.finding import list_invoices
 
     month = None if period is None else str(Period.parse(period))
     say_frame(
         list_invoices(ledger(), facility, month, project),
         title="Invoices",
         as_json=as_json,
-        spared=("cost", "facility", "team", "invoice_date", "charges", "period"),
+        spared=("cost", "facility", "team", "invoice_date", "charges", "period", "invoice"),
     )
 
 

@@ -1,19 +1,19 @@
 """Charges in the ledger: priced usage and added lines, until an invoice locks them.
 
-    PENDING ─ priced again, adjusted, deleted ─▶ BILLED (run, invoice) ─▶ PAID
+    PENDING ─ priced again, adjusted, deleted ─▶ BILLED (on an issued invoice) ─▶ PAID
 
 Frames have the tables' column names: ``charge`` without facility as CHARGE, ``charge_split`` as
-CHARGE_SPLIT. A PENDING charge bound to a frozen run waits for its invoice and does not change.
+CHARGE_SPLIT. A PENDING charge bound to a run waits for its invoice and does not change.
 The rates that charges name by fingerprint are kept as they were.
 """
 
 import polars as pl
-from sqlalchemy import Connection, Select, delete, func, select, update
+from sqlalchemy import Connection, Select, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
-from billing_lib.ledger.tables import charge, charge_split, event, rate
+from billing_lib.ledger.tables import charge, charge_split, event, rate, usage_record
 from billing_lib.ledger.types import frame_schema
 
 CHARGE = pl.Schema(
@@ -94,31 +94,6 @@ def delete_charge(connection: Connection, facility: str, code: str) -> None:
     connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.code == code))
 
 
-def bill_charges(connection: Connection, facility: str, run: str, billed: pl.DataFrame) -> None:
-    """Lock charges to their invoices, which must be inserted before: PENDING → BILLED.
-
-    Parameters
-    ----------
-    billed
-        ``code``, ``number``.
-
-    Raises
-    ------
-    UnknownCharge
-        One of them is not in the ledger, is billed, or bound to another run.
-    """
-    _require_pending(connection, facility, billed.get_column("code"), run)
-    frames.update_frame(
-        connection,
-        charge,
-        billed.select("code", pl.col("number").alias("invoice")),
-        ["facility", "code"],
-        facility=facility,
-        run=run,
-        state="BILLED",
-    )
-
-
 def read_charges(
     connection: Connection,
     facility: str,
@@ -126,6 +101,7 @@ def read_charges(
     project: str | None = None,
     state: str | None = None,
     codes: pl.Series | list[str] | None = None,
+    invoices: pl.Series | list[str] | None = None,
 ) -> pl.DataFrame:
     """Charges (schema CHARGE), usage before added lines, by code."""
     statement = _selected(
@@ -136,10 +112,48 @@ def read_charges(
         project,
         state,
         codes,
+        invoices,
     )
     return frames.read_frame(connection, statement, CHARGE).sort(
         "kind", "code", descending=[True, False]
     )
+
+
+def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The PENDING charges of a month (schema CHARGE) that are on no invoice yet and in no run."""
+    statement = select(*(charge.c[name] for name in CHARGE)).where(
+        charge.c.facility == facility,
+        charge.c.period == period,
+        charge.c.state == "PENDING",
+        charge.c.run.is_(None),
+        charge.c.invoice.is_(None),
+    )
+    return frames.read_frame(connection, statement, CHARGE).sort("code")
+
+
+def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
+    """How many charges a month has, copies on reissues left out, and what they come to."""
+    counted = select(func.count(), func.coalesce(func.sum(charge.c.total), 0)).where(
+        charge.c.facility == facility, charge.c.period == period, charge.c.original.is_(None)
+    )
+    count, total = connection.execute(counted).one()
+    return int(count), int(total)
+
+
+def read_charged(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """Which usage of a month has charges, whatever month bills them: ``record``,
+    ``occurrence``."""
+    statement = (
+        select(charge.c.record, charge.c.occurrence)
+        .join_from(
+            usage_record,
+            charge,
+            (charge.c.facility == usage_record.c.facility)
+            & (charge.c.code == usage_record.c.record),  # the key; copies have originals
+        )
+        .where(usage_record.c.facility == facility, usage_record.c.period == period)
+    )
+    return frames.read_frame(connection, statement).unique()
 
 
 def read_splits(
@@ -149,6 +163,7 @@ def read_splits(
     project: str | None = None,
     state: str | None = None,
     codes: pl.Series | list[str] | None = None,
+    invoices: pl.Series | list[str] | None = None,
 ) -> pl.DataFrame:
     """The splits (schema CHARGE_SPLIT) of the charges that read_charges gives, by charge."""
     statement = _selected(
@@ -159,8 +174,38 @@ def read_splits(
         project,
         state,
         codes,
+        invoices,
     )
     return frames.read_frame(connection, statement, CHARGE_SPLIT).sort("charge", "position")
+
+
+def read_families(
+    connection: Connection, facility: str, codes: pl.Series | list[str]
+) -> pl.DataFrame:
+    """Each charge with itself and, where it is a copy on a reissue, with what it goes on from:
+    ``code``, ``member``."""
+    every = pl.DataFrame({"code": pl.Series(codes, dtype=pl.String)}).with_columns(member="code")
+    copied = select(charge.c.code).where(
+        charge.c.facility == facility, charge.c.original.is_not(None)
+    )
+    if connection.execute(copied.limit(1)).one_or_none() is None:
+        return every.unique()
+    listed = frames.listed(connection, codes)
+    copy, earlier = charge.alias("copy"), charge.alias("earlier")
+    found = (
+        select(copy.c.code.label("code"), earlier.c.code.label("member"))
+        .where(
+            copy.c.facility == facility,
+            copy.c.original.is_not(None),
+            copy.c.code.in_(select(listed.c.value)),
+            earlier.c.facility == facility,
+            (earlier.c.code == copy.c.original)
+            | ((earlier.c.original == copy.c.original) & (earlier.c.revision < copy.c.revision)),
+        )
+        .distinct()
+    )
+    before = frames.read_frame(connection, found)
+    return pl.concat([every, before]).unique()
 
 
 def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str]]) -> None:
@@ -198,26 +243,26 @@ def _selected(
     project: str | None,
     state: str | None,
     codes: pl.Series | list[str] | None,
+    invoices: pl.Series | list[str] | None,
 ) -> Select[tuple[object, ...]]:
     statement = statement.where(charge.c.facility == facility)
     for column, wanted in (("period", period), ("project", project), ("state", state)):
         if wanted is not None:
             statement = statement.where(charge.c[column] == wanted)
-    if codes is not None:
-        listed = frames.listed(connection, codes)
-        statement = statement.where(charge.c.code.in_(select(listed.c.value)))
+    for name, values in (("code", codes), ("invoice", invoices)):
+        if values is not None:
+            listed = frames.listed(connection, values)
+            statement = statement.where(charge.c[name].in_(select(listed.c.value)))
     return statement
 
 
-def _require_pending(
-    connection: Connection, facility: str, codes: pl.Series, run: str | None = None
-) -> None:
-    """Refuse unless all are PENDING, and free or bound to this run."""
+def _require_pending(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Refuse unless all are PENDING, and bound to no run."""
     listed = frames.listed(connection, codes)
     statement = select(charge.c.code).where(
         charge.c.facility == facility,
         charge.c.state == "PENDING",
-        charge.c.run.is_(None) | (charge.c.run == run),
+        charge.c.run.is_(None),
         charge.c.code.in_(select(listed.c.value)),
     )
     if connection.dialect.name == "postgresql":
@@ -256,34 +301,6 @@ def lock_charges(connection: Connection, facility: str, codes: pl.Series) -> Non
             charge.c.facility == facility, charge.c.code.in_(select(listed.c.value))
         )
         connection.execute(chosen.order_by(charge.c.code).with_for_update())
-
-
-def bind_charges(connection: Connection, facility: str, codes: pl.Series, run: str) -> None:
-    """Bind PENDING charges to a run that is frozen, so that nobody changes them meanwhile.
-
-    Raises
-    ------
-    UnknownCharge
-        One of them is not in the ledger, is billed, or bound to another run.
-    """
-    _require_pending(connection, facility, codes)
-    frames.update_frame(
-        connection,
-        charge,
-        pl.DataFrame({"code": codes}),
-        ["facility", "code"],
-        facility=facility,
-        run=run,
-    )
-
-
-def free_charges(connection: Connection, facility: str, run: str) -> None:
-    """Give back the PENDING charges of a run that failed."""
-    connection.execute(
-        update(charge)
-        .where(charge.c.facility == facility, charge.c.run == run, charge.c.state == "PENDING")
-        .values(run=None)
-    )
 
 
 def next_line_code(connection: Connection, facility: str, period: str) -> str:

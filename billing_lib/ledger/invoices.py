@@ -1,111 +1,204 @@
-"""Issued invoices: written once, in the transaction that issues their run, and only read then.
+"""Invoices from their first draft on: what they come to, and the moves between their states.
 
-    RC-2020-0001   smith-lab / p1   2020-04   3 lines, 101.25   sha256 of the canonical JSON
+    RC-1993-11-1/u4   OPEN   57 charges, 1,204.11   →   APPROVING   →   APPROVED RC-1994-00003
 
-Frames have the tables' column names (schemas INVOICE, INVOICE_LINE, INVOICE_SPLIT,
-INVOICE_ADJUSTMENT).
+Frames have the table's column names (schema INVOICE). What was issued stands apart (issued.py).
 """
 
-from typing import Any
+import datetime as dt
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, select, update
 
+from billing_lib.errors import NotReady, UnknownInvoice
 from billing_lib.ledger import frames
-from billing_lib.ledger.tables import (
-    invoice,
-    invoice_adjustment,
-    invoice_line,
-    invoice_split,
-)
+from billing_lib.ledger.events import record_event
+from billing_lib.ledger.invoice_tables import invoice
+from billing_lib.ledger.states import INVOICE as OF_INVOICE
+from billing_lib.ledger.states import after
 from billing_lib.ledger.types import frame_schema
+from billing_lib.pricing.fields import canonical_json
 
 INVOICE = frame_schema(invoice.columns)
-INVOICE_LINE = frame_schema(invoice_line.columns)
-INVOICE_SPLIT = frame_schema(invoice_split.columns)
-INVOICE_ADJUSTMENT = frame_schema(invoice_adjustment.columns)
+"""Columns of an invoice: facility, code, kind, run, period, … state, … number, … statement."""
+
+_TOTALS = ("charges", "raw_total", "adjustment", "tax", "total", "cost")
 
 
-def insert_invoices(
-    connection: Connection,
-    invoices: pl.DataFrame,
-    lines: pl.DataFrame,
-    splits: pl.DataFrame,
-    adjustments: pl.DataFrame | None = None,
-) -> None:
-    """Add a frozen run's invoices, with all their lines, splits and adjustments.
+def insert_invoices(connection: Connection, drafts: pl.DataFrame) -> None:
+    """Add OPEN invoices that bill nothing yet.
 
     Parameters
     ----------
-    invoices, lines, splits
-        Schemas INVOICE (``state`` APPROVED; ``number`` reserved by the run), INVOICE_LINE (as
-        many per invoice as its ``charges`` says) and INVOICE_SPLIT.
-    adjustments
-        What rules changed (schema INVOICE_ADJUSTMENT); none by default.
+    drafts
+        ``facility``, ``code``, ``kind``, ``run``, ``period``, ``project``, ``team``,
+        ``covers_from``, ``covers_to``, ``description``; ``reference`` and ``replaces`` where
+        there is one.
     """
-    frames.insert_frame(connection, invoice, invoices)
-    frames.insert_frame(connection, invoice_line, lines)
-    frames.insert_frame(connection, invoice_split, splits)
-    if adjustments is not None:
-        frames.insert_frame(connection, invoice_adjustment, adjustments)
+    nothing = dict.fromkeys(("step", "charges", "raw_total", "adjustment", "total"), 0)
+    frames.insert_frame(connection, invoice, drafts, state="OPEN", **nothing)
+
+
+def set_totals(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
+    """Set what invoices that take in changes come to.
+
+    Parameters
+    ----------
+    totals
+        ``code``, ``team``, ``charges``, ``raw_total``, ``adjustment``, ``tax``, ``total``,
+        ``cost``.
+    """
+    frames.update_frame(
+        connection,
+        invoice,
+        totals.select("code", "team", *_TOTALS),
+        ["facility", "code"],
+        facility=facility,
+    )
+
+
+def put_in_run(connection: Connection, facility: str, codes: list[str], run: str) -> None:
+    """Put ad hoc invoices in a run."""
+    chosen = invoice.c.code.in_(codes)
+    connection.execute(
+        update(invoice).where(invoice.c.facility == facility, chosen).values(run=run)
+    )
 
 
 def read_invoices(
     connection: Connection,
-    *,
     facility: str | None = None,
+    *,
+    run: str | None = None,
     period: str | None = None,
     project: str | None = None,
-    team: str | None = None,
-    run: str | None = None,
-    number: str | None = None,
+    states: tuple[str, ...] | None = None,
+    codes: pl.Series | list[str] | None = None,
+    numbers: pl.Series | list[str] | None = None,
+    replaces: str | None = None,
 ) -> pl.DataFrame:
-    """Invoices (schema INVOICE), by facility, fiscal year and sequence."""
+    """Invoices (schema INVOICE), by facility, period and code."""
     statement = select(invoice)
     wanted = {
         "facility": facility,
+        "run": run,
         "period": period,
         "project": project,
-        "team": team,
-        "run": run,
-        "number": number,
+        "replaces": replaces,
     }
     for column, value in wanted.items():
         if value is not None:
             statement = statement.where(invoice.c[column] == value)
-    found = frames.read_frame(connection, statement, INVOICE)
-    return found.sort("facility", "fiscal_year", "sequence")
+    if states is not None:
+        statement = statement.where(invoice.c.state.in_(states))
+    for column, values in (("code", codes), ("number", numbers)):
+        if values is not None:
+            listed = frames.listed(connection, values)
+            statement = statement.where(invoice.c[column].in_(select(listed.c.value)))
+    return frames.read_frame(connection, statement, INVOICE).sort("facility", "period", "code")
 
 
-def read_lines(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """The lines of these invoices (schema INVOICE_LINE), by number and position."""
-    return _of(connection, invoice_line, numbers).sort("number", "position")
+def require_invoice(connection: Connection, number: str) -> dict[str, object]:
+    """The issued invoice with this number: its columns by name.
+
+    Raises
+    ------
+    UnknownInvoice
+        There is none.
+    """
+    found = read_invoices(connection, numbers=[number])
+    if found.height == 0:
+        raise UnknownInvoice(
+            f"there is no invoice {number}", remedy="'billing invoices' lists them"
+        )
+    return found.row(0, named=True)
 
 
-def read_splits(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """What these invoices come to by expense code (schema INVOICE_SPLIT), by both."""
-    return _of(connection, invoice_split, numbers).sort("number", "expense_code")
+def lock_invoices(connection: Connection, facility: str, codes: list[str]) -> pl.DataFrame:
+    """These invoices (schema INVOICE), kept from others until the end of the transaction."""
+    if connection.dialect.name == "postgresql":
+        chosen = select(invoice.c.code).where(
+            invoice.c.facility == facility, invoice.c.code.in_(codes)
+        )
+        connection.execute(chosen.order_by(invoice.c.code).with_for_update())
+    return read_invoices(connection, facility, codes=codes)
 
 
-def read_adjustments(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """What rules changed on these invoices (schema INVOICE_ADJUSTMENT), by number and position."""
-    return _of(connection, invoice_adjustment, numbers).sort("number", "position")
+def move_invoices(
+    connection: Connection,
+    facility: str,
+    codes: list[str],
+    action: str,
+    reason: str = "",
+    *,
+    group: str | None = None,
+    numbers: dict[str, str] | None = None,
+    facts: dict[str, dict[str, str]] | None = None,
+    payment: tuple[dt.date, str, str | None] | None = None,
+) -> None:
+    """Make a move of states.py with each of these invoices, all or none; each is an event.
+
+    Parameters
+    ----------
+    numbers
+        By code, for the move that issues.
+    facts
+        What else the event tells, by code.
+    payment
+        Date, reference and, where a statement was paid, its id, for the move that pays.
+
+    Raises
+    ------
+    NotReady
+        One is in a state from which the action does not lead, or was moved meanwhile.
+    """
+    for row in lock_invoices(connection, facility, sorted(codes)).iter_rows(named=True):
+        code, before = row["code"], row["state"]
+        state = after(OF_INVOICE, before, action, f"invoice {row['number'] or code}")
+        values: dict[str, object] = {"state": state}
+        if reason:
+            values["reason"] = reason
+        if action in ("reject", "quarantine", "close"):
+            values["step"] = 0
+        if numbers is not None:
+            values["number"] = numbers[code]
+        if action in ("pay", "unpay"):
+            names = ("paid_on", "payment_reference", "statement")
+            values |= dict(zip(names, payment or (None, None, None), strict=True))
+        changed = connection.execute(
+            update(invoice)
+            .where(
+                invoice.c.facility == facility, invoice.c.code == code, invoice.c.state == before
+            )
+            .values(values)
+        )
+        if changed.rowcount != 1:
+            raise NotReady(f"invoice {code} was changed by another at this moment")
+        told = {name: str(value) for name, value in values.items() if value is not None}
+        told |= (facts or {}).get(code, {})
+        record_event(
+            connection,
+            facility,
+            kind=action,
+            subject=code,
+            reason=reason,
+            before=canonical_json({"state": before}),
+            after=canonical_json(told),
+            team=row["team"],
+            group=group,
+        )
 
 
-def read_fingerprints(connection: Connection, run: str) -> dict[str, str]:
-    """The fingerprint of each invoice of a run, by number."""
-    statement = select(invoice.c.number, invoice.c.fingerprint).where(invoice.c.run == run)
-    found = frames.read_frame(connection, statement)
-    return dict(found.sort("number").iter_rows())
-
-
-def read_all_fingerprints(connection: Connection) -> dict[str, str]:
-    """The fingerprint of every issued invoice, by number."""
-    found = frames.read_frame(connection, select(invoice.c.number, invoice.c.fingerprint))
-    return dict(found.sort("number").iter_rows())
-
-
-def _of(connection: Connection, table: Table, numbers: list[str]) -> pl.DataFrame:
-    listed = frames.listed(connection, numbers)
-    statement: Select[Any] = select(table).where(table.c.number.in_(select(listed.c.value)))
-    return frames.read_frame(connection, statement)
+def set_step(connection: Connection, facility: str, code: str, step: int) -> None:
+    """Set how many reviewers have approved an invoice that is APPROVING."""
+    changed = connection.execute(
+        update(invoice)
+        .where(
+            invoice.c.facility == facility,
+            invoice.c.code == code,
+            invoice.c.state == "APPROVING",
+        )
+        .values(step=step)
+    )
+    if changed.rowcount != 1:
+        raise NotReady(f"invoice {code} is not being approved")

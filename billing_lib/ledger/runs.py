@@ -1,206 +1,152 @@
-"""Billing runs in the ledger: frozen, then issued or failed; and the numbers they reserve.
+"""Billing runs and their jobs: what staff run for a month, and each thing that was done in it.
 
-    RC-2020-04-1   FROZEN ─▶ FAILED   (its numbers go to the next try)
-    RC-2020-04-2   FROZEN ─▶ ISSUED   RC-2020-0001, RC-2020-0002, no gap
-
-At most one run per facility is frozen at a time. Numbers are 1 + the highest of the facility's
-fiscal year, and are deleted again only as long as their run is not issued.
+RC-1993-11-1   1993-11, whole month   OPEN
+    1  create   DONE   57 invoices
+    2  issue    DONE   RC-1993-11-1: issued 57 invoices
 """
 
-from collections.abc import Callable, Sequence
-from datetime import date
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
-from billing_lib.errors import NotReady
+from billing_lib.errors import NotReady, UnknownRun
 from billing_lib.ledger import frames
+from billing_lib.ledger.events import record_event
 from billing_lib.ledger.identity import stamp
-from billing_lib.ledger.tables import billing_run, invoice_number
+from billing_lib.ledger.invoice_tables import billing_run, job
+from billing_lib.ledger.states import RUN as OF_RUN
+from billing_lib.ledger.states import after
 from billing_lib.ledger.types import frame_schema
+from billing_lib.pricing.fields import canonical_json
 
 RUN = frame_schema(billing_run.columns)
-"""Columns of a billing run: id, facility, period, selection, state, … failure."""
+"""Columns of a billing run: id, facility, period, selection, state, description, login, made_at."""
 
-_DESCRIBED = {"snapshot_sha256", "commit_hash", "container", "record"}
+JOB = frame_schema(job.columns)
+"""Columns of a job: run, sequence, facility, kind, state, login, started_at, ended_at, log."""
 
 
-def next_run_id(connection: Connection, facility: str, period: str) -> str:
-    """The id of the next run of a facility's month: ``RC-2020-04-3`` after two tries."""
-    tries = select(func.count()).where(
+def make_run(
+    connection: Connection, facility: str, period: str, selection: str, description: str
+) -> str:
+    """Begin a billing run; its id: ``RC-1993-11-3`` after two of that month."""
+    made = select(func.count()).where(
         billing_run.c.facility == facility, billing_run.c.period == period
     )
-    return f"{facility}-{period}-{connection.scalars(tries).one() + 1}"
-
-
-def freeze_run(
-    connection: Connection,
-    run: str,
-    *,
-    facility: str,
-    period: str,
-    selection: str,
-    invoice_date: date,
-    fiscal_year: int,
-    snapshot_sha256: str | None = None,
-    commit_hash: str | None = None,
-    container: str | None = None,
-    record: str | None = None,
-) -> None:
-    """Begin a run, in the state FROZEN; who and when come from the database.
-
-    Parameters
-    ----------
-    selection
-        A project's code, or '' for all of the month.
-
-    Raises
-    ------
-    NotReady
-        Another run of the facility is still frozen.
-    """
-    standing = frozen_run(connection, facility)
-    if standing is not None:
-        raise NotReady(f"the run {standing.id} is not ended yet", where=facility)
+    run = f"{facility}-{period}-{connection.scalars(made).one() + 1}"
     connection.execute(
         insert(billing_run).values(
             id=run,
             facility=facility,
             period=period,
             selection=selection,
-            state="FROZEN",
-            invoice_date=invoice_date,
-            fiscal_year=fiscal_year,
-            snapshot_sha256=snapshot_sha256,
-            commit_hash=commit_hash,
-            container=container,
-            record=record,
-            **stamp(connection, who="login", when="frozen_at"),
+            state="OPEN",
+            description=description,
+            **stamp(connection, who="login", when="made_at"),
         )
     )
-
-
-def describe_run(connection: Connection, run: str, **columns: str) -> None:
-    """Set ``snapshot_sha256``, ``commit_hash``, ``container`` or ``record`` of a frozen run."""
-    unknown = columns.keys() - _DESCRIBED
-    if unknown:
-        raise TypeError(f"{sorted(unknown)} of a run cannot be set")
-    _change(connection, run, columns)
-
-
-def fail_run(connection: Connection, run: str, failure: str) -> None:
-    """End a frozen run as FAILED, with the sentence why; its numbers are free again."""
-    release_numbers(connection, run)
-    _change(connection, run, {"state": "FAILED", "failure": failure})
-
-
-def issue_run(connection: Connection, run: str) -> None:
-    """End a frozen run as ISSUED, once its invoices are inserted; nothing undoes this."""
-    _change(connection, run, {"state": "ISSUED"})
-
-
-def frozen_run(connection: Connection, facility: str) -> Row[Any] | None:
-    """The facility's run that is neither issued nor failed yet, if any: columns by name."""
-    found = select(billing_run).where(
-        billing_run.c.facility == facility, billing_run.c.state == "FROZEN"
-    )
-    return connection.execute(found).one_or_none()
-
-
-def require_frozen(connection: Connection, facility: str) -> Row[Any]:
-    """The facility's frozen run, who froze it and when included: columns by name.
-
-    Raises
-    ------
-    NotReady
-        No run is frozen.
-    """
-    run = frozen_run(connection, facility)
-    if run is None:
-        raise NotReady("no run is frozen", where=facility)
     return run
 
 
 def read_run(connection: Connection, run: str) -> Row[Any]:
-    """One run: its columns by name."""
-    return connection.execute(select(billing_run).where(billing_run.c.id == run)).one()
+    """One run: its columns by name.
+
+    Raises
+    ------
+    UnknownRun
+        There is none with this id.
+    """
+    found = connection.execute(select(billing_run).where(billing_run.c.id == run)).one_or_none()
+    if found is None:
+        raise UnknownRun(f"there is no billing run {run}", remedy="'billing runs' lists them")
+    return found
 
 
 def read_runs(
-    connection: Connection, facility: str | None = None, period: str | None = None
+    connection: Connection,
+    facility: str | None = None,
+    period: str | None = None,
+    state: str | None = None,
 ) -> pl.DataFrame:
-    """Billing runs (schema RUN), in the order in which they were frozen."""
+    """Billing runs (schema RUN), in the order in which they were made."""
     statement = select(billing_run)
-    for column, wanted in (("facility", facility), ("period", period)):
+    for column, wanted in (("facility", facility), ("period", period), ("state", state)):
         if wanted is not None:
             statement = statement.where(billing_run.c[column] == wanted)
-    return frames.read_frame(connection, statement, RUN).sort("frozen_at", "id")
+    return frames.read_frame(connection, statement, RUN).sort("made_at", "id")
 
 
-def reserve_numbers(
-    connection: Connection,
-    run: str,
-    facility: str,
-    fiscal_year: int,
-    projects: Sequence[str],
-    make_number: Callable[[int], str],
-) -> pl.DataFrame:
-    """Reserve the next numbers, one per project in the order given.
+def move_run(connection: Connection, run: str, action: str, reason: str = "") -> None:
+    """Make a move of states.py with a run; it is an event.
 
-    Parameters
-    ----------
-    make_number
-        A sequence number's text: ``lambda n: f"RC-2020-{n:04}"``.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``project``, ``sequence``, ``number``.
+    Raises
+    ------
+    NotReady
+        It is in a state from which the action does not lead.
     """
-    last = connection.scalar(
-        select(func.max(invoice_number.c.sequence)).where(
-            invoice_number.c.facility == facility, invoice_number.c.fiscal_year == fiscal_year
+    row = read_run(connection, run)
+    state = after(OF_RUN, row.state, action, f"billing run {run}")
+    _change(connection, row, action, reason, "state", state)
+
+
+def describe_run(connection: Connection, run: str, description: str) -> None:
+    """Edit a run's description, the only thing of it that is edited."""
+    row = read_run(connection, run)
+    _change(connection, row, "describe", "", "description", description)
+
+
+def begin_job(connection: Connection, run: str, kind: str) -> int:
+    """Begin a job of a run; its sequence number."""
+    row = read_run(connection, run)
+    known = select(func.coalesce(func.max(job.c.sequence), 0)).where(job.c.run == run)
+    sequence = int(connection.scalars(known).one()) + 1
+    connection.execute(
+        insert(job).values(
+            run=run,
+            sequence=sequence,
+            facility=row.facility,
+            kind=kind,
+            state="RUNNING",
+            log="",
+            **stamp(connection, who="login", when="started_at"),
         )
     )
-    first = (last or 0) + 1
-    reserved = pl.DataFrame(
-        [
-            (project, sequence, make_number(sequence))
-            for sequence, project in enumerate(projects, first)
-        ],
-        schema={"project": pl.String, "sequence": pl.Int32, "number": pl.String},
-        orient="row",
+    return sequence
+
+
+def end_job(connection: Connection, run: str, sequence: int, state: str, log: str) -> None:
+    """End a job as DONE or FAILED, with what it has to tell."""
+    connection.execute(
+        update(job)
+        .where(job.c.run == run, job.c.sequence == sequence)
+        .values(state=state, log=log, **stamp(connection, when="ended_at"))
     )
-    frames.insert_frame(
-        connection,
-        invoice_number,
-        reserved,
-        run=run,
-        facility=facility,
-        fiscal_year=fiscal_year,
-    )
-    return reserved
 
 
-def read_numbers(connection: Connection, run: str) -> pl.DataFrame:
-    """The numbers a run holds: ``project``, ``sequence``, ``number``, in sequence."""
-    numbers = invoice_number.c
-    statement = select(numbers.project, numbers.sequence, numbers.number)
-    return frames.read_frame(connection, statement.where(numbers.run == run)).sort("sequence")
+def read_jobs(connection: Connection, run: str) -> pl.DataFrame:
+    """The jobs of a run (schema JOB), in order."""
+    statement = select(job).where(job.c.run == run)
+    return frames.read_frame(connection, statement, JOB).sort("sequence")
 
 
-def release_numbers(connection: Connection, run: str) -> None:
-    """Give back the numbers of a run that is not issued."""
-    connection.execute(delete(invoice_number).where(invoice_number.c.run == run))
-
-
-def _change(connection: Connection, run: str, columns: dict[str, str]) -> None:
-    ended = stamp(connection, when="ended_at") if "state" in columns else {}
+def _change(
+    connection: Connection, row: Row[Any], kind: str, reason: str, column: str, value: str
+) -> None:
+    before = getattr(row, column)
     changed = connection.execute(
         update(billing_run)
-        .where(billing_run.c.id == run, billing_run.c.state == "FROZEN")
-        .values(**columns, **ended)
+        .where(billing_run.c.id == row.id, billing_run.c[column] == before)
+        .values({column: value})
     )
     if changed.rowcount != 1:
-        raise NotReady(f"the run {run} is not frozen")
+        raise NotReady(f"billing run {row.id} was changed by another at this moment")
+    record_event(
+        connection,
+        row.facility,
+        kind=f"run_{kind}",
+        subject=row.id,
+        reason=reason,
+        before=canonical_json({column: before}),
+        after=canonical_json({column: value}),
+    )

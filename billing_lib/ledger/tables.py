@@ -150,6 +150,13 @@ charge = Table(
         ["usage_record.facility", "usage_record.record", "usage_record.occurrence"],
     ),
     Index(None, "facility", "period", "project"),
+    Index(
+        None,
+        "facility",
+        "original",
+        sqlite_where=text("original IS NOT NULL"),
+        postgresql_where=text("original IS NOT NULL"),
+    ),
     # No index on record and occurrence: only deleting usage would use it, rating would pay for it.
     Index(
         None,

@@ -90,6 +90,9 @@ def _named(book: "PriceBook") -> Iterator[tuple[str, str, KeyPath]]:
     for at, item in enumerate(book.items):
         if item.resource is not None:
             yield item.resource, "resource", ("items", at, "resource")
+    for at, team in enumerate(book.teams):
+        if team.parent is not None:
+            yield team.parent, "team", ("teams", at, "parent")
     for at, project in enumerate(book.projects):
         yield project.team, "team", ("projects", at, "team")
         yield project.type, "project type", ("projects", at, "type")
@@ -115,6 +118,8 @@ def _amounts(book: "PriceBook") -> Iterator[tuple[str, Decimal | None, KeyPath]]
         yield "service fee", rate.service_fee, ("rates", at, "service_fee")
         for index, band in enumerate(rate.bands or ()):
             yield "minimum", band.minimum, ("rates", at, "bands", index, "minimum")
+    for at, project in enumerate(book.projects):
+        yield "balance", project.prepaid_low, ("projects", at, "prepaid_low")
     for at, rule in enumerate(book.rules):
         yield "amount", rule.amount, ("rules", at, "amount")
         for index, step in enumerate(rule.steps or ()):
@@ -151,6 +156,18 @@ def rates_that_overlap(book: "PriceBook") -> Mistakes:
             )
 
 
+def teams_in_a_circle(book: "PriceBook") -> Mistakes:
+    """Teams form a tree: none belongs, over others, to itself."""
+    parents = {team.code: team.parent for team in book.teams}
+    for at, team in enumerate(book.teams):
+        above, seen = team.parent, {team.code}
+        while above is not None and above not in seen:
+            seen.add(above)
+            above = parents[above]
+        if above == team.code:
+            yield Mistake(f"the team '{above}' belongs to itself", ("teams", at, "parent"))
+
+
 def after_hours_without_hours(book: "PriceBook") -> Mistakes:
     """After hours are those of the item's resource."""
     resources = {item.code: item.resource for item in book.items}
@@ -169,6 +186,7 @@ CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     amounts_finer_than_the_currency,
     dates_in_the_wrong_order,
     rates_that_overlap,
+    teams_in_a_circle,
     after_hours_without_hours,
 )
 """What is checked of a whole price book, in this order."""

@@ -20,10 +20,20 @@ from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
-from pydantic import AfterValidator, Field, StringConstraints, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
 from billing_lib.pricing.checks import check_references
-from billing_lib.pricing.fields import Code, Day, Entry, NotEmpty, Part, Percent, Price, WrongKey
+from billing_lib.pricing.fields import (
+    Amount,
+    Code,
+    Day,
+    Entry,
+    NotEmpty,
+    Part,
+    Percent,
+    Price,
+    WrongKey,
+)
 from billing_lib.pricing.hours import BusinessHours
 from billing_lib.pricing.money import minor_places, plain_text
 from billing_lib.pricing.rates import Rate
@@ -73,6 +83,22 @@ class ExpenseCodes(Entry):
     """A CSV file beside the price book that adds to the list (workflow/expense_codes.py)."""
 
 
+def _one_or_several(logins: object) -> object:
+    return [logins] if isinstance(logins, str) else logins
+
+
+Reviewers = Annotated[tuple[Code, ...], NotEmpty, BeforeValidator(_one_or_several)]
+
+
+class Approval(Entry):
+    """Who approves the facility's invoices: reviewers in order, the last one's approval issues."""
+
+    reviewers: Annotated[tuple[Reviewers, ...], NotEmpty]
+    """The logins that may approve at each step; one of them does."""
+    two_persons: bool = False
+    """Whether nobody may approve an invoice on which they changed something."""
+
+
 class Facility(Entry):
     """Who bills: its code, currency (ISO 4217), time zone and standing texts."""
 
@@ -85,6 +111,12 @@ class Facility(Entry):
     crossing: Literal["whole", "split"] = "whole"
     """Whether usage across a month's end is charged whole where it ends, or cut there."""
     expense_codes: ExpenseCodes | None = None
+    approval: Approval | None = None
+    issue: Literal["ready", "scheduled"] = "ready"
+    """Whether a month is issued once a person has said that it is ready, or without."""
+    late_usage: Literal["next_run", "reissue"] = "next_run"
+    """Whether usage that comes after its month's invoice is billed by the next run, or by a
+    reissue of that invoice."""
     instructions: str = ""
     contacts: str = ""
 
@@ -134,6 +166,8 @@ class Team(Entry):
 
     code: Code
     name: str
+    parent: Code | None = None
+    """The team that this one belongs to; teams form a tree."""
     administrators: tuple[str, ...] = ()
     tags: tuple[Code, ...] = ()
 
@@ -199,6 +233,8 @@ class Project(Entry):
     tags: tuple[Code, ...] = ()
     split: Split | None = None
     splits: Annotated[tuple[DatedSplit, ...], NotEmpty, AfterValidator(_in_order)] | None = None
+    prepaid_low: Amount | None = None
+    """The balance of prepaid funds below which staff are told."""
 
     @model_validator(mode="after")
     def _one_split(self) -> Self:
@@ -226,6 +262,10 @@ class PriceBook(Entry):
     rules: tuple[Rule, ...] = ()
     sources: dict[str, dict[str, str]] = Field(default_factory=dict)
     """How each kind of usage file maps to usage records (docs/sources.md)."""
+
+    def team_of(self, project: str) -> str | None:
+        """The team of a project, or None where there is no such project."""
+        return next((known.team for known in self.projects if known.code == project), None)
 
     def rate_group(self, project: Project) -> str:
         """The rate group a project pays by: its own, else its type's."""

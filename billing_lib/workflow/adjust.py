@@ -17,7 +17,9 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
+from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import writing
+from billing_lib.ledger.states import APPROVING, PENDING
 from billing_lib.pricing.adjusting import (
     LINE_FIELDS,
     LINES,
@@ -37,7 +39,9 @@ from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import Gathered, gather, standing_changes
 from billing_lib.workflow.moving import move_charges
+from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.rating import differing, insert_charges, replace_charges, unbound
+from billing_lib.workflow.runs import follow_changes
 
 
 def split_code(charge: str) -> tuple[str, str]:
@@ -78,11 +82,13 @@ def adjust_charge(
     facility, code = split_code(charge)
     places = minor_places(book.facility.currency)
     with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
         moved = move_to(connection, book, frame, values)
         before = record_changes(connection, book, frame, values, reason)[code]
         priced = price_with_kin(connection, book, frame, moved)
+        follow_changes(connection, book, frame)
         total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)
     made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
     return [*made, f"{charge}: total {before['total']} → {total} {book.facility.currency}"]
@@ -190,6 +196,7 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     team = next(project.team for project in book.projects if project.code == line.project)
     with writing(engine) as connection:
         note_facility(connection, book)
+        require(connection, facility, REVIEWER)
         code = ledger_charges.next_line_code(connection, facility, month)
         events.record_event(
             connection,
@@ -220,6 +227,8 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
         nothing = rate_usage(USAGE.to_frame(), catalogue).rated
         priced = charge_usage(nothing, catalogue, lines=pl.DataFrame([row], schema=LINES))
         insert_charges(connection, facility, month, priced)
+        added = ledger_charges.read_charges(connection, facility, codes=[code])
+        follow_changes(connection, book, added)
     return (
         f"{facility}/{code}: {line.description}, {money_text(line.amount, places)} "
         f"{book.facility.currency} on {line.project}"
@@ -297,6 +306,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
     require_reason(reason)
     facility, code = split_code(charge)
     with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
         frame = _pending(connection, facility, code)
         row = frame.row(0, named=True)
         events.record_event(
@@ -312,6 +322,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
         )
         ledger_charges.delete_charge(connection, facility, code)
         price_with_kin(connection, book, frame, frame.clear())
+        follow_changes(connection, book, frame)
     return f"{charge}: deleted; 'billing rate {facility} {row['period']}' makes it anew"
 
 
@@ -329,17 +340,21 @@ def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
             remedy="'billing charges' lists them",
         )
     row = frame.row(0, named=True)
-    if row["state"] != "PENDING":
+    if row["state"] == PENDING and row["run"] is None:
+        return frame
+    held = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"]])
+    state, number = held.select("state", "number").row(0)
+    if row["state"] != PENDING:
         raise NotReady(
-            f"the charge {facility}/{code} is {row['state']} on invoice {row['invoice']}",
+            f"the charge {facility}/{code} is {row['state']} on invoice {number}",
             remedy="what is issued never changes; reissue or credit the invoice",
         )
-    if row["run"] is not None:
-        raise NotReady(
-            f"the charge {facility}/{code} is being issued in run {row['run']}",
-            remedy="wait for it, or run 'billing issue' again if it was interrupted",
-        )
-    return frame
+    raise NotReady(
+        f"the charge {facility}/{code} is on invoice {row['invoice']}, which is {state}",
+        remedy="reject the invoice first, so that it takes in changes"
+        if state == APPROVING
+        else None,
+    )
 
 
 def _current(

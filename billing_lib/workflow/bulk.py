@@ -32,7 +32,9 @@ from billing_lib.workflow.adjust import (
 )
 from billing_lib.workflow.gathering import Gathered, standing_changes
 from billing_lib.workflow.moving import move_charges
+from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.rating import unbound
+from billing_lib.workflow.runs import follow_changes
 
 EFFECT = ("charge", "project", "before", "after")
 
@@ -120,6 +122,7 @@ def adjust_many(
     require_reason(reason)
     facility = book.facility.code
     with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
         chosen = _chosen(connection, book, month, selection, changes)
         ledger_charges.lock_charges(connection, facility, chosen["code"])
         values = checked_values(book, chosen, changes)
@@ -128,6 +131,7 @@ def adjust_many(
         now = move_to(connection, book, chosen, values)
         record_changes(connection, book, chosen, values, reason, group)
         price_with_kin(connection, book, chosen, now)
+        follow_changes(connection, book, chosen)
         return Changed(group, chosen.height, effect)
 
 
@@ -142,6 +146,7 @@ def undo_group(engine: Engine, book: PriceBook, group: str, reason: str) -> Chan
     require_reason(reason)
     facility = book.facility.code
     with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
         made = events.read_events(connection, facility, kinds=["adjust"], groups=[group])
         if (
             made.height == 0
@@ -157,14 +162,15 @@ def undo_group(engine: Engine, book: PriceBook, group: str, reason: str) -> Chan
         locked = charges.join(unbound(charges), on="code", how="anti").sort("code")
         if locked.height:
             raise NotReady(
-                f"the charge {facility}/{locked['code'][0]} of the group is issued or in a run",
-                remedy="credit or reissue its invoice",
+                f"the charge {facility}/{locked['code'][0]} of the group is issued or submitted",
+                remedy="reject its invoice first; what is issued is credited or reissued",
             )
         events.record_event(connection, facility, kind="undo", subject=group, reason=reason)
         back, rates = move_charges(connection, book, charges, _projects_without(connection, made))
         ledger_charges.keep_rates(connection, facility, rates.select("rate", "body").rows())
         effect = _effect(*with_kin(connection, book, charges, back))
         price_with_kin(connection, book, charges, back)
+        follow_changes(connection, book, charges)
         return Changed(group, charges.height, effect)
 
 

@@ -5,7 +5,8 @@
     instrument cap  p1   480.00
 
 A quarter is counted from the start of the facility's fiscal year. Invoices of the same month that
-another run has issued count too. Tax does not.
+another run has issued count too. Tax does not,
+and neither do ad hoc invoices and what was superseded or is void.
 """
 
 from typing import Any
@@ -13,31 +14,46 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection
 
-from billing_lib.ledger import invoices as ledger_invoices
+from billing_lib.ledger import issued as ledger_issued
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.invoicing import CARRIED, part_worked_on
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import Facility
 from billing_lib.pricing.rules import INVOICE, Rule
 from billing_lib.pricing.ruling import targeted
+from billing_lib.workflow.summing import AD_HOC
 
 _MONTHS = {"quarter": 3, "fiscal_year": 12}
 
 
 def carried_amounts(
-    connection: Connection, facility: Facility, catalogue: Catalogue, period: Period
+    connection: Connection,
+    facility: Facility,
+    catalogue: Catalogue,
+    period: Period,
+    replaced: pl.Series,
 ) -> pl.DataFrame:
-    """What the caps of these rules have come to before (schema CARRIED)."""
+    """What the caps of these rules have come to before (schema CARRIED).
+
+    Parameters
+    ----------
+    replaced
+        Numbers of invoices that are being reissued, which do not count.
+    """
     caps = [rule for _, rule in catalogue.rules_at(INVOICE) if rule.over is not None]
     found = [CARRIED.to_frame()]
     for rule in caps:
         months = [str(month) for month in span(period, facility.fiscal_year_start, str(rule.over))]
         issued = pl.concat(
-            ledger_invoices.read_invoices(connection, facility=facility.code, period=month)
+            ledger_issued.read_issued(connection, facility=facility.code, period=month, active=True)
             for month in months
         )
         projects = targeted(rule, catalogue.projects)
-        counted = issued.filter(pl.col("project").is_in(projects.implode()))
+        counted = issued.filter(
+            pl.col("project").is_in(projects.implode())
+            & ~pl.col("number").is_in(replaced.implode())
+            & (pl.col("kind") != AD_HOC)
+        )
         found.append(_came_to(connection, rule, counted))
     return pl.concat(found)
 
@@ -54,10 +70,8 @@ def span(period: Period, fiscal_year_start: int, over: str) -> list[Period]:
 def _came_to(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.DataFrame:
     numbers = issued["number"].to_list()
     of_invoice = issued.select("number", "project", "team")
-    lines = ledger_invoices.read_lines(connection, numbers).select(
-        "number", "item", "user", "total"
-    )
-    changes = ledger_invoices.read_adjustments(connection, numbers)
+    lines = ledger_issued.read_lines(connection, numbers).select("number", "item", "user", "total")
+    changes = ledger_issued.read_adjustments(connection, numbers)
     if rule.items is not None:
         lines = lines.filter(pl.col("item").is_in(rule.items))
     if rule.carries_by == "user":

@@ -1,7 +1,8 @@
-"""Freezing: a run's charges bound, its numbers reserved, all it reads written as a snapshot.
+"""Freezing: numbers reserved for approved invoices, all they are computed from put together.
 
-After this nothing but the snapshot is read. A run that fails gives its charges and its numbers
-back; the next try gets the same numbers, so none is lost.
+After this nothing but the snapshot is read. Their charges are locked since they were submitted,
+so what is frozen is what was approved. An issuing that fails gives its numbers back; the next
+try gets the same numbers, so none is lost.
 """
 
 import datetime as dt
@@ -12,30 +13,34 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Row
 
-from billing_lib.errors import AlreadyIssued, NotReady
+from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import runs, usage
+from billing_lib.ledger import issuings, runs, usage
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.carried import carried_amounts
-from billing_lib.workflow.gathering import Gathered, gather
+from billing_lib.workflow.funds import balances
+from billing_lib.workflow.gathering import gather
 from billing_lib.workflow.notes import notes_in_force
 from billing_lib.workflow.rating import differing
-from billing_lib.workflow.snapshot import NUMBERS, TEXTS, UNBILLED, Snapshot
+from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.snapshot import INVOICES, TEXTS, UNBILLED, Snapshot
+from billing_lib.workflow.texts import texts_in_force
 
 
 @dataclass(frozen=True)
-class FrozenRun:
-    """A run between freezing and issuing.
+class Frozen:
+    """What is between freezing and issuing.
 
     Attributes
     ----------
-    left
-        Sentences on pending charges that stay out of the run.
+    id
+        The issuing's, and the audit record's.
     """
 
     id: str
+    run: str
     facility: str
     period: str
     selection: str
@@ -44,7 +49,6 @@ class FrozenRun:
     login: str
     frozen_at: dt.datetime
     snapshot: Snapshot
-    left: list[str]
 
     @property
     def folder(self) -> Path:
@@ -53,154 +57,134 @@ class FrozenRun:
 
     @property
     def partial_folder(self) -> Path:
-        """Where the record is while the run goes on, relative to the archive."""
+        """Where the record is while the issuing goes on, relative to the archive."""
         return Path(self.facility) / self.period / f".{self.id}.partial"
 
 
 def freeze(
     connection: Connection,
     book: PriceBook,
-    period: Period,
+    run: str,
+    codes: list[str],
     *,
-    project: str | None,
     invoice_date: dt.date,
     commit: str,
     container: str,
-) -> FrozenRun:
-    """Freeze what is pending for a period, or for one project of it.
+) -> Frozen:
+    """Freeze invoices of a run that all reviewers have approved.
 
     Raises
     ------
-    AlreadyIssued
-        Everything asked for is on an invoice already.
     NotReady
-        Nothing is pending, or the price book has changed since the charges were rated.
+        The price book has changed since they were submitted.
     """
-    facility, month = book.facility.code, str(period)
-    pending, left = _pending(connection, facility, month, project)
-    gathered = gather(connection, book, pending)
-    _require_as_reviewed(connection, facility, month, pending, gathered)
-    run_id = runs.next_run_id(connection, facility, month)
-    fiscal_year = book.facility.fiscal_year(invoice_date)
-    runs.freeze_run(
+    row = runs.read_run(connection, run)
+    facility, month = book.facility.code, row.period
+    approved = ledger_invoices.lock_invoices(connection, facility, codes)
+    charges = ledger_charges.read_charges(connection, facility, invoices=approved["code"])
+    gathered = gather(connection, book, charges, month)
+    changed = differing(connection, facility, charges, gathered.price())
+    if changed.len():
+        raise NotReady(
+            f"the price book has changed since {changed.len():,} charges were approved, the first "
+            f"of them {facility}/{changed[0]}",
+            remedy="reject their invoices, so that they take in the change",
+        )
+    begun = issuings.freeze(
         connection,
-        run_id,
         facility=facility,
+        run=run,
         period=month,
-        selection=project or "",
         invoice_date=invoice_date,
-        fiscal_year=fiscal_year,
+        fiscal_year=book.facility.fiscal_year(invoice_date),
         commit_hash=commit,
         container=container,
     )
-    ledger_charges.bind_charges(connection, facility, pending["code"], run_id)
-    numbers = runs.reserve_numbers(
+    numbers = issuings.reserve_numbers(
         connection,
-        run_id,
+        begun.id,
         facility,
-        fiscal_year,
-        sorted(pending["project"].unique()),
-        lambda sequence: f"{facility}-{fiscal_year}-{sequence:05d}",
+        begun.fiscal_year,
+        approved.sort("project", "code")["code"].to_list(),
+        lambda sequence: f"{facility}-{begun.fiscal_year}-{sequence:05d}",
     )
-    run = runs.require_frozen(connection, facility)
+    selection, period = RunSelection.parse(row.selection), Period.parse(month)
+    billed = pl.col("project").is_in(approved["project"].unique().implode())
     snapshot = Snapshot(
         usage=gathered.usage,
-        unbilled=_unbilled(connection, facility, month, project),
+        unbilled=selection.of(_unbilled(connection, book, month)).select(UNBILLED.names()),
         resources=gathered.catalogue.resources,
         items=gathered.catalogue.items,
         rates=gathered.catalogue.rates,
-        accounts=gathered.catalogue.accounts.filter(
-            pl.col("project").is_in(numbers["project"].implode())
-        ),
+        accounts=gathered.catalogue.accounts.filter(billed),
         rules=gathered.catalogue.rules,
-        notes=notes_in_force(connection, facility, month).filter(
-            pl.col("project").is_in(numbers["project"].implode())
+        notes=notes_in_force(connection, facility, month).filter(billed),
+        carried=carried_amounts(
+            connection,
+            book.facility,
+            gathered.catalogue,
+            period,
+            approved["replaces"].drop_nulls(),
         ),
-        carried=carried_amounts(connection, book.facility, gathered.catalogue, period),
         adjustments=gathered.adjustments,
         lines=gathered.lines,
-        invoices=numbers.select(NUMBERS.names()),
-        texts=_texts(book, period, run),
+        invoices=_invoices(connection, facility, approved, numbers),
+        placing=charges.select("invoice", charge="code"),
+        texts=_texts(connection, book, period, begun),
     )
-    return FrozenRun(
-        run.id,
+    return Frozen(
+        begun.id,
+        run,
         facility,
         month,
-        project or "",
+        row.selection,
         invoice_date,
-        fiscal_year,
-        run.login,
-        run.frozen_at,
+        begun.fiscal_year,
+        begun.login,
+        begun.frozen_at,
         snapshot,
-        left,
     )
 
 
-def _pending(
-    connection: Connection, facility: str, month: str, project: str | None
-) -> tuple[pl.DataFrame, list[str]]:
-    charges = ledger_charges.read_charges(connection, facility, period=month, project=project)
-    what = f"{facility} {month}" + (f", project {project}" if project else "")
-    if charges.height == 0:
-        raise NotReady(
-            f"there are no charges for {what}",
-            remedy=f"load usage and run 'billing rate {facility} {month}'",
-        )
-    issued = ledger_invoices.read_invoices(
-        connection, facility=facility, period=month, project=project
-    )
-    pending = charges.filter(pl.col("state") == "PENDING")
-    late = pending.filter(pl.col("project").is_in(issued["project"].implode()))
-    ready = pending.filter(~pl.col("project").is_in(issued["project"].implode()))
-    left = [
-        f"{count:,} charges of project {code} came after its invoice and stay pending"
-        for code, count in late.group_by("project").len().sort("project").iter_rows()
-    ]
-    if ready.height == 0:
-        first, last = min(issued["number"]), max(issued["number"])
-        numbers = str(first) if first == last else f"{first} to {last}"
-        raise AlreadyIssued(
-            "; ".join([f"{what} is issued ({numbers})", *left]),
-            remedy="'billing invoices' lists them",
-        )
-    return ready, left
-
-
-def _require_as_reviewed(
-    connection: Connection, facility: str, month: str, pending: pl.DataFrame, gathered: Gathered
-) -> None:
-    codes = differing(connection, facility, pending, gathered.price())
-    if codes.len():
-        raise NotReady(
-            f"the price book has changed since {codes.len():,} charges were rated, the first of "
-            f"them {facility}/{codes[0]}",
-            remedy=f"run 'billing rate {facility} {month}' and review them",
-        )
-
-
-def _unbilled(
-    connection: Connection, facility: str, month: str, project: str | None
+def _invoices(
+    connection: Connection, facility: str, approved: pl.DataFrame, numbers: pl.DataFrame
 ) -> pl.DataFrame:
-    frame = usage.read_unbilled(connection, facility, month)
-    chosen = frame if project is None else frame.filter(pl.col("project") == project)
-    return chosen.select(UNBILLED.names())
+    return (
+        approved.rename({"code": "invoice"})
+        .drop("number")
+        .join(numbers.select("invoice", "number"), on="invoice")
+        .join(balances(connection, facility, approved), on="project", how="left")
+        .select(INVOICES.names())
+        .sort("number")
+    )
 
 
-def _texts(book: PriceBook, period: Period, run: Row[Any]) -> pl.DataFrame:
+def _unbilled(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
+    teams = pl.DataFrame(
+        [(project.code, project.team) for project in book.projects],
+        schema={"project": pl.String, "team": pl.String},
+        orient="row",
+    )
+    unbilled = usage.read_unbilled(connection, book.facility.code, month)
+    return unbilled.join(teams, on="project", how="left", maintain_order="left")
+
+
+def _texts(
+    connection: Connection, book: PriceBook, period: Period, begun: Row[Any]
+) -> pl.DataFrame:
     facility = book.facility
     texts = {
-        "run": run.id,
+        "run": begun.id,
         "facility": facility.code,
         "facility_name": facility.name,
         "currency": facility.currency,
         "timezone": facility.timezone,
-        "instructions": facility.instructions.strip(),
-        "contacts": facility.contacts.strip(),
+        **texts_in_force(connection, book),
         "period": str(period),
         "covers_from": period.first_day.isoformat(),
         "covers_to": period.last_day.isoformat(),
-        "invoice_date": run.invoice_date.isoformat(),
-        "frozen_by": run.login,
-        "frozen_at": run.frozen_at.isoformat(timespec="seconds"),
+        "invoice_date": begun.invoice_date.isoformat(),
+        "frozen_by": begun.login,
+        "frozen_at": begun.frozen_at.isoformat(timespec="seconds"),
     }
     return pl.DataFrame(list(texts.items()), schema=TEXTS, orient="row")

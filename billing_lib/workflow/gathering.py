@@ -48,13 +48,17 @@ class Gathered:
         return replace(self, usage=usage_now, catalogue=replace(self.catalogue, rates=used))
 
 
-def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Gathered:
+def gather(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str | None = None
+) -> Gathered:
     """What prices these charges of the ledger.
 
     Parameters
     ----------
     charges
-        Rows of the charge table (ledger/tables.py), of one month.
+        Rows of the charge table (ledger/tables.py).
+    month
+        By whose rules they are priced; their own unless told.
 
     Raises
     ------
@@ -66,7 +70,7 @@ def gather(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> Ga
     facility = book.facility.code
     catalogue = Catalogue.of(book)
     if charges.height:
-        rules = rules_in_force(connection, book, charges["period"][0])
+        rules = rules_in_force(connection, book, month or charges["period"][0])
         catalogue = replace(catalogue, rules=rules)
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
@@ -104,14 +108,16 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
 
 
 def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
+    """The usage of these charges; a charge's code stands for its record, which a copy shares."""
     rated = charges.filter(pl.col("kind") == "usage").select(
-        "record", "occurrence", "team", "rate_group", "unit", "rate", day="on_date"
+        "record", "occurrence", "team", "rate_group", "unit", "rate", "code", day="on_date"
     )
-    records = usage.read_usage(connection, facility, records=rated["record"])
+    records = usage.read_usage(connection, facility, records=rated["record"].unique())
+    bound = charges.select("code", bound="project")
     return (
         records.join(rated, on=["record", "occurrence"], how="inner", maintain_order="left")
-        .join(charges.select("record", "occurrence", bound="project"), on=["record", "occurrence"])
-        .with_columns(project=pl.col("bound"))
+        .join(bound, on="code")
+        .with_columns(project=pl.col("bound"), record=pl.col("code"))
         .select(RATED_USAGE.names())
         .sort("record")
     )
@@ -123,10 +129,21 @@ def standing_changes(
     """The changes to these charges that stand (schema ADJUSTMENTS), and by code what was said
     when a line was added.
 
-    Deleting a charge takes the changes before it with it, undoing a group those of the group.
+    Deleting a charge takes the changes before it with it, undoing a group those of the group. A
+    copy on a reissue goes on from the changes of what it copies.
     """
+    family = ledger_charges.read_families(connection, facility, codes)
     history = events.read_events(
-        connection, facility, kinds=["adjust", "add_line", "delete"], subjects=codes
+        connection,
+        facility,
+        kinds=["adjust", "add_line", "delete"],
+        subjects=family["member"].unique(),
+    )
+    history = (
+        history.join(family, left_on="subject", right_on="member")
+        .with_columns(subject="code")
+        .drop("code")
+        .sort("sequence")
     )
     undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
     history = history.filter(~pl.col("group_id").is_in(undone.implode()).fill_null(value=False))

@@ -5,10 +5,13 @@ result: a plain structure of text, whole counts and lists, written as JSON with 
 decimal strings; the sha256 of that file is the invoice's fingerprint.
 
     snapshot ─▶ charges ─▶ invoices ─▶ invoices/RC-1994-00001.json
+
+Where a project has prepaid funds, its invoice draws from them what it can, in the order of the
+invoices' numbers; its expense codes pay the rest, each in proportion.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -17,10 +20,12 @@ import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
 from billing_lib.pricing.charging import QUANTITY_PLACES, Charges, charge_usage, shown
-from billing_lib.pricing.invoicing import Invoices, invoice_charges
+from billing_lib.pricing.invoicing import Invoices
 from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
+from billing_lib.pricing.split import apportion
 from billing_lib.pricing.subsidies import SUBSIDY
 from billing_lib.workflow.snapshot import Snapshot
+from billing_lib.workflow.summing import sum_invoices
 
 FORMAT = "billing-invoice/1"
 """Name and version of the canonical result's shape."""
@@ -35,13 +40,14 @@ class Computation:
     Attributes
     ----------
     priced
-        Charges and splits.
+        Charges, each with its ``invoice``, and splits.
     totals
-        One row per invoice: ``number``, ``project``, ``team``, counts and totals (minor units).
+        One row per invoice: ``number``, ``invoice``, ``kind``, ``project``, ``team``, counts and
+        totals (minor units); ``drawn`` from prepaid funds, null where there are none.
     by_expense_code
-        ``number``, ``project``, ``expense_code``, ``amount``.
+        ``number``, ``invoice``, ``expense_code``, ``amount``: what each pays.
     rule_lines
-        What the rules at invoice scope changed (schema RULE_LINES), by project.
+        What the rules at invoice scope changed (schema RULE_LINES), by invoice.
     invoices
         The canonical results, by number.
     """
@@ -56,12 +62,16 @@ class Computation:
 def compute_invoices(snapshot: Snapshot) -> Computation:
     """Charges and invoices of a snapshot."""
     catalogue = snapshot.catalogue()
-    priced = charge_usage(snapshot.usage, catalogue, snapshot.adjustments, snapshot.lines)
-    summed = invoice_charges(priced, catalogue, snapshot.carried)
-    totals = summed.invoices.join(snapshot.invoices, on="project").sort("number")
-    codes = summed.by_expense_code.join(snapshot.invoices, on="project").sort(
-        "number", "expense_code"
+    charged = charge_usage(snapshot.usage, catalogue, snapshot.adjustments, snapshot.lines)
+    priced = replace(charged, charges=charged.charges.join(snapshot.placing, on="charge"))
+    summed = sum_invoices(priced, catalogue, snapshot.carried, snapshot.placing, snapshot.invoices)
+    totals = _drawn(summed.invoices.join(snapshot.invoices, on=["invoice", "project"]))
+    codes = (
+        pay_rest(summed.by_expense_code, totals)
+        .join(totals.select("invoice", "number"), on="invoice")
+        .sort("number", "expense_code")
     )
+    summed = replace(summed, by_expense_code=codes)
     lines = _lines(priced, snapshot, catalogue.places, catalogue.timezone)
     summaries = _summaries(priced, summed, snapshot, catalogue.places)
     apart = _apart(priced, summed, catalogue.places)
@@ -75,9 +85,9 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
             accounts[row["project"]],
             snapshot.text,
             catalogue.places,
-            lines.get(row["project"], []),
-            {name: parts.get(row["project"], []) for name, parts in summaries.items()},
-            {name: parts.get(row["project"], []) for name, parts in apart.items()},
+            lines.get(row["invoice"], []),
+            {name: parts.get(row["invoice"], []) for name, parts in summaries.items()},
+            {name: parts.get(row["invoice"], []) for name, parts in apart.items()},
             [notes[row["project"]]] if row["project"] in notes else [],
         )
         for row in totals.iter_rows(named=True)
@@ -117,11 +127,17 @@ def _invoice(
     return {
         "format": FORMAT,
         "number": totals["number"],
-        "kind": "periodic",
+        "kind": totals["kind"],
+        "reference": totals["reference"],
+        "description": totals["description"],
+        "replaces": totals["replaces"],
         "run": text["run"],
         "invoice_date": text["invoice_date"],
         "period": text["period"],
-        "dates_covered": {"from": text["covers_from"], "to": text["covers_to"]},
+        "dates_covered": {
+            "from": totals["covers_from"].isoformat(),
+            "to": totals["covers_to"].isoformat(),
+        },
         "currency": text["currency"],
         "facility": {
             "code": text["facility"],
@@ -146,8 +162,50 @@ def _invoice(
         "summaries": summaries,
         **apart,
         "tax": _tax(totals, account, places),
+        "prepaid": _prepaid(totals, places),
         "totals": {"charges": totals["charges"]}
-        | {name: money_text(totals[name], places) for name in money},
+        | {name: money_text(totals[name], places) for name in money}
+        | {"due": money_text(totals["total"] - (totals["drawn"] or 0), places)},
+    }
+
+
+def _drawn(totals: pl.DataFrame) -> pl.DataFrame:
+    """What each invoice draws from its project's prepaid funds, in the order of their numbers."""
+    owed = pl.col("total").clip(lower_bound=0)
+    before = (owed.cum_sum() - owed).over("project")
+    left = (pl.col("prepaid") - before).clip(lower_bound=0)
+    return (
+        totals.sort("number")
+        .with_columns(drawn=pl.min_horizontal(owed, left))
+        .with_columns(
+            drawn=pl.when(pl.col("prepaid").is_not_null()).then("drawn"),
+            left=pl.when(pl.col("prepaid").is_not_null()).then(left - pl.col("drawn")),
+        )
+    )
+
+
+def pay_rest(codes: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
+    """What expense codes pay when the drawn part is taken off them in proportion."""
+    drawing = totals.filter(pl.col("drawn") > 0).select("invoice", "drawn")
+    shares = (
+        codes.join(drawing, on="invoice")
+        .sort("invoice", "expense_code")
+        .with_columns(
+            weight=pl.col("amount").clip(lower_bound=0),
+            place=pl.int_range(pl.len()).over("invoice"),
+        )
+    )
+    taken = apportion(shares, "invoice", "drawn", "weight", "place")
+    paying = shares.select(*codes.columns).with_columns(amount=pl.col("amount") - taken)
+    return pl.concat([codes.join(drawing, on="invoice", how="anti"), paying])
+
+
+def _prepaid(totals: dict[str, Any], places: int) -> dict[str, str] | None:
+    if not totals["drawn"]:
+        return None
+    return {
+        "drawn": money_text(totals["drawn"], places),
+        "left": money_text(totals["left"], places),
     }
 
 
@@ -168,19 +226,19 @@ def _apart(
     """What stands beside the lines: adjustments by invoice rules, and subsidies by who pays."""
     amount = money_text_column(pl.col("amount"), places)
     adjustments = summed.rule_lines.select(
-        project="subject", part=pl.struct("rule", "kind", "on", amount)
+        invoice="subject", part=pl.struct("rule", "kind", "on", amount)
     )
     subsidies = (
         priced.rule_lines.filter(pl.col("kind") == SUBSIDY)
-        .join(priced.charges.select("project", subject="charge"), on="subject")
-        .group_by("project", "rule")
+        .join(priced.charges.select("invoice", subject="charge"), on="subject")
+        .group_by("invoice", "rule")
         .agg(-pl.col("amount").sum())
-        .sort("project", "rule")
-        .select("project", part=pl.struct(amount, by="rule"))
+        .sort("invoice", "rule")
+        .select("invoice", part=pl.struct(amount, by="rule"))
     )
     parts = {"adjustments": adjustments, "subsidies": subsidies}
     return {
-        name: dict(frame.group_by("project", maintain_order=True).agg("part").iter_rows())
+        name: dict(frame.group_by("invoice", maintain_order=True).agg("part").iter_rows())
         for name, frame in parts.items()
     }
 
@@ -225,8 +283,10 @@ def _lines(
         .join(notes, on="charge", how="left")
         .with_columns(waived=waived)
         .join(items, on="item", how="left")
-        .sort("project", "date", "start", "charge", nulls_last=True)
+        .sort("invoice", "date", "start", "charge", nulls_last=True)
     )
+    month = snapshot.text["period"]
+    of_month = pl.col("date").dt.to_string("%Y-%m")
     timed = pl.col("start").is_not_null()
     line = pl.struct(
         pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
@@ -252,10 +312,11 @@ def _lines(
         pl.col("rules").fill_null([]),
         "added",
         "waived",
+        pl.when(of_month < month).then(of_month).alias("late"),
         "note",
         pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
     )
-    grouped = frame.group_by("project", maintain_order=True).agg(line.alias("lines"))
+    grouped = frame.group_by("invoice", maintain_order=True).agg(line.alias("lines"))
     return dict(grouped.iter_rows())
 
 
@@ -274,19 +335,19 @@ def _summaries(
     charges = priced.charges.join(snapshot.items.select("item", "item_name"), on="item", how="left")
     total = money_text_column(pl.col("total"), places)
     by_user = (
-        charges.group_by("project", "user")
+        charges.group_by("invoice", "user")
         .agg(pl.len().alias("charges"), pl.col("hours").sum(), pl.col("total").sum())
-        .sort("project", "user", nulls_last=True)
+        .sort("invoice", "user", nulls_last=True)
         .select(
-            "project", part=pl.struct("user", "charges", hours=_shown_micro("hours"), total=total)
+            "invoice", part=pl.struct("user", "charges", hours=_shown_micro("hours"), total=total)
         )
     )
     by_item = (
-        charges.group_by("project", "item", "item_name", "unit")
+        charges.group_by("invoice", "item", "item_name", "unit")
         .agg(pl.len().alias("charges"), pl.col("quantity").sum(), pl.col("total").sum())
-        .sort("project", "item", nulls_last=True)
+        .sort("invoice", "item", nulls_last=True)
         .select(
-            "project",
+            "invoice",
             part=pl.struct(
                 "item",
                 "unit",
@@ -298,11 +359,11 @@ def _summaries(
         )
     )
     by_code = summed.by_expense_code.rename({"amount": "total"}).select(
-        "project", part=pl.struct("expense_code", total=total)
+        "invoice", part=pl.struct("expense_code", total=total)
     )
     parts = {"by_user": by_user, "by_item": by_item, "by_expense_code": by_code}
     return {
-        name: dict(frame.group_by("project", maintain_order=True).agg("part").iter_rows())
+        name: dict(frame.group_by("invoice", maintain_order=True).agg("part").iter_rows())
         for name, frame in parts.items()
     }
 

@@ -1,4 +1,4 @@
-"""Committing a run: its invoices into the ledger in one transaction, for good.
+"""Committing what is frozen: its invoices into the ledger in one transaction, for good.
 
 The results come from the notebook's files. They are checked against the library's own
 computation on the same snapshot before anything is written, so that the ledger, the files and
@@ -13,15 +13,17 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import RunFailed
-from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
+from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger import issuings, placing
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.charging import shown
-from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
-from billing_lib.workflow.freeze import FrozenRun
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.freeze import Frozen
+from billing_lib.workflow.funds import draw, give_back
 from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_json
+from billing_lib.workflow.runs import finish_if_done
 from billing_lib.workflow.snapshot import Snapshot
 
 
@@ -47,142 +49,100 @@ def checked_results(snapshot: Snapshot, folder: Path) -> tuple[Computation, dict
     }
 
 
-def commit_run(
+def commit_issuing(
     connection: Connection,
-    run: FrozenRun,
+    book: PriceBook,
+    frozen: Frozen,
     computation: Computation,
     fingerprints: Mapping[str, str],
     snapshot_sha256: str,
-) -> None:
-    """Write a run's invoices and bill its charges; nothing of this can change afterwards."""
-    facility = run.facility
-    charges = shown(computation.priced.charges)
-    numbers = computation.totals.select("project", "number")
-    lines = (
-        charges.join(numbers, on="project")
-        .sort("number", "date", "start", "charge", nulls_last=True)
-        .with_columns(position=pl.int_range(pl.len(), dtype=pl.Int32).over("number") + 1)
-        .rename({"date": "on_date"})
+) -> list[str]:
+    """Write what was frozen as issued and bill its charges; nothing of this can change
+    afterwards. Notices that staff should have, in words."""
+    facility = frozen.facility
+    issuings.describe(
+        connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
     )
-    team = computation.totals.select("number", "team")
-    columns = ["item", "user", "on_date", "description", "quantity"]
-    money = ["raw_total", "adjustment", "total"]
-    adjustments = (
-        computation.rule_lines.join(
-            computation.totals.select("number", "team", subject="project"), on="subject"
-        )
-        .sort("number", "position", maintain_order=True)
-        .with_columns(position=pl.int_range(pl.len(), dtype=pl.Int32).over("number") + 1)
-    )
-    runs.describe_run(
-        connection, run.id, snapshot_sha256=snapshot_sha256, record=run.folder.as_posix()
-    )
-    held = runs.read_numbers(connection, run.id)
-    ledger_invoices.insert_invoices(
+    held = issuings.read_numbers(connection, frozen.id)
+    ledger_issued.insert_issued(
         connection,
         computation.totals.join(held.select("number", "sequence"), on="number").select(
-            "number",
-            "project",
-            "team",
-            "charges",
-            "sequence",
-            *money,
-            "tax",
-            "cost",
+            *("number", "invoice", "sequence", "kind", "project", "team", "charges"),
+            *("raw_total", "adjustment", "tax", "total", "cost"),
+            prepaid="drawn",
             fingerprint=pl.col("number").replace_strict(dict(fingerprints), return_dtype=pl.String),
-            currency=pl.lit(run.snapshot.text["currency"]),
+            currency=pl.lit(frozen.snapshot.text["currency"]),
             facility=pl.lit(facility),
-            fiscal_year=pl.lit(run.fiscal_year, dtype=pl.Int32),
-            run=pl.lit(run.id),
-            period=pl.lit(run.period),
-            invoice_date=pl.lit(run.invoice_date),
-            state=pl.lit("APPROVED"),
+            fiscal_year=pl.lit(frozen.fiscal_year, dtype=pl.Int32),
+            issuing=pl.lit(frozen.id),
+            period=pl.lit(frozen.period),
+            invoice_date=pl.lit(frozen.invoice_date),
         ),
-        lines.select(
-            "number",
-            "position",
-            "team",
-            "charge",
-            *columns,
-            *money,
-            facility=pl.lit(facility),
-        ),
-        computation.by_expense_code.join(team, on="number").select(
-            "number", "expense_code", "team", "amount", facility=pl.lit(facility)
-        ),
-        adjustments.select(
-            "number",
-            "position",
-            "team",
-            "rule",
-            "kind",
-            "amount",
-            worked_on="on",
-            facility=pl.lit(facility),
-        ),
+        *_parts(facility, computation),
     )
-    ledger_charges.bill_charges(connection, facility, run.id, lines.select("number", code="charge"))
-    runs.issue_run(connection, run.id)
-    for number, project, charges_count, total in computation.totals.select(
-        "number", "project", "charges", "total"
-    ).iter_rows():
-        places = minor_places(run.snapshot.text["currency"])
-        events.record_event(
-            connection,
-            facility,
-            kind="issue",
-            subject=number,
-            reason=f"billing run {run.id}",
-            after=canonical_json(
-                {
-                    "project": project,
-                    "charges": charges_count,
-                    "total": money_text(total, places),
-                    "fingerprint": fingerprints[number],
-                }
-            ),
-        )
-
-
-def list_invoices(
-    engine: Engine,
-    facility: str | None = None,
-    month: str | None = None,
-    project: str | None = None,
-) -> pl.DataFrame:
-    """Issued invoices as staff's lists show them: totals, and what they cost the facility, as
-    text in their currency."""
-    with reading(engine) as connection:
-        frame = ledger_invoices.read_invoices(
-            connection, facility=facility, period=month, project=project
-        )
-    amounts = {
-        name: pl.Series(
-            name,
-            [
-                None if amount is None else money_text(amount, minor_places(currency))
-                for amount, currency in frame.select(name, "currency").iter_rows()
-            ],
-            dtype=pl.String,
-        )
-        for name in ("total", "cost")
+    codes = computation.totals["invoice"].to_list()
+    numbers = dict(computation.totals.select("invoice", "number").iter_rows())
+    places = minor_places(frozen.snapshot.text["currency"])
+    facts = {
+        code: {"total": money_text(total, places), "fingerprint": fingerprints[number]}
+        for code, number, total in computation.totals.select(
+            "invoice", "number", "total"
+        ).iter_rows()
     }
-    return frame.select(
-        "number",
-        "facility",
-        "period",
-        "project",
-        "team",
-        pl.col("invoice_date").cast(pl.String),
-        "state",
-        "charges",
-        amounts["total"],
-        "currency",
-        amounts["cost"],
-    ).sort("number")
+    ledger_invoices.move_invoices(
+        connection,
+        facility,
+        codes,
+        "issue",
+        f"issuing {frozen.id}",
+        numbers=numbers,
+        facts=facts,
+    )
+    placing.bill_charges(connection, facility, codes)
+    for old, new in frozen.snapshot.invoices.select("replaces", "number").iter_rows():
+        if old is not None:
+            _supersede(connection, facility, old, new)
+    notices = draw(connection, book, computation.totals)
+    issuings.finish(connection, frozen.id)
+    finish_if_done(connection, book, frozen.run)
+    return notices
+
+
+def _supersede(connection: Connection, facility: str, old: str, new: str) -> None:
+    code = str(ledger_invoices.require_invoice(connection, old)["code"])
+    ledger_invoices.move_invoices(
+        connection, facility, [code], "supersede", f"replaced by invoice {new}"
+    )
+    give_back(connection, facility, old, f"replaced by invoice {new}")
+
+
+def _parts(
+    facility: str, computation: Computation
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """Lines, splits and adjustments as the ledger keeps them."""
+    names = computation.totals.select("invoice", "number", "team")
+    numbered = pl.int_range(pl.len(), dtype=pl.Int32).over("number") + 1
+    lines = (
+        shown(computation.priced.charges)
+        .drop("team")
+        .join(names, on="invoice")
+        .sort("number", "date", "start", "charge", nulls_last=True)
+        .with_columns(position=numbered, facility=pl.lit(facility), on_date="date")
+    )
+    adjustments = (
+        computation.rule_lines.join(names, left_on="subject", right_on="invoice")
+        .sort("number", "position", maintain_order=True)
+        .with_columns(position=numbered, facility=pl.lit(facility), worked_on="on")
+    )
+    splits = computation.by_expense_code.drop("number").join(names, on="invoice")
+    return (
+        lines.select(ledger_issued.INVOICE_LINE.names()),
+        splits.with_columns(facility=pl.lit(facility)).select(ledger_issued.INVOICE_SPLIT.names()),
+        adjustments.select(ledger_issued.INVOICE_ADJUSTMENT.names()),
+    )
 
 
 def ledger_fingerprints(engine: Engine) -> dict[str, str]:
     """The fingerprint that the ledger keeps of each issued invoice."""
     with reading(engine) as connection:
-        return ledger_invoices.read_all_fingerprints(connection)
+        return ledger_issued.read_all_fingerprints(connection)

@@ -15,6 +15,7 @@ from billing_lib.ledger.database import writing
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.permissions import REVIEWER, require
 
 KIND = "invoice_note"
 """The kind of these events; their subject is ``<month>/<project>``."""
@@ -37,6 +38,7 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
     note = text.strip()
     with writing(engine) as connection:
         note_facility(connection, book)
+        require(connection, facility, REVIEWER)
         events.record_event(
             connection,
             facility,

@@ -13,7 +13,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import usage
+from billing_lib.ledger import placing, usage
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges, charge_usage, couples_records, shown
@@ -23,6 +23,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
+from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.rules_in_force import rules_in_force, take_rules
 
 
@@ -42,6 +43,8 @@ class RatedPeriod:
         What rating again changed, one sentence per charge.
     kept_rules
         Whether the price book has other rules than the month was rated by.
+    late
+        Charges of earlier months that came after their invoice and are billed with this one.
     """
 
     facility: str
@@ -53,6 +56,7 @@ class RatedPeriod:
     unbilled: dict[str, int]
     changes: list[str]
     kept_rules: bool
+    late: int = 0
 
     @property
     def sentence(self) -> str:
@@ -63,6 +67,7 @@ class RatedPeriod:
             f"{self.facility} {self.period}: {self.records:,} records = {self.charges:,} charges "
             f"({self.new:,} new, {self.changed:,} changed) + {left:,} unbilled"
             + (f" ({reasons})" if reasons else "")
+            + (f", and {self.late:,} late charges of earlier months" if self.late else "")
             + (
                 f"; the price book's rules have changed since, 'billing rate {self.facility} "
                 f"{self.period} --again' takes them"
@@ -87,10 +92,11 @@ def rate_period(
     with writing(engine) as connection:
         note_facility(connection, book)
         records = usage.read_usage(connection, facility, period=month)
+        require(connection, facility, REVIEWER)
+        late = take_late(connection, book, month)
         standing = ledger_charges.read_charges(connection, facility, period=month)
-        fresh = records.join(
-            standing.select("record", "occurrence"), on=["record", "occurrence"], how="anti"
-        )
+        charged = ledger_charges.read_charged(connection, facility, month)
+        fresh = records.join(charged, on=["record", "occurrence"], how="anti")
         kept_rules = take_rules(connection, book, month, again=again)
         rules = rules_in_force(connection, book, month)
         catalogue = replace(Catalogue.of(book), rules=rules)
@@ -111,7 +117,18 @@ def rate_period(
             unbilled=_counted(rating.unbilled),
             changes=changes if again else [],
             kept_rules=kept_rules,
+            late=late,
         )
+
+
+def take_late(connection: Connection, book: PriceBook, month: str) -> int:
+    """Take the charges of earlier months that came after their invoice into this month, where
+    the facility bills them by the next run; how many there are of them in it now."""
+    facility = book.facility.code
+    if book.facility.late_usage == "next_run":
+        waiting = placing.read_late(connection, facility, month)
+        placing.set_period(connection, facility, waiting, month)
+    return placing.count_late(connection, facility, month)
 
 
 def insert_charges(connection: Connection, facility: str, month: str, priced: Charges) -> None:

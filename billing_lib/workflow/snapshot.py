@@ -10,7 +10,9 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
     carried.parquet      what caps over a quarter or fiscal year came to on earlier invoices
     adjustments.parquet  changes by staff, with who, when, why
     lines.parquet        added lines
-    invoices.parquet     the reserved number of each project's invoice
+    invoices.parquet     each invoice: its reserved number, what it is of, what it replaces, and
+                         what prepaid funds there are for it
+    placing.parquet      on which invoice each charge stands
     texts.parquet        key and value: facility, currency, time zone, period, dates, texts
 """
 
@@ -28,6 +30,7 @@ from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.usage import USAGE
 from billing_lib.workflow.notes import NOTES
+from billing_lib.workflow.summing import PLACING
 
 RATED_USAGE = pl.Schema(
     USAGE
@@ -52,7 +55,20 @@ UNBILLED = pl.Schema(
         "row": pl.Int64(),
     }
 )
-NUMBERS = pl.Schema({"project": pl.String(), "number": pl.String()})
+INVOICES = pl.Schema(
+    {
+        "invoice": pl.String(),
+        "number": pl.String(),
+        "kind": pl.String(),
+        "project": pl.String(),
+        "reference": pl.String(),
+        "covers_from": pl.Date(),
+        "covers_to": pl.Date(),
+        "description": pl.String(),
+        "replaces": pl.String(),
+        "prepaid": pl.Int64(),  # the balance that it may draw from, minor units; null without one
+    }
+)
 TEXTS = pl.Schema({"key": pl.String(), "value": pl.String()})
 
 
@@ -72,6 +88,7 @@ class Snapshot:
     adjustments: pl.DataFrame
     lines: pl.DataFrame
     invoices: pl.DataFrame
+    placing: pl.DataFrame
     texts: pl.DataFrame
 
     @property
@@ -134,7 +151,8 @@ SCHEMAS = {
     "notes": NOTES,
     "adjustments": ADJUSTMENTS,
     "lines": LINES,
-    "invoices": NUMBERS,
+    "invoices": INVOICES,
+    "placing": PLACING,
     "texts": TEXTS,
 }
 """The files of a snapshot and their columns."""

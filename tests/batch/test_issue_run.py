@@ -10,16 +10,18 @@ from sqlalchemy import Engine
 
 from billing_lib import batch
 from billing_lib.audit.verify import verify
-from billing_lib.batch import IssuedRun, issue_run, issued_records
+from billing_lib.batch import Issued, Terms, issue_month, issued_records
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotReady, RunFailed
-from billing_lib.ledger import charges, invoices, runs
+from billing_lib.ledger import charges, invoices, issued, issuings, runs
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.finding import list_invoices
 from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.issue import ledger_fingerprints, list_invoices
+from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.selection import RunSelection
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 
@@ -35,10 +37,10 @@ def office(ledger: Engine, ledger_url: str, tmp_path: Path) -> Settings:
 
 def issue(
     ledger: Engine, office: Settings, period: Period, date: str, project: str | None = None
-) -> IssuedRun:
-    return issue_run(
-        ledger, office, price_book(), period, project=project, date=date, allow_dirty=True
-    )
+) -> Issued:
+    selection = RunSelection() if project is None else RunSelection(projects=(project,))
+    terms = Terms(date, allow_dirty=True)
+    return issue_month(ledger, office, price_book(), period, selection, terms=terms)
 
 
 def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
@@ -62,7 +64,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 
     with pytest.raises(AlreadyIssued, match=r"MIC 2020-04 is issued \(MIC-2020-00001 to "):
         issue(ledger, office, APRIL, "2020-05-06")
-    with pytest.raises(AlreadyIssued, match="project p2 is issued"):
+    with pytest.raises(AlreadyIssued, match="projects: p2 is issued"):
         issue(ledger, office, APRIL, "2020-05-06", project="p2")
 
     late = usage_file(tmp_path, HEADER + "u7,slide,p1,bob,,,2020-04-30,1\n", "late.csv")
@@ -99,10 +101,12 @@ def test_a_notebook_that_computes_otherwise_issues_nothing(
         with pytest.raises(RunFailed, match="MIC-2020-00001 is not what the library computes"):
             issue(ledger, office, APRIL, "2020-05-04")
     with reading(ledger) as connection:
-        assert invoices.read_invoices(connection).height == 0
-        assert runs.read_runs(connection, "MIC")["state"].to_list() == ["FAILED"]
-        free = charges.read_charges(connection, "MIC", period="2020-04")
-        assert free["run"].null_count() == free.height == 3
+        assert issued.read_issued(connection).height == 0
+        assert issuings.read_issuings(connection, "MIC")["state"].to_list() == ["FAILED"]
+        drafts = invoices.read_invoices(connection, "MIC", period="2020-04")
+        assert drafts.select("state", "number").unique().rows() == [("APPROVING", None)]
+        kept = charges.read_charges(connection, "MIC", period="2020-04")
+        assert kept["state"].unique().to_list() == ["PENDING"]
     assert list(office.runs.glob("*/*/*")) == []
     assert issue(ledger, office, APRIL, "2020-05-04").numbers == [
         "MIC-2020-00001",
@@ -118,7 +122,7 @@ def test_what_was_not_reviewed_is_not_issued(ledger: Engine, office: Settings) -
         )
     )
     with pytest.raises(NotReady, match="the price book has changed since 1 charges were rated"):
-        issue_run(ledger, office, moved, APRIL, date="2020-05-04", allow_dirty=True)
+        issue_month(ledger, office, moved, APRIL, terms=Terms("2020-05-04", allow_dirty=True))
     with pytest.raises(InvalidPeriod, match="the invoice date 2020-04-30 is not between"):
         issue(ledger, office, APRIL, "2020-04-30")
     with pytest.raises(NotReady, match="there are no charges for MIC 2020-06"):

@@ -32,12 +32,12 @@ def main() -> None:
     name, instant = where.split(":")
     setattr(batch, name, dying(getattr(batch, name), instant))
     current = settings()
-    batch.issue_run(
+    batch.issue_month(
         open_ledger(current.database),
         current,
         read_price_book(current.parameters, facility),
         Period.parse(period),
-        allow_dirty=True,
+        terms=batch.Terms(allow_dirty=True),
     )
 
 

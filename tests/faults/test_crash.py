@@ -10,8 +10,8 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.audit.verify import verify
-from billing_lib.batch import issue_run
-from billing_lib.ledger import charges, events, invoices, runs
+from billing_lib.batch import Terms, issue_month
+from billing_lib.ledger import charges, events, invoices, issued, issuings, runs
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings
@@ -21,11 +21,11 @@ from billing_lib.workflow.rating import rate_period
 APRIL = Period(2020, 4)
 INSTANTS = (
     "freeze:after",  # the transaction is rolled back
-    "_compute_and_commit:before",  # frozen, nothing written
+    "execute_notebook:before",  # frozen, nothing written
     "execute_notebook:after",
     "seal:before",
     "seal:after",
-    "commit_run:after",  # the transaction is rolled back
+    "commit_issuing:after",  # the transaction is rolled back
     "_move:before",  # issued, the record not in its place
     "_move:after",
 )
@@ -65,21 +65,24 @@ def test_after_a_crash_the_same_command_issues_once(
     assert crashed.returncode == 9, crashed.stderr
     if instant == "_move:after":
         with reading(ledger) as connection:
-            assert invoices.read_invoices(connection).height == 2
+            assert issued.read_issued(connection).height == 2
     else:
-        again = issue_run(ledger, settings, price_book(), APRIL, allow_dirty=True)
+        again = issue_month(ledger, settings, price_book(), APRIL, terms=Terms(allow_dirty=True))
         assert len(again.numbers) == 2
     with reading(ledger) as connection:
-        issued = invoices.read_invoices(connection)
-        assert issued["number"].str.tail(5).to_list() == ["00001", "00002"]
-        assert issued["total"].to_list() == [14833, 1250]  # 133.33 + 15.00; 12.50
+        bills = issued.read_issued(connection)
+        assert bills["number"].str.tail(5).to_list() == ["00001", "00002"]
+        assert bills["total"].to_list() == [14833, 1250]  # 133.33 + 15.00; 12.50
         billed = charges.read_charges(connection, "MIC", period="2020-04")
         assert billed["state"].unique().to_list() == ["BILLED"]
-        finished = runs.read_runs(connection, "MIC").row(-1, named=True)
+        finished = issuings.read_issuings(connection, "MIC").row(-1, named=True)
         assert finished["state"] == "ISSUED"
         assert events.read_events(connection, "MIC", kinds=["issue"]).height == 2
+        assert runs.read_runs(connection, "MIC")["state"].to_list() == ["FINISHED"]
+        lives = invoices.read_invoices(connection)
+        assert lives["state"].unique().to_list() == ["APPROVED"]
         assert events.check_chain(connection, "MIC") == []
-        fingerprints = invoices.read_all_fingerprints(connection)
+        fingerprints = issued.read_all_fingerprints(connection)
     assert list(settings.runs.glob("*/*/.*.partial")) == []
     records = list(settings.runs.glob("*/*/*"))
     assert [record.name for record in records] == [finished["id"]]

@@ -10,9 +10,14 @@ from decimal import Decimal
 import polars as pl
 from sqlalchemy import Connection
 
-from billing_lib.ledger import charges, facilities, invoices, runs, usage
+from billing_lib.ledger import charges, facilities, invoices, issued, issuings, placing, runs, usage
 from billing_lib.ledger.charges import CHARGE_SPLIT
-from billing_lib.ledger.invoices import INVOICE, INVOICE_ADJUSTMENT, INVOICE_LINE, INVOICE_SPLIT
+from billing_lib.ledger.issued import (
+    INVOICE_ADJUSTMENT,
+    INVOICE_LINE,
+    INVOICE_SPLIT,
+    ISSUED_INVOICE,
+)
 
 
 def usage_records(*rows: tuple[str, str, str, str | None]) -> pl.DataFrame:
@@ -92,26 +97,70 @@ def three_charges() -> tuple[pl.DataFrame, pl.DataFrame]:
     return priced, pl.DataFrame(splits, schema=schema, orient="row")
 
 
-def freeze(connection: Connection) -> pl.DataFrame:
-    """Freeze April, bind its charges; the numbers reserved for p1 and p2."""
-    run = runs.next_run_id(connection, "RC", "2020-04")
-    runs.freeze_run(
+RUN = "RC-2020-04-1"
+
+
+def draft(connection: Connection) -> list[str]:
+    """April's run with an OPEN invoice per project, holding its charges and knowing its total."""
+    run = runs.make_run(connection, "RC", "2020-04", "", "")
+    totals = pl.DataFrame(
+        [("p1", 2, 10125), ("p2", 1, 250)], schema=["project", "charges", "total"], orient="row"
+    ).with_columns(
+        code=pl.format("{}/{}", pl.lit(run), "project"),
+        team=pl.lit("smith-lab"),
+        raw_total="total",
+        adjustment=pl.lit(0, pl.Int64),
+        tax=pl.lit(None, pl.Int64),
+        cost=pl.lit(None, pl.Int64),
+    )
+    invoices.insert_invoices(
         connection,
-        run,
+        totals.select(
+            "code",
+            "project",
+            "team",
+            facility=pl.lit("RC"),
+            kind=pl.lit("periodic"),
+            run=pl.lit(run),
+            period=pl.lit("2020-04"),
+            covers_from=pl.lit(date(2020, 4, 1)),
+            covers_to=pl.lit(date(2020, 4, 30)),
+            description=pl.lit(""),
+        ),
+    )
+    placed = [("u1", f"{run}/p1"), ("u2", f"{run}/p1"), ("u3", f"{run}/p2")]
+    schema = ["code", "invoice"]
+    placing.attach_charges(connection, "RC", pl.DataFrame(placed, schema=schema, orient="row"))
+    invoices.set_totals(connection, "RC", totals)
+    return totals["code"].to_list()
+
+
+def submit(connection: Connection) -> list[str]:
+    """The same being approved, the charges bound."""
+    codes = draft(connection)
+    placing.bind_charges(connection, "RC", codes, RUN)
+    invoices.move_invoices(connection, "RC", codes, "submit")
+    return codes
+
+
+def freeze(connection: Connection, codes: list[str] | None = None) -> pl.DataFrame:
+    """Freeze April; the numbers reserved for p1 and p2."""
+    codes = codes or submit(connection)
+    begun = issuings.freeze(
+        connection,
         facility="RC",
+        run=RUN,
         period="2020-04",
-        selection="",
         invoice_date=date(2020, 5, 4),
         fiscal_year=2020,
     )
-    charges.bind_charges(connection, "RC", pl.Series(["u1", "u2", "u3"]), run)
-    return runs.reserve_numbers(
-        connection, run, "RC", 2020, ["p1", "p2"], lambda n: f"RC-2020-{n:04}"
+    return issuings.reserve_numbers(
+        connection, begun.id, "RC", 2020, codes, lambda n: f"RC-2020-{n:04}"
     )
 
 
 def issued_frames(
-    run: str, numbers: pl.DataFrame
+    issuing: str, numbers: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
     """The invoices of p1 (101.25 in two lines) and p2 (2.50), their lines and splits."""
     first, second = numbers["number"]
@@ -120,22 +169,26 @@ def issued_frames(
         {
             "number": number,
             "facility": "RC",
+            "invoice": invoice,
             "fiscal_year": 2020,
             "sequence": sequence,
-            "run": run,
+            "issuing": issuing,
+            "kind": "periodic",
             "project": totals[number][0],
             "team": "smith-lab",
             "period": "2020-04",
             "invoice_date": date(2020, 5, 4),
             "currency": "USD",
-            "state": "APPROVED",
             "charges": totals[number][1],
             "raw_total": totals[number][2],
             "adjustment": 0,
+            "tax": None,
             "total": totals[number][2],
+            "prepaid": None,
+            "cost": None,
             "fingerprint": "ab" * 32,
         }
-        for sequence, number in numbers.select("sequence", "number").iter_rows()
+        for invoice, sequence, number in numbers.select("invoice", "sequence", "number").iter_rows()
     ]
     line = {"facility": "RC", "team": "smith-lab", "adjustment": 0}
     lines = [
@@ -156,7 +209,7 @@ def issued_frames(
     ]
     empty = {"item": None, "user": None, "on_date": None, "description": None, "quantity": None}
     return (
-        pl.DataFrame(bills, schema=INVOICE),
+        pl.DataFrame(bills, schema=ISSUED_INVOICE),
         pl.DataFrame([row | empty for row in lines], schema=INVOICE_LINE),
         pl.DataFrame(splits, schema=INVOICE_SPLIT),
     )
@@ -168,12 +221,20 @@ def adjustments() -> pl.DataFrame:
     return pl.DataFrame([row], schema=INVOICE_ADJUSTMENT, orient="row")
 
 
-def issue(connection: Connection) -> None:
+def issue(connection: Connection, numbers: pl.DataFrame | None = None) -> None:
     """All of April, issued."""
-    numbers = freeze(connection)
-    run = runs.frozen_run(connection, "RC").id
-    bills, lines, splits = issued_frames(run, numbers)
-    invoices.insert_invoices(connection, bills, lines, splits, adjustments())
-    billed = lines.select(pl.col("charge").alias("code"), "number")
-    charges.bill_charges(connection, "RC", run, billed)
-    runs.issue_run(connection, run)
+    numbers = freeze(connection) if numbers is None else numbers
+    issuing = issuings.frozen(connection, "RC")
+    assert issuing is not None
+    bills, lines, splits = issued_frames(issuing.id, numbers)
+    issued.insert_issued(connection, bills, lines, splits, adjustments())
+    bill(connection, numbers)
+    issuings.finish(connection, issuing.id)
+    runs.move_run(connection, RUN, "finish")
+
+
+def bill(connection: Connection, numbers: pl.DataFrame) -> None:
+    """The invoices APPROVED and their charges BILLED, once they are inserted as issued."""
+    given = dict(numbers.select("invoice", "number").iter_rows())
+    invoices.move_invoices(connection, "RC", list(given), "issue", numbers=given)
+    placing.bill_charges(connection, "RC", list(given))

@@ -14,13 +14,15 @@ import nbformat
 import papermill
 import pytest
 
-from billing_lib.batch import issue_run
+from billing_lib.batch import Terms, issue_month
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.price_books import read_price_book
 from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.readiness import sign_off
+from billing_lib.workflow.selection import RunSelection
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
@@ -47,7 +49,15 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     log = ROOT / "data" / "NASA-iPSC-1993-3.1-cln.swf.gz"
     load_files(engine, book, [log], lambda done, total, what: None)
     rate_period(engine, book, OCTOBER)
-    issue_run(engine, here, book, OCTOBER, project="u4", date="1993-11-05", allow_dirty=True)
+    sign_off(engine, book, str(OCTOBER))
+    issue_month(
+        engine,
+        here,
+        book,
+        OCTOBER,
+        RunSelection(projects=("u4",)),
+        terms=Terms("1993-11-05", allow_dirty=True),
+    )
     return here
 
 

@@ -1,22 +1,22 @@
 """The same change to many charges: previewed, made as one group, and undone as one."""
 
-import datetime as dt
 from pathlib import Path
 
-import polars as pl
 import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady
-from billing_lib.ledger import charges, events, runs
+from billing_lib.ledger import charges, events
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.approving import prepare
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.rating import list_charges, rate_period
 from billing_lib.workflow.review import read_month
+from billing_lib.workflow.selection import RunSelection
 
 APRIL = "2020-04"
 SLIDES = Selection(item="slide")
@@ -72,20 +72,14 @@ def test_a_group_is_made_undone_and_not_undone_twice(rated: Engine) -> None:
     )
 
 
-def test_a_group_with_a_charge_in_a_run_stays(rated: Engine) -> None:
+def test_a_group_with_a_charge_that_is_being_approved_stays(rated: Engine) -> None:
     made = adjust_many(rated, price_book(), APRIL, SLIDES, {"rate": "2.00"}, "agreed")
     with writing(rated) as connection:
-        runs.freeze_run(
-            connection,
-            "MIC-2020-04-1",
-            facility="MIC",
-            period=APRIL,
-            selection="p2",
-            invoice_date=dt.date(2020, 5, 4),
-            fiscal_year=2020,
+        prepared = prepare(
+            connection, price_book(), Period(2020, 4), RunSelection(projects=("p2",))
         )
-        charges.bind_charges(connection, "MIC", pl.Series(["u3"]), "MIC-2020-04-1")
-    with pytest.raises(NotReady, match="the charge MIC/u3 of the group is issued or in a run"):
+    assert prepared.codes == ["MIC-2020-04-1/p2"]
+    with pytest.raises(NotReady, match="the charge MIC/u3 of the group is issued or submitted"):
         undo_group(rated, price_book(), made.group, "too late")
     assert totals(rated)["MIC/u2"] == 2400
 

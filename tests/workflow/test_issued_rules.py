@@ -1,21 +1,17 @@
 """Rules of the price book on issued invoices: lines, tax, subsidies, and caps that carry on."""
 
 import datetime as dt
-import hashlib
 from pathlib import Path
 from typing import Any
 
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sample_issuing import issue_here
 from sqlalchemy import Engine
 
-from billing_lib.ledger.database import writing
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.freeze import freeze
 from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.invoice import compute_invoices, invoice_json
-from billing_lib.workflow.issue import commit_run
+from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
 
 RULED = (
     (
@@ -43,24 +39,7 @@ def issue(ledger: Engine, month: int, folder: Path) -> dict[str, Any]:
     """Rate and issue a month; its one invoice, computed from the snapshot as it was written."""
     book, period = price_book(RULED), Period(2020, month)
     rate_period(ledger, book, period)
-    with writing(ledger) as connection:
-        run = freeze(
-            connection,
-            book,
-            period,
-            project=None,
-            invoice_date=dt.date(2020, 8, 1),
-            commit="0" * 40,
-            container="none",
-        )
-        run.snapshot.write(folder)
-        computed = compute_invoices(Snapshot.read(folder))
-        prints = {
-            number: hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
-            for number, invoice in computed.invoices.items()
-        }
-        commit_run(connection, run, computed, prints, snapshot_hash(folder))
-    (invoice,) = computed.invoices.values()
+    (invoice,) = issue_here(ledger, book, period, folder, date=dt.date(2020, 8, 1)).values()
     return invoice
 
 

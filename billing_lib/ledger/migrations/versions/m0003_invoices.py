@@ -171,6 +171,14 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index(
+        op.f("ix_charge_facility_original"),
+        "charge",
+        ["facility", "original"],
+        unique=False,
+        sqlite_where=sa.text("original IS NOT NULL"),
+        postgresql_where=sa.text("original IS NOT NULL"),
+    )
+    op.create_index(
         op.f("ix_charge_facility_period_project"),
         "charge",
         ["facility", "period", "project"],

@@ -1,0 +1,307 @@
+"""A billing run before it issues: its invoices made, given their charges, and calculated.
+
+    charges (PENDING) ─ take in ─▶ invoices (OPEN) ─ submit ─▶ APPROVING, their charges locked
+
+Every step can be repeated: taking in adds only what is on no invoice, calculating changes only
+what comes out otherwise. An invoice that cannot be calculated is in ERROR with the reason, and
+does not keep the others back.
+"""
+
+import polars as pl
+from sqlalchemy import Connection
+
+from billing_lib.errors import NotReady
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import invoices as ledger_invoices
+from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger import placing, runs
+from billing_lib.ledger.states import EDITABLE, ERROR, OPEN, REJECTED
+from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.charging import Charges
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.carried import carried_amounts
+from billing_lib.workflow.gathering import gather
+from billing_lib.workflow.rating import differing, replace_charges
+from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.summing import AD_HOC, PERIODIC, sum_invoices
+
+UNFINISHED = (*EDITABLE, "APPROVING")
+"""States of an invoice that is not issued and may still be."""
+
+
+def open_run(
+    connection: Connection,
+    book: PriceBook,
+    period: Period,
+    selection: RunSelection,
+    description: str = "",
+) -> str:
+    """The id of the open run of a month and selection; a new one where there is none."""
+    facility, month = book.facility.code, str(period)
+    standing = runs.read_runs(connection, facility, month, OPEN)
+    same = standing.filter(pl.col("selection") == selection.text)
+    if same.height:
+        return str(same["id"][0])
+    return runs.make_run(connection, facility, month, selection.text, description)
+
+
+def take_in(connection: Connection, book: PriceBook, run: str) -> int:
+    """Put the month's charges that are on no invoice on the run's invoices, which are made
+    where they are missing; how many charges.
+
+    Charges of a project whose month is issued wait for the next run or a reissue.
+    """
+    row = runs.read_run(connection, run)
+    selection = RunSelection.parse(row.selection)
+    if not selection.takes_charges:
+        return 0
+    facility, month = book.facility.code, row.period
+    _take_in_ad_hoc(connection, facility, run, month, selection)
+    pending = selection.of(ledger_charges.read_unattached(connection, facility, month))
+    free = pending.filter(
+        pl.col("reference").is_null()
+        & ~pl.col("project").is_in(closed_projects(connection, facility, month).implode())
+    )
+    standing = ledger_invoices.read_invoices(
+        connection, facility, period=month, states=UNFINISHED
+    ).filter(pl.col("kind") == PERIODIC)
+    known = standing.filter(pl.col("state").is_in(EDITABLE)).select("project", invoice="code")
+    waiting = standing.filter(~pl.col("state").is_in(EDITABLE))["project"]
+    free = free.filter(~pl.col("project").is_in(waiting.implode()))
+    new = (
+        free.join(known, on="project", how="anti")
+        .group_by("project")
+        .agg(pl.col("team").first())
+        .sort("project")
+        .with_columns(invoice=pl.format("{}/{}", pl.lit(run), "project"))
+    )
+    period = Period.parse(month)
+    ledger_invoices.insert_invoices(
+        connection,
+        new.select(
+            "project",
+            "team",
+            code="invoice",
+            facility=pl.lit(facility),
+            kind=pl.lit(PERIODIC),
+            run=pl.lit(run),
+            period=pl.lit(month),
+            covers_from=pl.lit(period.first_day),
+            covers_to=pl.lit(period.last_day),
+            description=pl.lit(""),
+        ),
+    )
+    drafts = pl.concat([known, new.select(known.columns)])
+    placed = free.drop("invoice").join(drafts, on="project")
+    placing.attach_charges(connection, facility, placed)
+    return placed.height
+
+
+def closed_projects(connection: Connection, facility: str, month: str) -> pl.Series:
+    """The projects whose month is issued: what comes now is late."""
+    issued = ledger_issued.read_issued(connection, facility=facility, period=month, active=True)
+    return issued.filter(pl.col("kind") != AD_HOC)["project"].unique()
+
+
+def _take_in_ad_hoc(
+    connection: Connection, facility: str, run: str, month: str, selection: RunSelection
+) -> None:
+    """Put the month's ad hoc invoices that bill something in the run."""
+    drafts = ledger_invoices.read_invoices(
+        connection, facility, period=month, states=EDITABLE
+    ).filter((pl.col("kind") == AD_HOC) & pl.col("run").is_null() & (pl.col("charges") > 0))
+    chosen = selection.of(drafts)["code"].to_list()
+    ledger_invoices.put_in_run(connection, facility, chosen, run)
+
+
+def calculate(
+    connection: Connection, book: PriceBook, codes: list[str], *, as_reviewed: bool = False
+) -> None:
+    """Calculate invoices that take in changes: price their charges, sum them.
+
+    Parameters
+    ----------
+    as_reviewed
+        Refuse where a charge comes out otherwise than it was last rated or adjusted; else it is
+        set to what it comes to now.
+
+    Raises
+    ------
+    NotReady
+        ``as_reviewed``, and the price book has changed since.
+    """
+    facility = book.facility.code
+    drafts = ledger_invoices.read_invoices(connection, facility, codes=codes, states=EDITABLE)
+    for (month,), part in drafts.group_by("period", maintain_order=True):
+        charges = ledger_charges.read_charges(connection, facility, invoices=part["code"])
+        failing = _failing(connection, book, charges, str(month))
+        _note_errors(connection, facility, part, failing)
+        fine = part.filter(~pl.col("code").is_in(list(failing)))
+        of_fine = charges.filter(pl.col("invoice").is_in(fine["code"].implode()))
+        totals = _totals(connection, book, fine, of_fine, str(month), as_reviewed=as_reviewed)
+        ledger_invoices.set_totals(connection, facility, totals)
+
+
+def _failing(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str
+) -> dict[str, str]:
+    """What keeps invoices from being calculated, by invoice."""
+    try:
+        gather(connection, book, charges, month)
+    except NotReady:
+        pass
+    else:
+        return {}
+    found: dict[str, str] = {}
+    for (invoice,), part in charges.group_by("invoice", maintain_order=True):
+        try:
+            gather(connection, book, part, month)
+        except NotReady as error:
+            found[str(invoice)] = str(error)
+    return found
+
+
+def _note_errors(
+    connection: Connection, facility: str, drafts: pl.DataFrame, failing: dict[str, str]
+) -> None:
+    """Move what fails from OPEN to ERROR, and back what no longer does."""
+    for code, state in drafts.select("code", "state").iter_rows():
+        if code in failing and state == OPEN:
+            ledger_invoices.move_invoices(connection, facility, [code], "fail", failing[code])
+        if code not in failing and state == ERROR:
+            ledger_invoices.move_invoices(connection, facility, [code], "recalculate")
+
+
+def _totals(
+    connection: Connection,
+    book: PriceBook,
+    drafts: pl.DataFrame,
+    charges: pl.DataFrame,
+    month: str,
+    *,
+    as_reviewed: bool,
+) -> pl.DataFrame:
+    facility = book.facility.code
+    gathered = gather(connection, book, charges, month)
+    priced = gathered.price()
+    codes = differing(connection, facility, charges, priced)
+    if codes.len() and as_reviewed:
+        raise NotReady(
+            f"the price book has changed since {codes.len():,} charges were rated, the first of "
+            f"them {facility}/{codes[0]}",
+            remedy=f"run 'billing rate {facility} {month}' and review them",
+        )
+    replace_charges(connection, facility, priced, codes)
+    stands_on = charges.select("invoice", charge="code")
+    invoices = drafts.select("kind", "project", invoice="code")
+    carried = carried_amounts(
+        connection,
+        book.facility,
+        gathered.catalogue,
+        Period.parse(month),
+        drafts["replaces"].drop_nulls(),
+    )
+    return _with_empty(drafts, priced, gathered.catalogue, carried, stands_on, invoices)
+
+
+def _with_empty(
+    drafts: pl.DataFrame,
+    priced: Charges,
+    catalogue: Catalogue,
+    carried: pl.DataFrame,
+    placing: pl.DataFrame,
+    invoices: pl.DataFrame,
+) -> pl.DataFrame:
+    """What each draft comes to; one without charges comes to nothing."""
+    names = ("charges", "raw_total", "adjustment", "total")
+    summed = sum_invoices(priced, catalogue, carried, placing, invoices).invoices
+    teams = catalogue.accounts.select("project", now="team").unique("project")
+    return (
+        drafts.select("code", "project", "team")
+        .join(teams, on="project", how="left")
+        .join(summed.select(*names, "tax", "cost", code="invoice"), on="code", how="left")
+        .with_columns(pl.coalesce("now", "team").alias("team"), pl.col(*names).fill_null(0))
+    )
+
+
+def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame) -> None:
+    """After charges were changed, moved, added or deleted: see to the invoices they are on.
+
+    Parameters
+    ----------
+    before
+        The charges as they stood (schema CHARGE); an added line as it stands.
+    """
+    facility = book.facility.code
+    now = ledger_charges.read_charges(connection, facility, codes=before["code"])
+    drafts = ledger_invoices.read_invoices(connection, facility, states=EDITABLE)
+    holding = drafts.select("project", "period", "kind", invoice="code")
+    wrong = now.join(holding.select("invoice", of="project"), on="invoice", how="left").filter(
+        (pl.col("invoice").is_not_null() & (pl.col("of") != pl.col("project")))
+        | (pl.col("invoice").is_null() & pl.col("reference").is_null())
+    )
+    fitting = holding.filter(pl.col("kind") == PERIODIC).select("project", "period", fit="invoice")
+    placed = wrong.join(fitting, on=["project", "period"], how="left").filter(
+        pl.col("invoice").is_not_null() | pl.col("fit").is_not_null()
+    )
+    placing.attach_charges(connection, facility, placed.select("code", invoice="fit"))
+    touched = pl.concat([before["invoice"], now["invoice"], placed["fit"]]).drop_nulls().unique()
+    calculate(connection, book, touched.sort().to_list())
+
+
+def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) -> list[str]:
+    """Lock invoices of a run for approval, after a last calculation; which of them.
+
+    Those that bill nothing stay OPEN.
+
+    Raises
+    ------
+    NotReady
+        The price book has changed since the charges were rated.
+    """
+    facility = book.facility.code
+    chosen = ledger_invoices.lock_invoices(connection, facility, codes)
+    back = chosen.filter(pl.col("state") == REJECTED)["code"].to_list()
+    ledger_invoices.move_invoices(connection, facility, back, "reopen")
+    calculate(connection, book, codes, as_reviewed=True)
+    now = ledger_invoices.read_invoices(connection, facility, codes=codes, states=(OPEN,))
+    ready = now.filter(pl.col("charges") > 0)["code"].to_list()
+    placing.bind_charges(connection, facility, ready, run)
+    ledger_invoices.move_invoices(connection, facility, ready, "submit")
+    return ready
+
+
+def finish_if_done(connection: Connection, book: PriceBook, run: str) -> bool:
+    """End a run none of whose invoices can still be issued; empty ones are closed with it."""
+    facility = book.facility.code
+    left = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
+    empty = left.filter((pl.col("charges") == 0) & (pl.col("state") == OPEN))
+    if left.height > empty.height or runs.read_run(connection, run).state != OPEN:
+        return False
+    codes = empty["code"].to_list()
+    ledger_invoices.move_invoices(connection, facility, codes, "close", "it bills nothing")
+    runs.move_run(connection, run, "finish")
+    return True
+
+
+def run_errors(connection: Connection, run: str) -> list[str]:
+    """One sentence per invoice of a run that is in ERROR."""
+    found = ledger_invoices.read_invoices(connection, run=run, states=(ERROR,))
+    return [
+        f"invoice {code} is in ERROR: {reason}"
+        for code, reason in found.select("code", "reason").iter_rows()
+    ]
+
+
+def require_open(connection: Connection, run: str) -> None:
+    """Pass if the run is neither disabled, cancelled nor finished.
+
+    Raises
+    ------
+    NotReady
+        It is.
+    """
+    state = runs.read_run(connection, run).state
+    if state != OPEN:
+        raise NotReady(f"billing run {run} is {state}", remedy="'billing runs' lists the open ones")

@@ -1,0 +1,92 @@
+"""The texts of a facility that stand on its invoices: instructions and contacts, by version.
+
+    billing text RC instructions --set "Please check within 30 days."
+
+The price book states the first version; staff write further ones, each an event with who, when
+and why. The last one stands on what is issued from then on; an issued invoice keeps its own.
+"""
+
+import json
+
+import polars as pl
+from sqlalchemy import Connection, Engine
+
+from billing_lib.errors import InvalidAdjustment
+from billing_lib.ledger import events
+from billing_lib.ledger.database import reading, writing
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.permissions import ADMINISTRATOR, require
+
+KIND = "text"
+"""The kind of these events; their subject is the text's name."""
+
+TEXT_NAMES = ("instructions", "contacts")
+
+
+def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: str) -> str:
+    """Write a new version of a facility's text; what was done, in words.
+
+    Raises
+    ------
+    InvalidAdjustment
+        There is no such text.
+    NotPermitted
+        Only an administrator does this.
+    """
+    _require_name(name)
+    facility = book.facility.code
+    with writing(engine) as connection:
+        note_facility(connection, book)
+        require(connection, facility, ADMINISTRATOR)
+        before = texts_in_force(connection, book)[name]
+        if before == text.strip():
+            return f"{facility}: the {name} are so already, nothing changed"
+        events.record_event(
+            connection,
+            facility,
+            kind=KIND,
+            subject=name,
+            reason=reason,
+            before=canonical_json(before),
+            after=canonical_json(text.strip()),
+        )
+        version = _versions(connection, facility, name).height + 1
+    return f"{facility}: version {version} of the {name} stands on what is issued from now on"
+
+
+def texts_in_force(connection: Connection, book: PriceBook) -> dict[str, str]:
+    """The texts by name, as they stand on what is issued now."""
+    texts = {name: str(getattr(book.facility, name)).strip() for name in TEXT_NAMES}
+    for name in TEXT_NAMES:
+        written = _versions(connection, book.facility.code, name)
+        if written.height:
+            texts[name] = json.loads(written["after"][-1])
+    return texts
+
+
+def text_versions(engine: Engine, book: PriceBook, name: str) -> pl.DataFrame:
+    """Every version of a text, the price book's first: ``version``, ``text``, ``by``, ``at``,
+    ``reason``."""
+    _require_name(name)
+    with reading(engine) as connection:
+        written = _versions(connection, book.facility.code, name)
+    first = str(getattr(book.facility, name)).strip()
+    rows = [(first, "price book", "", "")] + [
+        (json.loads(after), by, at.isoformat(timespec="seconds"), reason)
+        for after, by, at, reason in written.select("after", "login", "at", "reason").iter_rows()
+    ]
+    frame = pl.DataFrame(rows, schema=["text", "by", "at", "reason"], orient="row")
+    return frame.with_row_index("version", 1).cast({"version": pl.Int64})
+
+
+def _versions(connection: Connection, facility: str, name: str) -> pl.DataFrame:
+    return events.read_events(connection, facility, kinds=[KIND], subjects=[name])
+
+
+def _require_name(name: str) -> None:
+    if name not in TEXT_NAMES:
+        raise InvalidAdjustment(
+            f"a facility has no text '{name}'", remedy=f"write one of {', '.join(TEXT_NAMES)}"
+        )

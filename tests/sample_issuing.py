@@ -1,0 +1,68 @@
+"""Issuing without a notebook, for tests of what stands in the ledger afterwards.
+
+What papermill would execute is computed here in the same process from the snapshot as it was
+written; everything else is what ``billing issue`` does.
+"""
+
+import datetime as dt
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from billing_lib.ledger.database import writing
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.approving import Prepared, prepare
+from billing_lib.workflow.freeze import freeze
+from billing_lib.workflow.invoice import compute_invoices, invoice_json
+from billing_lib.workflow.issue import commit_issuing
+from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
+
+WHOLE = RunSelection()
+
+
+def issue_here(
+    engine: Engine,
+    book: PriceBook,
+    period: Period,
+    folder: Path,
+    selection: RunSelection = WHOLE,
+    date: dt.date | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Issue what may be issued of a month; the invoices by number."""
+    with writing(engine) as connection:
+        prepared = prepare(connection, book, period, selection)
+    return issue_prepared(engine, book, prepared, folder, date)
+
+
+def issue_prepared(
+    engine: Engine,
+    book: PriceBook,
+    prepared: Prepared,
+    folder: Path,
+    date: dt.date | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Issue what is approved of a run; the invoices by number."""
+    assert prepared.codes, prepared.waiting
+    with writing(engine) as connection:
+        frozen = freeze(
+            connection,
+            book,
+            prepared.run,
+            prepared.codes,
+            invoice_date=date or dt.date(2021, 1, 4),
+            commit="0" * 40,
+            container="none",
+        )
+        frozen.snapshot.write(folder / frozen.id)
+        computed = compute_invoices(Snapshot.read(folder / frozen.id))
+        prints = {
+            number: hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
+            for number, invoice in computed.invoices.items()
+        }
+        sha256 = snapshot_hash(folder / frozen.id)
+        commit_issuing(connection, book, frozen, computed, prints, sha256)
+    return computed.invoices
