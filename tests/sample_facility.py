@@ -10,6 +10,7 @@ facility:
   name: Microscopy
   currency: USD
   timezone: America/New_York
+  country: US
   fiscal_year_start: 7
   instructions: Charged through the ledger.
   contacts: office@example.edu

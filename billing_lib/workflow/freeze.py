@@ -196,6 +196,8 @@ def _texts(book: PriceBook, period: Period, run: Row[Any]) -> pl.DataFrame:
         "timezone": facility.timezone,
         "instructions": facility.instructions.strip(),
         "contacts": facility.contacts.strip(),
+        "country": facility.country or "",
+        "tax_id": facility.tax_id or "",
         "period": str(period),
         "covers_from": period.first_day.isoformat(),
         "covers_to": period.last_day.isoformat(),
