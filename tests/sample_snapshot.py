@@ -3,7 +3,6 @@
 import polars as pl
 
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.workflow.notes import NOTES
@@ -67,6 +66,14 @@ TEXT = {
 def snapshot() -> Snapshot:
     """The run as it was frozen."""
     scenario = Scenario.parse(SCENARIO, "sample.yml")
+    notes = pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row")
+    return frozen(scenario, TEXT, {"p1": NUMBER}, notes)
+
+
+def frozen(
+    scenario: Scenario, text: dict[str, str], numbers: dict[str, str], notes: pl.DataFrame
+) -> Snapshot:
+    """What freezing makes of a scenario's month: texts by key, numbers by project."""
     usage = scenario.usage_frame()
     catalogue = Catalogue.of(scenario)
     rating = rate_usage(usage, catalogue, scenario.period)
@@ -80,10 +87,10 @@ def snapshot() -> Snapshot:
         rates=catalogue.rates,
         accounts=catalogue.accounts,
         rules=catalogue.rules,
-        carried=CARRIED.to_frame(),
-        notes=pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row"),
+        carried=scenario.carried_frame(),
+        notes=notes,
         adjustments=adjustments,
         lines=lines,
-        invoices=pl.DataFrame([("p1", NUMBER)], schema=NUMBERS, orient="row"),
-        texts=pl.DataFrame(list(TEXT.items()), schema=TEXTS, orient="row"),
+        invoices=pl.DataFrame(list(numbers.items()), schema=NUMBERS, orient="row"),
+        texts=pl.DataFrame(list(text.items()), schema=TEXTS, orient="row"),
     )
