@@ -5,12 +5,14 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from en16931 import judge
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib import batch
 from billing_lib.audit.verify import verify
 from billing_lib.batch import Issued, Terms, issue_month, issued_records
+from billing_lib.documents.ubl import EN16931
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotReady, RunFailed
 from billing_lib.ledger import charges, invoices, issued, issuings, runs
 from billing_lib.ledger.database import reading
@@ -61,6 +63,9 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
         assert verify(run.record, fingerprints=fingerprints) == []
     snapshot = json.loads((first.record / "data" / "invoices" / "MIC-2020-00001.json").read_text())
     assert snapshot["project"]["code"] == "p2"
+    xml = (first.record / "data" / "documents" / "MIC-2020-00001.xml").read_bytes()
+    assert EN16931.encode() in xml  # the facility states its country
+    assert judge(xml) == []
 
     with pytest.raises(AlreadyIssued, match=r"MIC 2020-04 is issued \(MIC-2020-00001 to "):
         issue(ledger, office, APRIL, "2020-05-06")
