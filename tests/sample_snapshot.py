@@ -4,6 +4,7 @@ import polars as pl
 
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.period import Period
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.workflow.notes import NOTES
@@ -109,8 +110,8 @@ def _invoice(scenario: Scenario, project: str, number: str) -> dict[str, object]
         "kind": "periodic",
         "project": project,
         "reference": None,
-        "covers_from": scenario.period.first_day,
-        "covers_to": scenario.period.last_day,
+        "covers_from": Period.parse(scenario.period).first_day,
+        "covers_to": Period.parse(scenario.period).last_day,
         "description": "",
         "replaces": None,
         "prepaid": None,
