@@ -38,7 +38,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
-from billing_lib.workflow.approving import Prepared, approved_of, prepare
+from billing_lib.workflow.approving import Prepared, approved_of, prepare, prepare_run
 from billing_lib.workflow.freeze import Frozen, freeze
 from billing_lib.workflow.issue import checked_results, commit_issuing
 from billing_lib.workflow.permissions import ISSUER, require
@@ -155,6 +155,33 @@ def issue_month(
         with writing(engine) as connection:
             require(connection, book.facility.code, ISSUER)
             prepared = prepare(connection, book, period, chosen)
+        return issuer.issue(prepared, nothing="nothing can be issued yet")
+
+
+def process_run(
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    run: str,
+    *,
+    terms: Terms | None = None,
+    step: Step = lambda done, total, what: None,
+) -> Issued:
+    """The next step of a run: take in, calculate and submit, issue what is approved by all.
+
+    Raises
+    ------
+    NotReady
+        The run is not open, nobody has signed its month off, or it waits for a person.
+    """
+    with reading(engine) as connection:
+        row = runs.read_run(connection, run)
+    issuer = _Issuer.begin(engine, settings, book, Period.parse(row.period), terms or Terms(), step)
+    with issuing(engine, book.facility.code):
+        settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
+        with writing(engine) as connection:
+            require(connection, book.facility.code, ISSUER)
+            prepared = prepare_run(connection, book, run, RunSelection(), [])
         return issuer.issue(prepared, nothing="nothing can be issued yet")
 
 
