@@ -148,7 +148,7 @@ def test_a_charge_is_explained_as_the_ledger_has_it(rated: Engine) -> None:
         "Total: 12.50 USD.",
         "A pays 60 %: 7.50.",
         "B pays 40 %: 5.00.",
-        "It is not issued yet.",
+        "It is on no invoice yet.",
     ]
     dearer = price_book(BOOK.replace('percent: "60"', 'percent: "50"').replace('"40"', '"50"'))
     assert "A pays 50 %: 6.25." in explain(rated, dearer, "MIC/u2")
