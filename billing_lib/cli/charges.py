@@ -18,7 +18,7 @@ from billing_lib.cli.finding import Shown, books_for, narrowed, takes_filter, ta
 from billing_lib.errors import InvalidAdjustment
 
 if TYPE_CHECKING:
-    from billing_lib.workflow.finding import Filter
+    from billing_lib.workflow.filters import Filter
 
 
 @app.command(epilog="Example: billing rate RC 1993-10")

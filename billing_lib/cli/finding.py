@@ -5,7 +5,7 @@
     @takes_page
     def invoices(wanted: "Filter", shown: Shown) -> None: ...
 
-``wanted`` comes with an option for every part of a filter (workflow/finding.py), ``shown`` with
+``wanted`` comes with an option for every part of a filter (workflow/filters.py), ``shown`` with
 those that say which page is printed and how.
 """
 
@@ -23,7 +23,8 @@ from billing_lib.errors import InvalidFilter
 
 if TYPE_CHECKING:
     from billing_lib.pricing.pricebook import PriceBook
-    from billing_lib.workflow.finding import Filter, Found, Page
+    from billing_lib.workflow.filters import Filter
+    from billing_lib.workflow.finding import Found, Page
 
 TERMINAL_ROWS = 50
 """Rows of a page on a terminal; a file or a pipe gets all unless told otherwise."""
@@ -86,7 +87,7 @@ def narrowed(wanted: "Filter", facility: str | None, period: str | None) -> "Fil
     InvalidFilter
         An option says another one.
     """
-    from billing_lib.workflow.finding import Filter
+    from billing_lib.workflow.filters import Filter
 
     stated = wanted.model_dump(exclude_none=True)
     for name, word in (("facility", facility), ("period_from", period), ("period_to", period)):
@@ -114,6 +115,7 @@ def _filter(
     number: Annotated[
         str | None, typer.Option(help="Only with this number or code, or a part of it.")
     ] = None,
+    run: Annotated[str | None, typer.Option(help="Only of this billing run.")] = None,
     reference: Annotated[str | None, typer.Option(help="Only with this reference.")] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="Only in this state; several are said one by one.")
@@ -138,7 +140,7 @@ def _filter(
         str | None, typer.Option(help="Only live, ready (to approve), complete or problems.")
     ] = None,
 ) -> "Filter":
-    from billing_lib.workflow.finding import Filter
+    from billing_lib.workflow.filters import Filter
 
     if period is not None and (period_from is not None or period_to is not None):
         raise InvalidFilter(
@@ -151,6 +153,7 @@ def _filter(
             "period_to": period or period_to,
             "team": team,
             "project": project,
+            "run": run,
             "number": number,
             "reference": reference,
             "states": state,

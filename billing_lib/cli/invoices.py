@@ -17,7 +17,7 @@ from billing_lib.cli.app import (
 from billing_lib.cli.finding import Shown, books_for, takes_filter, takes_page
 
 if TYPE_CHECKING:
-    from billing_lib.workflow.finding import Filter
+    from billing_lib.workflow.filters import Filter
 
 
 @app.command(epilog="Example: billing issue RC 1993-10 --project u4")

@@ -113,8 +113,8 @@ def read_rows(
     """
     key = (listing.table.c.facility, listing.table.c.code)
     sorting = [
-        *(_sorted(connection, listing.sorts[name], falling) for name, falling in order),
-        *(_sorted(connection, column, falling=False) for column in key),
+        *(_sorted(connection, listing, listing.sorts[name], falling) for name, falling in order),
+        *(_sorted(connection, listing, column, falling=False) for column in key),
     ]
     columns = [column.label(name) for name, column in listing.columns.items()]
     if limit is None:
@@ -155,11 +155,12 @@ def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> S
 
 
 def _sorted(
-    connection: Connection, column: ColumnElement[Any], falling: bool
+    connection: Connection, listing: Listing, column: ColumnElement[Any], falling: bool
 ) -> ColumnElement[Any]:
     value = column
     if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
         value = column.collate("C")
     ordered = value.desc() if falling else value.asc()
     # An index gives the order of what is never missing; asked for nulls it would not be used.
-    return ordered.nulls_last() if getattr(column, "nullable", True) else ordered
+    known = listing.table.c.get(getattr(column, "name", ""))
+    return ordered if known is column and not known.nullable else ordered.nulls_last()

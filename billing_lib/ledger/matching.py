@@ -13,14 +13,12 @@ from dataclasses import dataclass, field
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, or_, select, tuple_
 
 from billing_lib.ledger.invoice_tables import invoice
-from billing_lib.ledger.states import INVOICE, moves
 from billing_lib.ledger.tables import charge, charge_split, event
 
 Condition = ColumnElement[bool]
 
 _NUMBERS = (invoice.c.number, invoice.c.code)
-_OF_CHARGES = ("adjust", "add_line")
-_OF_INVOICES = tuple(sorted({"approve", "send_back", *(move.action for move in moves(INVOICE))}))
+_OF_CHARGES = ("adjust", "add_line", "delete")
 _NOTE = "invoice_note"
 _WITHIN = r'(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*'
 """Any part of a JSON text, so that what follows does not start within an escape."""
@@ -59,11 +57,22 @@ class Amounts:
 
 
 @dataclass(frozen=True)
+class Seen:
+    """What may be seen: all of these facilities, and what was issued to these teams, without
+    its cost, as ``(facility, team)``."""
+
+    facilities: tuple[str, ...]
+    labs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
 class Criteria:
     """What is looked for; what is not stated matches all.
 
     Attributes
     ----------
+    seen
+        To whom it is shown.
     team, below
         A team, and the teams that belong to it, over others too, by facility.
     number
@@ -82,10 +91,12 @@ class Criteria:
         Part of a description, or of what was said when something was changed: reasons and notes.
     """
 
+    seen: Seen
     facility: str | None = None
     team: str | None = None
     below: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     project: str | None = None
+    run: str | None = None
     number: str | None = None
     reference: str | None = None
     states: tuple[str, ...] = ()
@@ -103,6 +114,15 @@ class Criteria:
 def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
     """All that an invoice must meet."""
     yield from _shared(criteria, invoice)
+    yield or_(
+        invoice.c.facility.in_(criteria.seen.facilities),
+        *(
+            (invoice.c.facility == facility)
+            & (invoice.c.team == team)
+            & invoice.c.number.is_not(None)
+            for facility, team in criteria.seen.labs
+        ),
+    )
     if criteria.number is not None:
         yield or_(*(_holds(column, criteria.number) for column in _NUMBERS))
     if criteria.reference is not None:
@@ -124,7 +144,7 @@ def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
         yield or_(
             _holds(invoice.c.description, criteria.text),
             _holds(invoice.c.reason, criteria.text),
-            tuple_(invoice.c.facility, invoice.c.code).in_(_told(_OF_INVOICES, criteria.text)),
+            tuple_(invoice.c.facility, invoice.c.code).in_(_told(criteria.text, of_charges=False)),
             tuple_(invoice.c.facility, invoice.c.period + "/" + invoice.c.project).in_(
                 _noted(criteria.text)
             ),
@@ -135,6 +155,7 @@ def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
 def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
     """All that a charge must meet; ``invoice`` is the one that it is on, if any."""
     yield from _shared(criteria, charge)
+    yield charge.c.facility.in_(criteria.seen.facilities)
     if criteria.number is not None:
         columns = (charge.c.code, *_NUMBERS)
         yield or_(*(_holds(column, criteria.number) for column in columns))
@@ -176,6 +197,8 @@ def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
                 for facility, teams in criteria.below.items()
             ),
         )
+    if criteria.run is not None:
+        yield invoice.c.run == criteria.run
     if criteria.kinds:
         yield invoice.c.kind.in_(criteria.kinds)
     if criteria.amounts is not None:
@@ -208,7 +231,7 @@ def _charged_to(expense_code: str) -> Condition:
 
 def _told_of_charge(text: str) -> Condition:
     """What a charge says, or was said of it or of what it copies on a reissue."""
-    told = _told(_OF_CHARGES, text)
+    told = _told(text, of_charges=True)
     earlier = charge.alias("earlier")
     copied = select(earlier.c.code).where(
         earlier.c.facility == charge.c.facility,
@@ -223,10 +246,10 @@ def _told_of_charge(text: str) -> Condition:
     )
 
 
-def _told(kinds: tuple[str, ...], text: str) -> Select[tuple[str, str]]:
+def _told(text: str, *, of_charges: bool) -> Select[tuple[str, str]]:
     """Of what (``facility``, ``subject``) something was said, as a reason or a note."""
     return select(event.c.facility, event.c.subject).where(
-        event.c.kind.in_(kinds),
+        event.c.kind.in_(_OF_CHARGES) if of_charges else event.c.kind.not_in(_OF_CHARGES),
         _holds(event.c.reason, text)
         | event.c.after.regexp_match(rf'^\{{"note":"{_WITHIN}{_pattern(_in_json(text))}'),
     )

@@ -1,164 +1,38 @@
-"""Finding invoices and charges: what staff look for, in pages, in any order.
+"""Finding invoices and charges: what a filter matches, in pages, in any order.
 
-    wanted = Filter.parse({"team": "bio", "view": "live", "total_from": "100.00"})
+    wanted = Filter.parse({"team": "bio", "view": "live"})
     find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoices")
-                                        page 2 of 7, 312 invoices, total 10,204.11 USD
-    find_codes(connection, wanted, books)                  all of them, for what is done with them
+                                       page 2 of 7, 312 invoices, total 10,204.11 USD
+    find_codes(connection, wanted, books)                 all of them, for what is done with them
 
-Every list, and everything that is done with a selection of invoices, takes the same ``Filter``.
+Who asks sees what their roles let them see.
 """
 
-import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from fractions import Fraction
 from math import ceil, floor
-from typing import Annotated, Self
 
 import polars as pl
-from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidFilter, InvalidPeriod
+from billing_lib.errors import InvalidFilter
 from billing_lib.ledger import finding
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.facilities import read_facilities
 from billing_lib.ledger.finding import CHARGES, INVOICES, Listing
-from billing_lib.ledger.matching import Amounts, Criteria, View
-from billing_lib.ledger.states import (
-    APPROVED,
-    APPROVING,
-    CHARGE,
-    CLOSED,
-    EDITABLE,
-    ERROR,
-    INVOICE,
-    PAID,
-    QUARANTINED,
-    REJECTED,
-    SUPERSEDED,
-    VOID,
-    states,
-)
-from billing_lib.pricing.fields import Amount, Entry
+from billing_lib.ledger.matching import Amounts, Criteria, Seen
+from billing_lib.ledger.states import INVOICE, states
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
-from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.summing import AD_HOC, PERIODIC, REISSUE
-
-_UNFINISHED = (*EDITABLE, APPROVING)
-
-VIEWS = {
-    "live": View("Live", _UNFINISHED, unplaced=True),
-    "ready": View("Ready to approve", (APPROVING,)),
-    "complete": View("Complete", (APPROVED, PAID, SUPERSEDED, VOID, CLOSED)),
-    "problems": View("Problems", (ERROR, REJECTED, QUARANTINED), odd=_UNFINISHED),
-}
-"""The views that are always there: all that is not finished; what waits for approval; what is
-finished; and what needs a look: in error, sent back, kept out, empty or below zero."""
-
-KINDS = (PERIODIC, AD_HOC, REISSUE)
-STATES = tuple(dict.fromkeys((*states(INVOICE), *states(CHARGE))))
+from billing_lib.workflow.filters import VIEWS, Filter
+from billing_lib.workflow.permissions import VIEWER, labs_of, readable, require
 
 _INVOICES_ORDER, _CHARGES_ORDER = ("number",), ("project", "date")
 _AMOUNTS = ("raw_total", "adjustment", "tax", "total", "cost")
 
-
-def _storable(text: str) -> str:
-    """A text that a column can hold."""
-    if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
-        raise ValueError(f"{text!r} holds a control character")
-    if not text:
-        raise ValueError("an empty text finds nothing")
-    return text
-
-
-def _one_of(words: tuple[str, ...], what: str) -> AfterValidator:
-    def check(word: str) -> str:
-        if word not in words:
-            raise ValueError(f"'{word}' is no {what}; it is one of {', '.join(words)}")
-        return word
-
-    return AfterValidator(check)
-
-
-def _month(text: object) -> object:
-    try:
-        return str(Period.parse(text)) if isinstance(text, str) else text
-    except InvalidPeriod as error:
-        raise ValueError(str(error)) from None
-
-
-def _kind(text: object) -> object:
-    return text.lower().replace("-", " ") if isinstance(text, str) else text
-
-
-def _capitals(text: object) -> object:
-    return text.upper() if isinstance(text, str) else text
-
-
-Words = Annotated[str, AfterValidator(_storable)]
-Month = Annotated[str, BeforeValidator(_month)]
-State = Annotated[str, BeforeValidator(_capitals), _one_of(STATES, "state")]
-Kind = Annotated[str, BeforeValidator(_kind), _one_of(KINDS, "kind of invoice")]
-ViewName = Annotated[str, _one_of(tuple(VIEWS), "view")]
-
-
-class Filter(Entry):
-    """What is looked for; what is left out matches all. It is fixed, and is JSON where needed."""
-
-    facility: Words | None = None
-    team: Words | None = None
-    """A team's code: its own, and what is of the teams that belong to it, over others too."""
-    project: Words | None = None
-    number: Words | None = None
-    """Part of an invoice's number or code; of a charge's code or its invoice's number or code."""
-    reference: Words | None = None
-    states: tuple[State, ...] = ()
-    """Of invoices or charges; a charge is found by its own or by its invoice's."""
-    kinds: tuple[Kind, ...] = ()
-    empty: bool | None = None
-    """Whether an invoice has no charges; whether a charge comes to nothing."""
-    total_from: Amount | None = None
-    total_to: Amount | None = None
-    """In each facility's currency; both are included."""
-    period_from: Month | None = None
-    period_to: Month | None = None
-    user: Words | None = None
-    expense_code: Words | None = None
-    """An invoice is found by any of its charges, as it is by their user."""
-    text: Words | None = None
-    """Part of a description, or of a reason or note ever given: of an invoice or its charges."""
-    view: ViewName | None = None
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        for what in ("total", "period"):
-            first, last = getattr(self, f"{what}_from"), getattr(self, f"{what}_to")
-            if first is not None and last is not None and first > last:
-                raise ValueError(f"the {what} is from {first} to {last}, so nothing lies between")
-        return self
-
-    @classmethod
-    def parse(cls, stated: Mapping[str, object]) -> Self:
-        """A filter from values by name; those that are None are not stated.
-
-        Raises
-        ------
-        InvalidFilter
-            One of them cannot be.
-        """
-        try:
-            return cls.model_validate(
-                {name: value for name, value in stated.items() if value is not None}
-            )
-        except ValidationError as error:
-            first = error.errors()[0]
-            raise InvalidFilter(
-                first["msg"].removeprefix("Value error, "),
-                where=str(first["loc"][0]).replace("_", " ") if first["loc"] else None,
-            ) from None
+Books = Mapping[str, PriceBook]
 
 
 @dataclass(frozen=True)
@@ -214,7 +88,6 @@ class Found:
 
 
 ALL = Page()
-Books = Mapping[str, PriceBook]
 
 
 def find_invoices(
@@ -302,6 +175,8 @@ def _find(
             raise InvalidFilter(f"there is no page {page.number:,}; the last one is {pages:,}")
         offset = (page.number - 1) * (page.size or 0)
         rows = finding.read_rows(connection, listing, criteria, order, page.size, offset)
+    staff = pl.col("facility").is_in(criteria.seen.facilities)
+    rows = rows.with_columns(pl.when(staff).then(pl.col("^cost|reason$")))
     sums = dict(totals.select("currency", "total").iter_rows())
     return Found(_as_text(rows), count, sums, page.number, pages)
 
@@ -329,13 +204,30 @@ def _require_states_of_invoices(wanted: Filter) -> None:
 
 def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
     """What the ledger is asked: teams with those below them, amounts in minor units."""
-    stated = wanted.model_dump(exclude={"total_from", "total_to", "view"})
     return Criteria(
-        **stated,
+        **wanted.model_dump(exclude={"total_from", "total_to", "view"}),
+        seen=_seen(connection, wanted.facility),
         below={} if wanted.team is None else teams_below(books, wanted.team),
         amounts=_amounts(connection, wanted),
         view=None if wanted.view is None else VIEWS[wanted.view],
     )
+
+
+def _seen(connection: Connection, facility: str | None) -> Seen:
+    """What who is asking may see: all of some facilities, of others what was issued to a lab.
+
+    Raises
+    ------
+    NotPermitted
+        A facility is named of which that is nothing.
+    """
+    known = read_facilities(connection)["code"].to_list()
+    whole = readable(connection, known)
+    labs = [(code, team) for code in known for team in sorted(labs_of(connection, code))]
+    may_see = {*whole, *(code for code, _ in labs)}
+    if facility is not None and facility in known and facility not in may_see:
+        require(connection, facility, VIEWER)
+    return Seen(tuple(whole), tuple(labs))
 
 
 def teams_below(books: Books, team: str) -> dict[str, tuple[str, ...]]:
