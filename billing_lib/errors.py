@@ -70,6 +70,10 @@ class InvalidAdjustment(BillingError):
     """An adjustment names a field that does not exist or a value that cannot be."""
 
 
+class InvalidFilter(BillingError):
+    """What is looked for cannot be: a state, an amount, a page that there is not."""
+
+
 class NotPermitted(BillingError):
     """The login has no role in which this may be done."""
 

@@ -1,6 +1,6 @@
 """Commands about invoices: ``issue``, ``invoices``, ``show``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,11 @@ from billing_lib.cli.app import (
     price_book,
     progress,
     say,
-    say_frame,
 )
+from billing_lib.cli.finding import Shown, books_for, takes_filter, takes_page
+
+if TYPE_CHECKING:
+    from billing_lib.workflow.filters import Filter
 
 
 @app.command(epilog="Example: billing issue RC 1993-10 --project u4")
@@ -70,23 +73,22 @@ def note(
     say(write_note(ledger(), price_book(facility), month, project, text))
 
 
-@app.command(epilog="Example: billing invoices --facility RC --json")
-def invoices(
-    facility: Annotated[str | None, typer.Option(help="Only this facility's.")] = None,
-    period: Annotated[str | None, typer.Option(help="Only this month's, YYYY-MM.")] = None,
-    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List invoices with their state and totals, drafts too."""
-    from billing_lib.pricing.period import Period
-    from billing_lib.workflow.finding import list_invoices
+@app.command(epilog="Example: billing invoices --facility RC --view live --sort -total")
+@takes_page
+@takes_filter
+def invoices(wanted: "Filter", shown: Shown) -> None:
+    """Find invoices by what is asked for, drafts too: their state and totals, page by page."""
+    from billing_lib.workflow.finding import find_invoices
 
-    month = None if period is None else str(Period.parse(period))
-    say_frame(
-        list_invoices(ledger(), facility, month, project),
-        title="Invoices",
-        as_json=as_json,
-        spared=("cost", "facility", "team", "invoice_date", "charges", "period", "invoice"),
+    found = find_invoices(ledger(), wanted, books_for(wanted), shown.of())
+    shown.say(
+        found,
+        "invoices",
+        "Invoices",
+        spared=(
+            *("cost", "raw_total", "adjustment", "tax", "reference", "kind", "facility", "team"),
+            *("invoice_date", "charges", "reason", "period", "invoice"),
+        ),
     )
 
 

@@ -7,6 +7,9 @@ begin; the first grant makes an administrator. What the ledger records as the lo
 asked here.
 """
 
+from collections.abc import Iterable
+
+import polars as pl
 from sqlalchemy import Connection
 
 from billing_lib.errors import NotPermitted
@@ -45,6 +48,22 @@ def roles_of(connection: Connection, facility: str) -> set[str] | None:
         for who, role in given.select("login", "role").iter_rows()
         if who == login and role != LAB_ADMINISTRATOR
     }
+
+
+def labs_of(connection: Connection, facility: str) -> set[str]:
+    """The teams whose lab administrator is asking."""
+    given = read_permissions(connection, facility, current_login(connection))
+    return set(given.filter(pl.col("role") == LAB_ADMINISTRATOR)["team"])
+
+
+def readable(connection: Connection, facilities: Iterable[str]) -> list[str]:
+    """Those of the facilities whose every row who is asking may read, in order."""
+    roles = {code: roles_of(connection, code) for code in sorted(set(facilities))}
+    return [
+        code
+        for code, given in roles.items()
+        if given is None or not given.isdisjoint(_ENOUGH[VIEWER])
+    ]
 
 
 def require(connection: Connection, facility: str, role: str) -> None:
