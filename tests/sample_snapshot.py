@@ -91,13 +91,13 @@ def snapshot() -> Snapshot:
     adjustments, lines = scenario.adjustment_frames()
     who = usage.select("record", "occurrence", "item", "project", "user")
     return Snapshot(
-        usage=rating.rated,
+        usage=rating.rated.with_columns(period=pl.lit(scenario.period)),
         unbilled=rating.unbilled.join(who, on=["record", "occurrence"]),
         resources=catalogue.resources,
         items=catalogue.items,
         rates=catalogue.rates,
         accounts=catalogue.accounts,
-        rules=catalogue.rules,
+        rules=catalogue.rules.with_columns(period=pl.lit(scenario.period)),
         carried=CARRIED.to_frame(),
         notes=pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row"),
         adjustments=adjustments,

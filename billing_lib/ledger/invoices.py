@@ -65,6 +65,24 @@ def put_in_run(connection: Connection, facility: str, codes: list[str], run: str
     )
 
 
+def edit_invoice(connection: Connection, facility: str, code: str, **values: object) -> None:
+    """Set ``covers_from``, ``covers_to``, ``period`` or ``description`` of an invoice that takes
+    in changes."""
+    connection.execute(
+        update(invoice)
+        .where(invoice.c.facility == facility, invoice.c.code == code)
+        .values(**values)
+    )
+
+
+def read_referenced(connection: Connection, facility: str) -> pl.DataFrame:
+    """A facility's ad hoc invoices (schema INVOICE), whatever became of them, by reference."""
+    statement = select(invoice).where(
+        invoice.c.facility == facility, invoice.c.reference.is_not(None)
+    )
+    return frames.read_frame(connection, statement, INVOICE).sort("reference")
+
+
 def read_invoices(
     connection: Connection,
     facility: str | None = None,
@@ -76,6 +94,7 @@ def read_invoices(
     codes: pl.Series | list[str] | None = None,
     numbers: pl.Series | list[str] | None = None,
     replaces: str | None = None,
+    reference: str | None = None,
 ) -> pl.DataFrame:
     """Invoices (schema INVOICE), by facility, period and code."""
     statement = select(invoice)
@@ -85,6 +104,7 @@ def read_invoices(
         "period": period,
         "project": project,
         "replaces": replaces,
+        "reference": reference,
     }
     for column, value in wanted.items():
         if value is not None:

@@ -23,10 +23,17 @@ from billing_lib.ledger.permissions import current_login
 from billing_lib.ledger.states import APPROVING, ERROR, OPEN
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.adhoc import (
+    attach_waiting,
+    find_ad_hoc,
+    late_sentences,
+    require_issuable,
+)
 from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.readiness import require_ready
 from billing_lib.workflow.runs import (
     UNFINISHED,
+    calculate,
     closed_projects,
     open_run,
     require_open,
@@ -35,6 +42,7 @@ from billing_lib.workflow.runs import (
     take_in,
 )
 from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.summing import AD_HOC
 
 
 @dataclass(frozen=True)
@@ -68,16 +76,19 @@ def prepare(
     AlreadyIssued
         Everything asked for is on an invoice already.
     """
+    if selection.reference is not None:
+        return _prepare_ad_hoc(connection, book, period, selection)
     facility, month = book.facility.code, str(period)
     what = f"{facility} {month}" + (f", {selection.text}" if selection.text else "")
     charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
-    if charges.height == 0:
+    drafts = _drafts(connection, facility, month, selection)
+    if charges.height + drafts.height == 0:
         raise NotReady(
             f"there are no charges for {what}",
             remedy=f"load usage and run 'billing rate {facility} {month}'",
         )
-    late = _late(connection, book, charges)
-    if not _anything_left(connection, facility, month, selection, charges):
+    late = [*_late(connection, book, charges), *late_sentences(connection, facility, month)]
+    if drafts.height + _free(connection, facility, month, charges).height == 0:
         raise _issued_before(connection, facility, month, selection, what, late)
     require_ready(connection, book, month)
     run = _run_of(connection, book, period, selection)
@@ -87,6 +98,24 @@ def prepare(
     to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR)))["code"].to_list()
     submit(connection, book, run, to_submit)
     return approved_of(connection, book, run, mine["code"].to_list(), late)
+
+
+def _prepare_ad_hoc(
+    connection: Connection, book: PriceBook, period: Period, selection: RunSelection
+) -> Prepared:
+    """The same for one ad hoc invoice: its charges are those attached to it. It takes the
+    sign-off of its month, as the month's invoices do."""
+    facility = book.facility.code
+    calculate(connection, book, attach_waiting(connection, facility))
+    held = find_ad_hoc(connection, facility, str(selection.reference))
+    require_issuable(held, book, period)
+    require_ready(connection, book, str(period))
+    run, codes = held["run"] or open_run(connection, book, period, selection), [held["code"]]
+    require_open(connection, run)
+    if held["run"] is None:
+        ledger_invoices.put_in_run(connection, facility, codes, run)
+    submit(connection, book, run, codes if held["state"] in (OPEN, ERROR) else [])
+    return approved_of(connection, book, run, codes, [])
 
 
 def approved_of(
@@ -120,6 +149,7 @@ def _late(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> lis
     late = charges.filter(
         (pl.col("state") == "PENDING")
         & pl.col("invoice").is_null()
+        & pl.col("reference").is_null()
         & pl.col("project").is_in(closed.implode())
     )
     then = (
@@ -133,21 +163,24 @@ def _late(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> lis
     ]
 
 
-def _anything_left(
-    connection: Connection,
-    facility: str,
-    month: str,
-    selection: RunSelection,
-    charges: pl.DataFrame,
-) -> bool:
+def _free(connection: Connection, facility: str, month: str, charges: pl.DataFrame) -> pl.DataFrame:
+    """Those of a month's charges that a run takes in."""
     closed = closed_projects(connection, facility, month)
-    free = charges.filter(
+    return charges.filter(
         (pl.col("state") == "PENDING")
         & pl.col("invoice").is_null()
+        & pl.col("reference").is_null()
         & ~pl.col("project").is_in(closed.implode())
     )
+
+
+def _drafts(
+    connection: Connection, facility: str, month: str, selection: RunSelection
+) -> pl.DataFrame:
+    """A month's invoices that may still be issued; ad hoc ones once they bill something."""
     drafts = ledger_invoices.read_invoices(connection, facility, period=month, states=UNFINISHED)
-    return free.height > 0 or selection.of(drafts).height > 0
+    billing = (pl.col("kind") != AD_HOC) | (pl.col("charges") > 0)
+    return selection.of(drafts.filter(billing))
 
 
 def _issued_before(
@@ -331,6 +364,7 @@ def close(
     if reopen:
         held = ledger_charges.read_charges(connection, facility, invoices=codes)
         placing.detach_charges(connection, facility, held["code"])
+        placing.forget_references(connection, facility, held["code"])
     else:
         for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
             placing.bind_charges(connection, facility, part["code"].to_list(), str(run))

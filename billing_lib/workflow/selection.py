@@ -52,9 +52,11 @@ class RunSelection:
         return self.reference is None and self.reissue is None
 
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Those rows (with ``project`` and ``team``) that are selected."""
+        """Those rows (with ``project``, ``team`` and ``reference``) that are selected."""
         if self.projects:
             return frame.filter(pl.col("project").is_in(self.projects))
         if self.teams:
             return frame.filter(pl.col("team").is_in(self.teams))
+        if self.reference is not None:
+            return frame.filter(pl.col("reference") == self.reference)
         return frame
