@@ -127,6 +127,9 @@ def adjust(
     expense_code: Annotated[
         str | None, typer.Option(help="Of an added line; the project's split unless told.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Add a line although the same one is there already.")
+    ] = False,
 ) -> None:
     """Change a charge before it is issued, or add a line; who, when and why are kept."""
     from billing_lib.workflow.adjust import adjust_charge, split_code
@@ -151,7 +154,7 @@ def adjust(
         book = price_book(str(facility))
         rest = {"project": project, "reference": reference, "expense_code": expense_code}
         line = NewLine.parse(stated | rest, book)
-        say(add_charge_line(ledger(), book, line, reason))
+        say(add_charge_line(ledger(), book, line, reason, again=again))
         return
     if charge is None or not changes:
         raise InvalidAdjustment(

@@ -18,10 +18,17 @@ def credit(
     expense_code: Annotated[
         str | None, typer.Option(help="What gets it; the project's split unless told.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Give it although the same was given that day already.")
+    ] = False,
 ) -> None:
     """Give back some of an issued invoice, on the project's next one."""
     from billing_lib.workflow.credit import credit_invoice, facility_of
 
     engine = ledger()
     book = price_book(facility_of(engine, number))
-    say(credit_invoice(engine, book, number, amount, reason, date=date, expense_code=expense_code))
+    say(
+        credit_invoice(
+            engine, book, number, amount, reason, date=date, expense_code=expense_code, again=again
+        )
+    )

@@ -76,11 +76,17 @@ def edit_invoice(connection: Connection, facility: str, code: str, **values: obj
 
 
 def read_referenced(connection: Connection, facility: str) -> pl.DataFrame:
-    """A facility's ad hoc invoices (schema INVOICE), whatever became of them, by reference."""
-    statement = select(invoice).where(
-        invoice.c.facility == facility, invoice.c.reference.is_not(None)
-    )
-    return frames.read_frame(connection, statement, INVOICE).sort("reference")
+    """A facility's ad hoc invoices (schema INVOICE), whatever became of them, by reference.
+
+    One that replaces another has that one's reference, and comes after it.
+    """
+    statement = select(invoice).where(invoice.c.facility == facility, invoice.c.kind == "ad hoc")
+    every = frames.read_frame(connection, statement, INVOICE)
+    found = [every.filter(pl.col("replaces").is_null())]
+    while found[-1].height:
+        named = found[-1].drop_nulls("number").select("reference", replaces="number")
+        found.append(every.drop("reference").join(named, on="replaces").select(every.columns))
+    return pl.concat(found).sort("reference", maintain_order=True)
 
 
 def read_invoices(

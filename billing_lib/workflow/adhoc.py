@@ -166,26 +166,29 @@ def edit_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words) -
 
 def known_references(connection: Connection, facility: str) -> pl.DataFrame:
     """The ad hoc invoices that usage may name (schema REFERENCES)."""
-    return ledger_invoices.read_referenced(connection, facility).select(REFERENCES.names())
+    named = ledger_invoices.read_referenced(connection, facility).select(REFERENCES.names())
+    return named.unique("reference", keep="first", maintain_order=True)
 
 
 def find_ad_hoc(connection: Connection, facility: str, reference: str) -> dict[str, Any]:
-    """The ad hoc invoice with this reference: its columns by name, kept from others until the end
-    of the transaction.
+    """The ad hoc invoice with this reference, or the last that replaces it: its columns by name,
+    kept from others until the end of the transaction.
 
     Raises
     ------
     UnknownInvoice
         There is none.
     """
-    found = ledger_invoices.read_invoices(connection, facility, reference=reference)
+    found = _last(ledger_invoices.read_referenced(connection, facility)).filter(
+        pl.col("reference") == reference
+    )
     if found.height == 0:
         raise UnknownInvoice(
             f"{facility} has no ad hoc invoice {reference}",
             remedy=f"create it with 'billing adhoc {facility} {reference}'",
         )
     locked = ledger_invoices.lock_invoices(connection, facility, found["code"].to_list())
-    return locked.row(0, named=True)
+    return locked.row(0, named=True) | {"reference": reference}
 
 
 def taking_changes(connection: Connection, facility: str, reference: str) -> dict[str, Any]:
@@ -237,7 +240,7 @@ def late_sentences(connection: Connection, facility: str, month: str | None = No
         waiting = waiting.filter(pl.col("period") == month)
     if waiting.height == 0:
         return []
-    closed = ledger_invoices.read_referenced(connection, facility).filter(
+    closed = _last(ledger_invoices.read_referenced(connection, facility)).filter(
         ~pl.col("state").is_in(EDITABLE)
     )
     late = waiting.join(closed.select("reference", "state", "number"), on="reference")
@@ -276,6 +279,12 @@ def require_issuable(row: dict[str, Any], book: PriceBook, period: Period) -> No
             remedy=f"add a line with 'billing adjust --add-line --reference {reference}', or rate "
             "usage that names it",
         )
+
+
+def _last(referenced: pl.DataFrame) -> pl.DataFrame:
+    """Of each reference the invoice that replaces the others, a closed reissue left out."""
+    standing = (pl.col("state") != CLOSED) | pl.col("replaces").is_null()
+    return referenced.filter(standing).unique("reference", keep="last", maintain_order=True)
 
 
 def _as_before(row: dict[str, Any], stated: dict[str, str]) -> str:

@@ -80,6 +80,9 @@ def adjust_charge(
         require(connection, facility, REVIEWER)
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
+        if standing_so(connection, facility, frame, values).len():
+            stated = ", ".join(f"{field} {value}" for field, value in values.items())
+            return [f"{charge}: {stated} was set before, nothing changed"]
         moved = move_to(connection, book, frame, values)
         before = record_changes(connection, book, frame, values, reason)[code]
         priced = price_with_kin(connection, book, frame, moved)
@@ -109,6 +112,17 @@ def checked_values(
             remedy=f"set one of {', '.join(LINE_FIELDS)}",
         )
     return values
+
+
+def standing_so(
+    connection: Connection, facility: str, charges: pl.DataFrame, values: Mapping[str, str]
+) -> pl.Series:
+    """Which of these charges staff have set to just these values already: their codes."""
+    changes, _ = standing_changes(connection, facility, charges["code"])
+    last = changes.group_by("charge", "field").agg(pl.col("value").last())
+    wanted = pl.DataFrame(list(values.items()), schema=["field", "value"], orient="row")
+    same = last.join(wanted, on=["field", "value"]).group_by("charge").len()
+    return same.filter(pl.col("len") == len(values))["charge"]
 
 
 def record_changes(

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotPermitted, NotReady
+from billing_lib.errors import InvalidAdjustment, NotPermitted, NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, placing, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import issued as ledger_issued
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.permissions import current_login
-from billing_lib.ledger.states import APPROVING, ERROR, OPEN
+from billing_lib.ledger.states import APPROVING, ERROR, OPEN, REJECTED
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import (
@@ -31,10 +30,11 @@ from billing_lib.workflow.adhoc import (
 )
 from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.readiness import require_ready
+from billing_lib.workflow.reissue import drop_copies
+from billing_lib.workflow.remaining import drafts_of, free_of, issued_before, late_of
 from billing_lib.workflow.runs import (
     UNFINISHED,
     calculate,
-    closed_projects,
     open_run,
     require_open,
     run_errors,
@@ -42,7 +42,6 @@ from billing_lib.workflow.runs import (
     take_in,
 )
 from billing_lib.workflow.selection import RunSelection
-from billing_lib.workflow.summing import AD_HOC
 
 
 @dataclass(frozen=True)
@@ -81,23 +80,42 @@ def prepare(
     facility, month = book.facility.code, str(period)
     what = f"{facility} {month}" + (f", {selection.text}" if selection.text else "")
     charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
-    drafts = _drafts(connection, facility, month, selection)
+    drafts = drafts_of(connection, facility, month, selection)
     if charges.height + drafts.height == 0:
         raise NotReady(
             f"there are no charges for {what}",
             remedy=f"load usage and run 'billing rate {facility} {month}'",
         )
-    late = [*_late(connection, book, charges), *late_sentences(connection, facility, month)]
-    if drafts.height + _free(connection, facility, month, charges).height == 0:
-        raise _issued_before(connection, facility, month, selection, what, late)
-    require_ready(connection, book, month)
+    late = [*late_of(connection, book, charges), *late_sentences(connection, facility, month)]
+    if drafts.height + free_of(connection, facility, month, charges).height == 0:
+        raise issued_before(connection, facility, month, selection, what, late)
     run = _run_of(connection, book, period, selection)
+    return prepare_run(connection, book, run, selection, late)
+
+
+def prepare_run(
+    connection: Connection,
+    book: PriceBook,
+    run: str,
+    selection: RunSelection,
+    told: list[str],
+) -> Prepared:
+    """Bring a run, or some of it, as far as it goes without a person.
+
+    Raises
+    ------
+    NotReady
+        As for ``prepare``.
+    """
     require_open(connection, run)
+    row = runs.read_run(connection, run)
+    if RunSelection.parse(row.selection).asks_sign_off:
+        require_ready(connection, book, row.period)
     take_in(connection, book, run)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
-    to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR)))["code"].to_list()
+    to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR, REJECTED)))["code"].to_list()
     submit(connection, book, run, to_submit)
-    return approved_of(connection, book, run, mine["code"].to_list(), late)
+    return approved_of(connection, book, run, mine["code"].to_list(), told)
 
 
 def _prepare_ad_hoc(
@@ -114,7 +132,7 @@ def _prepare_ad_hoc(
     require_open(connection, run)
     if held["run"] is None:
         ledger_invoices.put_in_run(connection, facility, codes, run)
-    submit(connection, book, run, codes if held["state"] in (OPEN, ERROR) else [])
+    submit(connection, book, run, codes if held["state"] in (OPEN, ERROR, REJECTED) else [])
     return approved_of(connection, book, run, codes, [])
 
 
@@ -137,71 +155,6 @@ def approved_of(
     if quarantined:
         waiting.append(f"{quarantined:,} invoices of run {run} are in quarantine")
     return Prepared(run, done, [*waiting, *run_errors(connection, run), *told])
-
-
-def _late(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> list[str]:
-    """Sentences on pending charges of projects whose month is issued."""
-    facility = book.facility.code
-    if charges.height == 0:
-        return []
-    month = charges["period"][0]
-    closed = closed_projects(connection, facility, month)
-    late = charges.filter(
-        (pl.col("state") == "PENDING")
-        & pl.col("invoice").is_null()
-        & pl.col("reference").is_null()
-        & pl.col("project").is_in(closed.implode())
-    )
-    then = (
-        "rating the next month takes them to its run"
-        if book.facility.late_usage == "next_run"
-        else "'billing reissue' takes them in"
-    )
-    return [
-        f"{count:,} charges of project {code} came after its invoice and stay pending; {then}"
-        for code, count in late.group_by("project").len().sort("project").iter_rows()
-    ]
-
-
-def _free(connection: Connection, facility: str, month: str, charges: pl.DataFrame) -> pl.DataFrame:
-    """Those of a month's charges that a run takes in."""
-    closed = closed_projects(connection, facility, month)
-    return charges.filter(
-        (pl.col("state") == "PENDING")
-        & pl.col("invoice").is_null()
-        & pl.col("reference").is_null()
-        & ~pl.col("project").is_in(closed.implode())
-    )
-
-
-def _drafts(
-    connection: Connection, facility: str, month: str, selection: RunSelection
-) -> pl.DataFrame:
-    """A month's invoices that may still be issued; ad hoc ones once they bill something."""
-    drafts = ledger_invoices.read_invoices(connection, facility, period=month, states=UNFINISHED)
-    billing = (pl.col("kind") != AD_HOC) | (pl.col("charges") > 0)
-    return selection.of(drafts.filter(billing))
-
-
-def _issued_before(
-    connection: Connection,
-    facility: str,
-    month: str,
-    selection: RunSelection,
-    what: str,
-    late: list[str],
-) -> AlreadyIssued | NotReady:
-    issued = selection.of(
-        ledger_issued.read_issued(connection, facility=facility, period=month, active=True)
-    )
-    if issued.height == 0:
-        return NotReady(f"nothing of {what} is to be issued", remedy="'billing charges' lists it")
-    first, last = min(issued["number"]), max(issued["number"])
-    numbers = str(first) if first == last else f"{first} to {last}"
-    return AlreadyIssued(
-        "; ".join([f"{what} is issued ({numbers})", *late]),
-        remedy="'billing invoices' lists them",
-    )
 
 
 def _run_of(
@@ -244,7 +197,7 @@ def approve(
             f"{facility} has no reviewers who approve",
             remedy="'billing issue' issues; the price book's approval names reviewers",
         )
-    if RunSelection.parse(row.selection).takes_charges:
+    if RunSelection.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
     login = current_login(connection)
     for invoice in ledger_invoices.lock_invoices(connection, facility, codes).iter_rows(named=True):
@@ -354,8 +307,9 @@ def close(
     Parameters
     ----------
     reopen
-        Whether their charges are free again, to be billed by another run; else they stay with
-        the closed invoice and are never billed.
+        Whether their charges are free again, to be billed by another run (the copies of a
+        reissue are deleted: the old invoice counts on); else they stay with the closed invoice
+        and are never billed.
     """
     require_word(reason, "closing")
     facility = book.facility.code
@@ -364,7 +318,12 @@ def close(
     if reopen:
         held = ledger_charges.read_charges(connection, facility, invoices=codes)
         placing.detach_charges(connection, facility, held["code"])
-        placing.forget_references(connection, facility, held["code"])
+        apart = chosen.filter(pl.col("replaces").is_null())["code"].to_list()
+        placing.forget_references(
+            connection, facility, held.filter(pl.col("invoice").is_in(apart))["code"]
+        )
+        for number in chosen["replaces"].drop_nulls():
+            drop_copies(connection, facility, number)
     else:
         for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
             placing.bind_charges(connection, facility, part["code"].to_list(), str(run))

@@ -21,7 +21,7 @@ from billing_lib.ledger.states import ACTIVE, SUPERSEDED
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import require_reason
-from billing_lib.workflow.lines import NewLine, parse_amount, parse_date, put_line
+from billing_lib.workflow.lines import NewLine, added_before, parse_amount, parse_date, put_line
 from billing_lib.workflow.permissions import ISSUER, require
 
 
@@ -46,6 +46,7 @@ def credit_invoice(
     *,
     date: str | None = None,
     expense_code: str | None = None,
+    again: bool = False,
 ) -> str:
     """Give back some of an issued invoice; the line that does, in words.
 
@@ -55,6 +56,8 @@ def credit_invoice(
         More than nothing, before tax; with earlier credits at most what the invoice came to.
     date
         ``YYYY-MM-DD``; today on the facility's calendar unless told.
+    again
+        Give it although the same was given on that day already.
 
     Raises
     ------
@@ -88,6 +91,12 @@ def credit_invoice(
                 if invoice["state"] == SUPERSEDED
                 else None,
             )
+        line = NewLine(
+            invoice["project"], on, f"Credit for {number}: {reason.strip()}", -minor, expense_code
+        )
+        said = None if again else added_before(connection, book, line)
+        if said is not None:
+            return said
         before = credited(connection, facility, _with_replaced(connection, invoice))
         left = invoice["total"] - (invoice["tax"] or 0) - before
         if minor > left:
@@ -97,9 +106,6 @@ def credit_invoice(
                 where="amount",
                 remedy=f"credit at most {money_text(max(left, 0), places)}",
             )
-        line = NewLine(
-            invoice["project"], on, f"Credit for {number}: {reason.strip()}", -minor, expense_code
-        )
         return put_line(connection, book, line, reason, {"credits": number})
 
 

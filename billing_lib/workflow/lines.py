@@ -107,9 +107,16 @@ def parse_amount(text: str | None, book: PriceBook) -> int:
         raise InvalidAdjustment(what.removeprefix("Value error, "), where="amount") from None
 
 
-def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str) -> str:
+def add_charge_line(
+    engine: Engine, book: PriceBook, line: NewLine, reason: str, *, again: bool = False
+) -> str:
     """Add a line to a project's invoice of a month, or to an ad hoc one; what it is called, in
     words.
+
+    Parameters
+    ----------
+    again
+        Add it although the same line (project, date, description, amount) is there already.
 
     Raises
     ------
@@ -124,7 +131,8 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     with writing(engine) as connection:
         note_facility(connection, book)
         require(connection, book.facility.code, REVIEWER)
-        return put_line(connection, book, line, reason)
+        said = None if again else added_before(connection, book, line)
+        return said or put_line(connection, book, line, reason)
 
 
 def put_line(
@@ -134,7 +142,7 @@ def put_line(
     reason: str,
     facts: Mapping[str, str] | None = None,
 ) -> str:
-    """The same in a transaction that goes on.
+    """Add a line, in a transaction that goes on; what it is called, in words.
 
     Parameters
     ----------
@@ -185,6 +193,26 @@ def put_line(
     return (
         f"{facility}/{code}: {line.description}, {money_text(line.amount, places)} "
         f"{book.facility.currency} on {line.reference or project}"
+    )
+
+
+def added_before(connection: Connection, book: PriceBook, line: NewLine) -> str | None:
+    """The sentence on an added line that says the same, if there is one."""
+    facility = book.facility.code
+    lines = ledger_charges.read_charges(
+        connection, facility, period=f"{line.date:%Y-%m}", project=line.project
+    ).filter(
+        (pl.col("kind") == "line")
+        & (pl.col("on_date") == line.date)
+        & (pl.col("description") == line.description)
+        & (pl.col("raw_total") == line.amount)
+        & pl.col("reference").eq_missing(pl.lit(line.reference, dtype=pl.String))
+    )
+    if lines.height == 0:
+        return None
+    return (
+        f"{facility}/{lines['code'][0]}: {line.description} was added before, nothing changed; "
+        "--again adds it once more"
     )
 
 

@@ -7,7 +7,11 @@ import pytest
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources import read_usage
 
-TEXT = "id,item,project,date,quantity,reference\nu1,slide,p1,2020-04-07,1,PO-12\nu2,slide,,2020-04-07,1, \n"
+TEXT = (
+    "id,item,project,date,quantity,reference\n"
+    "u1,slide,p1,2020-04-07,1,PO-12\n"
+    "u2,slide,,2020-04-07,1, \n"
+)
 
 
 def test_a_column_of_a_table_is_read_and_an_empty_cell_names_nothing(read_text, tmp_path):
