@@ -64,6 +64,7 @@ def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
         charge.c.state == "PENDING",
         charge.c.run.is_(None),
         charge.c.invoice.is_(None),
+        not_billed_otherwise(),
     )
     schema = pl.Schema(dict.fromkeys(("code", "reference", "period"), pl.String()))
     return frames.read_frame(connection, statement, schema).sort("code")

@@ -28,6 +28,7 @@ from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.rating import rate_period, read_unbilled
 from billing_lib.workflow.readiness import sign_off
+from billing_lib.workflow.reissue import reissue, void
 from billing_lib.workflow.selection import RunSelection
 
 BOOKED = price_book()
@@ -130,6 +131,7 @@ def test_lines_go_to_it_whatever_their_date_and_it_is_calculated(ledger: Engine)
     create_ad_hoc(ledger, BOOKED, "PO-12", WORKSHOP)
     assert add(ledger, "75.00") == "MIC/line-2020-04-1: Training, 75.00 USD on PO-12"
     add(ledger, "25.00", "2019-12-31")
+    assert "added before, nothing changed" in add(ledger, "25.00", "2019-12-31")
     assert where(ledger) == {"line-2020-04-1": "MIC/PO-12", "line-2019-12-1": "MIC/PO-12"}
     assert (invoice(ledger)["charges"], invoice(ledger)["total"]) == (2, 10000)
     adjust_charge(ledger, BOOKED, "MIC/line-2020-04-1", {"amount": "70.00"}, "less")
@@ -302,6 +304,45 @@ def test_charges_of_several_months_are_priced_by_their_own_and_billed_with_its_e
         ("1.00", None),
     ]
     assert (bill["period"], bill["totals"]["total"]) == ("2020-05", "6.00")
+
+
+def test_a_reissue_takes_in_what_came_late_and_a_void_frees_it_for_the_month(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    create_ad_hoc(ledger, BOOKED, "PO-12", WORKSHOP)
+    add(ledger, "75.00")
+    (first,) = issue_here(ledger, BOOKED, APRIL, tmp_path, ALONE)
+    load(ledger, tmp_path, USAGE)
+    assert rate_period(ledger, BOOKED, APRIL).told
+    reissue(ledger, BOOKED, first, "usage came")
+    assert rate_period(ledger, BOOKED, APRIL).told == []
+    add(ledger, "1.00")
+
+    (bill,) = issue_here(ledger, BOOKED, APRIL, tmp_path, ALONE).values()
+
+    assert (bill["kind"], bill["replaces"], bill["totals"]["total"]) == ("ad hoc", first, "96.00")
+    with pytest.raises(AlreadyIssued, match="PO-12 is issued"):
+        issue_here(ledger, BOOKED, APRIL, tmp_path, ALONE)
+    void(ledger, BOOKED, bill["number"], "never held", reopen=True)
+    assert rate_period(ledger, BOOKED, APRIL).told == []
+    (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
+    assert month["totals"]["total"] == "106.00"  # with the 10.00 that were the month's
+
+
+def test_a_closed_reissue_leaves_what_was_late_to_the_next(ledger: Engine, tmp_path: Path) -> None:
+    create_ad_hoc(ledger, BOOKED, "PO-12", WORKSHOP)
+    add(ledger, "75.00")
+    (first,) = issue_here(ledger, BOOKED, APRIL, tmp_path, ALONE)
+    load(ledger, tmp_path, USAGE)
+    reissue(ledger, BOOKED, first, "usage came")
+    rate_period(ledger, BOOKED, APRIL)
+    assert where(ledger)["a1"] == "MIC-2020-04-2/p1"
+    change_invoices(ledger, BOOKED, "close_and_reopen", ["MIC-2020-04-2/p1"], "not now")
+    assert rate_period(ledger, BOOKED, APRIL).told == [
+        f"2 late charges of the ad hoc invoice PO-12 stay pending: it is APPROVED as {first}"
+    ]
+    (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
+    assert month["totals"]["total"] == "10.00"
 
 
 def test_tiers_of_a_project_count_what_goes_to_it_apart(ledger: Engine, tmp_path: Path) -> None:

@@ -21,6 +21,8 @@ from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.credit import credit_invoice, facility_of
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.rating import list_charges, rate_period
+from billing_lib.workflow.reissue import reissue
+from billing_lib.workflow.selection import RunSelection
 
 BOOKED = price_book()
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -93,6 +95,19 @@ def test_no_more_is_given_back_than_there_was(april: Engine) -> None:
     delete_charge(april, BOOKED, "MIC/line-2020-05-2", "a mistake")
     adjust_charge(april, BOOKED, "MIC/line-2020-05-1", {"amount": "-90.00"}, "less")
     credit(april, "58.33")
+
+
+def test_the_same_credit_of_a_day_is_given_once_and_what_a_reissue_replaces_counts(
+    april: Engine, tmp_path: Path
+) -> None:
+    credit(april, "100.00")
+    assert "added before, nothing changed" in credit(april, "100.00")
+    reissue(april, BOOKED, NUMBER, "a wrong text")
+    (bill,) = issue_here(april, BOOKED, APRIL, tmp_path, RunSelection(projects=("p1",))).values()
+    with pytest.raises(NotReady, match=r"is SUPERSEDED .* credit the one that replaces it"):
+        credit(april, "1.00")
+    with pytest.raises(InvalidAdjustment, match=r"at most 48\.33"):
+        credit(april, "48.34", bill["number"])
 
 
 def test_tax_is_given_back_with_it(ledger: Engine, tmp_path: Path) -> None:
