@@ -42,6 +42,8 @@ def rate(
     for sentence in rated.changes:
         say(sentence)
     say(rated.sentence)
+    for sentence in rated.told:
+        say(sentence)
 
 
 @app.command(epilog="Example: billing charges RC 1993-10 --project u4 --sort -total --csv")
@@ -107,12 +109,17 @@ def adjust(
         bool,
         typer.Option(
             "--add-line",
-            help="Add a line without usage: with --facility, --project, --date, --description "
-            "and --amount.",
+            help="Add a line without usage: with --facility, --project or --reference, --date, "
+            "--description and --amount.",
         ),
     ] = False,
     facility: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
-    project: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Of an added line: on this project's invoice of the month.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Of an added line: on the ad hoc invoice with this one.")
+    ] = None,
     date: Annotated[str | None, typer.Option(help="Of an added line, YYYY-MM-DD.")] = None,
     description: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
     amount: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
@@ -124,12 +131,13 @@ def adjust(
     ] = False,
 ) -> None:
     """Change a charge before it is issued, or add a line; who, when and why are kept."""
-    from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, split_code
+    from billing_lib.workflow.adjust import adjust_charge, split_code
+    from billing_lib.workflow.lines import NewLine, add_charge_line
 
     if add_line:
         stated = {
             "facility": facility,
-            "project": project,
+            "project": project or reference,
             "date": date,
             "description": description,
             "amount": amount,
@@ -143,7 +151,8 @@ def adjust(
                 remedy="see billing adjust --help",
             )
         book = price_book(str(facility))
-        line = NewLine.parse(stated | {"expense_code": expense_code}, book)
+        rest = {"project": project, "reference": reference, "expense_code": expense_code}
+        line = NewLine.parse(stated | rest, book)
         say(add_charge_line(ledger(), book, line, reason, again=again))
         return
     if charge is None or not changes:

@@ -25,6 +25,9 @@ def issue(
     facility: FacilityCode,
     period: PeriodText,
     project: Annotated[str | None, typer.Option(help="Only this project's invoice.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Only the ad hoc invoice with this reference.")
+    ] = None,
     date: Annotated[
         str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
     ] = None,
@@ -37,11 +40,17 @@ def issue(
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
     from billing_lib.batch import issue_month
+    from billing_lib.errors import NotReady
     from billing_lib.issuer import Terms
     from billing_lib.pricing.period import Period
     from billing_lib.settings import settings
     from billing_lib.workflow.selection import RunSelection
 
+    if project is not None and reference is not None:
+        raise NotReady(
+            "--project and --reference name different invoices", remedy="issue one after the other"
+        )
+    chosen = RunSelection(() if project is None else (project,), reference=reference)
     book = price_book(facility)
     month = Period.parse(period)
     with progress("issue") as step:
@@ -50,7 +59,7 @@ def issue(
             settings(),
             book,
             month,
-            RunSelection() if project is None else RunSelection(projects=(project,)),
+            chosen,
             terms=Terms(date, allow_dirty),
             step=step,
         )

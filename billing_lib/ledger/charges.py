@@ -135,9 +135,19 @@ def read_unattached(connection: Connection, facility: str, period: str) -> pl.Da
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
-    """How many charges a month has, copies on reissues left out, and what they come to."""
+    """How many charges a month bills, copies on reissues left out, and what they come to.
+
+    What is on an ad hoc invoice is billed in that invoice's month.
+    """
+    ad_hoc = select(invoice.c.code).where(
+        invoice.c.facility == facility, invoice.c.kind == "ad hoc"
+    )
+    own = charge.c.invoice.is_(None) | charge.c.invoice.not_in(ad_hoc)
     counted = select(func.count(), func.coalesce(func.sum(charge.c.total), 0)).where(
-        charge.c.facility == facility, charge.c.period == period, charge.c.original.is_(None)
+        charge.c.facility == facility,
+        charge.c.original.is_(None),
+        ((charge.c.period == period) & own)
+        | charge.c.invoice.in_(ad_hoc.where(invoice.c.period == period)),
     )
     count, total = connection.execute(counted).one()
     return int(count), int(total)

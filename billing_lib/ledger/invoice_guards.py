@@ -54,7 +54,7 @@ _RUN = (
     ),
     never("job", "jobs are kept", DELETE),
 )
-_WHAT_IT_IS = ("facility", "code", "kind", "period", "project", "reference", "replaces")
+_WHAT_IT_IS = ("facility", "code", "kind", "project", "reference", "replaces")
 _WHAT_IT_BILLS = ("charges", "raw_total", "adjustment", "tax", "total", "cost", "team")
 _DATES = ("covers_from", "covers_to")
 _PAYMENT = ("paid_on", "payment_reference", "statement")
@@ -71,6 +71,13 @@ _INVOICE = (
         (UPDATE,),
         "an invoice stays what it is of",
         f"{differs(_WHAT_IT_IS)} OR (OLD.run IS NOT NULL AND NEW.run IS DISTINCT FROM OLD.run)",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice stays in its month; an ad hoc one that is in no run goes with its dates",
+        f"({differs(('period',))}) AND (OLD.kind <> 'ad hoc' OR OLD.run IS NOT NULL"
+        f" OR OLD.state NOT IN {named(EDITABLE)})",
     ),
     Guard(
         "invoice",

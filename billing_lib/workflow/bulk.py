@@ -31,10 +31,10 @@ from billing_lib.workflow.adjust import (
     standing_so,
     with_kin,
 )
+from billing_lib.workflow.charge_rows import unbound
 from billing_lib.workflow.gathering import Gathered, standing_changes
 from billing_lib.workflow.moving import move_charges
 from billing_lib.workflow.permissions import REVIEWER, require
-from billing_lib.workflow.rating import unbound
 from billing_lib.workflow.runs import follow_changes
 
 EFFECT = ("charge", "project", "before", "after")

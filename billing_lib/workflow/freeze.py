@@ -20,10 +20,10 @@ from billing_lib.ledger import issuings, runs, usage
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.carried import carried_amounts
+from billing_lib.workflow.charge_rows import differing
 from billing_lib.workflow.funds import balances
 from billing_lib.workflow.gathering import gather
 from billing_lib.workflow.notes import notes_in_force
-from billing_lib.workflow.rating import differing
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import INVOICES, TEXTS, UNBILLED, Snapshot
 from billing_lib.workflow.texts import texts_in_force
@@ -117,7 +117,7 @@ def freeze(
         items=gathered.catalogue.items,
         rates=gathered.catalogue.rates,
         accounts=gathered.catalogue.accounts.filter(billed),
-        rules=gathered.catalogue.rules,
+        rules=gathered.rules,
         notes=notes_in_force(connection, facility, month).filter(billed),
         carried=carried_amounts(
             connection,

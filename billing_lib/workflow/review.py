@@ -11,8 +11,8 @@ from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.charge_rows import unbound
 from billing_lib.workflow.expense_codes import find_invalid_codes
-from billing_lib.workflow.rating import unbound
 
 CHANGES = ("adjust", "add_line", "delete")
 """Kinds of events that change a charge."""
