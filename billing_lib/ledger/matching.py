@@ -23,6 +23,9 @@ _NOTE = "invoice_note"
 _WITHIN = r'(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*'
 """Any part of a JSON text, so that what follows does not start within an escape."""
 
+REISSUE = "reissue"
+"""What an invoice that replaces another is found as, beside its kind."""
+
 
 @dataclass(frozen=True)
 class View:
@@ -80,7 +83,7 @@ class Criteria:
     states
         Of invoices or of charges; a charge has its own and its invoice's.
     kinds
-        Of invoices.
+        Of invoices; REISSUE is one that replaces another, whatever it is otherwise.
     empty
         Whether an invoice has no charges, a charge a total of nothing.
     amounts
@@ -200,7 +203,9 @@ def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
     if criteria.run is not None:
         yield invoice.c.run == criteria.run
     if criteria.kinds:
-        yield invoice.c.kind.in_(criteria.kinds)
+        replacing = invoice.c.replaces.is_not(None)
+        of_kind = invoice.c.kind.in_(criteria.kinds)
+        yield or_(of_kind, replacing) if REISSUE in criteria.kinds else of_kind
     if criteria.amounts is not None:
         yield or_(false(), *(_between(table, amounts) for amounts in criteria.amounts))
 

@@ -13,7 +13,7 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 
 from billing_lib.errors import InvalidFilter, InvalidPeriod
-from billing_lib.ledger.matching import View
+from billing_lib.ledger.matching import REISSUE, View
 from billing_lib.ledger.states import (
     APPROVED,
     APPROVING,
@@ -31,7 +31,7 @@ from billing_lib.ledger.states import (
 )
 from billing_lib.pricing.fields import Amount, Entry
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.summing import AD_HOC, PERIODIC, REISSUE
+from billing_lib.workflow.summing import AD_HOC, PERIODIC
 
 _UNFINISHED = (*EDITABLE, APPROVING)
 

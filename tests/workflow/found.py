@@ -26,10 +26,11 @@ from billing_lib.ledger.facilities import read_facilities
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.approving import approved_of, change_invoices, prepare
 from billing_lib.workflow.filters import VIEWS, Filter
 from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.runs import calculate, open_run, submit, take_in
@@ -158,7 +159,7 @@ def _reissue(ledger: Engine, folder: Path, old: str) -> None:
         known = ledger_invoices.read_invoices(connection, "MIC", codes=[old]).row(0, named=True)
         run = open_run(connection, MIC, APRIL, RunSelection(reissue=known["number"]))
         code = f"{run}/superseded"
-        _draft(connection, APRIL, code, "superseded", "reissue", run=run, replaces=known["number"])
+        _draft(connection, APRIL, code, "superseded", "periodic", run=run, replaces=known["number"])
         copies = placing.copy_charges(connection, "MIC", old, ("BILLED",))
         placed = copies.select("code", invoice=pl.lit(code))
         placing.attach_charges(connection, "MIC", placed)
@@ -301,7 +302,7 @@ class Rows:
             and (wanted.team is None or wanted.team in _above(row["facility"], row["team"]))
             and wanted.project in (None, row["project"])
             and wanted.run in (None, invoice["run"])
-            and (not wanted.kinds or invoice["kind"] in wanted.kinds)
+            and (not wanted.kinds or bool(_kinds(invoice) & set(wanted.kinds)))
             and (wanted.total_from is None or wanted.total_from <= total)
             and (wanted.total_to is None or total <= wanted.total_to)
             and (wanted.period_from is None or wanted.period_from <= row["period"])
@@ -369,3 +370,7 @@ def _in_view(name: str, row: dict[str, Any]) -> bool:
     view = VIEWS[name]
     odd = row["charges"] == 0 or row["total"] < 0
     return row["state"] in view.states or (odd and row["state"] in view.odd)
+
+
+def _kinds(invoice: dict[str, Any]) -> set[str]:
+    return {invoice["kind"]} | ({"reissue"} if invoice.get("replaces") else set())
