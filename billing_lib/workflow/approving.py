@@ -84,6 +84,11 @@ def prepare(
     require_open(connection, run)
     take_in(connection, book, run)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
+    if mine.height == 0:  # and the run that may have been made for it is not kept
+        raise NotReady(
+            f"what is left of {what} is on invoices of other billing runs",
+            remedy="'billing runs' lists them",
+        )
     to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR)))["code"].to_list()
     submit(connection, book, run, to_submit)
     return approved_of(connection, book, run, mine["code"].to_list(), late)
