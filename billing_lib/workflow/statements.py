@@ -258,10 +258,8 @@ def _tell(
 
 def _facts(row: dict[str, object]) -> dict[str, str]:
     places = minor_places(str(row["currency"]))
-    return {
-        "invoices": str(row["invoices"]),
-        "total": money_text(int(str(row["total"])), places),
-    }
+    total = money_text(int(str(row["total"])), places)
+    return {"invoices": str(row["invoices"]), "total": total}
 
 
 def _sentence(row: dict[str, object], placed: pl.DataFrame, lapsed: pl.DataFrame) -> str:
