@@ -23,8 +23,9 @@ import polars as pl
 from sqlalchemy import Engine
 
 from billing_lib.audit.provenance import provenance, require_clean
-from billing_lib.batch import Issued, Step, Terms, issue_approved, issue_month, parse_invoice_date
+from billing_lib.batch import issue_approved, issue_month, process_run
 from billing_lib.errors import AlreadyIssued, BillingError, InvalidPeriod, NotReady
+from billing_lib.issuer import Issued, Step, Terms, parse_invoice_date
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import open_ledger, reading
@@ -174,7 +175,10 @@ def issue_facility(facility: str, settings: Settings, period: Period, terms: Ter
             outcome.say(f"billing run {run} is DISABLED and passed over")
         opened = standing.filter(pl.col("state") == OPEN)
         for run, text in opened.filter(pl.col("selection") != "").select("id", "selection").rows():
-            _try(outcome, partial(_issue_run, engine, settings, book, period, terms, run, text))
+            # An ad hoc invoice or a reissue that has a run of its own is submitted by a person.
+            whole = RunSelection.parse(text).takes_charges
+            issue = process_run if whole else issue_approved
+            _try(outcome, partial(issue, engine, settings, book, run, terms=terms))
         if "" not in disabled["selection"] or "" in opened["selection"]:
             _try(outcome, partial(issue_month, engine, settings, book, period, terms=terms))
         _note_errors(engine, outcome, period, disabled["id"])
@@ -183,23 +187,6 @@ def issue_facility(facility: str, settings: Settings, period: Period, terms: Ter
     finally:
         engine.dispose()
     return outcome
-
-
-def _issue_run(
-    engine: Engine,
-    settings: Settings,
-    book: PriceBook,
-    period: Period,
-    terms: Terms,
-    run: str,
-    text: str,
-) -> Issued:
-    """Issue a billing run that is of some of a month; an ad hoc invoice or a reissue that has a
-    run of its own is submitted by a person."""
-    selection = RunSelection.parse(text)
-    if selection.takes_charges:
-        return issue_month(engine, settings, book, period, selection, terms=terms)
-    return issue_approved(engine, settings, book, run, terms=terms)
 
 
 def _try(outcome: Outcome, issue: Callable[[], Issued]) -> None:

@@ -14,15 +14,8 @@ from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
 
 NOUNS = (
-    "office",
-    "usage",
-    "charges",
-    "bulk",
-    "invoices",
-    "records",
-    "quotes",
-    "statements",
-    "month",
+    *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "after_issue"),
+    *("texts", "records", "quotes", "statements", "month"),
 )
 """The modules with commands, in the order in which help lists them."""
 

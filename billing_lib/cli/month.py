@@ -24,7 +24,7 @@ def month(
 
     Usage must be loaded and rated. What waits for a person is said, and is no failure.
     """
-    from billing_lib.batch import Terms
+    from billing_lib.issuer import Terms
     from billing_lib.month import issue_all
     from billing_lib.pricing.period import Period
     from billing_lib.settings import settings

@@ -25,7 +25,7 @@ from billing_lib.ledger.invoice_tables import (
     statement_adjustment,
     statement_invoice,
 )
-from billing_lib.ledger.states import ACTIVE, OPEN, after
+from billing_lib.ledger.states import ACTIVE, OPEN, PAID, after
 from billing_lib.ledger.states import STATEMENT as OF_STATEMENT
 from billing_lib.ledger.types import frame_schema
 from billing_lib.pricing.fields import canonical_json
@@ -102,6 +102,16 @@ def require_statement(connection: Connection, statement_id: str) -> Row[Any]:
             remedy="'billing statements PERIOD' lists a month's",
         )
     return found
+
+
+def paid_statement_of(connection: Connection, number: str) -> str | None:
+    """The id of the paid statement that an invoice is on, if it is on one."""
+    chosen = (
+        select(statement.c.id)
+        .join(statement_invoice, statement_invoice.c.statement == statement.c.id)
+        .where(statement_invoice.c.number == number, statement.c.state == PAID)
+    )
+    return connection.scalars(chosen).one_or_none()
 
 
 def read_stated(connection: Connection, ids: list[str]) -> pl.DataFrame:

@@ -12,20 +12,17 @@ A statement is of one currency. The first of a team's month is ``smith-lab-1993-
 ``smith-lab-1993-11-EUR``, ``smith-lab-1993-11-EUR-2``; where both come at once, behind both.
 """
 
-import datetime as dt
 from dataclasses import dataclass, field
-from zoneinfo import ZoneInfo
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, InvalidPeriod, NotReady, UnknownStatement
+from billing_lib.errors import InvalidAdjustment, NotReady, UnknownStatement
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import placing
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.events import record_event
-from billing_lib.ledger.facilities import read_facilities
 from billing_lib.ledger.statements import STATED
 from billing_lib.ledger.states import ACTIVE, APPROVED, OPEN, PAID
 from billing_lib.pricing.fields import canonical_json
@@ -33,6 +30,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approving import require_word
+from billing_lib.workflow.payments import payment_day
 from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.statement_rules import statement_adjustments
 
@@ -278,14 +276,14 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
     Parameters
     ----------
     date
-        When it was paid, ``YYYY-MM-DD``, not after today.
+        When it was paid, ``YYYY-MM-DD``.
     reference
         The payer's.
 
     Raises
     ------
-    UnknownStatement, InvalidPeriod, InvalidAdjustment
-        No such statement; a date that cannot be; no reference.
+    UnknownStatement, InvalidAdjustment
+        No such statement; no date or reference.
     NotReady
         It is paid otherwise, holds nothing, or holds what was superseded or is void.
     NotPermitted
@@ -297,7 +295,7 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
         ledger_statements.lock_statements(connection)
         row = ledger_statements.require_statement(connection, statement_id)
         stated = _of_issuer(connection, statement_id)
-        paid_on = _payment_date(connection, date)
+        paid_on = payment_day(date)
         if (row.state, row.paid_on, row.payment_reference) == (PAID, paid_on, reference):
             return f"statement {statement_id} was marked as paid before, nothing changed"
         _require_payable(statement_id, row.state, row.period, stated)
@@ -382,18 +380,3 @@ def _require_payable(statement_id: str, state: str, period: str, stated: pl.Data
 def _by_facility(stated: pl.DataFrame) -> list[tuple[str, list[str]]]:
     groups = stated.sort("facility", "code").group_by("facility", maintain_order=True)
     return list(groups.agg("code").iter_rows())
-
-
-def _payment_date(connection: Connection, text: str) -> dt.date:
-    try:
-        date = dt.date.fromisoformat(text)
-    except ValueError:
-        raise InvalidPeriod(
-            f"'{text}' is not a date of payment", remedy="write it as YYYY-MM-DD"
-        ) from None
-    now = dt.datetime.now(dt.UTC)
-    zones = read_facilities(connection)["timezone"].unique()
-    today = max(now.astimezone(ZoneInfo(zone)).date() for zone in zones)
-    if date > today:
-        raise InvalidPeriod(f"the date of payment {date} is after today, {today}")
-    return date

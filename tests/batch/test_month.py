@@ -9,8 +9,8 @@ from sample_facility import BOOK, price_book
 from sample_statements import APRIL, SEQUENCING, books, load_both
 from sqlalchemy import Engine
 
-from billing_lib.batch import Terms
 from billing_lib.errors import InvalidPeriod
+from billing_lib.issuer import Terms
 from billing_lib.ledger import events, invoices, issued, runs
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.facilities import know_facility
