@@ -66,6 +66,10 @@ class UnknownInvoice(BillingError):
     """No invoice or record has this number."""
 
 
+class UnknownStatement(BillingError):
+    """No statement has this id, or no team this code."""
+
+
 class InvalidAdjustment(BillingError):
     """An adjustment names a field that does not exist or a value that cannot be."""
 

@@ -137,7 +137,7 @@ class Issuer:
         now = dt.datetime.now(dt.UTC)
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
-        invoice_date = _invoice_date(terms.date, period, today)
+        invoice_date = parse_invoice_date(terms.date, period, today)
         origin = provenance()
         require_clean(origin, terms.allow_dirty)
         return cls(engine, settings, book, period, invoice_date, origin, step)
@@ -265,7 +265,14 @@ def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> Ru
     )
 
 
-def _invoice_date(text: str | None, period: Period, today: dt.date) -> dt.date:
+def parse_invoice_date(text: str | None, period: Period, today: dt.date) -> dt.date:
+    """The invoice date that a text names; today where there is none.
+
+    Raises
+    ------
+    InvalidPeriod
+        It is no date, or not between the end of the period and today.
+    """
     if text is None:
         return today
     try:

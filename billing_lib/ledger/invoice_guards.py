@@ -142,6 +142,15 @@ _INVOICE = (
         " AND s.project = NEW.project)",
         lookup=True,
     ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice on a paid statement stays paid",
+        "NEW.number IS NOT NULL AND NEW.state <> 'PAID' AND EXISTS (SELECT 1"
+        " FROM statement_invoice a JOIN statement s ON s.id = a.statement"
+        " WHERE a.number = NEW.number AND s.state = 'PAID')",
+        lookup=True,
+    ),
     never("invoice", "an invoice is kept, if only closed", DELETE),
 )
 _ISSUING = (
@@ -349,6 +358,14 @@ _STATEMENT = (
         " WHERE a.statement = NEW.id AND i.state <> 'PAID'))",
         lookup=True,
     ),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a paid statement's adjustments make its adjustment",
+        "NEW.state = 'PAID' AND NEW.adjustment <> (SELECT coalesce(sum(a.amount), 0)"
+        " FROM statement_adjustment a WHERE a.statement = NEW.id)",
+        lookup=True,
+    ),
     never("statement", "a statement is kept", DELETE),
     never("statement_invoice", "an invoice is put on a statement, or taken off", UPDATE),
     never("statement_adjustment", "an adjustment is made anew", UPDATE),
@@ -366,10 +383,11 @@ _STATEMENT = (
     Guard(
         "statement_invoice",
         (INSERT,),
-        "a statement takes an issued invoice of its team",
+        "a statement takes an issued invoice of its team and month",
         "NOT EXISTS (SELECT 1 FROM issued_invoice i JOIN statement s ON s.id = NEW.statement"
         " WHERE i.number = NEW.number AND i.facility = NEW.facility AND i.team = s.team"
-        " AND i.team = NEW.team AND i.currency = s.currency AND i.total = NEW.total)",
+        " AND i.team = NEW.team AND i.period = s.period AND i.currency = s.currency"
+        " AND i.total = NEW.total)",
         lookup=True,
     ),
 )

@@ -113,6 +113,11 @@ def prepare_run(
         require_ready(connection, book, row.period)
     take_in(connection, book, run)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
+    if mine.height == 0:  # and the run that may have been made for it is not kept
+        raise NotReady(
+            f"nothing of {book.facility.code} {row.period} is left that is on no other billing run",
+            remedy="'billing runs' lists them",
+        )
     to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR, REJECTED)))["code"].to_list()
     submit(connection, book, run, to_submit)
     return approved_of(connection, book, run, mine["code"].to_list(), told)

@@ -127,7 +127,8 @@ COMMANDS = (
     *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
     *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
     *("issue", "note", "invoices", "show", "reissue", "void", "pay", "unpay", "deposit", "funds"),
-    *("adhoc", "credit", "text", "texts", "verify", "reproduce", "quote", "run"),
+    *("adhoc", "credit", "statements", "statement", "pay-statement", "unpay-statement", "month"),
+    *("text", "texts", "verify", "reproduce", "quote", "run"),
 )
 
 
