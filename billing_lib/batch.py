@@ -41,7 +41,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.approving import Prepared, approved_of, prepare
 from billing_lib.workflow.freeze import Frozen, freeze
 from billing_lib.workflow.issue import checked_results, commit_issuing
-from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.permissions import ISSUER, VIEWER, require
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import snapshot_hash
 
@@ -147,13 +147,14 @@ def issue_month(
         The notebook or the archiving failed; nothing was issued.
     """
     chosen = selection or RunSelection()
+    with reading(engine) as connection:  # before what an interrupted issuing left is touched
+        require(connection, book.facility.code, ISSUER)
     issuer = _Issuer.begin(engine, settings, book, period, terms or Terms(), step)
     with issuing(engine, book.facility.code):
         finished = settle(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
         with writing(engine) as connection:
-            require(connection, book.facility.code, ISSUER)
             prepared = prepare(connection, book, period, chosen)
         return issuer.issue(prepared, nothing="nothing can be issued yet")
 
@@ -172,11 +173,14 @@ def issue_approved(
 
     Raises
     ------
+    NotPermitted
+        Only an issuer does this.
     NotReady
         None is approved by all.
     """
     with reading(engine) as connection:
         row = runs.read_run(connection, run)
+        require(connection, row.facility, ISSUER)
     issuer = _Issuer.begin(engine, settings, book, Period.parse(row.period), terms or Terms(), step)
     with issuing(engine, book.facility.code):
         settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
@@ -308,6 +312,7 @@ def settle(
 def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:
     """The audit records of what was issued of a period, in the order of freezing."""
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         found = issuings.read_issuings(connection, facility, str(period))
     return [archive / record for record in found.filter(pl.col("state") == "ISSUED")["record"]]
 

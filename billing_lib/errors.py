@@ -70,6 +70,10 @@ class InvalidAdjustment(BillingError):
     """An adjustment names a field that does not exist or a value that cannot be."""
 
 
+class InvalidPermission(BillingError):
+    """A grant or revocation names a role, login or team that cannot be."""
+
+
 class NotPermitted(BillingError):
     """The login has no role in which this may be done."""
 

@@ -195,8 +195,8 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     places = minor_places(book.facility.currency)
     team = next(project.team for project in book.projects if project.code == line.project)
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, REVIEWER)
+        note_facility(connection, book)
         code = ledger_charges.next_line_code(connection, facility, month)
         events.record_event(
             connection,

@@ -67,8 +67,11 @@ def prepare(
         book has changed since the charges were rated.
     AlreadyIssued
         Everything asked for is on an invoice already.
+    NotPermitted
+        Only a reviewer does this.
     """
     facility, month = book.facility.code, str(period)
+    require(connection, facility, REVIEWER)
     what = f"{facility} {month}" + (f", {selection.text}" if selection.text else "")
     charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
     if charges.height == 0:
@@ -201,9 +204,10 @@ def approve(
         The facility has no approval process, the month is not signed off, or one of them is not
         being approved.
     NotPermitted
-        It is another's turn, or an own change would be approved.
+        Who asks is no reviewer, it is another's turn, or an own change would be approved.
     """
     facility, steps = book.facility.code, _steps(book)
+    require(connection, facility, REVIEWER)
     row = runs.read_run(connection, run)
     require_open(connection, run)
     if not steps:

@@ -6,6 +6,7 @@ from sqlalchemy import Engine
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.finding import find_invoices
 from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.workflow.permissions import require_some, seen
 
 
 def list_invoices(
@@ -14,10 +15,18 @@ def list_invoices(
     month: str | None = None,
     project: str | None = None,
 ) -> pl.DataFrame:
-    """Invoices as staff's lists show them, drafts too: totals, and what they cost the facility,
-    as text in their currency."""
+    """Invoices that may be seen, drafts too: totals, and what they cost the facility, as text in
+    their currency. A lab sees what was issued to it, and no cost.
+
+    Raises
+    ------
+    NotPermitted
+        A facility is named of which nothing may be seen.
+    """
     with reading(engine) as connection:
-        frame = find_invoices(connection, facility, month, project)
+        if facility is not None:
+            require_some(connection, facility)
+        frame = seen(connection, find_invoices(connection, facility, month, project))
     amounts = {
         name: pl.Series(
             name,

@@ -37,8 +37,8 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
         raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
     note = text.strip()
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, REVIEWER)
+        note_facility(connection, book)
         events.record_event(
             connection,
             facility,
