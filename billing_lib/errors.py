@@ -54,6 +54,10 @@ class UnknownFacility(BillingError):
     """No price book has this facility's code."""
 
 
+class UnknownTeam(BillingError):
+    """No price book has this team."""
+
+
 class UnknownCharge(BillingError):
     """No charge has this code."""
 

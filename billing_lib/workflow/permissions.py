@@ -65,6 +65,12 @@ def labs_of(connection: Connection, facility: str) -> set[str]:
     return with_below(connection, facility, teams) if teams else teams
 
 
+def may_team(connection: Connection, facility: str, team: str) -> bool:
+    """Whether who is asking reads the facility, or is lab administrator of the team or of one
+    above it."""
+    return may(connection, facility, VIEWER) or team in labs_of(connection, facility)
+
+
 def require(connection: Connection, facility: str, role: str) -> None:
     """Pass if who is asking has this role in the facility, or one that includes it.
 
@@ -89,7 +95,7 @@ def require_team(connection: Connection, facility: str, team: str) -> None:
     NotPermitted
         They are neither.
     """
-    if not may(connection, facility, VIEWER) and team not in labs_of(connection, facility):
+    if not may_team(connection, facility, team):
         raise NotPermitted(
             f"{current_login(connection)} may not see the team {team} in {facility}: it takes the "
             f"role {VIEWER}, or {LAB_ADMINISTRATOR} of the team",

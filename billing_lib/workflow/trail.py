@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from billing_lib.errors import UnknownFacility
 from billing_lib.ledger.database import reading
-from billing_lib.ledger.events import check_chain, read_events
+from billing_lib.ledger.events import BEGINNING, check_chain, read_events
 from billing_lib.ledger.facilities import read_facilities
 from billing_lib.workflow.permissions import AUDITOR, require
 
@@ -24,14 +24,16 @@ class Trail:
     events
         ``sequence``, ``at``, ``login``, ``kind``, ``subject``, ``team``, ``group``, ``reason``,
         ``before``, ``after``, ``hash``: those that were asked for, in order.
-    length
-        How many there are in all.
+    length, last
+        How many there are in all, and the hash of the last one; kept elsewhere it shows whether
+        some were cut off the end.
     breaks
         One sentence per break of the whole chain; none if it is whole.
     """
 
     events: pl.DataFrame
     length: int
+    last: str
     breaks: list[str]
 
 
@@ -54,7 +56,7 @@ def read_trail(
         if facility not in read_facilities(connection)["code"]:
             raise UnknownFacility(f"the ledger knows no facility '{facility}'")
         require(connection, facility, AUDITOR)
-        length = read_events(connection, facility).height
+        every = read_events(connection, facility)
         found = read_events(connection, facility, kinds=kinds, subjects=subjects)
         breaks = check_chain(connection, facility)
     at = pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
@@ -67,4 +69,4 @@ def read_trail(
         "team",
         pl.col("group_id").alias("group"),
     )
-    return Trail(found.select(*columns, "reason", "before", "after", "hash"), length, breaks)
+    return Trail(found.select(*columns, "reason", "before", "after", "hash"), every.height, last, breaks)
