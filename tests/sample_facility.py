@@ -10,6 +10,7 @@ facility:
   name: Microscopy
   currency: USD
   timezone: America/New_York
+  country: US
   fiscal_year_start: 7
   issue: scheduled
   instructions: Charged through the ledger.

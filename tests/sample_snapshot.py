@@ -1,16 +1,14 @@
 """A small frozen run: two charges, a change, an added line, and one record that is not billed."""
 
-import datetime as dt
-
 import polars as pl
 
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.invoicing import CARRIED
+from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.period import Period
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.workflow.notes import NOTES
 from billing_lib.workflow.snapshot import INVOICES, TEXTS, Snapshot
-from billing_lib.workflow.summing import PLACING
 
 SCENARIO = """
 facility: {code: MIC, name: Microscopy, currency: USD, timezone: America/New_York}
@@ -67,28 +65,22 @@ TEXT = {
 }
 
 
-INVOICE = {
-    "invoice": "MIC-2020-04-1/p1",
-    "number": NUMBER,
-    "kind": "periodic",
-    "project": "p1",
-    "reference": None,
-    "covers_from": dt.date(2020, 4, 1),
-    "covers_to": dt.date(2020, 4, 30),
-    "description": "",
-    "replaces": None,
-    "prepaid": None,
-}
-CHARGES = ("u1", "u2", "line-1")
-
-
 def snapshot() -> Snapshot:
     """The run as it was frozen."""
     scenario = Scenario.parse(SCENARIO, "sample.yml")
+    notes = pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row")
+    return frozen(scenario, TEXT, {"p1": NUMBER}, notes)
+
+
+def frozen(
+    scenario: Scenario, text: dict[str, str], numbers: dict[str, str], notes: pl.DataFrame
+) -> Snapshot:
+    """What freezing makes of a scenario's month: texts by key, numbers by project."""
     usage = scenario.usage_frame()
     catalogue = Catalogue.of(scenario)
     rating = rate_usage(usage, catalogue, scenario.period)
     adjustments, lines = scenario.adjustment_frames()
+    priced = charge_usage(rating.rated, catalogue, adjustments, lines).charges
     who = usage.select("record", "occurrence", "item", "project", "user")
     return Snapshot(
         usage=rating.rated,
@@ -98,13 +90,29 @@ def snapshot() -> Snapshot:
         rates=catalogue.rates,
         accounts=catalogue.accounts,
         rules=catalogue.rules,
-        carried=CARRIED.to_frame(),
-        notes=pl.DataFrame([("p1", "The lamp was replaced.")], schema=NOTES, orient="row"),
+        carried=scenario.carried_frame(),
+        notes=notes,
         adjustments=adjustments,
         lines=lines,
-        invoices=pl.DataFrame([INVOICE], schema=INVOICES),
-        placing=pl.DataFrame(
-            [(code, "MIC-2020-04-1/p1") for code in CHARGES], schema=PLACING, orient="row"
+        invoices=pl.DataFrame(
+            [_invoice(scenario, project, number) for project, number in numbers.items()],
+            schema=INVOICES,
         ),
-        texts=pl.DataFrame(list(TEXT.items()), schema=TEXTS, orient="row"),
+        placing=priced.select("charge", invoice="project"),
+        texts=pl.DataFrame(list(text.items()), schema=TEXTS, orient="row"),
     )
+
+
+def _invoice(scenario: Scenario, project: str, number: str) -> dict[str, object]:
+    return {
+        "invoice": project,
+        "number": number,
+        "kind": "periodic",
+        "project": project,
+        "reference": None,
+        "covers_from": Period.parse(scenario.period).first_day,
+        "covers_to": Period.parse(scenario.period).last_day,
+        "description": "",
+        "replaces": None,
+        "prepaid": None,
+    }

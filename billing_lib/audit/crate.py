@@ -32,6 +32,7 @@ _TYPES = {
     ".parquet": "application/vnd.apache.parquet",
     ".ipynb": "application/x-ipynb+json",
     ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xml": "application/xml",
     ".yml": "application/yaml",
     ".diff": "text/x-diff",
 }

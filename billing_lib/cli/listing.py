@@ -22,8 +22,7 @@ def listing(
 ) -> None:
     """Show a lab's month: issued invoices, and pending charges marked as a preview."""
     from billing_lib.cli.listing_view import say_listing
-    from billing_lib.documents.listing import listing_view, render_listing
-    from billing_lib.documents.writing import write_page
+    from billing_lib.documents.listing import listing_view, write_listing
     from billing_lib.settings import settings
     from billing_lib.workflow.listing import read_listing
     from billing_lib.workflow.price_books import read_price_books
@@ -31,7 +30,8 @@ def listing(
     books = read_price_books(settings().parameters)
     read = read_listing(ledger(), books, team, period, facility)
     if html is not None:
-        say(write_page(html, render_listing(read)))
+        written = write_listing(read, html)
+        say(f"{html}: {'written' if written else 'is so already, nothing changed'}")
     elif as_json:
         say_json(read)
     else:

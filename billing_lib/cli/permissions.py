@@ -90,5 +90,7 @@ def events(
     for sentence in trail.breaks:
         typer.echo(sentence, err=as_json)
     if not trail.breaks and not as_json:
-        say(f"{facility}: the chain of {trail.length:,} events is whole, its last hash {trail.last}")
+        say(
+            f"{facility}: the chain of {trail.length:,} events is whole, its last hash {trail.last}"
+        )
     raise typer.Exit(1 if trail.breaks else 0)

@@ -1,18 +1,27 @@
-"""Invoices as people read them: one module per format, all from the canonical invoice alone.
+"""Invoices as people and programs read them: one module per format, all from the canonical one.
 
 The canonical invoice (``invoices/<number>.json`` of a record) is the result; a document is a
 picture of it. Rendering reads no clock, network, locale or system font, so the same invoice
-gives the same bytes again, and computes nothing but the sums printed below summaries.
+gives the same bytes again, and computes nothing but sums.
 
     invoice = json.loads(Path("RC-1993-00001.json").read_text("utf-8"))
     write_documents(invoice, Path("documents"))
-    → documents/RC-1993-00001.html, .pdf, .xlsx
+    → documents/RC-1993-00001.html, .pdf, .xlsx, .xml
 """
 
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.registry import renderers, write_documents
 from billing_lib.documents.text import Invoice
+from billing_lib.documents.ubl import render_ubl
 from billing_lib.documents.xlsx import render_xlsx
 
-__all__ = ["Invoice", "render_html", "render_pdf", "render_xlsx", "renderers", "write_documents"]
+__all__ = [
+    "Invoice",
+    "render_html",
+    "render_pdf",
+    "render_ubl",
+    "render_xlsx",
+    "renderers",
+    "write_documents",
+]

@@ -5,9 +5,11 @@ or network is in its inputs. The page looks like an invoice's and runs no script
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
@@ -21,6 +23,7 @@ from billing_lib.documents.text import (
     printable_invoice,
 )
 from billing_lib.documents.view import Column, Table, Total
+from billing_lib.errors import UnwritableFile
 
 PREVIEW = (
     "These charges are on no issued invoice yet. They stand here as they are priced now, may still "
@@ -57,6 +60,32 @@ class ListingView:
 def render_listing(listing: Mapping[str, Any]) -> str:
     """The listing as a self-contained HTML5 page, UTF-8; the same listing gives the same text."""
     return _template().render(listing=listing_view(listing))
+
+
+def write_listing(listing: Mapping[str, Any], path: Path) -> bool:
+    """Write the page unless the file holds just this; whether it did not.
+
+    Raises
+    ------
+    UnwritableFile
+        It cannot be written; what was there before still is.
+    """
+    content = render_listing(listing).encode()
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        partial.write_bytes(content)
+        partial.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+        raise UnwritableFile(
+            f"it cannot be written ({error.strerror})",
+            where=str(path),
+            remedy="name another file or folder, or make room",
+        ) from None
+    return True
 
 
 def listing_view(listing: Mapping[str, Any]) -> ListingView:

@@ -1,6 +1,6 @@
 """The formats an invoice is written in, by file suffix; an institution can add its own.
 
-A renderer is a function from the canonical invoice to bytes. The built-in three are listed
+A renderer is a function from the canonical invoice to bytes. The built-in four are listed
 here; an installed package adds one, or takes the place of one, by an entry point:
 
     [project.entry-points."billing_lib.documents"]
@@ -14,6 +14,7 @@ from pathlib import Path
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.text import Invoice
+from billing_lib.documents.ubl import render_ubl
 from billing_lib.documents.xlsx import render_xlsx
 from billing_lib.errors import AmbiguousFormat
 
@@ -28,7 +29,12 @@ def _html(invoice: Invoice) -> bytes:
     return render_html(invoice).encode("utf-8")
 
 
-BUILT_IN: dict[str, Renderer] = {"html": _html, "pdf": render_pdf, "xlsx": render_xlsx}
+BUILT_IN: dict[str, Renderer] = {
+    "html": _html,
+    "pdf": render_pdf,
+    "xlsx": render_xlsx,
+    "xml": render_ubl,
+}
 
 
 def renderers() -> dict[str, Renderer]:

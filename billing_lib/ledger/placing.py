@@ -13,7 +13,12 @@ import polars as pl
 from sqlalchemy import Connection, func, select, update
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.charges import insert_charges, read_charges, read_splits
+from billing_lib.ledger.charges import (
+    insert_charges,
+    not_billed_otherwise,
+    read_charges,
+    read_splits,
+)
 from billing_lib.ledger.invoice_tables import invoice
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.ledger.tables import charge
@@ -122,6 +127,7 @@ def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
         charge.c.run.is_(None),
         charge.c.invoice.is_(None),
         charge.c.reference.is_(None),
+        not_billed_otherwise(),
         closed,
     )
     return frames.read_frame(connection, statement)["code"].sort()

@@ -16,6 +16,8 @@ import datetime as dt
 import re
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cache
+from importlib.resources import files
 from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -55,6 +57,18 @@ def _timezone(name: str) -> str:
 
 def _currency(code: str) -> str:
     minor_places(code)
+    return code
+
+
+@cache
+def _countries() -> frozenset[str]:
+    table = (files("tzdata.zoneinfo") / "iso3166.tab").read_text("utf-8")
+    return frozenset(line[:2] for line in table.splitlines() if not line.startswith("#"))
+
+
+def _country(code: str) -> str:
+    if code not in _countries():
+        raise ValueError(f"'{code}' is not a country code of ISO 3166-1, such as US or GB")
     return code
 
 
@@ -119,6 +133,10 @@ class Facility(Entry):
     reissue of that invoice."""
     instructions: str = ""
     contacts: str = ""
+    country: Annotated[str, AfterValidator(_country)] | None = None
+    """Where it is (ISO 3166-1 alpha-2); the XML invoice needs it (documents/ubl.py)."""
+    tax_id: Code | None = None
+    """The number under which it charges tax; the XML invoice needs it where a tax is charged."""
 
     def fiscal_year(self, day: dt.date) -> int:
         """The fiscal year a day lies in."""

@@ -184,6 +184,8 @@ def _texts(
         "currency": facility.currency,
         "timezone": facility.timezone,
         **texts_in_force(connection, book),
+        "country": facility.country or "",
+        "tax_id": facility.tax_id or "",
         "period": str(period),
         "covers_from": period.first_day.isoformat(),
         "covers_to": period.last_day.isoformat(),

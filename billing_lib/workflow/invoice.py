@@ -145,6 +145,8 @@ def _invoice(
             "timezone": text["timezone"],
             "instructions": text["instructions"],
             "contacts": text["contacts"],
+            # Only where stated: earlier invoices, and those that need neither, stay as they are.
+            **{key: text[key] for key in ("country", "tax_id") if text.get(key)},
         },
         "project": {
             "code": account["project"],

@@ -172,11 +172,12 @@ def _pending_lines(
     """The charges that an invoice may still bill, as they are priced now."""
     facility = book.facility.code
     charges = ledger_charges.read_charges(connection, facility, period=month, state=PENDING)
-    closed = ledger_invoices.read_invoices(connection, facility, period=month, states=(CLOSED,))
-    free = charges.filter(
-        pl.col("team").is_in(list(teams))
-        & (pl.col("invoice").is_null() | ~pl.col("invoice").is_in(closed["code"].implode()))
-    )
+    drafts = ledger_invoices.read_invoices(connection, facility, codes=charges["invoice"].drop_nulls())
+    closed = drafts.filter(pl.col("state") == CLOSED)["code"]
+    reissues = drafts.filter(pl.col("replaces").is_not_null())["code"]
+    on = pl.col("invoice").fill_null("")
+    copied = pl.col("original").is_not_null() & on.is_in(reissues.implode())  # billed before
+    free = charges.filter(pl.col("team").is_in(list(teams)) & ~on.is_in(closed.implode()) & ~copied)
     named = free.rename({"code": "charge", "on_date": "date", "price": "rate"})
     return _shown_lines(connection, book, named).sort(
         "project", "date", "start_at", "charge", nulls_last=True

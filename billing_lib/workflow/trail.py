@@ -59,14 +59,9 @@ def read_trail(
         every = read_events(connection, facility)
         found = read_events(connection, facility, kinds=kinds, subjects=subjects)
         breaks = check_chain(connection, facility)
-    at = pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
-    columns = (
-        "sequence",
-        at,
-        "login",
-        "kind",
-        "subject",
-        "team",
-        pl.col("group_id").alias("group"),
+    columns = ("sequence", "at", "login", "kind", "subject", "team", "group", "reason")
+    told = found.rename({"group_id": "group"}).with_columns(
+        pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     )
-    return Trail(found.select(*columns, "reason", "before", "after", "hash"), every.height, last, breaks)
+    last = every["hash"][-1] if every.height else BEGINNING
+    return Trail(told.select(*columns, "before", "after", "hash"), every.height, last, breaks)

@@ -240,6 +240,12 @@ def taxed_invoice() -> Invoice:
     }
 
 
+def stated(sample: Invoice, **facility: str | None) -> Invoice:
+    """The invoice of a facility that states where it is and how it is taxed."""
+    said = {"country": "US", "tax_id": "12-3456789"} | facility
+    return sample | {"facility": sample["facility"] | said}
+
+
 def long_invoice(count: int = 2000) -> Invoice:
     """An invoice of as many jobs of several users."""
     return invoice(

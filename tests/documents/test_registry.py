@@ -46,11 +46,13 @@ def test_a_document_of_each_format_is_written_under_the_invoice_number(tmp_path:
         "RC-1993-00001.html",
         "RC-1993-00001.pdf",
         "RC-1993-00001.xlsx",
+        "RC-1993-00001.xml",
     ]
-    page, pdf, workbook = (path.read_bytes() for path in written)
+    page, pdf, workbook, xml = (path.read_bytes() for path in written)
     assert page.startswith(b"<!doctype html>")
     assert pdf.startswith(b"%PDF-")
     assert workbook.startswith(b"PK")
+    assert xml.startswith(b"<?xml version='1.0' encoding='UTF-8'?>\n<Invoice ")
 
 
 def test_rendering_twice_gives_the_same_bytes() -> None:
@@ -86,7 +88,7 @@ def test_an_installed_package_adds_a_format(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     offer(monkeypatch, json="json:dumps")
-    assert list(renderers()) == ["html", "pdf", "xlsx", "json"]
+    assert list(renderers()) == ["html", "pdf", "xlsx", "xml", "json"]
 
 
 def test_two_packages_for_one_format_are_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:

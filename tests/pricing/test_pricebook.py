@@ -230,6 +230,12 @@ MISTAKES = [
     ),
     (
         "facility",
+        "{code: RC, name: Computing, currency: GBP, timezone: Europe/London, country: UK}",
+        "book.yml, line 1, facility.country: "
+        "'UK' is not a country code of ISO 3166-1, such as US or GB",
+    ),
+    (
+        "facility",
         "{code: RC, name: Computing, currency: USD, timezone: UTC, fiscal_year_start: 13}",
         "book.yml, line 1, facility.fiscal_year_start: "
         "'13' cannot be: input should be less than or equal to 12",

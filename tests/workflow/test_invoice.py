@@ -47,6 +47,15 @@ def test_each_line_names_its_usage_its_rate_and_who_changed_it() -> None:
     assert training["added"]["reason"] == "agreed by telephone"
 
 
+def test_country_and_tax_number_stand_on_the_invoice_only_where_the_facility_states_them() -> None:
+    frozen = snapshot()
+    assert invoice()["facility"].keys() == {"code", "name", "timezone", "instructions", "contacts"}
+    said = [("country", "US"), ("tax_id", "")]
+    texts = pl.concat([frozen.texts, pl.DataFrame(said, schema=frozen.texts.schema, orient="row")])
+    bill = compute_invoices(replace(frozen, texts=texts)).invoices[NUMBER]
+    assert bill["facility"] == invoice()["facility"] | {"country": "US"}
+
+
 def test_a_waived_charge_stays_at_nothing_with_its_reason_and_a_note_beside_it() -> None:
     frozen = snapshot()
     words = {"by": "carol", "at": "2020-05-01T10:00:00-04:00", "reason": "goodwill"}

@@ -1,0 +1,376 @@
+"""An invoice as a program reads it: UBL 2.1 (ISO/IEC 19845) by the European norm EN 16931-1.
+
+The terms (BT) and groups (BG) below are those of EN 16931-1:2017, clause 6.3; how they are
+written is CEN/TS 16931-3-2, the norm's binding to UBL; BR-… are its business rules.
+
+**What it claims.** ``CustomizationID`` (BT-24) claims EN 16931 where its rules can be kept, and
+is left out where they cannot; the document is then plain UBL 2.1. They cannot where
+
+- the facility states no ``country``, which both addresses need (BR-09, BR-11). A team is taken
+  to be in its facility's country, for it is billed internally;
+- a tax is charged and the facility states no ``tax_id`` (BR-S-02);
+- the currency has more than two places, and EN 16931 only two (BR-DEC-…). Amounts then stand
+  exactly as they are, for a rounded one would be another invoice.
+
+**Type** (BT-3) is 380, commercial invoice, whatever the sign. A credit note (381) takes back an
+invoice sent before, is a document of its own in UBL, with amounts counted the other way round
+and without ``ProjectReference``. A month whose credits exceed its charges takes back none: it is
+one of the numbered invoices, with a negative amount due, which EN 16931 allows (its BT-115 is
+any amount; only a price, BT-146, is never negative: BR-27).
+
+**Lines** (BG-25), one per charge. Net amount = quantity × price ÷ base quantity + charges
+− allowances, and the net amount (BT-131) is the charge's total. Quantity × rate rounded to the
+currency is the raw total of most charges: then the price (BT-146) is the rate. It is not where
+there was a minimum, a fee, a tier, a price by time, or a quantity that is shown rounded. Then the
+price is the raw total and its base quantity (BT-149) the quantity: "12.50 for 0.1 hours", which
+is exact whatever led there; the rate stands among the item's attributes. Without a quantity, as
+for an added line, the line is one piece at the raw total. A negative amount has the minus sign
+at its quantity.
+
+**From raw total to total.** Each rule on a charge and each change by staff is an allowance or a
+charge of the line (BG-27, BG-28), so a subsidy and a waiver too; each rule on the invoice is one
+of the document (BG-20, BG-21). What no rule accounts for has a step of its own.
+
+**Tax**: EN 16931 knows the scheme VAT alone, so any tax stands there under its category (BT-151,
+UNCL5305): S where there is a percentage, Z at 0 per cent, O, outside the scope, without a tax.
+
+Expense codes are the buyer's accounting references (BT-19, BT-133), the project is BT-11.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Context, Decimal
+from typing import Any
+from xml.etree.ElementTree import Element, SubElement, indent, tostring
+
+from billing_lib.documents.text import NOTHING, Invoice, printable_invoice
+
+EN16931 = "urn:cen.eu:en16931:2017"
+"""BT-24 of an invoice that keeps the norm's rules without any further profile."""
+
+COMMERCIAL_INVOICE = "380"
+"""UNCL1001, the document type (BT-3)."""
+
+PIECE = "C62"
+"""UN/ECE Recommendation 20: one, counted without any other unit."""
+
+UNIT_CODES = {
+    "hour": "HUR",
+    "minute": "MIN",
+    "second": "SEC",
+    "day": "DAY",
+    "week": "WEE",
+    "month": "MON",
+    "year": "ANN",
+    "each": PIECE,
+    "use": PIECE,
+    "mg": "MGM",
+    "g": "GRM",
+    "kg": "KGM",
+    "ml": "MLT",
+    "l": "LTR",
+    "mb": "4L",
+    "gb": "E34",
+    "tb": "E35",
+    "kwh": "KWH",
+}
+"""Price books' units, in lower case, by UN/ECE Recommendation 20; others count as pieces."""
+
+_NAMESPACES = {
+    "xmlns": "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2",
+    "xmlns:cac": "urn:oasis:names:specification:ubl:schema:xsd:CommonAggregateComponents-2",
+    "xmlns:cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
+}
+_VAT = "VAT"
+_PLACES = 2  # of an amount in EN 16931-1, clause 6.5.2
+_VAT_PREFIXES = {"GR": ("GR", "EL"), "GB": ("GB", "XI")}  # other countries: their own code
+_WIDE = Context(prec=60, rounding=ROUND_HALF_UP)  # holds any quantity × rate exactly
+
+Step = tuple[str, Decimal]
+"""A reason, and by how much it changes an amount."""
+
+
+@dataclass(frozen=True)
+class _Terms:
+    """What every amount and every line of an invoice shares."""
+
+    currency: str
+    category: str
+    percent: str | None
+    nothing: str
+
+    @classmethod
+    def of(cls, invoice: dict[str, Any]) -> "_Terms":
+        tax, total = invoice.get("tax"), Decimal(invoice["totals"]["total"])
+        percent = tax["percent"] if tax else None
+        category = "O" if percent is None else "S" if Decimal(percent) else "Z"
+        return cls(invoice["currency"], category, percent, f"{total - total:f}")
+
+    def amount(self, parent: Element, name: str, amount: str | Decimal) -> None:
+        text = amount if isinstance(amount, str) else f"{amount:f}"
+        _put(parent, name, text, currencyID=self.currency)
+
+    def tax_category(self, parent: Element, name: str, *, reasoned: bool = False) -> None:
+        category = _put(parent, name)
+        _put(category, "cbc:ID", self.category)
+        _say(category, "cbc:Percent", self.percent)  # BR-O-05 to BR-O-07: none outside the scope
+        if reasoned and self.percent is None:
+            _put(category, "cbc:TaxExemptionReasonCode", "VATEX-EU-O")
+            _put(category, "cbc:TaxExemptionReason", "Not subject to VAT")
+        _put(_put(category, "cac:TaxScheme"), "cbc:ID", _VAT)
+
+
+def render_ubl(invoice: Invoice) -> bytes:
+    """The invoice as a UBL 2.1 document, UTF-8; amounts are the canonical decimal strings.
+
+    The same invoice gives the same bytes, whatever the clock, the locale or the time zone.
+    """
+    shown = printable_invoice(invoice)
+    terms, facility, tax = _Terms.of(shown), shown["facility"], shown.get("tax")
+    root = Element("Invoice", _NAMESPACES)
+    if _keeps_the_norm(shown, terms):
+        _put(root, "cbc:CustomizationID", EN16931)
+    _put(root, "cbc:ID", shown["number"])
+    _put(root, "cbc:IssueDate", shown["invoice_date"])
+    _put(root, "cbc:InvoiceTypeCode", COMMERCIAL_INVOICE)
+    for note in _notes(shown):
+        _put(root, "cbc:Note", note)
+    _put(root, "cbc:DocumentCurrencyCode", terms.currency)
+    codes = shown["summaries"]["by_expense_code"]
+    booked = [(code["expense_code"], code["total"]) for code in codes]
+    _say(root, "cbc:AccountingCost", _accounting(booked))
+    covered = shown["dates_covered"]
+    _period(root, covered["from"], covered["to"])
+    _put(_put(root, "cac:ProjectReference"), "cbc:ID", _line(shown["project"]["code"]))
+    number = (facility.get("tax_id") or "") if tax else ""  # BR-O-02: none outside the scope
+    contacts = "; ".join(facility["contacts"].split("\n")) if facility["contacts"] else ""
+    for role, party, taxed_as, contact in (
+        ("Supplier", facility, number, contacts),
+        ("Customer", shown["team"], "", ", ".join(shown["team"]["administrators"])),
+    ):
+        _party(root, role, party, facility.get("country") or "", taxed_as, contact)
+    # EN 16931-1:2017 asks for terms where something is due (BR-CO-25, no longer in its schematron).
+    said = facility["instructions"] or "Charged to the expense codes of the lines."
+    _put(_put(root, "cac:PaymentTerms"), "cbc:Note", said.strip())
+    _totals(root, shown, terms)
+    for line in shown["lines"] or [_no_charge(shown, terms)]:
+        _invoice_line(root, line, terms)
+    indent(root, " ")
+    written: bytes = tostring(root, encoding="UTF-8", xml_declaration=True)
+    return written + b"\n"
+
+
+def _keeps_the_norm(invoice: dict[str, Any], terms: _Terms) -> bool:
+    facility = invoice["facility"]
+    fits = len(terms.nothing.partition(".")[2]) <= _PLACES
+    return bool(
+        fits and facility.get("country") and (terms.percent is None or facility.get("tax_id"))
+    )
+
+
+def _notes(invoice: dict[str, Any]) -> list[str]:
+    project, tax = invoice["project"], invoice.get("tax")
+    named = f"{project['name']} ({project['code']})" if project["name"] else project["code"]
+    notes = [*invoice["notes"], f"Project {named}", f"Billing run {invoice['run']}"]
+    if tax is not None:
+        notes.append(f"{tax['name']}, {tax['percent']} %")
+    notes += [
+        f"Subsidy paid by {paid['by']}: {paid['amount']} {invoice['currency']}"
+        for paid in invoice.get("subsidies", [])
+    ]
+    # "#AAI#…" marks a note's subject (BT-21, UNCL4451: general information). Without it, a note
+    # such as "tickets #12 #13" would be read as one on the subject "12 ", which is none.
+    return [f"#AAI#{note}" if "#" in note else note for note in notes if note.strip()]
+
+
+def _accounting(booked: Iterable[tuple[str | None, str]]) -> str:
+    """The expense code; where there are several, each with its amount."""
+    parts = [(_line(code or "") or NOTHING, amount) for code, amount in booked]
+    if len(parts) == 1:
+        return parts[0][0]
+    return "; ".join(f"{code} {amount}" for code, amount in parts)
+
+
+def _party(
+    root: Element, role: str, party: dict[str, Any], country: str, tax_id: str, contact: str
+) -> None:
+    element = _put(_put(root, f"cac:Accounting{role}Party"), "cac:Party")
+    _put(_put(element, "cac:PartyIdentification"), "cbc:ID", _line(party["code"]))
+    if country:
+        address = _put(element, "cac:PostalAddress")
+        _put(_put(address, "cac:Country"), "cbc:IdentificationCode", country)
+    if tax_id:
+        # A VAT identifier (BT-31) names its country first (BR-CO-09); any other number is BT-32.
+        is_vat = bool(country) and tax_id.startswith(_VAT_PREFIXES.get(country, country))
+        scheme = _put(element, "cac:PartyTaxScheme")
+        _put(scheme, "cbc:CompanyID", _line(tax_id))
+        _put(_put(scheme, "cac:TaxScheme"), "cbc:ID", _VAT if is_vat else "TAX")
+    name = _line(party["name"] or "") or _line(party["code"])
+    _put(_put(element, "cac:PartyLegalEntity"), "cbc:RegistrationName", name)
+    if _line(contact):
+        _put(_put(element, "cac:Contact"), "cbc:Name", _line(contact))
+
+
+def _totals(root: Element, invoice: dict[str, Any], terms: _Terms) -> None:
+    """The document's allowances and charges, its tax, and the way to the amount due (BG-20-23)."""
+    totals, tax = invoice["totals"], invoice.get("tax")
+    taxed = tax["amount"] if tax else terms.nothing
+    before_tax = Decimal(totals["total"]) - Decimal(taxed)
+    rules = [(_rule(step), step["amount"]) for step in invoice.get("adjustments", [])]
+    whole = before_tax - Decimal(totals["raw_total"])
+    steps = _steps(rules, whole, "Adjustment of the invoice")
+    _allowances_and_charges(root, steps, terms, taxed=True)
+    total = _put(root, "cac:TaxTotal")
+    terms.amount(total, "cbc:TaxAmount", taxed)
+    subtotal = _put(total, "cac:TaxSubtotal")
+    terms.amount(subtotal, "cbc:TaxableAmount", before_tax)
+    terms.amount(subtotal, "cbc:TaxAmount", taxed)
+    terms.tax_category(subtotal, "cac:TaxCategory", reasoned=True)
+    monetary = _put(root, "cac:LegalMonetaryTotal")
+    terms.amount(monetary, "cbc:LineExtensionAmount", totals["raw_total"])
+    terms.amount(monetary, "cbc:TaxExclusiveAmount", before_tax)
+    terms.amount(monetary, "cbc:TaxInclusiveAmount", totals["total"])
+    for name, amounts in (
+        ("Allowance", [-amount for _, amount in steps if amount < 0]),
+        ("Charge", [amount for _, amount in steps if amount > 0]),
+    ):
+        if amounts:
+            terms.amount(monetary, f"cbc:{name}TotalAmount", sum(amounts, Decimal(0)))
+    terms.amount(monetary, "cbc:PayableAmount", totals["total"])
+
+
+def _rule(step: dict[str, Any]) -> str:
+    on = f" on {step['on']}" if step.get("on") else ""
+    return f"{step['rule']} ({step['kind']}{on})"
+
+
+def _steps(named: Iterable[tuple[str, str]], whole: Decimal, otherwise: str) -> list[Step]:
+    """The named steps, and what they leave of the whole; none that changes nothing."""
+    steps = [(_line(reason), Decimal(amount)) for reason, amount in named]
+    rest = whole - sum((amount for _, amount in steps), Decimal(0))
+    return [(reason, amount) for reason, amount in [*steps, (otherwise, rest)] if amount]
+
+
+def _allowances_and_charges(
+    parent: Element, steps: Iterable[Step], terms: _Terms, *, taxed: bool = False
+) -> None:
+    for reason, amount in steps:
+        element = _put(parent, "cac:AllowanceCharge")
+        _put(element, "cbc:ChargeIndicator", "true" if amount > 0 else "false")
+        _put(element, "cbc:AllowanceChargeReason", reason)
+        terms.amount(element, "cbc:Amount", abs(amount))
+        if taxed:  # a line's follow the line's own category
+            terms.tax_category(element, "cac:TaxCategory")
+
+
+def _invoice_line(root: Element, line: dict[str, Any], terms: _Terms) -> None:
+    quantity, unit, price, base = _priced(line)
+    element = _put(root, "cac:InvoiceLine")
+    _put(element, "cbc:ID", _line(line["charge"]))
+    _say(element, "cbc:Note", line.get("note"))
+    _put(element, "cbc:InvoicedQuantity", quantity, unitCode=unit)
+    terms.amount(element, "cbc:LineExtensionAmount", line["total"])
+    shares = [(share["expense_code"], share["amount"]) for share in line["expense_codes"]]
+    _say(element, "cbc:AccountingCost", _accounting(shares))
+    first, last = (line[end][:10] if line[end] else line["date"] for end in ("start", "end"))
+    _period(element, first, last)
+    rules = [(_rule(rule), rule["amount"]) for rule in line.get("rules", [])]
+    change = Decimal(line["total"]) - Decimal(line["raw_total"])
+    _allowances_and_charges(element, _steps(rules, change, _by_staff(line)), terms)
+    _item(element, line, unit, base, terms)
+    priced = _put(element, "cac:Price")
+    terms.amount(priced, "cbc:PriceAmount", price)
+    if base is not None:
+        _put(priced, "cbc:BaseQuantity", base, unitCode=unit)
+
+
+def _priced(line: dict[str, Any]) -> tuple[str, str, str, str | None]:
+    """Quantity, its unit, price and base quantity that come to the raw total exactly."""
+    raw_total, rate = Decimal(line["raw_total"]), line["rate"]
+    quantity = Decimal(line["quantity"] or 0)
+    unit = UNIT_CODES.get((line["unit"] or "").lower(), PIECE)
+    if line["quantity"] is not None and rate is not None:
+        amount = _WIDE.quantize(_WIDE.multiply(quantity, Decimal(rate)), raw_total)
+        if amount == raw_total:
+            return line["quantity"], unit, rate, None
+    sign, price = "-" if raw_total < 0 else "", f"{raw_total.copy_abs():f}"
+    if not quantity:
+        return f"{sign}1", PIECE, price, None
+    return f"{sign}{quantity:f}", unit, price, f"{quantity:f}"
+
+
+def _by_staff(line: dict[str, Any]) -> str:
+    what = "Waived" if line.get("waived") else "Adjusted by staff"
+    said = [
+        step["reason"]
+        for step in line["adjustments"]
+        if step["field"] in {"amount", "waived"} and step["reason"]
+    ]
+    return _line(f"{what}: {said[-1]}" if said else what)
+
+
+def _item(
+    parent: Element, line: dict[str, Any], unit: str, base: str | None, terms: _Terms
+) -> None:
+    item, element = line["item"] or {}, _put(parent, "cac:Item")
+    description = (line["description"] or "").strip()
+    name = _line(item.get("name") or item.get("code") or "")
+    _say(element, "cbc:Description", description if name else "")
+    _put(element, "cbc:Name", name or _line(description) or "Added line")
+    if item:
+        _put(_put(element, "cac:SellersItemIdentification"), "cbc:ID", _line(item["code"]))
+    terms.tax_category(element, "cac:ClassifiedTaxCategory")
+    attributes = {
+        "User": line["user"],
+        "Start": line["start"],
+        "End": line["end"],
+        "Hours": line["hours"],
+        "Units": line["units"] if line["hours"] else None,
+        "Unit": line["unit"] if unit == PIECE else None,  # the code alone would lose it
+        "Rate": line["rate"] if base is not None else None,  # else it is the price
+        "Blended rate": line.get("effective_rate"),
+        "Rate group": line["rate_group"],
+    }
+    for label, value in attributes.items():
+        if value and value.strip():
+            attribute = _put(element, "cac:AdditionalItemProperty")
+            _put(attribute, "cbc:Name", label)
+            _put(attribute, "cbc:Value", _line(value))
+
+
+def _no_charge(invoice: dict[str, Any], terms: _Terms) -> dict[str, Any]:
+    """The line of an invoice without charges: there must be one (BR-16)."""
+    nothing = dict.fromkeys(("start", "end", "user", "hours", "quantity", "unit", "rate", "item"))
+    return nothing | {
+        "charge": "0",
+        "date": invoice["dates_covered"]["to"],
+        "description": "No charges",
+        "raw_total": terms.nothing,
+        "total": terms.nothing,
+        "expense_codes": [],
+        "adjustments": [],
+        "rate_group": None,
+    }
+
+
+def _period(parent: Element, first: str, last: str) -> None:
+    period = _put(parent, "cac:InvoicePeriod")
+    _put(period, "cbc:StartDate", first)
+    _put(period, "cbc:EndDate", last)
+
+
+def _put(parent: Element, name: str, text: str | None = None, **attributes: str) -> Element:
+    element = SubElement(parent, name, attributes)
+    element.text = text
+    return element
+
+
+def _say(parent: Element, name: str, text: str | None) -> None:
+    """A child with the text, where it says anything: UBL knows no empty element."""
+    if text and text.strip():
+        _put(parent, name, text.strip())
+
+
+def _line(text: str) -> str:
+    """Names and identifiers stand on one line."""
+    return " ".join(text.split())
