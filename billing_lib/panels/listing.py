@@ -10,9 +10,7 @@ from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.price_books import read_price_books
 
 
-def listing_page(
-    team: str, period: str, facility: str = "", office: Office | None = None
-) -> HTML:
+def listing_page(team: str, period: str, facility: str = "", office: Office | None = None) -> HTML:
     """The page in a frame of its own, so that its style stays its own.
 
     Parameters

@@ -172,7 +172,9 @@ def _pending_lines(
     """The charges that an invoice may still bill, as they are priced now."""
     facility = book.facility.code
     charges = ledger_charges.read_charges(connection, facility, period=month, state=PENDING)
-    drafts = ledger_invoices.read_invoices(connection, facility, codes=charges["invoice"].drop_nulls())
+    drafts = ledger_invoices.read_invoices(
+        connection, facility, codes=charges["invoice"].drop_nulls()
+    )
     closed = drafts.filter(pl.col("state") == CLOSED)["code"]
     reissues = drafts.filter(pl.col("replaces").is_not_null())["code"]
     on = pl.col("invoice").fill_null("")
