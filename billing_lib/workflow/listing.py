@@ -180,7 +180,7 @@ def _pending_lines(
     on = pl.col("invoice").fill_null("")
     copied = pl.col("original").is_not_null() & on.is_in(reissues.implode())  # billed before
     free = charges.filter(pl.col("team").is_in(list(teams)) & ~on.is_in(closed.implode()) & ~copied)
-    named = free.rename({"code": "charge", "on_date": "date", "price": "rate"})
+    named = free.drop("rate").rename({"code": "charge", "on_date": "date", "price": "rate"})
     return _shown_lines(connection, book, named).sort(
         "project", "date", "start_at", "charge", nulls_last=True
     )
