@@ -46,12 +46,20 @@ class UnreadableFile(BillingError):
     """A usage file is missing, empty, of an unknown format or has a wrong header."""
 
 
+class UnwritableFile(BillingError):
+    """A file cannot be written: the folder may not be written, the disk is full."""
+
+
 class ChangedRecord(BillingError):
     """A usage record comes again with the same id and other content."""
 
 
 class UnknownFacility(BillingError):
     """No price book has this facility's code."""
+
+
+class UnknownTeam(BillingError):
+    """No price book has this team."""
 
 
 class UnknownCharge(BillingError):
@@ -76,6 +84,10 @@ class InvalidAdjustment(BillingError):
 
 class InvalidFilter(BillingError):
     """What is looked for cannot be: a state, an amount, a page that there is not."""
+
+
+class InvalidPermission(BillingError):
+    """A grant or revocation names a role, login or team that cannot be."""
 
 
 class NotPermitted(BillingError):

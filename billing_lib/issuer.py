@@ -38,6 +38,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.approving import Prepared
 from billing_lib.workflow.freeze import Frozen, freeze
 from billing_lib.workflow.issue import checked_results, commit_issuing
+from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import snapshot_hash
 
@@ -133,7 +134,16 @@ class Issuer:
         terms: Terms,
         step: Step,
     ) -> Self:
-        """Check all that does not need the ledger."""
+        """Check who is asking, before what an interrupted issuing left is touched, and all that
+        does not need the ledger.
+
+        Raises
+        ------
+        NotPermitted
+            Only an issuer issues.
+        """
+        with reading(engine) as connection:
+            require(connection, book.facility.code, ISSUER)
         now = dt.datetime.now(dt.UTC)
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()

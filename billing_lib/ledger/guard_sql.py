@@ -3,7 +3,8 @@
 SQLite     REPLACE overwrites rows without asking the DELETE triggers: a row whose key exists is
            refused on guarded tables. An event must continue the chain.
 PostgreSQL TRUNCATE is refused. Who and when are set by the database, and events are numbered and
-           hashed, after a lock per facility (the rendering is told in events.py).
+           hashed, after a lock per facility (the rendering is told in events.py). Only a login
+           that is an administrator gives and takes permissions, once a facility has one.
 
 PostgreSQL's functions run with their owner's rights and a fixed search path, so neither row-level
 security nor a temporary table of the same name hides rows from them; ``session_user`` stays the
@@ -176,6 +177,10 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         name = f"{_PREFIX}{stamped}_stamp"
         yield _function(name, path, f"{body} RETURN NEW;")
         yield from _trigger(name, moment, stamped, "FOR EACH ROW", f"{name}()")
+    name = f"{_PREFIX}permission_giver"
+    yield _function(name, path, _by_an_administrator())
+    moment = "BEFORE INSERT OR DELETE"
+    yield from _trigger(name, moment, "permission", "FOR EACH ROW", f"{name}()")
 
 
 _WHO = "NEW.login := session_user;"
@@ -211,6 +216,18 @@ def _event_link() -> str:
     NEW.sequence := coalesce((SELECT e.sequence {last}), 0) + 1;
     NEW.previous_hash := coalesce((SELECT e.hash {last}), '{BEGINNING}');
     NEW.hash := encode(sha256(convert_to({rendering}, 'UTF8')), 'hex');"""
+
+
+def _by_an_administrator() -> str:
+    """Refuse permissions that a login who is no administrator gives, takes, or gives to itself."""
+    given = (
+        "SELECT 1 FROM permission p WHERE p.facility = coalesce(NEW.facility, OLD.facility)"
+        " AND p.role = 'administrator'"
+    )
+    says = _raised(_literal("an administrator of the facility gives and takes permissions"))
+    return f"""
+    IF EXISTS ({given}) AND NOT EXISTS ({given} AND p.login = session_user) THEN {says} END IF;
+    RETURN coalesce(NEW, OLD);"""
 
 
 def _raised(message: str) -> str:

@@ -74,10 +74,13 @@ def prepare(
         book has changed since the charges were rated.
     AlreadyIssued
         Everything asked for is on an invoice already.
+    NotPermitted
+        Only a reviewer does this.
     """
     if selection.reference is not None:
         return _prepare_ad_hoc(connection, book, period, selection)
     facility, month = book.facility.code, str(period)
+    require(connection, facility, REVIEWER)
     what = f"{facility} {month}" + (f", {selection.text}" if selection.text else "")
     charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
     drafts = drafts_of(connection, facility, month, selection)
@@ -107,6 +110,7 @@ def prepare_run(
     NotReady
         As for ``prepare``.
     """
+    require(connection, book.facility.code, REVIEWER)
     require_open(connection, run)
     row = runs.read_run(connection, run)
     if RunSelection.parse(row.selection).asks_sign_off:
@@ -192,9 +196,10 @@ def approve(
         The facility has no approval process, the month is not signed off, or one of them is not
         being approved.
     NotPermitted
-        It is another's turn, or an own change would be approved.
+        Who asks is no reviewer, it is another's turn, or an own change would be approved.
     """
     facility, steps = book.facility.code, _steps(book)
+    require(connection, facility, REVIEWER)
     row = runs.read_run(connection, run)
     require_open(connection, run)
     if not steps:

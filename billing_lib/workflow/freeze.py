@@ -24,6 +24,7 @@ from billing_lib.workflow.charge_rows import differing
 from billing_lib.workflow.funds import balances
 from billing_lib.workflow.gathering import gather
 from billing_lib.workflow.notes import notes_in_force
+from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import INVOICES, TEXTS, UNBILLED, Snapshot
 from billing_lib.workflow.texts import texts_in_force
@@ -75,11 +76,14 @@ def freeze(
 
     Raises
     ------
+    NotPermitted
+        Only an issuer does this.
     NotReady
         The price book has changed since they were submitted.
     """
     row = runs.read_run(connection, run)
     facility, month = book.facility.code, row.period
+    require(connection, facility, ISSUER)
     approved = ledger_invoices.lock_invoices(connection, facility, codes)
     charges = ledger_charges.read_charges(connection, facility, invoices=approved["code"])
     gathered = gather(connection, book, charges, month)

@@ -23,6 +23,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.freeze import Frozen
 from billing_lib.workflow.funds import draw, give_back
 from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_json
+from billing_lib.workflow.permissions import ISSUER, require, seen
 from billing_lib.workflow.runs import finish_if_done
 from billing_lib.workflow.snapshot import Snapshot
 
@@ -58,8 +59,15 @@ def commit_issuing(
     snapshot_sha256: str,
 ) -> list[str]:
     """Write what was frozen as issued and bill its charges; nothing of this can change
-    afterwards. Notices that staff should have, in words."""
+    afterwards. Notices that staff should have, in words.
+
+    Raises
+    ------
+    NotPermitted
+        Only an issuer does this.
+    """
     facility = frozen.facility
+    require(connection, facility, ISSUER)
     issuings.describe(
         connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
     )
@@ -143,6 +151,7 @@ def _parts(
 
 
 def ledger_fingerprints(engine: Engine) -> dict[str, str]:
-    """The fingerprint that the ledger keeps of each issued invoice."""
+    """The fingerprint that the ledger keeps of each issued invoice that may be seen, by number."""
     with reading(engine) as connection:
-        return ledger_issued.read_all_fingerprints(connection)
+        found = seen(connection, ledger_issued.read_all_fingerprints(connection))
+    return dict(found.select("number", "fingerprint").iter_rows())

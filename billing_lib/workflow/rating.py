@@ -31,7 +31,7 @@ from billing_lib.workflow.charge_rows import (
 )
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.rules_in_force import rules_in_force, take_rules
 from billing_lib.workflow.runs import calculate_holding
 
@@ -102,9 +102,9 @@ def rate_period(
     """
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
         note_facility(connection, book)
         records = usage.read_usage(connection, facility, period=month)
-        require(connection, facility, REVIEWER)
         late = take_late(connection, book, month)
         standing = ledger_charges.read_charges(connection, facility, period=month)
         charged = ledger_charges.read_charged(connection, facility, month)
@@ -210,6 +210,7 @@ def _counted(unbilled: pl.DataFrame) -> dict[str, int]:
 def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
     """The usage of a period that the last rating left out, with reason and place."""
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         return usage.read_unbilled(connection, facility, month)
 
 
@@ -226,6 +227,7 @@ def list_charges(
 ) -> pl.DataFrame:
     """The charges of a period as lists show them; the code as ``charge``, ``RC/57``."""
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         frame = ledger_charges.read_charges(connection, facility, period=month, project=project)
     return frame.sort("project", "on_date", "code").select(
         pl.format("{}/{}", pl.lit(facility), "code").alias("charge"),

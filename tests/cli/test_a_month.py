@@ -128,7 +128,8 @@ COMMANDS = (
     *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
     *("issue", "note", "invoices", "show", "reissue", "void", "pay", "unpay", "deposit", "funds"),
     *("adhoc", "credit", "statements", "statement", "pay-statement", "unpay-statement", "month"),
-    *("text", "texts", "verify", "reproduce", "quote", "run"),
+    *("text", "texts", "verify", "reproduce", "quote"),
+    *("grant", "revoke", "permissions", "events", "listing", "run"),
 )
 
 

@@ -29,8 +29,8 @@ from billing_lib.workflow.statements import generate_statements
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
-REVIEWED = ("review", "adjust", "audit", "statement")
-"""The notebooks that staff and auditors open; the issuing one is run by every issue."""
+REVIEWED = ("review", "adjust", "audit", "statement", "listing")
+"""The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
 # One worker makes the month and runs every notebook on it.
 pytestmark = pytest.mark.xdist_group("notebooks")
@@ -84,6 +84,7 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
         ("adjust", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
         ("audit", {"record": ""}, "application/vnd.jupyter.widget-view"),
         ("statement", {"team": "bio", "period": "1993-10"}, "Statement **bio-1993-10**, OPEN"),
+        ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),
     ],
 )
 def test_a_notebook_runs_by_papermill(

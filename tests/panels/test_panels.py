@@ -7,14 +7,17 @@ from pathlib import Path
 from sample_facility import BOOK
 from sample_issuing import issue_here
 
+from billing_lib.documents.listing import render_listing
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.audit import AuditPanel
 from billing_lib.panels.bulk import BulkPanel
+from billing_lib.panels.listing import listing_page
 from billing_lib.panels.office import Office
 from billing_lib.panels.review import ReviewPanel
 from billing_lib.panels.statement import StatementPanel
 from billing_lib.panels.tables import table
 from billing_lib.pricing.period import Period
+from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.review import read_month
 from billing_lib.workflow.statements import generate_statements, pay_statement
@@ -176,6 +179,16 @@ def test_what_people_wrote_is_shown_as_text(office: Office) -> None:
 def test_the_same_table_is_the_same_html(office: Office) -> None:
     month = read_month(office.engine, office.book("MIC"), "2020-04")
     assert table(month.charges, "Charges").data == table(month.charges, "Charges").data
+
+
+def test_the_listing_in_a_notebook_is_the_very_page(office: Office) -> None:
+    shown = listing_page("smith", "2020-04", office=office).data
+    (framed,) = re.findall(r'sandbox="" .* srcdoc="([^"]*)"></iframe>', shown, re.DOTALL)
+    books = {"MIC": office.book("MIC")}
+    assert unescape(framed) == render_listing(
+        read_listing(office.engine, books, "smith", "2020-04", "MIC")
+    )
+    assert "MIC/u1" in framed
 
 
 def test_an_empty_archive_is_said(office: Office) -> None:

@@ -28,7 +28,10 @@ teams:
   - {code: chem, name: Computational Chemistry Lab}
   - {code: bio, name: Structural Biology Lab}
 projects:
-  - {code: m1, team: chem, type: faculty, split: [{expense_code: C-1, percent: "66.6667"}, {expense_code: C-2, percent: "33.3333"}]}
+  - code: m1
+    team: chem
+    type: faculty
+    split: [{expense_code: C-1, percent: "66.6667"}, {expense_code: C-2, percent: "33.3333"}]
   - {code: m2, team: chem, type: faculty, split: [{expense_code: C-1, percent: "100"}]}
   - {code: m3, team: bio, type: faculty, split: [{expense_code: B-1, percent: "100"}]}
 """
@@ -50,7 +53,10 @@ teams:
   - {code: mat, name: Materials Modelling Lab}
 projects:
   - {code: s1, team: bio, type: faculty, split: [{expense_code: B-1, percent: "100"}]}
-  - {code: s2, team: mat, type: faculty, split: [{expense_code: M-1, percent: "50"}, {expense_code: M-2, percent: "50"}]}
+  - code: s2
+    team: mat
+    type: faculty
+    split: [{expense_code: M-1, percent: "50"}, {expense_code: M-2, percent: "50"}]
 rules: [{name: courtesy, scope: statement, kind: discount, amount: "10.00"}]
 """
 

@@ -1,4 +1,4 @@
-"""The quarter summed once more from the files, in ``fractions``, sharing no code with the library."""
+"""The quarter summed once more from the files, in ``fractions``, by no code of the library."""
 
 import gzip
 import re
