@@ -270,6 +270,7 @@ def read_families(
             copy.c.original.is_not(None),
             copy.c.code.in_(select(listed.c.value)),
             earlier.c.facility == facility,
+            earlier.c.state != "PENDING",  # a copy on a closed reissue leads nowhere
             (earlier.c.code == copy.c.original)
             | ((earlier.c.original == copy.c.original) & (earlier.c.revision < copy.c.revision)),
         )
