@@ -10,6 +10,7 @@ the rows are in place, on PostgreSQL once per statement, so bulk writes stay fas
 this list comes with a migration, be it an empty one: migrations/env.py puts the guards anew.
 """
 
+from billing_lib.ledger.binding_guards import BINDING_GUARDS
 from billing_lib.ledger.guard import (
     DELETE,
     INSERT,
@@ -167,5 +168,13 @@ _PERMISSION = (
     ),
 )
 
-GUARDS: tuple[Guard, ...] = (*_FACILITY, *_USAGE, *_CHARGE, *_EVENT, *_PERMISSION, *INVOICE_GUARDS)
+GUARDS: tuple[Guard, ...] = (
+    *_FACILITY,
+    *_USAGE,
+    *_CHARGE,
+    *_EVENT,
+    *_PERMISSION,
+    *INVOICE_GUARDS,
+    *BINDING_GUARDS,
+)
 """All guards that both dialects have; guard_sql.py adds what only one of them needs."""

@@ -119,14 +119,6 @@ _INVOICE = (
     Guard(
         "invoice",
         (UPDATE,),
-        "an invoice being approved holds all its charges",
-        "NEW.state = 'APPROVING' AND EXISTS (SELECT 1 FROM charge c"
-        " WHERE c.facility = NEW.facility AND c.invoice = NEW.code AND c.run IS NULL)",
-        lookup=True,
-    ),
-    Guard(
-        "invoice",
-        (UPDATE,),
         "an invoice is superseded by an issued one that replaces it",
         "NEW.state = 'SUPERSEDED' AND NOT EXISTS (SELECT 1 FROM invoice s"
         " WHERE s.facility = NEW.facility AND s.replaces = NEW.number"
@@ -285,7 +277,9 @@ _ISSUED_INVOICE = (
         "NOT EXISTS (SELECT 1 FROM invoice i WHERE i.facility = NEW.facility"
         " AND i.code = NEW.invoice AND i.state = 'APPROVING' AND i.kind = NEW.kind"
         " AND i.project = NEW.project AND i.team = NEW.team AND i.period = NEW.period"
-        " AND i.charges = NEW.charges AND i.total = NEW.total)",
+        " AND i.charges = NEW.charges AND i.raw_total = NEW.raw_total"
+        " AND i.adjustment = NEW.adjustment AND coalesce(i.tax, 0) = coalesce(NEW.tax, 0)"
+        " AND i.total = NEW.total)",
         lookup=True,
     ),
     never("invoice_line", "the line of an issued invoice does not change"),

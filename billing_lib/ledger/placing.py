@@ -71,17 +71,16 @@ def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
 
 
 def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Take PENDING charges off their invoices and out of their run."""
+    """Take PENDING charges out of their run and off their invoices, which take in changes."""
     listed = frames.listed(connection, codes)
-    connection.execute(
-        update(charge)
-        .where(
-            charge.c.facility == facility,
-            charge.c.state == "PENDING",
-            charge.c.code.in_(select(listed.c.value)),
-        )
-        .values(run=None, invoice=None)
+    chosen = (
+        charge.c.facility == facility,
+        charge.c.state == "PENDING",
+        charge.c.code.in_(select(listed.c.value)),
     )
+    bound = update(charge).where(*chosen, charge.c.run.is_not(None))
+    connection.execute(bound.values(run=None))  # refused while the invoice is being approved
+    connection.execute(update(charge).where(*chosen).values(invoice=None))
 
 
 def bind_charges(connection: Connection, facility: str, invoices: list[str], run: str) -> None:

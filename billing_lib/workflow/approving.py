@@ -326,6 +326,9 @@ def close(
     require(connection, facility, REVIEWER)
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
     if reopen:
+        # Until it is rejected what it bills is what its reviewers saw, and stays with it.
+        seen = chosen.filter(pl.col("state") == APPROVING)["code"].to_list()
+        ledger_invoices.move_invoices(connection, facility, seen, "reject", reason)
         held = ledger_charges.read_charges(connection, facility, invoices=codes)
         placing.detach_charges(connection, facility, held["code"])
         apart = chosen.filter(pl.col("replaces").is_null())["code"].to_list()
@@ -335,11 +338,24 @@ def close(
         for number in chosen["replaces"].drop_nulls():
             drop_copies(connection, facility, number)
     else:
-        for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
-            placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
+        _keep_charges(connection, book, chosen)
     ledger_invoices.move_invoices(connection, facility, codes, "close", reason)
     then = "its charges are free again" if reopen else "its charges stay with it, unbilled"
     return [f"invoice {code} is closed; {then}" for code in codes]
+
+
+def _keep_charges(connection: Connection, book: PriceBook, chosen: pl.DataFrame) -> None:
+    """Bind the charges of invoices to their run for good; an ad hoc invoice that is in none yet
+    gets one of its own."""
+    facility = book.facility.code
+    homeless = chosen.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
+    for code, period, reference in homeless.select("code", "period", "reference").iter_rows():
+        selection = RunSelection(reference=reference)
+        own = open_run(connection, book, Period.parse(period), selection)
+        ledger_invoices.put_in_run(connection, facility, [code], own)
+    now = ledger_invoices.read_invoices(connection, facility, codes=chosen["code"])
+    for (run,), part in now.filter(pl.col("run").is_not_null()).group_by("run"):
+        placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
 
 
 def require_word(reason: str, what: str) -> None:

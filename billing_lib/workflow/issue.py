@@ -65,9 +65,12 @@ def commit_issuing(
     ------
     NotPermitted
         Only an issuer does this.
+    RunFailed
+        An invoice comes to something else than when it was approved.
     """
     facility = frozen.facility
     require(connection, facility, ISSUER)
+    _require_as_approved(connection, facility, computation.totals)
     issuings.describe(
         connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
     )
@@ -114,6 +117,22 @@ def commit_issuing(
     issuings.finish(connection, frozen.id)
     finish_if_done(connection, book, frozen.run)
     return notices
+
+
+def _require_as_approved(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
+    """A cap over a quarter, say, counts what was issued since the invoice was approved."""
+    compared = ("charges", "raw_total", "adjustment", "tax", "total")
+    approved = ledger_invoices.read_invoices(connection, facility, codes=totals["invoice"])
+    both = totals.join(approved, left_on="invoice", right_on="code", suffix="_approved")
+    other = pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(f"{name}_approved")) for name in compared
+    )
+    odd = both.filter(other).sort("invoice")
+    if odd.height:
+        raise RunFailed(
+            f"invoice {odd['invoice'][0]} no longer comes to what was approved",
+            remedy="reject it, so that it is calculated anew",
+        )
 
 
 def _supersede(connection: Connection, facility: str, old: str, new: str) -> None:

@@ -78,8 +78,8 @@ def unpay(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str
                 remedy=f"run 'billing unpay-statement {statement}'",
             )
         code = str(old["code"])
-        ledger_invoices.move_invoices(connection, facility, [code], "unpay", reason)
         placing.unpay_charges(connection, facility, [code])
+        ledger_invoices.move_invoices(connection, facility, [code], "unpay", reason)
     return [f"invoice {number} is no longer paid"]
 
 

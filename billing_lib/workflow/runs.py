@@ -254,16 +254,14 @@ def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame
     facility = book.facility.code
     now = ledger_charges.read_charges(connection, facility, codes=before["code"])
     drafts = ledger_invoices.read_invoices(connection, facility, states=EDITABLE)
-    holding = drafts.select("project", "period", "kind", invoice="code")
-    wrong = now.join(holding.select("invoice", of="project"), on="invoice", how="left").filter(
-        (pl.col("invoice").is_not_null() & (pl.col("of") != pl.col("project")))
-        | (pl.col("invoice").is_null() & pl.col("reference").is_null())
+    holding = drafts.filter(pl.col("kind") != AD_HOC)
+    fitting = holding.select("project", "period", fit="code").unique(
+        ["project", "period"], keep="last", maintain_order=True
     )
-    fitting = holding.filter(pl.col("kind") != AD_HOC).select("project", "period", fit="invoice")
-    fitting = fitting.unique(["project", "period"], keep="last", maintain_order=True)
-    placed = wrong.join(fitting, on=["project", "period"], how="left").filter(
-        pl.col("invoice").is_not_null() | pl.col("fit").is_not_null()
+    left = now.join(before.select("code", was="invoice"), on="code").filter(
+        pl.col("invoice").is_null() & (pl.col("reference").is_null() | pl.col("was").is_not_null())
     )
+    placed = left.join(fitting, on=["project", "period"])
     placing.attach_charges(connection, facility, placed.select("code", invoice="fit"))
     touched = pl.concat([before["invoice"], now["invoice"], placed["fit"]]).drop_nulls().unique()
     calculate(connection, book, touched.sort().to_list())
