@@ -23,7 +23,7 @@ from billing_lib.pricing.adjusting import (
 from billing_lib.pricing.by_time import Blends
 from billing_lib.pricing.catalogue import DAY, PRICE, Catalogue
 from billing_lib.pricing.exact import AmountTooLarge, Exact, largest_of
-from billing_lib.pricing.lookup import columns_at, positions, valid_at
+from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
 from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
 from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS
@@ -177,8 +177,8 @@ def _refuse_unsummable(charges: pl.DataFrame) -> None:
 def _usage_charges(
     rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rates = catalogue.rates.unique("rate", keep="first", maintain_order=True)
-    rate_at = positions(rated["rate"], rates["rate"])
+    rates, fingerprints = catalogue.once(_rates)
+    rate_at = fingerprints.positions(rated["rate"])
     frame = (
         _with_values(rated.rename({"record": "charge"}), values)
         .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
@@ -223,6 +223,12 @@ def _usage_charges(
     return charges, subsidies.lines
 
 
+def _rates(catalogue: Catalogue) -> tuple[pl.DataFrame, Codes]:
+    """Each rate once, and their fingerprints."""
+    rates = catalogue.rates.unique("rate", keep="first", maintain_order=True)
+    return rates, Codes(rates["rate"])
+
+
 def _with_values(frame: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     if values.height == 0:
         nothing = {name: dtype for name, dtype in values.schema.items() if name != "charge"}
@@ -233,9 +239,9 @@ def _with_values(frame: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
 
 
 def _costs(items: pl.Series, counted: Quantities, catalogue: Catalogue) -> pl.Series | None:
-    known = catalogue.items.drop_nulls("cost")
-    if known.height == 0:
+    if catalogue.items["cost"].null_count() == catalogue.items.height:
         return None
+    known = catalogue.items.drop_nulls("cost")
     prices = Exact.of_decimals(known["cost"]).at(positions(items, known["item"]))
     return counted.times(prices, catalogue.places)
 
@@ -271,7 +277,7 @@ def _priced(
     least = frame["minimum"]
     hourly = pl.when(pl.col("pricing") == HOURS).then(own_price)
     effective = frame.select(hourly.to_physical().cast(pl.Int64)).to_series()
-    tier_price = pl.repeat(None, frame.height, dtype=PRICE, eager=True)
+    tier_price: pl.Expr | pl.Series = pl.lit(None, dtype=PRICE)
     if ways & {HOURS, BANDS}:
         numbered = frame.with_columns(known=counted.known).with_row_index("at")
         timed = numbered.filter(pl.col("pricing").is_in([HOURS, BANDS]) & _lasts())
@@ -324,7 +330,7 @@ def _splits(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame)
     dated = standing.select(
         key=positions(standing["project"], projects), valid_from="split_from", valid_to="split_to"
     )
-    plan = valid_at(positions(charges["project"], projects), charges["date"], dated)
+    plan = Dated(dated).at(positions(charges["project"], projects), charges["date"])
     if own.height:
         changed = positions(charges["charge"], own["charge"]) + standing.height
         plan = changed.zip_with(changed.is_not_null(), plan)
