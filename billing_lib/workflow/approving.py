@@ -28,7 +28,7 @@ from billing_lib.workflow.adhoc import (
     late_sentences,
     require_issuable,
 )
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import ISSUER, REVIEWER, require
 from billing_lib.workflow.readiness import require_ready
 from billing_lib.workflow.reissue import drop_copies
 from billing_lib.workflow.remaining import drafts_of, free_of, issued_before, late_of
@@ -221,6 +221,8 @@ def approve(
             raise NotPermitted(
                 f"invoice {code} waits for {' or '.join(steps[step])}, not for {login}"
             )
+        if step == len(steps) - 1:  # whose approval issues
+            require(connection, facility, ISSUER)
         _require_another(connection, book, code, login)
         ledger_invoices.set_step(connection, facility, code, step + 1)
         events.record_event(
