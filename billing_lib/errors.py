@@ -46,6 +46,10 @@ class UnreadableFile(BillingError):
     """A usage file is missing, empty, of an unknown format or has a wrong header."""
 
 
+class UnwritableFile(BillingError):
+    """A file cannot be written: the folder may not be written, the disk is full."""
+
+
 class ChangedRecord(BillingError):
     """A usage record comes again with the same id and other content."""
 

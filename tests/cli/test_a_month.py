@@ -125,7 +125,8 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 COMMANDS = (
     *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
-    *("bulk", "undo", "issue", "note", "invoices", "show", "verify", "reproduce", "quote"),
+    *("bulk", "undo", "issue", "note", "invoices", "show", "preview", "verify"),
+    *("reproduce", "quote"),
 )
 
 
