@@ -173,7 +173,9 @@ def _charges(sheet: Worksheet, lines: list[dict[str, Any]]) -> None:
     header += ["Amount", "Adjustment", "Total", "Blended rate", "Rules", "Late, of month", "Waived"]
     header += ["Note", "Source file", "Source row"]
     rows = (_charge(line) for line in lines)
-    _sheet(sheet, header, rows, [12, 11, 26, 26, 14, 22, 28, 14, 22, 12, 8, 12, 8, 10, 12])
+    widths = [12, 11, 26, 26, 14, 22, 28, 14, 22, 12, 8, 12, 8, 10, 12]
+    widths += [14, 14, 14, 14, 22, 16, 10, 22, 26, 12]
+    _sheet(sheet, header, rows, widths)
 
 
 def _charge(line: dict[str, Any]) -> list[Value]:
@@ -283,6 +285,8 @@ def _pairs(
             # Only some spreadsheets make a row as high as its wrapped text.
             lines = sum(1 + len(line) // _TEXT_WIDTH for line in value.split("\n"))
             sheet.row_dimensions[at].height = lines * _LINE_HEIGHT
+        elif isinstance(value, date):
+            cell.alignment = _TOP
         if label in bold:
             sheet.cell(at, 1).font = cell.font = _BOLD
 
@@ -308,9 +312,8 @@ def _sheet(
     sheet.auto_filter.ref = sheet.dimensions
     sheet.print_title_rows, sheet.print_title_cols = "1:1", "A:A"
     sheet.page_setup.orientation = "landscape"
-    all_widths = [*widths, *[14] * (len(header) - len(widths))]
-    sheet.page_setup.fitToWidth = -(-sum(all_widths) // _PAGE_WIDTH)
-    _widths(sheet, all_widths)
+    sheet.page_setup.fitToWidth = -(-sum(widths) // _PAGE_WIDTH)
+    _widths(sheet, widths)
 
 
 def _row(sheet: Worksheet, row: int, values: Sequence[Value]) -> None:
