@@ -13,7 +13,10 @@ from importlib import import_module
 from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
 
-NOUNS = ("office", "usage", "charges", "bulk", "invoices", "preview", "records", "quotes")
+NOUNS = (
+    *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "preview"),
+    *("after_issue", "texts", "records", "quotes"),
+)
 """The modules with commands, in the order in which help lists them."""
 
 for _noun in NOUNS:

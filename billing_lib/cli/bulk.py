@@ -55,6 +55,9 @@ def bulk(
             done = changing.preview(ledger(), book, month, selection, values)
         else:
             done = changing.adjust_many(ledger(), book, month, selection, values, reason)
+    if not preview and not done.selected:
+        say(f"{facility} {month}: what is selected was set so before, nothing changed")
+        return
     say_frame(
         done.effect.with_columns(pl.format("{}/{}", pl.lit(facility), "charge").alias("charge")),
         title=f"{'Would change' if preview else 'Changed'} {facility} {month}",

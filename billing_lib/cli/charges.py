@@ -120,6 +120,9 @@ def adjust(
     expense_code: Annotated[
         str | None, typer.Option(help="Of an added line; the project's split unless told.")
     ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Add a line although the same one is there already.")
+    ] = False,
 ) -> None:
     """Change a charge before it is issued, or add a line; who, when and why are kept."""
     from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, split_code
@@ -142,7 +145,7 @@ def adjust(
             )
         book = price_book(str(facility))
         line = NewLine.parse(stated | {"expense_code": expense_code}, book)
-        say(add_charge_line(ledger(), book, line, reason))
+        say(add_charge_line(ledger(), book, line, reason, again=again))
         return
     if charge is None or not changes:
         raise InvalidAdjustment(

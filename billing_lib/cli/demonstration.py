@@ -15,9 +15,10 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
-from billing_lib.batch import Terms, issue_month, issued_records
+from billing_lib.batch import issue_month, issued_records
 from billing_lib.cli.app import progress
 from billing_lib.errors import BillingError
+from billing_lib.issuer import Terms
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook

@@ -33,7 +33,8 @@ def issue(
     ] = False,
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
-    from billing_lib.batch import Terms, issue_month
+    from billing_lib.batch import issue_month
+    from billing_lib.issuer import Terms
     from billing_lib.pricing.period import Period
     from billing_lib.settings import settings
     from billing_lib.workflow.selection import RunSelection

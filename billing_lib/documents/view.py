@@ -45,7 +45,7 @@ class InvoiceView:
     draft
         What a reader must know of a draft before anything else; empty for what is issued.
     kind
-        The word over it all.
+        The words over it all.
     replaces
         Which invoice it replaces, in words; empty if none.
     invoice_date_iso
@@ -72,8 +72,8 @@ class InvoiceView:
     adjustments: Table | None
 
 
-KINDS = {"periodic": "Invoice", "ad hoc": "Ad hoc invoice", "reissue": "Reissued invoice"}
-"""The word over an invoice, by its kind."""
+KINDS = {"periodic": "Invoice", "ad hoc": "Ad hoc invoice"}
+"""The words over an invoice, by its kind."""
 
 DRAFT = "DRAFT: not issued, without a number; all on it may still change."
 """What a draft says of itself."""
@@ -88,7 +88,7 @@ def view(invoice: Invoice) -> InvoiceView:
     facility, draft = shown["facility"], draft_of(shown)
     return InvoiceView(
         draft=DRAFT if draft else "",
-        kind=f"Draft: {KINDS[shown['kind']]}" if draft else KINDS[shown["kind"]],
+        kind=_kind(shown),
         title=_title(shown),
         replaces=f"Replaces invoice {shown['replaces']}" if shown["replaces"] else "",
         description=shown["description"].strip(),
@@ -106,6 +106,12 @@ def view(invoice: Invoice) -> InvoiceView:
         charges=charges_table(shown),
         adjustments=adjustments_table(shown["lines"]),
     )
+
+
+def _kind(invoice: Invoice) -> str:
+    word = KINDS[invoice["kind"]]
+    reissued = f"Reissued {word.lower()}" if invoice["replaces"] else word
+    return f"Draft: {reissued}" if draft_of(invoice) else reissued
 
 
 def _title(invoice: Invoice) -> str:

@@ -8,11 +8,13 @@ The rates that charges name by fingerprint are kept as they were.
 """
 
 import polars as pl
-from sqlalchemy import Connection, Select, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
+from billing_lib.ledger.invoice_tables import invoice
+from billing_lib.ledger.states import ACTIVE
 from billing_lib.ledger.tables import charge, charge_split, event, rate, usage_record
 from billing_lib.ledger.types import frame_schema
 
@@ -127,6 +129,7 @@ def read_unattached(connection: Connection, facility: str, period: str) -> pl.Da
         charge.c.state == "PENDING",
         charge.c.run.is_(None),
         charge.c.invoice.is_(None),
+        not_billed_otherwise(),
     )
     return frames.read_frame(connection, statement, CHARGE).sort("code")
 
@@ -138,6 +141,54 @@ def count_charges(connection: Connection, facility: str, period: str) -> tuple[i
     )
     count, total = connection.execute(counted).one()
     return int(count), int(total)
+
+
+def read_copies(
+    connection: Connection, facility: str, billed: pl.Series | list[str]
+) -> pl.DataFrame:
+    """The PENDING copies (schema CHARGE) of billed charges that are bound to no run."""
+    listed = frames.listed(connection, billed)
+    earlier = charge.alias("earlier")
+    wanted = (
+        select(earlier.c.code)
+        .where(
+            earlier.c.facility == facility,
+            earlier.c.code.in_(select(listed.c.value)),
+            func.coalesce(earlier.c.original, earlier.c.code) == charge.c.original,
+            func.coalesce(earlier.c.revision, 1) < charge.c.revision,
+        )
+        .exists()
+    )
+    statement = select(*(charge.c[name] for name in CHARGE)).where(
+        charge.c.facility == facility,
+        charge.c.state == "PENDING",
+        charge.c.run.is_(None),
+        charge.c.original.is_not(None),
+        wanted,
+    )
+    return frames.read_frame(connection, statement, CHARGE).sort("code")
+
+
+def not_billed_otherwise() -> ColumnElement[bool]:
+    """The condition that no other copy of a charge, nor its original, is on an invoice that
+    counts: a copy on a reissue waits until the old invoice is superseded."""
+    other = charge.alias("other")
+    counted = (
+        select(other.c.code)
+        .join_from(
+            other,
+            invoice,
+            (invoice.c.facility == other.c.facility) & (invoice.c.code == other.c.invoice),
+        )
+        .where(
+            other.c.facility == charge.c.facility,
+            other.c.code != charge.c.code,
+            (other.c.code == charge.c.original) | (other.c.original == charge.c.original),
+            invoice.c.state.in_(ACTIVE),
+        )
+        .exists()
+    )
+    return charge.c.original.is_(None) | ~counted
 
 
 def read_charged(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -199,6 +250,7 @@ def read_families(
             copy.c.original.is_not(None),
             copy.c.code.in_(select(listed.c.value)),
             earlier.c.facility == facility,
+            earlier.c.state != "PENDING",  # a copy on a closed reissue leads nowhere
             (earlier.c.code == copy.c.original)
             | ((earlier.c.original == copy.c.original) & (earlier.c.revision < copy.c.revision)),
         )

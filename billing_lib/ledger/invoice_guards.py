@@ -15,7 +15,7 @@ from billing_lib.ledger.guard import (
     never,
 )
 from billing_lib.ledger.invoice_tables import billing_run, issuing, job
-from billing_lib.ledger.states import EDITABLE, INVOICE, ISSUED, RUN, STATEMENT
+from billing_lib.ledger.states import ACTIVE, EDITABLE, INVOICE, ISSUED, RUN, STATEMENT
 
 
 def _but(columns: list[str], *free: str) -> list[str]:
@@ -196,6 +196,18 @@ _ISSUING = (
         " ON i.facility = s.facility AND i.code = s.invoice WHERE s.issuing = NEW.id"
         " AND (i.state <> 'APPROVED' OR EXISTS (SELECT 1 FROM charge c"
         " WHERE c.facility = i.facility AND c.invoice = i.code AND c.state <> 'BILLED')))",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when what it bills is on no other invoice that counts",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice s JOIN charge c"
+        " ON c.facility = s.facility AND c.invoice = s.invoice JOIN charge o"
+        " ON o.facility = c.facility AND o.code <> c.code"
+        " AND (o.code = c.original OR o.original = c.original) JOIN invoice i"
+        " ON i.facility = o.facility AND i.code = o.invoice"
+        f" WHERE s.issuing = NEW.id AND c.original IS NOT NULL AND i.state IN {named(ACTIVE)})",
         lookup=True,
     ),
     Guard(

@@ -64,7 +64,7 @@ invoice = Table(
     metadata,
     Column("facility", Text, ForeignKey("facility.code"), primary_key=True),
     Column("code", Text, primary_key=True),  # RC-1993-11-1/u4, or an ad hoc invoice's reference
-    stated("kind"),  # periodic, ad hoc or reissue
+    stated("kind"),  # periodic or ad hoc
     Column("run", Text, ForeignKey("billing_run.id")),  # null until an ad hoc invoice is in one
     stated("period"),
     stated("project"),

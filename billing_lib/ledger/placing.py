@@ -13,7 +13,12 @@ import polars as pl
 from sqlalchemy import Connection, func, select, update
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.charges import insert_charges, read_charges, read_splits
+from billing_lib.ledger.charges import (
+    insert_charges,
+    not_billed_otherwise,
+    read_charges,
+    read_splits,
+)
 from billing_lib.ledger.invoice_tables import invoice
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.ledger.tables import charge
@@ -87,10 +92,12 @@ def copy_charges(
     """
     charges = read_charges(connection, facility, invoices=[invoice])
     charges = charges.filter(pl.col("state").is_in(states))
-    revision = pl.col("revision").fill_null(1) + 1
-    copies = charges.with_columns(
-        copied=pl.col("code"), original=pl.coalesce("original", "code"), revision=revision
-    ).with_columns(code=pl.format("{}~{}", "original", "revision"))
+    named = charges.with_columns(copied="code", original=pl.coalesce("original", "code"))
+    last = _last_revisions(connection, facility, named["original"])
+    copies = named.join(last, on="original", how="left").with_columns(
+        revision=pl.col("last").fill_null(1) + 1
+    )
+    copies = copies.drop("last").with_columns(code=pl.format("{}~{}", "original", "revision"))
     splits = (
         read_splits(connection, facility, codes=charges["code"])
         .join(copies.select("code", charge="copied"), on="charge")
@@ -99,6 +106,17 @@ def copy_charges(
     )
     insert_charges(connection, facility, copies.drop("copied"), splits)
     return copies.select("code", "original", "copied")
+
+
+def _last_revisions(connection: Connection, facility: str, originals: pl.Series) -> pl.DataFrame:
+    """The last copy there is of charges that have some: ``original``, ``last``."""
+    listed = frames.listed(connection, originals)
+    statement = (
+        select(charge.c.original, func.max(charge.c.revision).label("last"))
+        .where(charge.c.facility == facility, charge.c.original.in_(select(listed.c.value)))
+        .group_by(charge.c.original)
+    )
+    return frames.read_frame(connection, statement)
 
 
 def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
@@ -122,6 +140,7 @@ def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
         charge.c.run.is_(None),
         charge.c.invoice.is_(None),
         charge.c.reference.is_(None),
+        not_billed_otherwise(),
         closed,
     )
     return frames.read_frame(connection, statement)["code"].sort()

@@ -123,6 +123,9 @@ class BulkPanel:
                 self._changes(),
                 self.reason.value,
             )
+            if not done.selected:
+                self.message.say("What is selected was set so before, nothing changed.")
+                return
             self._show(done, "Changed")
             self.value.value = self.reason.value = ""
             self.refresh()

@@ -85,6 +85,9 @@ def adjust_charge(
         require(connection, facility, REVIEWER)
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
+        if standing_so(connection, facility, frame, values).len():
+            stated = ", ".join(f"{field} {value}" for field, value in values.items())
+            return [f"{charge}: {stated} was set before, nothing changed"]
         moved = move_to(connection, book, frame, values)
         before = record_changes(connection, book, frame, values, reason)[code]
         priced = price_with_kin(connection, book, frame, moved)
@@ -114,6 +117,17 @@ def checked_values(
             remedy=f"set one of {', '.join(LINE_FIELDS)}",
         )
     return values
+
+
+def standing_so(
+    connection: Connection, facility: str, charges: pl.DataFrame, values: Mapping[str, str]
+) -> pl.Series:
+    """Which of these charges staff have set to just these values already: their codes."""
+    changes, _ = standing_changes(connection, facility, charges["code"])
+    last = changes.group_by("charge", "field").agg(pl.col("value").last())
+    wanted = pl.DataFrame(list(values.items()), schema=["field", "value"], orient="row")
+    same = last.join(wanted, on=["field", "value"]).group_by("charge").len()
+    return same.filter(pl.col("len") == len(values))["charge"]
 
 
 def record_changes(
@@ -187,8 +201,16 @@ class NewLine:
         )
 
 
-def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str) -> str:
-    """Add a line to a project's next invoice; what it is called, in words."""
+def add_charge_line(
+    engine: Engine, book: PriceBook, line: NewLine, reason: str, *, again: bool = False
+) -> str:
+    """Add a line to a project's next invoice; what it is called, in words.
+
+    Parameters
+    ----------
+    again
+        Add it although the same line (project, date, description, amount) is there already.
+    """
     require_reason(reason)
     facility = book.facility.code
     month = f"{line.date:%Y-%m}"
@@ -197,6 +219,12 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
     with writing(engine) as connection:
         note_facility(connection, book)
         require(connection, facility, REVIEWER)
+        same = _same_line(connection, facility, month, line)
+        if same is not None and not again:
+            return (
+                f"{facility}/{same}: {line.description} was added before, nothing changed; "
+                "--again adds it once more"
+            )
         code = ledger_charges.next_line_code(connection, facility, month)
         events.record_event(
             connection,
@@ -233,6 +261,19 @@ def add_charge_line(engine: Engine, book: PriceBook, line: NewLine, reason: str)
         f"{facility}/{code}: {line.description}, {money_text(line.amount, places)} "
         f"{book.facility.currency} on {line.project}"
     )
+
+
+def _same_line(connection: Connection, facility: str, month: str, line: NewLine) -> str | None:
+    """The code of an added line that says the same, if there is one."""
+    lines = ledger_charges.read_charges(
+        connection, facility, period=month, project=line.project
+    ).filter(
+        (pl.col("kind") == "line")
+        & (pl.col("on_date") == line.date)
+        & (pl.col("description") == line.description)
+        & (pl.col("raw_total") == line.amount)
+    )
+    return lines["code"][0] if lines.height else None
 
 
 def move_to(

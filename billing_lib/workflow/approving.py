@@ -20,11 +20,12 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issued as ledger_issued
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.permissions import current_login
-from billing_lib.ledger.states import APPROVING, ERROR, OPEN
+from billing_lib.ledger.states import APPROVING, ERROR, OPEN, REJECTED
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.readiness import require_ready
+from billing_lib.workflow.reissue import drop_copies
 from billing_lib.workflow.runs import (
     UNFINISHED,
     closed_projects,
@@ -79,14 +80,33 @@ def prepare(
     late = _late(connection, book, charges)
     if not _anything_left(connection, facility, month, selection, charges):
         raise _issued_before(connection, facility, month, selection, what, late)
-    require_ready(connection, book, month)
     run = _run_of(connection, book, period, selection)
+    return prepare_run(connection, book, run, selection, late)
+
+
+def prepare_run(
+    connection: Connection,
+    book: PriceBook,
+    run: str,
+    selection: RunSelection,
+    told: list[str],
+) -> Prepared:
+    """Bring a run, or some of it, as far as it goes without a person.
+
+    Raises
+    ------
+    NotReady
+        As for ``prepare``.
+    """
     require_open(connection, run)
+    row = runs.read_run(connection, run)
+    if RunSelection.parse(row.selection).takes_charges:
+        require_ready(connection, book, row.period)
     take_in(connection, book, run)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
-    to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR)))["code"].to_list()
+    to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR, REJECTED)))["code"].to_list()
     submit(connection, book, run, to_submit)
-    return approved_of(connection, book, run, mine["code"].to_list(), late)
+    return approved_of(connection, book, run, mine["code"].to_list(), told)
 
 
 def approved_of(
@@ -321,8 +341,9 @@ def close(
     Parameters
     ----------
     reopen
-        Whether their charges are free again, to be billed by another run; else they stay with
-        the closed invoice and are never billed.
+        Whether their charges are free again, to be billed by another run (the copies of a
+        reissue are deleted: the old invoice counts on); else they stay with the closed invoice
+        and are never billed.
     """
     require_word(reason, "closing")
     facility = book.facility.code
@@ -331,6 +352,8 @@ def close(
     if reopen:
         held = ledger_charges.read_charges(connection, facility, invoices=codes)
         placing.detach_charges(connection, facility, held["code"])
+        for number in chosen["replaces"].drop_nulls():
+            drop_copies(connection, facility, number)
     else:
         for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
             placing.bind_charges(connection, facility, part["code"].to_list(), str(run))

@@ -28,6 +28,7 @@ from billing_lib.workflow.adjust import (
     price_with_kin,
     record_changes,
     require_reason,
+    standing_so,
     with_kin,
 )
 from billing_lib.workflow.gathering import Gathered, standing_changes
@@ -75,9 +76,9 @@ class Changed:
     Attributes
     ----------
     group
-        Its name, by which it is undone; '' for a preview.
+        Its name, by which it is undone; '' for a preview and where nothing changed.
     selected
-        How many charges it is for.
+        How many charges it is for; none that staff have set to just this before.
     effect
         ``charge``, ``project``, ``before``, ``after`` (totals in minor units) of every charge
         whose total changes, kin by tiers or day passes included, by charge.
@@ -126,6 +127,10 @@ def adjust_many(
         chosen = _chosen(connection, book, month, selection, changes)
         ledger_charges.lock_charges(connection, facility, chosen["code"])
         values = checked_values(book, chosen, changes)
+        so = standing_so(connection, facility, chosen, values)
+        chosen = chosen.filter(~pl.col("code").is_in(so.implode()))
+        if chosen.height == 0:
+            return Changed("", 0, pl.DataFrame(schema=dict.fromkeys(EFFECT, pl.String)))
         group = uuid.uuid4().hex[:12]
         effect = _effect(*_priced(connection, book, chosen, values))
         now = move_to(connection, book, chosen, values)

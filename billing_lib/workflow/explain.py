@@ -8,6 +8,7 @@ from sqlalchemy import Engine
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.explain import explain_charge
 from billing_lib.pricing.money import minor_places, money_text
@@ -43,10 +44,21 @@ def explain(engine: Engine, book: PriceBook, charge: str) -> list[str]:
             | (pl.col("code") == code)
         )
         it = gather(connection, book, kin)
+        held = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"] or ""])
     currency, places = book.facility.currency, minor_places(book.facility.currency)
     told = explain_charge(code, currency, it.usage, it.catalogue, it.adjustments, it.lines)
     standing = f"Total: {money_text(row['total'], places)} {currency}."
-    state = f"It is on invoice {row['invoice']}." if row["invoice"] else "It is not issued yet."
+    state = _stands_on(row["invoice"], held)
     if standing not in told:
         state += f" The ledger has {standing[:-1].lower()}, priced by an earlier price book."
     return [f"{charge}: {told[0]}", *told[1:], state]
+
+
+def _stands_on(code: str | None, held: pl.DataFrame) -> str:
+    if code is None:
+        return "It is on no invoice yet."
+    state, number = held.select("state", "number").row(0)
+    if number is None:
+        return f"It is on invoice {code}, which is {state} and not issued yet."
+    told = {"SUPERSEDED": ", which another replaces", "VOID": ", which is void"}
+    return f"It is on invoice {number}{told.get(state, '')}."

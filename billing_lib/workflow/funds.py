@@ -47,6 +47,14 @@ def deposit(engine: Engine, book: PriceBook, project: str, amount: str, reason: 
         note_facility(connection, book)
         require(connection, facility, ISSUER)
         before = _balance(connection, facility, project)
+        entered = ledger_funds.read_entries(connection, facility, project).filter(
+            (pl.col("kind") == DEPOSIT) & (pl.col("amount") == minor) & (pl.col("reason") == reason)
+        )
+        if entered.height:
+            return (
+                f"{facility}, project {project}: {amount} for this reason was paid in before, "
+                f"nothing changed; the prepaid balance is {money_text(before, places)} {currency}"
+            )
         if before + minor < 0:
             raise InvalidAdjustment(
                 f"the funds of project {project} are {money_text(before, places)} {currency}, "

@@ -39,6 +39,9 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
     with writing(engine) as connection:
         note_facility(connection, book)
         require(connection, facility, REVIEWER)
+        standing = notes_in_force(connection, facility, month)
+        if note == dict(standing.iter_rows()).get(project, ""):
+            return f"{facility} {month}, project {project}: the note is so already, nothing changed"
         events.record_event(
             connection,
             facility,

@@ -15,7 +15,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issued as ledger_issued
 from billing_lib.ledger import placing, runs
-from billing_lib.ledger.states import EDITABLE, ERROR, OPEN, REJECTED
+from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED
 from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.period import Period
@@ -37,10 +37,13 @@ def open_run(
     selection: RunSelection,
     description: str = "",
 ) -> str:
-    """The id of the open run of a month and selection; a new one where there is none."""
+    """The id of the run of a month and selection that is open, be it disabled; a new one where
+    there is none."""
     facility, month = book.facility.code, str(period)
-    standing = runs.read_runs(connection, facility, month, OPEN)
-    same = standing.filter(pl.col("selection") == selection.text)
+    standing = runs.read_runs(connection, facility, month)
+    same = standing.filter(
+        (pl.col("selection") == selection.text) & pl.col("state").is_in((OPEN, DISABLED))
+    )
     if same.height:
         return str(same["id"][0])
     return runs.make_run(connection, facility, month, selection.text, description)
@@ -65,7 +68,7 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     )
     standing = ledger_invoices.read_invoices(
         connection, facility, period=month, states=UNFINISHED
-    ).filter(pl.col("kind") == PERIODIC)
+    ).filter((pl.col("kind") == PERIODIC) & pl.col("replaces").is_null())
     known = standing.filter(pl.col("state").is_in(EDITABLE)).select("project", invoice="code")
     waiting = standing.filter(~pl.col("state").is_in(EDITABLE))["project"]
     free = free.filter(~pl.col("project").is_in(waiting.implode()))

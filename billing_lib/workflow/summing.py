@@ -16,8 +16,8 @@ from billing_lib.pricing.catalogue import RULES, Catalogue
 from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.invoicing import Invoices, invoice_charges
 
-AD_HOC, PERIODIC, REISSUE = "ad hoc", "periodic", "reissue"
-"""The kinds of invoices."""
+AD_HOC, PERIODIC = "ad hoc", "periodic"
+"""The kinds of invoices; one that replaces another is of that one's kind."""
 
 PLACING = pl.Schema({"charge": pl.String(), "invoice": pl.String()})
 """On which invoice each charge stands."""

@@ -9,11 +9,12 @@ from en16931 import judge
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
-from billing_lib import batch
+from billing_lib import issuer
 from billing_lib.audit.verify import verify
-from billing_lib.batch import Issued, Terms, issue_month, issued_records
+from billing_lib.batch import issue_month, issued_records
 from billing_lib.documents.ubl import EN16931
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotReady, RunFailed
+from billing_lib.issuer import Issued, Terms
 from billing_lib.ledger import charges, invoices, issued, issuings, runs
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
@@ -85,7 +86,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 @pytest.fixture
 def generous_notebook(tmp_path: Path) -> Path:
     """The issuing notebook, but for a cent that it takes off each total."""
-    notebook = nbformat.read(batch.NOTEBOOK, as_version=4)
+    notebook = nbformat.read(issuer.NOTEBOOK, as_version=4)
     last = notebook.cells[-1]
     last.source = last.source.replace(
         "write_invoices(",
@@ -102,7 +103,7 @@ def test_a_notebook_that_computes_otherwise_issues_nothing(
     ledger: Engine, office: Settings, generous_notebook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(batch, "NOTEBOOK", generous_notebook)
+        patch.setattr(issuer, "NOTEBOOK", generous_notebook)
         with pytest.raises(RunFailed, match="MIC-2020-00001 is not what the library computes"):
             issue(ledger, office, APRIL, "2020-05-04")
     with reading(ledger) as connection:

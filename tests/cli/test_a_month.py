@@ -125,8 +125,9 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 COMMANDS = (
     *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
-    *("bulk", "undo", "issue", "note", "invoices", "show", "preview", "verify"),
-    *("reproduce", "quote"),
+    *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
+    *("issue", "note", "invoices", "show", "preview", "reissue", "void", "pay", "unpay"),
+    *("deposit", "funds", "text", "texts", "verify", "reproduce", "quote", "run"),
 )
 
 

@@ -281,7 +281,6 @@ def reissue() -> Invoice:
     return invoice(
         lines,
         number="RC-1993-00007",
-        kind="reissue",
         replaces="RC-1993-00001",
         description="With the jobs that came late",
         run="RC-1993-10-2",

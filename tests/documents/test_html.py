@@ -186,6 +186,8 @@ def test_a_reissue_says_in_its_heading_what_it_replaces_and_marks_late_charges(r
 def test_an_ad_hoc_invoice_shows_its_reference_its_dates_and_that_it_is_a_credit(read_html) -> None:
     page = read_html(render_html(ad_hoc_credit()))
     text = " ".join(" ".join(page.text).split())
+    again = read_html(render_html(ad_hoc_credit() | {"replaces": "RC-1993-00003"}))
+    assert "Reissued ad hoc invoice" in "".join(again.text)
     assert "Ad hoc invoice Invoice RC-1993-00008 Settled by telephone Bill to" in text
     assert "Kind Ad hoc Reference PO 4711 Dates covered 31 October 1993 Billing run" in text
     assert page.tables[0][-1] == ["Total (credit)", "USD −1,275.00"]

@@ -164,7 +164,7 @@ def test_kind_reference_and_what_is_replaced_are_facts_and_late_charges_are_mark
     workbook = read(render_xlsx(reissue()))
     said = facts(workbook)
     assert workbook["Invoice"]["A3"].value == "Replaces invoice RC-1993-00001"
-    assert (said["Kind"], said["Replaces invoice"]) == ("Reissue", "RC-1993-00001")
+    assert (said["Kind"], said["Replaces invoice"]) == ("Periodic", "RC-1993-00001")
     assert said["Description"] == "With the jobs that came late"
     charges = records(workbook, "Charges")
     assert [row["Late, of month"] for row in charges] == ["1993-09", None]

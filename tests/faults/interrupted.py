@@ -2,7 +2,7 @@
 
     python interrupted.py FACILITY PERIOD WHERE
 
-WHERE is ``<name in billing_lib.batch>:before`` or ``:after``; the process ends there without
+WHERE is ``<name in billing_lib.issuer>:before`` or ``:after``; the process ends there without
 any clean-up.
 """
 
@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from billing_lib import batch
+from billing_lib import issuer
+from billing_lib.batch import issue_month
 from billing_lib.ledger.database import open_ledger
 from billing_lib.pricing.period import Period
 from billing_lib.settings import settings
@@ -30,14 +31,14 @@ def dying(function: Callable[..., Any], instant: str) -> Callable[..., Any]:
 def main() -> None:
     facility, period, where = sys.argv[1:]
     name, instant = where.split(":")
-    setattr(batch, name, dying(getattr(batch, name), instant))
+    setattr(issuer, name, dying(getattr(issuer, name), instant))
     current = settings()
-    batch.issue_month(
+    issue_month(
         open_ledger(current.database),
         current,
         read_price_book(current.parameters, facility),
         Period.parse(period),
-        terms=batch.Terms(allow_dirty=True),
+        terms=issuer.Terms(allow_dirty=True),
     )
 
 

@@ -10,7 +10,8 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.audit.verify import verify
-from billing_lib.batch import Terms, issue_month
+from billing_lib.batch import issue_month
+from billing_lib.issuer import Terms
 from billing_lib.ledger import charges, events, invoices, issued, issuings, runs
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period

@@ -14,7 +14,8 @@ import nbformat
 import papermill
 import pytest
 
-from billing_lib.batch import Terms, issue_month
+from billing_lib.batch import issue_month
+from billing_lib.issuer import Terms
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings

@@ -90,7 +90,10 @@ def test_an_added_line_is_a_charge_of_its_project(rated: Engine) -> None:
     assert parts(rated, "line-2020-04-1") == {"C": 7500}
     adjust_charge(rated, BOOKED, "MIC/line-2020-04-1", {"amount": "50.00"}, "half price")
     assert charge(rated, "line-2020-04-1") == (7500, -2500, 5000)
-    assert "line-2020-04-2" in add_charge_line(rated, BOOKED, line, "again")
+    assert "was added before, nothing changed" in add_charge_line(rated, BOOKED, line, "again")
+    assert "line-2020-04-2" in add_charge_line(rated, BOOKED, line, "two of them", again=True)
+    same = adjust_charge(rated, BOOKED, "MIC/line-2020-04-1", {"amount": "50.00"}, "half price")
+    assert same == ["MIC/line-2020-04-1: amount 50.00 was set before, nothing changed"]
 
 
 @pytest.mark.parametrize(
@@ -145,7 +148,7 @@ def test_a_charge_is_explained_as_the_ledger_has_it(rated: Engine) -> None:
         "Total: 12.50 USD.",
         "A pays 60 %: 7.50.",
         "B pays 40 %: 5.00.",
-        "It is not issued yet.",
+        "It is on no invoice yet.",
     ]
     dearer = price_book(BOOK.replace('percent: "60"', 'percent: "50"').replace('"40"', '"50"'))
     assert "A pays 50 %: 6.25." in explain(rated, dearer, "MIC/u2")

@@ -15,13 +15,14 @@ from billing_lib.ledger import invoices, permissions, placing
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
-from billing_lib.workflow.approving import prepare
+from billing_lib.workflow.approving import prepare, prepare_run
 from billing_lib.workflow.funds import deposit
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.invoice import Invoice
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.preview import facility_of, preview_draft, preview_invoices
 from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.reissue import reissue
 from billing_lib.workflow.runs import calculate, open_run, take_in
 from billing_lib.workflow.selection import RunSelection
 
@@ -135,6 +136,26 @@ def test_a_draft_alone_draws_as_if_it_were_issued_alone(ledger: Engine, drafted:
     training = preview_draft(ledger, TAXED, PO)
     assert training["prepaid"] == {"drawn": "66.00", "left": "4.00"}
     assert facility_of(ledger, PO) == "MIC"
+
+
+def test_a_reissue_is_previewed_with_what_the_old_invoice_had_drawn(
+    ledger: Engine, drafted: str, tmp_path: Path
+) -> None:
+    with writing(ledger) as connection:
+        prepared = prepare(connection, TAXED, MAY, RunSelection())
+    old = issue_prepared(ledger, TAXED, prepared, tmp_path / "issued")
+    (number,) = (number for number, bill in old.items() if bill["totals"]["total"] == "13.20")
+    reissue(ledger, TAXED, number, "one broke")
+    code = "MIC-2020-05-2/p2"
+    adjust_charge(ledger, TAXED, "MIC/u6~2", {"quantity": "5"}, "one broke")
+    draft = preview_draft(ledger, TAXED, code)
+    assert draft["replaces"] == number
+    assert draft["totals"]["total"] == "11.83"  # (2.50 + 6.25 + 2.00) × 1.1
+    assert draft["prepaid"] == {"drawn": "11.83", "left": "1.37"}  # of the 13.20 that come back
+    with writing(ledger) as connection:
+        again = prepare_run(connection, TAXED, "MIC-2020-05-2", RunSelection(), [])
+    (new,) = issue_prepared(ledger, TAXED, again, tmp_path / "reissued").values()
+    assert without(draft) == without(new)
 
 
 def test_a_draft_that_bills_nothing_is_left_out(ledger: Engine, drafted: str) -> None:

@@ -1,0 +1,243 @@
+"""Commands about billing runs: ``runs``, and ``run`` with what staff do with one."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from billing_lib.cli.app import (
+    AsJson,
+    FacilityCode,
+    PeriodText,
+    app,
+    ledger,
+    price_book,
+    progress,
+    say,
+    say_frame,
+    say_json,
+)
+from billing_lib.errors import InvalidAdjustment
+
+if TYPE_CHECKING:
+    import polars as pl
+
+run = typer.Typer(
+    help="Make a billing run, see it, take its next step, disable, cancel or describe it.",
+    epilog="Example: billing run make RC 1993-11",
+    no_args_is_help=True,
+)
+app.add_typer(run, name="run")
+
+RunId = Annotated[str, typer.Argument(metavar="RUN", help="A billing run, RC-1993-11-1.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the event.")]
+InvoiceDate = Annotated[
+    str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
+]
+AllowDirty = Annotated[
+    bool,
+    typer.Option("--allow-dirty", help="Issue from changed files; the record keeps the diff."),
+]
+
+
+@app.command(epilog="Example: billing runs --facility RC --period 1993-11")
+def runs(
+    facility: Annotated[str | None, typer.Option(help="Only this facility's.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only this month's, YYYY-MM.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List billing runs with their state, and how much of them is not issued yet."""
+    from billing_lib.workflow.run_actions import list_runs
+
+    say_frame(list_runs(ledger(), facility, period), title="Billing runs", as_json=as_json)
+
+
+@run.command(epilog="Example: billing run make RC 1993-11 --team bio")
+def make(
+    facility: FacilityCode,
+    period: PeriodText,
+    project: Annotated[list[str] | None, typer.Option(help="Only these projects.")] = None,
+    team: Annotated[list[str] | None, typer.Option(help="Only these teams.")] = None,
+    description: Annotated[str, typer.Option(help="What it is for.")] = "",
+) -> None:
+    """Make a month's invoices as drafts; again, it takes in what has come since."""
+    from billing_lib.pricing.period import Period
+    from billing_lib.workflow.run_actions import make_run
+    from billing_lib.workflow.selection import RunSelection
+
+    if project and team:
+        raise InvalidAdjustment("a run is of projects or of teams, not of both")
+    selection = RunSelection(projects=tuple(project or ()), teams=tuple(team or ()))
+    book = price_book(facility)
+    for sentence in make_run(ledger(), book, Period.parse(period), selection, description):
+        say(sentence)
+
+
+@run.command(epilog="Example: billing run show RC-1993-11-1")
+def show(run_id: RunId, as_json: AsJson = False) -> None:
+    """Show a run: its invoices with state and total, and its execution history."""
+    import polars as pl
+
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.pricing.money import minor_places
+    from billing_lib.workflow.run_actions import read_run
+
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    view = read_run(engine, book, run_id)
+    places = minor_places(book.facility.currency)
+    invoices = view.invoices.select(
+        *("code", "state", "step", "project", "team", "charges", "total", "number", "reason")
+    )
+    jobs = view.jobs.select(
+        "kind",
+        "state",
+        "login",
+        pl.col("started_at", "ended_at").dt.to_string("%Y-%m-%d %H:%M:%SZ"),
+        "log",
+    )
+    if as_json:
+        from billing_lib.pricing.money import money_text_column
+
+        shown = invoices.with_columns(money_text_column(pl.col("total"), places))
+        say_json({"run": view.run, "invoices": shown.to_dicts(), "jobs": jobs.to_dicts()})
+        return
+    row = view.run
+    say(f"billing run {run_id} is {row['state']}" + _of(str(row["selection"])))
+    if row["description"]:
+        say(str(row["description"]))
+    say_frame(
+        invoices,
+        title="Invoices",
+        as_json=False,
+        places=places,
+        money=("total",),
+        spared=("step", "team", "reason", "charges"),
+    )
+    say_frame(jobs, title="Execution history", as_json=False, spared=("login", "ended_at"))
+
+
+def _of(selection: str) -> str:
+    return f", of {selection}" if selection else ""
+
+
+@run.command(epilog="Example: billing run report RC-1993-11-1")
+def report(run_id: RunId, as_json: AsJson = False) -> None:
+    """The pre-invoicing report: counts and totals, against the last month, largest, new, missing,
+    unbilled."""
+    from dataclasses import fields
+
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.pricing.money import minor_places, money_text
+    from billing_lib.workflow.run_report import report_run
+
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    it = report_run(engine, book, run_id)
+    places = minor_places(it.currency)
+    total, last = money_text(it.total, places), money_text(it.last_total, places)
+    money = ("raw_total", "adjustment", "total", "last_total", "cost")
+    if as_json:
+        frames = ("states", "largest", "new", "missing", "unbilled")
+        told = {name: _texts(getattr(it, name), money, places) for name in frames}
+        plain = {field.name: getattr(it, field.name) for field in fields(it)}
+        say_json(plain | told | {"total": total, "last_total": last, "change": it.change})
+        return
+    say(f"{run_id}: {total} {it.currency}, the month before {last} ({it.change})")
+    for title, frame in (
+        ("Invoices by state", it.states),
+        ("Largest invoices", it.largest),
+        ("Projects not billed the month before", it.new),
+        ("Projects billed the month before and not now", it.missing),
+        ("Unbilled", it.unbilled),
+    ):
+        if frame.height:
+            named = [name for name in money if name in frame.columns]
+            say_frame(frame, title=title, as_json=False, places=places, money=named)
+
+
+def _texts(frame: "pl.DataFrame", money: tuple[str, ...], places: int) -> list[dict[str, Any]]:
+    import polars as pl
+
+    from billing_lib.pricing.money import money_text_column
+
+    named = [name for name in money if name in frame.columns]
+    return frame.with_columns(money_text_column(pl.col(name), places) for name in named).to_dicts()
+
+
+@run.command(epilog="Example: billing run process RC-1993-11-1 --date 1993-12-06")
+def process(run_id: RunId, date: InvoiceDate = None, allow_dirty: AllowDirty = False) -> None:
+    """Take a run's next step: take in and calculate, submit, issue what all have approved."""
+    from billing_lib.batch import process_run
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.issuer import Terms
+    from billing_lib.settings import settings
+
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    with progress("process") as step:
+        terms = Terms(date, allow_dirty)
+        issued = process_run(engine, settings(), book, run_id, terms=terms, step=step)
+    for sentence in issued.sentences:
+        say(sentence)
+
+
+@run.command(epilog="Example: billing run disable RC-1993-11-1")
+def disable(run_id: RunId) -> None:
+    """Have the batch pass a run over."""
+    _set_enabled(run_id, enabled=False)
+
+
+@run.command(epilog="Example: billing run enable RC-1993-11-1")
+def enable(run_id: RunId) -> None:
+    """Have the batch take a run again."""
+    _set_enabled(run_id, enabled=True)
+
+
+def _set_enabled(run_id: str, *, enabled: bool) -> None:
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.workflow.run_actions import set_enabled
+
+    engine = ledger()
+    for sentence in set_enabled(engine, book_of_run(engine, run_id), run_id, enabled=enabled):
+        say(sentence)
+
+
+@run.command(
+    epilog="Example: billing run cancel RC-1993-11-1 --reopen-charges --reason 'wrong rates'"
+)
+def cancel(
+    run_id: RunId,
+    reason: Reason = "",
+    reopen: Annotated[
+        bool | None,
+        typer.Option(
+            "--reopen-charges/--cancel-charges",
+            help="Whether the charges are free for another run, or cancelled for good.",
+        ),
+    ] = None,
+) -> None:
+    """Cancel a run: what it has not issued is closed."""
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.workflow import run_actions
+
+    if reopen is None:
+        raise InvalidAdjustment(
+            "say what becomes of the charges", remedy="add --reopen-charges or --cancel-charges"
+        )
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    for sentence in run_actions.cancel(engine, book, run_id, reason, reopen=reopen):
+        say(sentence)
+
+
+@run.command(epilog="Example: billing run describe RC-1993-11-1 'November, second try'")
+def describe(
+    run_id: RunId, text: Annotated[str, typer.Argument(metavar="TEXT", help="What it is for.")]
+) -> None:
+    """Edit a run's description, the only thing of it that is edited."""
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.workflow import run_actions
+
+    engine = ledger()
+    for sentence in run_actions.describe(engine, book_of_run(engine, run_id), run_id, text):
+        say(sentence)

@@ -1,0 +1,235 @@
+"""From drafts to approval: readiness, reviewers in order, rejection, quarantine, closing."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import psycopg
+import pytest
+from dialects import ON_POSTGRESQL
+from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sample_issuing import issue_prepared
+from sqlalchemy import Engine, make_url
+
+from billing_lib.errors import InvalidAdjustment, NotPermitted, NotReady
+from billing_lib.ledger import charges, events, invoices, runs
+from billing_lib.ledger.database import open_ledger, reading, writing
+from billing_lib.ledger.identity import operating_system_login
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
+from billing_lib.workflow.choosing import Choice
+from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.readiness import sign_off
+from billing_lib.workflow.run_actions import cancel, make_run, read_run, set_enabled
+from billing_lib.workflow.selection import RunSelection
+
+APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"
+P1, P2 = f"{RUN}/p1", f"{RUN}/p2"
+WHOLE = RunSelection()
+
+
+def reviewed_by(*logins: str, two_persons: bool = False) -> PriceBook:
+    """The facility with reviewers, one per step."""
+    asks = ", two_persons: true" if two_persons else ""
+    approval = f"  approval: {{reviewers: [{', '.join(logins)}]{asks}}}\n"
+    return price_book(BOOK.replace("  issue: scheduled\n", f"  issue: scheduled\n{approval}"))
+
+
+@pytest.fixture
+def rated(ledger: Engine, tmp_path: Path) -> Engine:
+    """April: p1 148.33 in two charges, p2 12.50 in one."""
+    load_files(ledger, price_book(), [usage_file(tmp_path)], nothing)
+    rate_period(ledger, price_book(), APRIL)
+    return ledger
+
+
+def prepared(ledger: Engine, book: PriceBook) -> Prepared:
+    with writing(ledger) as connection:
+        return prepare(connection, book, APRIL, WHOLE)
+
+
+def states(ledger: Engine) -> dict[str, str]:
+    with reading(ledger) as connection:
+        return dict(invoices.read_invoices(connection).select("code", "state").iter_rows())
+
+
+def me(ledger: Engine) -> str:
+    if ledger.dialect.name == "sqlite":
+        return operating_system_login()
+    return str(make_url(ledger.url).username)
+
+
+def test_a_month_that_nobody_signed_off_is_not_issued(rated: Engine) -> None:
+    book = price_book(BOOK.replace("  issue: scheduled\n", ""))
+    with pytest.raises(NotReady, match="nobody has said that MIC 2020-04 is ready"):
+        prepared(rated, book)
+    said = sign_off(rated, book, "2020-04", "looked at it")
+    assert said == "MIC 2020-04 is ready: 3 charges, total 160.83 USD"
+    assert sign_off(rated, book, "2020-04").endswith("it was said before, nothing changed")
+    adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    with pytest.raises(NotReady, match=r"total 160\.83 USD; it has 3 charges, total 158\.33"):
+        prepared(rated, book)
+    sign_off(rated, book, "2020-04")
+    assert sorted(prepared(rated, book).codes) == [P1, P2]
+    with pytest.raises(NotReady, match="no charges for MIC 2020-08"):
+        sign_off(rated, book, "2020-08")
+
+
+def test_what_is_being_approved_does_not_change_until_it_is_rejected(
+    rated: Engine, tmp_path: Path
+) -> None:
+    book = reviewed_by(me(rated), "bob")
+    waiting = prepared(rated, book)
+    assert waiting.codes == []
+    assert waiting.waiting == [f"2 invoices of run {RUN} wait for {me(rated)}"]
+    with pytest.raises(NotReady, match="which is APPROVING; reject the invoice first"):
+        adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    with pytest.raises(InvalidAdjustment, match="the rejection has no reason"):
+        change_invoices(rated, book, "reject", [P1], " ")
+    assert change_invoices(rated, book, "reject", [P1], "two broke") == [
+        f"invoice {P1} is rejected and takes in changes"
+    ]
+    adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    with reading(rated) as connection:
+        row = invoices.read_invoices(connection, codes=[P1]).row(0, named=True)
+    assert (row["state"], row["total"], row["reason"]) == ("REJECTED", 14583, "two broke")
+    assert prepared(rated, book).waiting == [f"2 invoices of run {RUN} wait for {me(rated)}"]
+    with writing(rated) as connection:
+        now = approve(connection, book, RUN, [P1, P2], "fine")
+    assert now.waiting == [f"2 invoices of run {RUN} wait for bob"]
+    with pytest.raises(NotPermitted, match="waits for bob, not for"), writing(rated) as connection:
+        approve(connection, book, RUN, [P1], "")
+    assert change_invoices(rated, book, "reject", [P2], "look again") == [
+        f"invoice {P2} goes back to {me(rated)}"
+    ]
+    alone = reviewed_by(me(rated))
+    with writing(rated) as connection:
+        done = approve(connection, alone, RUN, [P2], "")
+    issued = issue_prepared(rated, alone, done, tmp_path)
+    assert [it["totals"]["total"] for it in issued.values()] == ["12.50"]
+    assert states(rated) == {P1: "APPROVING", P2: "APPROVED"}
+
+
+@ON_POSTGRESQL  # two people: two logins of a server
+def test_nobody_approves_an_own_change_where_two_persons_are_asked_for(
+    rated: Engine, postgresql_server: str
+) -> None:
+    book = reviewed_by(f"[{me(rated)}, ann_2]", two_persons=True)
+    adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    prepared(rated, book)
+    own = r"changed 1 charges of invoice .*first of them MIC/u2"
+    with pytest.raises(NotPermitted, match=own), writing(rated) as connection:
+        approve(connection, book, RUN, [P1], "")
+    with writing(rated) as connection:
+        assert approve(connection, book, RUN, [P2], "").codes == [P2]
+    with psycopg.connect(postgresql_server, autocommit=True) as session:
+        session.execute("CREATE ROLE ann_2 LOGIN SUPERUSER")
+    other = open_ledger(make_url(rated.url).set(username="ann_2").render_as_string(False))
+    with writing(other) as connection:
+        assert approve(connection, book, RUN, [P1], "").codes == [P1]
+    other.dispose()
+    with reading(rated) as connection:
+        approvals = events.read_events(connection, "MIC", kinds=["approve"])
+    assert approvals["login"].to_list() == [me(rated), "ann_2"]
+
+
+def test_quarantine_keeps_an_invoice_out_of_the_run_with_its_charges(
+    rated: Engine, tmp_path: Path
+) -> None:
+    book = price_book()
+    make_run(rated, book, APRIL, WHOLE)
+    change_invoices(rated, book, "quarantine", [P1], "the lab disputes it")
+    now = prepared(rated, book)
+    assert (now.codes, now.waiting) == ([P2], [f"1 invoices of run {RUN} are in quarantine"])
+    issue_prepared(rated, book, now, tmp_path)
+    adjust_charge(rated, book, "MIC/u2", {"waived": "yes"}, "settled")
+    assert change_invoices(rated, book, "release", [P1]) == [f"invoice {P1} is in its run again"]
+    (issued,) = issue_prepared(rated, book, prepared(rated, book), tmp_path).values()
+    assert issued["totals"]["total"] == "133.33"
+    with reading(rated) as connection:
+        assert runs.read_run(connection, RUN).state == "FINISHED"
+
+
+@pytest.mark.parametrize("reopen", [True, False])
+def test_a_cancelled_run_reopens_its_charges_or_keeps_them_for_good(
+    rated: Engine, reopen: bool
+) -> None:
+    book = price_book()
+    prepared(rated, book)
+    said = cancel(rated, book, RUN, "wrong rates", reopen=reopen)
+    assert said[-1] == f"billing run {RUN} is cancelled"
+    assert cancel(rated, book, RUN, "again", reopen=reopen)[0].endswith("nothing changed")
+    assert set(states(rated).values()) == {"CLOSED"}
+    if reopen:
+        assert sorted(prepared(rated, book).codes) == ["MIC-2020-04-2/p1", "MIC-2020-04-2/p2"]
+    else:
+        with pytest.raises(NotReady, match="nothing of MIC 2020-04 is to be issued"):
+            prepared(rated, book)
+        with pytest.raises(NotReady, match="which is CLOSED"):
+            adjust_charge(rated, book, "MIC/u2", {"quantity": "1"}, "too late")
+    assert [job["kind"] for job in read_run(rated, book, RUN).jobs.to_dicts()] == ["cancel"]
+
+
+def test_a_disabled_run_is_passed_over_until_it_is_enabled(rated: Engine) -> None:
+    book = price_book()
+    said = make_run(rated, book, APRIL, WHOLE)
+    assert said == [f"billing run {RUN} made: 2 invoices not issued yet, 3 charges taken in"]
+    assert make_run(rated, book, APRIL, WHOLE) == [
+        f"billing run {RUN} brought up to date: 2 invoices not issued yet, 0 charges taken in"
+    ]
+    set_enabled(rated, book, RUN, enabled=False)
+    with pytest.raises(NotReady, match=f"billing run {RUN} is DISABLED"):
+        prepared(rated, book)
+    assert set_enabled(rated, book, RUN, enabled=False)[0].endswith("nothing changed")
+    set_enabled(rated, book, RUN, enabled=True)
+    assert sorted(prepared(rated, book).codes) == [P1, P2]
+
+
+def test_an_invoice_that_cannot_be_calculated_is_in_error_and_keeps_no_other_back(
+    rated: Engine,
+) -> None:
+    book = price_book()
+    make_run(rated, book, APRIL, WHOLE)
+    without = price_book(BOOK.replace("code: p2", "code: p3"))
+    now = prepared(rated, without)
+    assert now.codes == [P1]
+    assert "the project 'p2', which the price book no longer has" in now.waiting[0]
+    assert states(rated) == {P1: "APPROVING", P2: "ERROR"}
+    assert sorted(prepared(rated, book).codes) == [P1, P2]
+
+
+def test_usage_that_comes_while_a_run_is_open_joins_its_invoices(
+    rated: Engine, tmp_path: Path
+) -> None:
+    book = price_book()
+    make_run(rated, book, APRIL, WHOLE)
+    more = usage_file(tmp_path, HEADER + "u9,slide,p2,eve,,,2020-04-30,2\n", "more.csv")
+    load_files(rated, book, [more], nothing)
+    rate_period(rated, book, APRIL)
+    make_run(rated, book, APRIL, WHOLE)
+    with reading(rated) as connection:
+        found = invoices.read_invoices(connection, codes=[P2]).row(0, named=True)
+        held = charges.read_charges(connection, "MIC", invoices=[P2])["code"].to_list()
+    assert (found["charges"], found["total"], held) == (2, 1500, ["u3", "u9"])
+
+
+def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
+    book = price_book()
+    make_run(rated, book, APRIL, WHOLE)
+
+    def chosen(choice: Choice, of: Engine = rated, run: str = RUN) -> list[str]:
+        with reading(of) as connection:
+            return choice.of(connection, book, run)
+
+    cases: list[tuple[Callable[[], list[str]], str]] = [
+        (lambda: chosen(Choice()), "say which invoices"),
+        (lambda: chosen(Choice(invoices=("x",))), "invoice x is not of run"),
+        (lambda: chosen(Choice(states=("void",))), "no invoice of run .* matches"),
+    ]
+    for call, said in cases:
+        with pytest.raises((InvalidAdjustment, NotReady), match=said):
+            call()
+    assert chosen(Choice(everything=True)) == [P1, P2]
+    assert chosen(Choice(projects=("p2",))) == chosen(Choice(states=("open",), invoices=(P2,)))
