@@ -12,14 +12,15 @@ from sqlalchemy import Engine
 
 from billing_lib.issuer import Issued, Issuer, Step, Terms, settle
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import issuings, runs
+from billing_lib.ledger import issuings
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.lock import issuing
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.approving import approved_of, prepare, prepare_run
-from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.permissions import VIEWER, require
+from billing_lib.workflow.run_actions import run_of
 from billing_lib.workflow.selection import RunSelection
 
 
@@ -61,7 +62,6 @@ def issue_month(
         if finished is not None:
             return finished
         with writing(engine) as connection:
-            require(connection, book.facility.code, ISSUER)
             prepared = prepare(connection, book, period, chosen)
         return issuer.issue(prepared, nothing="nothing can be issued yet")
 
@@ -79,16 +79,16 @@ def process_run(
 
     Raises
     ------
+    NotPermitted
+        Only an issuer does this.
     NotReady
         The run is not open, nobody has signed its month off, or it waits for a person.
     """
-    with reading(engine) as connection:
-        row = runs.read_run(connection, run)
-    issuer = Issuer.begin(engine, settings, book, Period.parse(row.period), terms or Terms(), step)
+    period = _period_of(engine, book, run)
+    issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
     with issuing(engine, book.facility.code):
         settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
         with writing(engine) as connection:
-            require(connection, book.facility.code, ISSUER)
             prepared = prepare_run(connection, book, run, RunSelection(), [])
         return issuer.issue(prepared, nothing="nothing can be issued yet")
 
@@ -107,12 +107,13 @@ def issue_approved(
 
     Raises
     ------
+    NotPermitted
+        Only an issuer does this.
     NotReady
         None is approved by all.
     """
-    with reading(engine) as connection:
-        row = runs.read_run(connection, run)
-    issuer = Issuer.begin(engine, settings, book, Period.parse(row.period), terms or Terms(), step)
+    period = _period_of(engine, book, run)
+    issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
     with issuing(engine, book.facility.code):
         settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
         with writing(engine) as connection:
@@ -124,5 +125,11 @@ def issue_approved(
 def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:
     """The audit records of what was issued of a period, in the order of freezing."""
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         found = issuings.read_issuings(connection, facility, str(period))
     return [archive / record for record in found.filter(pl.col("state") == "ISSUED")["record"]]
+
+
+def _period_of(engine: Engine, book: PriceBook, run: str) -> Period:
+    with reading(engine) as connection:
+        return Period.parse(run_of(connection, book, run).period)

@@ -58,6 +58,10 @@ class UnknownFacility(BillingError):
     """No price book has this facility's code."""
 
 
+class UnknownTeam(BillingError):
+    """No price book has this team."""
+
+
 class UnknownCharge(BillingError):
     """No charge has this code."""
 
@@ -70,8 +74,20 @@ class UnknownInvoice(BillingError):
     """No invoice or record has this number."""
 
 
+class UnknownStatement(BillingError):
+    """No statement has this id, or no team this code."""
+
+
 class InvalidAdjustment(BillingError):
     """An adjustment names a field that does not exist or a value that cannot be."""
+
+
+class InvalidFilter(BillingError):
+    """What is looked for cannot be: a state, an amount, a page that there is not."""
+
+
+class InvalidPermission(BillingError):
+    """A grant or revocation names a role, login or team that cannot be."""
 
 
 class NotPermitted(BillingError):

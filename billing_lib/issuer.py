@@ -38,6 +38,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.approving import Prepared
 from billing_lib.workflow.freeze import Frozen, freeze
 from billing_lib.workflow.issue import checked_results, commit_issuing
+from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import snapshot_hash
 
@@ -133,11 +134,20 @@ class Issuer:
         terms: Terms,
         step: Step,
     ) -> Self:
-        """Check all that does not need the ledger."""
+        """Check who is asking, before what an interrupted issuing left is touched, and all that
+        does not need the ledger.
+
+        Raises
+        ------
+        NotPermitted
+            Only an issuer issues.
+        """
+        with reading(engine) as connection:
+            require(connection, book.facility.code, ISSUER)
         now = dt.datetime.now(dt.UTC)
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
-        invoice_date = _invoice_date(terms.date, period, today)
+        invoice_date = parse_invoice_date(terms.date, period, today)
         origin = provenance()
         require_clean(origin, terms.allow_dirty)
         return cls(engine, settings, book, period, invoice_date, origin, step)
@@ -265,7 +275,14 @@ def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> Ru
     )
 
 
-def _invoice_date(text: str | None, period: Period, today: dt.date) -> dt.date:
+def parse_invoice_date(text: str | None, period: Period, today: dt.date) -> dt.date:
+    """The invoice date that a text names; today where there is none.
+
+    Raises
+    ------
+    InvalidPeriod
+        It is no date, or not between the end of the period and today.
+    """
     if text is None:
         return today
     try:

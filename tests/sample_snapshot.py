@@ -83,13 +83,13 @@ def frozen(
     priced = charge_usage(rating.rated, catalogue, adjustments, lines).charges
     who = usage.select("record", "occurrence", "item", "project", "user")
     return Snapshot(
-        usage=rating.rated,
+        usage=rating.rated.with_columns(period=pl.lit(scenario.period)),
         unbilled=rating.unbilled.join(who, on=["record", "occurrence"]),
         resources=catalogue.resources,
         items=catalogue.items,
         rates=catalogue.rates,
         accounts=catalogue.accounts,
-        rules=catalogue.rules,
+        rules=catalogue.rules.with_columns(period=pl.lit(scenario.period)),
         carried=scenario.carried_frame(),
         notes=notes,
         adjustments=adjustments,

@@ -33,10 +33,13 @@ PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 
-AMOUNTS = ("raw_total", "adjustment", "total", "cost", "quantity", "price", "before", "after")
+AMOUNTS = (
+    *("raw_total", "adjustment", "tax", "total", "cost"),
+    *("quantity", "price", "before", "after"),
+)
 """Columns of amounts and quantities as text, which tables set to the right."""
 
-SENTENCES = ("description", "detail", "raw")
+SENTENCES = ("description", "detail", "raw", "reason")
 """Columns of texts as long as people write them, which tables break over lines."""
 
 

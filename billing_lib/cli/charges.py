@@ -1,11 +1,10 @@
 """Commands about charges: ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from billing_lib.cli.app import (
-    AsJson,
     FacilityCode,
     PeriodText,
     app,
@@ -14,9 +13,12 @@ from billing_lib.cli.app import (
     price_book,
     progress,
     say,
-    say_frame,
 )
+from billing_lib.cli.finding import Shown, books_for, narrowed, takes_filter, takes_page
 from billing_lib.errors import InvalidAdjustment
+
+if TYPE_CHECKING:
+    from billing_lib.workflow.filters import Filter
 
 
 @app.command(epilog="Example: billing rate RC 1993-10")
@@ -40,38 +42,37 @@ def rate(
     for sentence in rated.changes:
         say(sentence)
     say(rated.sentence)
+    for sentence in rated.told:
+        say(sentence)
 
 
-@app.command(epilog="Example: billing charges RC 1993-10 --project u4 --json")
+@app.command(epilog="Example: billing charges RC 1993-10 --project u4 --sort -total --csv")
+@takes_page
+@takes_filter
 def charges(
-    facility: FacilityCode,
-    period: PeriodText,
-    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
-    as_json: AsJson = False,
+    wanted: "Filter",
+    shown: Shown,
+    facility: Annotated[
+        str | None, typer.Argument(metavar="FACILITY", help="The facility's code.")
+    ] = None,
+    period: Annotated[
+        str | None, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")
+    ] = None,
 ) -> None:
-    """List the charges of a period with their totals and state."""
-    from billing_lib.pricing.money import minor_places
-    from billing_lib.pricing.period import Period
-    from billing_lib.workflow.rating import list_charges
+    """Find charges by what is asked for: of a period or any, with their totals and state."""
+    from billing_lib.workflow.finding import find_charges
 
-    book = price_book(facility)
-    month = str(Period.parse(period))
-    say_frame(
-        list_charges(ledger(), facility, month, project),
-        title=f"Charges {facility} {month}",
-        as_json=as_json,
-        places=minor_places(book.facility.currency),
-        money=("raw_total", "adjustment", "total", "cost"),
+    if facility is not None:
+        price_book(facility)  # a facility that there is none of is said
+    wanted = narrowed(wanted, facility, period)
+    found = find_charges(ledger(), wanted, books_for(wanted), shown.of())
+    shown.say(
+        found,
+        "charges",
+        " ".join(["Charges", *(word for word in (facility, period) if word is not None)]),
         spared=(
-            "cost",
-            "item",
-            "raw_total",
-            "adjustment",
-            "user",
-            "price",
-            "state",
-            "invoice",
-            "project",
+            *("currency", "cost", "item", "raw_total", "adjustment", "user", "price", "state"),
+            *("invoice", "project"),
         ),
     )
 
@@ -108,12 +109,17 @@ def adjust(
         bool,
         typer.Option(
             "--add-line",
-            help="Add a line without usage: with --facility, --project, --date, --description "
-            "and --amount.",
+            help="Add a line without usage: with --facility, --project or --reference, --date, "
+            "--description and --amount.",
         ),
     ] = False,
     facility: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
-    project: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
+    project: Annotated[
+        str | None, typer.Option(help="Of an added line: on this project's invoice of the month.")
+    ] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Of an added line: on the ad hoc invoice with this one.")
+    ] = None,
     date: Annotated[str | None, typer.Option(help="Of an added line, YYYY-MM-DD.")] = None,
     description: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
     amount: Annotated[str | None, typer.Option(help="Of an added line.")] = None,
@@ -125,12 +131,13 @@ def adjust(
     ] = False,
 ) -> None:
     """Change a charge before it is issued, or add a line; who, when and why are kept."""
-    from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, split_code
+    from billing_lib.workflow.adjust import adjust_charge, split_code
+    from billing_lib.workflow.lines import NewLine, add_charge_line
 
     if add_line:
         stated = {
             "facility": facility,
-            "project": project,
+            "project": project or reference,
             "date": date,
             "description": description,
             "amount": amount,
@@ -144,7 +151,8 @@ def adjust(
                 remedy="see billing adjust --help",
             )
         book = price_book(str(facility))
-        line = NewLine.parse(stated | {"expense_code": expense_code}, book)
+        rest = {"project": project, "reference": reference, "expense_code": expense_code}
+        line = NewLine.parse(stated | rest, book)
         say(add_charge_line(ledger(), book, line, reason, again=again))
         return
     if charge is None or not changes:

@@ -23,10 +23,11 @@ from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, settings
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.finding import list_invoices
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.price_books import read_price_book
 from billing_lib.workflow.rating import RatedPeriod, list_charges, rate_period
 from billing_lib.workflow.readiness import sign_off

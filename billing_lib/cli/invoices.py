@@ -1,6 +1,6 @@
 """Commands about invoices: ``issue``, ``invoices``, ``show``."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -13,8 +13,11 @@ from billing_lib.cli.app import (
     price_book,
     progress,
     say,
-    say_frame,
 )
+from billing_lib.cli.finding import Shown, books_for, takes_filter, takes_page
+
+if TYPE_CHECKING:
+    from billing_lib.workflow.filters import Filter
 
 
 @app.command(epilog="Example: billing issue RC 1993-10 --project u4")
@@ -22,6 +25,9 @@ def issue(
     facility: FacilityCode,
     period: PeriodText,
     project: Annotated[str | None, typer.Option(help="Only this project's invoice.")] = None,
+    reference: Annotated[
+        str | None, typer.Option(help="Only the ad hoc invoice with this reference.")
+    ] = None,
     date: Annotated[
         str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
     ] = None,
@@ -34,11 +40,17 @@ def issue(
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
     from billing_lib.batch import issue_month
+    from billing_lib.errors import NotReady
     from billing_lib.issuer import Terms
     from billing_lib.pricing.period import Period
     from billing_lib.settings import settings
     from billing_lib.workflow.selection import RunSelection
 
+    if project is not None and reference is not None:
+        raise NotReady(
+            "--project and --reference name different invoices", remedy="issue one after the other"
+        )
+    chosen = RunSelection(() if project is None else (project,), reference=reference)
     book = price_book(facility)
     month = Period.parse(period)
     with progress("issue") as step:
@@ -47,7 +59,7 @@ def issue(
             settings(),
             book,
             month,
-            RunSelection() if project is None else RunSelection(projects=(project,)),
+            chosen,
             terms=Terms(date, allow_dirty),
             step=step,
         )
@@ -70,23 +82,22 @@ def note(
     say(write_note(ledger(), price_book(facility), month, project, text))
 
 
-@app.command(epilog="Example: billing invoices --facility RC --json")
-def invoices(
-    facility: Annotated[str | None, typer.Option(help="Only this facility's.")] = None,
-    period: Annotated[str | None, typer.Option(help="Only this month's, YYYY-MM.")] = None,
-    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """List invoices with their state and totals, drafts too."""
-    from billing_lib.pricing.period import Period
-    from billing_lib.workflow.finding import list_invoices
+@app.command(epilog="Example: billing invoices --facility RC --view live --sort -total")
+@takes_page
+@takes_filter
+def invoices(wanted: "Filter", shown: Shown) -> None:
+    """Find invoices by what is asked for, drafts too: their state and totals, page by page."""
+    from billing_lib.workflow.finding import find_invoices
 
-    month = None if period is None else str(Period.parse(period))
-    say_frame(
-        list_invoices(ledger(), facility, month, project),
-        title="Invoices",
-        as_json=as_json,
-        spared=("cost", "facility", "team", "invoice_date", "charges", "period", "invoice"),
+    found = find_invoices(ledger(), wanted, books_for(wanted), shown.of())
+    shown.say(
+        found,
+        "invoices",
+        "Invoices",
+        spared=(
+            *("cost", "raw_total", "adjustment", "tax", "reference", "kind", "facility", "team"),
+            *("invoice_date", "charges", "reason", "period", "invoice"),
+        ),
     )
 
 

@@ -3,21 +3,20 @@
     write_documents_of({"RC-1994-00001": {…}, "RC-1993-11-1/u4": {…}}, "pdf", Path("november"))
     → november/RC-1994-00001.pdf, november/RC-1993-11-1_u4.pdf
 
-Writing twice changes nothing: a file that holds the same bytes already is left as it is. A file
-is whole or not there, also when the disk is full.
+Writing twice changes nothing: a file that holds the same bytes already is left as it is.
 """
 
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 
 from billing_lib.documents.registry import render
 from billing_lib.documents.text import Invoice, file_name
+from billing_lib.documents.writing import make_folder, write_file
 from billing_lib.errors import UnwritableFile
 
 FEW = 20
@@ -47,6 +46,7 @@ def write_documents_of(invoices: Mapping[str, Invoice], suffix: str, folder: Pat
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
+    make_folder(folder)
     contents = _rendered(list(invoices.values()), suffix)
     return [
         path for path, content in zip(paths, contents, strict=True) if write_file(path, content)
@@ -76,29 +76,3 @@ def _rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
         yield from pool.map(make, invoices, chunksize=_AT_ONCE)
     finally:
         pool.shutdown(cancel_futures=True)
-
-
-def write_file(path: Path, content: bytes) -> bool:
-    """Write a file unless it holds just this; whether it did not.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
-    partial_path = path.with_name(f".{path.name}.partial")
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return False
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial_path.write_bytes(content)
-        partial_path.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial_path.unlink(missing_ok=True)
-        raise UnwritableFile(
-            f"it cannot be written ({error.strerror})",
-            where=str(path),
-            remedy="name another file or folder, or make room",
-        ) from None
-    return True

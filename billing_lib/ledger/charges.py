@@ -57,7 +57,8 @@ def insert_charges(
 def replace_charges(
     connection: Connection, facility: str, charges: pl.DataFrame, splits: pl.DataFrame
 ) -> None:
-    """Set PENDING charges as they are priced now, and their splits.
+    """Set PENDING charges as they are priced now, and their splits; one that goes to another
+    project leaves its invoice.
 
     Parameters
     ----------
@@ -74,6 +75,7 @@ def replace_charges(
     codes = charges.get_column("code")
     _require_pending(connection, facility, codes)
     values = charges.drop(*_LOCKING, "kind", "record", "occurrence", strict=False)
+    _leave_invoices(connection, facility, values)
     frames.update_frame(connection, charge, values, ["facility", "code"], facility=facility)
     listed = frames.listed(connection, codes)
     connection.execute(
@@ -82,6 +84,24 @@ def replace_charges(
         )
     )
     frames.insert_frame(connection, charge_split, splits, facility=facility)
+
+
+def _leave_invoices(connection: Connection, facility: str, values: pl.DataFrame) -> None:
+    """Take those charges off their invoices that these values move to another project."""
+    if "project" not in values.columns:
+        return
+    listed = frames.listed(connection, values["code"])
+    placed = select(charge.c.code, charge.c.project).where(
+        charge.c.facility == facility,
+        charge.c.invoice.is_not(None),
+        charge.c.code.in_(select(listed.c.value)),
+    )
+    standing = frames.read_frame(connection, placed)
+    moved = standing.join(values.select("code", to="project"), on="code").filter(
+        pl.col("to") != pl.col("project")
+    )
+    off = moved.select("code", invoice=pl.lit(None, dtype=pl.String))
+    frames.update_frame(connection, charge, off, ["facility", "code"], facility=facility)
 
 
 def delete_charge(connection: Connection, facility: str, code: str) -> None:
@@ -135,9 +155,19 @@ def read_unattached(connection: Connection, facility: str, period: str) -> pl.Da
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
-    """How many charges a month has, copies on reissues left out, and what they come to."""
+    """How many charges a month bills, copies on reissues left out, and what they come to.
+
+    What is on an ad hoc invoice is billed in that invoice's month.
+    """
+    ad_hoc = select(invoice.c.code).where(
+        invoice.c.facility == facility, invoice.c.kind == "ad hoc"
+    )
+    own = charge.c.invoice.is_(None) | charge.c.invoice.not_in(ad_hoc)
     counted = select(func.count(), func.coalesce(func.sum(charge.c.total), 0)).where(
-        charge.c.facility == facility, charge.c.period == period, charge.c.original.is_(None)
+        charge.c.facility == facility,
+        charge.c.original.is_(None),
+        ((charge.c.period == period) & own)
+        | charge.c.invoice.in_(ad_hoc.where(invoice.c.period == period)),
     )
     count, total = connection.execute(counted).one()
     return int(count), int(total)

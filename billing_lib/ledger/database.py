@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import psycopg
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import (
@@ -31,7 +32,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from billing_lib.errors import NotReady, UnreachableLedger
+from billing_lib.errors import NotPermitted, NotReady, UnreachableLedger
 
 HEAD = "0004"
 """The latest migration (migrations/versions); a test holds it against alembic's own answer."""
@@ -209,6 +210,13 @@ def _sentences(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
+        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+            said = str(error.orig).strip().splitlines()[0]
+            raise NotPermitted(
+                f"the database refuses it to this login: {said}",
+                where=_shown(engine),
+                remedy="docs/permissions.md tells what its operator grants",
+            ) from error
         # The bare class is SQLite's "file is not a database"; other subclasses are our defects.
         if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
             raise

@@ -3,7 +3,11 @@
 SQLite     REPLACE overwrites rows without asking the DELETE triggers: a row whose key exists is
            refused on guarded tables. An event must continue the chain.
 PostgreSQL TRUNCATE is refused. Who and when are set by the database, and events are numbered and
-           hashed, after a lock per facility (the rendering is told in events.py).
+           hashed, after a lock per facility (the rendering is told in events.py). Only a login
+           that is an administrator gives and takes permissions, once a facility has one. What
+           moves waits for those who are putting something on it, and what looks other rows up
+           must see what is committed: writing under another isolation than READ COMMITTED is
+           refused.
 
 PostgreSQL's functions run with their owner's rights and a fixed search path, so neither row-level
 security nor a temporary table of the same name hides rows from them; ``session_user`` stays the
@@ -153,7 +157,7 @@ def _postgresql(connection: Connection) -> Iterator[str]:
             rows = "gone" if operation == DELETE else "fresh"
             found = f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"
             refused = f"IF {found} THEN {_raised(_literal(guard.says))} END IF; RETURN NULL;"
-            yield _function(name, path, refused)
+            yield _function(name, path, f"{_AS_COMMITTED} {refused}")
             moment = f"AFTER {operation}"
             every = f"REFERENCING {_ROW_SETS[operation]} FOR EACH STATEMENT"
             yield from _trigger(name, moment, guard.table, every, f"{name}()")
@@ -176,7 +180,34 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         name = f"{_PREFIX}{stamped}_stamp"
         yield _function(name, path, f"{body} RETURN NEW;")
         yield from _trigger(name, moment, stamped, "FOR EACH ROW", f"{name}()")
+    name = f"{_PREFIX}permission_giver"
+    yield _function(name, path, _by_an_administrator())
+    moment = "BEFORE INSERT OR DELETE"
+    yield from _trigger(name, moment, "permission", "FOR EACH ROW", f"{name}()")
+    for moving, keys in _MOVING.items():
+        name = f"{_PREFIX}{moving}_lock"
+        same = " AND ".join(f"kept.{key} = OLD.{key}" for key in keys)
+        locked = f"PERFORM 1 FROM {moving} kept WHERE {same} FOR UPDATE; RETURN NEW;"
+        yield _function(name, path, locked)
+        every = "FOR EACH ROW WHEN (NEW.state <> OLD.state)"
+        yield from _trigger(name, "BEFORE UPDATE", moving, every, f"{name}()")
 
+
+_MOVING = {
+    "invoice": ("facility", "code"),
+    "billing_run": ("id",),
+    "issuing": ("id",),
+    "statement": ("id",),
+}
+"""What has a state that other rows depend on. Whoever refers to a row holds a share of its key
+until the end of the transaction; a change of state alone would not wait for that."""
+
+_AS_COMMITTED = (
+    "IF current_setting('transaction_isolation') <> 'read committed' THEN RAISE EXCEPTION USING"
+    " MESSAGE = 'the ledger is written under READ COMMITTED only',"
+    " ERRCODE = 'integrity_constraint_violation'; END IF;"
+)
+"""Under another isolation a guard would look up what has long changed."""
 
 _WHO = "NEW.login := session_user;"
 
@@ -211,6 +242,18 @@ def _event_link() -> str:
     NEW.sequence := coalesce((SELECT e.sequence {last}), 0) + 1;
     NEW.previous_hash := coalesce((SELECT e.hash {last}), '{BEGINNING}');
     NEW.hash := encode(sha256(convert_to({rendering}, 'UTF8')), 'hex');"""
+
+
+def _by_an_administrator() -> str:
+    """Refuse permissions that a login who is no administrator gives, takes, or gives to itself."""
+    given = (
+        "SELECT 1 FROM permission p WHERE p.facility = coalesce(NEW.facility, OLD.facility)"
+        " AND p.role = 'administrator'"
+    )
+    says = _raised(_literal("an administrator of the facility gives and takes permissions"))
+    return f"""
+    IF EXISTS ({given}) AND NOT EXISTS ({given} AND p.login = session_user) THEN {says} END IF;
+    RETURN coalesce(NEW, OLD);"""
 
 
 def _raised(message: str) -> str:

@@ -10,6 +10,7 @@ the rows are in place, on PostgreSQL once per statement, so bulk writes stay fas
 this list comes with a migration, be it an empty one: migrations/env.py puts the guards anew.
 """
 
+from billing_lib.ledger.binding_guards import BINDING_GUARDS
 from billing_lib.ledger.guard import (
     DELETE,
     INSERT,
@@ -143,6 +144,37 @@ _CHARGE = (
     ),
 )
 _EVENT = (never("event", "events are append-only"),)
+_ADMINISTRATED = (
+    "EXISTS (SELECT 1 FROM permission p WHERE p.facility = {row}.facility"
+    " AND p.role = 'administrator')"
+)
+_PERMISSION = (
+    never("permission", "a permission is given or taken back, not changed", UPDATE),
+    Guard(
+        "permission",
+        (INSERT,),
+        "a permission names a team where it is a lab administrator's, and only there",
+        "(NEW.team <> '') <> (NEW.role = 'lab_administrator')",
+    ),
+    *(
+        Guard(
+            "permission",
+            (operation,),
+            "a facility that has permissions has an administrator",
+            f"NOT {_ADMINISTRATED.format(row=row)}",
+            lookup=True,
+        )
+        for operation, row in ((INSERT, "NEW"), (DELETE, "OLD"))
+    ),
+)
 
-GUARDS: tuple[Guard, ...] = (*_FACILITY, *_USAGE, *_CHARGE, *_EVENT, *INVOICE_GUARDS)
+GUARDS: tuple[Guard, ...] = (
+    *_FACILITY,
+    *_USAGE,
+    *_CHARGE,
+    *_EVENT,
+    *_PERMISSION,
+    *INVOICE_GUARDS,
+    *BINDING_GUARDS,
+)
 """All guards that both dialects have; guard_sql.py adds what only one of them needs."""

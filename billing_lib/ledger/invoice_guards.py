@@ -54,7 +54,7 @@ _RUN = (
     ),
     never("job", "jobs are kept", DELETE),
 )
-_WHAT_IT_IS = ("facility", "code", "kind", "period", "project", "reference", "replaces")
+_WHAT_IT_IS = ("facility", "code", "kind", "project", "reference", "replaces")
 _WHAT_IT_BILLS = ("charges", "raw_total", "adjustment", "tax", "total", "cost", "team")
 _DATES = ("covers_from", "covers_to")
 _PAYMENT = ("paid_on", "payment_reference", "statement")
@@ -71,6 +71,13 @@ _INVOICE = (
         (UPDATE,),
         "an invoice stays what it is of",
         f"{differs(_WHAT_IT_IS)} OR (OLD.run IS NOT NULL AND NEW.run IS DISTINCT FROM OLD.run)",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice stays in its month; an ad hoc one that is in no run goes with its dates",
+        f"({differs(('period',))}) AND (OLD.kind <> 'ad hoc' OR OLD.run IS NOT NULL"
+        f" OR OLD.state NOT IN {named(EDITABLE)})",
     ),
     Guard(
         "invoice",
@@ -112,14 +119,6 @@ _INVOICE = (
     Guard(
         "invoice",
         (UPDATE,),
-        "an invoice being approved holds all its charges",
-        "NEW.state = 'APPROVING' AND EXISTS (SELECT 1 FROM charge c"
-        " WHERE c.facility = NEW.facility AND c.invoice = NEW.code AND c.run IS NULL)",
-        lookup=True,
-    ),
-    Guard(
-        "invoice",
-        (UPDATE,),
         "an invoice is superseded by an issued one that replaces it",
         "NEW.state = 'SUPERSEDED' AND NOT EXISTS (SELECT 1 FROM invoice s"
         " WHERE s.facility = NEW.facility AND s.replaces = NEW.number"
@@ -133,6 +132,15 @@ _INVOICE = (
         "NEW.replaces IS NOT NULL AND NOT EXISTS (SELECT 1 FROM issued_invoice s"
         " WHERE s.number = NEW.replaces AND s.facility = NEW.facility"
         " AND s.project = NEW.project)",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice on a paid statement stays paid",
+        "NEW.number IS NOT NULL AND NEW.state <> 'PAID' AND EXISTS (SELECT 1"
+        " FROM statement_invoice a JOIN statement s ON s.id = a.statement"
+        " WHERE a.number = NEW.number AND s.state = 'PAID')",
         lookup=True,
     ),
     never("invoice", "an invoice is kept, if only closed", DELETE),
@@ -269,7 +277,9 @@ _ISSUED_INVOICE = (
         "NOT EXISTS (SELECT 1 FROM invoice i WHERE i.facility = NEW.facility"
         " AND i.code = NEW.invoice AND i.state = 'APPROVING' AND i.kind = NEW.kind"
         " AND i.project = NEW.project AND i.team = NEW.team AND i.period = NEW.period"
-        " AND i.charges = NEW.charges AND i.total = NEW.total)",
+        " AND i.charges = NEW.charges AND i.raw_total = NEW.raw_total"
+        " AND i.adjustment = NEW.adjustment AND coalesce(i.tax, 0) = coalesce(NEW.tax, 0)"
+        " AND i.total = NEW.total)",
         lookup=True,
     ),
     never("invoice_line", "the line of an issued invoice does not change"),
@@ -342,6 +352,14 @@ _STATEMENT = (
         " WHERE a.statement = NEW.id AND i.state <> 'PAID'))",
         lookup=True,
     ),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a paid statement's adjustments make its adjustment",
+        "NEW.state = 'PAID' AND NEW.adjustment <> (SELECT coalesce(sum(a.amount), 0)"
+        " FROM statement_adjustment a WHERE a.statement = NEW.id)",
+        lookup=True,
+    ),
     never("statement", "a statement is kept", DELETE),
     never("statement_invoice", "an invoice is put on a statement, or taken off", UPDATE),
     never("statement_adjustment", "an adjustment is made anew", UPDATE),
@@ -359,10 +377,11 @@ _STATEMENT = (
     Guard(
         "statement_invoice",
         (INSERT,),
-        "a statement takes an issued invoice of its team",
+        "a statement takes an issued invoice of its team and month",
         "NOT EXISTS (SELECT 1 FROM issued_invoice i JOIN statement s ON s.id = NEW.statement"
         " WHERE i.number = NEW.number AND i.facility = NEW.facility AND i.team = s.team"
-        " AND i.team = NEW.team AND i.currency = s.currency AND i.total = NEW.total)",
+        " AND i.team = NEW.team AND i.period = s.period AND i.currency = s.currency"
+        " AND i.total = NEW.total)",
         lookup=True,
     ),
 )

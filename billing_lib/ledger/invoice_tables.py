@@ -191,7 +191,7 @@ invoice_line = Table(
     minor("adjustment"),
     minor("total"),
     _of_invoice(),
-    Index(None, "facility", "charge"),
+    Index(None, "facility", "charge", unique=True),  # billed again it is a copy, of its own code
     sqlite_with_rowid=False,
 )
 

@@ -65,6 +65,30 @@ def put_in_run(connection: Connection, facility: str, codes: list[str], run: str
     )
 
 
+def edit_invoice(connection: Connection, facility: str, code: str, **values: object) -> None:
+    """Set ``covers_from``, ``covers_to``, ``period`` or ``description`` of an invoice that takes
+    in changes."""
+    connection.execute(
+        update(invoice)
+        .where(invoice.c.facility == facility, invoice.c.code == code)
+        .values(**values)
+    )
+
+
+def read_referenced(connection: Connection, facility: str) -> pl.DataFrame:
+    """A facility's ad hoc invoices (schema INVOICE), whatever became of them, by reference.
+
+    One that replaces another has that one's reference, and comes after it.
+    """
+    statement = select(invoice).where(invoice.c.facility == facility, invoice.c.kind == "ad hoc")
+    every = frames.read_frame(connection, statement, INVOICE)
+    found = [every.filter(pl.col("replaces").is_null())]
+    while found[-1].height:
+        named = found[-1].drop_nulls("number").select("reference", replaces="number")
+        found.append(every.drop("reference").join(named, on="replaces").select(every.columns))
+    return pl.concat(found).sort("reference", maintain_order=True)
+
+
 def read_invoices(
     connection: Connection,
     facility: str | None = None,
@@ -76,6 +100,7 @@ def read_invoices(
     codes: pl.Series | list[str] | None = None,
     numbers: pl.Series | list[str] | None = None,
     replaces: str | None = None,
+    reference: str | None = None,
 ) -> pl.DataFrame:
     """Invoices (schema INVOICE), by facility, period and code."""
     statement = select(invoice)
@@ -85,6 +110,7 @@ def read_invoices(
         "period": period,
         "project": project,
         "replaces": replaces,
+        "reference": reference,
     }
     for column, value in wanted.items():
         if value is not None:

@@ -104,12 +104,10 @@ def read_adjustments(connection: Connection, numbers: list[str]) -> pl.DataFrame
     return _of(connection, invoice_adjustment, numbers).sort("number", "position")
 
 
-def read_all_fingerprints(connection: Connection) -> dict[str, str]:
-    """The fingerprint of every issued invoice, by number."""
-    found = frames.read_frame(
-        connection, select(issued_invoice.c.number, issued_invoice.c.fingerprint)
-    )
-    return dict(found.sort("number").iter_rows())
+def read_all_fingerprints(connection: Connection) -> pl.DataFrame:
+    """``facility``, ``team``, ``number``, ``fingerprint`` of every issued invoice, by number."""
+    columns = (issued_invoice.c[name] for name in ("facility", "team", "number", "fingerprint"))
+    return frames.read_frame(connection, select(*columns)).sort("number")
 
 
 def _of(connection: Connection, table: Table, numbers: list[str]) -> pl.DataFrame:

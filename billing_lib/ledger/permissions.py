@@ -39,6 +39,15 @@ def read_permissions(
     return found.sort("facility", "login", "role", "team")
 
 
+def lock_permissions(connection: Connection, facility: str) -> pl.DataFrame:
+    """A facility's permissions (schema PERMISSION), kept from others until the end of the
+    transaction."""
+    if connection.dialect.name == "postgresql":
+        chosen = select(permission.c.login).where(permission.c.facility == facility)
+        connection.execute(chosen.order_by(permission.c.login).with_for_update())
+    return read_permissions(connection, facility)
+
+
 def insert_permission(
     connection: Connection, facility: str, login: str, role: str, team: str
 ) -> None:

@@ -41,8 +41,8 @@ def attach_charges(connection: Connection, facility: str, placing: pl.DataFrame)
     )
 
 
-def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Take PENDING charges off their invoices and out of their run."""
+def forget_references(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Have PENDING charges that went to an ad hoc invoice billed with their month."""
     listed = frames.listed(connection, codes)
     connection.execute(
         update(charge)
@@ -51,8 +51,36 @@ def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> N
             charge.c.state == "PENDING",
             charge.c.code.in_(select(listed.c.value)),
         )
-        .values(run=None, invoice=None)
+        .values(reference=None)
     )
+
+
+def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
+    """The PENDING charges that go to an ad hoc invoice and are not on it: ``code``,
+    ``reference``, ``period``."""
+    statement = select(charge.c.code, charge.c.reference, charge.c.period).where(
+        charge.c.facility == facility,
+        charge.c.reference.is_not(None),
+        charge.c.state == "PENDING",
+        charge.c.run.is_(None),
+        charge.c.invoice.is_(None),
+        not_billed_otherwise(),
+    )
+    schema = pl.Schema(dict.fromkeys(("code", "reference", "period"), pl.String()))
+    return frames.read_frame(connection, statement, schema).sort("code")
+
+
+def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Take PENDING charges out of their run and off their invoices, which take in changes."""
+    listed = frames.listed(connection, codes)
+    chosen = (
+        charge.c.facility == facility,
+        charge.c.state == "PENDING",
+        charge.c.code.in_(select(listed.c.value)),
+    )
+    bound = update(charge).where(*chosen, charge.c.run.is_not(None))
+    connection.execute(bound.values(run=None))  # refused while the invoice is being approved
+    connection.execute(update(charge).where(*chosen).values(invoice=None))
 
 
 def bind_charges(connection: Connection, facility: str, invoices: list[str], run: str) -> None:

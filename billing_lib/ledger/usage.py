@@ -35,8 +35,9 @@ UNBILLED = pl.Schema(
     | {"period": pl.String(), "reason": pl.String(), "detail": pl.String()}
     | {
         name: USAGE[name]
-        for name in ("item", "project", "user", "start", "end", "date", "file", "row", "raw")
+        for name in ("item", "project", "reference", "user", "start", "end", "date")
     }
+    | {name: USAGE[name] for name in ("file", "row", "raw")}
 )
 """The unbilled report: one reason per record, and where the record stands."""
 

@@ -16,8 +16,9 @@ from billing_lib.panels.office import Message, Office
 from billing_lib.panels.tables import table
 from billing_lib.pricing.adjusting import FIELDS
 from billing_lib.pricing.money import minor_places, money_text
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.explain import explain
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.review import Month, read_month
 
 _WIDE = widgets.Layout(width="34em")

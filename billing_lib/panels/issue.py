@@ -7,7 +7,7 @@ from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.snapshot import Snapshot
-from billing_lib.workflow.summing import PERIODIC
+from billing_lib.workflow.summing import AD_HOC, PERIODIC
 
 
 def run_heading(snapshot: Snapshot, computation: Computation) -> str:
@@ -93,11 +93,14 @@ def unbilled_table(snapshot: Snapshot) -> HTML:
 
 
 def late_table(snapshot: Snapshot, computation: Computation) -> HTML:
-    """What of this run belongs to earlier months, by month and project."""
+    """What of this run belongs to earlier months, by month and project; ad hoc invoices bill what
+    they bill, whenever that was."""
     month = pl.col("date").dt.to_string("%Y-%m")
+    kinds = computation.totals.select("invoice", of="kind")
     frame = (
-        computation.priced.charges.with_columns(month=month)
-        .filter(pl.col("month") < snapshot.text["period"])
+        computation.priced.charges.join(kinds, on="invoice")
+        .with_columns(month=month)
+        .filter((pl.col("month") < snapshot.text["period"]) & (pl.col("of") != AD_HOC))
         .group_by("month", "project")
         .agg(pl.len().cast(pl.Int64).alias("charges"), pl.col("total").sum())
         .sort("month", "project")

@@ -221,10 +221,38 @@ def statements(
         .agg(pl.col("total").sum().alias("raw_total"))
         .sort("team")
     )
-    teams = catalogue.accounts.unique("team").select(project="team", team_tags="team_tags")
+    teams = catalogue.accounts.unique("team").select("team", "team_tags")
+    return rule_statements(summed, teams, catalogue, carried)
+
+
+def rule_statements(
+    summed: pl.DataFrame,
+    teams: pl.DataFrame,
+    catalogue: Catalogue,
+    carried: pl.DataFrame | None = None,
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """What the rules at statement scope make of what teams' invoices come to.
+
+    Parameters
+    ----------
+    summed
+        ``team``, ``raw_total``, sorted by team.
+    teams
+        ``team``, ``team_tags``; one that is missing has no tags.
+    carried
+        What caps over a quarter or fiscal year have come to on earlier statements (CARRIED).
+
+    Returns
+    -------
+    tuple[pl.DataFrame, pl.DataFrame]
+        ``team``, ``raw_total``, ``adjustment``, ``total``; and lines (schema RULE_LINES).
+    """
+    tagged = summed.join(teams, on="team", how="left", maintain_order="left").select(
+        "team_tags", project="team"
+    )
     running, lines = summed["raw_total"], RULE_LINES.to_frame()
     for position, rule in catalogue.rules_at(STATEMENT):
-        chosen = targeted(rule, teams, "team_tags")
+        chosen = targeted(rule, tagged, "team_tags")
         parts = summed.with_columns(before=running).filter(
             pl.col("team").is_in(chosen.implode())
         ).select("team", "before", project="team", on=pl.lit(""), key="team")  # fmt: skip

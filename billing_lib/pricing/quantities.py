@@ -4,7 +4,8 @@
     per each   the quantity that is stated
     per use    1, whatever its length
     per day    the local days it touches that no earlier record has: a day pass, once per
-               project, user, item and day, on the first record of that day (by start, then id)
+               project (and ad hoc invoice), user, item and day, on the first record of that day
+               (by start, then id)
 
 What staff set goes before all of these.
 """
@@ -115,12 +116,12 @@ def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
     # A record with a date alone stands at the start of its day, before those with a time.
     begins = pl.coalesce(pl.col("start"), day_start(pl.col("day"), timezone))
     touched = passes.select(
-        "at", "project", "user", "item", "charge", begins=begins,
+        "at", "project", "reference", "user", "item", "charge", begins=begins,
         days=pl.date_ranges("day", pl.max_horizontal("day", last)),
     ).explode("days")  # fmt: skip
     firsts = (
         touched.sort("begins", "charge", "at")
-        .unique(["project", "user", "item", "days"], keep="first", maintain_order=True)
+        .unique(["project", "reference", "user", "item", "days"], keep="first", maintain_order=True)
         .group_by("at")
         .agg(pl.len().cast(pl.Int64).alias("new"))
     )

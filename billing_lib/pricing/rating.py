@@ -49,7 +49,16 @@ def counted_per() -> pl.Expr:
     return pl.coalesce("per", by_unit)
 
 
-def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = None) -> Rating:
+REFERENCES = pl.Schema({"reference": pl.String(), "project": pl.String()})
+"""Ad hoc invoices that usage can name, each once, and whose they are."""
+
+
+def rate_usage(
+    usage: pl.DataFrame,
+    catalogue: Catalogue,
+    period: str | None = None,
+    references: pl.DataFrame | None = None,
+) -> Rating:
     """Give each usage record its rate, or the reason why it has none.
 
     Parameters
@@ -60,8 +69,12 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
         Items, rates and accounts.
     period
         ``YYYY-MM``: usage that ends in another month is ``outside_period``; None takes all.
+    references
+        The ad hoc invoices that usage may name (schema REFERENCES), which is theirs where it names
+        no project; None takes any.
     """
-    frame = _looked_up(usage, catalogue, period)
+    usage, named = _of_references(usage, references)
+    frame = _looked_up(usage, catalogue, period).with_columns(named.alias("_named"))
     reasons = frame.select(reason=_reason(period))
     rated_columns = [*usage.columns, "team", "rate_group", "unit", "day", "rate"]
     if reasons["reason"].null_count() == frame.height:
@@ -76,6 +89,28 @@ def rate_usage(usage: pl.DataFrame, catalogue: Catalogue, period: str | None = N
 
 def _unbilled(reasoned: pl.DataFrame) -> pl.DataFrame:
     return reasoned.select("record", "occurrence", "reason", _detail(), "file", "row")
+
+
+def _of_references(
+    usage: pl.DataFrame, references: pl.DataFrame | None
+) -> tuple[pl.DataFrame, pl.Series]:
+    """The usage with the project of the reference it names where it names none; and the sentence
+    on a reference that is not known, or another project's."""
+    fine = pl.repeat(None, usage.height, dtype=pl.String, eager=True)
+    if references is None or usage["reference"].null_count() == usage.height:
+        return usage, fine
+    known = positions(usage["reference"], references["reference"])
+    frame = usage.select("reference", "project", of=references["project"].gather(known))
+    unknown = pl.format("there is no ad hoc invoice '{}'", "reference")
+    other = pl.format("the ad hoc invoice '{}' is of project '{}'", "reference", "of")
+    named = frame.select(
+        sentence=pl.when(pl.col("of").is_null())
+        .then(unknown)  # null where nothing is named
+        .when(pl.col("project") != pl.col("of"))
+        .then(other)
+    )["sentence"]
+    of = frame.select(pl.coalesce("project", "of")).to_series()
+    return usage.with_columns(project=of), named
 
 
 def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) -> pl.DataFrame:
@@ -149,6 +184,7 @@ def _reason(period: str | None) -> pl.Expr:
             (pl.col("defect") == "invalid_quantity").fill_null(value=False) | no_quantity,
         ),
         ("unknown_item", pl.col("unit").is_null()),
+        ("unknown_reference", pl.col("_named").is_not_null()),
         ("unknown_project", pl.col("team").is_null()),
         ("outside_period", outside),
         ("no_rate", pl.col("rate").is_null()),
@@ -165,6 +201,7 @@ def _detail() -> pl.Expr:
             pl.format("the price book has no item '{}'", "item"),
             pl.lit("the usage names no item"),
         ),
+        "unknown_reference": pl.col("_named"),
         "unknown_project": pl.coalesce(
             pl.format("the price book has no project '{}'", "project"),
             pl.lit("the usage names no project"),

@@ -6,7 +6,7 @@
 
 Per charge each counts alone. Per project the project's quantity of the item counts through the
 month, in order of end time, then id (a date counts as the end of its day); with volume the
-month's whole decides for every charge.
+month's whole decides for every charge. What goes to an ad hoc invoice counts for itself.
 """
 
 from decimal import Decimal
@@ -21,7 +21,7 @@ from billing_lib.pricing.period import closing_date, day_start, period_of
 from billing_lib.pricing.quantities import Quantities
 from billing_lib.pricing.rates import TIERS, Rate, Tiers
 
-_GROUP = ("project", "item", "month")
+_GROUP = ("project", "reference", "item", "month")
 _PRICE_UNIT = Decimal(1).scaleb(-PRICE_PLACES)
 
 
@@ -91,8 +91,8 @@ def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFram
     wide = quantity.numerators.cast(pl.Int128)
     return (
         frame.select(
-            "project", "item", "charge", month=month, ends=pl.coalesce("end", day_ends),
-            quantity=wide,
+            "project", "reference", "item", "charge",
+            month=month, ends=pl.coalesce("end", day_ends), quantity=wide,
         )
         .with_row_index("at")
         .sort("ends", "charge", "at")

@@ -34,6 +34,7 @@ USAGE = pl.Schema(
         "units": DECIMAL,  # what hours are multiplied by (processors); 1 unless told
         "quantity": DECIMAL,
         "description": pl.String(),
+        "reference": pl.String(),  # of the ad hoc invoice that it goes to; null: the month's
         "file": pl.String(),  # the source file's name, without its folder
         "row": pl.Int64(),  # the line or sheet row it stands on, from 1
         "defect": pl.String(),  # invalid_time or invalid_quantity, found while reading
@@ -48,6 +49,7 @@ REASONS = (
     "invalid_time",
     "invalid_quantity",
     "unknown_item",
+    "unknown_reference",
     "unknown_project",
     "outside_period",
     "no_rate",

@@ -37,6 +37,7 @@ class SourceMapping(BaseModel):
     units: str | None = None
     quantity: str | None = None
     description: str | None = None
+    reference: str | None = None
 
     @field_validator("*")
     @classmethod

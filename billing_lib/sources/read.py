@@ -98,7 +98,8 @@ def _templates(source: Source, mapping: SourceMapping, table: SourceTable) -> di
             if column not in columns:
                 raise _no_column(source, name, template, column, table)
     for name in ("id", "item", "project"):
-        if name not in templates:
+        named = name == "project" and "reference" in templates  # then it is the reference's
+        if name not in templates and not named:
             raise _no_field(source, name, table)
     if "date" not in templates:
         for name in ("start", "end"):

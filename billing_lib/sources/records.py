@@ -20,7 +20,7 @@ from billing_lib.sources.table import SourceTable, fault
 from billing_lib.sources.template import Template, as_text
 from billing_lib.sources.times import read_dates, read_times, settle
 
-_TEXTS = ("id", "item", "project", "user", "description")
+_TEXTS = ("id", "item", "project", "user", "description", "reference")
 _TIMES = ("start", "end")
 _COUNTS = ("units", "quantity")
 

@@ -5,13 +5,9 @@ its usage, its kept rate and all its changes, and with it those whose price depe
 charge that is on an invoice, or in a run being issued, is refused.
 """
 
-import datetime as dt
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Self
 
 import polars as pl
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
@@ -22,25 +18,24 @@ from billing_lib.ledger.database import writing
 from billing_lib.ledger.states import APPROVING, PENDING
 from billing_lib.pricing.adjusting import (
     LINE_FIELDS,
-    LINES,
     NO,
     YES,
     adjustment_value,
     notes_of,
     waived_charges,
 )
-from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import CHARGES, Charges, charge_usage
-from billing_lib.pricing.fields import Amount, canonical_json
-from billing_lib.pricing.money import minor_places, money_text, to_minor
+from billing_lib.pricing.charging import CHARGES, Charges
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.pricing.rating import rate_usage
-from billing_lib.pricing.usage import USAGE
-from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.charge_rows import (
+    differing,
+    replace_charges,
+    unbound,
+)
 from billing_lib.workflow.gathering import Gathered, gather, standing_changes
 from billing_lib.workflow.moving import move_charges
 from billing_lib.workflow.permissions import REVIEWER, require
-from billing_lib.workflow.rating import differing, insert_charges, replace_charges, unbound
 from billing_lib.workflow.runs import follow_changes
 
 
@@ -155,125 +150,6 @@ def record_changes(
                 group=group,
             )
     return before
-
-
-@dataclass(frozen=True)
-class NewLine:
-    """A line to add: a charge without usage."""
-
-    project: str
-    date: dt.date
-    description: str
-    amount: int  # minor units
-    expense_code: str | None
-
-    @classmethod
-    def parse(cls, stated: Mapping[str, str | None], book: PriceBook) -> Self:
-        """A line from text.
-
-        Raises
-        ------
-        InvalidAdjustment
-            The project, date or amount cannot be.
-        """
-        if stated["project"] not in {project.code for project in book.projects}:
-            raise InvalidAdjustment(
-                f"the price book has no project '{stated['project']}'", where="project"
-            )
-        try:
-            date = dt.date.fromisoformat(str(stated["date"]))
-        except ValueError:
-            raise InvalidAdjustment(
-                f"'{stated['date']}' is not a date", where="date", remedy="write it as YYYY-MM-DD"
-            ) from None
-        try:
-            amount = to_minor(
-                TypeAdapter(Amount).validate_python(stated["amount"]),
-                minor_places(book.facility.currency),
-            )
-        except (ValidationError, ValueError) as error:
-            what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-            raise InvalidAdjustment(what.removeprefix("Value error, "), where="amount") from None
-        if not (stated["description"] or "").strip():
-            raise InvalidAdjustment("the line has no description", where="description")
-        return cls(
-            str(stated["project"]), date, str(stated["description"]), amount, stated["expense_code"]
-        )
-
-
-def add_charge_line(
-    engine: Engine, book: PriceBook, line: NewLine, reason: str, *, again: bool = False
-) -> str:
-    """Add a line to a project's next invoice; what it is called, in words.
-
-    Parameters
-    ----------
-    again
-        Add it although the same line (project, date, description, amount) is there already.
-    """
-    require_reason(reason)
-    facility = book.facility.code
-    month = f"{line.date:%Y-%m}"
-    places = minor_places(book.facility.currency)
-    team = next(project.team for project in book.projects if project.code == line.project)
-    with writing(engine) as connection:
-        note_facility(connection, book)
-        require(connection, facility, REVIEWER)
-        same = _same_line(connection, facility, month, line)
-        if same is not None and not again:
-            return (
-                f"{facility}/{same}: {line.description} was added before, nothing changed; "
-                "--again adds it once more"
-            )
-        code = ledger_charges.next_line_code(connection, facility, month)
-        events.record_event(
-            connection,
-            facility,
-            kind="add_line",
-            subject=code,
-            reason=reason,
-            after=canonical_json(
-                {
-                    "project": line.project,
-                    "date": line.date.isoformat(),
-                    "description": line.description,
-                    "amount": money_text(line.amount, places),
-                    "expense_code": line.expense_code,
-                }
-            ),
-            team=team,
-        )
-        row = {
-            "charge": code,
-            "project": line.project,
-            "date": line.date,
-            "description": line.description,
-            "amount": line.amount,
-            "expense_code": line.expense_code,
-        }
-        catalogue = Catalogue.of(book)
-        nothing = rate_usage(USAGE.to_frame(), catalogue).rated
-        priced = charge_usage(nothing, catalogue, lines=pl.DataFrame([row], schema=LINES))
-        insert_charges(connection, facility, month, priced)
-        added = ledger_charges.read_charges(connection, facility, codes=[code])
-        follow_changes(connection, book, added)
-    return (
-        f"{facility}/{code}: {line.description}, {money_text(line.amount, places)} "
-        f"{book.facility.currency} on {line.project}"
-    )
-
-
-def _same_line(connection: Connection, facility: str, month: str, line: NewLine) -> str | None:
-    """The code of an added line that says the same, if there is one."""
-    lines = ledger_charges.read_charges(
-        connection, facility, period=month, project=line.project
-    ).filter(
-        (pl.col("kind") == "line")
-        & (pl.col("on_date") == line.date)
-        & (pl.col("description") == line.description)
-        & (pl.col("raw_total") == line.amount)
-    )
-    return lines["code"][0] if lines.height else None
 
 
 def move_to(

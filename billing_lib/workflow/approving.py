@@ -13,22 +13,28 @@ from dataclasses import dataclass
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotPermitted, NotReady
+from billing_lib.errors import InvalidAdjustment, NotPermitted, NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, placing, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import issued as ledger_issued
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.permissions import current_login
 from billing_lib.ledger.states import APPROVING, ERROR, OPEN, REJECTED
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.adhoc import (
+    attach_waiting,
+    find_ad_hoc,
+    late_sentences,
+    require_issuable,
+)
 from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.readiness import require_ready
 from billing_lib.workflow.reissue import drop_copies
+from billing_lib.workflow.remaining import drafts_of, free_of, issued_before, late_of
 from billing_lib.workflow.runs import (
     UNFINISHED,
-    closed_projects,
+    calculate,
     open_run,
     require_open,
     run_errors,
@@ -68,18 +74,24 @@ def prepare(
         book has changed since the charges were rated.
     AlreadyIssued
         Everything asked for is on an invoice already.
+    NotPermitted
+        Only a reviewer does this.
     """
+    if selection.reference is not None:
+        return _prepare_ad_hoc(connection, book, period, selection)
     facility, month = book.facility.code, str(period)
+    require(connection, facility, REVIEWER)
     what = f"{facility} {month}" + (f", {selection.text}" if selection.text else "")
     charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
-    if charges.height == 0:
+    drafts = drafts_of(connection, facility, month, selection)
+    if charges.height + drafts.height == 0:
         raise NotReady(
             f"there are no charges for {what}",
             remedy=f"load usage and run 'billing rate {facility} {month}'",
         )
-    late = _late(connection, book, charges)
-    if not _anything_left(connection, facility, month, selection, charges):
-        raise _issued_before(connection, facility, month, selection, what, late)
+    late = [*late_of(connection, book, charges), *late_sentences(connection, facility, month)]
+    if drafts.height + free_of(connection, facility, month, charges).height == 0:
+        raise issued_before(connection, facility, month, selection, what, late)
     run = _run_of(connection, book, period, selection)
     return prepare_run(connection, book, run, selection, late)
 
@@ -98,15 +110,39 @@ def prepare_run(
     NotReady
         As for ``prepare``.
     """
+    require(connection, book.facility.code, REVIEWER)
     require_open(connection, run)
     row = runs.read_run(connection, run)
-    if RunSelection.parse(row.selection).takes_charges:
+    if RunSelection.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
     take_in(connection, book, run)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
+    if mine.height == 0:  # and the run that may have been made for it is not kept
+        raise NotReady(
+            f"nothing of {book.facility.code} {row.period} is left that is on no other billing run",
+            remedy="'billing runs' lists them",
+        )
     to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR, REJECTED)))["code"].to_list()
     submit(connection, book, run, to_submit)
     return approved_of(connection, book, run, mine["code"].to_list(), told)
+
+
+def _prepare_ad_hoc(
+    connection: Connection, book: PriceBook, period: Period, selection: RunSelection
+) -> Prepared:
+    """The same for one ad hoc invoice: its charges are those attached to it. It takes the
+    sign-off of its month, as the month's invoices do."""
+    facility = book.facility.code
+    calculate(connection, book, attach_waiting(connection, facility))
+    held = find_ad_hoc(connection, facility, str(selection.reference))
+    require_issuable(held, book, period)
+    require_ready(connection, book, str(period))
+    run, codes = held["run"] or open_run(connection, book, period, selection), [held["code"]]
+    require_open(connection, run)
+    if held["run"] is None:
+        ledger_invoices.put_in_run(connection, facility, codes, run)
+    submit(connection, book, run, codes if held["state"] in (OPEN, ERROR, REJECTED) else [])
+    return approved_of(connection, book, run, codes, [])
 
 
 def approved_of(
@@ -128,67 +164,6 @@ def approved_of(
     if quarantined:
         waiting.append(f"{quarantined:,} invoices of run {run} are in quarantine")
     return Prepared(run, done, [*waiting, *run_errors(connection, run), *told])
-
-
-def _late(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> list[str]:
-    """Sentences on pending charges of projects whose month is issued."""
-    facility = book.facility.code
-    if charges.height == 0:
-        return []
-    month = charges["period"][0]
-    closed = closed_projects(connection, facility, month)
-    late = charges.filter(
-        (pl.col("state") == "PENDING")
-        & pl.col("invoice").is_null()
-        & pl.col("project").is_in(closed.implode())
-    )
-    then = (
-        "rating the next month takes them to its run"
-        if book.facility.late_usage == "next_run"
-        else "'billing reissue' takes them in"
-    )
-    return [
-        f"{count:,} charges of project {code} came after its invoice and stay pending; {then}"
-        for code, count in late.group_by("project").len().sort("project").iter_rows()
-    ]
-
-
-def _anything_left(
-    connection: Connection,
-    facility: str,
-    month: str,
-    selection: RunSelection,
-    charges: pl.DataFrame,
-) -> bool:
-    closed = closed_projects(connection, facility, month)
-    free = charges.filter(
-        (pl.col("state") == "PENDING")
-        & pl.col("invoice").is_null()
-        & ~pl.col("project").is_in(closed.implode())
-    )
-    drafts = ledger_invoices.read_invoices(connection, facility, period=month, states=UNFINISHED)
-    return free.height > 0 or selection.of(drafts).height > 0
-
-
-def _issued_before(
-    connection: Connection,
-    facility: str,
-    month: str,
-    selection: RunSelection,
-    what: str,
-    late: list[str],
-) -> AlreadyIssued | NotReady:
-    issued = selection.of(
-        ledger_issued.read_issued(connection, facility=facility, period=month, active=True)
-    )
-    if issued.height == 0:
-        return NotReady(f"nothing of {what} is to be issued", remedy="'billing charges' lists it")
-    first, last = min(issued["number"]), max(issued["number"])
-    numbers = str(first) if first == last else f"{first} to {last}"
-    return AlreadyIssued(
-        "; ".join([f"{what} is issued ({numbers})", *late]),
-        remedy="'billing invoices' lists them",
-    )
 
 
 def _run_of(
@@ -221,9 +196,10 @@ def approve(
         The facility has no approval process, the month is not signed off, or one of them is not
         being approved.
     NotPermitted
-        It is another's turn, or an own change would be approved.
+        Who asks is no reviewer, it is another's turn, or an own change would be approved.
     """
     facility, steps = book.facility.code, _steps(book)
+    require(connection, facility, REVIEWER)
     row = runs.read_run(connection, run)
     require_open(connection, run)
     if not steps:
@@ -231,7 +207,7 @@ def approve(
             f"{facility} has no reviewers who approve",
             remedy="'billing issue' issues; the price book's approval names reviewers",
         )
-    if RunSelection.parse(row.selection).takes_charges:
+    if RunSelection.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
     login = current_login(connection)
     for invoice in ledger_invoices.lock_invoices(connection, facility, codes).iter_rows(named=True):
@@ -350,16 +326,36 @@ def close(
     require(connection, facility, REVIEWER)
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
     if reopen:
+        # Until it is rejected what it bills is what its reviewers saw, and stays with it.
+        seen = chosen.filter(pl.col("state") == APPROVING)["code"].to_list()
+        ledger_invoices.move_invoices(connection, facility, seen, "reject", reason)
         held = ledger_charges.read_charges(connection, facility, invoices=codes)
         placing.detach_charges(connection, facility, held["code"])
+        apart = chosen.filter(pl.col("replaces").is_null())["code"].to_list()
+        placing.forget_references(
+            connection, facility, held.filter(pl.col("invoice").is_in(apart))["code"]
+        )
         for number in chosen["replaces"].drop_nulls():
             drop_copies(connection, facility, number)
     else:
-        for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
-            placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
+        _keep_charges(connection, book, chosen)
     ledger_invoices.move_invoices(connection, facility, codes, "close", reason)
     then = "its charges are free again" if reopen else "its charges stay with it, unbilled"
     return [f"invoice {code} is closed; {then}" for code in codes]
+
+
+def _keep_charges(connection: Connection, book: PriceBook, chosen: pl.DataFrame) -> None:
+    """Bind the charges of invoices to their run for good; an ad hoc invoice that is in none yet
+    gets one of its own."""
+    facility = book.facility.code
+    homeless = chosen.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
+    for code, period, reference in homeless.select("code", "period", "reference").iter_rows():
+        selection = RunSelection(reference=reference)
+        own = open_run(connection, book, Period.parse(period), selection)
+        ledger_invoices.put_in_run(connection, facility, [code], own)
+    now = ledger_invoices.read_invoices(connection, facility, codes=chosen["code"])
+    for (run,), part in now.filter(pl.col("run").is_not_null()).group_by("run"):
+        placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
 
 
 def require_word(reason: str, what: str) -> None:

@@ -31,10 +31,10 @@ from billing_lib.workflow.adjust import (
     standing_so,
     with_kin,
 )
+from billing_lib.workflow.charge_rows import unbound
 from billing_lib.workflow.gathering import Gathered, standing_changes
 from billing_lib.workflow.moving import move_charges
-from billing_lib.workflow.permissions import REVIEWER, require
-from billing_lib.workflow.rating import unbound
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.runs import follow_changes
 
 EFFECT = ("charge", "project", "before", "after")
@@ -100,6 +100,7 @@ def preview(
         A field or value cannot be; no pending charge is selected.
     """
     with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
         chosen = _chosen(connection, book, month, selection, changes)
         values = checked_values(book, chosen, changes)
         return Changed("", chosen.height, _effect(*_priced(connection, book, chosen, values)))

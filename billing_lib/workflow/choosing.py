@@ -14,6 +14,7 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.permissions import VIEWER, require
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ class Choice:
         UnknownRun
             There is no such run.
         """
+        require(connection, book.facility.code, VIEWER)
         runs.read_run(connection, run)
         if self == Choice():
             raise InvalidAdjustment(

@@ -62,7 +62,7 @@ def compose(
         items=catalogue.items,
         rates=catalogue.rates,
         accounts=catalogue.accounts.filter(billed),
-        rules=catalogue.rules,
+        rules=gathered.rules,
         notes=notes_in_force(connection, facility, str(period)).filter(billed),
         carried=carried_amounts(
             connection, book.facility, catalogue, period, invoices["replaces"].drop_nulls()

@@ -15,6 +15,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import split_code
 from billing_lib.workflow.gathering import gather
+from billing_lib.workflow.permissions import VIEWER, require
 
 
 def explain(engine: Engine, book: PriceBook, charge: str) -> list[str]:
@@ -30,6 +31,7 @@ def explain(engine: Engine, book: PriceBook, charge: str) -> list[str]:
     """
     facility, code = split_code(charge)
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         found = ledger_charges.read_charges(connection, facility, codes=[code])
         if found.height == 0:
             raise UnknownCharge(

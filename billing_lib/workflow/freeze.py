@@ -18,9 +18,10 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issuings, runs, usage
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.charge_rows import differing
 from billing_lib.workflow.composing import compose, in_order
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.rating import differing
+from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import UNBILLED, Snapshot
 
@@ -71,11 +72,14 @@ def freeze(
 
     Raises
     ------
+    NotPermitted
+        Only an issuer does this.
     NotReady
         The price book has changed since they were submitted.
     """
     row = runs.read_run(connection, run)
     facility, month = book.facility.code, row.period
+    require(connection, facility, ISSUER)
     approved = ledger_invoices.lock_invoices(connection, facility, codes)
     charges = ledger_charges.read_charges(connection, facility, invoices=approved["code"])
     gathered = gather(connection, book, charges, month)

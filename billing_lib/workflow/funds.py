@@ -18,7 +18,7 @@ from billing_lib.pricing.fields import Amount, canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.permissions import ISSUER, VIEWER, require
 
 DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
 
@@ -44,8 +44,8 @@ def deposit(engine: Engine, book: PriceBook, project: str, amount: str, reason: 
         what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
         raise InvalidAdjustment(what.removeprefix("Value error, "), where="amount") from None
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, ISSUER)
+        note_facility(connection, book)
         before = _balance(connection, facility, project)
         entered = ledger_funds.read_entries(connection, facility, project).filter(
             (pl.col("kind") == DEPOSIT) & (pl.col("amount") == minor) & (pl.col("reason") == reason)
@@ -79,6 +79,7 @@ def list_funds(engine: Engine, book: PriceBook) -> pl.DataFrame:
     """Per project with funds: ``project``, ``paid_in``, ``drawn``, ``balance``, ``notice``."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         entries = ledger_funds.read_entries(connection, facility)
     paid_in = pl.col("kind") == DEPOSIT
     summed = (

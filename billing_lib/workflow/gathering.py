@@ -15,28 +15,38 @@ from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, usage
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
-from billing_lib.pricing.catalogue import Catalogue, rates_frame
-from billing_lib.pricing.charging import Charges, charge_usage
+from billing_lib.pricing.catalogue import RULES, Catalogue, rates_frame
+from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.months import RULES_OF_MONTHS, charge_months, of_month
 from billing_lib.workflow.rules_in_force import rules_in_force
 from billing_lib.workflow.snapshot import RATED_USAGE
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Usage with kept rates, the catalogue, and staff's changes: what prices some charges."""
+    """Usage with kept rates, the catalogue, and staff's changes: what prices some charges.
+
+    Attributes
+    ----------
+    catalogue
+        With the rules of the month that bills them.
+    rules
+        Those of every month that a charge belongs to (schema RULES_OF_MONTHS).
+    """
 
     usage: pl.DataFrame
     catalogue: Catalogue
+    rules: pl.DataFrame
     adjustments: pl.DataFrame
     lines: pl.DataFrame
 
     def price(self) -> Charges:
         """The charges and their splits."""
-        return charge_usage(self.usage, self.catalogue, self.adjustments, self.lines)
+        return charge_months(self.usage, self.catalogue, self.rules, self.adjustments, self.lines)
 
     def at_rates_of(self, today: Catalogue) -> "Gathered":
         """The same at today's rates; usage without one today keeps its own."""
@@ -58,7 +68,8 @@ def gather(
     charges
         Rows of the charge table (ledger/tables.py).
     month
-        By whose rules they are priced; their own unless told.
+        By whose rules their invoices are summed; their own unless told. Each charge is priced by
+        the rules of its own month.
 
     Raises
     ------
@@ -68,10 +79,11 @@ def gather(
     """
     _require_projects(book, charges)
     facility = book.facility.code
-    catalogue = Catalogue.of(book)
+    catalogue, rules = Catalogue.of(book), RULES_OF_MONTHS.to_frame()
     if charges.height:
-        rules = rules_in_force(connection, book, month or charges["period"][0])
-        catalogue = replace(catalogue, rules=rules)
+        billing = month or str(charges["period"][0])
+        rules = _rules(connection, book, {billing, *charges["period"]})
+        catalogue = replace(catalogue, rules=of_month(rules, billing))
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
     _require_hours(book, kept)
@@ -79,8 +91,18 @@ def gather(
     return Gathered(
         usage=_rated_usage(connection, facility, charges),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
+        rules=rules,
         adjustments=changes,
         lines=_lines(charges, added),
+    )
+
+
+def _rules(connection: Connection, book: PriceBook, months: set[str]) -> pl.DataFrame:
+    return pl.concat(
+        rules_in_force(connection, book, month).select(
+            pl.lit(month).alias("period"), *RULES.names()
+        )
+        for month in sorted(months)
     )
 
 
@@ -113,9 +135,10 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
         "record", "occurrence", "team", "rate_group", "unit", "rate", "code", day="on_date"
     )
     records = usage.read_usage(connection, facility, records=rated["record"].unique())
-    bound = charges.select("code", bound="project")
+    bound = charges.select("code", "period", bound="project")
     return (
-        records.join(rated, on=["record", "occurrence"], how="inner", maintain_order="left")
+        records.drop("period")  # the record's own; late usage is of a later month's charges
+        .join(rated, on=["record", "occurrence"], how="inner", maintain_order="left")
         .join(bound, on="code")
         .with_columns(project=pl.col("bound"), record=pl.col("code"))
         .select(RATED_USAGE.names())

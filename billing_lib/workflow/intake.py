@@ -24,6 +24,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.usage import USAGE
 from billing_lib.sources import file_hash, file_kind, mappings, read_usage
 from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.permissions import REVIEWER, require
 
 Step = Callable[[int, int, str], None]
 
@@ -63,8 +64,11 @@ def load_files(engine: Engine, book: PriceBook, files: Sequence[Path], step: Ste
         A file is missing, empty, of an unknown kind or has a wrong header.
     ChangedRecord
         A record comes again with other content.
+    NotPermitted
+        Only a reviewer does this.
     """
     with writing(engine) as connection:
+        require(connection, book.facility.code, REVIEWER)
         note_facility(connection, book)
         loaded = []
         for done, path in enumerate(files):

@@ -19,13 +19,14 @@ from typing import Any
 import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
-from billing_lib.pricing.charging import QUANTITY_PLACES, Charges, charge_usage, shown
+from billing_lib.pricing.charging import QUANTITY_PLACES, Charges, shown
 from billing_lib.pricing.invoicing import Invoices
 from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
 from billing_lib.pricing.split import apportion
 from billing_lib.pricing.subsidies import SUBSIDY
+from billing_lib.workflow.months import charge_months
 from billing_lib.workflow.snapshot import Snapshot
-from billing_lib.workflow.summing import sum_invoices
+from billing_lib.workflow.summing import AD_HOC, sum_invoices
 
 FORMAT = "billing-invoice/1"
 """Name and version of the canonical result's shape."""
@@ -62,7 +63,9 @@ class Computation:
 def compute_invoices(snapshot: Snapshot) -> Computation:
     """Charges and invoices of a snapshot."""
     catalogue = snapshot.catalogue()
-    charged = charge_usage(snapshot.usage, catalogue, snapshot.adjustments, snapshot.lines)
+    charged = charge_months(
+        snapshot.usage, catalogue, snapshot.rules, snapshot.adjustments, snapshot.lines
+    )
     priced = replace(charged, charges=charged.charges.join(snapshot.placing, on="charge"))
     summed = sum_invoices(priced, catalogue, snapshot.carried, snapshot.placing, snapshot.invoices)
     totals = _drawn(summed.invoices.join(snapshot.invoices, on=["invoice", "project"]))
@@ -88,7 +91,7 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
             lines.get(row["invoice"], []),
             {name: parts.get(row["invoice"], []) for name, parts in summaries.items()},
             {name: parts.get(row["invoice"], []) for name, parts in apart.items()},
-            [notes[row["project"]]] if row["project"] in notes else [],
+            [notes[row["project"]]] if row["project"] in notes and row["kind"] != AD_HOC else [],
         )
         for row in totals.iter_rows(named=True)
     }
@@ -285,6 +288,7 @@ def _lines(
         .join(notes, on="charge", how="left")
         .with_columns(waived=waived)
         .join(items, on="item", how="left")
+        .join(snapshot.invoices.select("invoice", of="kind"), on="invoice", how="left")
         .sort("invoice", "date", "start", "charge", nulls_last=True)
     )
     month = snapshot.text["period"]
@@ -314,7 +318,8 @@ def _lines(
         pl.col("rules").fill_null([]),
         "added",
         "waived",
-        pl.when(of_month < month).then(of_month).alias("late"),
+        # An ad hoc invoice bills what it bills, whenever that was.
+        pl.when((of_month < month) & (pl.col("of") != AD_HOC)).then(of_month).alias("late"),
         "note",
         pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
     )

@@ -23,6 +23,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.freeze import Frozen
 from billing_lib.workflow.funds import draw, give_back
 from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_json
+from billing_lib.workflow.permissions import ISSUER, require, seen
 from billing_lib.workflow.runs import finish_if_done
 from billing_lib.workflow.snapshot import Snapshot
 
@@ -58,8 +59,18 @@ def commit_issuing(
     snapshot_sha256: str,
 ) -> list[str]:
     """Write what was frozen as issued and bill its charges; nothing of this can change
-    afterwards. Notices that staff should have, in words."""
+    afterwards. Notices that staff should have, in words.
+
+    Raises
+    ------
+    NotPermitted
+        Only an issuer does this.
+    RunFailed
+        An invoice comes to something else than when it was approved.
+    """
     facility = frozen.facility
+    require(connection, facility, ISSUER)
+    _require_as_approved(connection, facility, computation.totals)
     issuings.describe(
         connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
     )
@@ -108,6 +119,22 @@ def commit_issuing(
     return notices
 
 
+def _require_as_approved(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
+    """A cap over a quarter, say, counts what was issued since the invoice was approved."""
+    compared = ("charges", "raw_total", "adjustment", "tax", "total")
+    approved = ledger_invoices.read_invoices(connection, facility, codes=totals["invoice"])
+    both = totals.join(approved, left_on="invoice", right_on="code", suffix="_approved")
+    other = pl.any_horizontal(
+        pl.col(name).ne_missing(pl.col(f"{name}_approved")) for name in compared
+    )
+    odd = both.filter(other).sort("invoice")
+    if odd.height:
+        raise RunFailed(
+            f"invoice {odd['invoice'][0]} no longer comes to what was approved",
+            remedy="reject it, so that it is calculated anew",
+        )
+
+
 def _supersede(connection: Connection, facility: str, old: str, new: str) -> None:
     code = str(ledger_invoices.require_invoice(connection, old)["code"])
     ledger_invoices.move_invoices(
@@ -143,6 +170,7 @@ def _parts(
 
 
 def ledger_fingerprints(engine: Engine) -> dict[str, str]:
-    """The fingerprint that the ledger keeps of each issued invoice."""
+    """The fingerprint that the ledger keeps of each issued invoice that may be seen, by number."""
     with reading(engine) as connection:
-        return ledger_issued.read_all_fingerprints(connection)
+        found = seen(connection, ledger_issued.read_all_fingerprints(connection))
+    return dict(found.select("number", "fingerprint").iter_rows())

@@ -49,6 +49,14 @@ def move_charges(
     going = charges.join(to.rename({"project": "target"}), on="code").filter(
         pl.col("project") != pl.col("target")
     )
+    bound = going.drop_nulls("reference").sort("code")
+    if bound.height:
+        code, reference = bound.select("code", "reference").row(0)
+        raise InvalidAdjustment(
+            f"the charge {facility}/{code} goes to the ad hoc invoice {reference}, which is of one "
+            "project",
+            where="project",
+        )
     records = usage.read_usage(connection, facility, records=going["record"].drop_nulls())
     there = records.join(going.select(*_RECORD, "target"), on=_RECORD, maintain_order="left")
     rating = rate_usage(there.with_columns(project="target").select(USAGE.names()), catalogue)

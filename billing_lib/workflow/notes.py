@@ -37,11 +37,11 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
         raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
     note = text.strip()
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, REVIEWER)
         standing = notes_in_force(connection, facility, month)
         if note == dict(standing.iter_rows()).get(project, ""):
             return f"{facility} {month}, project {project}: the note is so already, nothing changed"
+        note_facility(connection, book)
         events.record_event(
             connection,
             facility,

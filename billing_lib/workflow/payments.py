@@ -11,6 +11,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import placing
 from billing_lib.ledger.database import writing
+from billing_lib.ledger.statements import paid_statement_of
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.reissue import issued_invoice
@@ -62,7 +63,7 @@ def unpay(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str
     InvalidAdjustment
         There is no reason.
     UnknownInvoice, NotReady
-        No such invoice of the facility, one that is not paid, or was paid with a statement.
+        No such invoice of the facility, one that is not paid, or is on a statement that is.
     """
     if not reason.strip():
         raise InvalidAdjustment("undoing a payment has a reason", remedy="add --reason")
@@ -70,14 +71,15 @@ def unpay(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         old = issued_invoice(connection, facility, number)
-        if old["statement"] is not None:
+        statement = paid_statement_of(connection, number)
+        if statement is not None:
             raise NotReady(
-                f"invoice {number} was paid with statement {old['statement']}",
-                remedy=f"run 'billing unpay-statement {old['statement']}'",
+                f"invoice {number} is on statement {statement}, which is paid",
+                remedy=f"run 'billing unpay-statement {statement}'",
             )
         code = str(old["code"])
-        ledger_invoices.move_invoices(connection, facility, [code], "unpay", reason)
         placing.unpay_charges(connection, facility, [code])
+        ledger_invoices.move_invoices(connection, facility, [code], "unpay", reason)
     return [f"invoice {number} is no longer paid"]
 
 

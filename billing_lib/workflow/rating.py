@@ -6,7 +6,7 @@ what is billed or paid is never touched. Told to rate *again*, it looks the pend
 lists what changed; where today's price book has no rate for one, the kept copy still prices it.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -16,15 +16,24 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import placing, usage
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import Charges, charge_usage, couples_records, shown
-from billing_lib.pricing.money import PERCENT_PLACES, minor_places, money_text, plain_text_column
+from billing_lib.pricing.charging import Charges, charge_usage, couples_records
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
+from billing_lib.workflow.adhoc import attach_waiting, known_references, late_sentences
+from billing_lib.workflow.charge_rows import (
+    differing,
+    insert_charges,
+    ledger_rows,
+    replace_charges,
+    unbound,
+)
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.rules_in_force import rules_in_force, take_rules
+from billing_lib.workflow.runs import calculate_holding
 
 
 @dataclass(frozen=True)
@@ -45,6 +54,8 @@ class RatedPeriod:
         Whether the price book has other rules than the month was rated by.
     late
         Charges of earlier months that came after their invoice and are billed with this one.
+    told
+        Sentences on charges that came after the ad hoc invoice that they name.
     """
 
     facility: str
@@ -57,6 +68,7 @@ class RatedPeriod:
     changes: list[str]
     kept_rules: bool
     late: int = 0
+    told: list[str] = field(default_factory=list)
 
     @property
     def sentence(self) -> str:
@@ -90,9 +102,9 @@ def rate_period(
     """
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
         note_facility(connection, book)
         records = usage.read_usage(connection, facility, period=month)
-        require(connection, facility, REVIEWER)
         late = take_late(connection, book, month)
         standing = ledger_charges.read_charges(connection, facility, period=month)
         charged = ledger_charges.read_charged(connection, facility, month)
@@ -100,13 +112,15 @@ def rate_period(
         kept_rules = take_rules(connection, book, month, again=again)
         rules = rules_in_force(connection, book, month)
         catalogue = replace(Catalogue.of(book), rules=rules)
-        rating = rate_usage(fresh, catalogue)
+        rating = rate_usage(fresh, catalogue, references=known_references(connection, facility))
         used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
         priced = charge_usage(rating.rated, catalogue)
-        insert_charges(connection, facility, month, priced)
+        insert_charges(connection, facility, month, priced, _named(rating.rated))
         codes, changes = _price_again(connection, book, month, standing, catalogue, again=again)
         usage.replace_unbilled(connection, facility, month, rating.unbilled)
+        grown = attach_waiting(connection, facility)
+        calculate_holding(connection, book, codes, grown)
         return RatedPeriod(
             facility,
             month,
@@ -118,7 +132,13 @@ def rate_period(
             changes=changes if again else [],
             kept_rules=kept_rules,
             late=late,
+            told=late_sentences(connection, facility, month),
         )
+
+
+def _named(rated: pl.DataFrame) -> pl.DataFrame:
+    """Which records go to ad hoc invoices."""
+    return rated.drop_nulls("reference").select("reference", code="record")
 
 
 def take_late(connection: Connection, book: PriceBook, month: str) -> int:
@@ -129,67 +149,6 @@ def take_late(connection: Connection, book: PriceBook, month: str) -> int:
         waiting = placing.read_late(connection, facility, month)
         placing.set_period(connection, facility, waiting, month)
     return placing.count_late(connection, facility, month)
-
-
-def insert_charges(connection: Connection, facility: str, month: str, priced: Charges) -> None:
-    """Write new PENDING charges and their splits."""
-    usage_charge = pl.col("kind") == "usage"
-    ledger_charges.insert_charges(
-        connection,
-        facility,
-        ledger_rows(priced).with_columns(
-            period=pl.lit(month),
-            record=pl.when(usage_charge).then(pl.col("code")),
-            occurrence=pl.when(usage_charge).then(pl.lit(1, dtype=pl.Int32)),
-        ),
-        ledger_splits(priced),
-    )
-
-
-def ledger_rows(priced: Charges) -> pl.DataFrame:
-    """Charges under the ledger's column names, with numbers as texts."""
-    return (
-        shown(priced.charges)
-        .rename({"charge": "code", "date": "on_date", "start": "start_at", "end": "end_at"})
-        .drop("file", "row", "units")
-    )
-
-
-def ledger_splits(priced: Charges) -> pl.DataFrame:
-    """Splits as the ledger keeps them, percentages as decimal text."""
-    percent = pl.col("percent").cast(pl.Decimal(38, PERCENT_PLACES)) / 10**PERCENT_PLACES
-    return priced.splits.with_columns(percent=plain_text_column(percent))
-
-
-def differing(
-    connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
-) -> pl.Series:
-    """The codes of charges that come out otherwise than the ledger has them."""
-    compared = [
-        "project",
-        "team",
-        "rate_group",
-        "rate",
-        "quantity",
-        "price",
-        "raw_total",
-        "adjustment",
-        "total",
-        "cost",
-    ]
-    now = ledger_rows(priced).select("code", *compared)
-    again = standing.select("code", *compared).join(now, on="code", suffix="_now")
-    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
-    splits = ledger_charges.read_splits(connection, facility, codes=standing["code"])
-    keys = ["charge", "position", "expense_code", "percent", "amount"]
-    split_now = ledger_splits(priced).select(keys)
-    moved = pl.concat(
-        [
-            split_now.join(splits.select(keys), on=keys, how="anti"),
-            splits.select(keys).join(split_now, on=keys, how="anti"),
-        ]
-    )
-    return pl.concat([again.filter(other)["code"], moved["charge"]]).unique().sort()
 
 
 def _price_again(
@@ -243,23 +202,6 @@ def _price_change(row: dict[str, Any]) -> str:
     return f"rate {row['price'] or 'by tiers'} → {row['price_now'] or 'by tiers'}, "
 
 
-def unbound(charges: pl.DataFrame) -> pl.DataFrame:
-    """The charges that may still change: PENDING, and in no run."""
-    return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
-
-
-def replace_charges(
-    connection: Connection, facility: str, priced: Charges, codes: pl.Series
-) -> None:
-    """Write these codes' priced columns and splits over the pending rows."""
-    ledger_charges.replace_charges(
-        connection,
-        facility,
-        ledger_rows(priced).filter(pl.col("code").is_in(codes.implode())),
-        ledger_splits(priced).filter(pl.col("charge").is_in(codes.implode())),
-    )
-
-
 def _counted(unbilled: pl.DataFrame) -> dict[str, int]:
     counts = unbilled.group_by("reason").len().sort("len", "reason", descending=[True, False])
     return dict(counts.iter_rows())
@@ -268,6 +210,7 @@ def _counted(unbilled: pl.DataFrame) -> dict[str, int]:
 def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
     """The usage of a period that the last rating left out, with reason and place."""
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         return usage.read_unbilled(connection, facility, month)
 
 
@@ -284,6 +227,7 @@ def list_charges(
 ) -> pl.DataFrame:
     """The charges of a period as lists show them; the code as ``charge``, ``RC/57``."""
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         frame = ledger_charges.read_charges(connection, facility, period=month, project=project)
     return frame.sort("project", "on_date", "code").select(
         pl.format("{}/{}", pl.lit(facility), "code").alias("charge"),

@@ -17,7 +17,7 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 
 KIND = "ready"
 """The kind of these events; their subject is the month."""
@@ -57,6 +57,7 @@ def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> 
 def is_ready(engine: Engine, book: PriceBook, month: str) -> bool:
     """Whether a month may be issued."""
     with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
         try:
             require_ready(connection, book, month)
         except NotReady:

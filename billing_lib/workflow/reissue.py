@@ -122,6 +122,7 @@ def void(
         then = "its charges stay with it"
         if reopen:
             copies = placing.copy_charges(connection, facility, code, ("BILLED",))
+            placing.forget_references(connection, facility, copies["code"])  # the month bills them
             then = f"{copies.height:,} charges are free again, the first {facility}/"
             then += copies["code"].sort()[0]
     return [f"invoice {number} is void; {then}"]

@@ -11,8 +11,9 @@ from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.charge_rows import unbound
 from billing_lib.workflow.expense_codes import find_invalid_codes
-from billing_lib.workflow.rating import unbound
+from billing_lib.workflow.permissions import VIEWER, require
 
 CHANGES = ("adjust", "add_line", "delete")
 """Kinds of events that change a charge."""
@@ -62,6 +63,7 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
     """
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
+        require(connection, facility, VIEWER)
         records = usage.read_usage(connection, facility, period=month).height
         charges = ledger_charges.read_charges(connection, facility, period=month)
         splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")

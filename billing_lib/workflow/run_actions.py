@@ -18,7 +18,7 @@ from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approving import close
 from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
 from billing_lib.workflow.runs import UNFINISHED, calculate, open_run, require_open, take_in
 from billing_lib.workflow.selection import RunSelection
 
@@ -43,8 +43,8 @@ def make_run(
     facility = book.facility.code
     _require_known(book, selection)
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, REVIEWER)
+        note_facility(connection, book)
         before = set(runs.read_runs(connection, facility, str(period))["id"])
         run = open_run(connection, book, period, selection, description)
         require_open(connection, run)
@@ -75,7 +75,7 @@ def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> 
     """Enable a run, or disable it so that the batch passes it over; what was done, in words."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
-        row = _run(connection, book, run)
+        row = run_of(connection, book, run)
         if enabled == (row.state != DISABLED) and row.state in ("OPEN", DISABLED):
             return [f"billing run {run} is {row.state} already, nothing changed"]
         runs.move_run(connection, run, "enable" if enabled else "disable")
@@ -92,7 +92,7 @@ def cancel(engine: Engine, book: PriceBook, run: str, reason: str, *, reopen: bo
     """
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
-        row = _run(connection, book, run)
+        row = run_of(connection, book, run)
         if row.state == "CANCELLED":
             return [f"billing run {run} was cancelled before, nothing changed"]
         left = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
@@ -107,7 +107,7 @@ def describe(engine: Engine, book: PriceBook, run: str, description: str) -> lis
     """Edit a run's description; what was done, in words."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
-        if _run(connection, book, run).description == description:
+        if run_of(connection, book, run).description == description:
             return [f"billing run {run} is described so already, nothing changed"]
         runs.describe_run(connection, run, description)
     return [f"billing run {run}: {description}"]
@@ -136,7 +136,7 @@ def read_run(engine: Engine, book: PriceBook, run: str) -> RunView:
     """A run with its invoices and its execution history."""
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
-        row = _run(connection, book, run)
+        row = run_of(connection, book, run)
         return RunView(
             row._asdict(),
             ledger_invoices.read_invoices(connection, run=run),
@@ -147,9 +147,19 @@ def read_run(engine: Engine, book: PriceBook, run: str) -> RunView:
 def list_runs(
     engine: Engine, facility: str | None = None, month: str | None = None
 ) -> pl.DataFrame:
-    """Billing runs with how many invoices they have in all, and not issued yet."""
+    """Billing runs that may be seen, with how many invoices they have in all, and not issued yet.
+
+    Raises
+    ------
+    NotPermitted
+        A facility is named that may not be read.
+    """
     with reading(engine) as connection:
+        if facility is not None:
+            require(connection, facility, VIEWER)
         found = runs.read_runs(connection, facility, month)
+        whole = readable(connection, found["facility"])
+        found = found.filter(pl.col("facility").is_in(whole))
         held = ledger_invoices.read_invoices(connection, facility, period=month)
     counts = held.group_by(pl.col("run").alias("id")).agg(
         pl.len().cast(pl.Int64).alias("invoices"),
@@ -163,13 +173,6 @@ def list_runs(
     )
 
 
-def _run(connection: Connection, book: PriceBook, run: str) -> Row[Any]:
-    row = runs.read_run(connection, run)
-    if row.facility != book.facility.code:
-        raise InvalidAdjustment(f"billing run {run} is not of {book.facility.code}")
-    return row
-
-
 def _require_known(book: PriceBook, selection: RunSelection) -> None:
     known = {
         "project": {project.code for project in book.projects},
@@ -179,3 +182,19 @@ def _require_known(book: PriceBook, selection: RunSelection) -> None:
         strange = sorted(set(stated) - known[what])
         if strange:
             raise InvalidAdjustment(f"the price book has no {what} '{strange[0]}'", where=what)
+
+
+def run_of(connection: Connection, book: PriceBook, run: str) -> Row[Any]:
+    """A run of the price book's facility: its columns by name.
+
+    Raises
+    ------
+    UnknownRun
+        There is none with this id.
+    InvalidAdjustment
+        It is another facility's.
+    """
+    row = runs.read_run(connection, run)
+    if row.facility != book.facility.code:
+        raise InvalidAdjustment(f"billing run {run} is not of {book.facility.code}")
+    return row

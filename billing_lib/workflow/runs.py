@@ -20,9 +20,10 @@ from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.adhoc import attach_waiting
 from billing_lib.workflow.carried import carried_amounts
+from billing_lib.workflow.charge_rows import differing, replace_charges
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.rating import differing, replace_charges
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.summing import AD_HOC, PERIODIC, sum_invoices
 
@@ -60,7 +61,7 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     if not selection.takes_charges:
         return 0
     facility, month = book.facility.code, row.period
-    _take_in_ad_hoc(connection, facility, run, month, selection)
+    _take_in_ad_hoc(connection, book, run, month, selection)
     pending = selection.of(ledger_charges.read_unattached(connection, facility, month))
     free = pending.filter(
         pl.col("reference").is_null()
@@ -108,9 +109,12 @@ def closed_projects(connection: Connection, facility: str, month: str) -> pl.Ser
 
 
 def _take_in_ad_hoc(
-    connection: Connection, facility: str, run: str, month: str, selection: RunSelection
+    connection: Connection, book: PriceBook, run: str, month: str, selection: RunSelection
 ) -> None:
-    """Put the month's ad hoc invoices that bill something in the run."""
+    """Put the month's ad hoc invoices that bill something in the run, with what came for them
+    since."""
+    facility = book.facility.code
+    calculate(connection, book, attach_waiting(connection, facility))
     drafts = ledger_invoices.read_invoices(
         connection, facility, period=month, states=EDITABLE
     ).filter((pl.col("kind") == AD_HOC) & pl.col("run").is_null() & (pl.col("charges") > 0))
@@ -228,6 +232,17 @@ def _with_empty(
     )
 
 
+def calculate_holding(
+    connection: Connection, book: PriceBook, changed: list[str], grown: list[str]
+) -> None:
+    """Calculate the invoices that hold changed charges, and those that got some."""
+    facility = book.facility.code
+    charges = ledger_charges.read_charges(connection, facility, codes=changed)
+    holding = {*charges["invoice"].drop_nulls(), *grown}
+    if holding:
+        calculate(connection, book, sorted(holding))
+
+
 def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame) -> None:
     """After charges were changed, moved, added or deleted: see to the invoices they are on.
 
@@ -239,15 +254,14 @@ def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame
     facility = book.facility.code
     now = ledger_charges.read_charges(connection, facility, codes=before["code"])
     drafts = ledger_invoices.read_invoices(connection, facility, states=EDITABLE)
-    holding = drafts.select("project", "period", "kind", invoice="code")
-    wrong = now.join(holding.select("invoice", of="project"), on="invoice", how="left").filter(
-        (pl.col("invoice").is_not_null() & (pl.col("of") != pl.col("project")))
-        | (pl.col("invoice").is_null() & pl.col("reference").is_null())
+    holding = drafts.filter(pl.col("kind") != AD_HOC)
+    fitting = holding.select("project", "period", fit="code").unique(
+        ["project", "period"], keep="last", maintain_order=True
     )
-    fitting = holding.filter(pl.col("kind") == PERIODIC).select("project", "period", fit="invoice")
-    placed = wrong.join(fitting, on=["project", "period"], how="left").filter(
-        pl.col("invoice").is_not_null() | pl.col("fit").is_not_null()
+    left = now.join(before.select("code", was="invoice"), on="code").filter(
+        pl.col("invoice").is_null() & (pl.col("reference").is_null() | pl.col("was").is_not_null())
     )
+    placed = left.join(fitting, on=["project", "period"])
     placing.attach_charges(connection, facility, placed.select("code", invoice="fit"))
     touched = pl.concat([before["invoice"], now["invoice"], placed["fit"]]).drop_nulls().unique()
     calculate(connection, book, touched.sort().to_list())

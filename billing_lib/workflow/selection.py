@@ -51,10 +51,17 @@ class RunSelection:
         """Whether charges that are on no invoice yet go on its invoices."""
         return self.reference is None and self.reissue is None
 
+    @property
+    def asks_sign_off(self) -> bool:
+        """Whether somebody must have said that the month is ready; for a reissue nobody has to."""
+        return self.reissue is None
+
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Those rows (with ``project`` and ``team``) that are selected."""
+        """Those rows (with ``project``, ``team`` and ``reference``) that are selected."""
         if self.projects:
             return frame.filter(pl.col("project").is_in(self.projects))
         if self.teams:
             return frame.filter(pl.col("team").is_in(self.teams))
+        if self.reference is not None:
+            return frame.filter(pl.col("reference") == self.reference)
         return frame

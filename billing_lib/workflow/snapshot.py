@@ -5,7 +5,8 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
 
     usage.parquet        the usage records of the charges, each with its kept rate
     unbilled.parquet     what is not billed, each record with its reason
-    resources.parquet items.parquet rates.parquet accounts.parquet rules.parquet
+    resources.parquet items.parquet rates.parquet accounts.parquet
+    rules.parquet        the rules of the month, and of other months that charges belong to
     notes.parquet        what staff wrote to each project on its invoice
     carried.parquet      what caps over a quarter or fiscal year came to on earlier invoices
     adjustments.parquet  changes by staff, with who, when, why
@@ -25,10 +26,11 @@ import polars as pl
 
 from billing_lib.errors import InvalidRecord
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
-from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, RESOURCES, RULES, Catalogue
+from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, RESOURCES, Catalogue
 from billing_lib.pricing.invoicing import CARRIED
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.months import RULES_OF_MONTHS, of_month
 from billing_lib.workflow.notes import NOTES
 from billing_lib.workflow.summing import PLACING
 
@@ -40,6 +42,7 @@ RATED_USAGE = pl.Schema(
         "unit": pl.String(),
         "day": pl.Date(),
         "rate": pl.String(),
+        "period": pl.String(),  # the month that its charge belongs to
     }
 )
 UNBILLED = pl.Schema(
@@ -97,7 +100,7 @@ class Snapshot:
         return dict(self.texts.iter_rows())
 
     def catalogue(self) -> Catalogue:
-        """The resources, items, kept rates, accounts and rules to price with."""
+        """The resources, items, kept rates, accounts and the month's rules to price with."""
         text = self.text
         return Catalogue(
             places=minor_places(text["currency"]),
@@ -106,7 +109,7 @@ class Snapshot:
             items=self.items,
             rates=self.rates,
             accounts=self.accounts,
-            rules=self.rules,
+            rules=of_month(self.rules, text["period"]),
         )
 
     def write(self, folder: Path) -> str:
@@ -146,7 +149,7 @@ SCHEMAS = {
     "items": ITEMS,
     "rates": RATES,
     "accounts": ACCOUNTS,
-    "rules": RULES,
+    "rules": RULES_OF_MONTHS,
     "carried": CARRIED,
     "notes": NOTES,
     "adjustments": ADJUSTMENTS,

@@ -17,7 +17,7 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import ADMINISTRATOR, require
+from billing_lib.workflow.permissions import ADMINISTRATOR, VIEWER, require
 
 KIND = "text"
 """The kind of these events; their subject is the text's name."""
@@ -38,8 +38,8 @@ def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: st
     _require_name(name)
     facility = book.facility.code
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, ADMINISTRATOR)
+        note_facility(connection, book)
         before = texts_in_force(connection, book)[name]
         if before == text.strip():
             return f"{facility}: the {name} are so already, nothing changed"
@@ -71,6 +71,7 @@ def text_versions(engine: Engine, book: PriceBook, name: str) -> pl.DataFrame:
     ``reason``."""
     _require_name(name)
     with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
         written = _versions(connection, book.facility.code, name)
     first = str(getattr(book.facility, name)).strip()
     rows = [(first, "price book", "", "")] + [

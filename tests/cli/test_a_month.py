@@ -127,7 +127,10 @@ COMMANDS = (
     *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
     *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
     *("issue", "note", "invoices", "show", "preview", "reissue", "void", "pay", "unpay"),
-    *("deposit", "funds", "text", "texts", "verify", "reproduce", "quote", "run"),
+    *("deposit", "funds", "adhoc", "credit", "statements", "statement", "pay-statement"),
+    *("unpay-statement", "month"),
+    *("text", "texts", "verify", "reproduce", "quote"),
+    *("grant", "revoke", "permissions", "events", "listing", "run"),
 )
 
 

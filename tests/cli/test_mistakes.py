@@ -90,6 +90,22 @@ WORDS = {
         ("issue", "MIC", "2020-04", "--project", "p9", "--allow-dirty"),
         "there are no charges for MIC 2020-04, project p9",
     ),
+    "two things to issue": (
+        ("issue", "MIC", "2020-04", "--project", "p1", "--reference", "PO-12", "--allow-dirty"),
+        "--project and --reference name different invoices",
+    ),
+    "a new ad hoc invoice of nobody": (
+        ("adhoc", "MIC", "PO-12", "--start", "2020-04-06"),
+        "a new ad hoc invoice needs --project and --start",
+    ),
+    "an unknown reference": (
+        ("issue", "MIC", "2020-04", "--reference", "PO-99", "--allow-dirty"),
+        "MIC has no ad hoc invoice PO-99; create it with 'billing adhoc MIC PO-99'",
+    ),
+    "a credit for nothing issued": (
+        ("credit", "MIC-2020-00009", "--amount", "5.00", "--reason", "why"),
+        "there is no invoice MIC-2020-00009",
+    ),
     "an unknown invoice": (("show", "MIC-2020-00009"), "no record in runs/ has this run"),
     "a record that is none": (("verify", "parameters"), "parameters"),
     "a file that is not there": (("load", "MIC", "none.csv"), "none.csv"),

@@ -51,15 +51,15 @@ def test_as_json_it_is_the_canonical_invoice_without_a_number(drafted: Office) -
 
 
 def test_documents_are_written_where_asked_and_twice_changes_nothing(drafted: Office) -> None:
-    files = ("--pdf", "out/draft.pdf", "--html", "draft.html", "--xlsx", "draft.xlsx")
+    files = ("--pdf", "shown.pdf", "--html", "draft.html", "--xlsx", "draft.xlsx")
     assert drafted.done("preview", P1, *files).splitlines() == [
-        "out/draft.pdf: written",
+        "shown.pdf: written",
         "draft.html: written",
         "draft.xlsx: written",
     ]
     again = drafted.done("preview", P1, *files)
     assert again.count("is so already, nothing changed") == 3
-    pages = PdfReader(drafted.folder / "out" / "draft.pdf").pages
+    pages = PdfReader(drafted.folder / "shown.pdf").pages
     assert all("DRAFT" in page.extract_text().replace(" ", "") for page in pages)
     both = drafted.run("preview", P1, "--json", "--html", "draft.html")
     assert json.loads(both.stdout)["draft"] == P1
@@ -71,7 +71,7 @@ def test_documents_are_written_where_asked_and_twice_changes_nothing(drafted: Of
     [
         (("MIC-2020-04-1/p9",), "there is no draft MIC-2020-04-1/p9; 'billing invoices' lists"),
         ((P1, "--facility", "XYZ"), "is for the facility 'XYZ'"),
-        ((P1, "--pdf", "usage.csv/draft.pdf"), "usage.csv/draft.pdf: it cannot be written (File"),
+        ((P1, "--pdf", "usage.csv/draft.pdf"), "usage.csv/draft.pdf: it cannot be written (Not a"),
     ],
 )
 def test_a_mistake_is_one_sentence(drafted: Office, words: tuple[str, ...], sentence: str) -> None:

@@ -67,7 +67,7 @@ def test_two_drafts_never_share_a_file(tmp_path: Path) -> None:
 
 
 def test_one_document_is_written_where_somebody_says(tmp_path: Path) -> None:
-    path = tmp_path / "for the lab" / "draft.pdf"
+    path = tmp_path / "draft.pdf"
     assert write_document(draft(), "pdf", path)
     assert not write_document(draft(), "pdf", path)
     assert path.read_bytes().startswith(b"%PDF-")
@@ -77,6 +77,8 @@ def test_what_cannot_be_written_is_said_and_leaves_nothing_behind(tmp_path: Path
     (tmp_path / "taken.pdf").mkdir()
     with pytest.raises(UnwritableFile, match=r"taken\.pdf: it cannot be written \(Is a directory"):
         write_document(draft(), "pdf", tmp_path / "taken.pdf")
+    with pytest.raises(UnwritableFile, match=r"nowhere/draft\.pdf: it .* \(No such file or dir"):
+        write_document(draft(), "pdf", tmp_path / "nowhere" / "draft.pdf")
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(UnwritableFile, match="it cannot be written"):
         write_documents_of(invoices(1), "html", tmp_path / "file")

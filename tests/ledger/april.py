@@ -8,10 +8,22 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
-from sqlalchemy import Connection
+from sqlalchemy import Connection, insert, update
 
-from billing_lib.ledger import charges, facilities, invoices, issued, issuings, placing, runs, usage
+from billing_lib.ledger import (
+    charges,
+    facilities,
+    funds,
+    invoices,
+    issued,
+    issuings,
+    placing,
+    runs,
+    usage,
+)
 from billing_lib.ledger.charges import CHARGE_SPLIT
+from billing_lib.ledger.events import record_event
+from billing_lib.ledger.invoice_tables import statement, statement_adjustment, statement_invoice
 from billing_lib.ledger.issued import (
     INVOICE_ADJUSTMENT,
     INVOICE_LINE,
@@ -98,6 +110,17 @@ def three_charges() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 
 RUN = "RC-2020-04-1"
+P1, P2 = f"{RUN}/p1", f"{RUN}/p2"
+"""The invoices of the two projects, by code."""
+
+
+def late_charge(connection: Connection, code: str = "late", **columns: str) -> None:
+    """A further PENDING charge of p1, 1.00."""
+    row = {"code": code, "kind": "line", "period": "2020-04", "project": "p1"} | columns
+    frame = pl.DataFrame([row | {"team": "smith-lab"}]).with_columns(
+        raw_total=pl.lit(100, pl.Int64), adjustment=pl.lit(0, pl.Int64), total=pl.lit(100, pl.Int64)
+    )
+    charges.insert_charges(connection, "RC", frame, three_charges()[1].clear())
 
 
 def draft(connection: Connection) -> list[str]:
@@ -113,26 +136,28 @@ def draft(connection: Connection) -> list[str]:
         tax=pl.lit(None, pl.Int64),
         cost=pl.lit(None, pl.Int64),
     )
-    invoices.insert_invoices(
-        connection,
-        totals.select(
-            "code",
-            "project",
-            "team",
-            facility=pl.lit("RC"),
-            kind=pl.lit("periodic"),
-            run=pl.lit(run),
-            period=pl.lit("2020-04"),
-            covers_from=pl.lit(date(2020, 4, 1)),
-            covers_to=pl.lit(date(2020, 4, 30)),
-            description=pl.lit(""),
-        ),
-    )
+    april_drafts(connection, run, "p1", "p2")
     placed = [("u1", f"{run}/p1"), ("u2", f"{run}/p1"), ("u3", f"{run}/p2")]
     schema = ["code", "invoice"]
     placing.attach_charges(connection, "RC", pl.DataFrame(placed, schema=schema, orient="row"))
     invoices.set_totals(connection, "RC", totals)
     return totals["code"].to_list()
+
+
+def april_drafts(connection: Connection, run: str, *projects: str) -> None:
+    """OPEN invoices of these projects in a run of April, that bill nothing yet."""
+    drafts = pl.DataFrame({"project": projects}).with_columns(
+        code=pl.format("{}/{}", pl.lit(run), "project"),
+        team=pl.lit("smith-lab"),
+        facility=pl.lit("RC"),
+        kind=pl.lit("periodic"),
+        run=pl.lit(run),
+        period=pl.lit("2020-04"),
+        covers_from=pl.lit(date(2020, 4, 1)),
+        covers_to=pl.lit(date(2020, 4, 30)),
+        description=pl.lit(""),
+    )
+    invoices.insert_invoices(connection, drafts)
 
 
 def submit(connection: Connection) -> list[str]:
@@ -143,13 +168,13 @@ def submit(connection: Connection) -> list[str]:
     return codes
 
 
-def freeze(connection: Connection, codes: list[str] | None = None) -> pl.DataFrame:
+def freeze(connection: Connection, codes: list[str] | None = None, run: str = RUN) -> pl.DataFrame:
     """Freeze April; the numbers reserved for p1 and p2."""
     codes = codes or submit(connection)
     begun = issuings.freeze(
         connection,
         facility="RC",
-        run=RUN,
+        run=run,
         period="2020-04",
         invoice_date=date(2020, 5, 4),
         fiscal_year=2020,
@@ -162,9 +187,10 @@ def freeze(connection: Connection, codes: list[str] | None = None) -> pl.DataFra
 def issued_frames(
     issuing: str, numbers: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """The invoices of p1 (101.25 in two lines) and p2 (2.50), their lines and splits."""
-    first, second = numbers["number"]
-    totals = {first: ("p1", 2, 10125), second: ("p2", 1, 250)}
+    """The invoices of p1 (101.25 in two lines) and p2 (2.50), their lines and splits; those of
+    them that have a number."""
+    totals = {"p1": (2, 10125), "p2": (1, 250)}
+    given = {code.rsplit("/")[-1]: number for code, number in _pairs(numbers)}
     bills = [
         {
             "number": number,
@@ -174,16 +200,16 @@ def issued_frames(
             "sequence": sequence,
             "issuing": issuing,
             "kind": "periodic",
-            "project": totals[number][0],
+            "project": invoice.rsplit("/")[-1],
             "team": "smith-lab",
             "period": "2020-04",
             "invoice_date": date(2020, 5, 4),
             "currency": "USD",
-            "charges": totals[number][1],
-            "raw_total": totals[number][2],
+            "charges": totals[invoice.rsplit("/")[-1]][0],
+            "raw_total": totals[invoice.rsplit("/")[-1]][1],
             "adjustment": 0,
             "tax": None,
-            "total": totals[number][2],
+            "total": totals[invoice.rsplit("/")[-1]][1],
             "prepaid": None,
             "cost": None,
             "fingerprint": "ab" * 32,
@@ -192,20 +218,29 @@ def issued_frames(
     ]
     line = {"facility": "RC", "team": "smith-lab", "adjustment": 0}
     lines = [
-        line | {"number": number, "position": at, "charge": code, "raw_total": sum_, "total": sum_}
-        for number, at, code, sum_ in (
-            (first, 1, "u1", 9000),
-            (first, 2, "u2", 1125),
-            (second, 1, "u3", 250),
+        line
+        | {"number": given[of], "position": at, "charge": code, "raw_total": sum_, "total": sum_}
+        for of, at, code, sum_ in (
+            ("p1", 1, "u1", 9000),
+            ("p1", 2, "u2", 1125),
+            ("p2", 1, "u3", 250),
         )
+        if of in given
     ]
     splits = [
-        {"number": n, "expense_code": code, "facility": "RC", "team": "smith-lab", "amount": cents}
-        for n, code, cents in (
-            (first, "370-1", 6525),
-            (first, "370-2", 3600),
-            (second, "370-1", 250),
+        {
+            "number": given[of],
+            "expense_code": code,
+            "facility": "RC",
+            "team": "smith-lab",
+            "amount": cents,
+        }
+        for of, code, cents in (
+            ("p1", "370-1", 6525),
+            ("p1", "370-2", 3600),
+            ("p2", "370-1", 250),
         )
+        if of in given
     ]
     empty = {"item": None, "user": None, "on_date": None, "description": None, "quantity": None}
     return (
@@ -213,6 +248,10 @@ def issued_frames(
         pl.DataFrame([row | empty for row in lines], schema=INVOICE_LINE),
         pl.DataFrame(splits, schema=INVOICE_SPLIT),
     )
+
+
+def _pairs(numbers: pl.DataFrame) -> list[tuple[str, str]]:
+    return numbers.select("invoice", "number").rows()
 
 
 def adjustments() -> pl.DataFrame:
@@ -238,3 +277,72 @@ def bill(connection: Connection, numbers: pl.DataFrame) -> None:
     given = dict(numbers.select("invoice", "number").iter_rows())
     invoices.move_invoices(connection, "RC", list(given), "issue", numbers=given)
     placing.bill_charges(connection, "RC", list(given))
+
+
+def reissue(connection: Connection, number: str = "RC-2020-0001") -> str:
+    """A reissue of p1's invoice being approved, with copies of its charges; its code."""
+    run = runs.make_run(connection, "RC", "2020-04", f"reissue: {number}", "")
+    code = f"{run}/p1"
+    old = invoices.read_invoices(connection, "RC", codes=[P1])
+    kept = ("facility", "kind", "period", "project", "team", "covers_from", "covers_to")
+    draft = old.select(*kept, "description", code=pl.lit(code), run=pl.lit(run))
+    invoices.insert_invoices(connection, draft.with_columns(replaces=pl.lit(number)))
+    copies = placing.copy_charges(connection, "RC", P1, ("BILLED",))
+    placing.attach_charges(connection, "RC", copies.select("code", invoice=pl.lit(code)))
+    placing.bind_charges(connection, "RC", [code], run)
+    totals = old.select("team", "charges", "raw_total", "adjustment", "tax", "total", "cost")
+    invoices.set_totals(connection, "RC", totals.with_columns(code=pl.lit(code)))
+    invoices.move_invoices(connection, "RC", [code], "submit")
+    return code
+
+
+def issue_reissue(connection: Connection, code: str, *, supersede: bool = True) -> None:
+    """The reissue issued in place of p1's invoice."""
+    numbers = freeze(connection, [code], code.removesuffix("/p1"))
+    issuing = issuings.frozen(connection, "RC")
+    assert issuing is not None
+    bills, lines, splits = issued_frames(issuing.id, numbers)
+    copied = lines.with_columns(charge=pl.col("charge") + "~2")
+    issued.insert_issued(connection, bills, copied, splits)
+    bill(connection, numbers)
+    if supersede:
+        invoices.move_invoices(connection, "RC", [P1], "supersede", "replaced")
+    issuings.finish(connection, issuing.id)
+
+
+def pay(connection: Connection, code: str, statement_id: str | None = None) -> None:
+    """An issued invoice and its charges PAID, perhaps with a statement."""
+    payment = (date(2020, 6, 2), "transfer 8812", statement_id)
+    invoices.move_invoices(connection, "RC", [code], "pay", payment=payment)
+    placing.pay_charges(connection, "RC", [code])
+
+
+def state(connection: Connection) -> str:
+    """The OPEN statement of April with the invoice of p2 and a rule that changed nothing."""
+    row = {"id": "smith-lab-2020-04", "team": "smith-lab", "period": "2020-04", "sequence": 1}
+    totals = {"currency": "USD", "invoices": 1, "raw_total": 250, "adjustment": 0, "total": 250}
+    connection.execute(insert(statement).values(**row, **totals, state="OPEN"))
+    on_it = {"statement": row["id"], "facility": "RC", "team": "smith-lab"}
+    connection.execute(insert(statement_invoice).values(number="RC-2020-0002", total=250, **on_it))
+    rule = {"position": 1, "rule": "courtesy", "kind": "discount", "amount": 0}
+    connection.execute(insert(statement_adjustment).values(**on_it, **rule))
+    return str(row["id"])
+
+
+def pay_statement(connection: Connection, statement_id: str) -> None:
+    """The statement PAID with its invoice."""
+    pay(connection, P2, statement_id)
+    connection.execute(
+        update(statement)
+        .where(statement.c.id == statement_id)
+        .values(state="PAID", paid_on=date(2020, 6, 2), payment_reference="transfer 8812")
+    )
+
+
+def all_there_is(connection: Connection) -> None:
+    """A row in every table that has guards: April issued, funds, a job, a paid statement."""
+    issue(connection)
+    runs.end_job(connection, RUN, runs.begin_job(connection, RUN, "issue"), "DONE", "issued")
+    funds.insert_entry(connection, "RC", "p1", "smith-lab", "deposit", 5000, "paid in")
+    pay_statement(connection, state(connection))
+    record_event(connection, "RC", "issue", RUN, "April")

@@ -7,7 +7,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from april import issue, load_and_rate
+from april import issue, load_and_rate, submit
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import writing
@@ -38,6 +38,14 @@ def rated(ledger: Engine) -> Engine:
     with writing(ledger) as connection:
         load_and_rate(connection)
     return ledger
+
+
+@pytest.fixture
+def submitted(rated: Engine) -> Engine:
+    """A ledger with two invoices being approved."""
+    with writing(rated) as connection:
+        submit(connection)
+    return rated
 
 
 @pytest.fixture

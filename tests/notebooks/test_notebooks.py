@@ -24,12 +24,13 @@ from billing_lib.workflow.price_books import read_price_book
 from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.readiness import sign_off
 from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.statements import generate_statements
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
-REVIEWED = ("review", "adjust", "audit")
-"""The notebooks that staff and auditors open; the issuing one is run by every issue."""
+REVIEWED = ("review", "adjust", "audit", "statement", "listing")
+"""The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
 # One worker makes the month and runs every notebook on it.
 pytestmark = pytest.mark.xdist_group("notebooks")
@@ -59,6 +60,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         RunSelection(projects=("u4",)),
         terms=Terms("1993-11-05", allow_dirty=True),
     )
+    generate_statements(engine, {"RC": book}, OCTOBER)
     return here
 
 
@@ -81,6 +83,8 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
         ("review", {"facility": "RC", "period": "1993-10"}, "5,944** usage records"),
         ("adjust", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
         ("audit", {"record": ""}, "application/vnd.jupyter.widget-view"),
+        ("statement", {"team": "bio", "period": "1993-10"}, "Statement **bio-1993-10**, OPEN"),
+        ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),
     ],
 )
 def test_a_notebook_runs_by_papermill(

@@ -26,8 +26,11 @@ def catalogue(**sections: str) -> Catalogue:
     return Catalogue.of(scenario(**({"rates": RATES, "projects": PROJECTS} | sections)))
 
 
+REFERENCED = pl.DataFrame({"reference": ["PO-1"], "project": ["p"]})
+
+
 def rated(text: str, period: str | None = "2020-04") -> Rating:
-    return rate_usage(usage(text), catalogue(), period)
+    return rate_usage(usage(text), catalogue(), period, REFERENCED)
 
 
 def prices(rating: Rating) -> list[tuple[str, str]]:
@@ -74,15 +77,16 @@ def test_a_rated_record_carries_what_charging_needs() -> None:
 
 def test_every_reason_has_its_sentence() -> None:
     rating = rated("""
-        record  item     project  start                     end                       date        quantity  units
-        u1      slide    p        -                         -                         2020-04-06  1         -
-        u1      slide    p        -                         -                         2020-04-06  1         -
-        u2      scope    p        2020-04-06T10:00:00-0400  2020-04-06T09:00:00-0400  -           -         -
-        u3      slide    p        -                         -                         2020-04-06  -1        -
-        u4      unheard  p        -                         -                         2020-04-06  1         -
-        u5      slide    nobody   -                         -                         2020-04-06  1         -
-        u6      slide    p        -                         -                         2020-05-06  1         -
-        u7      slide    q        -                         -                         2020-04-11  1         -
+        record  item     project  reference  start                     end                       date        quantity  units
+        u1      slide    p        -          -                         -                         2020-04-06  1         -
+        u1      slide    p        -          -                         -                         2020-04-06  1         -
+        u2      scope    p        -          2020-04-06T10:00:00-0400  2020-04-06T09:00:00-0400  -           -         -
+        u3      slide    p        -          -                         -                         2020-04-06  -1        -
+        u4      unheard  p        -          -                         -                         2020-04-06  1         -
+        u5      slide    nobody   PO-2       -                         -                         2020-04-06  1         -
+        u6      slide    nobody   -          -                         -                         2020-04-06  1         -
+        u7      slide    p        -          -                         -                         2020-05-06  1         -
+        u8      slide    q        -          -                         -                         2020-04-11  1         -
     """)  # fmt: skip # noqa: E501
 
     assert rows(rating.unbilled, "record", "reason", "detail", "row") == [
@@ -90,12 +94,27 @@ def test_every_reason_has_its_sentence() -> None:
         ("u2", "invalid_time", "start or end is unknown, or the end is before the start", 3),
         ("u3", "invalid_quantity", "the quantity is unknown or negative", 4),
         ("u4", "unknown_item", "the price book has no item 'unheard'", 5),
-        ("u5", "unknown_project", "the price book has no project 'nobody'", 6),
-        ("u6", "outside_period", "the usage ends in 2020-05", 7),
-        ("u7", "no_rate", "no rate for item 'slide' and group 'industry' on 2020-04-11", 8),
+        ("u5", "unknown_reference", "there is no ad hoc invoice 'PO-2'", 6),
+        ("u6", "unknown_project", "the price book has no project 'nobody'", 7),
+        ("u7", "outside_period", "the usage ends in 2020-05", 8),
+        ("u8", "no_rate", "no rate for item 'slide' and group 'industry' on 2020-04-11", 9),
     ]
     assert tuple(rating.unbilled["reason"]) == REASONS
     assert rows(rating.rated, "record", "occurrence") == [("u1", 1)]
+
+
+def test_a_reference_is_that_of_its_project_which_may_be_left_out() -> None:
+    rating = rated("""
+        record  item   project  reference  date        quantity
+        u1      slide  -        PO-1       2020-04-06  1
+        u2      slide  p        PO-1       2020-04-06  1
+        u3      slide  q        PO-1       2020-04-06  1
+    """)
+
+    assert rows(rating.rated, "record", "project") == [("u1", "p"), ("u2", "p")]
+    assert rows(rating.unbilled, "record", "reason", "detail") == [
+        ("u3", "unknown_reference", "the ad hoc invoice 'PO-1' is of project 'p'"),
+    ]
 
 
 def test_a_record_without_item_or_project_is_told_too() -> None:

@@ -11,9 +11,10 @@ from billing_lib.errors import InvalidAdjustment, UnknownCharge
 from billing_lib.ledger import charges, events
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, delete_charge
+from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.explain import explain
 from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.rating import rate_period
 
 BOOKED = price_book()

@@ -10,10 +10,11 @@ from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import charges, events
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
+from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.approving import prepare
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.rating import list_charges, rate_period
 from billing_lib.workflow.review import read_month
 from billing_lib.workflow.selection import RunSelection

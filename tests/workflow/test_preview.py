@@ -14,11 +14,12 @@ from billing_lib.errors import NotPermitted, NotReady, UnknownInvoice
 from billing_lib.ledger import invoices, permissions, placing
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge
-from billing_lib.workflow.approving import prepare, prepare_run
+from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.approving import change_invoices, prepare, prepare_run
 from billing_lib.workflow.funds import deposit
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.invoice import Invoice
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.preview import facility_of, preview_draft, preview_invoices
 from billing_lib.workflow.rating import rate_period
@@ -174,8 +175,7 @@ def test_what_is_no_draft_is_said(ledger: Engine, drafted: str) -> None:
         facility_of(ledger, "nowhere")
     with pytest.raises(NotReady, match="MIC-2020-04-1/p1 is issued as invoice MIC-2021-00001"):
         previewed(ledger, ["MIC-2020-04-1/p1"])
-    with writing(ledger) as connection:
-        invoices.move_invoices(connection, "MIC", [P1], "close", "settled")
+    change_invoices(ledger, TAXED, "close", [P1], "settled")
     with pytest.raises(NotReady, match=f"{P1} is CLOSED and will not be issued"):
         previewed(ledger, [P1])
 

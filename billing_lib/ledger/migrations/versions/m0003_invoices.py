@@ -329,7 +329,7 @@ def upgrade() -> None:
         op.f("ix_invoice_line_facility_charge"),
         "invoice_line",
         ["facility", "charge"],
-        unique=False,
+        unique=True,
     )
     op.create_table(
         "invoice_split",

@@ -1,0 +1,82 @@
+"""Commands about statements: ``statements``, ``statement``, and their payment."""
+
+from typing import Annotated
+
+import typer
+
+from billing_lib.cli.app import AsJson, PeriodText, app, ledger, say, say_frame
+
+StatementId = Annotated[
+    str, typer.Argument(metavar="ID", help="A statement's id, such as smith-lab-1993-10.")
+]
+
+
+@app.command(epilog="Example: billing statements 1993-10 --team bio --team chem")
+def statements(
+    period: PeriodText,
+    team: Annotated[
+        list[str] | None, typer.Option(help="Only this team's; can be given again.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Bring a month's statements up to what is issued, and list them; again changes nothing."""
+    from billing_lib.pricing.period import Period
+    from billing_lib.settings import settings
+    from billing_lib.workflow.price_books import read_price_books
+    from billing_lib.workflow.statement_view import list_statements
+    from billing_lib.workflow.statements import generate_statements
+
+    engine, month = ledger(), Period.parse(period)
+    books = read_price_books(settings().parameters)
+    generated = generate_statements(engine, books, month, team)
+    if not as_json:
+        for sentence in generated.sentences:
+            say(sentence)
+    say_frame(
+        list_statements(engine, str(month), team),
+        title=f"Statements of {month}",
+        as_json=as_json,
+        spared=("payment_reference", "paid_on", "raw_total", "adjustment", "facilities"),
+    )
+
+
+@app.command(epilog="Example: billing statement bio-1993-10 --json")
+def statement(statement_id: StatementId, as_json: AsJson = False) -> None:
+    """Show a statement: its invoices per facility, what rules changed, what is due."""
+    from billing_lib.cli.statement_view import say_statement
+    from billing_lib.settings import settings
+    from billing_lib.workflow.price_books import read_price_books
+    from billing_lib.workflow.statement_view import read_statement, statement_json
+
+    shown = read_statement(ledger(), read_price_books(settings().parameters), statement_id)
+    if as_json:
+        say(statement_json(shown).rstrip())
+    else:
+        say_statement(shown)
+
+
+@app.command(
+    epilog="Example: billing pay-statement bio-1993-10 --date 1993-12-20 --reference 'WIRE 4711'"
+)
+def pay_statement(
+    statement_id: StatementId,
+    date: Annotated[str, typer.Option(help="When it was paid, YYYY-MM-DD.")],
+    reference: Annotated[str, typer.Option(help="The payer's reference.")],
+) -> None:
+    """Record that a statement is paid; its invoices and their charges are locked with it."""
+    from billing_lib.workflow.statements import pay_statement
+
+    say(pay_statement(ledger(), statement_id, date, reference))
+
+
+@app.command(
+    epilog="Example: billing unpay-statement bio-1993-10 --reason 'it was for another team'"
+)
+def unpay_statement(
+    statement_id: StatementId,
+    reason: Annotated[str, typer.Option(help="Why; it is kept.")],
+) -> None:
+    """Take the payment of a statement back, and of the invoices that were paid with it."""
+    from billing_lib.workflow.statements import unpay_statement
+
+    say(unpay_statement(ledger(), statement_id, reason))

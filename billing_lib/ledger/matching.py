@@ -1,0 +1,288 @@
+"""What matches: the conditions by which invoices and charges are found, as SQL for both databases.
+
+    text "Müller"   →   x ~ '[mM][üÜ][lL][lL][eE][rR]'
+
+Texts are found whatever the case of their letters. That is written into the pattern, since what
+the databases themselves take for the same letter depends on the one and on its locale.
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, or_, select, tuple_
+
+from billing_lib.ledger.invoice_tables import invoice
+from billing_lib.ledger.tables import charge, charge_split, event
+
+Condition = ColumnElement[bool]
+
+_NUMBERS = (invoice.c.number, invoice.c.code)
+_OF_CHARGES = ("adjust", "add_line", "delete")
+_NOTE = "invoice_note"
+_WITHIN = r'(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*'
+"""Any part of a JSON text, so that what follows does not start within an escape."""
+
+REISSUE = "reissue"
+"""What an invoice that replaces another is found as, beside its kind."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of invoices by what is to be done with them.
+
+    Attributes
+    ----------
+    title
+        As people see it.
+    states
+        Of its invoices.
+    odd
+        States in which an invoice belongs to it if it has no charges, or comes to less than
+        nothing.
+    unplaced
+        Whether charges on no invoice belong to it.
+    """
+
+    title: str
+    states: tuple[str, ...]
+    odd: tuple[str, ...] = ()
+    unplaced: bool = False
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Between which totals, in minor units, what these facilities bill lies; both included."""
+
+    facilities: tuple[str, ...]
+    least: int | None
+    most: int | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What may be seen: all of these facilities, and what was issued to these teams, without
+    its cost, as ``(facility, team)``."""
+
+    facilities: tuple[str, ...]
+    labs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What is looked for; what is not stated matches all.
+
+    Attributes
+    ----------
+    seen
+        To whom it is shown.
+    team, below
+        A team, and the teams that belong to it, over others too, by facility.
+    number
+        Part of an invoice's number or code, or of a charge's code.
+    states
+        Of invoices or of charges; a charge has its own and its invoice's.
+    kinds
+        Of invoices; REISSUE is one that replaces another, whatever it is otherwise.
+    empty
+        Whether an invoice has no charges, a charge a total of nothing.
+    amounts
+        One for each currency; what is of none of their facilities does not match.
+    user, expense_code
+        An invoice matches by any of its charges.
+    text
+        Part of a description, or of what was said when something was changed: reasons and notes.
+    """
+
+    seen: Seen
+    facility: str | None = None
+    team: str | None = None
+    below: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    project: str | None = None
+    run: str | None = None
+    number: str | None = None
+    reference: str | None = None
+    states: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    empty: bool | None = None
+    amounts: tuple[Amounts, ...] | None = None
+    period_from: str | None = None
+    period_to: str | None = None
+    user: str | None = None
+    expense_code: str | None = None
+    text: str | None = None
+    view: View | None = None
+
+
+def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
+    """All that an invoice must meet."""
+    yield from _shared(criteria, invoice)
+    yield or_(
+        invoice.c.facility.in_(criteria.seen.facilities),
+        *(
+            (invoice.c.facility == facility)
+            & (invoice.c.team == team)
+            & invoice.c.number.is_not(None)
+            for facility, team in criteria.seen.labs
+        ),
+    )
+    if criteria.number is not None:
+        yield or_(*(_holds(column, criteria.number) for column in _NUMBERS))
+    if criteria.reference is not None:
+        yield invoice.c.reference == criteria.reference
+    if criteria.states:
+        yield invoice.c.state.in_(criteria.states)
+    if criteria.empty is not None:
+        yield invoice.c.charges == 0 if criteria.empty else invoice.c.charges != 0
+    if criteria.view is not None:
+        yield _in_view(criteria.view)
+    of_invoice = select(charge.c.code).where(
+        charge.c.facility == invoice.c.facility, charge.c.invoice == invoice.c.code
+    )
+    if criteria.user is not None:
+        yield exists(of_invoice.where(charge.c.user == criteria.user))
+    if criteria.expense_code is not None:
+        yield exists(of_invoice.where(_charged_to(criteria.expense_code)))
+    if criteria.text is not None:
+        yield or_(
+            _holds(invoice.c.description, criteria.text),
+            _holds(invoice.c.reason, criteria.text),
+            tuple_(invoice.c.facility, invoice.c.code).in_(_told(criteria.text, of_charges=False)),
+            tuple_(invoice.c.facility, invoice.c.period + "/" + invoice.c.project).in_(
+                _noted(criteria.text)
+            ),
+            exists(of_invoice.where(_told_of_charge(criteria.text))),
+        )
+
+
+def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
+    """All that a charge must meet; ``invoice`` is the one that it is on, if any."""
+    yield from _shared(criteria, charge)
+    yield charge.c.facility.in_(criteria.seen.facilities)
+    if criteria.number is not None:
+        columns = (charge.c.code, *_NUMBERS)
+        yield or_(*(_holds(column, criteria.number) for column in columns))
+    if criteria.reference is not None:
+        yield or_(
+            charge.c.reference == criteria.reference,
+            invoice.c.reference == criteria.reference,
+        )
+    if criteria.states:
+        yield or_(charge.c.state.in_(criteria.states), invoice.c.state.in_(criteria.states))
+    if criteria.empty is not None:
+        yield charge.c.total == 0 if criteria.empty else charge.c.total != 0
+    if criteria.view is not None:
+        unplaced = [charge.c.invoice.is_(None)] if criteria.view.unplaced else []
+        yield or_(_in_view(criteria.view), *unplaced)
+    if criteria.user is not None:
+        yield charge.c.user == criteria.user
+    if criteria.expense_code is not None:
+        yield _charged_to(criteria.expense_code)
+    if criteria.text is not None:
+        yield _told_of_charge(criteria.text)
+
+
+def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
+    """What is asked of columns that both have."""
+    if criteria.facility is not None:
+        yield table.c.facility == criteria.facility
+    if criteria.period_from is not None:
+        yield table.c.period >= criteria.period_from
+    if criteria.period_to is not None:
+        yield table.c.period <= criteria.period_to
+    if criteria.project is not None:
+        yield table.c.project == criteria.project
+    if criteria.team is not None:
+        yield or_(
+            table.c.team == criteria.team,
+            *(
+                (table.c.facility == facility) & table.c.team.in_(teams)
+                for facility, teams in criteria.below.items()
+            ),
+        )
+    if criteria.run is not None:
+        yield invoice.c.run == criteria.run
+    if criteria.kinds:
+        replacing = invoice.c.replaces.is_not(None)
+        of_kind = invoice.c.kind.in_(criteria.kinds)
+        yield or_(of_kind, replacing) if REISSUE in criteria.kinds else of_kind
+    if criteria.amounts is not None:
+        yield or_(false(), *(_between(table, amounts) for amounts in criteria.amounts))
+
+
+def _between(table: Table, amounts: Amounts) -> Condition:
+    conditions: list[Condition] = [table.c.facility.in_(amounts.facilities)]
+    if amounts.least is not None:
+        conditions.append(table.c.total >= amounts.least)
+    if amounts.most is not None:
+        conditions.append(table.c.total <= amounts.most)
+    return and_(*conditions)
+
+
+def _in_view(view: View) -> Condition:
+    odd = (invoice.c.charges == 0) | (invoice.c.total < 0)
+    return or_(invoice.c.state.in_(view.states), invoice.c.state.in_(view.odd) & odd)
+
+
+def _charged_to(expense_code: str) -> Condition:
+    return exists(
+        select(charge_split.c.charge).where(
+            charge_split.c.facility == charge.c.facility,
+            charge_split.c.charge == charge.c.code,
+            charge_split.c.expense_code == expense_code,
+        )
+    )
+
+
+def _told_of_charge(text: str) -> Condition:
+    """What a charge says, or was said of it or of what it copies on a reissue."""
+    told = _told(text, of_charges=True)
+    earlier = charge.alias("earlier")
+    copied = select(earlier.c.code).where(
+        earlier.c.facility == charge.c.facility,
+        (earlier.c.code == charge.c.original)
+        | ((earlier.c.original == charge.c.original) & (earlier.c.revision < charge.c.revision)),
+        tuple_(earlier.c.facility, earlier.c.code).in_(told),
+    )
+    return or_(
+        _holds(charge.c.description, text),
+        tuple_(charge.c.facility, charge.c.code).in_(told),
+        charge.c.original.is_not(None) & exists(copied),
+    )
+
+
+def _told(text: str, *, of_charges: bool) -> Select[tuple[str, str]]:
+    """Of what (``facility``, ``subject``) something was said, as a reason or a note."""
+    return select(event.c.facility, event.c.subject).where(
+        event.c.kind.in_(_OF_CHARGES) if of_charges else event.c.kind.not_in(_OF_CHARGES),
+        _holds(event.c.reason, text)
+        | event.c.after.regexp_match(rf'^\{{"note":"{_WITHIN}{_pattern(_in_json(text))}'),
+    )
+
+
+def _noted(text: str) -> Select[tuple[str, str]]:
+    """On the invoices of which months and projects a note was written (workflow/notes.py)."""
+    return select(event.c.facility, event.c.subject).where(
+        event.c.kind == _NOTE,
+        event.c.after.regexp_match(f'^"{_WITHIN}{_pattern(_in_json(text))}'),
+    )
+
+
+def _holds(column: ColumnElement[str], text: str) -> Condition:
+    return column.regexp_match(_pattern(text))
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _pattern(text: str) -> str:
+    """A regular expression, of Python's and of PostgreSQL's, for this text in any case."""
+    return "".join(_either_case(letter) for letter in text)
+
+
+def _either_case(letter: str) -> str:
+    cases = {case for case in (letter, letter.lower(), letter.upper()) if len(case) == 1}
+    if len(cases) > 1:
+        return f"[{''.join(sorted(cases))}]"
+    return f"\\{letter}" if letter.isascii() and not letter.isalnum() else letter

@@ -1,0 +1,263 @@
+"""Statements: what a team owes for a month over all facilities, in one currency.
+
+    smith-lab-1993-11     OPEN   3 invoices   1,204.11 - 3.00 = 1,201.11 USD
+      RC-1994-00003   RC    1,129.11
+      MIC-1994-00007  MIC      75.00
+      courtesy        MIC      -3.00
+
+Frames have the tables' column names (schemas STATEMENT, STATED, STATEMENT_ADJUSTMENT). An invoice
+is on one statement at most; a paid statement does not change.
+"""
+
+import datetime as dt
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Row, Select, delete, func, select, update
+
+from billing_lib.errors import NotReady, UnknownStatement
+from billing_lib.ledger import frames
+from billing_lib.ledger.events import record_event
+from billing_lib.ledger.invoice_tables import (
+    invoice,
+    issued_invoice,
+    statement,
+    statement_adjustment,
+    statement_invoice,
+)
+from billing_lib.ledger.states import ACTIVE, OPEN, PAID, after
+from billing_lib.ledger.states import STATEMENT as OF_STATEMENT
+from billing_lib.ledger.types import frame_schema
+from billing_lib.pricing.fields import canonical_json
+
+STATEMENT = frame_schema(statement.columns)
+"""Columns of a statement: id, team, period, sequence, currency, state, invoices, … reference."""
+
+STATEMENT_ADJUSTMENT = frame_schema(statement_adjustment.columns)
+"""Columns of what a rule changed: statement, facility, position, team, rule, kind, amount."""
+
+_STATED = (
+    statement_invoice.c.statement,
+    issued_invoice.c.number,
+    issued_invoice.c.facility,
+    issued_invoice.c.team,
+    issued_invoice.c.period,
+    issued_invoice.c.currency,
+    issued_invoice.c.project,
+    issued_invoice.c.kind,
+    issued_invoice.c.invoice_date,
+    issued_invoice.c.prepaid,
+    issued_invoice.c.total,
+    invoice.c.code,
+    invoice.c.state,
+    invoice.c.statement.label("paid_by"),
+)
+
+STATED = frame_schema(_STATED)
+"""Columns of an invoice as statements see it: ``statement`` (null where it is on none), number,
+facility, team, period, currency, project, kind, invoice_date, prepaid, total, code, state and
+``paid_by``, the statement by whose payment it was paid."""
+
+
+def lock_statements(connection: Connection) -> None:
+    """Keep statements from others until the end of the transaction.
+
+    On SQLite a transaction that writes keeps all from others anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        key = func.hashtextextended("billing.statements", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def read_statements(
+    connection: Connection,
+    *,
+    periods: list[str] | None = None,
+    teams: list[str] | None = None,
+    ids: list[str] | None = None,
+) -> pl.DataFrame:
+    """Statements (schema STATEMENT), by period, team, currency and sequence."""
+    chosen = select(statement)
+    for column, values in (("period", periods), ("team", teams), ("id", ids)):
+        if values is not None:
+            listed = frames.listed(connection, values)
+            chosen = chosen.where(statement.c[column].in_(select(listed.c.value)))
+    found = frames.read_frame(connection, chosen, STATEMENT)
+    return found.sort("period", "team", "currency", "sequence")
+
+
+def require_statement(connection: Connection, statement_id: str) -> Row[Any]:
+    """One statement: its columns by name.
+
+    Raises
+    ------
+    UnknownStatement
+        There is none with this id.
+    """
+    chosen = select(statement).where(statement.c.id == statement_id)
+    found = connection.execute(chosen).one_or_none()
+    if found is None:
+        raise UnknownStatement(
+            f"there is no statement {statement_id}",
+            remedy="'billing statements PERIOD' lists a month's",
+        )
+    return found
+
+
+def paid_statement_of(connection: Connection, number: str) -> str | None:
+    """The id of the paid statement that an invoice is on, if it is on one."""
+    chosen = (
+        select(statement.c.id)
+        .join(statement_invoice, statement_invoice.c.statement == statement.c.id)
+        .where(statement_invoice.c.number == number, statement.c.state == PAID)
+    )
+    return connection.scalars(chosen).one_or_none()
+
+
+def read_stated(connection: Connection, ids: list[str]) -> pl.DataFrame:
+    """The invoices on these statements (schema STATED), by statement, facility and number."""
+    listed = frames.listed(connection, ids)
+    chosen = _invoices(outer=False).where(statement_invoice.c.statement.in_(select(listed.c.value)))
+    found = frames.read_frame(connection, chosen, STATED)
+    return found.sort("statement", "facility", "number")
+
+
+def read_unstated(
+    connection: Connection, period: str, teams: list[str] | None = None
+) -> pl.DataFrame:
+    """A month's invoices that count and are on no statement (schema STATED), by team, facility
+    and number."""
+    chosen = _invoices(outer=True).where(
+        issued_invoice.c.period == period,
+        invoice.c.state.in_(ACTIVE),
+        statement_invoice.c.statement.is_(None),
+    )
+    if teams is not None:
+        listed = frames.listed(connection, teams)
+        chosen = chosen.where(issued_invoice.c.team.in_(select(listed.c.value)))
+    return frames.read_frame(connection, chosen, STATED).sort("team", "facility", "number")
+
+
+def _invoices(*, outer: bool) -> Select[Any]:
+    return (
+        select(*_STATED)
+        .join_from(issued_invoice, invoice, invoice.c.number == issued_invoice.c.number)
+        .join(
+            statement_invoice, statement_invoice.c.number == issued_invoice.c.number, isouter=outer
+        )
+    )
+
+
+def read_statement_adjustments(connection: Connection, ids: list[str]) -> pl.DataFrame:
+    """What rules changed on these statements (schema STATEMENT_ADJUSTMENT), by statement,
+    facility and position."""
+    listed = frames.listed(connection, ids)
+    chosen = select(statement_adjustment).where(
+        statement_adjustment.c.statement.in_(select(listed.c.value))
+    )
+    found = frames.read_frame(connection, chosen, STATEMENT_ADJUSTMENT)
+    return found.sort("statement", "facility", "position")
+
+
+def insert_statements(connection: Connection, fresh: pl.DataFrame) -> None:
+    """Add OPEN statements that hold nothing yet.
+
+    Parameters
+    ----------
+    fresh
+        ``id``, ``team``, ``period``, ``sequence``, ``currency``.
+    """
+    nothing = dict.fromkeys(("invoices", "raw_total", "adjustment", "total"), 0)
+    frames.insert_frame(connection, statement, fresh, state=OPEN, **nothing)
+
+
+def put_on(connection: Connection, placed: pl.DataFrame) -> None:
+    """Put invoices on OPEN statements.
+
+    Parameters
+    ----------
+    placed
+        ``number``, ``statement``, ``facility``, ``team``, ``total``.
+    """
+    names = [column.name for column in statement_invoice.columns]
+    frames.insert_frame(connection, statement_invoice, placed.select(names))
+
+
+def take_off(connection: Connection, numbers: pl.Series) -> None:
+    """Take invoices off their OPEN statements."""
+    listed = frames.listed(connection, numbers)
+    connection.execute(
+        delete(statement_invoice).where(statement_invoice.c.number.in_(select(listed.c.value)))
+    )
+
+
+def replace_adjustments(connection: Connection, ids: list[str], adjustments: pl.DataFrame) -> None:
+    """Put these adjustments (schema STATEMENT_ADJUSTMENT) in place of all that OPEN statements
+    have."""
+    listed = frames.listed(connection, ids)
+    connection.execute(
+        delete(statement_adjustment).where(
+            statement_adjustment.c.statement.in_(select(listed.c.value))
+        )
+    )
+    frames.insert_frame(connection, statement_adjustment, adjustments)
+
+
+def set_statement_totals(connection: Connection, totals: pl.DataFrame) -> None:
+    """Set what OPEN statements come to.
+
+    Parameters
+    ----------
+    totals
+        ``id``, ``invoices``, ``raw_total``, ``adjustment``, ``total``.
+    """
+    frames.update_frame(connection, statement, totals, ["id"])
+
+
+def move_statement(
+    connection: Connection,
+    statement_id: str,
+    facilities: list[str],
+    action: str,
+    reason: str = "",
+    *,
+    payment: tuple[dt.date, str] | None = None,
+    facts: dict[str, str] | None = None,
+) -> None:
+    """Make a move of states.py with a statement; it is an event of each facility on it.
+
+    Parameters
+    ----------
+    payment
+        Date and reference, for the move that pays.
+    facts
+        What else the event tells.
+
+    Raises
+    ------
+    NotReady
+        It is in a state from which the action does not lead.
+    """
+    row = require_statement(connection, statement_id)
+    state = after(OF_STATEMENT, row.state, action, f"statement {statement_id}")
+    paid_on, reference = payment or (None, None)
+    values = {"state": state, "paid_on": paid_on, "payment_reference": reference}
+    changed = connection.execute(
+        update(statement)
+        .where(statement.c.id == statement_id, statement.c.state == row.state)
+        .values(values)
+    )
+    if changed.rowcount != 1:
+        raise NotReady(f"statement {statement_id} was changed by another at this moment")
+    told = {name: str(value) for name, value in values.items() if value is not None}
+    for facility in sorted(facilities):
+        record_event(
+            connection,
+            facility,
+            kind=f"statement_{action}",
+            subject=statement_id,
+            reason=reason,
+            before=canonical_json({"state": row.state}),
+            after=canonical_json(told | (facts or {})),
+            team=row.team,
+        )

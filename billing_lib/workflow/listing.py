@@ -1,0 +1,308 @@
+"""The listing: a month as a lab sees it, its issued invoices and a preview of what is pending.
+
+    read_listing(engine, books, "bio", "1993-10")   →   render_listing(…) of documents/listing.py
+
+Nothing of it depends on who is asking, beyond whether they may see the team at all: staff and the
+lab read the same. What is not issued yet is a preview, charge by charge, that may still change;
+drafts are not shown, and neither are costs, reasons or anything else that is staff's. Invoices
+that were replaced or are void are named and count nowhere.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Engine
+
+from billing_lib.errors import UnknownTeam
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import invoices as ledger_invoices
+from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger.database import reading
+from billing_lib.ledger.states import ACTIVE, CLOSED, PAID, PENDING, SUPERSEDED, VOID
+from billing_lib.pricing.money import minor_places, money_text, money_text_column
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.permissions import may_team, require_team
+from billing_lib.workflow.teams import with_below
+
+FORMAT = "billing-listing/1"
+"""Name and version of the listing's shape."""
+
+Listing = dict[str, Any]
+
+_CODES = "expense_codes"
+_LINE = ("charge", "date", "item", "description", "user", "quantity", "unit", "rate")
+_AMOUNTS = ("raw_total", "adjustment", "total")
+
+
+def read_listing(
+    engine: Engine,
+    books: Mapping[str, PriceBook],
+    team: str,
+    period: str,
+    facility: str | None = None,
+) -> Listing:
+    """A team's month, with the teams below it, as plain texts and lists.
+
+    Parameters
+    ----------
+    books
+        The price books by facility: names of teams, projects and items.
+    facility
+        Only this one's; else those of all facilities in which who is asking may see the team.
+
+    Raises
+    ------
+    UnknownTeam
+        No price book has the team.
+    NotPermitted
+        Who is asking may not see it.
+    """
+    month = Period.parse(period)
+    with reading(engine) as connection:
+        if facility is not None:
+            require_team(connection, facility, team)
+        known = {code: book for code, book in books.items() if _name(book, team) is not None}
+        of = [code for code in sorted(known) if facility in (None, code)]
+        if not of:
+            where = (
+                "no price book has the team"
+                if facility is None
+                else (f"the price book of {facility} has no team")
+            )
+            raise UnknownTeam(f"{where} '{team}'")
+        allowed = [code for code in of if may_team(connection, code, team)]
+        if not allowed:
+            require_team(connection, of[0], team)
+        parts = [_of_facility(connection, known[code], team, str(month)) for code in allowed]
+    return {
+        "format": FORMAT,
+        "team": {"code": team, "name": _name(known[allowed[0]], team)},
+        "period": str(month),
+        "covers": {"from": month.first_day.isoformat(), "to": month.last_day.isoformat()},
+        "facilities": parts,
+    }
+
+
+def _of_facility(connection: Connection, book: PriceBook, team: str, month: str) -> dict[str, Any]:
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    teams = with_below(connection, facility, {team})
+    issued = _issued(connection, facility, teams, month)
+    counting = issued.filter(pl.col("counts"))
+    numbers = counting["number"].to_list()
+    lines = _issued_lines(connection, book, numbers)
+    pending = _pending_lines(connection, book, teams, month)
+    invoiced, waiting = int(counting["total"].sum()), int(pending["total"].sum())
+    return {
+        "code": facility,
+        "name": book.facility.name,
+        "currency": book.facility.currency,
+        "contacts": book.facility.contacts.strip(),
+        "teams": [
+            {"code": code, "name": _name(book, code) or code} for code in sorted(teams - {team})
+        ],
+        "invoices": _invoices(connection, book, issued, lines, places),
+        "pending": _pending(book, pending, places),
+        "by_project": _rows(
+            _both(_amounts(counting, "project"), _amounts(pending, "project")), places
+        ),
+        "by_user": _rows(_both(_amounts(lines, "user"), _amounts(pending, "user")), places),
+        "by_expense_code": _rows(
+            _both(
+                ledger_issued.read_splits(connection, numbers).select("amount", key="expense_code"),
+                _shares(pending),
+            ),
+            places,
+        ),
+        "beside_lines": _aside(invoiced - int(lines["total"].sum()), places),
+        "prepaid": _aside(int(counting["prepaid"].sum()), places),
+        "totals": {
+            "invoiced": money_text(invoiced, places),
+            "pending": money_text(waiting, places),
+            "total": money_text(invoiced + waiting, places),
+        },
+    }
+
+
+def _issued(connection: Connection, facility: str, teams: set[str], month: str) -> pl.DataFrame:
+    """The invoices of the month with what became of them, in words."""
+    found = ledger_issued.read_issued(connection, facility=facility, period=month).filter(
+        pl.col("team").is_in(list(teams))
+    )
+    lives = ledger_invoices.read_invoices(connection, facility, numbers=found["number"])
+    after = ledger_invoices.read_invoices(connection, facility, period=month)
+    replaced = after.filter(pl.col("number").is_not_null()).select(number="replaces", by="number")
+    became = (
+        pl.when(pl.col("state") == PAID)
+        .then(pl.format("paid on {}", pl.col("paid_on").cast(pl.String)))
+        .when((pl.col("state") == SUPERSEDED) & pl.col("by").is_not_null())
+        .then(pl.format("replaced by {}", "by"))
+        .when(pl.col("state") == SUPERSEDED)
+        .then(pl.lit("replaced"))
+        .when(pl.col("state") == VOID)
+        .then(pl.lit("void"))
+        .otherwise(pl.lit("issued"))
+    )
+    return (
+        found.join(lives.select("number", "state", "paid_on", "replaces"), on="number")
+        .join(replaced.drop_nulls("number"), on="number", how="left", maintain_order="left")
+        .with_columns(
+            became=became,
+            counts=pl.col("state").is_in(ACTIVE),
+            prepaid=pl.col("prepaid").fill_null(0),
+        )
+        .sort("number")
+    )
+
+
+def _issued_lines(connection: Connection, book: PriceBook, numbers: list[str]) -> pl.DataFrame:
+    """The lines of these invoices, each with its shares and what its charge tells beside."""
+    lines = ledger_issued.read_lines(connection, numbers)
+    charges = ledger_charges.read_charges(connection, book.facility.code, codes=lines["charge"])
+    beside = charges.select("unit", charge="code", rate="price")
+    return _shown_lines(
+        connection, book, lines.rename({"on_date": "date"}).join(beside, on="charge", how="left")
+    ).sort("number", "position")
+
+
+def _pending_lines(
+    connection: Connection, book: PriceBook, teams: set[str], month: str
+) -> pl.DataFrame:
+    """The charges that an invoice may still bill, as they are priced now."""
+    facility = book.facility.code
+    charges = ledger_charges.read_charges(connection, facility, period=month, state=PENDING)
+    drafts = ledger_invoices.read_invoices(
+        connection, facility, codes=charges["invoice"].drop_nulls()
+    )
+    closed = drafts.filter(pl.col("state") == CLOSED)["code"]
+    reissues = drafts.filter(pl.col("replaces").is_not_null())["code"]
+    on = pl.col("invoice").fill_null("")
+    copied = pl.col("original").is_not_null() & on.is_in(reissues.implode())  # billed before
+    free = charges.filter(pl.col("team").is_in(list(teams)) & ~on.is_in(closed.implode()) & ~copied)
+    named = free.drop("rate").rename({"code": "charge", "on_date": "date", "price": "rate"})
+    return _shown_lines(connection, book, named).sort(
+        "project", "date", "start_at", "charge", nulls_last=True
+    )
+
+
+def _shown_lines(connection: Connection, book: PriceBook, lines: pl.DataFrame) -> pl.DataFrame:
+    """Lines with the names of their items and their ``shares`` of expense codes."""
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    splits = ledger_charges.read_splits(connection, facility, codes=lines["charge"])
+    shares = splits.group_by("charge", maintain_order=True).agg(
+        pl.struct("expense_code", "percent", minor="amount").alias("shares"),
+        pl.struct(
+            "expense_code", "percent", amount=money_text_column(pl.col("amount"), places)
+        ).alias("expense_codes"),
+    )
+    names = {item.code: item.name for item in book.items}
+    return lines.join(shares, on="charge", how="left", maintain_order="left").with_columns(
+        pl.col("item").replace(names),
+        pl.col("date").cast(pl.String),
+        pl.col("description").fill_null(""),
+    )
+
+
+def _invoices(
+    connection: Connection,
+    book: PriceBook,
+    issued: pl.DataFrame,
+    lines: pl.DataFrame,
+    places: int,
+) -> list[dict[str, Any]]:
+    numbers = issued["number"].to_list()
+    changes = ledger_issued.read_adjustments(connection, numbers).select(
+        "number", "rule", "kind", "worked_on", amount=money_text_column(pl.col("amount"), places)
+    )
+    parts = {
+        "adjustments": _parted(changes, "number", ("rule", "kind", "worked_on", "amount")),
+        "lines": _parted(_texts(book, lines, places), "number", (*_LINE, *_AMOUNTS, _CODES)),
+    }
+    names = {project.code: project.name or project.code for project in book.projects}
+    amounts = (*_AMOUNTS, "tax", "prepaid")
+    shown = issued.select(
+        *("number", "kind", "invoice_date", "project", "team", "became", "counts", "replaces"),
+        "charges",
+        *(money_text_column(pl.col(name), places) for name in amounts),
+        due=money_text_column(pl.col("total") - pl.col("prepaid"), places),
+        name=pl.col("project").replace(names),
+    ).with_columns(pl.col("invoice_date").cast(pl.String))
+    return [
+        row | {part: found.get(row["number"], []) for part, found in parts.items()}
+        for row in shown.iter_rows(named=True)
+    ]
+
+
+def _pending(book: PriceBook, lines: pl.DataFrame, places: int) -> list[dict[str, Any]]:
+    names = {project.code: project.name or project.code for project in book.projects}
+    totals = (
+        lines.group_by("project")
+        .agg(pl.len().alias("charges"), *(pl.col(name).sum() for name in _AMOUNTS))
+        .sort("project")
+        .with_columns(money_text_column(pl.col(name), places) for name in _AMOUNTS)
+        .with_columns(name=pl.col("project").replace(names))
+    )
+    texts = _texts(book, lines, places)
+    parts = _parted(texts, "project", (*_LINE, *_AMOUNTS, _CODES))
+    return [row | {"lines": parts.get(row["project"], [])} for row in totals.iter_rows(named=True)]
+
+
+def _texts(book: PriceBook, lines: pl.DataFrame, places: int) -> pl.DataFrame:
+    """Lines with amounts as text, and the charge as people name it."""
+    return lines.with_columns(
+        *(money_text_column(pl.col(name), places) for name in _AMOUNTS),
+        charge=pl.format("{}/{}", pl.lit(book.facility.code), "charge"),
+    )
+
+
+def _parted(
+    frame: pl.DataFrame, by: str, columns: tuple[str, ...]
+) -> dict[str, list[dict[str, Any]]]:
+    grouped = frame.group_by(by, maintain_order=True).agg(pl.struct(columns).alias("rows"))
+    return dict(grouped.iter_rows())
+
+
+def _amounts(frame: pl.DataFrame, key: str) -> pl.DataFrame:
+    return frame.select(amount="total", key=key)
+
+
+def _shares(lines: pl.DataFrame) -> pl.DataFrame:
+    """What each expense code would pay of pending charges."""
+    shares = lines.select(pl.col("shares").explode()).drop_nulls()
+    return shares.select(
+        amount=pl.col("shares").struct.field("minor"),
+        key=pl.col("shares").struct.field("expense_code"),
+    )
+
+
+def _both(invoiced: pl.DataFrame, pending: pl.DataFrame) -> pl.DataFrame:
+    """What is invoiced and pending by ``key``, summed."""
+    parts = pl.concat(
+        [
+            invoiced.select("key", invoiced="amount", pending=pl.lit(0, dtype=pl.Int64)),
+            pending.select("key", invoiced=pl.lit(0, dtype=pl.Int64), pending="amount"),
+        ]
+    )
+    summed = parts.group_by("key").agg(pl.col("invoiced", "pending").sum())
+    return summed.with_columns(total=pl.col("invoiced") + pl.col("pending")).sort(
+        "key", nulls_last=True
+    )
+
+
+def _rows(frame: pl.DataFrame, places: int) -> list[dict[str, Any]]:
+    amounts = ("invoiced", "pending", "total")
+    texts = frame.with_columns(money_text_column(pl.col(name), places) for name in amounts)
+    return texts.to_dicts()
+
+
+def _aside(invoiced: int, places: int) -> dict[str, str] | None:
+    """What of the invoiced total a summary's rows leave out; None for nothing."""
+    if not invoiced:
+        return None
+    text = money_text(invoiced, places)
+    return {"invoiced": text, "pending": money_text(0, places), "total": text}
+
+
+def _name(book: PriceBook, team: str) -> str | None:
+    return next((known.name for known in book.teams if known.code == team), None)

@@ -1,0 +1,148 @@
+"""The month of all facilities: what is ready is issued, what waits is said, twice is once."""
+
+import re
+from pathlib import Path
+
+import pytest
+from dialects import ON_POSTGRESQL, ON_SQLITE
+from sample_facility import BOOK, price_book
+from sample_statements import APRIL, SEQUENCING, books, load_both
+from sqlalchemy import Engine
+
+from billing_lib.errors import InvalidPeriod
+from billing_lib.issuer import Terms
+from billing_lib.ledger import events, invoices, issued, runs
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.facilities import know_facility
+from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
+from billing_lib.month import Month, issue_all, issue_facility
+from billing_lib.pricing.period import Period
+from billing_lib.settings import Settings
+from billing_lib.workflow.approving import approve
+from billing_lib.workflow.price_books import read_price_books
+from billing_lib.workflow.runs import open_run, take_in
+from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.statement_view import list_statements
+
+TERMS = Terms("2020-05-04", allow_dirty=True)
+ONE_OF_TWO = RunSelection(projects=("p2",))
+
+
+@pytest.fixture
+def office(ledger: Engine, ledger_url: str, tmp_path: Path) -> Settings:
+    """Microscopy with a run of p2; sequencing, where who is asking approves; an empty one."""
+    load_both(ledger, books(), tmp_path)
+    with writing(ledger) as connection:
+        login = current_login(connection)
+        run = open_run(connection, price_book(), APRIL, ONE_OF_TWO)
+        take_in(connection, price_book(), run)
+        runs.move_run(connection, run, "disable", "p2 is not sure yet")
+        know_facility(connection, "CYT", "Cytometry", "USD", "America/New_York")
+        insert_permission(connection, "CYT", "somebody else", "administrator", "")
+    approval = f"  issue: scheduled\n  approval: {{reviewers: [{login}]}}\n"
+    folder = tmp_path / "parameters"
+    folder.mkdir()
+    for name, text in (
+        ("microscopy", BOOK),
+        ("sequencing", SEQUENCING.replace("  issue: scheduled\n", approval)),
+        ("cytometry", BOOK.replace("MIC", "CYT").replace("Microscopy", "Cytometry")),
+    ):
+        (folder / f"{name}.yml").write_text(text)
+    return Settings(database=ledger_url, runs=tmp_path / "runs", parameters=folder)
+
+
+def sentences(month: Month) -> dict[str, list[str]]:
+    return {outcome.facility: outcome.sentences for outcome in month.facilities}
+
+
+def written(ledger: Engine) -> list[int]:
+    """How much there is in the ledger that running again must not add to."""
+    with reading(ledger) as connection:
+        counted = [events.read_events(connection, each).height for each in ("MIC", "SEQ", "CYT")]
+        return [*counted, issued.read_issued(connection).height, runs.read_runs(connection).height]
+
+
+@ON_SQLITE
+def test_a_month_of_three_facilities(ledger: Engine, office: Settings) -> None:
+    steps: list[tuple[int, int, str]] = []
+    first = issue_all(ledger, office, APRIL, terms=TERMS, step=lambda *told: steps.append(told))
+    assert steps == [(1, 3, "CYT"), (2, 3, "MIC"), (3, 3, "SEQ")]
+    assert first.failed
+    said = sentences(first)
+    assert len(said["CYT"]) == 1
+    assert "may not do this in CYT: it takes the role issuer" in said["CYT"][0]
+    assert said["MIC"][0] == "billing run MIC-2020-04-1 is DISABLED and passed over"
+    assert said["MIC"][1].startswith("MIC-2020-04-2: issued 1 invoices (MIC-2020-00001), 2 charges")
+    (waits,) = said["SEQ"]
+    assert re.search(r"nothing can be issued yet; 2 invoices of run SEQ-2020-04-1 wait for ", waits)
+    assert first.statements[0] == "smith-2020-04: 1 invoices, total 148.33 USD; 1 put on"
+
+    # What waits for a person is no failure, and is not done twice.
+    with writing(ledger) as connection:
+        delete_permission(connection, "CYT", "somebody else", "administrator", "")
+    before = written(ledger)
+    second = issue_all(ledger, office, APRIL, terms=TERMS)
+    assert not second.failed
+    assert "there are no charges for CYT 2020-04" in sentences(second)["CYT"][0]
+    assert second.statements == ["statements of 2020-04: nothing changed, 1 unchanged"]
+    assert written(ledger) == before
+
+    # The persons do what they are waited for with.
+    both = read_price_books(office.parameters)
+    with writing(ledger) as connection:
+        runs.move_run(connection, "MIC-2020-04-1", "enable")
+        codes = invoices.read_invoices(connection, "SEQ", period="2020-04")["code"].to_list()
+        approve(connection, both["SEQ"], "SEQ-2020-04-1", codes)
+    third = issue_all(ledger, office, APRIL, terms=TERMS)
+    assert not third.failed
+    assert [outcome.numbers for outcome in third.facilities] == [
+        [],
+        ["MIC-2020-00002"],
+        ["SEQ-2020-00001", "SEQ-2020-00002"],
+    ]
+    listed = list_statements(ledger, "2020-04").select("statement", "invoices", "total")
+    assert listed.rows() == [("jones-2020-04", 1, "20.00"), ("smith-2020-04", 3, "190.83")]
+
+    before = written(ledger)
+    last = issue_all(ledger, office, APRIL, terms=TERMS)
+    assert not last.failed
+    assert "MIC 2020-04 is issued (MIC-2020-00001 to MIC-2020-00002)" in sentences(last)["MIC"][0]
+    assert last.statements == ["statements of 2020-04: nothing changed, 2 unchanged"]
+    assert written(ledger) == before
+
+
+def test_a_disabled_month_is_passed_over(ledger: Engine, office: Settings) -> None:
+    with writing(ledger) as connection:
+        whole = open_run(connection, price_book(), APRIL, RunSelection())
+        runs.move_run(connection, whole, "disable")
+    before = written(ledger)
+    outcome = issue_facility("MIC", office, APRIL, TERMS)
+    assert outcome.sentences == [
+        "billing run MIC-2020-04-1 is DISABLED and passed over",
+        "billing run MIC-2020-04-2 is DISABLED and passed over",
+    ]
+    assert not outcome.failed
+    assert written(ledger) == before
+
+
+@ON_POSTGRESQL
+def test_an_invoice_that_cannot_be_calculated_is_a_failure(
+    ledger: Engine, office: Settings
+) -> None:
+    """The price book has lost the project of p2's invoice, which the run holds."""
+    lost = BOOK.replace("code: p2", "code: p9")
+    (office.parameters / "microscopy.yml").write_text(lost)
+    with writing(ledger) as connection:
+        runs.move_run(connection, "MIC-2020-04-1", "enable")
+    outcome = issue_facility("MIC", office, APRIL, Terms("2020-05-04", allow_dirty=True))
+    assert outcome.failed
+    assert any("cannot be calculated" in sentence for sentence in outcome.sentences)
+
+
+def test_a_date_that_cannot_be_is_the_users_mistake(ledger: Engine, office: Settings) -> None:
+    with pytest.raises(InvalidPeriod, match="the period 2999-01 is not over"):
+        issue_all(ledger, office, Period(2999, 1), terms=Terms(allow_dirty=True))
+    with pytest.raises(InvalidPeriod, match="'May' is not an invoice date"):
+        issue_all(ledger, office, APRIL, terms=Terms("May", allow_dirty=True))
+    with reading(ledger) as connection:
+        assert issued.read_issued(connection).height == 0

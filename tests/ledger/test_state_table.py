@@ -1,0 +1,268 @@
+"""The whole table of states.py: each legal move works and is an event, any other is refused.
+
+Each state is reached from the first one by legal moves, with the library; then every action and
+every other state is tried from there.
+"""
+
+import sqlite3
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any
+
+import psycopg
+import pytest
+from april import (
+    P1,
+    RUN,
+    bill,
+    draft,
+    freeze,
+    issue,
+    issue_reissue,
+    issued_frames,
+    pay_statement,
+    reissue,
+    state,
+)
+from april import pay as pay_invoice
+from sqlalchemy import Connection, Engine, text
+
+from billing_lib.errors import NotReady
+from billing_lib.ledger import events, guard_sql, invoices, issued, issuings, placing, runs
+from billing_lib.ledger.database import writing
+from billing_lib.ledger.guard import moves_only
+from billing_lib.ledger.permissions import current_login
+from billing_lib.ledger.states import CHARGE, FIRST, INVOICE, STATEMENT, moves, states
+from billing_lib.ledger.states import RUN as OF_RUN
+
+Raw = Callable[[str], list[tuple[Any, ...]]]
+Action = Callable[[Connection], None]
+REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
+
+
+class Undo(Exception):
+    """Takes a tried move back."""
+
+
+def _move(action: str, connection: Connection) -> None:
+    invoices.move_invoices(connection, "RC", [P1], action, "for the test")
+
+
+def _submit(connection: Connection) -> None:
+    placing.bind_charges(connection, "RC", [P1], RUN)
+    _move("submit", connection)
+
+
+def _free(action: str, connection: Connection) -> None:
+    _move(action, connection)
+    placing.free_charges(connection, "RC", [P1])
+
+
+def _close(connection: Connection) -> None:
+    placing.bind_charges(connection, "RC", [P1], RUN)
+    _move("close", connection)
+
+
+def _issue(connection: Connection) -> None:
+    numbers = freeze(connection, [P1])
+    issuing = issuings.frozen(connection, "RC")
+    assert issuing is not None
+    issued.insert_issued(connection, *issued_frames(issuing.id, numbers))
+    bill(connection, numbers)
+    issuings.finish(connection, issuing.id)
+
+
+def _supersede(connection: Connection) -> None:
+    issue_reissue(connection, reissue(connection))
+
+
+def _pay(connection: Connection) -> None:
+    pay_invoice(connection, P1)
+
+
+def _unpay(connection: Connection) -> None:
+    placing.unpay_charges(connection, "RC", [P1])
+    _move("unpay", connection)
+
+
+def _unpay_statement(connection: Connection) -> None:
+    unpaid = "state = 'OPEN', paid_on = NULL, payment_reference = NULL"
+    connection.execute(text(f"UPDATE statement SET {unpaid}"))
+
+
+def _run(action: str, connection: Connection) -> None:
+    runs.move_run(connection, RUN, action, "for the test")
+
+
+def _begin_run(connection: Connection) -> None:
+    runs.make_run(connection, "RC", "2020-04", "", "")
+
+
+def _begin_draft(connection: Connection) -> None:
+    draft(connection)
+
+
+def _begin_submitted(connection: Connection) -> None:
+    draft(connection)
+    _submit(connection)
+
+
+def _begin_statement(connection: Connection) -> None:
+    issue(connection)
+    state(connection)
+
+
+BEGIN: dict[str, Action] = {
+    CHARGE: _begin_submitted,
+    INVOICE: _begin_draft,
+    OF_RUN: _begin_run,
+    STATEMENT: _begin_statement,
+}
+ACTIONS: dict[str, dict[str, Action]] = {
+    CHARGE: {"bill": _issue, "pay": _pay, "unpay": _unpay},
+    INVOICE: {
+        "submit": _submit,
+        "fail": partial(_move, "fail"),
+        "recalculate": partial(_move, "recalculate"),
+        "issue": _issue,
+        "reject": partial(_free, "reject"),
+        "reopen": partial(_move, "reopen"),
+        "quarantine": partial(_free, "quarantine"),
+        "release": partial(_move, "release"),
+        "close": _close,
+        "supersede": _supersede,
+        "void": partial(_move, "void"),
+        "pay": _pay,
+        "unpay": _unpay,
+    },
+    OF_RUN: {action: partial(_run, action) for action in ("disable", "enable", "cancel", "finish")},
+    STATEMENT: {
+        "pay": lambda connection: pay_statement(connection, "smith-lab-2020-04"),
+        "unpay": _unpay_statement,
+    },
+}
+ROWS = {
+    CHARGE: "code = 'u1'",
+    INVOICE: f"code = '{P1}'",
+    OF_RUN: f"id = '{RUN}'",
+    STATEMENT: "id = 'smith-lab-2020-04'",
+}
+
+
+def _now(connection: Connection, of: str) -> str:
+    found = connection.scalars(text(f"SELECT state FROM {of} WHERE {ROWS[of]}")).one()
+    return str(found)
+
+
+def _way(of: str, to: str) -> list[str]:
+    """The actions of a shortest way from the first state."""
+    ways: dict[str, list[str]] = {FIRST[of]: []}
+    waiting = [FIRST[of]]
+    while to not in ways:
+        here = waiting.pop(0)
+        for move in moves(of):
+            if move.before == here and move.after not in ways:
+                ways[move.after] = [*ways[here], move.action]
+                waiting.append(move.after)
+    return ways[to]
+
+
+@pytest.fixture
+def reached(rated: Engine, of: str, before: str) -> Engine:
+    """A ledger in which something is in a state, by legal moves from the start."""
+    with writing(rated) as connection:
+        BEGIN[of](connection)
+        for action in _way(of, before):
+            ACTIONS[of][action](connection)
+        assert _now(connection, of) == before
+    return rated
+
+
+EVERY = [(of, state) for of in (CHARGE, INVOICE, OF_RUN, STATEMENT) for state in states(of)]
+
+
+def test_every_action_of_the_table_is_tried() -> None:
+    for of, actions in ACTIONS.items():
+        assert set(actions) == {move.action for move in moves(of)}
+
+
+@pytest.mark.parametrize(("of", "before"), EVERY)
+def test_from_each_state_the_moves_of_the_table_work_and_no_other(
+    reached: Engine, raw: Raw, of: str, before: str
+) -> None:
+    legal = {move.action: move.after for move in moves(of) if move.before == before}
+    for action, after in legal.items():
+        _try(reached, of, action, after)
+    for action in ACTIONS[of].keys() - legal.keys():
+        _refused_by_the_library(reached, of, before, action)
+    for after in [*states(of), "OTHER"]:
+        if after != before and after not in legal.values():
+            with pytest.raises(REFUSED):
+                raw(f"UPDATE {of} SET state = '{after}' WHERE {ROWS[of]}")
+            assert raw(f"SELECT state FROM {of} WHERE {ROWS[of]}") == [(before,)]
+
+
+def _try(ledger: Engine, of: str, action: str, after: str) -> None:
+    earliest = datetime.now(UTC) - timedelta(minutes=1)
+    with pytest.raises(Undo), writing(ledger) as connection:
+        known = events.read_events(connection, "RC").height
+        ACTIONS[of][action](connection)
+        assert _now(connection, of) == after
+        if of in (INVOICE, OF_RUN):
+            told = events.read_events(connection, "RC")[known:]
+            mine = told.filter(told["kind"] == (action if of == INVOICE else f"run_{action}"))
+            event = mine.row(-1, named=True)
+            assert event["subject"] == (P1 if of == INVOICE else RUN)
+            assert event["login"] == current_login(connection)
+            assert earliest < event["at"] < earliest + timedelta(minutes=10)
+            assert f'"state":"{after}"' in event["after"]
+            assert events.check_chain(connection, "RC") == []
+        raise Undo
+
+
+def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -> None:
+    """With a sentence that names the state and those that the action is for."""
+    if of == INVOICE:
+        said = rf"invoice .* is {before}; '{action}' is for "
+        with pytest.raises(NotReady, match=said), writing(ledger) as connection:
+            invoices.move_invoices(connection, "RC", [P1], action)
+    elif of == OF_RUN:
+        said = f"billing run {RUN} is {before}; '{action}' is for "
+        with pytest.raises(NotReady, match=said), writing(ledger) as connection:
+            runs.move_run(connection, RUN, action)
+    elif of == CHARGE:  # it moves with its invoice; asked alone, it stays where it is
+        alone = {
+            "bill": placing.bill_charges,
+            "pay": placing.pay_charges,
+            "unpay": placing.unpay_charges,
+        }
+        with writing(ledger) as connection:
+            alone[action](connection, "RC", [P1])
+            assert _now(connection, of) == before
+
+
+@pytest.mark.parametrize("of", [CHARGE, INVOICE, OF_RUN, STATEMENT])
+def test_the_guard_on_moves_alone_holds_the_table(
+    rated: Engine, raw: Raw, of: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All states against all, with every other guard away."""
+    with writing(rated) as connection:
+        issue(connection)
+        state(connection)
+    monkeypatch.setattr(guard_sql, "GUARDS", moves_only(of, "it"))
+    for before in states(of):
+        with writing(rated) as connection:
+            guard_sql.remove(connection)
+            connection.execute(text(f"UPDATE {of} SET state = '{before}' WHERE {ROWS[of]}"))
+            guard_sql.install(connection)
+        legal = {before, *(move.after for move in moves(of) if move.before == before)}
+        for after in [*states(of), "OTHER"]:
+            change = f"UPDATE {of} SET state = '{after}' WHERE {ROWS[of]}"
+            if after in legal:
+                with pytest.raises(Undo), writing(rated) as connection:
+                    connection.execute(text(change))
+                    raise Undo
+            else:
+                with pytest.raises(REFUSED, match=r"makes the moves of docs/states\.md, and no"):
+                    raw(change)

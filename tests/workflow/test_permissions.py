@@ -1,0 +1,547 @@
+"""Who may do what: every role and every guarded action, as real logins of PostgreSQL."""
+
+import inspect
+import pkgutil
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib import import_module
+from pathlib import Path
+from types import CodeType, FunctionType
+from typing import Any
+
+import psycopg
+import pytest
+from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sample_issuing import issue_here, issue_prepared
+from sample_logins import PEOPLE, let_in, url_as
+from sqlalchemy import Engine, delete, insert, make_url, update
+from sqlalchemy.exc import IntegrityError
+
+import billing_lib.workflow
+from billing_lib import batch, issuer
+from billing_lib.batch import issue_approved, issue_month, issued_records, process_run
+from billing_lib.errors import InvalidPeriod, InvalidPermission, NotPermitted, NotReady
+from billing_lib.ledger import runs
+from billing_lib.ledger.columns import metadata
+from billing_lib.ledger.database import open_ledger, reading, writing
+from billing_lib.ledger.events import check_chain, read_events
+from billing_lib.ledger.facilities import know_facility
+from billing_lib.ledger.permissions import current_login, read_permissions
+from billing_lib.ledger.tables import permission
+from billing_lib.pricing.period import Period
+from billing_lib.settings import Settings
+from billing_lib.workflow import permissions, run_actions
+from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, delete_charge
+from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
+from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
+from billing_lib.workflow.choosing import Choice
+from billing_lib.workflow.explain import explain
+from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.finding import list_invoices
+from billing_lib.workflow.funds import deposit, list_funds
+from billing_lib.workflow.granting import grant, list_permissions, revoke
+from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.listing import read_listing
+from billing_lib.workflow.notes import write_note
+from billing_lib.workflow.payments import pay, unpay
+from billing_lib.workflow.rating import (
+    list_charges,
+    rate_period,
+    read_unbilled,
+    unbilled_by_reason,
+)
+from billing_lib.workflow.readiness import is_ready, sign_off
+from billing_lib.workflow.reissue import reissue, void
+from billing_lib.workflow.review import read_month
+from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.teams import with_below
+from billing_lib.workflow.texts import text_versions, write_text
+from billing_lib.workflow.trail import read_trail
+
+TREE = BOOK.replace(
+    "teams: [",
+    "teams: [{code: dept, name: Department}, {code: jones, name: Jones Lab},\n  ",
+).replace("name: Smith Lab,", "name: Smith Lab, parent: dept,")
+LABS = (
+    TREE
+    + "  - {code: p3, team: jones, type: faculty, split: [{expense_code: D, percent: '100'}]}\n"
+)
+USAGE = (
+    HEADER
+    + (
+        "u1,scope,p1,ann,2020-04-06T17:00:00-04:00,2020-04-06T20:20:00-04:00,,\n"
+        "u2,slide,p1,bob,,,2020-04-07,12\n"
+        "u3,slide,p2,eve,,,2020-04-08,10\n"
+        "u4,slide,p3,joe,,,2020-04-08,10\n"
+        "u5,slide,nobody,eve,,,2020-04-08,10\n"
+    )
+    + "".join(f"m{month},slide,p2,eve,,,2020-{month:02}-02,4\n" for month in range(5, 13))
+)
+"""April for three projects, and 4 slides of p2 for each month after it."""
+
+BOOK_HERE = price_book(LABS)
+APPROVED_BY_ANY = price_book(
+    LABS.replace(
+        "  issue: scheduled\n",
+        "  issue: scheduled\n  approval: {reviewers: [[vic, rev, iss, boss, aud, lab, nob]]}\n",
+    )
+)
+"""Names everybody as reviewer, so that only the role keeps them from approving."""
+
+ISSUED = {9: "MIC-2021-00001", 10: "MIC-2021-00002", 11: "MIC-2021-00003"}
+"""The months that are issued, with the numbers of their invoices."""
+
+DECEMBER = Prepared("MIC-2020-12-1", ["MIC-2020-12-1/p2"], [])
+"""What of December can be issued."""
+
+READ = {"viewer", "reviewer", "issuer", "administrator", "auditor"}
+CHANGE = {"reviewer", "issuer", "administrator"}
+ISSUE = {"issuer", "administrator"}
+ADMINISTER = {"administrator"}
+AUDIT = {"auditor", "administrator"}
+LAB = READ | {"lab_administrator"}
+
+OF_P2 = Selection(project="p2")
+
+Action = Callable[[Engine, Path], object]
+
+
+def code(month: int) -> str:
+    return f"MIC-2020-{month:02}-1/p2"
+
+
+def settings(folder: Path) -> Settings:
+    return Settings(runs=folder / "runs", parameters=folder)
+
+
+def line() -> NewLine:
+    stated = {"project": "p2", "date": "2020-04-30", "description": "Training", "amount": "75.00"}
+    return NewLine.parse(stated | {"expense_code": None}, BOOK_HERE)
+
+
+def made_before(engine: Engine) -> str:
+    """The group of changes that the ledger began with."""
+    with reading(engine) as connection:
+        made = read_events(connection, "MIC", kinds=["adjust"])
+    return str(made["group_id"][0])
+
+
+def approve_may(engine: Engine, folder: Path) -> None:
+    with writing(engine) as connection:
+        approve(connection, APPROVED_BY_ANY, "MIC-2020-05-1", [code(5)])
+
+
+def choose(engine: Engine, folder: Path) -> None:
+    with reading(engine) as connection:
+        Choice(everything=True).of(connection, BOOK_HERE, "MIC-2020-05-1")
+
+
+def prepare_april(engine: Engine, folder: Path) -> None:
+    with writing(engine) as connection:
+        prepare(connection, APPROVED_BY_ANY, Period(2020, 4), RunSelection(projects=("p3",)))
+
+
+def of_a_month_to_come(issue: Callable[..., object]) -> Action:
+    def run(engine: Engine, folder: Path) -> None:
+        with pytest.raises(InvalidPeriod):  # asked only of who may issue
+            issue(engine, settings(folder))
+
+    return run
+
+
+def changed(action: str, month: int) -> Action:
+    return lambda engine, folder: change_invoices(engine, BOOK_HERE, action, [code(month)], "why")
+
+
+ACTIONS: dict[str, tuple[set[str], Action]] = {
+    "charges": (READ, lambda e, f: list_charges(e, "MIC", "2020-04")),
+    "unbilled": (READ, lambda e, f: read_unbilled(e, "MIC", "2020-04")),
+    "unbilled by reason": (READ, lambda e, f: unbilled_by_reason(e, "MIC", "2020-04")),
+    "review": (READ, lambda e, f: read_month(e, BOOK_HERE, "2020-04")),
+    "explain": (READ, lambda e, f: explain(e, BOOK_HERE, "MIC/u1")),
+    "invoices": (LAB, lambda e, f: list_invoices(e, "MIC")),
+    "runs": (READ, lambda e, f: run_actions.list_runs(e, "MIC")),
+    "run": (READ, lambda e, f: run_actions.read_run(e, BOOK_HERE, "MIC-2020-05-1")),
+    "choose": (READ, choose),
+    "records": (READ, lambda e, f: issued_records(e, f, "MIC", Period(2020, 9))),
+    "texts": (READ, lambda e, f: text_versions(e, BOOK_HERE, "contacts")),
+    "is ready": (READ, lambda e, f: is_ready(e, BOOK_HERE, "2020-04")),
+    "funds": (READ, lambda e, f: list_funds(e, BOOK_HERE)),
+    "preview": (
+        READ,
+        lambda e, f: preview(e, BOOK_HERE, "2020-04", Selection(project="p2"), {"rate": "2.00"}),
+    ),
+    "events": (AUDIT, lambda e, f: read_trail(e, "MIC")),
+    "listing": (LAB, lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "smith", "2020-04")),
+    "listing of another": (
+        READ,
+        lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "jones", "2020-04", "MIC"),
+    ),
+    "load": (CHANGE, lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing)),
+    "rate": (CHANGE, lambda e, f: rate_period(e, BOOK_HERE, Period(2020, 4))),
+    "adjust": (
+        CHANGE,
+        lambda e, f: adjust_charge(e, BOOK_HERE, "MIC/u2", {"quantity": "9"}, "why"),
+    ),
+    "add line": (CHANGE, lambda e, f: add_charge_line(e, BOOK_HERE, line(), "why")),
+    "bulk": (
+        CHANGE,
+        lambda e, f: adjust_many(e, BOOK_HERE, "2020-04", OF_P2, {"note": "late"}, "why"),
+    ),
+    "undo": (CHANGE, lambda e, f: undo_group(e, BOOK_HERE, made_before(e), "why")),
+    "delete": (CHANGE, lambda e, f: delete_charge(e, BOOK_HERE, "MIC/u1", "why")),
+    "note": (CHANGE, lambda e, f: write_note(e, BOOK_HERE, "2020-04", "p1", "Thanks")),
+    "ready": (CHANGE, lambda e, f: sign_off(e, BOOK_HERE, "2020-04")),
+    "prepare": (CHANGE, prepare_april),
+    "approve": (CHANGE, approve_may),
+    "reject": (CHANGE, changed("reject", 6)),
+    "quarantine": (CHANGE, changed("quarantine", 7)),
+    "release": (CHANGE, changed("release", 7)),
+    "close": (CHANGE, changed("close", 8)),
+    "make run": (
+        CHANGE,
+        lambda e, f: run_actions.make_run(e, BOOK_HERE, Period(2020, 4), RunSelection()),
+    ),
+    "describe": (CHANGE, lambda e, f: run_actions.describe(e, BOOK_HERE, "MIC-2020-06-1", "June")),
+    "disable": (
+        CHANGE,
+        lambda e, f: run_actions.set_enabled(e, BOOK_HERE, "MIC-2020-06-1", enabled=False),
+    ),
+    "cancel": (
+        CHANGE,
+        lambda e, f: run_actions.cancel(e, BOOK_HERE, "MIC-2020-06-1", "why", reopen=True),
+    ),
+    "deposit": (ISSUE, lambda e, f: deposit(e, BOOK_HERE, "p1", "5.00", "paid in")),
+    "issue": (ISSUE, lambda e, f: issue_prepared(e, BOOK_HERE, DECEMBER, f)),
+    "issue a month": (
+        ISSUE,
+        of_a_month_to_come(lambda e, s: issue_month(e, s, BOOK_HERE, Period(2999, 1))),
+    ),
+    "process a run": (
+        ISSUE,
+        of_a_month_to_come(lambda e, s: process_run(e, s, BOOK_HERE, "MIC-2999-01-1")),
+    ),
+    "issue what is approved": (
+        ISSUE,
+        of_a_month_to_come(lambda e, s: issue_approved(e, s, BOOK_HERE, "MIC-2999-01-1")),
+    ),
+    "pay": (ISSUE, lambda e, f: pay(e, BOOK_HERE, [ISSUED[11]], "2021-02-01", "transfer 8812")),
+    "unpay": (ISSUE, lambda e, f: unpay(e, BOOK_HERE, ISSUED[11], "why")),
+    "void": (ISSUE, lambda e, f: void(e, BOOK_HERE, ISSUED[10], "why")),
+    "reissue": (ISSUE, lambda e, f: reissue(e, BOOK_HERE, ISSUED[9], "why")),
+    "text": (ADMINISTER, lambda e, f: write_text(e, BOOK_HERE, "contacts", "new", "why")),
+    "grant": (ADMINISTER, lambda e, f: grant(e, BOOK_HERE, "new", "viewer")),
+    "revoke": (ADMINISTER, lambda e, f: revoke(e, BOOK_HERE, "new", "viewer")),
+}
+"""What may be done, by which roles, in an order in which all of it can be done."""
+
+
+@contextmanager
+def ledger_as(url: str, login: str | None = None) -> Iterator[Engine]:
+    """The ledger as this login opens it; as the operator's where none is told."""
+    engine = open_ledger(url if login is None else url_as(url, login))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def staffed(
+    new_postgresql: Callable[[str], str],
+    postgresql_template: str,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> str:
+    """The URL of a ledger with a person for each role, and something to do for each action."""
+    url, folder = new_postgresql(postgresql_template), tmp_path_factory.mktemp("staffed")
+    let_in(url, (*PEOPLE, "other", "head"))
+    with ledger_as(url) as engine:
+        load_files(engine, BOOK_HERE, [usage_file(folder, USAGE)], nothing)
+        for month in range(4, 13):
+            rate_period(engine, BOOK_HERE, Period(2020, month))
+        for month in range(5, 9):
+            with writing(engine) as connection:
+                prepare(connection, APPROVED_BY_ANY, Period(2020, month), RunSelection())
+        with writing(engine) as connection:
+            assert prepare(connection, BOOK_HERE, Period(2020, 12), RunSelection()) == DECEMBER
+        for month, number in ISSUED.items():
+            issued = issue_here(engine, BOOK_HERE, Period(2020, month), folder / str(month))
+            assert list(issued) == [number]
+        adjust_many(engine, BOOK_HERE, "2020-04", OF_P2, {"note": "first"}, "why")
+        with writing(engine) as connection:
+            runs.make_run(connection, "MIC", "2999-01", "", "")
+        grant(engine, BOOK_HERE, "boss", "administrator")
+    with ledger_as(url, "boss") as engine:
+        for login, role in PEOPLE.items():
+            if role in permissions.ROLES:
+                team = "smith" if role == "lab_administrator" else None
+                grant(engine, BOOK_HERE, login, role, team)
+        grant(engine, BOOK_HERE, "other", "lab_administrator", "jones")
+        grant(engine, BOOK_HERE, "head", "lab_administrator", "dept")
+    return url
+
+
+@pytest.fixture
+def new_staffed(staffed: str, new_postgresql: Callable[[str], str]) -> str:
+    """The URL of a ledger of the test's own, as ``staffed`` left it."""
+    url = new_postgresql(str(make_url(staffed).database))
+    let_in(url, ())
+    return url
+
+
+def contents(url: str) -> list[tuple[Any, ...]]:
+    """Everything that stands in a ledger, as one hash per table."""
+    each = (
+        f"SELECT '{name}', md5(string_agg(t::text, '' ORDER BY t::text)) FROM {name} t"
+        for name in sorted(metadata.tables)
+    )
+    with psycopg.connect(url) as session:
+        return session.execute(" UNION ALL ".join(each).encode()).fetchall()
+
+
+@pytest.mark.parametrize("login", PEOPLE)
+def test_each_role_may_do_what_is_its_and_nothing_else(
+    new_staffed: str, tmp_path: Path, login: str
+) -> None:
+    role, done = PEOPLE[login], set()
+    with ledger_as(new_staffed, login) as engine:
+        before = contents(new_staffed)
+        for name, (_, action) in ACTIONS.items():
+            folder = tmp_path / name
+            folder.mkdir()
+            try:
+                action(engine, folder)
+            except NotPermitted as error:
+                assert f"{login} may not " in str(error), name  # the library's word, in time
+                assert contents(new_staffed) == before, name
+            else:
+                done.add(name)
+                before = contents(new_staffed)
+    assert done == {name for name, (roles, _) in ACTIONS.items() if role in roles}
+
+
+def test_every_function_that_opens_the_ledger_asks() -> None:
+    """Whatever module it is in, and also when it asks by way of another function."""
+    paths = pkgutil.walk_packages(billing_lib.workflow.__path__, "billing_lib.workflow.")
+    modules = [import_module(found.name) for found in paths]
+    silent = {
+        f"{module.__name__.split('.')[-1]}.{name}"
+        for module in (*modules, batch, issuer)
+        for name, function in vars(module).items()
+        if isinstance(function, FunctionType)
+        and function.__module__ == module.__name__
+        and not name.startswith("_")
+        and "engine" in inspect.signature(function).parameters
+        and not asks(function, set())
+    }
+    # The first says whether anybody is asked at all; the other goes on with what Issuer.begin
+    # let through.
+    assert silent == {"granting.has_administrator", "issuer.settle"}
+
+
+def asks(function: FunctionType, seen: set[FunctionType]) -> bool:
+    """Whether a function calls one of permissions.py, directly or by way of another."""
+    if function in seen:
+        return False
+    seen.add(function)
+    for name in names_in(function.__code__):
+        called = function.__globals__.get(name)
+        begun = getattr(called, "begin", None)  # of a class that is begun, as Issuer is
+        called = getattr(begun, "__func__", called)
+        if not isinstance(called, FunctionType) or not called.__module__.startswith("billing_lib."):
+            continue
+        if called.__module__ == permissions.__name__ or asks(called, seen):
+            return True
+    return False
+
+
+def names_in(body: CodeType) -> set[str]:
+    inner = (part for part in body.co_consts if isinstance(part, CodeType))
+    return set(body.co_names).union(*map(names_in, inner))
+
+
+def test_a_list_of_several_facilities_shows_those_that_may_be_read(
+    new_staffed: str, tmp_path: Path
+) -> None:
+    nanofab = price_book(LABS.replace("code: MIC", "code: NF"))
+    with ledger_as(new_staffed) as engine:
+        load_files(engine, nanofab, [usage_file(tmp_path, USAGE)], nothing)
+        rate_period(engine, nanofab, Period(2020, 4))
+        issue_here(engine, nanofab, Period(2020, 4), tmp_path)
+        grant(engine, nanofab, "nob", "administrator")
+    seen = {}
+    for login in ("vic", "nob", "lab", "head", "other", "rev"):
+        with ledger_as(new_staffed, login) as engine:
+            rows = list_invoices(engine)
+            seen[login] = {
+                "facilities": sorted(set(rows["facility"])),
+                "drafts": rows["number"].null_count() > 0,
+                "fingerprints": len(ledger_fingerprints(engine)),
+                "runs": sorted(set(run_actions.list_runs(engine)["facility"])),
+                "permissions": sorted(set(list_permissions(engine)["facility"])),
+            }
+    none: list[str] = []
+    mic, nf = ["MIC"], ["NF"]
+    staff = {"drafts": True, "fingerprints": 3, "runs": mic, "permissions": mic}
+    labs = {"drafts": False, "runs": none, "permissions": mic}
+    assert seen == {
+        "vic": {"facilities": mic, **staff},
+        "rev": {"facilities": mic, **staff},
+        "nob": {
+            "facilities": nf,
+            "drafts": False,
+            "fingerprints": 3,
+            "runs": nf,
+            "permissions": nf,
+        },
+        "lab": {"facilities": mic, "fingerprints": 3, **labs},
+        "head": {"facilities": mic, "fingerprints": 3, **labs},  # of the department above it
+        "other": {"facilities": none, "fingerprints": 0, **labs},
+    }
+
+
+def test_a_lab_sees_its_own_permission_and_staff_see_all(new_staffed: str) -> None:
+    with ledger_as(new_staffed, "lab") as engine:
+        assert list_permissions(engine).select("login", "role", "team").rows() == [
+            ("lab", "lab_administrator", "smith")
+        ]
+        with pytest.raises(NotPermitted, match="lab may not do this in MIC"):
+            run_actions.list_runs(engine, "MIC")
+    with ledger_as(new_staffed, "vic") as engine:
+        assert list_permissions(engine, "MIC").height == 8
+
+
+def test_costs_are_for_staff(new_staffed: str) -> None:
+    with psycopg.connect(new_staffed, autocommit=True) as operator:
+        operator.execute("ALTER TABLE invoice DISABLE TRIGGER USER")
+        operator.execute("UPDATE invoice SET cost = 77")
+    for login, shown in (("vic", ["0.77"]), ("lab", [None])):
+        with ledger_as(new_staffed, login) as engine:
+            rows = list_invoices(engine, "MIC", "2020-09")
+            assert rows["cost"].to_list() == shown
+            assert rows["total"].to_list() == ["5.00"]
+
+
+def test_a_raw_client_gives_itself_no_role(new_staffed: str) -> None:
+    own = "INSERT INTO permission VALUES ('MIC', 'iss', 'administrator', '')"
+    others = "DELETE FROM permission WHERE login = 'vic'"
+    for statement in (own, others):
+        with (
+            psycopg.connect(url_as(new_staffed, "iss")) as session,
+            pytest.raises(psycopg.IntegrityError, match="an administrator of the facility gives"),
+        ):
+            session.execute(statement.encode())
+    with psycopg.connect(url_as(new_staffed, "boss")) as session:
+        session.execute(others.encode())  # it is boss's to do, and boss is recorded for an event
+
+
+def test_what_the_database_refuses_to_a_login_is_said_in_a_sentence(new_staffed: str) -> None:
+    with psycopg.connect(new_staffed, autocommit=True) as operator:
+        operator.execute("REVOKE SELECT ON charge FROM billing_reader")
+    with (
+        ledger_as(new_staffed, "vic") as engine,
+        pytest.raises(NotPermitted, match="permission denied for table charge; docs/permissions"),
+    ):
+        list_charges(engine, "MIC", "2020-04")
+
+
+def test_the_first_permission_makes_an_administrator_and_then_only_they_give(
+    ledger: Engine,
+) -> None:
+    book = price_book()
+    with pytest.raises(NotReady, match="MIC has no administrator yet, so everybody may do every"):
+        grant(ledger, book, "ann", "issuer")
+    said = grant(ledger, book, "ann", "administrator", reason="runs the office")
+    assert said.startswith("MIC: ann is an administrator, who does all of this")
+    for refused in (grant, revoke):
+        with pytest.raises(NotPermitted, match="it takes the role administrator"):
+            refused(ledger, book, "ann", "administrator")
+    with reading(ledger) as connection:
+        (event,) = read_events(connection, "MIC", kinds=["grant", "revoke"]).iter_rows(named=True)
+        assert event["login"] == current_login(connection)
+        assert (event["subject"], event["after"]) == ("ann", '{"role":"administrator"}')
+        assert (event["reason"], event["team"]) == ("runs the office", None)
+
+
+def test_permissions_are_given_and_taken_once_and_the_last_administrator_stays(
+    ledger: Engine,
+) -> None:
+    book = price_book()
+    with reading(ledger) as connection:
+        me = current_login(connection)
+    assert revoke(ledger, book, "ann", "viewer") == "MIC: ann is no viewer, nothing changed"
+    grant(ledger, book, me, "administrator")
+    assert grant(ledger, book, me, "administrator") == (
+        f"MIC: {me} is an administrator already, nothing changed"
+    )
+    grant(ledger, book, "li", "lab_administrator", "smith")
+    assert "li is a lab_administrator of smith already" in grant(
+        ledger, book, "li", "lab_administrator", "smith"
+    )
+    with pytest.raises(NotReady, match=f"{me} is the last administrator of MIC; make another"):
+        revoke(ledger, book, me, "administrator")
+    assert list_permissions(ledger, "MIC").select("login", "role", "team").sort("login").rows() == (
+        sorted([(me, "administrator", ""), ("li", "lab_administrator", "smith")])
+    )
+    revoke(ledger, book, "li", "lab_administrator", "smith")
+    said = revoke(ledger, book, "li", "lab_administrator", "smith")
+    assert said == "MIC: li is no lab_administrator of smith, nothing changed"
+    grant(ledger, book, "ann", "administrator")
+    revoke(ledger, book, me, "administrator")
+    with pytest.raises(NotPermitted):
+        list_charges(ledger, "MIC", "2020-04")
+    with reading(ledger) as connection:
+        made = read_events(connection, "MIC", kinds=["grant", "revoke"])
+        assert made["kind"].to_list() == ["grant", "grant", "revoke", "grant", "revoke"]
+        assert made["team"].to_list() == [None, "smith", "smith", None, None]
+        assert check_chain(connection, "MIC") == []
+        assert read_permissions(connection)["login"].to_list() == ["ann"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("ann", "boss"), "there is no role 'boss'; say viewer, reviewer"),
+        (("ann", "lab_administrator"), "a lab_administrator is one of a team; say which with"),
+        (("ann", "viewer", "smith"), "a viewer is not one of a team; leave --team out"),
+        (("ann", "lab_administrator", "none"), "the price book has no team 'none'"),
+        ((" ", "viewer"), "' ' is no login"),
+    ],
+)
+def test_a_permission_that_cannot_be(ledger: Engine, words: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InvalidPermission, match=said):
+        grant(ledger, price_book(), *words)
+    with reading(ledger) as connection:
+        assert read_permissions(connection).height == 0
+
+
+def test_the_database_keeps_an_administrator_whoever_asks(ledger: Engine) -> None:
+    def refused(statement: Any, says: str) -> None:
+        with pytest.raises(IntegrityError, match=says), writing(ledger) as connection:
+            connection.execute(statement)
+
+    row = {"facility": "MIC", "login": "ann", "role": "viewer", "team": ""}
+    with writing(ledger) as connection:
+        me = current_login(connection)
+        know_facility(connection, "MIC", "Microscopy", "USD", "America/New_York")
+    refused(insert(permission).values(row), "has an administrator")
+    grant(ledger, price_book(), me, "administrator")
+    refused(delete(permission), "has an administrator")
+    refused(update(permission).values(login="ann"), "given or taken back, not changed")
+    lab = insert(permission).values(row | {"role": "lab_administrator"})
+    refused(lab, "names a team where it is a lab administrator's")
+    refused(insert(permission).values(row | {"team": "smith"}), "names a team where it is a lab")
+
+
+def test_the_tree_of_teams_is_told_by_the_ledger(ledger: Engine, tmp_path: Path) -> None:
+    with writing(ledger) as connection:
+        note_facility(connection, BOOK_HERE)
+        note_facility(connection, BOOK_HERE)  # again changes nothing
+    with reading(ledger) as connection:
+        assert with_below(connection, "MIC", {"dept"}) == {"dept", "smith"}
+        assert with_below(connection, "MIC", {"jones"}) == {"jones"}
+        assert read_events(connection, "MIC", kinds=["teams"]).height == 1
+    with writing(ledger) as connection:
+        note_facility(connection, price_book(LABS.replace("parent: dept,", "parent: jones,")))
+    with reading(ledger) as connection:
+        assert with_below(connection, "MIC", {"dept", "jones"}) == {"dept", "jones", "smith"}
+        assert with_below(connection, "MIC", {"dept"}) == {"dept"}
