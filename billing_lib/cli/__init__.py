@@ -14,8 +14,8 @@ from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
 
 NOUNS = (
-    *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "after_issue"),
-    *("adhoc", "credit", "statements", "month", "texts", "records", "quotes"),
+    *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "preview"),
+    *("after_issue", "adhoc", "credit", "statements", "month", "texts", "records", "quotes"),
     *("permissions", "listing"),
 )
 """The modules with commands, in the order in which help lists them."""

@@ -7,7 +7,7 @@ from rich.text import Text
 
 from billing_lib.cli.tables import Texts, print_texts, table_console
 from billing_lib.documents.listing import FacilityView, ListingView
-from billing_lib.documents.view import Table
+from billing_lib.documents.tables import Table
 
 
 def say_listing(view: ListingView) -> None:

@@ -9,6 +9,7 @@ gives the same bytes again, and computes nothing but sums.
     → documents/RC-1993-00001.html, .pdf, .xlsx, .xml
 """
 
+from billing_lib.documents.bundle import write_document, write_documents_of
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.registry import renderers, write_documents
@@ -23,5 +24,7 @@ __all__ = [
     "render_ubl",
     "render_xlsx",
     "renderers",
+    "write_document",
     "write_documents",
+    "write_documents_of",
 ]

@@ -5,7 +5,6 @@ or network is in its inputs. The page looks like an invoice's and runs no script
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
@@ -14,6 +13,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
+from billing_lib.documents.tables import Column, Table
 from billing_lib.documents.text import (
     NOTHING,
     date_span,
@@ -22,8 +22,8 @@ from billing_lib.documents.text import (
     number,
     printable_invoice,
 )
-from billing_lib.documents.view import Column, Table, Total
-from billing_lib.errors import UnwritableFile
+from billing_lib.documents.view import Total
+from billing_lib.documents.writing import write_file
 
 PREVIEW = (
     "These charges are on no issued invoice yet. They stand here as they are priced now, may still "
@@ -70,22 +70,7 @@ def write_listing(listing: Mapping[str, Any], path: Path) -> bool:
     UnwritableFile
         It cannot be written; what was there before still is.
     """
-    content = render_listing(listing).encode()
-    partial = path.with_name(f".{path.name}.partial")
-    try:
-        if path.is_file() and path.read_bytes() == content:
-            return False
-        partial.write_bytes(content)
-        partial.replace(path)
-    except OSError as error:
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
-        raise UnwritableFile(
-            f"it cannot be written ({error.strerror})",
-            where=str(path),
-            remedy="name another file or folder, or make room",
-        ) from None
-    return True
+    return write_file(path, render_listing(listing).encode())
 
 
 def listing_view(listing: Mapping[str, Any]) -> ListingView:

@@ -13,10 +13,10 @@ from pathlib import Path
 
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pdf import render_pdf
-from billing_lib.documents.text import Invoice
+from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.ubl import render_ubl
 from billing_lib.documents.xlsx import render_xlsx
-from billing_lib.errors import AmbiguousFormat
+from billing_lib.errors import AmbiguousFormat, NotReady
 
 Renderer = Callable[[Invoice], bytes]
 """A pure function of the canonical invoice: the same invoice, the same bytes."""
@@ -35,6 +35,9 @@ BUILT_IN: dict[str, Renderer] = {
     "xlsx": render_xlsx,
     "xml": render_ubl,
 }
+
+FOR_DRAFTS = ("html", "pdf", "xlsx")
+"""What a draft is written in: for people to look at. Programs would take it for an invoice."""
 
 
 def renderers() -> dict[str, Renderer]:
@@ -58,12 +61,31 @@ def renderers() -> dict[str, Renderer]:
     return BUILT_IN | added
 
 
+def render(invoice: Invoice, suffix: str) -> bytes:
+    """The invoice, or a draft of one, in a format.
+
+    Raises
+    ------
+    NotReady
+        It is a draft, and the format is for issued invoices.
+    """
+    if draft_of(invoice) and suffix not in FOR_DRAFTS:
+        raise NotReady(
+            f"{draft_of(invoice)} is a draft, and .{suffix} is for issued invoices",
+            remedy="issue it first, or write it as .pdf",
+        )
+    return renderers()[suffix](invoice)
+
+
 def write_documents(invoice: Invoice, folder: Path) -> list[Path]:
-    """Write ``<number>.<suffix>`` in every format into the folder; the files, in that order."""
+    """Write ``<number>.<suffix>`` in every format into the folder; the files, in that order.
+
+    A draft is written in those formats that are for drafts.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    for suffix, render in renderers().items():
-        path = folder / f"{invoice['number']}.{suffix}"
-        path.write_bytes(render(invoice))
+    for suffix in FOR_DRAFTS if draft_of(invoice) else renderers():
+        path = folder / file_name(invoice, suffix)
+        path.write_bytes(render(invoice, suffix))
         written.append(path)
     return written

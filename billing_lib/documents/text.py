@@ -34,6 +34,16 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe
 _INVISIBLE = re.compile("[\u00ad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
+def draft_of(invoice: Invoice) -> str:
+    """A draft's code; empty for an invoice that is issued (workflow/preview.py)."""
+    return "" if invoice["number"] else str(invoice["draft"])
+
+
+def file_name(invoice: Invoice, suffix: str) -> str:
+    """A document's file: ``RC-1994-00001.pdf``; of a draft ``RC-1993-11-1_u4.pdf``."""
+    return f"{invoice['number'] or draft_of(invoice)}.{suffix}".replace("/", "_")
+
+
 def printable(text: str) -> str:
     """The text with line ends as ``\\n``, and without characters that no page can show.
 

@@ -29,19 +29,23 @@ from openpyxl.worksheet.worksheet import Worksheet
 from openpyxl.xml.constants import ARC_CORE
 from openpyxl.xml.functions import tostring
 
+from billing_lib.documents.tables import changes
 from billing_lib.documents.text import Invoice, printable_invoice, value_of
-from billing_lib.documents.view import view, way_to_total
+from billing_lib.documents.view import InvoiceView, view, way_to_total
 
 _INK = "1B2A41"
 _FACE = "Calibri"  # openpyxl's own for plain cells; a font without a name falls back to any
 _TITLE = Font(name=_FACE, bold=True, size=16, color=_INK)
 _HEADING = Font(name=_FACE, bold=True, size=12, color=_INK)
 _BOLD = Font(name=_FACE, bold=True, size=11)
+_WARNING = Font(name=_FACE, bold=True, size=12, color="B3261E")
 _HEADER_FILL = PatternFill("solid", fgColor="F1F4F8")
 _RULE = Border(top=Side(style="thin", color=_INK), bottom=Side(style="thin", color=_INK))
 _TOP = Alignment(vertical="top", horizontal="left", wrap_text=True)
 _RIGHT = Alignment(horizontal="right")
+_APART = Alignment(horizontal="left", indent=1)  # else a text touches the number before it
 _TEXT_WIDTH, _LINE_HEIGHT = 44, 15  # of the front sheet's second column, in digits and points
+_PAGE_WIDTH = 130  # what fits across a landscape page and can still be read, in digits
 _FORMULA_LIKE = re.compile(r"[=+\-@]")
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip entry can carry
 
@@ -50,22 +54,24 @@ Value = str | int | Decimal | date | None
 
 def render_xlsx(invoice: Invoice) -> bytes:
     """The invoice as an Office Open XML workbook (ECMA-376) of four sheets."""
-    shown = printable_invoice(invoice)
+    shown, said = printable_invoice(invoice), view(invoice)
     workbook = Workbook()
-    _front(workbook.worksheets[0], shown)
+    _front(workbook.worksheets[0], shown, said)
     _charges(workbook.create_sheet("Charges"), shown["lines"])
     _expense_codes(workbook.create_sheet("Expense codes"), shown["lines"])
     _adjustments(workbook.create_sheet("Adjustments"), shown["lines"])
     for sheet in workbook.worksheets:
         left, right = _HeaderFooterPart(), _HeaderFooterPart("Page &P of &N")
-        left.text = f"Invoice {shown['number']}".replace("&", "&&")
+        left.text = said.title.replace("&", "&&")
         sheet.oddFooter = HeaderFooterItem(left=left, right=right)
+        if said.draft:
+            sheet.oddHeader = HeaderFooterItem(center=_HeaderFooterPart(said.draft))
         sheet.page_setup.fitToHeight = 0
         sheet.sheet_properties.pageSetUpPr = PageSetupProperties(fitToPage=True)
     properties = workbook.properties
-    properties.title = f"Invoice {shown['number']}"
-    properties.creator = shown["facility"]["name"] or shown["facility"]["code"]
-    return _settled(workbook, datetime.combine(_date(shown["invoice_date"]), time()))
+    properties.title = said.title
+    properties.creator = said.facility
+    return _settled(workbook, datetime.combine(_date(said.invoice_date_iso), time()))
 
 
 def _settled(workbook: Workbook, issued: datetime) -> bytes:
@@ -85,25 +91,15 @@ def _settled(workbook: Workbook, issued: datetime) -> bytes:
     return settled.getvalue()
 
 
-def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
+def _front(sheet: Worksheet, invoice: dict[str, Any], said: InvoiceView) -> None:
     sheet.title = "Invoice"
-    said = view(invoice)
     facility, totals, summaries = invoice["facility"], invoice["totals"], invoice["summaries"]
-    covered, currency = invoice["dates_covered"], invoice["currency"]
+    currency = invoice["currency"]
     _put(sheet, 1, 1, said.facility).font = _TITLE
-    _put(sheet, 2, 1, said.title).font = _HEADING
-    _pairs(
-        sheet,
-        "This invoice",
-        [
-            ("Invoice number", invoice["number"]),
-            ("Invoice date", _date(invoice["invoice_date"])),
-            ("Dates covered from", _date(covered["from"])),
-            ("Dates covered to", _date(covered["to"])),
-            ("Billing run", invoice["run"]),
-            ("Currency", currency),
-        ],
-    )
+    heading = [(said.title, _HEADING), (said.replaces, _BOLD), (said.draft, _WARNING)]
+    for row, (text, font) in enumerate([it for it in heading if it[0]], start=2):
+        _put(sheet, row, 1, text).font = font
+    _pairs(sheet, "This invoice", _facts(invoice, said))
     _pairs(sheet, "Bill to", said.bill_to)
     _pairs(
         sheet,
@@ -112,6 +108,7 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
             *((step.label, _amount(step.amount)) for step in way_to_total(invoice)),
             ("Number of charges", totals["charges"]),
         ],
+        bold=[step.label for step in said.totals if step.rank == "total"],
     )
     texts = [("Instructions", facility["instructions"]), ("Contacts", facility["contacts"])]
     texts += [("Note", note) for note in invoice["notes"]]
@@ -122,7 +119,7 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
         ["Expense code", f"Total ({currency})"],
         [[row["expense_code"], _amount(row["total"])] for row in summaries["by_expense_code"]],
     )
-    paid = invoice.get("subsidies", [])
+    paid = invoice["subsidies"]
     if paid:
         header = ["Subsidy paid by", f"Amount ({currency})"]
         _table(sheet, "Subsidies", header, [[it["by"], _amount(it["amount"])] for it in paid])
@@ -153,13 +150,32 @@ def _front(sheet: Worksheet, invoice: dict[str, Any]) -> None:
     _widths(sheet, [28, _TEXT_WIDTH, 14, 12, 16])
 
 
+def _facts(invoice: dict[str, Any], said: InvoiceView) -> list[tuple[str, Value]]:
+    covered, date = invoice["dates_covered"], invoice["invoice_date"]
+    facts: list[tuple[str, Value]] = [
+        said.facts[0],  # its number, or a draft's code
+        ("Invoice date", _date(date) if date else said.invoice_date),
+        ("Kind", invoice["kind"].capitalize()),
+        ("Reference", invoice["reference"]),
+        ("Replaces invoice", invoice["replaces"]),
+        ("Description", said.description),
+        ("Dates covered from", _date(covered["from"])),
+        ("Dates covered to", _date(covered["to"])),
+        ("Billing run", invoice["run"]),
+        ("Currency", invoice["currency"]),
+    ]
+    return [(label, value) for label, value in facts if value]
+
+
 def _charges(sheet: Worksheet, lines: list[dict[str, Any]]) -> None:
     header = ["Charge", "Date", "Start", "End", "Item code", "Item", "Description", "User"]
     header += ["Expense codes", "Hours", "Units", "Quantity", "Unit", "Rate", "Rate group"]
-    header += ["Amount", "Adjustment", "Total", "Blended rate", "Rules"]
-    header += ["Source file", "Source row"]
+    header += ["Amount", "Adjustment", "Total", "Blended rate", "Rules", "Late, of month", "Waived"]
+    header += ["Note", "Source file", "Source row"]
     rows = (_charge(line) for line in lines)
-    _sheet(sheet, header, rows, [12, 11, 26, 26, 14, 22, 28, 14, 22, 12, 8, 12, 8, 10, 12])
+    widths = [12, 11, 26, 26, 14, 22, 28, 14, 22, 12, 8, 12, 8, 10, 12]
+    widths += [14, 14, 14, 14, 22, 16, 10, 22, 26, 12]
+    _sheet(sheet, header, rows, widths)
 
 
 def _charge(line: dict[str, Any]) -> list[Value]:
@@ -184,8 +200,11 @@ def _charge(line: dict[str, Any]) -> list[Value]:
         _amount(line["raw_total"]),
         _amount(line["adjustment"]),
         _amount(line["total"]),
-        _amount(line.get("effective_rate")),
-        "; ".join(f"{it['rule']} {it['amount']}" for it in line.get("rules", [])) or None,
+        _amount(line["effective_rate"]),
+        "; ".join(f"{it['rule']} {it['amount']}" for it in line["rules"]) or None,
+        line["late"],
+        "yes" if line["waived"] else None,
+        line["note"],
         source.get("file"),
         source.get("row"),
     ]
@@ -211,16 +230,15 @@ def _expense_codes(sheet: Worksheet, lines: list[dict[str, Any]]) -> None:
 def _adjustments(sheet: Worksheet, lines: list[dict[str, Any]]) -> None:
     rows = (
         [
-            line["charge"],
-            step["field"],
-            value_of(step["field"], step["before"]),
-            value_of(step["field"], step["after"]),
-            step["by"],
-            step["at"],
-            step["reason"],
+            it.charge,
+            it.field,
+            value_of(it.field, it.before),
+            value_of(it.field, it.after),
+            it.by,
+            it.at,
+            it.reason,
         ]
-        for line in lines
-        for step in line["adjustments"]
+        for it in changes(lines)
     )
     header = ["Charge", "Changed", "Before", "After", "By", "When", "Reason"]
     _sheet(sheet, header, rows, [12, 14, 24, 24, 14, 26, 40])
@@ -254,7 +272,9 @@ def _put(sheet: Worksheet, row: int, column: int, value: Value) -> Cell:
     return cell
 
 
-def _pairs(sheet: Worksheet, title: str, pairs: Iterable[tuple[str, Value]]) -> None:
+def _pairs(
+    sheet: Worksheet, title: str, pairs: Iterable[tuple[str, Value]], bold: Sequence[str] = ()
+) -> None:
     row = sheet.max_row + 2
     _put(sheet, row, 1, title).font = _HEADING
     for at, (label, value) in enumerate(pairs, start=row + 1):
@@ -265,7 +285,9 @@ def _pairs(sheet: Worksheet, title: str, pairs: Iterable[tuple[str, Value]]) -> 
             # Only some spreadsheets make a row as high as its wrapped text.
             lines = sum(1 + len(line) // _TEXT_WIDTH for line in value.split("\n"))
             sheet.row_dimensions[at].height = lines * _LINE_HEIGHT
-        if label == "Total":
+        elif isinstance(value, date):
+            cell.alignment = _TOP
+        if label in bold:
             sheet.cell(at, 1).font = cell.font = _BOLD
 
 
@@ -276,8 +298,7 @@ def _table(
     _put(sheet, row, 1, title).font = _HEADING
     _header(sheet, row + 1, header, rows[0] if rows else [])
     for at, values in enumerate(rows, start=row + 2):
-        for column, value in enumerate(values, start=1):
-            _put(sheet, at, column, value)
+        _row(sheet, at, values)
 
 
 def _sheet(
@@ -286,13 +307,20 @@ def _sheet(
     listed = list(rows)
     _header(sheet, 1, header, listed[0] if listed else [])
     for at, values in enumerate(listed, start=2):
-        for column, value in enumerate(values, start=1):
-            _put(sheet, at, column, value)
+        _row(sheet, at, values)
     sheet.freeze_panes = "B2"
     sheet.auto_filter.ref = sheet.dimensions
-    sheet.print_title_rows = "1:1"
+    sheet.print_title_rows, sheet.print_title_cols = "1:1", "A:A"
     sheet.page_setup.orientation = "landscape"
-    _widths(sheet, [*widths, *[14] * (len(header) - len(widths))])
+    sheet.page_setup.fitToWidth = -(-sum(widths) // _PAGE_WIDTH)
+    _widths(sheet, widths)
+
+
+def _row(sheet: Worksheet, row: int, values: Sequence[Value]) -> None:
+    for column, value in enumerate(values, start=1):
+        cell = _put(sheet, row, column, value)
+        if column > 1 and isinstance(value, str):
+            cell.alignment = _APART
 
 
 def _header(sheet: Worksheet, row: int, labels: Sequence[str], below: Sequence[Value]) -> None:
@@ -302,6 +330,8 @@ def _header(sheet: Worksheet, row: int, labels: Sequence[str], below: Sequence[V
         cell.font, cell.fill, cell.border = _BOLD, _HEADER_FILL, _RULE
         if column <= len(below) and isinstance(below[column - 1], int | Decimal | date):
             cell.alignment = _RIGHT
+        elif column > 1:
+            cell.alignment = _APART
 
 
 def _widths(sheet: Worksheet, widths: Sequence[int]) -> None:

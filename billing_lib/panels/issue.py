@@ -7,6 +7,7 @@ from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.snapshot import Snapshot
+from billing_lib.workflow.summing import AD_HOC, PERIODIC
 
 
 def run_heading(snapshot: Snapshot, computation: Computation) -> str:
@@ -20,21 +21,38 @@ def run_heading(snapshot: Snapshot, computation: Computation) -> str:
         f"Billing run **{text['run']}**, invoice date {text['invoice_date']}, "
         f"frozen by {text['frozen_by']} at {text['frozen_at']}.\n\n"
         f"**{computation.totals.height:,}** invoices, **{charges:,}** charges, "
-        f"total **{total} {text['currency']}**; {snapshot.unbilled.height:,} records not billed."
+        f"total **{total} {text['currency']}**{_left_to_pay(computation, places)}; "
+        f"{snapshot.unbilled.height:,} records not billed."
     )
+
+
+def _left_to_pay(computation: Computation, places: int) -> str:
+    drawn = int(computation.totals["drawn"].sum())
+    if not drawn:
+        return ""
+    due = money_text(int(computation.totals["total"].sum()) - drawn, places)
+    return f", of which {money_text(drawn, places)} from prepaid funds and **{due}** left to pay"
 
 
 def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:
-    """One row per invoice, with the run's total."""
-    frame = computation.totals.select(
-        "number", "project", "team", "charges", "charges_raw_total", "charges_adjustment", "total"
+    """One row per invoice, with the run's total; what no invoice has is no column."""
+    totals = computation.totals.with_columns(
+        kind=pl.when(pl.col("kind") != PERIODIC).then("kind"),
+        drawn=pl.when(pl.col("drawn") > 0).then("drawn"),
+        prepaid_left=pl.when(pl.col("drawn") > 0).then("left"),
+        due=pl.col("total") - pl.col("drawn").fill_null(0),
     )
-    totals = ("charges", "charges_raw_total", "charges_adjustment", "total")
-    return table(frame, "Invoices", places=_places(snapshot), total=totals)
+    amounts = ["charges", "charges_raw_total", "charges_adjustment", "total"]
+    if totals["drawn"].count():
+        amounts += ["drawn", "due", "prepaid_left"]
+    about = [name for name in ("kind", "reference", "replaces") if totals[name].count()]
+    frame = totals.select("number", "project", "team", *about, *amounts)
+    summed = [name for name in amounts if name != "prepaid_left"]
+    return table(frame, "Invoices", places=_places(snapshot), total=summed)
 
 
 def codes_table(snapshot: Snapshot, computation: Computation) -> HTML:
-    """What each expense code pays in this run."""
+    """What each expense code pays in this run, after what is drawn from prepaid funds."""
     frame = (
         computation.by_expense_code.group_by("expense_code")
         .agg(pl.col("number").n_unique().cast(pl.Int64).alias("invoices"), pl.col("amount").sum())
@@ -72,6 +90,22 @@ def unbilled_table(snapshot: Snapshot) -> HTML:
         .sort("records", descending=True)
     )
     return table(frame, "Unbilled records", total=("records",))
+
+
+def late_table(snapshot: Snapshot, computation: Computation) -> HTML:
+    """What of this run belongs to earlier months, by month and project; ad hoc invoices bill what
+    they bill, whenever that was."""
+    month = pl.col("date").dt.to_string("%Y-%m")
+    kinds = computation.totals.select("invoice", of="kind")
+    frame = (
+        computation.priced.charges.join(kinds, on="invoice")
+        .with_columns(month=month)
+        .filter((pl.col("month") < snapshot.text["period"]) & (pl.col("of") != AD_HOC))
+        .group_by("month", "project")
+        .agg(pl.len().cast(pl.Int64).alias("charges"), pl.col("total").sum())
+        .sort("month", "project")
+    )
+    return table(frame, "Late charges", places=_places(snapshot), total=("charges", "total"))
 
 
 def _places(snapshot: Snapshot) -> int:

@@ -25,6 +25,9 @@ MONEY = (
     "amount",
     "charges_raw_total",
     "charges_adjustment",
+    "drawn",
+    "due",
+    "prepaid_left",
 )
 """Columns that hold minor units."""
 

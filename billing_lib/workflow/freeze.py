@@ -8,10 +8,9 @@ try gets the same numbers, so none is lost.
 import datetime as dt
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Row
+from sqlalchemy import Connection
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
@@ -19,15 +18,12 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issuings, runs, usage
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.carried import carried_amounts
 from billing_lib.workflow.charge_rows import differing
-from billing_lib.workflow.funds import balances
+from billing_lib.workflow.composing import compose, in_order
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.notes import notes_in_force
 from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.selection import RunSelection
-from billing_lib.workflow.snapshot import INVOICES, TEXTS, UNBILLED, Snapshot
-from billing_lib.workflow.texts import texts_in_force
+from billing_lib.workflow.snapshot import UNBILLED, Snapshot
 
 
 @dataclass(frozen=True)
@@ -109,32 +105,25 @@ def freeze(
         begun.id,
         facility,
         begun.fiscal_year,
-        approved.sort("project", "code")["code"].to_list(),
+        in_order(approved),
         lambda sequence: f"{facility}-{begun.fiscal_year}-{sequence:05d}",
     )
-    selection, period = RunSelection.parse(row.selection), Period.parse(month)
-    billed = pl.col("project").is_in(approved["project"].unique().implode())
-    snapshot = Snapshot(
-        usage=gathered.usage,
-        unbilled=selection.of(_unbilled(connection, book, month)).select(UNBILLED.names()),
-        resources=gathered.catalogue.resources,
-        items=gathered.catalogue.items,
-        rates=gathered.catalogue.rates,
-        accounts=gathered.catalogue.accounts.filter(billed),
-        rules=gathered.rules,
-        notes=notes_in_force(connection, facility, month).filter(billed),
-        carried=carried_amounts(
-            connection,
-            book.facility,
-            gathered.catalogue,
-            period,
-            approved["replaces"].drop_nulls(),
-        ),
-        adjustments=gathered.adjustments,
-        lines=gathered.lines,
-        invoices=_invoices(connection, facility, approved, numbers),
-        placing=charges.select("invoice", charge="code"),
-        texts=_texts(connection, book, period, begun),
+    unbilled = RunSelection.parse(row.selection).of(_unbilled(connection, book, month))
+    snapshot = compose(
+        connection,
+        book,
+        Period.parse(month),
+        invoices=approved,
+        numbers=numbers,
+        charges=charges,
+        gathered=gathered,
+        unbilled=unbilled.select(UNBILLED.names()),
+        said={
+            "run": begun.id,
+            "invoice_date": begun.invoice_date.isoformat(),
+            "frozen_by": begun.login,
+            "frozen_at": begun.frozen_at.isoformat(timespec="seconds"),
+        },
     )
     return Frozen(
         begun.id,
@@ -150,19 +139,6 @@ def freeze(
     )
 
 
-def _invoices(
-    connection: Connection, facility: str, approved: pl.DataFrame, numbers: pl.DataFrame
-) -> pl.DataFrame:
-    return (
-        approved.rename({"code": "invoice"})
-        .drop("number")
-        .join(numbers.select("invoice", "number"), on="invoice")
-        .join(balances(connection, facility, approved), on="project", how="left")
-        .select(INVOICES.names())
-        .sort("number")
-    )
-
-
 def _unbilled(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
     teams = pl.DataFrame(
         [(project.code, project.team) for project in book.projects],
@@ -171,26 +147,3 @@ def _unbilled(connection: Connection, book: PriceBook, month: str) -> pl.DataFra
     )
     unbilled = usage.read_unbilled(connection, book.facility.code, month)
     return unbilled.join(teams, on="project", how="left", maintain_order="left")
-
-
-def _texts(
-    connection: Connection, book: PriceBook, period: Period, begun: Row[Any]
-) -> pl.DataFrame:
-    facility = book.facility
-    texts = {
-        "run": begun.id,
-        "facility": facility.code,
-        "facility_name": facility.name,
-        "currency": facility.currency,
-        "timezone": facility.timezone,
-        **texts_in_force(connection, book),
-        "country": facility.country or "",
-        "tax_id": facility.tax_id or "",
-        "period": str(period),
-        "covers_from": period.first_day.isoformat(),
-        "covers_to": period.last_day.isoformat(),
-        "invoice_date": begun.invoice_date.isoformat(),
-        "frozen_by": begun.login,
-        "frozen_at": begun.frozen_at.isoformat(timespec="seconds"),
-    }
-    return pl.DataFrame(list(texts.items()), schema=TEXTS, orient="row")

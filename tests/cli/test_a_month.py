@@ -126,8 +126,9 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 COMMANDS = (
     *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
     *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
-    *("issue", "note", "invoices", "show", "reissue", "void", "pay", "unpay", "deposit", "funds"),
-    *("adhoc", "credit", "statements", "statement", "pay-statement", "unpay-statement", "month"),
+    *("issue", "note", "invoices", "show", "preview", "reissue", "void", "pay", "unpay"),
+    *("deposit", "funds", "adhoc", "credit", "statements", "statement", "pay-statement"),
+    *("unpay-statement", "month"),
     *("text", "texts", "verify", "reproduce", "quote"),
     *("grant", "revoke", "permissions", "events", "listing", "run"),
 )

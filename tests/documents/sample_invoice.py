@@ -9,6 +9,15 @@ from typing import Any
 
 Invoice = dict[str, Any]
 CENT = Decimal("0.01")
+PLAIN = {
+    "effective_rate": None,
+    "rules": [],
+    "added": None,
+    "waived": False,
+    "late": None,
+    "note": None,
+}
+"""What most lines have nothing of."""
 
 
 def hourly(charge: str = "RC/57", *, user: str = "u4", hours: str = "2.5", **changed: Any) -> dict:
@@ -41,7 +50,7 @@ def hourly(charge: str = "RC/57", *, user: str = "u4", hours: str = "2.5", **cha
         "adjustments": [],
         "source": {"file": "NASA-iPSC-1993.swf.gz", "row": 40},
     }
-    return line | changed
+    return PLAIN | line | changed
 
 
 def slides(charge: str = "RC/58", **changed: Any) -> dict:
@@ -88,7 +97,7 @@ def slides(charge: str = "RC/58", **changed: Any) -> dict:
         ],
         "source": {"file": "slides.csv", "row": 2},
     }
-    return line | changed
+    return PLAIN | line | changed
 
 
 def added_line(charge: str = "RC/59", amount: str = "-1275.00", **changed: Any) -> dict:
@@ -112,19 +121,11 @@ def added_line(charge: str = "RC/59", amount: str = "-1275.00", **changed: Any) 
         "adjustment": "0.00",
         "total": amount,
         "expense_codes": [{"expense_code": "370-1", "percent": "100", "amount": amount}],
-        "adjustments": [
-            {
-                "field": "line",
-                "before": None,
-                "after": amount,
-                "by": "carol",
-                "at": "1993-11-03T11:30:00-08:00",
-                "reason": "outage",
-            }
-        ],
+        "adjustments": [],
+        "added": {"by": "carol", "at": "1993-11-03T11:30:00-08:00", "reason": "outage"},
         "source": None,
     }
-    return line | changed
+    return PLAIN | line | changed
 
 
 def total_of(lines: list[dict], key: str) -> str:
@@ -151,6 +152,9 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
         "format": "billing-invoice/1",
         "number": "RC-1993-00001",
         "kind": "periodic",
+        "reference": None,
+        "description": "",
+        "replaces": None,
         "invoice_date": "1993-11-08",
         "period": "1993-10",
         "dates_covered": {"from": "1993-10-01", "to": "1993-10-31"},
@@ -195,6 +199,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
             "by_item": [
                 {
                     "item": code,
+                    "charges": len(of),
                     "name": of[0]["item"] and of[0]["item"]["name"],
                     "unit": of[0]["unit"],
                     "quantity": str(sum(Decimal(line["quantity"]) for line in of))
@@ -205,6 +210,10 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
                 for code, of in by_item.items()
             ],
         },
+        "adjustments": [],
+        "subsidies": [],
+        "tax": None,
+        "prepaid": None,
         "totals": {
             "charges": len(lines),
             "charges_raw_total": total_of(lines, "raw_total"),
@@ -212,6 +221,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
             "raw_total": raw_total,
             "adjustment": adjustment,
             "total": str(Decimal(raw_total) + Decimal(adjustment)),
+            "due": str(Decimal(raw_total) + Decimal(adjustment)),
         },
     }
     return sample | changed
@@ -229,7 +239,7 @@ def taxed_invoice() -> Invoice:
         effective_rate="0.121000",
     )
     sample = invoice([line], adjustment="-45.00")
-    sample["totals"]["total"] = "1338.75"
+    sample["totals"] |= {"total": "1338.75", "due": "1338.75"}
     sample["summaries"]["by_expense_code"] = [{"expense_code": "370-1", "total": "1338.75"}]
     return sample | {
         "adjustments": [
@@ -237,6 +247,67 @@ def taxed_invoice() -> Invoice:
         ],
         "tax": {"name": "Sales tax", "percent": "6.25", "amount": "78.75"},
         "subsidies": [{"by": "City fund", "amount": "100.00"}],
+    }
+
+
+def prepaid_invoice() -> Invoice:
+    """76.25, of which 50.00 are drawn from prepaid funds, the last there were."""
+    sample = invoice([hourly(), slides(), added_line(amount="30.00")])  # 40.00 + 11.25 + 30.00
+    sample["totals"]["due"] = "26.25"
+    sample["summaries"]["by_expense_code"] = [
+        {"expense_code": "370-1", "total": "20.74"},  # 60.25 − 39.51
+        {"expense_code": "370-2", "total": "5.51"},  # 16.00 − 10.49
+    ]
+    return sample | {"prepaid": {"drawn": "50.00", "left": "0.00"}}
+
+
+def reissue() -> Invoice:
+    """What replaces RC-1993-00001: a late job of September, and one that is waived."""
+    at = {"by": "carol", "at": "1993-11-20T10:00:00-08:00"}
+    waived = at | {"field": "waived", "before": "no", "after": "yes", "reason": "it crashed"}
+    shares = [{"expense_code": "370-1", "percent": "100", "amount": "0.00"}]
+    lines = [
+        hourly("RC/60", date="1993-09-30", start="1993-09-30T23:00:00-07:00", late="1993-09"),
+        hourly(
+            "RC/61",
+            adjustment="-40.00",
+            total="0.00",
+            waived=True,
+            note="node 7",
+            adjustments=[waived],
+            expense_codes=shares,
+        ),
+    ]
+    return invoice(
+        lines,
+        number="RC-1993-00007",
+        replaces="RC-1993-00001",
+        description="With the jobs that came late",
+        run="RC-1993-10-2",
+    )
+
+
+def ad_hoc_credit() -> Invoice:
+    """A credit of its own, on the lab's reference."""
+    return invoice(
+        [added_line(amount="-1275.00")],
+        adjustment="0.00",
+        number="RC-1993-00008",
+        kind="ad hoc",
+        reference="PO 4711",
+        description="Settled by telephone",
+        dates_covered={"from": "1993-10-31", "to": "1993-10-31"},
+        notes=[],
+    )
+
+
+def draft() -> Invoice:
+    """A draft as workflow/preview.py gives it."""
+    return invoice() | {
+        "draft": "RC-1993-10-1/u4",
+        "number": None,
+        "invoice_date": None,
+        "run": "RC-1993-10-1",
     }
 
 

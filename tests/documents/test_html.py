@@ -1,6 +1,16 @@
 """The HTML page says what the canonical invoice says, and runs nothing that a text holds."""
 
-from sample_invoice import added_line, hourly, invoice, long_invoice, taxed_invoice
+from sample_invoice import (
+    ad_hoc_credit,
+    added_line,
+    draft,
+    hourly,
+    invoice,
+    long_invoice,
+    prepaid_invoice,
+    reissue,
+    taxed_invoice,
+)
 
 from billing_lib.documents import render_html
 
@@ -61,6 +71,12 @@ def test_an_adjustment_is_shown_with_who_when_why_before_and_after(read_html) ->
     assert trail[2] == ["RC/58", "1993-10-07", "split", *split, *by_dave]
 
 
+def test_a_line_that_staff_added_is_among_the_adjustments(read_html) -> None:
+    trail = read_html(render_html(invoice())).tables[5]
+    added = ["added line", "–", "−1,275.00", "carol", "1993-11-03 11:30:00 −08:00", "outage"]
+    assert trail[3] == ["RC/59", "1993-10-31", *added]
+
+
 def test_number_dates_bill_to_notes_instructions_and_contacts_are_on_the_page(read_html) -> None:
     text = "".join(read_html(render_html(invoice())).text)
     for said in (
@@ -108,13 +124,13 @@ def test_an_invoice_of_2000_charges_shows_each_once(read_html) -> None:
 def test_an_invoice_without_charges_says_so(read_html) -> None:
     page = read_html(render_html(invoice([])))
     assert "This invoice has no charges." in "".join(page.text)
-    assert page.tables[0][-1] == ["Total", "USD −5.00"]
+    assert page.tables[0][-1] == ["Total (credit)", "USD −5.00"]
     assert len(page.tables) == 1
 
 
 def test_a_credit_alone_is_a_negative_total(read_html) -> None:
     page = read_html(render_html(invoice([added_line(amount="-1234567.89")], adjustment="0.00")))
-    assert page.tables[0][-1] == ["Total", "USD −1,234,567.89"]
+    assert page.tables[0][-1] == ["Total (credit)", "USD −1,234,567.89"]
 
 
 def test_keys_of_later_versions_do_no_harm() -> None:
@@ -140,3 +156,53 @@ def test_each_rule_the_tax_and_what_others_pay_stand_on_the_way_to_the_total(rea
     (line,) = page.tables[-1][1:-1]
     assert "blended rate 0.121000" in line[2]
     assert "pilot price (scale): −40.00" in line[2]
+
+
+def test_prepaid_funds_stand_between_the_total_and_what_is_left_to_pay(read_html) -> None:
+    rendered = render_html(prepaid_invoice())
+    page = read_html(rendered)
+    assert page.tables[0][-4:] == [
+        ["Total", "USD 76.25"],  # 40.00 + 11.25 + 30.00 − 5.00
+        ["Drawn from prepaid funds", "USD −50.00"],
+        ["Left to pay", "USD 26.25"],
+        ["Prepaid balance after this invoice", "USD 0.00"],
+    ]
+    assert page.tables[1][1:] == [["370-1", "20.74"], ["370-2", "5.51"], ["Left to pay", "26.25"]]
+    assert "what is drawn from prepaid funds is taken off each in proportion." in rendered
+    assert "prepaid" not in render_html(invoice())
+
+
+def test_a_reissue_says_in_its_heading_what_it_replaces_and_marks_late_charges(read_html) -> None:
+    page = read_html(render_html(reissue()))
+    text = " ".join(" ".join(page.text).split())
+    heading = "Reissued invoice Invoice RC-1993-00007 Replaces invoice RC-1993-00001 With the jobs"
+    assert heading in text
+    assert "Replaces" not in "".join(read_html(render_html(invoice())).text)
+    late, waived = (row[2] for row in page.tables[-2][1:-1])
+    assert late.splitlines() == ["Core hour", "2.5 hours × 128", "late, of 1993-09"]
+    assert "waived, see Adjustments\nnode 7" in waived
+
+
+def test_an_ad_hoc_invoice_shows_its_reference_its_dates_and_that_it_is_a_credit(read_html) -> None:
+    page = read_html(render_html(ad_hoc_credit()))
+    text = " ".join(" ".join(page.text).split())
+    again = read_html(render_html(ad_hoc_credit() | {"replaces": "RC-1993-00003"}))
+    assert "Reissued ad hoc invoice" in "".join(again.text)
+    assert "Ad hoc invoice Invoice RC-1993-00008 Settled by telephone Bill to" in text
+    assert "Kind Ad hoc Reference PO 4711 Dates covered 31 October 1993 Billing run" in text
+    assert page.tables[0][-1] == ["Total (credit)", "USD −1,275.00"]
+    assert page.tables[1][1:] == [["370-1", "−1,275.00"], ["Total", "−1,275.00"]]
+
+
+def test_a_draft_says_so_before_all_else_and_has_neither_number_nor_date(read_html) -> None:
+    rendered = render_html(draft())
+    page = read_html(rendered)
+    text = " ".join(" ".join(page.text).split())
+    warning = "DRAFT: not issued, without a number; all on it may still change."
+    assert f"}} {warning} Research Computing" in text  # after the style, before the letterhead
+    assert "Draft: Invoice Draft RC-1993-10-1/u4 Bill to" in text
+    assert "Draft RC-1993-10-1/u4 Invoice date not issued yet" in text
+    assert "None" not in text
+    assert '<body class="draft">' in rendered  # the style puts the word across every page
+    assert page.tables == read_html(render_html(invoice())).tables
+    assert "draft" not in render_html(invoice()).partition("</style>")[2].lower()

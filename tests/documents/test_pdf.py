@@ -4,7 +4,15 @@ from io import BytesIO
 
 import pytest
 from pypdf import PdfReader
-from sample_invoice import hourly, invoice, long_invoice
+from sample_invoice import (
+    ad_hoc_credit,
+    draft,
+    hourly,
+    invoice,
+    long_invoice,
+    prepaid_invoice,
+    reissue,
+)
 
 from billing_lib.documents import render_pdf
 
@@ -120,3 +128,37 @@ def test_an_invoice_of_2000_charges_repeats_the_header_and_loses_no_charge(read_
 
 def test_an_invoice_without_charges_says_so(read_pdf) -> None:
     assert "This invoice has no charges." in read_pdf(render_pdf(invoice([], notes=[])))
+
+
+def test_kind_reference_what_is_replaced_and_late_charges_are_in_the_pdf(read_pdf) -> None:
+    text = read_pdf(render_pdf(reissue()))
+    assert "REISSUEDINVOICE" in text.replace(" ", "")  # its letters stand apart
+    assert "Invoice RC-1993-00007 Replaces invoice RC-1993-00001 With the jobs" in text
+    assert "late, of 1993-09" in text
+    assert "waived, see Adjustments node 7" in text
+    credit = read_pdf(render_pdf(ad_hoc_credit()))
+    assert "ADHOCINVOICE" in credit.replace(" ", "")
+    assert "Invoice RC-1993-00008 Settled by telephone" in credit
+    assert "Reference PO 4711" in credit
+    assert "Total (credit) USD −1,275.00" in credit
+
+
+def test_prepaid_funds_and_what_is_left_to_pay_are_in_the_pdf(read_pdf) -> None:
+    text = read_pdf(render_pdf(prepaid_invoice()))
+    assert "Total USD 76.25 Drawn from prepaid funds USD −50.00 Left to pay USD 26.25" in text
+    assert "Prepaid balance after this invoice USD 0.00" in text
+    assert "370-1 20.74 370-2 5.51 Left to pay 26.25" in text
+
+
+def test_every_page_of_a_draft_says_draft_and_no_page_of_an_invoice() -> None:
+    reader = PdfReader(BytesIO(render_pdf(draft())))
+    pages = [page.extract_text() for page in reader.pages]
+    assert len(pages) == 2
+    assert all("DRAFT" in page.replace(" ", "") for page in pages)
+    assert "DRAFT: not issued, without a number; all on it may still change." in pages[0]
+    assert "not issued yet" in pages[0]
+    assert reader.metadata.title == "Draft RC-1993-10-1/u4"
+    # A file has a date: the last day covered, until it is issued.
+    assert f"{reader.metadata.creation_date:%Y-%m-%d}" == "1993-10-31"
+    issued = PdfReader(BytesIO(render_pdf(invoice()))).pages
+    assert not any("DRAFT" in page.extract_text().replace(" ", "").upper() for page in issued)

@@ -8,10 +8,10 @@ from importlib.metadata import EntryPoint, EntryPoints
 from pathlib import Path
 
 import pytest
-from sample_invoice import invoice
+from sample_invoice import draft, invoice
 
 from billing_lib.documents import registry, renderers, write_documents
-from billing_lib.errors import AmbiguousFormat
+from billing_lib.errors import AmbiguousFormat, NotReady
 
 # Ten years on, by every clock that Python code can ask; prints each document's digest.
 ELSEWHERE = """
@@ -53,6 +53,19 @@ def test_a_document_of_each_format_is_written_under_the_invoice_number(tmp_path:
     assert pdf.startswith(b"%PDF-")
     assert workbook.startswith(b"PK")
     assert xml.startswith(b"<?xml version='1.0' encoding='UTF-8'?>\n<Invoice ")
+
+
+def test_a_draft_is_written_for_people_under_its_code_and_never_for_programs(
+    tmp_path: Path,
+) -> None:
+    written = write_documents(draft(), tmp_path)
+    assert [path.name for path in written] == [
+        "RC-1993-10-1_u4.html",
+        "RC-1993-10-1_u4.pdf",
+        "RC-1993-10-1_u4.xlsx",
+    ]
+    with pytest.raises(NotReady, match=r"RC-1993-10-1/u4 is a draft, and \.xml is for issued"):
+        registry.render(draft(), "xml")
 
 
 def test_rendering_twice_gives_the_same_bytes() -> None:

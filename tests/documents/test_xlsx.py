@@ -7,7 +7,17 @@ from zipfile import ZipFile
 
 import pytest
 from openpyxl import Workbook, load_workbook
-from sample_invoice import added_line, hourly, invoice, long_invoice, taxed_invoice
+from sample_invoice import (
+    ad_hoc_credit,
+    added_line,
+    draft,
+    hourly,
+    invoice,
+    long_invoice,
+    prepaid_invoice,
+    reissue,
+    taxed_invoice,
+)
 
 from billing_lib.documents import render_xlsx
 
@@ -136,3 +146,57 @@ def test_rules_tax_and_subsidies_are_numbers_of_their_own() -> None:
     assert said["Sales tax, 6.25 %"] == 78.75
     assert said["Total"] == 1338.75
     assert said["City fund"] == 100
+
+
+def test_prepaid_funds_are_numbers_of_their_own_and_codes_sum_to_what_is_left() -> None:
+    sheet = read(render_xlsx(prepaid_invoice()))
+    said = facts(sheet)
+    assert said["Total"] == 76.25
+    assert said["Drawn from prepaid funds"] == -50
+    assert said["Left to pay"] == 26.25 == said["370-1"] + said["370-2"]
+    assert said["Prepaid balance after this invoice"] == 0
+    bold = [row[0].value for row in sheet["Invoice"].iter_rows() if row[1].font.bold]
+    assert "Left to pay" in bold and "Total" not in bold
+    assert "Drawn from prepaid funds" not in facts(read(render_xlsx(invoice())))
+
+
+def test_kind_reference_and_what_is_replaced_are_facts_and_late_charges_are_marked() -> None:
+    workbook = read(render_xlsx(reissue()))
+    said = facts(workbook)
+    assert workbook["Invoice"]["A3"].value == "Replaces invoice RC-1993-00001"
+    assert (said["Kind"], said["Replaces invoice"]) == ("Periodic", "RC-1993-00001")
+    assert said["Description"] == "With the jobs that came late"
+    charges = records(workbook, "Charges")
+    assert [row["Late, of month"] for row in charges] == ["1993-09", None]
+    assert [row["Waived"] for row in charges] == [None, "yes"]
+    assert [row["Note"] for row in charges] == [None, "node 7"]
+    credit = facts(read(render_xlsx(ad_hoc_credit())))
+    assert (credit["Kind"], credit["Reference"]) == ("Ad hoc", "PO 4711")
+    assert credit["Total (credit)"] == -1275
+    assert "Replaces invoice" not in credit
+
+
+def test_a_line_that_staff_added_is_among_the_adjustments() -> None:
+    assert records(read(render_xlsx(invoice())), "Adjustments")[-1] == {
+        "Charge": "RC/59",
+        "Changed": "added line",
+        "Before": "–",
+        "After": "−1,275.00",
+        "By": "carol",
+        "When": "1993-11-03T11:30:00-08:00",
+        "Reason": "outage",
+    }
+
+
+def test_a_draft_says_so_on_its_front_and_over_every_printed_sheet() -> None:
+    workbook = read(render_xlsx(draft()))
+    front = workbook["Invoice"]
+    assert front["A2"].value == "Draft RC-1993-10-1/u4"
+    assert front["A3"].value.startswith("DRAFT: not issued")
+    assert facts(workbook)["Invoice date"] == "not issued yet"
+    assert "Invoice number" not in facts(workbook)
+    for sheet in workbook:
+        assert sheet.oddHeader.center.text.startswith("DRAFT: not issued")
+        assert sheet.oddFooter.left.text == "Draft RC-1993-10-1/u4"
+    assert workbook.properties.created == datetime.fromisoformat("1993-10-31")
+    assert not any(sheet.oddHeader.center.text for sheet in read(render_xlsx(invoice())))

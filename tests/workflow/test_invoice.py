@@ -1,5 +1,6 @@
 """The canonical result: a pure function of the snapshot, and every number in it explained."""
 
+import datetime as dt
 import json
 from dataclasses import replace
 from decimal import Decimal
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pytest
 from sample_snapshot import NUMBER, snapshot
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS
@@ -75,6 +77,69 @@ def test_a_waived_charge_stays_at_nothing_with_its_reason_and_a_note_beside_it()
     assert scope["adjustments"][-1]["reason"] == "goodwill"
     assert (slides["waived"], slides["note"], slides["total"]) == (False, "box 7", "12.50")
     assert bill["totals"]["total"] == "87.50"  # 12.50 + 75.00
+
+
+def test_it_says_of_which_kind_it_is_what_it_replaces_and_what_dates_it_covers() -> None:
+    bill = invoice()
+    assert (bill["kind"], bill["reference"], bill["replaces"]) == ("periodic", None, None)
+    assert bill["dates_covered"] == {"from": "2020-04-01", "to": "2020-04-30"}
+    frozen = snapshot()
+    said = {"kind": "ad hoc", "reference": "PO 4711", "description": "Settled"}
+    day = dt.date(2020, 4, 7)
+    other = frozen.invoices.with_columns(
+        **{name: pl.lit(value) for name, value in said.items()},
+        covers_from=pl.lit(day),
+        covers_to=pl.lit(day),
+    )
+    bill = compute_invoices(replace(frozen, invoices=other)).invoices[NUMBER]
+    assert {name: bill[name] for name in said} == said
+    assert bill["dates_covered"] == {"from": "2020-04-07", "to": "2020-04-07"}
+    again = frozen.invoices.with_columns(replaces=pl.lit("MIC-2020-00009"))
+    bill = compute_invoices(replace(frozen, invoices=again)).invoices[NUMBER]
+    assert (bill["kind"], bill["replaces"]) == ("periodic", "MIC-2020-00009")
+
+
+def test_a_charge_of_an_earlier_month_is_marked_late() -> None:
+    frozen = snapshot()
+    later = frozen.texts.with_columns(
+        value=pl.when(pl.col("key") == "period").then(pl.lit("2020-05")).otherwise("value")
+    )
+    assert [line["late"] for line in invoice()["lines"]] == [None, None, None]
+    bill = compute_invoices(replace(frozen, texts=later)).invoices[NUMBER]
+    assert [line["late"] for line in bill["lines"]] == ["2020-04", "2020-04", "2020-04"]
+
+
+@pytest.mark.parametrize(
+    ("funds", "drawn", "left", "due", "codes"),
+    [
+        # 220.83 is 132.50 for A (80.00 + 7.50 + 45.00) and 88.33 for B.
+        (None, None, None, "220.83", {"A": "132.50", "B": "88.33"}),
+        (0, None, None, "220.83", {"A": "132.50", "B": "88.33"}),
+        (100_00, "100.00", "0.00", "120.83", {"A": "72.50", "B": "48.33"}),
+        (500_00, "220.83", "279.17", "0.00", {"A": "0.00", "B": "0.00"}),
+    ],
+)
+def test_prepaid_funds_are_drawn_first_and_expense_codes_pay_the_rest(
+    funds: int | None, drawn: str | None, left: str | None, due: str, codes: dict[str, str]
+) -> None:
+    frozen = snapshot()
+    paid_in = frozen.invoices.with_columns(prepaid=pl.lit(funds, dtype=pl.Int64))
+    bill = compute_invoices(replace(frozen, invoices=paid_in)).invoices[NUMBER]
+    assert bill["prepaid"] == (None if drawn is None else {"drawn": drawn, "left": left})
+    assert (bill["totals"]["total"], bill["totals"]["due"]) == ("220.83", due)
+    pays = {part["expense_code"]: part["total"] for part in bill["summaries"]["by_expense_code"]}
+    assert pays == codes
+    assert amounts(bill["lines"], "total") == Decimal("220.83")
+
+
+def test_a_credit_draws_nothing_and_is_owed_to_the_lab() -> None:
+    frozen = snapshot()
+    lines = frozen.lines.with_columns(amount=pl.lit(-300_00, dtype=pl.Int64))
+    paid_in = frozen.invoices.with_columns(prepaid=pl.lit(100_00, dtype=pl.Int64))
+    bill = compute_invoices(replace(frozen, lines=lines, invoices=paid_in)).invoices[NUMBER]
+    assert bill["totals"]["total"] == bill["totals"]["due"] == "-154.17"  # 145.83 − 300.00
+    assert bill["prepaid"] is None
+    assert amounts(bill["summaries"]["by_expense_code"], "total") == Decimal("-154.17")
 
 
 def test_no_number_passes_through_a_float() -> None:

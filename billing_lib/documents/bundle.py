@@ -1,0 +1,78 @@
+"""The documents of many invoices at once, and of one into a file that somebody names.
+
+    write_documents_of({"RC-1994-00001": {…}, "RC-1993-11-1/u4": {…}}, "pdf", Path("november"))
+    → november/RC-1994-00001.pdf, november/RC-1993-11-1_u4.pdf
+
+Writing twice changes nothing: a file that holds the same bytes already is left as it is.
+"""
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+from billing_lib.documents.registry import render
+from billing_lib.documents.text import Invoice, file_name
+from billing_lib.documents.writing import make_folder, write_file
+from billing_lib.errors import UnwritableFile
+
+FEW = 20
+"""Up to so many documents are made in this process; starting others takes as long."""
+
+_AT_ONCE = 8  # documents that a process makes before it asks for more
+
+
+def write_documents_of(invoices: Mapping[str, Invoice], suffix: str, folder: Path) -> list[Path]:
+    """Write these invoices, or drafts, in one format into a folder; the files that were written.
+
+    Parameters
+    ----------
+    invoices
+        By number, a draft by its code.
+    suffix
+        The format: ``pdf``, ``html``, ``xlsx``, ``xml`` or that of an installed package.
+
+    Raises
+    ------
+    NotReady
+        One is a draft, and the format is for issued invoices.
+    UnwritableFile
+        The folder cannot be written, or two drafts would be in one file.
+    """
+    paths = [folder / file_name(invoice, suffix) for invoice in invoices.values()]
+    twice = [str(path) for path, count in Counter(paths).items() if count > 1]
+    if twice:
+        raise UnwritableFile("two drafts would be in this one file", where=twice[0])
+    make_folder(folder)
+    contents = _rendered(list(invoices.values()), suffix)
+    return [
+        path for path, content in zip(paths, contents, strict=True) if write_file(path, content)
+    ]
+
+
+def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
+    """Write an invoice, or a draft, in one format; whether the file was not so already.
+
+    Raises
+    ------
+    UnwritableFile
+        It cannot be written.
+    """
+    return write_file(path, render(invoice, suffix))
+
+
+def _rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
+    """Each invoice in this format, in the order given, made by all processors if many."""
+    make = partial(render, suffix=suffix)
+    if len(invoices) <= FEW:
+        yield from map(make, invoices)
+        return
+    # A new process, not a copy of this one: polars has threads, which a copy would lack.
+    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    try:
+        yield from pool.map(make, invoices, chunksize=_AT_ONCE)
+    finally:
+        pool.shutdown(cancel_futures=True)

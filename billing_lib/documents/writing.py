@@ -1,0 +1,49 @@
+"""Writing a file that somebody asked for: whole or not at all, and only where it differs."""
+
+from contextlib import suppress
+from pathlib import Path
+
+from billing_lib.errors import UnwritableFile
+
+
+def make_folder(folder: Path) -> None:
+    """Make a folder, and those above it, where there is none.
+
+    Raises
+    ------
+    UnwritableFile
+        It cannot be made.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(folder, error) from None
+
+
+def write_file(path: Path, content: bytes) -> bool:
+    """Write a file unless it holds just this; whether it did not.
+
+    Raises
+    ------
+    UnwritableFile
+        It cannot be written; what was there before still is.
+    """
+    partial_path = path.with_name(f".{path.name}.partial")
+    try:
+        if path.is_file() and path.read_bytes() == content:
+            return False
+        partial_path.write_bytes(content)
+        partial_path.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            partial_path.unlink(missing_ok=True)
+        raise _unwritable(path, error) from None
+    return True
+
+
+def _unwritable(path: Path, error: OSError) -> UnwritableFile:
+    return UnwritableFile(
+        f"it cannot be written ({error.strerror})",
+        where=str(path),
+        remedy="name another file or folder, or make room",
+    )
