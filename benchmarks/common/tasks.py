@@ -6,11 +6,8 @@ arithmetic is the same are held to the same cent.
 
 import json
 import subprocess
-from collections import deque
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from decimal import ROUND_HALF_UP, Decimal
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,11 +67,15 @@ class Priced(NamedTuple):
 def ours(files: list[Path], *, after_hours: bool = False) -> Priced:
     """Charges with all their columns and splits by the public API, chunk after chunk.
 
-    Two threads take chunks in turn, and no more than a few are in memory at any time.
+    Each thread reads a chunk, prices it and drops it, so that no more are in memory at any time.
     """
-    price = partial(_price_chunk, Catalogue.of(price_book(after_hours=after_hours)))
+    catalogue = Catalogue.of(price_book(after_hours=after_hours))
+
+    def price(chunk: pl.LazyFrame) -> Priced:
+        return _price_chunk(catalogue, usage_frame(chunk.collect()))
+
     with ThreadPoolExecutor(THREADS) as pool:
-        priced = list(_in_turn(pool, price, usage_chunks(files, CHUNK)))
+        priced = list(pool.map(price, usage_chunks(files, CHUNK)))
     return Priced(sum(one.charges for one in priced), sum(one.total for one in priced))
 
 
@@ -194,20 +195,6 @@ def nemo(files: list[Path], records: int, folder: Path, python: Path, times: int
         even=even.sum(),
         even_equal=((theirs == mine) & even).sum(),
     )
-
-
-def _in_turn(
-    pool: ThreadPoolExecutor,
-    price: Callable[[pl.DataFrame], Priced],
-    chunks: Iterator[pl.DataFrame],
-) -> Iterator[Priced]:
-    waiting: deque[Future[Priced]] = deque()
-    for chunk in chunks:
-        waiting.append(pool.submit(price, chunk))
-        if len(waiting) > THREADS:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def _charges(catalogue: Catalogue, usage: pl.DataFrame) -> Charges:

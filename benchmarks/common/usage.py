@@ -47,11 +47,12 @@ def sample(files: list[Path], records: int, *, instruments_only: bool = False) -
     return scan.head(records).collect()
 
 
-def usage_chunks(files: list[Path], size: int) -> Iterator[pl.DataFrame]:
-    """Usage frames (schema USAGE) of ``size`` records, file after file."""
+def usage_chunks(files: list[Path], size: int) -> Iterator[pl.LazyFrame]:
+    """Records in chunks of ``size``, file after file, each read when it is collected."""
     for path in files:
-        for chunk in pl.read_parquet(path).iter_slices(size):
-            yield usage_frame(chunk)
+        records = pl.scan_parquet(path)
+        for first in range(0, MILLION, size):
+            yield records.slice(first, size)
 
 
 def usage_frame(records: pl.DataFrame) -> pl.DataFrame:

@@ -201,6 +201,8 @@ def moved(frame: pl.DataFrame, adjustments: pl.DataFrame, key: str) -> pl.DataFr
 
 def waived_charges(adjustments: pl.DataFrame) -> pl.Series:
     """The charges that are waived: those whose last word on it is yes."""
+    if adjustments.height == 0:
+        return adjustments["charge"]
     last = (
         adjustments.filter(pl.col("field") == "waived")
         .sort("order", maintain_order=True)

@@ -10,8 +10,9 @@ that issuing needs no price book. Rates in a snapshot are the kept copies, as th
 """
 
 import datetime as dt
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import polars as pl
 
@@ -26,6 +27,8 @@ PRICE = pl.Decimal(38, PRICE_PLACES)
 
 HOUR, EACH, USE, DAY = "hour", "each", "use", "day"
 """What a rate can count; hour is also the unit of items that are counted by time."""
+
+_Made = TypeVar("_Made")
 
 _SPAN = pl.Struct({"days": pl.String(), "hours": pl.String()})
 
@@ -102,6 +105,9 @@ class Catalogue:
     rates: pl.DataFrame
     accounts: pl.DataFrame
     rules: pl.DataFrame
+    _made: dict[Callable[["Catalogue"], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
 
     @classmethod
     def of(cls, book: PriceBook) -> "Catalogue":
@@ -125,16 +131,38 @@ class Catalogue:
             ),
         )
 
+    def once(self, make: Callable[["Catalogue"], _Made]) -> _Made:
+        """What a function makes of this catalogue: made when first asked for, then kept.
+
+        Usage that is priced in chunks needs the same tables for each of them, and to make them
+        anew takes as long as to price some ten thousand records. Threads that ask at the same
+        time may each make it, which does no harm.
+        """
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
+
     @property
     def projects(self) -> pl.DataFrame:
         """The accounts, one row per project."""
-        return self.accounts.unique("project", keep="first", maintain_order=True)
+        return self.once(_projects)
 
     def rules_at(self, scope: str) -> list[tuple[int, Rule]]:
         """The rules of one scope, in the order listed, each with its position."""
-        listed = self.rules.sort("position").filter(pl.col("scope") == scope)
-        bodies = listed.select("position", "body").iter_rows()
-        return [(position, Rule.model_validate_json(body)) for position, body in bodies]
+        return self.once(_rules).get(scope, [])
+
+
+def _projects(catalogue: Catalogue) -> pl.DataFrame:
+    return catalogue.accounts.unique("project", keep="first", maintain_order=True)
+
+
+def _rules(catalogue: Catalogue) -> dict[str, list[tuple[int, Rule]]]:
+    listed = catalogue.rules.sort("position").select("scope", "position", "body")
+    by_scope: dict[str, list[tuple[int, Rule]]] = {}
+    for scope, position, body in listed.iter_rows():
+        by_scope.setdefault(scope, []).append((position, Rule.model_validate_json(body)))
+    return by_scope
 
 
 def rates_frame(rates: Iterable[Rate], places: int) -> pl.DataFrame:

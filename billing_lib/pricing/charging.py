@@ -23,13 +23,13 @@ from billing_lib.pricing.adjusting import (
 from billing_lib.pricing.by_time import Blends
 from billing_lib.pricing.catalogue import DAY, PRICE, Catalogue
 from billing_lib.pricing.exact import AmountTooLarge, Exact, largest_of
-from billing_lib.pricing.lookup import columns_at, positions, valid_at
+from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
 from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
 from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS
 from billing_lib.pricing.rating import counted_per
 from billing_lib.pricing.ruling import rule_charges
-from billing_lib.pricing.split import share_out
+from billing_lib.pricing.split import Plans
 from billing_lib.pricing.subsidies import subsidise
 from billing_lib.pricing.tiers import tier_amounts
 from billing_lib.pricing.usage import DECIMAL, INSTANT
@@ -177,8 +177,8 @@ def _refuse_unsummable(charges: pl.DataFrame) -> None:
 def _usage_charges(
     rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rates = catalogue.rates.unique("rate", keep="first", maintain_order=True)
-    rate_at = positions(rated["rate"], rates["rate"])
+    rates, fingerprints = catalogue.once(_rates)
+    rate_at = fingerprints.positions(rated["rate"])
     frame = (
         _with_values(rated.rename({"record": "charge"}), values)
         .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
@@ -223,6 +223,12 @@ def _usage_charges(
     return charges, subsidies.lines
 
 
+def _rates(catalogue: Catalogue) -> tuple[pl.DataFrame, Codes]:
+    """Each rate once, and their fingerprints."""
+    rates = catalogue.rates.unique("rate", keep="first", maintain_order=True)
+    return rates, Codes(rates["rate"])
+
+
 def _with_values(frame: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
     if values.height == 0:
         nothing = {name: dtype for name, dtype in values.schema.items() if name != "charge"}
@@ -233,9 +239,9 @@ def _with_values(frame: pl.DataFrame, values: pl.DataFrame) -> pl.DataFrame:
 
 
 def _costs(items: pl.Series, counted: Quantities, catalogue: Catalogue) -> pl.Series | None:
-    known = catalogue.items.drop_nulls("cost")
-    if known.height == 0:
+    if catalogue.items["cost"].null_count() == catalogue.items.height:
         return None
+    known = catalogue.items.drop_nulls("cost")
     prices = Exact.of_decimals(known["cost"]).at(positions(items, known["item"]))
     return counted.times(prices, catalogue.places)
 
@@ -271,7 +277,7 @@ def _priced(
     least = frame["minimum"]
     hourly = pl.when(pl.col("pricing") == HOURS).then(own_price)
     effective = frame.select(hourly.to_physical().cast(pl.Int64)).to_series()
-    tier_price = pl.repeat(None, frame.height, dtype=PRICE, eager=True)
+    tier_price: pl.Expr | pl.Series = pl.lit(None, dtype=PRICE)
     if ways & {HOURS, BANDS}:
         numbered = frame.with_columns(known=counted.known).with_row_index("at")
         timed = numbered.filter(pl.col("pricing").is_in([HOURS, BANDS]) & _lasts())
@@ -314,50 +320,46 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
     )
 
 
+@dataclass(frozen=True)
+class _Standing:
+    """The splits that the projects have: which holds when, by the place of the project, what
+    shares each has, and the same made to share out."""
+
+    projects: Codes
+    dated: Dated
+    lists: pl.DataFrame
+    plans: Plans
+
+
+def _standing(catalogue: Catalogue) -> _Standing:
+    splits = _listed(catalogue.accounts, ["project", "split_from", "split_to"])
+    projects = splits["project"].unique(maintain_order=True)
+    spans = splits.select(
+        key=positions(splits["project"], projects), valid_from="split_from", valid_to="split_to"
+    )
+    lists = splits.select(_OF_SHARE)
+    return _Standing(Codes(projects), Dated(spans), lists, Plans(lists, "percent"))
+
+
+def _listed(shares: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
+    """One row per split, its shares in lists."""
+    in_order = shares.sort("position", maintain_order=True)
+    return in_order.group_by(keys, maintain_order=True).agg(_OF_SHARE)
+
+
 def _splits(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
     """Each charge's total over the shares of its project on its day, or over its own."""
-    accounts = catalogue.accounts
-    shares = pl.concat([accounts.select(_OF_SHARE), replaced.select(_OF_SHARE)])
-    standing = _plans(accounts, ["project", "split_from", "split_to"], 0)
-    own = _plans(replaced, ["charge"], accounts.height)
-    projects = standing["project"].unique(maintain_order=True)
-    dated = standing.select(
-        key=positions(standing["project"], projects), valid_from="split_from", valid_to="split_to"
-    )
-    plan = valid_at(positions(charges["project"], projects), charges["date"], dated)
-    if own.height:
-        changed = positions(charges["charge"], own["charge"]) + standing.height
+    standing = catalogue.once(_standing)
+    plan = standing.dated.at(standing.projects.positions(charges["project"]), charges["date"])
+    plans = standing.plans
+    if replaced.height:
+        own = _listed(replaced, ["charge"])
+        changed = positions(charges["charge"], own["charge"]) + standing.lists.height
         plan = changed.zip_with(changed.is_not_null(), plan)
-    parted = charges.select("charge", "total", plan=plan).drop_nulls("plan")
-    plans = pl.concat([standing.select("shares", "whole"), own.select("shares", "whole")])
-    lists = plans["shares"]
-    parts = pl.DataFrame(
-        {
-            "at": pl.int_range(parted.height, dtype=pl.UInt32, eager=True),
-            "share": lists.gather(parted["plan"]),
-        }
-    ).explode("share")
-    percents = shares["percent"].gather(parts["share"])
-    lengths = lists.list.len().gather(parted["plan"])
-    return pl.DataFrame(
-        {
-            "charge": parted["charge"].gather(parts["at"]),
-            **{name: shares[name].gather(parts["share"]) for name in ("position", "expense_code")},
-            "percent": percents,
-            "amount": share_out(
-                parted["total"],
-                plans["whole"].gather(parted["plan"]),
-                lengths,
-                parts["at"],
-                percents,
-            ),
-        },
-        schema=SPLITS,
-    )
-
-
-def _plans(shares: pl.DataFrame, keys: list[str], first: int) -> pl.DataFrame:
-    """One row per split: its ``shares`` by their numbers, counted from ``first``, and the
-    ``whole`` that their percentages make."""
-    numbered = shares.with_row_index("shares", first).sort("position", maintain_order=True)
-    return numbered.group_by(keys, maintain_order=True).agg("shares", whole=pl.col("percent").sum())
+        plans = Plans(pl.concat([standing.lists, own.select(_OF_SHARE)]), "percent")
+    charge, total = charges["charge"], charges["total"]
+    if plan.null_count():
+        has_one = plan.is_not_null()
+        charge, total, plan = (column.filter(has_one) for column in (charge, total, plan))
+    parts = plans.share_out(total, plan)
+    return parts.select(charge[parts["at"]], *_OF_SHARE, "amount")

@@ -56,7 +56,7 @@ class Exact:
 
     def at(self, positions: pl.Series) -> Self:
         """The values that stand at these positions."""
-        return type(self)(self.numerators.gather(positions), self.denominator)
+        return type(self)(self.numerators[positions], self.denominator)
 
     def reduced(self) -> Self:
         """The same values with a smaller denominator where all rows share a power of ten."""

@@ -110,10 +110,10 @@ def local_dates(instants: pl.Series, timezone: str, *, before: bool = False) -> 
         return instants.to_frame("at").select(local_date(pl.col("at"), timezone)).to_series()
     bounds, at = starts["start"].to_physical(), instants.to_physical()
     # Days are 24 hours but for some: the day guessed by that is at most one off.
-    guess = (at - bounds[0]) // _MICROSECONDS_PER_DAY
-    ahead = (bounds.gather(guess) > at).cast(pl.Int64)
-    behind = (bounds.gather(guess + 1) <= at).cast(pl.Int64)
-    return starts["day"].gather(guess - ahead + behind)
+    guess: pl.Series = ((at - bounds[0]) // _MICROSECONDS_PER_DAY).cast(pl.UInt32)
+    ahead = (bounds[guess] > at).cast(pl.UInt32)
+    behind = (bounds[guess + 1] <= at).cast(pl.UInt32)
+    return starts["day"][guess - ahead + behind]
 
 
 def _day_starts(instants: pl.Series, timezone: str) -> pl.DataFrame | None:

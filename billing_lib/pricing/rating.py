@@ -12,8 +12,19 @@ from dataclasses import dataclass
 import polars as pl
 
 from billing_lib.pricing.catalogue import DAY, EACH, HOUR, USE, Catalogue
-from billing_lib.pricing.lookup import columns_at, positions, valid_at
+from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
 from billing_lib.pricing.period import local_dates, period_of
+
+_UNBILLED = pl.Schema(
+    {
+        "record": pl.String(),
+        "occurrence": pl.Int32(),
+        "reason": pl.String(),
+        "detail": pl.String(),
+        "file": pl.String(),
+        "row": pl.Int64(),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -75,19 +86,17 @@ def rate_usage(
     """
     usage, named = _of_references(usage, references)
     frame = _looked_up(usage, catalogue, period).with_columns(named.alias("_named"))
-    reasons = frame.select(reason=_reason(period))
-    rated_columns = [*usage.columns, "team", "rate_group", "unit", "day", "rate"]
-    if reasons["reason"].null_count() == frame.height:
-        none = frame.clear().with_columns(reason=pl.lit(None, dtype=pl.String))
-        return Rating(frame.select(rated_columns), _unbilled(none))
-    reasoned = frame.hstack(reasons)
-    billable = pl.col("reason").is_null()
-    return Rating(
-        reasoned.filter(billable).select(rated_columns), _unbilled(reasoned.filter(~billable))
-    )
+    checks = _checks(period)
+    refused = frame.select(pl.any_horizontal(checks.values()).fill_null(value=False)).to_series()
+    rated = frame.select(*usage.columns, "team", "rate_group", "unit", "day", "rate")
+    if not refused.any():  # then no row is copied and no sentence made
+        return Rating(rated, _UNBILLED.to_frame())
+    return Rating(rated.filter(~refused), _unbilled(frame.filter(refused), checks))
 
 
-def _unbilled(reasoned: pl.DataFrame) -> pl.DataFrame:
+def _unbilled(frame: pl.DataFrame, checks: dict[str, pl.Expr]) -> pl.DataFrame:
+    reasons = (pl.when(check).then(pl.lit(reason)) for reason, check in checks.items())
+    reasoned = frame.with_columns(reason=pl.coalesce(*reasons))
     return reasoned.select("record", "occurrence", "reason", _detail(), "file", "row")
 
 
@@ -113,37 +122,65 @@ def _of_references(
     return usage.with_columns(project=of), named
 
 
+@dataclass(frozen=True)
+class _Tables:
+    """What usage is looked up in.
+
+    Attributes
+    ----------
+    items, of_item
+        The items, and by item ``unit`` and ``_uncounted``: some rate of it counts uses or days.
+    projects, of_project
+        The projects, and by project ``team`` and ``rate_group``.
+    groups, group_at
+        The rate groups, and by project the place of its own among them.
+    rates
+        The rates by item and group, as _pair numbers them.
+    """
+
+    items: Codes
+    of_item: pl.DataFrame
+    projects: Codes
+    of_project: pl.DataFrame
+    groups: pl.Series
+    group_at: pl.Series
+    rates: Dated
+
+
+def _tables(catalogue: Catalogue) -> _Tables:
+    uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
+    items, projects, rates = catalogue.items, catalogue.projects, catalogue.rates
+    groups = projects["rate_group"].unique()
+    item_at = positions(rates["item"], items["item"])
+    pairs = _pair(item_at, positions(rates["rate_group"], groups), groups)
+    return _Tables(
+        items=Codes(items["item"]),
+        of_item=items.select("unit", _uncounted=pl.col("item").is_in(uncounted.implode())),
+        projects=Codes(projects["project"]),
+        of_project=projects.select("team", "rate_group"),
+        groups=groups,
+        group_at=positions(projects["rate_group"], groups),
+        rates=Dated(rates.select("valid_from", "valid_to", key=pairs)),
+    )
+
+
 def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) -> pl.DataFrame:
     """The usage with what its item, its project and its rate say."""
-    uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
-    items = catalogue.items.select(
-        "item", "unit", _uncounted=pl.col("item").is_in(uncounted.implode())
-    )
-    projects = catalogue.projects.select("project", "team", "rate_group")
-    item_at = positions(usage["item"], items["item"])
-    project_at = positions(usage["project"], projects["project"])
+    tables = catalogue.once(_tables)
+    item_at = tables.items.positions(usage["item"])
+    project_at = tables.projects.positions(usage["project"])
     day = local_dates(usage["start"], catalogue.timezone)
     if day.null_count():
         day = day.zip_with(day.is_not_null(), usage["date"])
-    groups = projects["rate_group"].unique()
-    rates = catalogue.rates.select(
-        "valid_from",
-        "valid_to",
-        key=_pair(
-            positions(catalogue.rates["item"], items["item"]),
-            positions(catalogue.rates["rate_group"], groups),
-            groups,
-        ),
-    )
-    group_at = positions(projects["rate_group"], groups).gather(project_at)
-    rate_at = valid_at(_pair(item_at, group_at, groups), day, rates)
+    pairs = _pair(item_at, tables.group_at[project_at], tables.groups)
+    rate_at = tables.rates.at(pairs, day)
     closes = None
     if period is not None:
         end_day = local_dates(usage["end"], catalogue.timezone, before=True)
         closes = usage.select(period_of(pl.coalesce(end_day, "date"))).to_series()
     return usage.with_columns(
-        *columns_at(items.drop("item"), item_at),
-        *columns_at(projects.drop("project"), project_at),
+        *columns_at(tables.of_item, item_at),
+        *columns_at(tables.of_project, project_at),
         day.alias("day"),
         pl.lit(closes, dtype=pl.String).alias("_period"),
         *columns_at(catalogue.rates.select("rate", "per"), rate_at),
@@ -165,7 +202,8 @@ def _needs_quantity() -> pl.Expr:
     return ~counted.fill_null(value=False)
 
 
-def _reason(period: str | None) -> pl.Expr:
+def _checks(period: str | None) -> dict[str, pl.Expr]:
+    """By reason whether a record has it; the first that applies is told."""
     start, end, date = pl.col("start"), pl.col("end"), pl.col("date")
     timed = start.is_not_null() & end.is_not_null()
     half_timed = start.is_null() != end.is_null()
@@ -176,20 +214,20 @@ def _reason(period: str | None) -> pl.Expr:
         | (pl.col("quantity").is_null() & _needs_quantity())
     )
     outside = pl.lit(value=False) if period is None else pl.col("_period") != period
-    checks = (
-        ("duplicate", pl.col("occurrence") > 1),
-        ("invalid_time", (pl.col("defect") == "invalid_time").fill_null(value=False) | no_time),
-        (
-            "invalid_quantity",
-            (pl.col("defect") == "invalid_quantity").fill_null(value=False) | no_quantity,
-        ),
-        ("unknown_item", pl.col("unit").is_null()),
-        ("unknown_reference", pl.col("_named").is_not_null()),
-        ("unknown_project", pl.col("team").is_null()),
-        ("outside_period", outside),
-        ("no_rate", pl.col("rate").is_null()),
-    )
-    return pl.coalesce(*(pl.when(check).then(pl.lit(reason)) for reason, check in checks))
+    defect = {
+        reason: (pl.col("defect") == reason).fill_null(value=False)
+        for reason in ("invalid_time", "invalid_quantity")
+    }
+    return {
+        "duplicate": pl.col("occurrence") > 1,
+        "invalid_time": defect["invalid_time"] | no_time,
+        "invalid_quantity": defect["invalid_quantity"] | no_quantity,
+        "unknown_item": pl.col("unit").is_null(),
+        "unknown_reference": pl.col("_named").is_not_null(),
+        "unknown_project": pl.col("team").is_null(),
+        "outside_period": outside,
+        "no_rate": pl.col("rate").is_null(),
+    }
 
 
 def _detail() -> pl.Expr:

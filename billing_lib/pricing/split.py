@@ -15,6 +15,83 @@ _FEW = 8
 """Parts up to which each is compared with each, which is faster than sorting them."""
 
 
+class Plans:
+    """Splits that many amounts follow.
+
+    Parameters
+    ----------
+    plans
+        A row per plan; each column a list with an entry per share, of which there is one or more.
+    weight
+        The column of the shares' weights (List(Int64), not negative, with a positive sum).
+    """
+
+    def __init__(self, plans: pl.DataFrame, weight: str) -> None:
+        self._shares = plans.explode(plans.columns)
+        self._weights = self._shares[weight]
+        self._wholes = plans[weight].list.sum()
+        self._lengths = plans[weight].list.len()
+        places = pl.int_ranges(self._lengths, dtype=pl.UInt32, eager=True)
+        self._places = places.explode()
+        self._numbers = places + (self._lengths.cum_sum() - self._lengths)
+        longest = largest_of(self._lengths)
+        self._weights_by_place = [
+            plans[weight].list.get(place, null_on_oob=True).fill_null(0)
+            for place in range(longest if longest <= _FEW else 0)
+        ]
+
+    def share_out(self, amounts: pl.Series, plan: pl.Series) -> pl.DataFrame:
+        """The parts of amounts.
+
+        Parameters
+        ----------
+        amounts
+            Int64 minor units.
+        plan
+            The number of each amount's plan, from 0.
+
+        Returns
+        -------
+        pl.DataFrame
+            A row per part, an amount's one after another: ``at``, the number of the amount; what
+            the plan says of the share; ``amount``, Int64 minor units.
+        """
+        numbers = pl.int_range(amounts.len(), dtype=pl.UInt32, eager=True)
+        parts = pl.DataFrame({"at": numbers, "share": self._numbers[plan]}).explode("share")
+        at, share, lengths = parts["at"], parts["share"], self._lengths[plan]
+        if self._weights_by_place:
+            # What has one part is that part; the parts of the others follow, place by place.
+            several = lengths > 1
+            shared = self._parts_by_place(amounts.filter(several), plan.filter(several))
+            earlier = several.cum_sum() - several.cast(pl.UInt32)
+            begins = (earlier + amounts.len()).zip_with(several, numbers)
+            steps = self._places[share] * several.sum()
+            part = pl.concat([amounts, *shared])[begins[at] + steps]
+        else:
+            part = _parts(amounts, self._wholes[plan], lengths, at, self._weights[share])
+        shares = {column.name: column[share] for column in self._shares}
+        return pl.DataFrame({"at": at, **shares, "amount": part})
+
+    def _parts_by_place(self, amounts: pl.Series, plan: pl.Series) -> list[pl.Series]:
+        """The first parts of all amounts, their second parts, and so on; 0 where there is none.
+
+        In a column per place an amount and its parts stand in the same row, so that none has to
+        be looked for.
+        """
+        size, signs = amounts.abs(), amounts.sign()
+        wholes = _one_or_all(self._wholes, plan)
+        divided = [_divided(size, weights[plan], wholes) for weights in self._weights_by_place]
+        left = size
+        for share, _ in divided:
+            left = left - share
+        before = _before_each([rest for _, rest in divided])
+        parts = [
+            share + (earlier < left).cast(pl.Int64)
+            for (share, _), earlier in zip(divided, before, strict=True)
+        ]
+        return parts if (signs >= 0).all() else [part * signs for part in parts]
+
+
 def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: str) -> pl.Series:
     """The part of an amount that falls to each row.
 
@@ -46,10 +123,10 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
     lengths = run.rle().struct.field("len")
     last = lengths.cum_sum() - 1
     wholes = _sums(parts[weight], last.cast(pl.Int64))
-    return share_out(parts[amount].gather(last), wholes, lengths, run, parts[weight])
+    return _parts(parts[amount][last], wholes, lengths, run, parts[weight])
 
 
-def share_out(
+def _parts(
     amounts: pl.Series, wholes: pl.Series, lengths: pl.Series, at: pl.Series, weights: pl.Series
 ) -> pl.Series:
     """The parts of amounts whose parts stand one after another.
@@ -64,18 +141,35 @@ def share_out(
     """
     last = lengths.cast(pl.Int64).cum_sum() - 1
     size = amounts.abs()
-    product = Exact(size, 1).at(at).times(Exact(weights, 1)).numerators
-    # Percentages make 100 everywhere, and dividing by one number is several times as fast.
-    same = wholes.min() == wholes.max()
-    divisor = (wholes.head(1) if same else wholes.gather(at)).cast(product.dtype)
-    share = product // divisor
-    rest = product - share * divisor
-    share = share.cast(pl.Int64)
+    share, rest = _divided(size[at], weights, _one_or_all(wholes, at))
     left = size - _sums(share, last)
-    gets = _before(at, rest, lengths) < left.gather(at)
+    parts = share + (_ranks(at, rest, lengths) < left[at]).cast(pl.Int64)
     signs = amounts.sign()
-    parts = share + gets.cast(pl.Int64)
-    return parts if (signs >= 0).all() else parts * signs.gather(at)
+    return parts if (signs >= 0).all() else parts * signs[at]
+
+
+def _one_or_all(wholes: pl.Series, at: pl.Series) -> pl.Series:
+    # Percentages make 100 everywhere, and dividing by one number is several times as fast.
+    return wholes.head(1) if wholes.n_unique() == 1 else wholes[at]
+
+
+def _divided(size: pl.Series, weights: pl.Series, wholes: pl.Series) -> tuple[pl.Series, pl.Series]:
+    """Amounts × weights ÷ wholes, and the remainders."""
+    product = Exact(size, 1).times(Exact(weights, 1)).numerators
+    divisor = wholes.cast(product.dtype)
+    share = product // divisor
+    return share.cast(pl.Int64), product - share * divisor
+
+
+def _before_each(rests: list[pl.Series]) -> list[pl.Series]:
+    """For each place how many go before it: those of a larger remainder, or listed earlier."""
+    before = [pl.Series([0], dtype=pl.Int8)] * len(rests)
+    for later, rest in enumerate(rests):
+        for earlier in range(later):
+            first = rests[earlier] >= rest
+            before[later] = before[later] + first.cast(pl.Int8)
+            before[earlier] = before[earlier] + (~first).cast(pl.Int8)
+    return before
 
 
 def _in_order(parts: pl.DataFrame, whole: str, order: str) -> bool:
@@ -87,33 +181,17 @@ def _in_order(parts: pl.DataFrame, whole: str, order: str) -> bool:
 
 def _sums(values: pl.Series, last: pl.Series) -> pl.Series:
     """The sum of each run of rows, by the last row of each."""
-    until = values.cum_sum().gather(last)
+    until = values.cum_sum()[last]
     return until - until.shift(1, fill_value=0)
 
 
-def _before(at: pl.Series, rest: pl.Series, lengths: pl.Series) -> pl.Series:
-    """How many parts of its whole go before each: of a larger remainder, or listed earlier."""
-    longest = largest_of(lengths)
-    if longest > _FEW:
-        return _ranks(at, rest, lengths)
-    before = pl.zeros(at.len(), dtype=pl.Int8, eager=True)
-    for apart in range(1, longest):
-        # Number ``lengths.len()`` is no whole, so nothing goes before at the ends.
-        earlier = at.shift(apart, fill_value=lengths.len()) == at
-        later = at.shift(-apart, fill_value=lengths.len()) == at
-        above = earlier & (rest.shift(apart, fill_value=0) >= rest)
-        below = later & (rest.shift(-apart, fill_value=0) > rest)
-        before = before + above.cast(pl.Int8) + below.cast(pl.Int8)
-    return before.cast(pl.Int64)
-
-
 def _ranks(at: pl.Series, rest: pl.Series, lengths: pl.Series) -> pl.Series:
-    """The same by sorting, where some whole has many parts."""
+    """For each part how many of its whole go before it, by sorting them."""
     parts = pl.DataFrame({"at": at, "rest": rest})
     order = parts.select(
         pl.arg_sort_by("at", "rest", descending=[False, True], maintain_order=True)
     ).to_series()
     # A whole's rows take the same places before and after sorting.
-    first = (lengths.cast(pl.Int64).cum_sum() - lengths).gather(at)
+    first = (lengths.cast(pl.Int64).cum_sum() - lengths)[at]
     places = pl.int_range(at.len(), eager=True) - first
     return pl.zeros(at.len(), dtype=pl.Int64, eager=True).scatter(order, places)

@@ -45,8 +45,10 @@ def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) 
         Their quantities.
     """
     amounts = pl.zeros(charges.height, dtype=pl.Int64, eager=True)
+    some = catalogue.once(_subsidised)
+    if some.height == 0:
+        return Subsidies(amounts, RULE_LINES.to_frame())
     payers = pl.repeat("", charges.height, dtype=pl.String, eager=True)
-    some = catalogue.rates.filter(pl.col("body").str.contains('"subsidy"', literal=True))
     for name, body in some["rate", "body"].rows():
         subsidy = Rate.model_validate_json(body).subsidy
         chosen = charges.select(
@@ -68,3 +70,7 @@ def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) 
         rule=payers, kind=pl.lit(SUBSIDY), on=pl.lit(""), before="raw_total", amount=amounts,
     ).filter(pl.col("amount") != 0)  # fmt: skip
     return Subsidies(amounts, lines.select(RULE_LINES.names()))
+
+
+def _subsidised(catalogue: Catalogue) -> pl.DataFrame:
+    return catalogue.rates.filter(pl.col("body").str.contains('"subsidy"', literal=True))

@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_lib.pricing.lookup import columns_at, positions, valid_at
+from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
 
 from .made_up import drawn
 
@@ -28,6 +28,17 @@ def test_a_code_stands_where_the_table_has_it() -> None:
         0,
     ]
     assert positions(pl.Series(["x"]), pl.Series([], dtype=pl.String)).to_list() == [None]
+
+
+def test_codes_are_found_also_where_their_hashes_have_the_same_place() -> None:
+    table = pl.select(pl.format("p{}", pl.int_range(3_000))).to_series()  # two in a place, surely
+    asked = pl.concat([table.reverse(), pl.Series(["x", None, "p", "p0"])])
+
+    found = Codes(table).positions(asked)
+    assert found.to_list() == [*reversed(range(3_000)), None, None, None, 0]
+    assert found.dtype == pl.UInt32
+    assert Codes(table.clear()).positions(asked).null_count() == asked.len()
+    assert Codes(table).positions(asked.clear()).is_empty()
 
 
 def test_columns_follow_their_rows_and_are_null_where_there_is_none() -> None:
@@ -74,4 +85,4 @@ def test_the_row_that_holds_is_the_one_of_the_key_around_the_day(
         )
         for key, n in asked
     ]
-    assert valid_at(keys, days, table).to_list() == expected
+    assert Dated(table).at(keys, days).to_list() == expected

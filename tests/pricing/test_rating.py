@@ -1,5 +1,7 @@
 """Rating: each record comes out once, with its rate or with the reason why it has none."""
 
+from dataclasses import replace
+
 import polars as pl
 import pytest
 
@@ -219,3 +221,16 @@ def test_a_split_over_many_codes_does_not_multiply_records() -> None:
 
     assert rating.rated.height == 1
     assert catalogue().accounts.filter(pl.col("project") == "q").height == 2
+
+
+def test_a_changed_copy_of_a_catalogue_is_looked_up_anew() -> None:
+    record = usage("""
+        record  item   project  date        quantity
+        u1      slide  p        2020-04-06  1
+    """)
+    before = catalogue()
+    assert rate_usage(record, before).rated.height == 1
+
+    changed = replace(before, rates=before.rates.clear())
+    assert reasons(rate_usage(record, changed)) == [("u1", "no_rate")]
+    assert rate_usage(record, before).rated.height == 1

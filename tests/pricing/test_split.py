@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from billing_lib.pricing.exact import AmountTooLarge
-from billing_lib.pricing.split import apportion
+from billing_lib.pricing.split import Plans, apportion
 
 from .made_up import drawn
 from .oracle import shared
@@ -107,3 +107,46 @@ def test_parts_sum_to_the_whole_and_are_those_of_fractions(
 
     assert parts(rows) == expected
     assert sum(expected) == sum(total for total, _ in wholes)
+
+
+@drawn(300)
+@given(
+    st.lists(
+        st.lists(st.integers(0, 10**6), min_size=1, max_size=4).filter(any), min_size=1, max_size=4
+    ),
+    st.none() | st.lists(st.integers(0, 10**6), min_size=9, max_size=40).filter(any),
+    st.lists(st.tuples(st.integers(-(2**63) + 1, 2**63 - 1), st.integers(0, 9)), max_size=6),
+)
+def test_amounts_are_shared_out_by_their_plans(
+    short: list[list[int]], long: list[int] | None, asked: list[tuple[int, int]]
+) -> None:
+    plans = short if long is None else [*short, long]
+    chosen = [(amount, number % len(plans)) for amount, number in asked]
+    names = [[f"{number}/{place}" for place in range(len(it))] for number, it in enumerate(plans)]
+    frame = pl.DataFrame(
+        {"name": names, "weight": plans},
+        schema={"name": pl.List(pl.String), "weight": pl.List(pl.Int64)},
+    )
+
+    amounts, numbers = zip(*chosen, strict=True) if chosen else ((), ())
+    found = Plans(frame, "weight").share_out(
+        pl.Series(amounts, dtype=pl.Int64), pl.Series(numbers, dtype=pl.UInt32)
+    )
+
+    assert found.rows() == [
+        (at, names[number][place], plans[number][place], part)
+        for at, (amount, number) in enumerate(chosen)
+        for place, part in enumerate(shared(amount, [Fraction(it) for it in plans[number]]))
+    ]
+
+
+def test_where_there_is_no_plan_there_is_nothing_to_share_out() -> None:
+    nothing = pl.DataFrame(schema={"name": pl.List(pl.String), "weight": pl.List(pl.Int64)})
+    found = Plans(nothing, "weight").share_out(
+        pl.Series([], dtype=pl.Int64), pl.Series([], dtype=pl.UInt32)
+    )
+
+    assert found.is_empty()
+    assert found.schema == {
+        "at": pl.UInt32, "name": pl.String, "weight": pl.Int64, "amount": pl.Int64
+    }  # fmt: skip
