@@ -83,7 +83,8 @@ def test_after_a_crash_the_same_command_issues_once(
         lives = invoices.read_invoices(connection)
         assert lives["state"].unique().to_list() == ["APPROVED"]
         assert events.check_chain(connection, "MIC") == []
-        fingerprints = issued.read_all_fingerprints(connection)
+        found = issued.read_all_fingerprints(connection).select("number", "fingerprint")
+    fingerprints = dict(found.iter_rows())
     assert list(settings.runs.glob("*/*/.*.partial")) == []
     records = list(settings.runs.glob("*/*/*"))
     assert [record.name for record in records] == [finished["id"]]

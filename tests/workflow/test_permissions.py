@@ -31,7 +31,7 @@ from billing_lib.ledger.tables import permission
 from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow import permissions, run_actions
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, delete_charge
+from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.choosing import Choice
@@ -42,6 +42,7 @@ from billing_lib.workflow.funds import deposit, list_funds
 from billing_lib.workflow.granting import grant, list_permissions, revoke
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.payments import pay, unpay
