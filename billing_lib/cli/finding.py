@@ -46,7 +46,7 @@ class Shown:
 
         table = not self.as_json and not self.as_csv
         paged = self.page is not None or (table and sys.stdout.isatty())
-        size = self.per_page or (TERMINAL_ROWS if paged else None)
+        size = TERMINAL_ROWS if paged and self.per_page is None else self.per_page
         return Page(1 if self.page is None else self.page, size, self.sort)
 
     def say(self, found: "Found", noun: str, title: str, spared: Sequence[str]) -> None:

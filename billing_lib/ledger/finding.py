@@ -10,7 +10,18 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, Text, func, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    Text,
+    UnaryExpression,
+    func,
+    select,
+)
+from sqlalchemy.sql.operators import custom_op
 
 from billing_lib.ledger import frames
 from billing_lib.ledger.invoice_tables import invoice, issued_invoice
@@ -113,8 +124,8 @@ def read_rows(
     """
     key = (listing.table.c.facility, listing.table.c.code)
     sorting = [
-        *(_sorted(connection, listing, listing.sorts[name], falling) for name, falling in order),
-        *(_sorted(connection, listing, column, falling=False) for column in key),
+        *(_sorted(connection, listing.sorts[name], falling=falling) for name, falling in order),
+        *(_sorted(connection, column, falling=False) for column in key),
     ]
     columns = [column.label(name) for name, column in listing.columns.items()]
     if limit is None:
@@ -155,12 +166,12 @@ def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> S
 
 
 def _sorted(
-    connection: Connection, listing: Listing, column: ColumnElement[Any], falling: bool
+    connection: Connection, column: ColumnElement[Any], *, falling: bool
 ) -> ColumnElement[Any]:
-    value = column
-    if connection.dialect.name == "postgresql" and isinstance(column.type, Text):
-        value = column.collate("C")
-    ordered = value.desc() if falling else value.asc()
-    # An index gives the order of what is never missing; asked for nulls it would not be used.
-    known = listing.table.c.get(getattr(column, "name", ""))
-    return ordered if known is column and not known.nullable else ordered.nulls_last()
+    if connection.dialect.name == "postgresql":
+        value = column.collate("C") if isinstance(column.type, Text) else column
+    else:
+        # SQLite walks no index for the order of +x. It would read each row at another place,
+        # ten times as slow as all of them one after the other.
+        value = UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+    return (value.desc() if falling else value.asc()).nulls_last()

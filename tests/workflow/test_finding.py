@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from found import BOOKS, Rows, fill
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sample_invoices import BOOKS, Rows, fill
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidFilter, NotPermitted

@@ -25,7 +25,6 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.facilities import read_facilities
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.period import Period
-from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.approving import approved_of, change_invoices, prepare
 from billing_lib.workflow.filters import VIEWS, Filter
@@ -50,23 +49,28 @@ _MEMBERS = {
 """The team of each project; a project is named by the state of its April invoice."""
 
 
-def _book(code: str, currency: str, teams: str, members: dict[str, str]) -> PriceBook:
+def _text(code: str, currency: str, teams: str, members: dict[str, str]) -> str:
     head = BOOK[: BOOK.index("teams:")].replace("code: MIC", f"code: {code}")
     projects = "".join(
         f'  - {{code: {project}, team: {team}, type: faculty, split: [{{expense_code: "{project}-1"'
         ', percent: "60"}, {expense_code: "370-2", percent: "40"}]}\n'
         for project, team in members.items()
     )
-    text = head.replace("currency: USD", f"currency: {currency}") + teams + "projects:\n" + projects
-    return price_book(text)
+    return head.replace("currency: USD", f"currency: {currency}") + teams + "projects:\n" + projects
 
 
-MIC = _book("MIC", "USD", _TEAMS, _MEMBERS)
-_WITHOUT_ERROR = {name: team for name, team in _MEMBERS.items() if name != "error"}
-_LOST = _book("MIC", "USD", _TEAMS, _WITHOUT_ERROR)
-YEN = _book("YEN", "JPY", "teams: [{code: lee, name: Lee}, {code: kim, name: Kim, parent: lee}]\n",
-            {"tokyo": "lee", "kyoto": "kim"})  # fmt: skip
-BOOKS = {"MIC": MIC, "YEN": YEN}
+_JAPAN = "teams: [{code: lee, name: Lee}, {code: kim, name: Kim, parent: lee}]\n"
+TEXTS = {
+    "MIC": _text("MIC", "USD", _TEAMS, _MEMBERS),
+    "YEN": _text("YEN", "JPY", _JAPAN, {"tokyo": "lee", "kyoto": "kim"}),
+}
+"""The price books as YAML, by facility."""
+
+BOOKS = {code: price_book(text) for code, text in TEXTS.items()}
+MIC, YEN = BOOKS["MIC"], BOOKS["YEN"]
+_KEPT = {name: team for name, team in _MEMBERS.items() if name != "error"}
+_LOST = price_book(_text("MIC", "USD", _TEAMS, _KEPT))
+"""The price book without the project whose invoice is in ERROR."""
 
 
 def fill(ledger: Engine, folder: Path) -> None:
