@@ -76,8 +76,8 @@ def create_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words)
     }
     code = f"{facility}/{reference}"
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, facility, REVIEWER)
+        note_facility(connection, book)
         standing = ledger_invoices.read_invoices(connection, facility, reference=reference)
         if standing.height:
             return _as_before(standing.row(0, named=True), stated)

@@ -22,7 +22,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.lines import NewLine, added_before, parse_amount, parse_date, put_line
-from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.permissions import ISSUER, require, require_some
 
 
 def facility_of(engine: Engine, number: str) -> str:
@@ -32,9 +32,13 @@ def facility_of(engine: Engine, number: str) -> str:
     ------
     UnknownInvoice
         There is none with this number.
+    NotPermitted
+        Who is asking may see nothing of the facility.
     """
     with reading(engine) as connection:
-        return str(ledger_invoices.require_invoice(connection, number)["facility"])
+        facility = str(ledger_invoices.require_invoice(connection, number)["facility"])
+        require_some(connection, facility)
+    return facility
 
 
 def credit_invoice(

@@ -129,8 +129,8 @@ def add_charge_line(
     """
     require_reason(reason)
     with writing(engine) as connection:
-        note_facility(connection, book)
         require(connection, book.facility.code, REVIEWER)
+        note_facility(connection, book)
         said = None if again else added_before(connection, book, line)
         return said or put_line(connection, book, line, reason)
 

@@ -15,6 +15,7 @@ from billing_lib.ledger.database import reading
 from billing_lib.ledger.facilities import read_facilities
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.permissions import may_team, require_team
 
 FORMAT = "billing-statement/1"
 """What the canonical JSON calls its own format."""
@@ -35,8 +36,13 @@ def read_statement(engine: Engine, books: dict[str, PriceBook], statement_id: st
     ------
     UnknownStatement
         There is none with this id.
+    NotPermitted
+        Who is asking may not see the team in every facility that is on it.
     """
     with reading(engine) as connection:
+        stated = ledger_statements.read_stated(connection, [statement_id])
+        for facility, team in _facilities_on(stated).rows():
+            require_team(connection, facility, team)
         return _shown(connection, books, statement_id)
 
 
@@ -46,10 +52,19 @@ def statement_json(statement: Statement) -> str:
 
 
 def list_statements(engine: Engine, month: str, teams: list[str] | None = None) -> pl.DataFrame:
-    """The statements of a month as lists show them, amounts as text in their currency."""
+    """The statements of a month that may be seen, as lists show them, amounts as text in their
+    currency: those of teams that who is asking may see in every facility that is on them."""
     with reading(engine) as connection:
         found = ledger_statements.read_statements(connection, periods=[month], teams=teams)
         stated = ledger_statements.read_stated(connection, found["id"].to_list())
+        may = [
+            (facility, team, may_team(connection, facility, team))
+            for facility, team in _facilities_on(stated).rows()
+        ]
+    schema = {"facility": pl.String, "team": pl.String, "may": pl.Boolean}
+    seen = stated.join(pl.DataFrame(may, schema=schema, orient="row"), on=["facility", "team"])
+    hidden = seen.filter(~pl.col("may"))["statement"]
+    found = found.filter(~pl.col("id").is_in(hidden.implode()))
     facilities = stated.group_by("statement").agg(
         pl.col("facility").unique().sort().str.join(", ").alias("facilities")
     )
@@ -76,6 +91,10 @@ def list_statements(engine: Engine, month: str, teams: list[str] | None = None) 
             "payment_reference",
         )
     )
+
+
+def _facilities_on(stated: pl.DataFrame) -> pl.DataFrame:
+    return stated.select("facility", "team").unique().sort("facility", "team")
 
 
 def _shown(connection: Connection, books: dict[str, PriceBook], statement_id: str) -> Statement:

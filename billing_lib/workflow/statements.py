@@ -83,6 +83,8 @@ def generate_statements(
         opened = before.filter(pl.col("state") == OPEN)
         held = ledger_statements.read_stated(connection, opened["id"].to_list())
         lapsed = held.filter(~pl.col("state").is_in(ACTIVE))
+        for facility in pl.concat([fresh, lapsed])["facility"].unique().sort():
+            require(connection, facility, ISSUER)
         ledger_statements.take_off(connection, lapsed["number"])
         placed = _place(connection, before, fresh, month)
         ruled = _rule(connection, books, period, teams)

@@ -35,6 +35,7 @@ from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.choosing import Choice
+from billing_lib.workflow.credit import credit_invoice
 from billing_lib.workflow.explain import explain
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.finding import list_invoices
@@ -56,6 +57,8 @@ from billing_lib.workflow.readiness import is_ready, sign_off
 from billing_lib.workflow.reissue import reissue, void
 from billing_lib.workflow.review import read_month
 from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.statement_view import list_statements, read_statement
+from billing_lib.workflow.statements import generate_statements
 from billing_lib.workflow.teams import with_below
 from billing_lib.workflow.texts import text_versions, write_text
 from billing_lib.workflow.trail import read_trail
@@ -179,6 +182,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         READ,
         lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "jones", "2020-04", "MIC"),
     ),
+    "statement": (LAB, lambda e, f: read_statement(e, {"MIC": BOOK_HERE}, "smith-2020-10")),
     "load": (CHANGE, lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing)),
     "rate": (CHANGE, lambda e, f: rate_period(e, BOOK_HERE, Period(2020, 4))),
     "adjust": (
@@ -227,8 +231,13 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         ISSUE,
         of_a_month_to_come(lambda e, s: issue_approved(e, s, BOOK_HERE, "MIC-2999-01-1")),
     ),
+    "credit": (ISSUE, lambda e, f: credit_invoice(e, BOOK_HERE, ISSUED[11], "1.00", "why")),
     "pay": (ISSUE, lambda e, f: pay(e, BOOK_HERE, [ISSUED[11]], "2021-02-01", "transfer 8812")),
     "unpay": (ISSUE, lambda e, f: unpay(e, BOOK_HERE, ISSUED[11], "why")),
+    "state": (
+        ISSUE,
+        lambda e, f: generate_statements(e, {"MIC": BOOK_HERE}, Period(2020, 11)),
+    ),
     "void": (ISSUE, lambda e, f: void(e, BOOK_HERE, ISSUED[10], "why")),
     "reissue": (ISSUE, lambda e, f: reissue(e, BOOK_HERE, ISSUED[9], "why")),
     "text": (ADMINISTER, lambda e, f: write_text(e, BOOK_HERE, "contacts", "new", "why")),
@@ -268,6 +277,7 @@ def staffed(
             issued = issue_here(engine, BOOK_HERE, Period(2020, month), folder / str(month))
             assert list(issued) == [number]
         adjust_many(engine, BOOK_HERE, "2020-04", OF_P2, {"note": "first"}, "why")
+        generate_statements(engine, {"MIC": BOOK_HERE}, Period(2020, 10))
         with writing(engine) as connection:
             runs.make_run(connection, "MIC", "2999-01", "", "")
         grant(engine, BOOK_HERE, "boss", "administrator")
@@ -379,24 +389,27 @@ def test_a_list_of_several_facilities_shows_those_that_may_be_read(
                 "fingerprints": len(ledger_fingerprints(engine)),
                 "runs": sorted(set(run_actions.list_runs(engine)["facility"])),
                 "permissions": sorted(set(list_permissions(engine)["facility"])),
+                "statements": list_statements(engine, "2020-10")["statement"].to_list(),
             }
     none: list[str] = []
     mic, nf = ["MIC"], ["NF"]
-    staff = {"drafts": True, "fingerprints": 3, "runs": mic, "permissions": mic}
-    labs = {"drafts": False, "runs": none, "permissions": mic}
+    own = {"fingerprints": 3, "permissions": mic, "statements": ["smith-2020-10"]}
+    staff = {"facilities": mic, "drafts": True, "runs": mic, **own}
+    labs = {"facilities": mic, "drafts": False, "runs": none, **own}
     assert seen == {
-        "vic": {"facilities": mic, **staff},
-        "rev": {"facilities": mic, **staff},
+        "vic": staff,
+        "rev": staff,
         "nob": {
             "facilities": nf,
             "drafts": False,
             "fingerprints": 3,
             "runs": nf,
             "permissions": nf,
+            "statements": none,
         },
-        "lab": {"facilities": mic, "fingerprints": 3, **labs},
-        "head": {"facilities": mic, "fingerprints": 3, **labs},  # of the department above it
-        "other": {"facilities": none, "fingerprints": 0, **labs},
+        "lab": labs,
+        "head": labs,  # of the department above it
+        "other": labs | {"facilities": none, "fingerprints": 0, "statements": none},
     }
 
 

@@ -32,7 +32,7 @@ from billing_lib.errors import (
 from billing_lib.ledger import charges, events, invoices, placing
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.permissions import current_login, insert_permission
+from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.payments import unpay
@@ -338,8 +338,12 @@ def test_what_cannot_be_paid_is_said(
         pay_statement(ledger, SMITH, "2020-06-01", "X")
     generate_statements(ledger, both, APRIL)
     with writing(ledger) as connection:  # of MIC who is asking is an issuer, of SEQ a viewer only
-        insert_permission(connection, "MIC", current_login(connection), "administrator", "")
+        me = current_login(connection)
+        insert_permission(connection, "MIC", me, "administrator", "")
+        insert_permission(connection, "SEQ", me, "administrator", "")
+        insert_permission(connection, "SEQ", me, "viewer", "")
         insert_permission(connection, "SEQ", "somebody else", "administrator", "")
+        delete_permission(connection, "SEQ", me, "administrator", "")
     with pytest.raises(NotPermitted, match="may not do this in SEQ: it takes the role issuer"):
         pay_statement(ledger, SMITH, "2020-06-01", "X")
     assert totals(ledger)[SMITH] == (2, "178.33", "OPEN")
