@@ -19,7 +19,7 @@ from billing_lib.ledger import events, placing, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.permissions import current_login
-from billing_lib.ledger.states import APPROVING, ERROR, OPEN, REJECTED
+from billing_lib.ledger.states import APPROVING, ERROR, INVOICE, OPEN, REJECTED, after
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import (
@@ -34,6 +34,7 @@ from billing_lib.workflow.reissue import drop_copies
 from billing_lib.workflow.remaining import drafts_of, free_of, issued_before, late_of
 from billing_lib.workflow.runs import (
     UNFINISHED,
+    bind_for_good,
     calculate,
     open_run,
     require_open,
@@ -327,6 +328,8 @@ def close(
     facility = book.facility.code
     require(connection, facility, REVIEWER)
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
+    for code, state in chosen.select("code", "state").iter_rows():
+        after(INVOICE, state, "close", f"invoice {code}")
     if reopen:
         # Until it is rejected what it bills is what its reviewers saw, and stays with it.
         seen = chosen.filter(pl.col("state") == APPROVING)["code"].to_list()
@@ -340,24 +343,10 @@ def close(
         for number in chosen["replaces"].drop_nulls():
             drop_copies(connection, facility, number)
     else:
-        _keep_charges(connection, book, chosen)
+        bind_for_good(connection, book, chosen)
     ledger_invoices.move_invoices(connection, facility, codes, "close", reason)
     then = "its charges are free again" if reopen else "its charges stay with it, unbilled"
     return [f"invoice {code} is closed; {then}" for code in codes]
-
-
-def _keep_charges(connection: Connection, book: PriceBook, chosen: pl.DataFrame) -> None:
-    """Bind the charges of invoices to their run for good; an ad hoc invoice that is in none yet
-    gets one of its own."""
-    facility = book.facility.code
-    homeless = chosen.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
-    for code, period, reference in homeless.select("code", "period", "reference").iter_rows():
-        selection = RunSelection(reference=reference)
-        own = open_run(connection, book, Period.parse(period), selection)
-        ledger_invoices.put_in_run(connection, facility, [code], own)
-    now = ledger_invoices.read_invoices(connection, facility, codes=chosen["code"])
-    for (run,), part in now.filter(pl.col("run").is_not_null()).group_by("run"):
-        placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
 
 
 def require_word(reason: str, what: str) -> None:

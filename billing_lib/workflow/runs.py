@@ -289,6 +289,26 @@ def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) 
     return ready
 
 
+def bind_for_good(connection: Connection, book: PriceBook, closing: pl.DataFrame) -> None:
+    """Bind the charges of invoices that are closed with them to their run; an ad hoc invoice
+    that is in none yet gets one of its own.
+
+    Parameters
+    ----------
+    closing
+        The invoices (schema INVOICE of ledger/invoices.py).
+    """
+    facility = book.facility.code
+    homeless = closing.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
+    for code, month, reference in homeless.select("code", "period", "reference").iter_rows():
+        selection = RunSelection(reference=reference)
+        own = open_run(connection, book, Period.parse(month), selection)
+        ledger_invoices.put_in_run(connection, facility, [code], own)
+    now = ledger_invoices.read_invoices(connection, facility, codes=closing["code"])
+    for (run,), part in now.filter(pl.col("run").is_not_null()).group_by("run"):
+        placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
+
+
 def finish_if_done(connection: Connection, book: PriceBook, run: str) -> bool:
     """End a run none of whose invoices can still be issued; empty ones are closed with it."""
     facility = book.facility.code

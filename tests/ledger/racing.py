@@ -1,0 +1,103 @@
+"""A process that issues again and again, each time at the same moment as another one.
+
+It does what batch.py does, but for papermill and the archive: what the notebook would compute
+is computed in this process (sample_issuing.py). It lives in a module of its own, so that a new
+process can import it.
+"""
+
+import traceback
+from contextlib import nullcontext
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from typing import NamedTuple
+
+from sample_facility import BOOK, HEADER, price_book
+from sample_issuing import issue_prepared
+from sqlalchemy import Engine
+from sqlalchemy.exc import IntegrityError
+
+from billing_lib.errors import BillingError
+from billing_lib.ledger import issuings
+from billing_lib.ledger.database import open_ledger, reading, writing
+from billing_lib.ledger.lock import issuing
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.approving import prepare
+from billing_lib.workflow.selection import RunSelection
+
+APRIL = Period(2020, 4)
+
+
+class Outcome(NamedTuple):
+    """What became of one try: ``issued``, ``refused`` or ``broken``, and what was said."""
+
+    race: int
+    what: str
+    said: str
+
+
+def many_projects(count: int) -> PriceBook:
+    """The facility with further projects, r0 and so on."""
+    further = (
+        f"  - {{code: r{n}, team: smith, type: faculty, "
+        'split: [{expense_code: R, percent: "100"}]}\n'
+        for n in range(count)
+    )
+    return price_book(BOOK + "".join(further))
+
+
+def usage_of(count: int) -> str:
+    """A slide for each of these projects."""
+    return HEADER + "".join(f"s{n},slide,r{n},eve,,,2020-04-08,1\n" for n in range(count))
+
+
+def race(
+    url: str,
+    folder: Path,
+    count: int,
+    locked: bool,
+    start: Barrier,
+    outcomes: "Queue[Outcome]",
+) -> None:
+    """Issue the invoices of projects r0, r1, … one after the other, each when the other
+    process does.
+
+    Parameters
+    ----------
+    locked
+        Hold the facility's lock, as ``billing issue`` does; else only the database keeps the
+        processes apart.
+    """
+    ledger, book = open_ledger(url), many_projects(count)
+    for number in range(count):
+        start.wait(timeout=120)
+        try:
+            with issuing(ledger, "MIC") if locked else nullcontext():
+                issue_one(ledger, book, number, folder)
+        except BillingError as refusal:
+            outcomes.put(Outcome(number, "refused", f"{type(refusal).__name__}: {refusal}"))
+        except IntegrityError as refusal:
+            what = "broken" if locked else "refused"
+            outcomes.put(Outcome(number, what, str(refusal.orig)))
+        except Exception:  # noqa: BLE001  # what else there may be is for the test to see
+            outcomes.put(Outcome(number, "broken", traceback.format_exc()))
+        else:
+            outcomes.put(Outcome(number, "issued", ""))
+    ledger.dispose()
+
+
+def issue_one(ledger: Engine, book: PriceBook, number: int, folder: Path) -> None:
+    """Prepare and issue one project's invoice; what is frozen is given up if it fails."""
+    selection = RunSelection(projects=(f"r{number}",))
+    with writing(ledger) as connection:
+        prepared = prepare(connection, book, APRIL, selection)
+    try:
+        issue_prepared(ledger, book, prepared, folder)
+    except Exception:
+        with reading(ledger) as connection:
+            frozen = issuings.frozen(connection, "MIC")
+        if frozen is not None and frozen.run == prepared.run:
+            with writing(ledger) as connection:
+                issuings.fail(connection, frozen.id, "lost the race")
+        raise
