@@ -10,6 +10,9 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Engine
 
+from billing_lib.audit.archive import find_record
+from billing_lib.documents.bundle import write_documents_of
+from billing_lib.errors import NotReady
 from billing_lib.issuer import Issued, Issuer, Step, Terms, settle
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issuings
@@ -19,8 +22,10 @@ from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.approving import approved_of, prepare, prepare_run
+from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.permissions import VIEWER, require
-from billing_lib.workflow.run_actions import run_of
+from billing_lib.workflow.preview import preview_invoices
+from billing_lib.workflow.run_actions import note_job, run_of
 from billing_lib.workflow.selection import RunSelection
 
 
@@ -133,3 +138,39 @@ def issued_records(engine: Engine, archive: Path, facility: str, period: Period)
 def _period_of(engine: Engine, book: PriceBook, run: str) -> Period:
     with reading(engine) as connection:
         return Period.parse(run_of(connection, book, run).period)
+
+
+def write_run_documents(
+    engine: Engine, settings: Settings, book: PriceBook, run: str, suffix: str, folder: Path
+) -> list[Path]:
+    """Write the documents of a run's invoices in one format; the files that were not so already.
+
+    Issued invoices are as their audit records have them; drafts, where the format knows them, as
+    they would be issued now. What is closed or in ERROR is left out. It is a job of the run.
+
+    Raises
+    ------
+    NotReady
+        The run has no invoice that can be written so.
+    """
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        held = ledger_invoices.read_invoices(connection, run=run)
+        numbers = held["number"].drop_nulls().sort()
+        drafts = held.filter(
+            pl.col("state").is_in(("OPEN", "APPROVING", "REJECTED", "QUARANTINED"))
+            & (pl.col("charges") > 0)
+        )
+        codes = [] if suffix == "xml" else drafts["code"].to_list()
+        found = preview_invoices(connection, book, codes) if codes else {}
+    for number in numbers:
+        place = find_record(number, settings.runs) / "data" / "invoices" / f"{number}.json"
+        found[number] = read_invoice(place.read_text(encoding="utf-8"))
+    if not found:
+        raise NotReady(f"no invoice of run {run} can be written as {suffix}", where=str(folder))
+    written = write_documents_of(found, suffix, folder)
+    with writing(engine) as connection:
+        if written:
+            log = f"{len(found):,} documents, {len(written):,} of them written"
+            note_job(connection, run, suffix, log)
+    return written

@@ -1,5 +1,6 @@
 """Commands about billing runs: ``runs``, and ``run`` with what staff do with one."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -37,6 +38,9 @@ AllowDirty = Annotated[
     bool,
     typer.Option("--allow-dirty", help="Issue from changed files; the record keeps the diff."),
 ]
+
+
+Folder = Annotated[Path, typer.Option(help="The folder to write to; this one unless told.")]
 
 
 @app.command(epilog="Example: billing runs --facility RC --period 1993-11")
@@ -241,3 +245,27 @@ def describe(
     engine = ledger()
     for sentence in run_actions.describe(engine, book_of_run(engine, run_id), run_id, text):
         say(sentence)
+
+
+@run.command(epilog="Example: billing run pdf RC-1993-11-1 --to november")
+def pdf(run_id: RunId, to: Folder = Path()) -> None:
+    """Write the PDF of every invoice of a run; drafts say that they are drafts."""
+    _write(run_id, "pdf", to)
+
+
+@run.command(epilog="Example: billing run xml RC-1993-11-1 --to november")
+def xml(run_id: RunId, to: Folder = Path()) -> None:
+    """Write the UBL XML (EN 16931) of every issued invoice of a run."""
+    _write(run_id, "xml", to)
+
+
+def _write(run_id: str, suffix: str, folder: Path) -> None:
+    from billing_lib.batch import write_run_documents
+    from billing_lib.cli.books import book_of_run
+    from billing_lib.settings import settings
+
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    with progress(suffix):
+        written = write_run_documents(engine, settings(), book, run_id, suffix, folder)
+    say(f"{run_id}: {len(written):,} files written to {folder}" if written else "nothing changed")

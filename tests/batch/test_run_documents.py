@@ -1,0 +1,43 @@
+"""The documents of all invoices of a run: issued ones as archived, drafts as drafts."""
+
+from pathlib import Path
+
+import pytest
+from sample_facility import nothing, price_book, usage_file
+from sqlalchemy import Engine
+
+from billing_lib.batch import issue_month, write_run_documents
+from billing_lib.errors import NotReady
+from billing_lib.issuer import Terms
+from billing_lib.pricing.period import Period
+from billing_lib.settings import Settings
+from billing_lib.workflow.approving import change_invoices
+from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.run_actions import make_run, read_run
+from billing_lib.workflow.selection import RunSelection
+
+APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"
+
+
+def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_path: Path) -> None:
+    book = price_book()
+    here = Settings(database=ledger_url, runs=tmp_path / "runs")
+    load_files(ledger, book, [usage_file(tmp_path)], nothing)
+    rate_period(ledger, book, APRIL)
+    make_run(ledger, book, APRIL, RunSelection())
+    change_invoices(ledger, book, "quarantine", [f"{RUN}/p1"], "disputed")
+    with pytest.raises(NotReady, match="can be written as xml"):
+        write_run_documents(ledger, here, book, RUN, "xml", tmp_path / "drafts")
+    issued = issue_month(ledger, here, book, APRIL, terms=Terms(allow_dirty=True))
+    (number,) = issued.numbers
+    folder = tmp_path / "april"
+    written = write_run_documents(ledger, here, book, RUN, "pdf", folder)
+    assert [path.name for path in written] == ["MIC-2020-04-1_p1.pdf", f"{number}.pdf"]
+    archived = issued.record / "data" / "documents" / f"{number}.pdf"
+    assert (folder / f"{number}.pdf").read_bytes() == archived.read_bytes()
+    assert write_run_documents(ledger, here, book, RUN, "pdf", folder) == []
+    (xml,) = write_run_documents(ledger, here, book, RUN, "xml", folder)
+    assert xml.read_bytes() == archived.with_suffix(".xml").read_bytes()
+    kinds = read_run(ledger, book, RUN).jobs["kind"].to_list()
+    assert kinds == ["calculate", "issue", "pdf", "xml"]
