@@ -165,6 +165,8 @@ def undo_group(engine: Engine, book: PriceBook, group: str, reason: str) -> Chan
         codes = made["subject"].unique()
         ledger_charges.lock_charges(connection, facility, codes)
         charges = ledger_charges.read_charges(connection, facility, codes=codes)
+        if charges.height == 0:
+            raise NotReady(f"the charges of the group {group} were deleted since")
         locked = charges.join(unbound(charges), on="code", how="anti").sort("code")
         if locked.height:
             raise NotReady(

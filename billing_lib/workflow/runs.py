@@ -7,6 +7,8 @@ what comes out otherwise. An invoice that cannot be calculated is in ERROR with 
 does not keep the others back.
 """
 
+from itertools import chain, count
+
 import polars as pl
 from sqlalchemy import Connection
 
@@ -78,8 +80,8 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
         .group_by("project")
         .agg(pl.col("team").first())
         .sort("project")
-        .with_columns(invoice=pl.format("{}/{}", pl.lit(run), "project"))
     )
+    new = new.with_columns(_free_codes(connection, run, new["project"]))
     period = Period.parse(month)
     ledger_invoices.insert_invoices(
         connection,
@@ -100,6 +102,20 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     placed = free.drop("invoice").join(drafts, on="project")
     placing.attach_charges(connection, facility, placed)
     return placed.height
+
+
+def _free_codes(connection: Connection, run: str, projects: pl.Series) -> pl.Series:
+    """The codes of new invoices of a run: ``RC-1993-11-1/u4``, and ``RC-1993-11-1/u4~2`` where
+    that one was closed."""
+    taken = set(ledger_invoices.read_invoices(connection, run=run)["code"])
+    free: list[str] = []
+    for project in projects:
+        first = f"{run}/{project}"
+        further = (f"{first}~{again}" for again in count(2))
+        code = next(code for code in chain([first], further) if code not in taken)
+        taken.add(code)
+        free.append(code)
+    return pl.Series("invoice", free, dtype=pl.String)
 
 
 def closed_projects(connection: Connection, facility: str, month: str) -> pl.Series:

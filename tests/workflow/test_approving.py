@@ -152,6 +152,28 @@ def test_quarantine_keeps_an_invoice_out_of_the_run_with_its_charges(
         assert runs.read_run(connection, RUN).state == "FINISHED"
 
 
+def test_what_was_closed_and_reopened_is_on_a_further_invoice_of_the_run(rated: Engine) -> None:
+    book = price_book()
+    assert sorted(prepared(rated, book).codes) == [P1, P2]
+    for code in (P2, f"{P2}~2"):
+        change_invoices(rated, book, "close_and_reopen", [code], "to another address")
+        prepared(rated, book)
+    with reading(rated) as connection:
+        told = events.read_events(connection, "MIC", subjects=[P2])["kind"].to_list()
+        with_charges = charges.read_charges(connection, "MIC", project="p2")["invoice"]
+    assert told == ["submit", "reject", "close"]
+    assert states(rated) == {
+        P1: "APPROVING",
+        P2: "CLOSED",
+        f"{P2}~2": "CLOSED",
+        f"{P2}~3": "APPROVING",
+    }
+    assert with_charges.to_list() == [f"{P2}~3"]
+    said = f"invoice {P2} is CLOSED; 'close' is for"
+    with pytest.raises(NotReady, match=said):
+        change_invoices(rated, book, "close_and_reopen", [P2, f"{P2}~3"], "again")
+
+
 @pytest.mark.parametrize("reopen", [True, False])
 def test_a_cancelled_run_reopens_its_charges_or_keeps_them_for_good(
     rated: Engine, reopen: bool

@@ -10,7 +10,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import charges, events
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import prepare
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.intake import load_files
@@ -71,6 +71,15 @@ def test_a_group_is_made_undone_and_not_undone_twice(rated: Engine) -> None:
         "undo",
         "not agreed after all",
     )
+
+
+def test_a_group_whose_charges_are_deleted_is_not_undone(rated: Engine) -> None:
+    chosen = Selection(project="p2")
+    made = adjust_many(rated, price_book(), APRIL, chosen, {"rate": "2.00"}, "agreed")
+    delete_charge(rated, price_book(), "MIC/u3", "afresh")
+    with pytest.raises(NotReady, match=f"the charges of the group {made.group} were deleted"):
+        undo_group(rated, price_book(), made.group, "not agreed")
+    assert log(rated)[-1] == "delete"
 
 
 def test_a_group_with_a_charge_that_is_being_approved_stays(rated: Engine) -> None:

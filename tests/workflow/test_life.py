@@ -12,7 +12,6 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +32,7 @@ from sample_issuing import issue_prepared
 
 from billing_lib.errors import BillingError
 from billing_lib.ledger import charges, events, invoices, runs
-from billing_lib.ledger.database import initialise, open_ledger, reading, writing
+from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.identity import operating_system_login
 from billing_lib.ledger.states import INVOICE
 from billing_lib.ledger.states import states as invoice_states
@@ -80,16 +79,6 @@ DONE: Counter[str] = Counter()
 """How often each thing was done and not refused, over all examples."""
 
 
-@cache
-def template() -> Path:
-    """A ledger that is set up and empty."""
-    path = Path(tempfile.mkdtemp(prefix="billing-life-")) / "template.db"
-    engine = open_ledger(f"sqlite:///{path}")
-    initialise(engine)
-    engine.dispose()
-    return path
-
-
 @contextmanager
 def allowed(what: str) -> Iterator[None]:
     """Do something that may be refused, in one sentence."""
@@ -110,11 +99,14 @@ def standing(*states: str) -> Callable[..., Any]:
 class Life(RuleBasedStateMachine):
     """One facility, from usage to payment."""
 
+    template: Path
+    """A ledger that is set up and empty."""
+
     def __init__(self) -> None:
         super().__init__()
         self.folder = Path(tempfile.mkdtemp(prefix="billing-life-"))
         self.path = self.folder / "billing.db"
-        shutil.copyfile(template(), self.path)
+        shutil.copyfile(self.template, self.path)
         self.ledger = open_ledger(f"sqlite:///{self.path}")
         self.loaded = 0
         self.rated: set[str] = set()
@@ -398,8 +390,9 @@ class Life(RuleBasedStateMachine):
 
 
 @pytest.mark.xdist_group("life")
-def test_whatever_staff_do_nothing_is_lost_billed_twice_or_changed() -> None:
+def test_whatever_staff_do_nothing_is_lost_billed_twice_or_changed(sqlite_template: Path) -> None:
     DONE.clear()
+    Life.template = sqlite_template
     run_state_machine_as_test(
         Life,
         settings=settings(
