@@ -141,6 +141,11 @@ def render_ubl(invoice: Invoice) -> bytes:
     _say(root, "cbc:AccountingCost", _accounting(booked))
     covered = shown["dates_covered"]
     _period(root, covered["from"], covered["to"])
+    if shown.get("reference"):  # of an ad hoc invoice: what was ordered (BT-13)
+        _put(_put(root, "cac:OrderReference"), "cbc:ID", _line(shown["reference"]))
+    if shown.get("replaces"):  # the preceding invoice (BG-3)
+        replaced = _put(_put(root, "cac:BillingReference"), "cac:InvoiceDocumentReference")
+        _put(replaced, "cbc:ID", shown["replaces"])
     _put(_put(root, "cac:ProjectReference"), "cbc:ID", _line(shown["project"]["code"]))
     number = (facility.get("tax_id") or "") if tax else ""  # BR-O-02: none outside the scope
     contacts = "; ".join(facility["contacts"].split("\n")) if facility["contacts"] else ""
@@ -171,7 +176,12 @@ def _keeps_the_norm(invoice: dict[str, Any], terms: _Terms) -> bool:
 def _notes(invoice: dict[str, Any]) -> list[str]:
     project, tax = invoice["project"], invoice.get("tax")
     named = f"{project['name']} ({project['code']})" if project["name"] else project["code"]
-    notes = [*invoice["notes"], f"Project {named}", f"Billing run {invoice['run']}"]
+    notes = [
+        *invoice["notes"],
+        invoice.get("description") or "",
+        f"Project {named}",
+        f"Billing run {invoice['run']}",
+    ]
     if tax is not None:
         notes.append(f"{tax['name']}, {tax['percent']} %")
     notes += [
@@ -236,7 +246,9 @@ def _totals(root: Element, invoice: dict[str, Any], terms: _Terms) -> None:
     ):
         if amounts:
             terms.amount(monetary, f"cbc:{name}TotalAmount", sum(amounts, Decimal(0)))
-    terms.amount(monetary, "cbc:PayableAmount", totals["total"])
+    if invoice.get("prepaid"):  # BT-113
+        terms.amount(monetary, "cbc:PrepaidAmount", invoice["prepaid"]["drawn"])
+    terms.amount(monetary, "cbc:PayableAmount", totals["due"])
 
 
 def _rule(step: dict[str, Any]) -> str:

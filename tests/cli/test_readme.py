@@ -38,7 +38,8 @@ def test_the_commands_of_the_readme_work_one_after_the_other(office: Office) -> 
         if line.startswith(".venv/bin/billing "):
             words = shlex.split(line.removeprefix(".venv/bin/billing "))
             # The tree under test may hold changes that are not committed yet.
-            said = office.run(*words, *(["--allow-dirty"] if words[0] in ("issue", "month") else []))
+            issuing = words[0] in ("issue", "month")
+            said = office.run(*words, *(["--allow-dirty"] if issuing else []))
         else:
             said = subprocess.run(
                 ["bash", "-c", line], cwd=office.folder, capture_output=True, text=True, check=False

@@ -74,6 +74,7 @@ def drawn_invoice(draw: st.DrawFn) -> dict[str, Any]:
     tax = ((percent or 0) * before_tax / 100).quantize(before_tax, ROUND_HALF_UP)
     sample = invoice(lines, notes=draw(st.lists(TEXTS, max_size=3)), currency=currency)
     total = before_tax + tax
+    drawn = draw(st.sampled_from([0, 1])) * max((total / 3).quantize(total), total * 0)
     return stated(sample) | {
         "adjustments": [
             {"rule": name, "kind": "fee", "on": None, "amount": decimal_text(amount, places)}
@@ -89,7 +90,9 @@ def drawn_invoice(draw: st.DrawFn) -> dict[str, Any]:
             "raw_total": f"{raw_total:f}",
             "adjustment": f"{adjustment:f}",
             "total": f"{total:f}",
+            "due": f"{total - drawn:f}",
         },
+        "prepaid": {"drawn": f"{drawn:f}", "left": "0"} if drawn else None,
         "summaries": sample["summaries"]
-        | {"by_expense_code": [{"expense_code": "370-1", "total": f"{total:f}"}]},
+        | {"by_expense_code": [{"expense_code": "370-1", "total": f"{total - drawn:f}"}]},
     }

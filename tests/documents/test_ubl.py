@@ -15,6 +15,7 @@ from sample_invoice import (
     hourly,
     invoice,
     long_invoice,
+    prepaid_invoice,
     slides,
     stated,
     taxed_invoice,
@@ -73,10 +74,23 @@ SAMPLES = {
     "credits exceed charges": invoice([hourly(), added_line(amount="-75.00")]),
     "credits alone, taxed": invoice([added_line(amount="-100.00")], adjustment="0.00")
     | {"tax": {"name": "VAT", "percent": "19", "amount": "-19.00"}},
+    "prepaid in part": prepaid_invoice(),
+    "reissue of an ad hoc invoice": invoice()
+    | {"kind": "ad hoc", "reference": "PO-12", "replaces": "RC-1994-00003", "description": "Talk"},
     "many": long_invoice(50),
 }
+SAMPLES["credits alone, taxed"]["totals"]["due"] = "-119.00"
 SAMPLES["credits alone, taxed"]["totals"]["total"] = "-119.00"
 SAMPLES["credits alone, taxed"]["summaries"]["by_expense_code"][0]["total"] = "-119.00"
+
+
+def test_what_was_ordered_replaced_and_drawn_is_told() -> None:
+    root = etree.fromstring(render_ubl(stated(SAMPLES["reissue of an ad hoc invoice"])))
+    assert text(root, "OrderReference/ID") == "PO-12"
+    assert text(root, "BillingReference/InvoiceDocumentReference/ID") == "RC-1994-00003"
+    root = etree.fromstring(render_ubl(stated(SAMPLES["prepaid in part"])))
+    assert text(root, "LegalMonetaryTotal/PrepaidAmount") == "50.00"
+    assert text(root, "LegalMonetaryTotal/PayableAmount") == "26.25"
 
 
 def test_the_rules_are_those_that_were_looked_at() -> None:
@@ -204,7 +218,7 @@ def test_amounts_of_three_places_stay_exact_and_claim_no_norm_of_two() -> None:
     (canonical, *_) = invoices_of(next(path for path in SCENARIOS if "dinar" in path.name))
     xml = render_ubl(canonical)
     root = etree.fromstring(xml)
-    assert text(root, "LegalMonetaryTotal/PayableAmount") == canonical["totals"]["total"]
+    assert text(root, "LegalMonetaryTotal/PayableAmount") == canonical["totals"]["due"]
     assert text(root, "CustomizationID") is None
     assert against_schema(xml) == []
     assert any(finding.startswith("BR-DEC-18 ") for finding in against_rules(xml))

@@ -61,7 +61,7 @@ def assert_same_amounts(xml: bytes, canonical: dict[str, Any]) -> None:
     totals, tax = canonical["totals"], canonical.get("tax")
     assert text(root, "LegalMonetaryTotal/LineExtensionAmount") == totals["raw_total"]
     assert text(root, "LegalMonetaryTotal/TaxInclusiveAmount") == totals["total"]
-    assert text(root, "LegalMonetaryTotal/PayableAmount") == totals["total"]
+    assert text(root, "LegalMonetaryTotal/PayableAmount") == totals["due"]
     before_tax = Decimal(totals["total"]) - Decimal(tax["amount"] if tax else 0)
     assert money(root, "LegalMonetaryTotal/TaxExclusiveAmount") == before_tax
     assert money(root, "TaxTotal/TaxSubtotal/TaxableAmount") == before_tax
