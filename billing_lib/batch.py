@@ -61,13 +61,14 @@ def issue_month(
         The notebook or the archiving failed; nothing was issued.
     """
     chosen = selection or RunSelection()
-    issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
+    stated = terms or Terms()
+    issuer = Issuer.begin(engine, settings, book, period, stated, step)
     with issuing(engine, book.facility.code):
         finished = settle(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
         with writing(engine) as connection:
-            prepared = prepare(connection, book, period, chosen)
+            prepared = prepare(connection, book, period, chosen, unattended=stated.unattended)
         return issuer.issue(prepared, nothing="nothing can be issued yet")
 
 
@@ -90,11 +91,14 @@ def process_run(
         The run is not open, nobody has signed its month off, or it waits for a person.
     """
     period = _period_of(engine, book, run)
-    issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
+    stated = terms or Terms()
+    issuer = Issuer.begin(engine, settings, book, period, stated, step)
     with issuing(engine, book.facility.code):
         settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
         with writing(engine) as connection:
-            prepared = prepare_run(connection, book, run, RunSelection(), [])
+            prepared = prepare_run(
+                connection, book, run, RunSelection(), [], unattended=stated.unattended
+            )
         return issuer.issue(prepared, nothing="nothing can be issued yet")
 
 

@@ -106,10 +106,13 @@ class Terms:
         The invoice date, ``YYYY-MM-DD``; today on the facility's calendar unless told.
     allow_dirty
         Issue although the program's files differ from their commit; the record keeps the diff.
+    unattended
+        Nobody is there: what a reviewer has rejected waits for a person to take it up.
     """
 
     date: str | None = None
     allow_dirty: bool = False
+    unattended: bool = False
 
 
 @dataclass(frozen=True)

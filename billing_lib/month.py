@@ -15,7 +15,7 @@ import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from zoneinfo import ZoneInfo
 
@@ -98,7 +98,7 @@ def issue_all(
     DirtyTree
         The program's files differ from their commit.
     """
-    how = terms or Terms()
+    how = replace(terms or Terms(), unattended=True)
     books = read_price_books(settings.parameters)
     over = _over(books, period, how.date)
     require_clean(provenance(), how.allow_dirty)

@@ -63,10 +63,20 @@ class Prepared:
 
 
 def prepare(
-    connection: Connection, book: PriceBook, period: Period, selection: RunSelection
+    connection: Connection,
+    book: PriceBook,
+    period: Period,
+    selection: RunSelection,
+    *,
+    unattended: bool = False,
 ) -> Prepared:
     """Bring a month, or some of it, as far as it goes without a person: make its run, take in
     its charges, calculate and submit its invoices.
+
+    Parameters
+    ----------
+    unattended
+        By the batch: what a reviewer has rejected waits for a person to take it up.
 
     Raises
     ------
@@ -94,7 +104,7 @@ def prepare(
     if drafts.height + free_of(connection, facility, month, charges).height == 0:
         raise issued_before(connection, facility, month, selection, what, late)
     run = _run_of(connection, book, period, selection)
-    return prepare_run(connection, book, run, selection, late)
+    return prepare_run(connection, book, run, selection, late, unattended=unattended)
 
 
 def prepare_run(
@@ -103,8 +113,15 @@ def prepare_run(
     run: str,
     selection: RunSelection,
     told: list[str],
+    *,
+    unattended: bool = False,
 ) -> Prepared:
     """Bring a run, or some of it, as far as it goes without a person.
+
+    Parameters
+    ----------
+    unattended
+        By the batch: what a reviewer has rejected waits for a person to take it up.
 
     Raises
     ------
@@ -123,8 +140,8 @@ def prepare_run(
             f"nothing of {book.facility.code} {row.period} is left that is on no other billing run",
             remedy="'billing runs' lists them",
         )
-    to_submit = mine.filter(pl.col("state").is_in((OPEN, ERROR, REJECTED)))["code"].to_list()
-    submit(connection, book, run, to_submit)
+    taken = (OPEN, ERROR) if unattended else (OPEN, ERROR, REJECTED)
+    submit(connection, book, run, mine.filter(pl.col("state").is_in(taken))["code"].to_list())
     return approved_of(connection, book, run, mine["code"].to_list(), told)
 
 
@@ -161,9 +178,10 @@ def approved_of(
         .sort("step")
         .group_by("step", maintain_order=True)
     ]
-    quarantined = now.filter(pl.col("state") == "QUARANTINED").height
-    if quarantined:
-        waiting.append(f"{quarantined:,} invoices of run {run} are in quarantine")
+    for state, said in (("QUARANTINED", "are in quarantine"), (REJECTED, "are rejected")):
+        count = now.filter(pl.col("state") == state).height
+        if count:
+            waiting.append(f"{count:,} invoices of run {run} {said}")
     return Prepared(run, done, [*waiting, *run_errors(connection, run), *told])
 
 

@@ -95,6 +95,9 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
     with reading(rated) as connection:
         row = invoices.read_invoices(connection, codes=[P1]).row(0, named=True)
     assert (row["state"], row["total"], row["reason"]) == ("REJECTED", 14583, "two broke")
+    with writing(rated) as connection:  # nobody is there who says that it is mended
+        left = prepare(connection, book, APRIL, WHOLE, unattended=True)
+    assert left.waiting[-1] == f"1 invoices of run {RUN} are rejected"
     assert prepared(rated, book).waiting == [f"2 invoices of run {RUN} wait for {me(rated)}"]
     with writing(rated) as connection:
         now = approve(connection, book, RUN, [P1, P2], "fine")

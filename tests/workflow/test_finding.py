@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 from billing_lib.errors import InvalidFilter, NotPermitted
 from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.finding import CHARGES, INVOICES
-from billing_lib.ledger.permissions import current_login, insert_permission
+from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
 from billing_lib.ledger.states import INVOICE, states
 from billing_lib.workflow.filters import KINDS, STATES, VIEWS, Filter
 from billing_lib.workflow.finding import Page, find_charges, find_codes, find_invoices
@@ -278,8 +278,10 @@ def test_a_lab_sees_what_was_issued_to_it_and_no_cost(ledger: Engine, tmp_path: 
     everything = find_invoices(ledger, Filter()).rows
     with writing(ledger) as connection:
         me = current_login(connection)
-        insert_permission(connection, "MIC", "carol", "administrator", "")
+        insert_permission(connection, "MIC", me, "administrator", "")
         insert_permission(connection, "MIC", me, "lab_administrator", "lee")
+        insert_permission(connection, "MIC", "carol", "administrator", "")
+        delete_permission(connection, "MIC", me, "administrator", "")
     found = find_invoices(ledger, Filter()).rows
     assert found["project"].to_list() == ["approved", "paid", "kyoto", "tokyo"]
     mine = found.filter(found["facility"] == "MIC")
