@@ -37,7 +37,7 @@ from billing_lib.ledger.identity import operating_system_login
 from billing_lib.ledger.states import INVOICE
 from billing_lib.ledger.states import states as invoice_states
 from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import NewLine, add_charge_line, adjust_charge, delete_charge
+from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import (
     Prepared,
     approve,
@@ -49,6 +49,7 @@ from billing_lib.workflow.approving import (
 from billing_lib.workflow.bulk import Selection, adjust_many, undo_group
 from billing_lib.workflow.funds import deposit
 from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.payments import pay, unpay
 from billing_lib.workflow.rating import rate_period
