@@ -16,6 +16,7 @@ from billing_lib.ledger import charges
 from billing_lib.ledger.columns import metadata
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.guard_sql import guarded_tables, install, remove
+from billing_lib.ledger.permissions import insert_permission
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
 REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
@@ -35,6 +36,7 @@ ISSUED = {
     "issued_invoice": ("total = 0, raw_total = 0", "number = 'RC-2020-0001'"),
     "issuing": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
     "job": ("log = 'another'", "run = 'RC-2020-04-1' AND sequence = 1"),
+    "permission": ("login = 'mallory'", "login = 'carol'"),
     "rate": ("body = '{}'", "fingerprint = '3f0c'"),
     "source_file": ("name = 'may.csv'", "sha256 = '4f'"),
     "statement": ("total = 0, raw_total = 0", "id = 'smith-lab-2020-04'"),
@@ -49,6 +51,7 @@ def full(rated: Engine) -> Engine:
     """A ledger with a row in every guarded table."""
     with writing(rated) as connection:
         all_there_is(connection)
+        insert_permission(connection, "RC", "carol", "administrator", "")
     return rated
 
 
