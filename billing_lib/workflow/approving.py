@@ -92,7 +92,7 @@ def prepare(
         return _prepare_ad_hoc(connection, book, period, selection)
     facility, month = book.facility.code, str(period)
     require(connection, facility, REVIEWER)
-    what = f"{facility} {month}" + (f", {selection.text}" if selection.text else "")
+    what = f"{facility} {month}" + (f", {selection.words}" if selection.text else "")
     charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
     drafts = drafts_of(connection, facility, month, selection)
     if charges.height + drafts.height == 0:

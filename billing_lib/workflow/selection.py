@@ -33,6 +33,12 @@ class RunSelection:
             return f"reference: {self.reference}"
         return "" if self.reissue is None else f"reissue: {self.reissue}"
 
+    @property
+    def words(self) -> str:
+        """As people read it: ``project u4``, ``teams bio, chem``."""
+        kind, _, codes = self.text.partition(": ")
+        return f"{kind.removesuffix('s') if ', ' not in codes else kind} {codes}".strip()
+
     @classmethod
     def parse(cls, text: str) -> Self:
         """From what the ledger keeps."""

@@ -70,7 +70,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 
     with pytest.raises(AlreadyIssued, match=r"MIC 2020-04 is issued \(MIC-2020-00001 to "):
         issue(ledger, office, APRIL, "2020-05-06")
-    with pytest.raises(AlreadyIssued, match="projects: p2 is issued"):
+    with pytest.raises(AlreadyIssued, match="project p2 is issued"):
         issue(ledger, office, APRIL, "2020-05-06", project="p2")
 
     late = usage_file(tmp_path, HEADER + "u7,slide,p1,bob,,,2020-04-30,1\n", "late.csv")

@@ -35,11 +35,11 @@ BOOKS = {
         BOOK.replace(
             'price: "1.25"}', 'price: "1.25"}\n  - {item: slide, group: internal, price: "2.00"}'
         ),
-        "microscopy.yml, line 16, rates[3]: two rates for item 'slide' and group 'internal'",
+        "microscopy.yml, line 18, rates[3]: two rates for item 'slide' and group 'internal'",
     ),
     "splits that make 99": (
         BOOK.replace('percent: "40"', 'percent: "39"'),
-        "microscopy.yml, line 22, projects[1].split: the split makes 99 %",
+        "microscopy.yml, line 24, projects[1].split: the split makes 99 %",
     ),
     "an unknown time zone": (
         BOOK.replace("America/New_York", "America/Gotham"),
@@ -47,11 +47,11 @@ BOOKS = {
     ),
     "a negative price": (
         BOOK.replace('price: "1.25"', 'price: "-1.25"'),
-        "microscopy.yml, line 15, rates[2].price: the price '-1.25' is negative",
+        "microscopy.yml, line 17, rates[2].price: the price '-1.25' is negative",
     ),
     "an unsupported key": (
         BOOK.replace('price: "1.25"', 'prize: "1.25"'),
-        "microscopy.yml, line 15, rates[2].prize: the key 'prize' is not supported here",
+        "microscopy.yml, line 17, rates[2].prize: the key 'prize' is not supported here",
     ),
 }
 WORDS = {
