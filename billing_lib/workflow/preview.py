@@ -20,7 +20,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.composing import compose, in_order
 from billing_lib.workflow.gathering import gather
 from billing_lib.workflow.invoice import Invoice, compute_invoices
-from billing_lib.workflow.permissions import VIEWER, require
+from billing_lib.workflow.permissions import VIEWER, readable, require
 from billing_lib.workflow.snapshot import UNBILLED
 
 _NOT_ISSUED = {"run": "", "invoice_date": "", "frozen_by": "", "frozen_at": ""}
@@ -121,7 +121,7 @@ def preview_draft(engine: Engine, book: PriceBook, code: str) -> Invoice:
 
 
 def facility_of(engine: Engine, code: str) -> str:
-    """The facility that has an invoice of this code.
+    """The facility that has an invoice of this code, among those that may be read.
 
     Raises
     ------
@@ -129,7 +129,8 @@ def facility_of(engine: Engine, code: str) -> str:
         None has, or several have one.
     """
     with reading(engine) as connection:
-        facilities = ledger_invoices.read_invoices(connection, codes=[code])["facility"].to_list()
+        found = ledger_invoices.read_invoices(connection, codes=[code])["facility"].to_list()
+        facilities = readable(connection, found)
     if not facilities:
         raise UnknownInvoice(
             f"there is no draft {code}", remedy="'billing invoices' lists them under 'invoice'"

@@ -29,6 +29,7 @@ from billing_lib.ledger.facilities import know_facility
 from billing_lib.ledger.permissions import current_login, read_permissions
 from billing_lib.ledger.tables import permission
 from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow import permissions, run_actions
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
@@ -85,12 +86,16 @@ USAGE = (
 """April for three projects, and 4 slides of p2 for each month after it."""
 
 BOOK_HERE = price_book(LABS)
-APPROVED_BY_ANY = price_book(
-    LABS.replace(
-        "  issue: scheduled\n",
-        "  issue: scheduled\n  approval: {reviewers: [[vic, rev, iss, boss, aud, lab, nob]]}\n",
-    )
-)
+ANYBODY = "[vic, rev, iss, boss, aud, lab, nob]"
+
+
+def approved_by(steps: str) -> PriceBook:
+    """The facility with these reviewers."""
+    approval = f"  issue: scheduled\n  approval: {{reviewers: [{steps}]}}\n"
+    return price_book(LABS.replace("  issue: scheduled\n", approval))
+
+
+APPROVED_BY_ANY = approved_by(f"{ANYBODY}, {ANYBODY}")
 """Names everybody as reviewer, so that only the role keeps them from approving."""
 
 ISSUED = {9: "MIC-2021-00001", 10: "MIC-2021-00002", 11: "MIC-2021-00003"}
@@ -134,6 +139,11 @@ def made_before(engine: Engine) -> str:
 def approve_may(engine: Engine, folder: Path) -> None:
     with writing(engine) as connection:
         approve(connection, APPROVED_BY_ANY, "MIC-2020-05-1", [code(5)])
+
+
+def approve_last(engine: Engine, folder: Path) -> None:
+    """The second of two steps, after approve_may made the first."""
+    approve_may(engine, folder)
 
 
 def choose(engine: Engine, folder: Path) -> None:
@@ -200,6 +210,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "ready": (CHANGE, lambda e, f: sign_off(e, BOOK_HERE, "2020-04")),
     "prepare": (CHANGE, prepare_april),
     "approve": (CHANGE, approve_may),
+    "approve as the last": (ISSUE, approve_last),
     "reject": (CHANGE, changed("reject", 6)),
     "quarantine": (CHANGE, changed("quarantine", 7)),
     "release": (CHANGE, changed("release", 7)),
