@@ -19,6 +19,9 @@ class Settings(BaseSettings):
     parameters: Path = Path("parameters")
     """The folder of the price books; every ``*.yml`` in it is one."""
 
+    office: Path = Path("office")
+    """The folder that ``billing lab`` opens: copies of the notebooks, with what staff ran."""
+
     image: str | None = None
     """``name@sha256:…`` of the container image this runs in, set by the container's launcher."""
 

@@ -21,13 +21,23 @@ def init() -> None:
     epilog="Example: billing lab --no-browser",
 )
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the notebooks; further words go to JupyterLab."""
+    """Open JupyterLab on the overview of all months; further words go to JupyterLab."""
     import os
     import sys
 
-    from billing_lib.workflow.notebooks import NOTEBOOKS, lab_environment
+    from billing_lib.settings import settings
+    from billing_lib.workflow.notebooks import JUPYTER, lab_environment, open_home
 
-    words = ["jupyter", "lab", f"--notebook-dir={NOTEBOOKS}", *context.args]
+    office = settings().office.absolute()
+    words = [
+        "jupyter",
+        "lab",
+        f"--notebook-dir={office}",
+        f"--LabApp.default_url=/lab/tree/{open_home(office)}",
+        f"--LabApp.workspaces_dir={office / '.workspaces'}",
+        f"--LabApp.extra_labextensions_path={JUPYTER / 'labextensions'}",
+        *context.args,
+    ]
     os.execve(  # noqa: S606 - the words are the user's own
         sys.executable,
         [sys.executable, "-m", *words],

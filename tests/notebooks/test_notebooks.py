@@ -29,7 +29,7 @@ from billing_lib.workflow.statements import generate_statements
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
-REVIEWED = ("review", "adjust", "audit", "statement", "listing")
+REVIEWED = ("home", "review", "adjust", "audit", "statement", "listing")
 """The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
 # One worker makes the month and runs every notebook on it.
@@ -69,6 +69,7 @@ def environment(office: Settings) -> dict[str, str]:
         "BILLING_DATABASE": office.database,
         "BILLING_RUNS": str(office.runs),
         "BILLING_PARAMETERS": str(office.parameters),
+        "BILLING_OFFICE": str(office.runs.parent / "office"),
     }
 
 
@@ -80,6 +81,7 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
 @pytest.mark.parametrize(
     ("name", "stated", "shown"),
     [
+        ("home", {"months": 3}, "5,414.14 USD"),
         ("review", {"facility": "RC", "period": "1993-10"}, "5,944** usage records"),
         ("adjust", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
         ("audit", {"record": ""}, "application/vnd.jupyter.widget-view"),
@@ -92,7 +94,7 @@ def test_a_notebook_runs_by_papermill(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
-    stated: dict[str, str],
+    stated: dict[str, str | int],
     shown: str,
 ) -> None:
     for key, value in environment(office).items():

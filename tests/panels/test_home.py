@@ -1,0 +1,39 @@
+"""The overview as the home notebook shows it."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from billing_lib.panels.home import HomePanel
+from billing_lib.panels.office import Office
+
+
+@pytest.fixture
+def home(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HomePanel:
+    monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
+    here = office.settings.model_copy(update={"office": tmp_path / "office"})
+    return HomePanel(office=replace(office, settings=here))
+
+
+def test_the_grid_says_state_total_and_what_waits(home: HomePanel) -> None:
+    shown = home.grid().data
+    assert "Microscopy<br>MIC" in shown
+    assert shown.index("2020-05") < shown.index("2020-04")
+    assert "READY" in shown
+    assert "160.83 USD" in shown
+    assert "3 charges, 2 unbilled" in shown
+    assert "<li>an issuer</li>" in shown
+
+
+def test_every_link_leads_to_a_notebook(home: HomePanel, tmp_path: Path) -> None:
+    shown = home.grid().data + home.ways().data
+    links = [part.split('"')[0] for part in shown.split('href="')[1:]]
+    assert "MIC/2020-04/review-MIC-2020-04.ipynb" in links
+    missing = [link for link in links if not (tmp_path / "office" / link).exists()]
+    assert missing == ["statement.ipynb", "listing.ipynb", "audit.ipynb"]  # 'billing lab' brings
+
+
+def test_an_empty_office_says_what_to_do(office: Office) -> None:
+    (office.settings.parameters / "microscopy.yml").unlink()
+    assert "billing load" in HomePanel(office=office).grid().data
