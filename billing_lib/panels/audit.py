@@ -14,7 +14,7 @@ from billing_lib.panels.office import Message
 from billing_lib.panels.tables import table
 from billing_lib.settings import settings
 
-_WIDE = widgets.Layout(width="40em")
+_WIDE = {"width": "40em"}
 
 
 class AuditPanel:

@@ -28,6 +28,7 @@ MONEY = (
     "drawn",
     "due",
     "prepaid_left",
+    "last_total",
 )
 """Columns that hold minor units."""
 

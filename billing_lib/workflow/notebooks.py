@@ -29,7 +29,7 @@ updates) and the extension that runs an office notebook when it is opened."""
 HOME = "home"
 """The notebook that ``billing lab`` opens."""
 
-MONTHLY = ("review", "adjust")
+MONTHLY = ("review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order in which a month is worked."""
 
 GENERAL = ("statement", "listing", "audit")

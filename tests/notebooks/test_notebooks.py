@@ -29,7 +29,7 @@ from billing_lib.workflow.statements import generate_statements
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
-REVIEWED = ("home", "review", "adjust", "audit", "statement", "listing")
+REVIEWED = ("home", "review", "adjust", "run", "approve", "audit", "statement", "listing")
 """The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
 # One worker makes the month and runs every notebook on it.
@@ -84,6 +84,8 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
         ("home", {"months": 3}, "5,414.14 USD"),
         ("review", {"facility": "RC", "period": "1993-10"}, "5,944** usage records"),
         ("adjust", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
+        ("run", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
+        ("approve", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
         ("audit", {"record": ""}, "application/vnd.jupyter.widget-view"),
         ("statement", {"team": "bio", "period": "1993-10"}, "Statement **bio-1993-10**, OPEN"),
         ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),

@@ -1,0 +1,119 @@
+"""Approving one by one, as the notebook's panel does it, without a browser."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sample_facility import BOOK
+
+from billing_lib.ledger.charges import read_charges
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.events import read_events
+from billing_lib.ledger.identity import operating_system_login
+from billing_lib.ledger.invoices import read_invoices
+from billing_lib.panels.approve import ApprovePanel
+from billing_lib.panels.office import Office
+from billing_lib.pricing.period import Period
+from billing_lib.workflow.approving import prepare
+from billing_lib.workflow.selection import RunSelection
+
+P1, P2 = "MIC-2020-04-1/p1", "MIC-2020-04-1/p2"
+
+
+@pytest.fixture
+def reviewed(office: Office, tmp_path: Path) -> Office:
+    """The month's two invoices wait for who runs the tests."""
+    approval = f"  approval: {{reviewers: [{operating_system_login()}]}}\n"
+    text = BOOK.replace("  issue: scheduled\n", f"  issue: scheduled\n{approval}")
+    (office.settings.parameters / "microscopy.yml").write_text(text)
+    with writing(office.engine) as connection:
+        prepare(connection, office.book("MIC"), Period(2020, 4), RunSelection())
+    here = office.settings.model_copy(update={"office": tmp_path / "office"})
+    return replace(office, settings=here)
+
+
+def states(office: Office) -> dict[str, str]:
+    with reading(office.engine) as connection:
+        return dict(read_invoices(connection).select("code", "state").iter_rows())
+
+
+def shown(panel: ApprovePanel) -> list[str]:
+    return [code for _, code in panel.invoice.options]
+
+
+def test_the_invoice_is_shown_as_it_will_be_sent(reviewed: Office) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    assert shown(panel) == [P1, P2]
+    assert panel.invoice.value == P1
+    assert "DRAFT: not issued" in panel.page.value
+    assert "148.33" in panel.page.value
+    panel.invoice.value = P2
+    assert "12.50" in panel.page.value
+    assert 'sandbox=""' in panel.page.value
+
+
+def test_approving_leads_to_the_next_one_and_keeps_the_comment(reviewed: Office) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    panel.comment.value = "as agreed"
+    panel.buttons["Approve"].click()
+    assert panel.message.widget.value == f'<span role="status">invoice {P1} is approved</span>'
+    assert (shown(panel), panel.invoice.value) == ([P2], P2)
+    assert "<b>1 of 2</b>" in panel.said.value
+    assert not panel.issue.disabled
+    with reading(reviewed.engine) as connection:
+        event = read_events(connection, "MIC", kinds=["approve"]).row(0, named=True)
+    assert (event["subject"], event["reason"]) == (P1, "as agreed")
+    panel.show.value = "Approved by all"
+    assert shown(panel) == [P1]
+
+
+def test_rejecting_needs_a_reason(reviewed: Office) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    panel.buttons["Reject"].click()
+    assert "the rejection has no reason" in panel.message.widget.value
+    assert states(reviewed)[P1] == "APPROVING"
+    panel.comment.value = "wrong split"
+    panel.buttons["Reject"].click()
+    assert states(reviewed) == {P1: "REJECTED", P2: "APPROVING"}
+    panel.show.value = "Rejected"
+    assert shown(panel) == [P1]
+    assert panel.buttons["Approve"].disabled
+
+
+def test_quarantine_and_release(reviewed: Office) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    panel.comment.value = "ask the lab"
+    panel.buttons["Quarantine"].click()
+    panel.show.value = "In quarantine"
+    assert shown(panel) == [P1]
+    panel.buttons["Release"].click()
+    assert states(reviewed)[P1] == "OPEN"
+    assert "Nothing is left here" in panel.page.value
+
+
+@pytest.mark.parametrize(("frees", "held"), [(True, None), (False, P1)])
+def test_closing_frees_the_charges_or_keeps_them(
+    reviewed: Office, frees: bool, held: str | None
+) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    panel.keep.value = frees
+    panel.comment.value = "a test"
+    panel.buttons["Close"].click()
+    assert states(reviewed)[P1] == "CLOSED"
+    with reading(reviewed.engine) as connection:
+        found = read_charges(connection, "MIC", period="2020-04")
+    assert found.filter(project="p1")["invoice"].unique().to_list() == [held]
+
+
+def test_another_reviewers_turn_is_a_sentence(reviewed: Office) -> None:
+    path = reviewed.settings.parameters / "microscopy.yml"
+    path.write_text(path.read_text().replace(operating_system_login(), "somebody-else"))
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    panel.buttons["Approve"].click()
+    assert "waits for somebody-else, not for" in panel.message.widget.value
+
+
+def test_without_a_run_it_says_so(office: Office) -> None:
+    panel = ApprovePanel("MIC", "2020-05", office=office)
+    assert "no billing run yet" in panel.said.value
+    assert all(button.disabled for button in panel.buttons.values())

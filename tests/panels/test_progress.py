@@ -1,0 +1,58 @@
+"""Long work in a panel: its bar, its stop button, its mistakes."""
+
+from threading import Event
+
+from billing_lib.errors import NotReady
+from billing_lib.panels.office import Message
+from billing_lib.panels.progress import Progress, Step
+
+
+def test_work_moves_the_bar_and_gives_its_result() -> None:
+    message = Message()
+    progress, seen = Progress(message), []
+
+    def work(step: Step) -> int:
+        step(1, 4, "freeze")
+        seen.append((progress.bar.value, progress.bar.max, progress.label.value))
+        return 7
+
+    progress.start(work, lambda result: message.say(f"got {result}"))
+    progress.wait()
+    assert seen == [(1, 4, "freeze (1 of 4)")]
+    assert "got 7" in message.widget.value
+    assert progress.widget.layout.display == "none"
+
+
+def test_stopping_ends_it_before_the_next_step() -> None:
+    message = Message()
+    progress, begun, stopped, done = Progress(message), Event(), Event(), []
+
+    def work(step: Step) -> None:
+        step(0, 2, "first")
+        begun.set()
+        stopped.wait(10)
+        step(1, 2, "second")
+        done.append("second")
+
+    progress.start(work, lambda _: done.append("all"))
+    assert begun.wait(10)
+    progress.start(work, lambda _: done.append("twice"))
+    assert "something is under way" in message.widget.value
+    progress.stop.click()
+    stopped.set()
+    progress.wait()
+    assert done == []
+    assert "stopped; nothing of it was done" in message.widget.value
+
+
+def test_a_mistake_is_a_sentence() -> None:
+    message = Message()
+    progress = Progress(message)
+
+    def work(step: Step) -> None:
+        raise NotReady("the month is not over")
+
+    progress.start(work, lambda _: None)
+    progress.wait()
+    assert 'role="alert"' in message.widget.value
+    assert "the month is not over" in message.widget.value
