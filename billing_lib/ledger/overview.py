@@ -79,3 +79,11 @@ def sum_invoices(connection: Connection, facility: str) -> pl.DataFrame:
         .group_by(invoice.c.period, invoice.c.state, invoice.c.step)
     )
     return frames.read_frame(connection, statement, INVOICED).sort("period", "state", "step")
+
+
+def read_team_months(connection: Connection, facility: str) -> pl.DataFrame:
+    """``team`` and ``period`` of all charges of a facility, the newest month first."""
+    statement = select(charge.c.team, charge.c.period).where(charge.c.facility == facility)
+    schema = pl.Schema({"team": pl.String(), "period": pl.String()})
+    found = frames.read_frame(connection, statement.distinct(), schema)
+    return found.sort("period", "team", descending=[True, False])

@@ -15,6 +15,7 @@ from billing_lib.documents.html import render_html
 from billing_lib.errors import DirtyTree, NotReady
 from billing_lib.issuer import Issued, Terms
 from billing_lib.ledger.database import writing
+from billing_lib.panels.frame import framed
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.progress import Progress
 from billing_lib.pricing.money import minor_places, money_text
@@ -229,14 +230,6 @@ class ApprovePanel:
             self.page.value = ""
             page = render_html(preview_draft(self.office.engine, self.book, code))
             self.page.value = framed(page, f"Invoice {code} as it will be sent")
-
-
-def framed(page: str, title: str) -> str:
-    """A whole HTML page within another, with nothing of either reaching the other."""
-    return (
-        f'<iframe title="{escape(title)}" sandbox="" srcdoc="{escape(page)}" '
-        'style="width: 100%; height: 46em; border: 1px solid #c8ced6; background: #fff"></iframe>'
-    )
 
 
 def _chooser(label: str, options: list[str]) -> widgets.Dropdown:

@@ -1,26 +1,43 @@
 """A lab's month in a notebook: the very page that ``billing listing --html`` writes."""
 
-from html import escape
-
-from IPython.display import HTML
+import ipywidgets as widgets
 
 from billing_lib.documents.listing import render_listing
-from billing_lib.panels.office import Office
+from billing_lib.panels.frame import framed
+from billing_lib.panels.lab import LabChooser
+from billing_lib.panels.office import Message, Office
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.price_books import read_price_books
 
 
-def listing_page(team: str, period: str, facility: str = "", office: Office | None = None) -> HTML:
-    """The page in a frame of its own, so that its style stays its own.
+class ListingPanel:
+    """The page of the listing notebook: a lab and a month to choose, and its listing.
 
     Parameters
     ----------
+    team, period
+        What is shown at first; the first lab that may be seen and its newest month where empty.
     facility
         Only this one's; all that may be seen where it is empty.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
     """
-    office = office or Office.open()
-    books = read_price_books(office.settings.parameters)
-    page = render_listing(read_listing(office.engine, books, team, period, facility or None))
-    style = "width: 100%; height: 48rem; border: 1px solid #c3cad3"
-    frame = f'<iframe title="Listing" sandbox="" style="{style}" srcdoc="{escape(page)}"></iframe>'
-    return HTML(f"<div>{frame}</div>")
+
+    def __init__(
+        self, team: str = "", period: str = "", facility: str = "", office: Office | None = None
+    ) -> None:
+        self.office = office or Office.open()
+        self.books = read_price_books(self.office.settings.parameters)
+        self.facility = facility or None
+        self.message = Message()
+        self.page = widgets.HTML(layout={"width": "100%"})
+        self.chooser = LabChooser(self.office, team, period, self._show, self.message)
+        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
+
+    def _show(self, team: str, period: str) -> None:
+        self.page.value = ""
+        found = read_listing(self.office.engine, self.books, team, period, self.facility)
+        self.page.value = framed(render_listing(found), f"Listing of {team}, {period}")

@@ -1,12 +1,14 @@
-"""What the statement notebook shows: a team's statements of a month."""
+"""What the statement notebook shows: a lab's statements of a month."""
 
 from collections.abc import Sequence
 from html import escape
 
+import ipywidgets as widgets
 import polars as pl
 from IPython.display import HTML
 
-from billing_lib.panels.office import Office
+from billing_lib.panels.lab import LabChooser
+from billing_lib.panels.office import Message, Office
 from billing_lib.panels.tables import table
 from billing_lib.workflow.price_books import read_price_books
 from billing_lib.workflow.statement_view import Statement, list_statements, read_statement
@@ -15,33 +17,39 @@ _AMOUNTS = ("sum", "before_rules", "by_rules")
 
 
 class StatementPanel:
-    """The statements of a team and month, mostly one, read once.
+    """The page of the statement notebook: a lab and a month to choose, and what it owes.
 
     Parameters
     ----------
-    team
-        The team's code.
-    period
-        The month, ``YYYY-MM``.
-    office
-        By default the one that the environment names.
+    team, period
+        What is shown at first; the first lab that may be seen and its newest month where empty.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
     """
 
-    def __init__(self, team: str, period: str, office: Office | None = None) -> None:
-        self.team, self.period = team, period
-        here = office or Office.open()
-        books = read_price_books(here.settings.parameters)
-        ids = list_statements(here.engine, period, [team])["statement"]
-        self.statements = [read_statement(here.engine, books, each) for each in ids]
+    def __init__(self, team: str = "", period: str = "", office: Office | None = None) -> None:
+        self.office = office or Office.open()
+        self.books = read_price_books(self.office.settings.parameters)
+        self.message = Message()
+        self.statements: list[Statement] = []
+        self.page = widgets.HTML()
+        self.chooser = LabChooser(self.office, team, period, self._show, self.message)
+        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
 
-    def heading(self) -> str:
-        """Each statement in a few lines of Markdown."""
+    def _show(self, team: str, period: str) -> None:
+        self.page.value = ""
+        ids = list_statements(self.office.engine, period, [team])["statement"]
+        self.statements = [read_statement(self.office.engine, self.books, each) for each in ids]
         if not self.statements:
-            return (
-                f"There is no statement of {self.period} for the team {self.team}; "
-                f"`billing statements {self.period}` makes them from what is issued."
-            )
-        return "\n\n".join(_heading(statement) for statement in self.statements)
+            self.message.say(f"There is no statement of {period} for the lab {team} yet.")
+            return
+        self.message.say("")
+        tables = (self.totals(), self.invoices(), self.adjustments())
+        parts = [*(_heading(statement) for statement in self.statements)]
+        self.page.value = "".join([*parts, *(str(part.data) for part in tables)])
 
     def totals(self) -> HTML:
         """What each facility's part of each statement comes to."""
@@ -86,10 +94,10 @@ def _heading(statement: Statement) -> str:
     if paid is not None:
         state = f"{state} on {paid['date']}, reference {escape(paid['reference'])}"
     return (
-        f"## {statement['team']['name']} · {statement['period']}\n\n"
-        f"Statement **{statement['id']}**, {state}: **{totals['invoices']}** invoices, "
+        f"<h2>{escape(statement['team']['name'])} · {statement['period']}</h2>"
+        f"<p>Statement <b>{statement['id']}</b>, {state}: <b>{totals['invoices']}</b> invoices, "
         f"{totals['raw_total']} and by rules {totals['adjustment']}, "
-        f"total **{totals['total']} {statement['currency']}**, due {totals['due']}."
+        f"total <b>{totals['total']} {statement['currency']}</b>, due {totals['due']}.</p>"
     )
 
 

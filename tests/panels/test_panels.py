@@ -2,25 +2,16 @@
 
 import re
 from html import unescape
-from pathlib import Path
 
 from sample_facility import BOOK
-from sample_issuing import issue_here
 
-from billing_lib.documents.listing import render_listing
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.audit import AuditPanel
 from billing_lib.panels.bulk import BulkPanel
-from billing_lib.panels.listing import listing_page
 from billing_lib.panels.office import Office
 from billing_lib.panels.review import ReviewPanel
-from billing_lib.panels.statement import StatementPanel
 from billing_lib.panels.tables import table
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.review import read_month
-from billing_lib.workflow.statements import generate_statements, pay_statement
 
 
 def cells(html: str) -> list[list[str]]:
@@ -181,43 +172,6 @@ def test_the_same_table_is_the_same_html(office: Office) -> None:
     assert table(month.charges, "Charges").data == table(month.charges, "Charges").data
 
 
-def test_the_listing_in_a_notebook_is_the_very_page(office: Office) -> None:
-    shown = listing_page("smith", "2020-04", office=office).data
-    (framed,) = re.findall(r'sandbox="" .* srcdoc="([^"]*)"></iframe>', shown, re.DOTALL)
-    books = {"MIC": office.book("MIC")}
-    assert unescape(framed) == render_listing(
-        read_listing(office.engine, books, "smith", "2020-04", "MIC")
-    )
-    assert "MIC/u1" in framed
-
-
 def test_an_empty_archive_is_said(office: Office) -> None:
     panel = AuditPanel(archive=office.settings.runs)
     assert "There is no record in" in panel.message.widget.value
-
-
-def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_path: Path) -> None:
-    assert (
-        "There is no statement of 2020-04" in StatementPanel("smith", "2020-04", office).heading()
-    )
-    rule = '{name: courtesy, scope: statement, kind: discount, amount: "3.00"}'
-    path = office.settings.parameters / "microscopy.yml"
-    path.write_text(BOOK + f"\nrules: [{rule}]\n")
-    book, april = office.book("MIC"), Period(2020, 4)
-    rate_period(office.engine, book, april, again=True)
-    issue_here(office.engine, book, april, tmp_path)
-    generate_statements(office.engine, {"MIC": book}, april)
-    pay_statement(office.engine, "smith-2020-04", "2021-02-01", "<b>WIRE</b>")
-    panel = StatementPanel("smith", "2020-04", office)
-    assert "PAID on 2021-02-01, reference &lt;b&gt;WIRE" in panel.heading()
-    assert "160.83 and by rules -3.00, total **157.83 USD**" in panel.heading()
-    assert cells(panel.totals().data) == [
-        ["smith-2020-04", "Microscopy", "160.83", "-3.00", "157.83"]
-    ]
-    assert [row[1:3] + row[-2:] for row in cells(panel.invoices().data)] == [
-        ["MIC-2021-00001", "p1", "PAID", "148.33"],
-        ["MIC-2021-00002", "p2", "PAID", "12.50"],
-    ]
-    assert cells(panel.adjustments().data) == [
-        ["smith-2020-04", "Microscopy", "courtesy", "discount", "-3.00"]
-    ]

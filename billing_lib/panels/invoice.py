@@ -1,0 +1,90 @@
+"""Issued invoices, chosen by lab and month: each as it was sent, and its files to keep.
+
+The files come from the invoice's audit record, byte for byte; nothing is rendered anew.
+"""
+
+from base64 import b64encode
+from html import escape
+from mimetypes import guess_type
+from pathlib import Path
+
+import ipywidgets as widgets
+
+from billing_lib.audit.archive import find_record
+from billing_lib.panels.frame import framed
+from billing_lib.panels.lab import LabChooser
+from billing_lib.panels.office import Message, Office
+from billing_lib.workflow.filters import Filter
+from billing_lib.workflow.finding import find_invoices
+from billing_lib.workflow.price_books import read_price_books
+
+FILES = ("pdf", "xlsx", "xml", "html")
+"""The documents that can be kept, in the order in which they are offered."""
+
+
+class InvoicePanel:
+    """The page of the invoice notebook.
+
+    Parameters
+    ----------
+    team, period
+        What is chosen at first.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(self, team: str = "", period: str = "", office: Office | None = None) -> None:
+        self.office = office or Office.open()
+        self.books = read_price_books(self.office.settings.parameters)
+        self.message = Message()
+        self.number = widgets.Dropdown(description="Invoice", layout={"width": "26em"})
+        self.files = widgets.HTML()
+        self.page = widgets.HTML(layout={"width": "100%"})
+        self.number.observe(lambda _: self._show_invoice(), names="value")
+        self.chooser = LabChooser(self.office, team, period, self._list, self.message)
+        self.widget = widgets.VBox(
+            [
+                *(self.chooser.widget, self.number, self.message.widget, self.files, self.page),
+            ]
+        )
+
+    def _list(self, team: str, period: str) -> None:
+        wanted = Filter.parse({"team": team, "period_from": period, "period_to": period})
+        rows = find_invoices(self.office.engine, wanted, self.books).rows.drop_nulls("number")
+        self.number.options = [
+            (f"{number}  ·  {project}  ·  {total} {currency}  ·  {state}", number)
+            for number, project, total, currency, state in rows.select(
+                "number", "project", "total", "currency", "state"
+            ).iter_rows()
+        ]
+        shown = self.number.value
+        self.number.index = 0 if self.number.options else None
+        if self.number.value == shown:  # else it was told already
+            self._show_invoice()
+
+    def _show_invoice(self) -> None:
+        self.files.value = self.page.value = ""
+        if self.number.value is None:
+            self.message.say("Nothing of this month is issued yet.")
+            return
+        with self.message.sentences():
+            number = str(self.number.value)
+            folder = find_record(number, self.office.settings.runs) / "data" / "documents"
+            held = [path for kind in FILES if (path := folder / f"{number}.{kind}").is_file()]
+            self.files.value = "<p>Keep it: " + " ".join(_link(path) for path in held) + "</p>"
+            page = (folder / f"{number}.html").read_text("utf-8")
+            self.page.value = framed(page, f"Invoice {number}")
+            self.message.say(f"Invoice {number}, as it was sent.")
+
+
+def _link(path: Path) -> str:
+    kind = guess_type(path.name)[0] or "application/octet-stream"
+    content = b64encode(path.read_bytes()).decode("ascii")
+    name = escape(path.name)
+    return (
+        f'<a download="{name}" href="data:{kind};base64,{content}" '
+        f'style="text-decoration: underline; margin-right: 1em">{name}</a>'
+    )

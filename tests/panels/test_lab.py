@@ -1,0 +1,149 @@
+"""What a lab sees: its listing, its issued invoices with their files, its statements."""
+
+import re
+from base64 import b64decode
+from html import unescape
+from pathlib import Path
+
+import pytest
+from sample_facility import BOOK, price_book
+from sample_issuing import issue_here
+
+from billing_lib.documents import write_documents
+from billing_lib.documents.listing import render_listing
+from billing_lib.ledger.identity import operating_system_login
+from billing_lib.panels.invoice import InvoicePanel
+from billing_lib.panels.lab import LabChooser
+from billing_lib.panels.listing import ListingPanel
+from billing_lib.panels.office import Message, Office
+from billing_lib.panels.statement import StatementPanel
+from billing_lib.pricing.period import Period
+from billing_lib.workflow.granting import grant, revoke
+from billing_lib.workflow.listing import read_listing
+from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.statements import generate_statements, pay_statement
+
+APRIL = Period(2020, 4)
+TWO_LABS = BOOK.replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ").replace(
+    "{code: p2, team: smith", "{code: p2, team: jones"
+)
+
+
+def cells(html: str) -> list[list[str]]:
+    """The texts of a table's rows."""
+    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
+    found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
+    return [row for row in found if row]
+
+
+@pytest.fixture
+def two_labs(office: Office) -> Office:
+    """p1 is smith's, p2 is jones's; who runs the tests is lab administrator of jones only."""
+    (office.settings.parameters / "microscopy.yml").write_text(TWO_LABS)
+    rate_period(office.engine, price_book(TWO_LABS), APRIL, again=True)
+    return office
+
+
+def as_jones(office: Office) -> None:
+    book, me = office.book("MIC"), operating_system_login()
+    grant(office.engine, book, me, "administrator")
+    grant(office.engine, book, me, "lab_administrator", "jones")
+    grant(office.engine, book, "somebody", "administrator")
+    revoke(office.engine, book, me, "administrator")
+
+
+def issue(office: Office, folder: Path) -> None:
+    """Issue April, its documents where an audit record has them."""
+    for number, invoice in issue_here(office.engine, office.book("MIC"), APRIL, folder).items():
+        record = office.settings.runs / "MIC" / "2020-04" / "MIC-2020-04-1"
+        data = record / "data"
+        write_documents(invoice, data / "documents")
+        (data / "invoices").mkdir(exist_ok=True)
+        (data / "invoices" / f"{number}.json").write_text("{}")
+        (record / "bagit.txt").touch()
+
+
+def test_a_listing_is_the_very_page(office: Office) -> None:
+    panel = ListingPanel("smith", "2020-04", office=office)
+    (framed,) = re.findall(r'srcdoc="([^"]*)"></iframe>', panel.page.value, re.DOTALL)
+    books = {"MIC": office.book("MIC")}
+    assert unescape(framed) == render_listing(
+        read_listing(office.engine, books, "smith", "2020-04", "MIC")
+    )
+    assert "MIC/u1" in framed
+
+
+def test_the_first_lab_and_its_newest_month_are_shown(two_labs: Office) -> None:
+    rate_period(two_labs.engine, two_labs.book("MIC"), Period(2020, 5))
+    panel = ListingPanel(office=two_labs)
+    assert (panel.chooser.team.value, panel.chooser.period.value) == ("jones", "2020-05")
+    panel.chooser.period.value = "2020-04"
+    assert "MIC/u3" in panel.page.value
+    panel.chooser.team.value = "smith"
+    assert panel.chooser.period.value == "2020-04"
+    assert "MIC/u1" in panel.page.value
+    assert "MIC/u3" not in panel.page.value
+
+
+def test_a_lab_is_offered_its_own_only(two_labs: Office, tmp_path: Path) -> None:
+    issue(two_labs, tmp_path)
+    as_jones(two_labs)
+    seen: list[tuple[str, str]] = []
+    message = Message()
+    chooser = LabChooser(two_labs, "smith", "", lambda *chosen: seen.append(chosen), message)
+    assert [code for _, code in chooser.team.options] == ["jones"]
+    assert seen == [("jones", "2020-04")]
+    panel = InvoicePanel("smith", "2020-04", office=two_labs)
+    assert [number for _, number in panel.number.options] == ["MIC-2021-00002"]
+    assert "MIC-2021-00001" not in panel.page.value
+
+
+def test_who_may_see_no_lab_is_told_so(two_labs: Office) -> None:
+    grant(two_labs.engine, two_labs.book("MIC"), "somebody", "administrator")
+    panel = ListingPanel(office=two_labs)
+    assert "no lab's month that you may see" in unescape(panel.message.widget.value)
+    assert panel.page.value == ""
+
+
+def test_an_invoice_is_shown_as_sent_with_its_files(office: Office, tmp_path: Path) -> None:
+    panel = InvoicePanel("smith", "2020-04", office=office)
+    assert "Nothing of this month is issued yet" in panel.message.widget.value
+    issue(office, tmp_path)
+    panel = InvoicePanel("smith", "2020-04", office=office)
+    assert panel.number.value == "MIC-2021-00001"
+    assert "148.33" in panel.page.value
+    links = dict(
+        re.findall(r'download="([^"]+)" href="data:[^;]+;base64,([^"]+)"', panel.files.value)
+    )
+    documents = office.settings.runs / "MIC" / "2020-04" / "MIC-2020-04-1" / "data" / "documents"
+    assert list(links) == [f"MIC-2021-00001.{kind}" for kind in ("pdf", "xlsx", "xml", "html")]
+    for name, content in links.items():
+        assert b64decode(content) == (documents / name).read_bytes()
+    panel.number.value = "MIC-2021-00002"
+    assert "12.50" in panel.page.value
+
+
+def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_path: Path) -> None:
+    panel = StatementPanel("smith", "2020-04", office)
+    assert "There is no statement of 2020-04" in panel.message.widget.value
+    rule = '{name: courtesy, scope: statement, kind: discount, amount: "3.00"}'
+    path = office.settings.parameters / "microscopy.yml"
+    path.write_text(BOOK + f"\nrules: [{rule}]\n")
+    book = office.book("MIC")
+    rate_period(office.engine, book, APRIL, again=True)
+    issue_here(office.engine, book, APRIL, tmp_path)
+    generate_statements(office.engine, {"MIC": book}, APRIL)
+    pay_statement(office.engine, "smith-2020-04", "2021-02-01", "<b>WIRE</b>")
+    panel = StatementPanel("smith", "2020-04", office)
+    assert "PAID on 2021-02-01, reference &lt;b&gt;WIRE" in panel.page.value
+    assert "160.83 and by rules -3.00, total <b>157.83 USD</b>" in panel.page.value
+    assert cells(panel.totals().data) == [
+        ["smith-2020-04", "Microscopy", "160.83", "-3.00", "157.83"]
+    ]
+    assert [row[1:3] + row[-2:] for row in cells(panel.invoices().data)] == [
+        ["MIC-2021-00001", "p1", "PAID", "148.33"],
+        ["MIC-2021-00002", "p2", "PAID", "12.50"],
+    ]
+    assert cells(panel.adjustments().data) == [
+        ["smith-2020-04", "Microscopy", "courtesy", "discount", "-3.00"]
+    ]
