@@ -2,6 +2,7 @@
 # Makes .venv hold what uv.lock says, every download checked against the lock's hashes.
 #
 #   scripts/setup.sh demo    what running needs; leaves in place what the tests added
+#   scripts/setup.sh portal  that, and Voilà and JupyterHub (docs/portal.md)
 #   scripts/setup.sh test    that, and what the tests need
 #   scripts/setup.sh bench   that, what benchmarks/ needs, and the peers in build/peers
 #
@@ -61,9 +62,10 @@ fi
 
 case ${1:-} in
     demo) groups=(--no-dev --inexact) ;;
+    portal) groups=(--no-dev --inexact --group portal) ;;
     test) groups=() ;;
     bench) groups=(--all-groups) ;;
-    *) stop "usage: scripts/setup.sh demo|test|bench" ;;
+    *) stop "usage: scripts/setup.sh demo|portal|test|bench" ;;
 esac
 "$uv" sync --quiet --frozen "${groups[@]}" "${python_option[@]}"
 

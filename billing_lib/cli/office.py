@@ -1,4 +1,4 @@
-"""Commands about the office: ``init``, ``lab``, ``demo``."""
+"""Commands about the office: ``init``, ``lab``, ``portal``, ``demo``."""
 
 import typer
 
@@ -43,6 +43,17 @@ def lab(context: typer.Context) -> None:
         [sys.executable, "-m", *words],
         {**os.environ, **lab_environment()},
     )
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    epilog="Example: billing portal --port 8866",
+)
+def portal(context: typer.Context) -> None:
+    """Serve listings, invoices and statements to read, by Voilà; further words go to it."""
+    from billing_lib.portal import serve
+
+    serve(context.args)
 
 
 @app.command(epilog="Example: billing demo")

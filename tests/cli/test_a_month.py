@@ -124,7 +124,8 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 
 COMMANDS = (
-    *("init", "lab", "demo", "load", "unbilled", "rate", "charges", "explain", "adjust", "delete"),
+    *("init", "lab", "portal", "demo", "load", "unbilled", "rate", "charges", "explain"),
+    *("adjust", "delete"),
     *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
     *("issue", "note", "invoices", "show", "preview", "reissue", "void", "pay", "unpay"),
     *("deposit", "funds", "adhoc", "credit", "statements", "statement", "pay-statement"),

@@ -1,0 +1,49 @@
+"""JupyterHub for the portal: a login, and one read-only portal per person (docs/portal.md).
+
+    .venv/bin/jupyterhub -f jupyterhub_config.py
+
+As root, each portal runs as the account of the person who logged in, whom the ledger then sees.
+Accounts are those of this machine (PAM). To try it out, BILLING_PORTAL_TRY sets one password for
+all of them; the Hub then listens on this machine alone, whatever else is set.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from billing_lib.settings import settings
+from billing_lib.workflow.notebooks import lab_environment
+
+c = get_config()  # noqa: F821 - JupyterHub gives it
+
+here = Path(sys.prefix) / "bin"
+trial = os.environ.get("BILLING_PORTAL_TRY")
+
+hub = settings().office.absolute() / "hub"  # what the Hub keeps for itself
+hub.mkdir(parents=True, exist_ok=True)
+c.JupyterHub.db_url = f"sqlite:///{hub / 'hub.sqlite'}"
+c.JupyterHub.cookie_secret_file = str(hub / "cookie_secret")
+c.ConfigurableHTTPProxy.pid_file = str(hub / "proxy.pid")
+
+c.JupyterHub.bind_url = os.environ.get("BILLING_PORTAL_BIND", "http://127.0.0.1:8000")
+if trial:
+    port = c.JupyterHub.bind_url.rpartition(":")[2].strip("/")
+    c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
+    c.JupyterHub.authenticator_class = "shared-password"
+    c.SharedPasswordAuthenticator.user_password = trial
+c.Authenticator.allow_all = True  # what somebody sees is the ledger's to say: billing grant
+c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 120}  # the login leads right to the portal
+c.JupyterHub.template_vars = {"announcement": "Listings, invoices and statements of your lab."}
+
+# The proxy in Python; the one that JupyterHub looks for by default needs Node.js.
+c.ConfigurableHTTPProxy.command = [
+    str(here / "configurable-http-proxy"),
+    "--timeout=150000",
+    "--proxy-timeout=150000",
+]
+
+c.JupyterHub.spawner_class = "localprocess"
+c.Spawner.cmd = [str(here / "billing"), "portal"]
+c.Spawner.http_timeout = c.Spawner.start_timeout = 120
+c.Spawner.environment = lab_environment()
+c.Spawner.env_keep = ["PATH", "LANG", "LC_ALL"]  # and none of the Hub's secrets

@@ -1,0 +1,24 @@
+"""Where the portal listens, by itself and started by JupyterHub; tests/browser opens it."""
+
+from billing_lib.portal import PAGES, portal_settings
+from billing_lib.workflow.notebooks import NOTEBOOKS
+
+
+def test_by_itself_it_listens_on_this_machine_alone() -> None:
+    assert portal_settings({})["ip"] == "127.0.0.1"
+
+
+def test_the_hub_says_where() -> None:
+    stated = portal_settings(
+        {
+            "JUPYTERHUB_SERVICE_URL": "http://127.0.0.1:4321/user/mia/",
+            "JUPYTERHUB_SERVICE_PREFIX": "/user/mia/",
+        }
+    )
+    assert (stated["ip"], stated["port"], stated["base_url"]) == ("127.0.0.1", 4321, "/user/mia/")
+
+
+def test_its_pages_are_notebooks_that_change_nothing() -> None:
+    for name in PAGES:
+        text = (NOTEBOOKS / f"{name}.ipynb").read_text("utf-8")
+        assert f"billing_lib.panels.{name}" in text
