@@ -12,6 +12,7 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.archive import find_record
 from billing_lib.documents.bundle import write_documents_of
+from billing_lib.documents.logo import with_logo
 from billing_lib.errors import NotReady
 from billing_lib.issuer import Issued, Issuer, Step, Terms, settle
 from billing_lib.ledger import invoices as ledger_invoices
@@ -22,11 +23,12 @@ from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.approving import approved_of, prepare, prepare_run
-from billing_lib.workflow.invoice import read_invoice
+from billing_lib.workflow.canonical import read_invoice
 from billing_lib.workflow.permissions import VIEWER, require
 from billing_lib.workflow.preview import preview_invoices
 from billing_lib.workflow.run_actions import note_job, run_of
 from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.snapshot import read_logo
 
 
 def issue_month(
@@ -166,10 +168,12 @@ def write_run_documents(
             & (pl.col("charges") > 0)
         )
         codes = [] if suffix == "xml" else drafts["code"].to_list()
-        found = preview_invoices(connection, book, codes) if codes else {}
+        previewed = preview_invoices(connection, book, codes) if codes else {}
+    found = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
     for number in numbers:
-        place = find_record(number, settings.runs) / "data" / "invoices" / f"{number}.json"
-        found[number] = read_invoice(place.read_text(encoding="utf-8"))
+        data = find_record(number, settings.runs) / "data"
+        text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
+        found[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
     if not found:
         raise NotReady(f"no invoice of run {run} can be written as {suffix}", where=str(folder))
     written = write_documents_of(found, suffix, folder)

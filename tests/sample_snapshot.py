@@ -7,6 +7,7 @@ from billing_lib.pricing.charging import charge_usage
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.rating import rate_usage
 from billing_lib.pricing.scenario import Scenario
+from billing_lib.workflow.history import HISTORY
 from billing_lib.workflow.notes import NOTES
 from billing_lib.workflow.snapshot import INVOICES, TEXTS, Snapshot
 
@@ -99,6 +100,7 @@ def frozen(
             schema=INVOICES,
         ),
         placing=priced.select("charge", invoice="project"),
+        history=HISTORY.to_frame(),
         texts=pl.DataFrame(list(text.items()), schema=TEXTS, orient="row"),
     )
 

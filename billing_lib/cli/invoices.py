@@ -110,7 +110,7 @@ def show(
     from billing_lib.audit.archive import find_record
     from billing_lib.cli.invoice_view import say_invoice
     from billing_lib.settings import settings
-    from billing_lib.workflow.invoice import read_invoice
+    from billing_lib.workflow.canonical import read_invoice
 
     record = find_record(number, settings().runs)
     text = (record / "data" / "invoices" / f"{number}.json").read_text(encoding="utf-8")

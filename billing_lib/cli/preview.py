@@ -25,7 +25,7 @@ def preview(
     ] = None,
 ) -> None:
     """Show a draft as it would be issued now; nothing is issued and no number is given."""
-    from billing_lib.workflow.invoice import invoice_json
+    from billing_lib.workflow.canonical import invoice_json
     from billing_lib.workflow.preview import facility_of, preview_draft
 
     engine = ledger()
@@ -40,9 +40,9 @@ def preview(
 
         say_invoice(draft)
     for suffix, path in wanted.items():
-        from billing_lib.documents import write_document
+        from billing_lib.documents import with_logo, write_document
 
-        written = write_document(draft, suffix, path)
+        written = write_document(with_logo(draft, book.facility.logo), suffix, path)
         # Beside JSON the sentence goes where it breaks no JSON.
         typer.echo(
             f"{path}: {'written' if written else 'is so already, nothing changed'}", err=as_json

@@ -11,6 +11,7 @@ gives the same bytes again, and computes nothing but sums.
 
 from billing_lib.documents.bundle import write_document, write_documents_of
 from billing_lib.documents.html import render_html
+from billing_lib.documents.logo import with_logo
 from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.registry import renderers, write_documents
 from billing_lib.documents.text import Invoice
@@ -24,6 +25,7 @@ __all__ = [
     "render_ubl",
     "render_xlsx",
     "renderers",
+    "with_logo",
     "write_document",
     "write_documents",
     "write_documents_of",

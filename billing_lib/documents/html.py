@@ -1,16 +1,19 @@
-"""An invoice as one HTML page that needs nothing else: no script, font, picture or network.
+"""An invoice as one HTML page that needs nothing else: no script, font or network, and its pictures
+are in it.
 
 The page is a Jinja2 template over the view with autoescape on, so a note such as
 ``<script>alert(1)</script>`` is read, not run; a content security policy in the page says the
 same to the browser. It prints on paper as it reads on screen.
 """
 
+from base64 import b64encode
 from functools import cache
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
 from billing_lib.documents.text import Invoice
 from billing_lib.documents.view import view
+from billing_lib.pricing.logo import Logo
 
 
 @cache
@@ -31,4 +34,11 @@ def render_html(invoice: Invoice) -> str:
 
     The same invoice gives the same text, whatever the clock, the locale or the time zone.
     """
-    return _template().render(invoice=view(invoice))
+    page = view(invoice)
+    return _template().render(invoice=page, logo=_address(page.logo) if page.logo else "")
+
+
+def _address(logo: Logo) -> str:
+    """The logo within the page; a browser runs no script of a picture and loads nothing for it."""
+    kind = {"png": "image/png", "svg": "image/svg+xml"}[logo.suffix]
+    return f"data:{kind};base64,{b64encode(logo.content).decode()}"

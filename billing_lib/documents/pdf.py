@@ -1,12 +1,12 @@
 """An invoice as a PDF that is archival and accessible (PDF/A-2a and PDF/UA-1), set by Typst.
 
-Texts reach the template as JSON data and are never read as markup. Fonts are those inside
-Typst itself, system fonts are ignored, and the document's date is the invoice's: the same
-invoice gives the same bytes. These fonts have Latin, Greek, Cyrillic, Hebrew, Arabic, Armenian
-and Georgian, but no Chinese, Japanese, Korean or Thai and no emoji. What they lack is written
-as its code point and the page says so, for a name must never turn into empty boxes:
+Texts reach the template as JSON data and are never read as markup. System fonts are ignored, and
+the document's date is the invoice's: the same invoice gives the same bytes. The fonts inside
+Typst have Latin, Greek and Cyrillic; the Noto fonts, which the lock pins, nearly all the rest, and
+are loaded where a text needs them. What no font has is written as its code point and the page says
+so, for a name must never turn into empty boxes:
 
-    张伟 → [U+5F20][U+4F1F]
+    张伟 → 张伟        𓀀 → [U+13000]
 """
 
 import json
@@ -14,14 +14,15 @@ import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
-from functools import lru_cache
+from functools import cache, lru_cache
+from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
-from typst import Compiler, TypstError
+from typst import Compiler, Fonts, TypstError
 
 from billing_lib.documents.text import Invoice
-from billing_lib.documents.view import view
+from billing_lib.documents.view import InvoiceView, view
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
@@ -32,34 +33,72 @@ _LETTER = frozenset(
     {"BZD", "CAD", "CLP", "COP", "CRC", "GTQ", "MXN", "NIO", "PAB", "PHP", "USD", "VES"}
 )
 
+_NOTO = ("manimgx_fonts", "manimgx_fonts_cjk")
+"""Packages that hold Noto fonts and nothing else."""
+
+_HAN = {"JP": "JP", "KR": "KR", "TW": "TC", "HK": "HK", "MO": "HK"}
+"""How Chinese characters are shaped, by the facility's country; elsewhere as in China."""
+
+# Scripts beyond Latin, Greek, Cyrillic and signs. (DejaVu Sans Mono would draw some, badly.)
+_OTHER_SCRIPTS = re.compile("[\u0530-\u1cff\u2c00-\U0010ffff]")
+
 BREAK = "\u200b"
 """Where the template may break a long word; never in the PDF's text, so copying a code is safe."""
 
 # A printed number, 1,234,567,890.12, stays on one line; a code of digits alone may break.
 _LONG_WORD = re.compile(r"(?<!\S)(?!\N{MINUS SIGN}?\d{1,3}(,\d{3})*(\.\d+)?(?!\S))\S{13,}")
-_BREAKABLE = re.compile(r"([-_./@:+|]|\w{10})(?=\w)")
+# Only where letters stand apart: Arabic ones join, and Chinese ones may break anyhow.
+_BREAKABLE = re.compile(r"([-_./@:+|]|[0-9A-Za-z_\u00aa-\u052f]{10})(?=\w)")
 
 
 def render_pdf(invoice: Invoice) -> bytes:
     """The invoice as PDF bytes: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
-    shown = _composed(asdict(view(invoice)))
+    page = view(invoice)
+    shown = _composed(asdict(page))
+    pictures = _pictures(page)
+    shown["logo"] = page.logo.file if page.logo else None
     shown["paper"] = "us-letter" if shown["currency"] in _LETTER else "a4"
+    shown["han"] = _HAN.get(invoice["facility"].get("country", ""), "SC")
     shown["spelled_out"] = False
-    try:
-        return _compile("invoice.typ", _breakable(shown))
-    except TypstError as error:
-        if _MISSING_GLYPH not in error.message:
-            raise
+    plain = not any(_OTHER_SCRIPTS.search(text) for text in _texts(shown))
+    for noto in (False, True) if plain else (True,):
+        try:
+            return _compile("invoice.typ", _breakable(shown), pictures, noto=noto)
+        except TypstError as error:
+            if _MISSING_GLYPH not in error.message:
+                raise
     words = {word for text in _texts(shown) for word in text.split() if not word.isascii()}
     spelled = {word: _spelled_out(word) for word in _undrawable(sorted(words))}
     shown = _replaced(shown, spelled) | {"spelled_out": True}
-    return _compile("invoice.typ", _breakable(shown))
+    return _compile("invoice.typ", _breakable(shown), pictures, noto=True)
 
 
-def _compile(template: str, data: Mapping[str, Any]) -> bytes:
+@cache
+def _fonts(*, noto: bool) -> Fonts:
+    """The fonts inside Typst, and the Noto fonts, which take longer to open."""
+    folders = [str(files(package)) for package in _NOTO] if noto else []
+    return Fonts(include_system_fonts=False, font_paths=folders)
+
+
+@cache
+def _template_files() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(_TEMPLATES.glob("*.typ"))}
+
+
+def _pictures(page: InvoiceView) -> dict[str, bytes]:
+    """What the template draws, by file name."""
+    logo = {page.logo.file: page.logo.content} if page.logo else {}
+    return logo | ({"qr.svg": page.check.qr.encode()} if page.check else {})
+
+
+def _compile(
+    template: str, data: Mapping[str, Any], pictures: Mapping[str, bytes], *, noto: bool
+) -> bytes:
+    sources = _template_files()
     compiler = Compiler(
-        _TEMPLATES / template,
-        root=_TEMPLATES,
+        # typst's own stub leaves out that files may come as a dictionary.
+        {"main.typ": sources[template], **sources, **pictures},  # type: ignore[type-var]
+        font_paths=_fonts(noto=noto),
         ignore_system_fonts=True,
         sys_inputs={"data": json.dumps(data, ensure_ascii=False)},
     )
@@ -82,7 +121,7 @@ def _undrawable(words: list[str]) -> list[str]:
 @lru_cache(maxsize=4096)
 def _drawable(text: str) -> bool:
     try:
-        _compile("probe.typ", {"text": text})
+        _compile("probe.typ", {"text": text, "han": "SC"}, {}, noto=True)
     except TypstError as error:
         if _MISSING_GLYPH not in error.message:
             raise

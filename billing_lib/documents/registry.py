@@ -12,14 +12,17 @@ from importlib.metadata import entry_points
 from pathlib import Path
 
 from billing_lib.documents.html import render_html
+from billing_lib.documents.logo import with_logo
 from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.ubl import render_ubl
 from billing_lib.documents.xlsx import render_xlsx
 from billing_lib.errors import AmbiguousFormat, NotReady
+from billing_lib.pricing.logo import Logo
 
 Renderer = Callable[[Invoice], bytes]
-"""A pure function of the canonical invoice: the same invoice, the same bytes."""
+"""A pure function of the canonical invoice, with the content of the logo that it names
+(documents/logo.py): the same invoice, the same bytes."""
 
 GROUP = "billing_lib.documents"
 """The entry points' group."""
@@ -77,11 +80,22 @@ def render(invoice: Invoice, suffix: str) -> bytes:
     return renderers()[suffix](invoice)
 
 
-def write_documents(invoice: Invoice, folder: Path) -> list[Path]:
+def write_documents(invoice: Invoice, folder: Path, logo: Logo | None = None) -> list[Path]:
     """Write ``<number>.<suffix>`` in every format into the folder; the files, in that order.
 
     A draft is written in those formats that are for drafts.
+
+    Parameters
+    ----------
+    logo
+        The one that the invoice names, if it names one.
+
+    Raises
+    ------
+    InvalidRecord
+        It is another one.
     """
+    invoice = with_logo(invoice, logo)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
     for suffix in FOR_DRAFTS if draft_of(invoice) else renderers():

@@ -89,6 +89,11 @@ def long_date(iso: str) -> str:
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
 
+def short_month(period: str) -> str:
+    """A month, ``YYYY-MM``, by its first three letters."""
+    return _MONTHS[int(period[5:7]) - 1][:3]
+
+
 def date_span(first: str, last: str) -> str:
     """The dates covered, in words; a single day once."""
     if first == last:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
+from billing_lib.documents.chart import Chart, chart
+from billing_lib.documents.checking import Check, check
+from billing_lib.documents.logo import logo_of
 from billing_lib.documents.tables import (
     Table,
     adjustments_table,
@@ -25,6 +28,7 @@ from billing_lib.documents.text import (
     money,
     printable_invoice,
 )
+from billing_lib.pricing.logo import Logo
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,10 @@ class InvoiceView:
         The words over it all.
     replaces
         Which invoice it replaces, in words; empty if none.
+    letterhead
+        Lines beside the facility's name; empty if none.
+    check
+        How to check it; None for a draft.
     invoice_date_iso
         A draft has none: the last day that it covers stands for it in the files' properties.
     """
@@ -59,6 +67,8 @@ class InvoiceView:
     description: str
     currency: str
     facility: str
+    letterhead: str
+    logo: Logo | None
     invoice_date: str
     invoice_date_iso: str
     facts: Sequence[tuple[str, str]]
@@ -67,6 +77,8 @@ class InvoiceView:
     notes: Sequence[str]
     instructions: str
     contacts: str
+    chart: Chart
+    check: Check | None
     summaries: Sequence[Table]
     charges: Table
     adjustments: Table | None
@@ -94,6 +106,8 @@ def view(invoice: Invoice) -> InvoiceView:
         description=shown["description"].strip(),
         currency=shown["currency"],
         facility=facility["name"] or facility["code"],
+        letterhead=facility.get("letterhead", "").strip(),
+        logo=logo_of(invoice),
         invoice_date=NOT_ISSUED if draft else long_date(shown["invoice_date"]),
         invoice_date_iso=shown["invoice_date"] or shown["dates_covered"]["to"],
         facts=_facts(shown),
@@ -102,6 +116,8 @@ def view(invoice: Invoice) -> InvoiceView:
         notes=shown["notes"],
         instructions=(facility["instructions"] or "").strip(),
         contacts=(facility["contacts"] or "").strip(),
+        chart=chart(shown),
+        check=check(invoice),
         summaries=[*summaries(shown), *subsidies(shown)],
         charges=charges_table(shown),
         adjustments=adjustments_table(shown["lines"]),

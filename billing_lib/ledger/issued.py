@@ -89,6 +89,19 @@ def read_issued(
     return found.sort("facility", "fiscal_year", "sequence")
 
 
+def read_billed(connection: Connection, facility: str, first: str, last: str) -> pl.DataFrame:
+    """``number``, ``project``, ``period``, ``total`` of the invoices that count (neither
+    superseded nor void) from one month to another, by number."""
+    columns = (issued_invoice.c[name] for name in ("number", "project", "period", "total"))
+    counting = select(invoice.c.number).where(invoice.c.state.in_(ACTIVE))
+    statement = select(*columns).where(
+        issued_invoice.c.facility == facility,
+        issued_invoice.c.period.between(first, last),
+        issued_invoice.c.number.in_(counting),
+    )
+    return frames.read_frame(connection, statement).sort("number")
+
+
 def read_lines(connection: Connection, numbers: list[str]) -> pl.DataFrame:
     """The lines of these invoices (schema INVOICE_LINE), by number and position."""
     return _of(connection, invoice_line, numbers).sort("number", "position")

@@ -37,6 +37,7 @@ from billing_lib.pricing.fields import (
     WrongKey,
 )
 from billing_lib.pricing.hours import BusinessHours
+from billing_lib.pricing.logo import Logo
 from billing_lib.pricing.money import minor_places, plain_text
 from billing_lib.pricing.rates import Rate
 from billing_lib.pricing.rules import Rule
@@ -78,6 +79,24 @@ def _pattern(text: str) -> str:
     except re.error as error:
         raise ValueError(f"'{text}' is no regular expression ({error})") from None
     return text
+
+
+def _logo(file: object) -> object:
+    if isinstance(file, Logo):
+        return file
+    if not isinstance(file, str) or re.fullmatch(r"[^/\\]+\.(png|svg)", file, re.I) is None:
+        raise ValueError(f"'{file}' is no name of a .png or .svg file beside the price book")
+    return Logo(file)
+
+
+def _record_url(template: str) -> str:
+    written = template.replace("{number}", "").replace("{fingerprint}", "")
+    if re.fullmatch(r"https?://[!-z|~]+", written) is None:
+        raise ValueError(
+            f"'{template}' is no web address; write it as "
+            "https://billing.example.edu/{number}?sha256={fingerprint}"
+        )
+    return template
 
 
 class ExpenseCode(Entry):
@@ -133,6 +152,12 @@ class Facility(Entry):
     reissue of that invoice."""
     instructions: str = ""
     contacts: str = ""
+    letterhead: str = ""
+    """Lines beside its name at the top of its invoices, such as its address."""
+    logo: Annotated[Logo, BeforeValidator(_logo)] | None = None
+    """A PNG or SVG file beside the price book (workflow/logos.py)."""
+    record_url: Annotated[str, AfterValidator(_record_url)] | None = None
+    """Where an issued invoice can be checked, by its {number} and {fingerprint}."""
     country: Annotated[str, AfterValidator(_country)] | None = None
     """Where it is (ISO 3166-1 alpha-2); the XML invoice needs it (documents/ubl.py)."""
     tax_id: Code | None = None

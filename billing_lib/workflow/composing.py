@@ -14,8 +14,9 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.carried import carried_amounts
 from billing_lib.workflow.funds import balances
 from billing_lib.workflow.gathering import Gathered
+from billing_lib.workflow.history import billed_before
 from billing_lib.workflow.notes import notes_in_force
-from billing_lib.workflow.snapshot import INVOICES, TEXTS, Snapshot
+from billing_lib.workflow.snapshot import FACILITY_TEXTS, INVOICES, TEXTS, Snapshot
 from billing_lib.workflow.texts import texts_in_force
 
 
@@ -71,7 +72,9 @@ def compose(
         lines=gathered.lines,
         invoices=_invoices(connection, facility, invoices, numbers),
         placing=charges.select("invoice", charge="code"),
+        history=billed_before(connection, facility, period, invoices),
         texts=_texts(connection, book, period, said),
+        logo=book.facility.logo,
     )
 
 
@@ -98,8 +101,7 @@ def _texts(
         "currency": facility.currency,
         "timezone": facility.timezone,
         **texts_in_force(connection, book),
-        "country": facility.country or "",
-        "tax_id": facility.tax_id or "",
+        **{name: (getattr(facility, name) or "").strip() for name in FACILITY_TEXTS},
         "period": str(period),
         "covers_from": period.first_day.isoformat(),
         "covers_to": period.last_day.isoformat(),

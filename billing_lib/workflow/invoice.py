@@ -1,8 +1,7 @@
 """From a snapshot to invoices: the one computation that issuing is.
 
 ``compute_invoices`` is a pure function of a snapshot. It gives each invoice as the canonical
-result: a plain structure of text, whole counts and lists, written as JSON with sorted keys and
-decimal strings; the sha256 of that file is the invoice's fingerprint.
+result: a plain structure of text, whole counts and lists (workflow/canonical.py writes it).
 
     snapshot ─▶ charges ─▶ invoices ─▶ invoices/RC-1994-00001.json
 
@@ -10,10 +9,8 @@ Where a project has prepaid funds, its invoice draws from them what it can, in t
 invoices' numbers; its expense codes pay the rest, each in proportion.
 """
 
-import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -24,14 +21,14 @@ from billing_lib.pricing.invoicing import Invoices
 from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
 from billing_lib.pricing.split import apportion
 from billing_lib.pricing.subsidies import SUBSIDY
+from billing_lib.workflow.canonical import Invoice
+from billing_lib.workflow.history import histories
 from billing_lib.workflow.months import charge_months
-from billing_lib.workflow.snapshot import Snapshot
+from billing_lib.workflow.snapshot import FACILITY_TEXTS, Snapshot
 from billing_lib.workflow.summing import AD_HOC, sum_invoices
 
 FORMAT = "billing-invoice/1"
 """Name and version of the canonical result's shape."""
-
-Invoice = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -79,6 +76,8 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
     summaries = _summaries(priced, summed, snapshot, catalogue.places)
     apart = _apart(priced, summed, catalogue.places)
     notes = dict(snapshot.notes.select("project", "note").iter_rows())
+    history = histories(snapshot.history, totals, snapshot.text["period"], catalogue.places)
+    facility = _facility(snapshot)
     accounts = {
         row["project"]: row for row in snapshot.accounts.unique("project").iter_rows(named=True)
     }
@@ -87,10 +86,12 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
             row,
             accounts[row["project"]],
             snapshot.text,
+            facility,
             catalogue.places,
             lines.get(row["invoice"], []),
             {name: parts.get(row["invoice"], []) for name, parts in summaries.items()},
-            {name: parts.get(row["invoice"], []) for name, parts in apart.items()},
+            {name: parts.get(row["invoice"], []) for name, parts in apart.items()}
+            | {"history": history[row["project"]]},
             [notes[row["project"]]] if row["project"] in notes and row["kind"] != AD_HOC else [],
         )
         for row in totals.iter_rows(named=True)
@@ -98,28 +99,11 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
     return Computation(priced, totals, codes, summed.rule_lines, invoices)
 
 
-def write_invoices(invoices: dict[str, Invoice], folder: Path) -> None:
-    """Write each canonical result as ``<number>.json``."""
-    folder.mkdir(parents=True, exist_ok=True)
-    for number, invoice in invoices.items():
-        (folder / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
-
-
-def invoice_json(invoice: Invoice) -> str:
-    """The canonical text: sorted keys, two spaces, a line feed at the end."""
-    return json.dumps(invoice, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
-
-
-def read_invoice(text: str) -> Invoice:
-    """A canonical result from its text."""
-    invoice: Invoice = json.loads(text)
-    return invoice
-
-
 def _invoice(
     totals: dict[str, Any],
     account: dict[str, Any],
     text: dict[str, str],
+    facility: dict[str, Any],
     places: int,
     lines: list[dict[str, Any]],
     summaries: dict[str, list[dict[str, Any]]],
@@ -142,15 +126,7 @@ def _invoice(
             "to": totals["covers_to"].isoformat(),
         },
         "currency": text["currency"],
-        "facility": {
-            "code": text["facility"],
-            "name": text["facility_name"],
-            "timezone": text["timezone"],
-            "instructions": text["instructions"],
-            "contacts": text["contacts"],
-            # Only where stated: earlier invoices, and those that need neither, stay as they are.
-            **{key: text[key] for key in ("country", "tax_id") if text.get(key)},
-        },
+        "facility": facility,
         "project": {
             "code": account["project"],
             "name": account["project_name"],
@@ -171,6 +147,23 @@ def _invoice(
         "totals": {"charges": totals["charges"]}
         | {name: money_text(totals[name], places) for name in money}
         | {"due": money_text(totals["total"] - (totals["drawn"] or 0), places)},
+    }
+
+
+def _facility(snapshot: Snapshot) -> dict[str, Any]:
+    text, logo = snapshot.text, snapshot.logo
+    stated: dict[str, Any] = {key: text.get(key) for key in FACILITY_TEXTS}
+    if logo is not None:
+        # The picture itself is beside the frames of the snapshot.
+        stated["logo"] = {"file": logo.file, "sha256": logo.sha256}
+    return {
+        "code": text["facility"],
+        "name": text["facility_name"],
+        "timezone": text["timezone"],
+        "instructions": text["instructions"],
+        "contacts": text["contacts"],
+        # Only where stated: who needs none of these has none of them.
+        **{key: value for key, value in stated.items() if value},
     }
 
 

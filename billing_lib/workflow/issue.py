@@ -20,9 +20,10 @@ from billing_lib.ledger.database import reading
 from billing_lib.pricing.charging import shown
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.canonical import invoice_json
 from billing_lib.workflow.freeze import Frozen
 from billing_lib.workflow.funds import draw, give_back
-from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_json
+from billing_lib.workflow.invoice import Computation, compute_invoices
 from billing_lib.workflow.permissions import ISSUER, require, seen
 from billing_lib.workflow.runs import finish_if_done
 from billing_lib.workflow.snapshot import Snapshot

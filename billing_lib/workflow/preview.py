@@ -17,9 +17,10 @@ from billing_lib.ledger.database import reading
 from billing_lib.ledger.states import CLOSED, ISSUED
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.canonical import Invoice
 from billing_lib.workflow.composing import compose, in_order
 from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.invoice import Invoice, compute_invoices
+from billing_lib.workflow.invoice import compute_invoices
 from billing_lib.workflow.permissions import VIEWER, readable, require
 from billing_lib.workflow.snapshot import UNBILLED
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from billing_lib.errors import InvalidPriceBook, UnknownFacility
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.expense_codes import with_listed_codes
+from billing_lib.workflow.logos import with_logo
 
 
 def read_price_books(folder: Path) -> dict[str, PriceBook]:
@@ -19,6 +20,7 @@ def read_price_books(folder: Path) -> dict[str, PriceBook]:
     files: dict[str, Path] = {}
     for path in sorted(folder.glob("*.yml")):
         book = with_listed_codes(PriceBook.parse(read_text(path), str(path)), folder)
+        book = with_logo(book, folder)
         code = book.facility.code
         if code in books:
             raise InvalidPriceBook(

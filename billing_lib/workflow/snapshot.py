@@ -14,7 +14,9 @@ locale; what only the world could know (numbers, dates, texts, who asked) stands
     invoices.parquet     each invoice: its reserved number, what it is of, what it replaces, and
                          what prepaid funds there are for it
     placing.parquet      on which invoice each charge stands
+    history.parquet      what each project was billed in the twelve months until now
     texts.parquet        key and value: facility, currency, time zone, period, dates, texts
+    logo.png, logo.svg   the picture over the invoices, where the facility has one
 """
 
 import hashlib
@@ -28,8 +30,10 @@ from billing_lib.errors import InvalidRecord
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
 from billing_lib.pricing.catalogue import ACCOUNTS, ITEMS, RATES, RESOURCES, Catalogue
 from billing_lib.pricing.invoicing import CARRIED
+from billing_lib.pricing.logo import Logo
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.usage import USAGE
+from billing_lib.workflow.history import HISTORY
 from billing_lib.workflow.months import RULES_OF_MONTHS, of_month
 from billing_lib.workflow.notes import NOTES
 from billing_lib.workflow.summing import PLACING
@@ -73,11 +77,14 @@ INVOICES = pl.Schema(
     }
 )
 TEXTS = pl.Schema({"key": pl.String(), "value": pl.String()})
+FACILITY_TEXTS = ("country", "tax_id", "letterhead", "record_url")
+"""What a facility may state of itself and need not."""
+LOGOS = ("logo.png", "logo.svg")
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """The frames of a snapshot; each is one Parquet file of the same name."""
+    """The frames of a snapshot, each one Parquet file of the same name, and the logo."""
 
     usage: pl.DataFrame
     unbilled: pl.DataFrame
@@ -92,7 +99,9 @@ class Snapshot:
     lines: pl.DataFrame
     invoices: pl.DataFrame
     placing: pl.DataFrame
+    history: pl.DataFrame
     texts: pl.DataFrame
+    logo: Logo | None = None
 
     @property
     def text(self) -> dict[str, str]:
@@ -121,6 +130,8 @@ class Snapshot:
             content = BytesIO()
             frame.select(schema.names()).cast(schema).write_parquet(content)
             (folder / f"{name}.parquet").write_bytes(content.getvalue())
+        if self.logo is not None:
+            (folder / self.logo.file).write_bytes(self.logo.content)
         return snapshot_hash(folder)
 
     @classmethod
@@ -139,7 +150,8 @@ class Snapshot:
                 where=str(folder),
                 remedy="take the record from the archive again",
             )
-        return cls(**{name: pl.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS})
+        frames = {name: pl.read_parquet(folder / f"{name}.parquet") for name in SCHEMAS}
+        return cls(**frames, logo=read_logo(folder))
 
 
 SCHEMAS = {
@@ -156,14 +168,21 @@ SCHEMAS = {
     "lines": LINES,
     "invoices": INVOICES,
     "placing": PLACING,
+    "history": HISTORY,
     "texts": TEXTS,
 }
 """The files of a snapshot and their columns."""
 
 
+def read_logo(folder: Path) -> Logo | None:
+    """The logo in a snapshot's folder, if there is one."""
+    found = [folder / file for file in LOGOS if (folder / file).is_file()]
+    return Logo(found[0].name, found[0].read_bytes()) if found else None
+
+
 def snapshot_hash(folder: Path) -> str:
     """The sha256 over the names and contents of a snapshot's files."""
     digest = hashlib.sha256()
-    for path in sorted(folder.glob("*.parquet")):
+    for path in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()

@@ -133,6 +133,23 @@ def total_of(lines: list[dict], key: str) -> str:
     return str(sum((Decimal(line[key]) for line in lines), Decimal("0.00")))
 
 
+def history(total: str) -> list[dict[str, str | None]]:
+    """The twelve months until October 1993: some without bill, one that was a credit."""
+    before = {
+        "1992-12": "61.50",
+        "1993-01": "40.00",
+        "1993-02": "88.75",
+        "1993-05": "-15.00",
+        "1993-06": "0.00",
+        "1993-07": "52.10",
+        "1993-08": "96.40",
+        "1993-09": "71.05",
+    }
+    months = ["1992-11", "1992-12", *(f"1993-{month:02d}" for month in range(1, 11))]
+    billed = before | {"1993-10": total}
+    return [{"period": month, "total": billed.get(month)} for month in months]
+
+
 def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **changed: Any) -> Invoice:
     """An invoice over the lines; unless told, a job, some slides and a credit."""
     if lines is None:
@@ -214,6 +231,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
         "subsidies": [],
         "tax": None,
         "prepaid": None,
+        "history": history(f"{Decimal(raw_total) + Decimal(adjustment):f}"),
         "totals": {
             "charges": len(lines),
             "charges_raw_total": total_of(lines, "raw_total"),

@@ -9,8 +9,8 @@ from sample_issuing import issue_here
 from sqlalchemy import Engine
 
 from billing_lib.pricing.period import Period
+from billing_lib.workflow.canonical import invoice_json
 from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.rating import rate_period
 
 RULED = (
