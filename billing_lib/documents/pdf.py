@@ -26,7 +26,8 @@ from billing_lib.documents.view import InvoiceView, view
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
-_MISSING_GLYPH = "could not be displayed with font"
+# No font has the character; or one has, but PDF/A forbids it, as those for private use.
+_UNDRAWABLE = re.compile("could not be displayed with font|the PDF contains the codepoint")
 
 # Where paper is US Letter (Unicode CLDR, supplemental data, paperSize), by currency.
 _LETTER = frozenset(
@@ -65,7 +66,7 @@ def render_pdf(invoice: Invoice) -> bytes:
         try:
             return _compile("invoice.typ", _breakable(shown), pictures, noto=noto)
         except TypstError as error:
-            if _MISSING_GLYPH not in error.message:
+            if not _UNDRAWABLE.search(error.message):
                 raise
     words = {word for text in _texts(shown) for word in text.split() if not word.isascii()}
     spelled = {word: _spelled_out(word) for word in _undrawable(sorted(words))}
@@ -123,7 +124,7 @@ def _drawable(text: str) -> bool:
     try:
         _compile("probe.typ", {"text": text, "han": "SC"}, {}, noto=True)
     except TypstError as error:
-        if _MISSING_GLYPH not in error.message:
+        if not _UNDRAWABLE.search(error.message):
             raise
         return False
     return True

@@ -1,9 +1,10 @@
 """The documents of all invoices of a run: issued ones as archived, drafts as drafts."""
 
+import shutil
 from pathlib import Path
 
 import pytest
-from sample_facility import nothing, price_book, usage_file
+from sample_facility import BOOK, nothing, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.batch import issue_month, write_run_documents
@@ -13,15 +14,19 @@ from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.approving import change_invoices
 from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.price_books import read_price_book
 from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.run_actions import make_run, read_run
 from billing_lib.workflow.selection import RunSelection
 
+LOGO = Path(__file__).parent.parent.parent / "parameters" / "research-computing.svg"
 APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"
 
 
 def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_path: Path) -> None:
-    book = price_book()
+    logo = shutil.copyfile(LOGO, tmp_path / "mark.svg")
+    (tmp_path / "mic.yml").write_text(BOOK.replace("  contacts:", "  logo: mark.svg\n  contacts:"))
+    book = read_price_book(tmp_path, "MIC")
     here = Settings(database=ledger_url, runs=tmp_path / "runs")
     load_files(ledger, book, [usage_file(tmp_path)], nothing)
     rate_period(ledger, book, APRIL)
@@ -32,6 +37,9 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
     issued = issue_month(ledger, here, book, APRIL, terms=Terms(allow_dirty=True))
     (number,) = issued.numbers
     folder = tmp_path / "april"
+    frozen = issued.record / "data" / "snapshot" / "logo.svg"
+    assert frozen.read_bytes() == logo.read_bytes()
+    logo.unlink()  # what is issued needs no price book
     written = write_run_documents(ledger, here, book, RUN, "pdf", folder)
     assert [path.name for path in written] == ["MIC-2020-04-1_p1.pdf", f"{number}.pdf"]
     archived = issued.record / "data" / "documents" / f"{number}.pdf"

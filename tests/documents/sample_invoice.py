@@ -7,6 +7,8 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
+from billing_lib.pricing.logo import Logo
+
 Invoice = dict[str, Any]
 CENT = Decimal("0.01")
 PLAIN = {
@@ -333,6 +335,21 @@ def stated(sample: Invoice, **facility: str | None) -> Invoice:
     """The invoice of a facility that states where it is and how it is taxed."""
     said = {"country": "US", "tax_id": "12-3456789"} | facility
     return sample | {"facility": sample["facility"] | said}
+
+
+LOGO = Logo(
+    "logo.svg",
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 40 20"><path d="M0 0h40v20z"/></svg>',
+)
+
+
+def lettered(sample: Invoice, **facility: str) -> Invoice:
+    """The invoice of a facility with letterhead and logo, as canonical."""
+    stated = {
+        "letterhead": "Office of Research, 1200 Campus Way\nMountain View, CA 94035",
+        "logo": {"file": LOGO.file, "sha256": LOGO.sha256},
+    }
+    return sample | {"facility": sample["facility"] | stated | facility}
 
 
 def long_invoice(count: int = 2000) -> Invoice:
