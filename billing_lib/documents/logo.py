@@ -9,7 +9,7 @@ the canonical text stays short. Another picture than the one named is refused.
 
 from typing import Any
 
-from billing_lib.documents.text import Invoice
+from billing_lib.documents.text import Invoice, draft_of
 from billing_lib.errors import InvalidRecord
 from billing_lib.pricing.logo import Logo
 
@@ -26,8 +26,9 @@ def with_logo(invoice: Invoice, logo: Logo | None) -> Invoice:
     if named is None:
         return invoice
     if logo is None or logo.sha256 != named["sha256"]:
+        name = invoice["number"] or draft_of(invoice)
         raise InvalidRecord(
-            f"the logo of invoice {invoice['number']} is not the one that it was made with",
+            f"the logo of invoice {name} is not the one that it was made with",
             where=f"snapshot/{named['file']}",
             remedy="take the record from the archive again",
         )

@@ -85,6 +85,7 @@ def _check_png(content: bytes) -> None:
     if not content.startswith(_PNG):
         raise damaged
     kinds: list[bytes] = []
+    pixels = b""
     at, sides = len(_PNG), [0, 0]
     while at + 12 <= len(content) and kinds[-1:] != [b"IEND"]:
         length = int.from_bytes(content[at : at + 4], "big")
@@ -94,15 +95,29 @@ def _check_png(content: bytes) -> None:
             raise damaged
         if not kinds:
             sides = [int.from_bytes(chunk[4:8], "big"), int.from_bytes(chunk[8:12], "big")]
+        if chunk[:4] == b"IDAT":
+            pixels += chunk[4:]
         kinds.append(chunk[:4])
         at += 12 + length
-    if kinds[:1] != [b"IHDR"] or b"IDAT" not in kinds or kinds[-1:] != [b"IEND"]:
+    if kinds[:1] != [b"IHDR"] or kinds[-1:] != [b"IEND"] or not _inflates(pixels):
         raise damaged
     if not all(side in SIDES for side in sides):
         raise NoLogo(
             f"the logo has {sides[0]:,} × {sides[1]:,} pixels",
             f"give each side between {SIDES.start:,} and {SIDES.stop - 1:,}",
         )
+
+
+def _inflates(pixels: bytes) -> bool:
+    """Whether they are whole; a little at a time, for few bytes may stand for very many."""
+    inflating = zlib.decompressobj()
+    try:
+        while pixels:
+            inflating.decompress(pixels, 1_000_000)
+            pixels = inflating.unconsumed_tail
+    except zlib.error:
+        return False
+    return inflating.eof
 
 
 def _check_svg(content: bytes) -> None:

@@ -6,6 +6,7 @@ MIC  reviewed by ann or amy, then by bob; two persons; late usage by the next ru
 SEQ  issued by schedule; late usage by reissue; a discount on statements
 """
 
+import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def write_offices(folder: Path) -> None:
     parameters.mkdir()
     book = (PROJECT / "parameters" / "research-computing.yml").read_text(encoding="utf-8")
     (parameters / "rc.yml").write_text(book, encoding="utf-8")
+    shutil.copy(PROJECT / "parameters" / "research-computing.svg", parameters)
     (parameters / "mic.yml").write_text(MIC, encoding="utf-8")
     (parameters / "seq.yml").write_text(SEQ, encoding="utf-8")
     for month in MONTHS:

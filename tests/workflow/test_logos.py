@@ -14,9 +14,9 @@ from billing_lib.workflow.price_books import read_price_book
 DEMONSTRATION = Path(__file__).parent.parent.parent / "parameters"
 
 
-def png(width: int, height: int) -> bytes:
-    """A white picture."""
-    rows = zlib.compress((b"\0" + b"\xff" * width) * height)
+def png(width: int, height: int, kept: int | None = None) -> bytes:
+    """A white picture; or one of which only so many bytes were kept before it was put together."""
+    rows = zlib.compress((b"\0" + b"\xff" * width) * height)[:kept]
     chunks = (
         b"IHDR" + struct.pack(">II5B", width, height, 8, 0, 0, 0, 0),
         b"IDAT" + rows,
@@ -100,6 +100,8 @@ def test_a_drawing_may_refer_to_itself(tmp_path: Path) -> None:
         (PNG[:-5], "the logo is no whole PNG file"),
         (PNG[:50] + b"x" + PNG[51:], "the logo is no whole PNG file"),
         (PNG[:8], "the logo is no whole PNG file"),
+        (png(40, 32, 0), "the logo is no whole PNG file"),
+        (png(40, 32, 9), "the logo is no whole PNG file"),
         (png(16, 32), "16 × 32 pixels; give each side between 32 and 4,000"),
     ],
 )
