@@ -12,6 +12,7 @@ import polars as pl
 
 from billing_lib.batch import issue_approved
 from billing_lib.documents.html import render_html
+from billing_lib.documents.logo import with_logo
 from billing_lib.errors import DirtyTree, NotReady
 from billing_lib.issuer import Issued, Terms
 from billing_lib.ledger.database import writing
@@ -228,7 +229,8 @@ class ApprovePanel:
             return
         with self.message.sentences():
             self.page.value = ""
-            page = render_html(preview_draft(self.office.engine, self.book, code))
+            draft = preview_draft(self.office.engine, self.book, code)
+            page = render_html(with_logo(draft, self.book.facility.logo))
             self.page.value = framed(page, f"Invoice {code} as it will be sent")
 
 
