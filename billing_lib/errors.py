@@ -74,6 +74,10 @@ class UnknownInvoice(BillingError):
     """No invoice or record has this number."""
 
 
+class UnknownJournal(BillingError):
+    """A facility has no journal with this number, or a journal no such format."""
+
+
 class UnknownStatement(BillingError):
     """No statement has this id, or no team this code."""
 

@@ -34,7 +34,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
 from billing_lib.errors import NotPermitted, NotReady, UnreachableLedger
 
-HEAD = "0004"
+HEAD = "0007"
 """The latest migration (migrations/versions); a test holds it against alembic's own answer."""
 
 _FIRST = "0002"

@@ -176,6 +176,7 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         ("issuing", "BEFORE INSERT OR UPDATE", _pass_stamp("frozen_at")),
         ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
         ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
+        ("journal", "BEFORE INSERT", f"{_WHO} NEW.posted_at := clock_timestamp();"),
     ):
         name = f"{_PREFIX}{stamped}_stamp"
         yield _function(name, path, f"{body} RETURN NEW;")

@@ -22,6 +22,7 @@ from billing_lib.ledger.guard import (
     never,
 )
 from billing_lib.ledger.invoice_guards import INVOICE_GUARDS
+from billing_lib.ledger.journal_guards import JOURNAL_GUARDS
 from billing_lib.ledger.statement_guards import STATEMENT_GUARDS
 from billing_lib.ledger.states import CHARGE, EDITABLE
 from billing_lib.ledger.tables import charge
@@ -177,6 +178,7 @@ GUARDS: tuple[Guard, ...] = (
     *_PERMISSION,
     *INVOICE_GUARDS,
     *STATEMENT_GUARDS,
+    *JOURNAL_GUARDS,
     *BINDING_GUARDS,
 )
 """All guards that both dialects have; guard_sql.py adds what only one of them needs."""

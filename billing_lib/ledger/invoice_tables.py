@@ -6,6 +6,7 @@
        └ issued_invoice ─ invoice_line, invoice_split, invoice_adjustment     written once
     statement ─ statement_invoice, statement_adjustment
     fund_entry                 prepaid funds: deposits, what invoices drew, what came back
+    journal ─ journal_entry    what was posted to the general ledger, once
 
 What was issued and what became of it are two rows: ``issued_invoice`` never changes, ``invoice``
 only moves between the states of states.py.
@@ -278,5 +279,30 @@ fund_entry = Table(
     stated("reason"),
     stamped("login", Text),
     stamped("at", Instant),
+    sqlite_with_rowid=False,
+)
+
+journal = Table(
+    "journal",
+    metadata,
+    facility_key(),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("entries", Integer, nullable=False),  # how many
+    stated("settings"),  # JSON: the accounts and columns it was posted with
+    stamped("login", Text),
+    stamped("posted_at", Instant),
+    sqlite_with_rowid=False,
+)
+
+journal_entry = Table(
+    "journal_entry",
+    metadata,
+    Column("number", Text, primary_key=True),  # of the invoice
+    Column("kind", Text, primary_key=True),  # issue or reversal
+    stated("facility"),
+    Column("journal", Integer, nullable=False),
+    Column("on_date", Date, nullable=False),
+    _of_invoice(),
+    ForeignKeyConstraint(["facility", "journal"], ["journal.facility", "journal.number"]),
     sqlite_with_rowid=False,
 )

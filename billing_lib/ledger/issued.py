@@ -9,7 +9,7 @@ INVOICE_ADJUSTMENT).
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, select
+from sqlalchemy import Connection, Select, Table, func, select
 
 from billing_lib.ledger import frames
 from billing_lib.ledger.invoice_tables import (
@@ -115,6 +115,20 @@ def read_splits(connection: Connection, numbers: list[str]) -> pl.DataFrame:
 def read_adjustments(connection: Connection, numbers: list[str]) -> pl.DataFrame:
     """What rules changed on these invoices (schema INVOICE_ADJUSTMENT), by number and position."""
     return _of(connection, invoice_adjustment, numbers).sort("number", "position")
+
+
+def read_item_totals(connection: Connection, numbers: list[str]) -> pl.DataFrame:
+    """What the lines of these invoices come to by item: ``invoice`` (the number), ``item``,
+    ``total``; added lines have no item and are left out."""
+    listed = frames.listed(connection, numbers)
+    of = (invoice_line.c.number.label("invoice"), invoice_line.c.item)
+    statement = (
+        select(*of, func.sum(invoice_line.c.total).label("total"))
+        .where(invoice_line.c.number.in_(select(listed.c.value)), invoice_line.c.item.is_not(None))
+        .group_by(*of)
+    )
+    schema = pl.Schema({"invoice": pl.String(), "item": pl.String(), "total": pl.Int64()})
+    return frames.read_frame(connection, statement, schema).sort("invoice", "item")
 
 
 def read_all_fingerprints(connection: Connection) -> pl.DataFrame:

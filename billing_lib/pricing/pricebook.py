@@ -24,6 +24,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import polars as pl
 from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
 
+from billing_lib.pricing.accounts import Accounts
 from billing_lib.pricing.checks import check_references
 from billing_lib.pricing.fields import (
     Amount,
@@ -162,6 +163,8 @@ class Facility(Entry):
     """Where it is (ISO 3166-1 alpha-2); the XML invoice needs it (documents/ubl.py)."""
     tax_id: Code | None = None
     """The number under which it charges tax; the XML invoice needs it where a tax is charged."""
+    journal: Accounts = Accounts()
+    """How its invoices are posted to the general ledger (docs/journal.md)."""
 
     def fiscal_year(self, day: dt.date) -> int:
         """The fiscal year a day lies in."""

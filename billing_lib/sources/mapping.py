@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from billing_lib.errors import InvalidPriceBook
 from billing_lib.sources.registry import Source, registered
-from billing_lib.sources.template import Template
+from billing_lib.pricing.template import Template
 
 _FEW = 20
 

@@ -18,7 +18,7 @@ from billing_lib.sources.records import usage_frame
 from billing_lib.sources.registry import Source, registered
 from billing_lib.sources.sacct import is_sacct_header
 from billing_lib.sources.table import SourceTable
-from billing_lib.sources.template import Template
+from billing_lib.pricing.template import Template
 
 _BINARY = (".xlsx", ".parquet")
 

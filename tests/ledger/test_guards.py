@@ -36,6 +36,8 @@ ISSUED = {
     "issued_invoice": ("total = 0, raw_total = 0", "number = 'RC-2020-0001'"),
     "issuing": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
     "job": ("log = 'another'", "run = 'RC-2020-04-1' AND sequence = 1"),
+    "journal": ("settings = '{}'", "number = 1"),
+    "journal_entry": ("on_date = '2020-05-05'", "number = 'RC-2020-0001'"),
     "permission": ("login = 'mallory'", "login = 'carol'"),
     "rate": ("body = '{}'", "fingerprint = '3f0c'"),
     "source_file": ("name = 'may.csv'", "sha256 = '4f'"),
