@@ -27,9 +27,7 @@ def journal(
     posted: Annotated[
         bool, typer.Option("--posted", help="All that is posted, as one journal.")
     ] = False,
-    kind: Annotated[
-        str, typer.Option("--format", help="csv, hledger or beancount.")
-    ] = "csv",
+    kind: Annotated[str, typer.Option("--format", help="csv, hledger or beancount.")] = "csv",
     to: Annotated[Path | None, typer.Option(help="Write it into this file.")] = None,
 ) -> None:
     """Show what is not posted to the general ledger yet, or post it; or a posted journal again."""

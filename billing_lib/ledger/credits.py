@@ -14,15 +14,21 @@ from billing_lib.ledger.tables import charge
 _GONE = ("CLOSED", "VOID", "SUPERSEDED")
 
 
+def read_credits(connection: Connection, facility: str) -> pl.DataFrame:
+    """The added lines that give back some of an invoice: ``code``, ``credits`` (its number)."""
+    added = read_events(connection, facility, kinds=["add_line"])
+    of = pl.col("after").str.json_path_match("$.credits")
+    return added.select(code="subject", credits=of).drop_nulls().unique("code")
+
+
 def credited(connection: Connection, facility: str, numbers: list[str]) -> int:
     """What standing credits give back of these invoices together, in minor units.
 
     A credit on an invoice that is closed, void or superseded no longer counts; what bills it anew
     does.
     """
-    added = read_events(connection, facility, kinds=["add_line"])
-    of = added["after"].str.json_path_match("$.credits")
-    listed = frames.listed(connection, added.filter(of.is_in(numbers))["subject"])
+    given = read_credits(connection, facility).filter(pl.col("credits").is_in(numbers))
+    listed = frames.listed(connection, given["code"])
     codes = select(listed.c.value)
     statement = (
         select(charge.c.total, invoice.c.state)

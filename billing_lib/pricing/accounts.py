@@ -12,7 +12,7 @@ Accounts and columns are templates (template.py); what stands outside braces is 
 from collections.abc import Sequence
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, Field
 
 from billing_lib.pricing.fields import Code, Entry, NotEmpty
 from billing_lib.pricing.template import Template
@@ -62,7 +62,7 @@ class Accounts(Entry):
     """What each expense code pays."""
     credit: Account = "{facility}"
     """What the facility gets."""
-    items: dict[str, Account] = {}
+    items: dict[str, Account] = Field(default_factory=dict)
     """What it gets for these items, where that goes to accounts of its own."""
     tax: Account = "{facility}-tax"
     prepaid: Account = "{facility}-prepaid"

@@ -90,8 +90,9 @@ def _named(book: "PriceBook") -> Iterator[tuple[str, str, KeyPath]]:
     for at, item in enumerate(book.items):
         if item.resource is not None:
             yield item.resource, "resource", ("items", at, "resource")
-    for code in book.facility.journal.items:
-        yield code, "item", ("facility", "journal", "items", code)
+    for key in ("journal", "focus"):
+        for code in getattr(book.facility, key).items:
+            yield code, "item", ("facility", key, "items", code)
     for at, team in enumerate(book.teams):
         if team.parent is not None:
             yield team.parent, "team", ("teams", at, "parent")

@@ -37,6 +37,7 @@ from billing_lib.pricing.fields import (
     Price,
     WrongKey,
 )
+from billing_lib.pricing.focus import Focus
 from billing_lib.pricing.hours import BusinessHours
 from billing_lib.pricing.logo import Logo
 from billing_lib.pricing.money import minor_places, plain_text
@@ -165,6 +166,8 @@ class Facility(Entry):
     """The number under which it charges tax; the XML invoice needs it where a tax is charged."""
     journal: Accounts = Accounts()
     """How its invoices are posted to the general ledger (docs/journal.md)."""
+
+    focus: Focus = Focus()
 
     def fiscal_year(self, day: dt.date) -> int:
         """The fiscal year a day lies in."""

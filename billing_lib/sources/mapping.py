@@ -16,8 +16,8 @@ from difflib import get_close_matches
 from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
 
 from billing_lib.errors import InvalidPriceBook
-from billing_lib.sources.registry import Source, registered
 from billing_lib.pricing.template import Template
+from billing_lib.sources.registry import Source, registered
 
 _FEW = 20
 

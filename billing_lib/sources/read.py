@@ -12,13 +12,13 @@ from pathlib import Path
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
+from billing_lib.pricing.template import Template
 from billing_lib.sources.files import first_line
 from billing_lib.sources.mapping import SourceMapping, SourceMappings
 from billing_lib.sources.records import usage_frame
 from billing_lib.sources.registry import Source, registered
 from billing_lib.sources.sacct import is_sacct_header
 from billing_lib.sources.table import SourceTable
-from billing_lib.pricing.template import Template
 
 _BINARY = (".xlsx", ".parquet")
 

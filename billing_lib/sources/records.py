@@ -14,10 +14,10 @@ from collections.abc import Mapping
 
 import polars as pl
 
+from billing_lib.pricing.template import Template, as_text
 from billing_lib.pricing.usage import REASONS, USAGE
 from billing_lib.sources.quantities import read_quantities
 from billing_lib.sources.table import SourceTable, fault
-from billing_lib.pricing.template import Template, as_text
 from billing_lib.sources.times import read_dates, read_times, settle
 
 _TEXTS = ("id", "item", "project", "user", "description", "reference")

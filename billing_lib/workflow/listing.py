@@ -18,8 +18,9 @@ from billing_lib.errors import UnknownTeam
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger.costs import read_pending
 from billing_lib.ledger.database import reading
-from billing_lib.ledger.states import ACTIVE, CLOSED, PAID, PENDING, SUPERSEDED, VOID
+from billing_lib.ledger.states import ACTIVE, PAID, SUPERSEDED, VOID
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -171,15 +172,7 @@ def _pending_lines(
 ) -> pl.DataFrame:
     """The charges that an invoice may still bill, as they are priced now."""
     facility = book.facility.code
-    charges = ledger_charges.read_charges(connection, facility, period=month, state=PENDING)
-    drafts = ledger_invoices.read_invoices(
-        connection, facility, codes=charges["invoice"].drop_nulls()
-    )
-    closed = drafts.filter(pl.col("state") == CLOSED)["code"]
-    reissues = drafts.filter(pl.col("replaces").is_not_null())["code"]
-    on = pl.col("invoice").fill_null("")
-    copied = pl.col("original").is_not_null() & on.is_in(reissues.implode())  # billed before
-    free = charges.filter(pl.col("team").is_in(list(teams)) & ~on.is_in(closed.implode()) & ~copied)
+    free = read_pending(connection, facility, month).filter(pl.col("team").is_in(list(teams)))
     named = free.drop("rate").rename({"code": "charge", "on_date": "date", "price": "rate"})
     return _shown_lines(connection, book, named).sort(
         "project", "date", "start_at", "charge", nulls_last=True

@@ -346,6 +346,8 @@ def all_there_is(connection: Connection) -> None:
     runs.end_job(connection, RUN, runs.begin_job(connection, RUN, "issue"), "DONE", "issued")
     funds.insert_entry(connection, "RC", "p1", "smith-lab", "deposit", 5000, "paid in")
     pay_statement(connection, state(connection))
-    posted = pl.DataFrame({"number": ["RC-2020-0001"], "kind": "issue", "on_date": date(2020, 5, 4)})
+    posted = pl.DataFrame(
+        {"number": ["RC-2020-0001"], "kind": "issue", "on_date": date(2020, 5, 4)}
+    )
     journals.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
     record_event(connection, "RC", "issue", RUN, "April")

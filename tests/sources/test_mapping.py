@@ -8,6 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from billing_lib.errors import AmbiguousFormat, InvalidPriceBook, UnreadableFile
+from billing_lib.pricing.template import Template
 from billing_lib.sources import (
     SourceMapping,
     file_hash,
@@ -18,7 +19,6 @@ from billing_lib.sources import (
 )
 from billing_lib.sources.csv_file import read_csv
 from billing_lib.sources.registry import Source
-from billing_lib.pricing.template import Template
 
 FIELDS = pl.DataFrame({"user": ["4", None], "a.b": ["x", "y"], "hours": [1.0, 2.5]})
 

@@ -1,0 +1,258 @@
+"""The FOCUS dataset of a month: one row per charge, as tools for cloud costs read it.
+
+FinOps Open Cost and Usage Specification, version 1.2 (https://focus.finops.org); docs/focus.md
+tells what stands in each column and why. Besides charges there is a row for each rule that changed
+an invoice, its tax, and what it drew from prepaid funds, so that the rows of an invoice make what
+is left to pay of it, to the cent.
+"""
+
+from collections.abc import Iterable
+from io import BytesIO
+from pathlib import Path
+
+import polars as pl
+
+from billing_lib.documents.focus_charges import (
+    COST_PLACES,
+    QUANTITY_PLACES,
+    UNIT_PRICE_PLACES,
+    UTC,
+    charge_rows,
+)
+from billing_lib.documents.writing import write_file
+from billing_lib.errors import UnwritableFile
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.money import minor_places, money_text_column
+from billing_lib.pricing.period import day_start
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.costs import Costs
+
+VERSION = "1.2"
+"""The version of the specification."""
+
+_COST = pl.Decimal(38, COST_PLACES)
+_UNIT_PRICE = pl.Decimal(38, UNIT_PRICE_PLACES)
+_QUANTITY = pl.Decimal(38, QUANTITY_PLACES)
+_TIME = pl.Datetime("us", "UTC")
+
+COLUMNS: dict[str, pl.DataType] = {
+    "BilledCost": _COST,
+    "BillingAccountId": pl.String(),
+    "BillingAccountName": pl.String(),
+    "BillingAccountType": pl.String(),
+    "BillingCurrency": pl.String(),
+    "BillingPeriodEnd": _TIME,
+    "BillingPeriodStart": _TIME,
+    "ChargeCategory": pl.String(),
+    "ChargeClass": pl.String(),
+    "ChargeDescription": pl.String(),
+    "ChargeFrequency": pl.String(),
+    "ChargePeriodEnd": _TIME,
+    "ChargePeriodStart": _TIME,
+    "ConsumedQuantity": _QUANTITY,
+    "ConsumedUnit": pl.String(),
+    "ContractedCost": _COST,
+    "ContractedUnitPrice": _UNIT_PRICE,
+    "EffectiveCost": _COST,
+    "InvoiceId": pl.String(),
+    "InvoiceIssuerName": pl.String(),
+    "ListCost": _COST,
+    "ListUnitPrice": _UNIT_PRICE,
+    "PricingCategory": pl.String(),
+    "PricingQuantity": _QUANTITY,
+    "PricingUnit": pl.String(),
+    "ProviderName": pl.String(),
+    "PublisherName": pl.String(),
+    "ResourceId": pl.String(),
+    "ResourceName": pl.String(),
+    "ResourceType": pl.String(),
+    "ServiceCategory": pl.String(),
+    "ServiceName": pl.String(),
+    "ServiceSubcategory": pl.String(),
+    "SkuId": pl.String(),
+    "SkuMeter": pl.String(),
+    "SkuPriceDetails": pl.String(),
+    "SkuPriceId": pl.String(),
+    "SubAccountId": pl.String(),
+    "SubAccountName": pl.String(),
+    "SubAccountType": pl.String(),
+    "Tags": pl.String(),
+    "x_BillingPeriod": pl.String(),
+    "x_Charge": pl.String(),
+    "x_State": pl.String(),
+    "x_User": pl.String(),
+}
+"""The columns, FOCUS's before our own, with their types in Parquet."""
+
+
+def focus_rows(months: Iterable[Costs]) -> pl.DataFrame:
+    """The dataset of these months of facilities, all columns as text.
+
+    Raises
+    ------
+    ValueError
+        The rows of an invoice are not what is left to pay of it.
+    """
+    empty = pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
+    return pl.concat([empty, *(_of_facility(costs) for costs in months)])
+
+
+def write_focus(rows: pl.DataFrame, path: Path) -> bool:
+    """Write the dataset as CSV or Parquet, by the file's name; whether it was not there already.
+
+    Raises
+    ------
+    UnwritableFile
+        The name is that of neither, or the file cannot be written.
+    """
+    match path.suffix:
+        case ".csv":
+            return write_file(path, rows.write_csv(line_terminator="\r\n").encode())
+        case ".parquet":
+            return write_file(path, _parquet(rows))
+        case _:
+            raise UnwritableFile(
+                "a dataset is written as .csv or .parquet",
+                where=str(path),
+                remedy="name such a file",
+            )
+
+
+def _parquet(rows: pl.DataFrame) -> bytes:
+    """Decimals of 128 bits, instants in UTC."""
+    typed = rows.with_columns(
+        pl.col(name).str.to_datetime(UTC, time_unit="us", time_zone="UTC")
+        if dtype == _TIME
+        else pl.col(name).cast(dtype)
+        for name, dtype in COLUMNS.items()
+    )
+    content = BytesIO()
+    typed.write_parquet(content)
+    return content.getvalue()
+
+
+def _of_facility(costs: Costs) -> pl.DataFrame:
+    facility, places = costs.book.facility, minor_places(costs.book.facility.currency)
+    rows = pl.concat([charge_rows(costs), *_beside_charges(costs)], how="diagonal")
+    _require_payable(costs, rows)
+    start, end = (
+        pl.select(day_start(pl.lit(day), facility.timezone).dt.to_string(UTC)).item()
+        for day in (costs.period.first_day, costs.period.next.first_day)
+    )
+    billed = money_text_column(pl.col("billed"), places)
+    category = pl.coalesce("ServiceCategory", pl.lit(facility.focus.service_category))
+    said = rows.with_columns(
+        BilledCost=billed,
+        EffectiveCost=money_text_column(pl.col("effective"), places),
+        # What has no unit price costs the same in every respect.
+        ListCost=pl.coalesce("ListCost", billed),
+        ContractedCost=pl.coalesce("ListCost", billed),
+        ContractedUnitPrice="ListUnitPrice",
+        BillingCurrency=pl.lit(facility.currency),
+        BillingPeriodStart=pl.lit(start),
+        BillingPeriodEnd=pl.lit(end),
+        ChargePeriodStart=pl.coalesce("ChargePeriodStart", pl.lit(start)),
+        ChargePeriodEnd=pl.coalesce("ChargePeriodEnd", pl.lit(end)),
+        ServiceCategory=category,
+        ServiceSubcategory=pl.format("Other ({})", category),
+        ServiceName=pl.coalesce("ServiceName", pl.lit(facility.name)),
+        BillingAccountType=pl.lit("Team"),
+        SubAccountType=pl.lit("Project"),
+        x_BillingPeriod=pl.lit(str(costs.period)),
+        **{
+            name: pl.lit(facility.name)
+            for name in ("InvoiceIssuerName", "ProviderName", "PublisherName")
+        },
+    )
+    named = _with_accounts(said, costs.book)
+    return named.select(pl.col(name).cast(pl.String) for name in COLUMNS)
+
+
+def _with_accounts(rows: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
+    """Teams, which are billed, and their projects, with today's names and tags."""
+    by_code = {team.code: team for team in book.teams}
+    teams = pl.DataFrame(
+        [(team.code, team.name) for team in book.teams],
+        schema={"team": pl.String, "BillingAccountName": pl.String},
+        orient="row",
+    )
+    projects = pl.DataFrame(
+        [
+            (project.code, project.name, _tags(*by_code[project.team].tags, *project.tags))
+            for project in book.projects
+        ],
+        schema=dict.fromkeys(("project", "SubAccountName", "Tags"), pl.String),
+        orient="row",
+    )
+    named = rows.join(teams, on="team", how="left", maintain_order="left").join(
+        projects, on="project", how="left", maintain_order="left"
+    )
+    return named.with_columns(
+        pl.col("BillingAccountName").fill_null(pl.col("team")),
+        pl.col("SubAccountName").fill_null(pl.col("project")),
+        BillingAccountId="team",
+        SubAccountId="project",
+    )
+
+
+def _tags(*tags: str) -> str | None:
+    """A JSON object of tags, which have no values."""
+    return canonical_json(dict.fromkeys(tags, True)) if tags else None
+
+
+def _beside_charges(costs: Costs) -> Iterable[pl.DataFrame]:
+    """What an invoice holds beside its charges: what rules changed, tax, what funds paid."""
+    of = costs.invoices.select("number", "team", "project", "tax", "prepaid")
+    once = {"ChargeFrequency": pl.lit("One-Time")}
+    on = pl.when(pl.col("worked_on") != "").then(pl.format(" on {}", "worked_on"))
+    yield costs.adjustments.join(of.drop("tax", "prepaid"), on="number").select(
+        *("team", "project"),
+        InvoiceId="number",
+        billed="amount",
+        effective="amount",
+        ChargeCategory=pl.lit("Adjustment"),
+        ChargeDescription=pl.format("{} ({}){}", "rule", "kind", on.fill_null("")),
+        **once,
+    )
+    yield of.filter(pl.col("tax") != 0).select(
+        *("team", "project"),
+        InvoiceId="number",
+        billed="tax",
+        effective="tax",
+        ChargeCategory=pl.lit("Tax"),
+        ChargeDescription=pl.format("Tax on invoice {}", "number"),
+        **once,
+    )
+    # Funds that were bought before are used up: a purchase below zero, which costs nothing anew.
+    drawn = of.filter(pl.col("prepaid") > 0)
+    amount = money_text_column(-pl.col("prepaid"), minor_places(costs.book.facility.currency))
+    sku = pl.lit(f"{costs.book.facility.code}/prepaid")
+    yield drawn.select(
+        *("team", "project"),
+        InvoiceId="number",
+        billed=-pl.col("prepaid"),
+        effective=pl.lit(0, dtype=pl.Int64),
+        ChargeCategory=pl.lit("Purchase"),
+        ChargeDescription=pl.format("Paid for invoice {} from prepaid funds", "number"),
+        ListUnitPrice=pl.lit("1"),
+        ListCost=amount,
+        PricingQuantity=amount,
+        PricingUnit=pl.lit(costs.book.facility.currency),
+        PricingCategory=pl.lit("Standard"),
+        SkuId=sku,
+        SkuPriceId=sku,
+        SkuMeter=pl.lit("Prepaid funds"),
+        **once,
+    )
+
+
+def _require_payable(costs: Costs, rows: pl.DataFrame) -> None:
+    due = costs.invoices.select(
+        InvoiceId="number", due=pl.col("total") - pl.col("prepaid").fill_null(0)
+    )
+    billed = rows.drop_nulls("InvoiceId").group_by("InvoiceId").agg(pl.col("billed").sum())
+    both = due.join(billed, on="InvoiceId", how="full", coalesce=True).fill_null(0)
+    odd = both.filter(pl.col("due") != pl.col("billed")).sort("InvoiceId")
+    if odd.height:
+        row = odd.row(0, named=True)
+        raise ValueError(f"the rows of {row['InvoiceId']} make {row['billed']}, not {row['due']}")
