@@ -9,6 +9,7 @@ cd "$(dirname "$0")/.."
 needed=( # command:Debian package
     git:git
     ssh-keygen:openssh-client # records are signed and the signatures verified
+    hledger:hledger           # our journals are given to it
     buildah:buildah           # the image is built and run, without any engine
     debootstrap:debootstrap   # the stand-in where its base image cannot be pulled
 )
