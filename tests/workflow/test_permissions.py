@@ -36,6 +36,7 @@ from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
 from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
 from billing_lib.workflow.choosing import Choice
+from billing_lib.workflow.costs import read_costs
 from billing_lib.workflow.credit import credit_invoice
 from billing_lib.workflow.explain import explain
 from billing_lib.workflow.facility import note_facility
@@ -44,6 +45,7 @@ from billing_lib.workflow.funds import deposit, list_funds
 from billing_lib.workflow.granting import grant, list_permissions, revoke
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.journal import list_journals, post_journal, read_journal
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.notes import write_note
@@ -186,6 +188,9 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         READ,
         lambda e, f: preview(e, BOOK_HERE, "2020-04", Selection(project="p2"), {"rate": "2.00"}),
     ),
+    "journal": (READ, lambda e, f: read_journal(e, BOOK_HERE)),
+    "journals": (READ, lambda e, f: list_journals(e, BOOK_HERE)),
+    "costs": (READ, lambda e, f: read_costs(e, {"MIC": BOOK_HERE}, Period(2020, 9), "MIC")),
     "events": (AUDIT, lambda e, f: read_trail(e, "MIC")),
     "listing": (LAB, lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "smith", "2020-04")),
     "listing of another": (
@@ -251,6 +256,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     ),
     "void": (ISSUE, lambda e, f: void(e, BOOK_HERE, ISSUED[10], "why")),
     "reissue": (ISSUE, lambda e, f: reissue(e, BOOK_HERE, ISSUED[9], "why")),
+    "post": (ISSUE, lambda e, f: post_journal(e, BOOK_HERE)),
     "text": (ADMINISTER, lambda e, f: write_text(e, BOOK_HERE, "contacts", "new", "why")),
     "grant": (ADMINISTER, lambda e, f: grant(e, BOOK_HERE, "new", "viewer")),
     "revoke": (ADMINISTER, lambda e, f: revoke(e, BOOK_HERE, "new", "viewer")),
