@@ -49,6 +49,7 @@ COLUMNS: dict[str, pl.DataType] = {
     "ChargeFrequency": pl.String(),
     "ChargePeriodEnd": _TIME,
     "ChargePeriodStart": _TIME,
+    "CommitmentDiscountStatus": pl.String(),
     "ConsumedQuantity": _QUANTITY,
     "ConsumedUnit": pl.String(),
     "ContractedCost": _COST,
@@ -156,6 +157,8 @@ def _of_facility(costs: Costs) -> pl.DataFrame:
         ServiceCategory=category,
         ServiceSubcategory=pl.format("Other ({})", category),
         ServiceName=pl.coalesce("ServiceName", pl.lit(facility.name)),
+        # Always null: the rules of ConsumedQuantity name it, and validators look for it there.
+        CommitmentDiscountStatus=pl.lit(None, dtype=pl.String),
         BillingAccountType=pl.lit("Team"),
         SubAccountType=pl.lit("Project"),
         x_BillingPeriod=pl.lit(str(costs.period)),
