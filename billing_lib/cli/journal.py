@@ -1,7 +1,6 @@
 """``billing journal`` and ``journals``: what goes to the general ledger, once."""
 
 import sys
-from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -14,12 +13,12 @@ from billing_lib.cli.app import AsJson, FacilityCode, app, ledger, price_book, s
 def journal(
     facility: FacilityCode,
     number: Annotated[
-        int | None, typer.Argument(metavar="[NUMBER]", help="A posted journal, to have it again.")
+        int | None, typer.Argument(metavar="NUMBER", help="A posted journal, to have it again.")
     ] = None,
     run: Annotated[str | None, typer.Option(help="Only what this billing run moved.")] = None,
     until: Annotated[
-        datetime | None,
-        typer.Option(formats=["%Y-%m-%d"], help="Only what is dated until this day, YYYY-MM-DD."),
+        str | None,
+        typer.Option(metavar="DATE", help="Only what is dated until this day, YYYY-MM-DD."),
     ] = None,
     post: Annotated[
         bool, typer.Option("--post", help="Post it: it gets a number, and is in no later journal.")
@@ -28,13 +27,16 @@ def journal(
         bool, typer.Option("--posted", help="All that is posted, as one journal.")
     ] = False,
     kind: Annotated[str, typer.Option("--format", help="csv, hledger or beancount.")] = "csv",
-    to: Annotated[Path | None, typer.Option(help="Write it into this file.")] = None,
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it into this file.")
+    ] = None,
 ) -> None:
     """Show what is not posted to the general ledger yet, or post it; or a posted journal again."""
     from billing_lib.documents.journal import render_journal, require_format
     from billing_lib.documents.writing import write_file
     from billing_lib.errors import InvalidFilter
     from billing_lib.workflow.journal import Selection, post_journal, read_journal
+    from billing_lib.workflow.lines import parse_date
 
     if sum((number is not None, post, posted)) > 1:
         raise InvalidFilter(
@@ -43,7 +45,7 @@ def journal(
         )
     require_format(kind)
     engine, book = ledger(), price_book(facility)
-    selection = Selection(run, None if until is None else until.date())
+    selection = Selection(run, None if until is None else parse_date(until))
     if post:
         made = post_journal(engine, book, selection)
         if made is None:

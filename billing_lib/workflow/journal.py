@@ -60,7 +60,8 @@ class Journal:
         places = minor_places(self.currency)
         count = self.postings.select(KEY).unique().height
         debit = self.postings.filter(pl.col("amount") > 0)["amount"].sum()
-        return f"{count:,} transactions, {money_text(int(debit), places)} {self.currency} debited"
+        what = "transaction" if count == 1 else "transactions"
+        return f"{count:,} {what}, {money_text(int(debit), places)} {self.currency} debited"
 
 
 @dataclass(frozen=True)

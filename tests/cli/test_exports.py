@@ -73,6 +73,7 @@ def test_a_journal_is_shown_posted_once_and_had_again(billing: Billing, tmp_path
         (("journal", "MIC", "--format", "sap", "--post"), "there is no format 'sap' of a journal"),
         (("journal", "MIC", "1", "--post"), "or what is to be posted; say one of them"),
         (("journal", "MIC", "--run", "MIC-9", "--post"), "there is no billing run MIC-9"),
+        (("journal", "MIC", "--until", "soon", "--post"), "'soon' is not a date"),
         (("journal", "MIC", "7"), "MIC has no journal 7"),
         (("focus", "MAC", "2020-04", "--to", "x.csv"), "no price book is for the facility 'MAC'"),
         (("focus", "MIC", "2020-04", "--to", "x.pdf"), "x.pdf: a dataset is written as .csv or"),
