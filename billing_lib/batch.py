@@ -14,7 +14,7 @@ from billing_lib.audit.archive import find_record
 from billing_lib.documents.bundle import write_documents_of
 from billing_lib.documents.logo import with_logo
 from billing_lib.errors import NotReady
-from billing_lib.issuer import Issued, Issuer, Step, Terms, settle
+from billing_lib.issuer import Issued, Issuer, Terms, settle
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issuings
 from billing_lib.ledger.database import reading, writing
@@ -29,6 +29,7 @@ from billing_lib.workflow.preview import preview_invoices
 from billing_lib.workflow.run_actions import note_job, run_of
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import read_logo
+from billing_lib.workflow.steps import Step, unheard
 
 
 def issue_month(
@@ -39,7 +40,7 @@ def issue_month(
     selection: RunSelection | None = None,
     *,
     terms: Terms | None = None,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> Issued:
     """Issue what may be issued of a month, or of some projects or teams of it.
 
@@ -81,7 +82,7 @@ def process_run(
     run: str,
     *,
     terms: Terms | None = None,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> Issued:
     """The next step of a run: take in, calculate and submit, issue what is approved by all.
 
@@ -112,7 +113,7 @@ def issue_approved(
     codes: list[str] | None = None,
     *,
     terms: Terms | None = None,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> Issued:
     """Issue those invoices of a run that all reviewers have approved.
 

@@ -102,6 +102,10 @@ class NotReady(BillingError):
     """The ledger is not in a state in which this can be done."""
 
 
+class ChangedMeanwhile(BillingError):
+    """Another has changed what was shown, before it was said to be done."""
+
+
 class AlreadyIssued(BillingError):
     """What is to be issued has been issued before."""
 

@@ -10,7 +10,6 @@ which the next try does.
 import datetime as dt
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -41,8 +40,7 @@ from billing_lib.workflow.issue import checked_results, commit_issuing
 from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.snapshot import snapshot_hash
-
-Step = Callable[[int, int, str], None]
+from billing_lib.workflow.steps import Step
 
 NOTEBOOK = Path(__file__).parent.parent / "notebooks" / "issue.ipynb"
 """The notebook that issues."""

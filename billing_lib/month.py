@@ -25,7 +25,7 @@ from sqlalchemy import Engine
 from billing_lib.audit.provenance import provenance, require_clean
 from billing_lib.batch import issue_approved, issue_month, process_run
 from billing_lib.errors import AlreadyIssued, BillingError, InvalidPeriod, NotReady
-from billing_lib.issuer import Issued, Step, Terms, parse_invoice_date
+from billing_lib.issuer import Issued, Terms, parse_invoice_date
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import open_ledger, reading
@@ -36,6 +36,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.price_books import read_price_book, read_price_books
 from billing_lib.workflow.selection import RunSelection
 from billing_lib.workflow.statements import generate_statements
+from billing_lib.workflow.steps import Step, unheard
 
 
 @dataclass
@@ -80,7 +81,7 @@ def issue_all(
     period: Period,
     *,
     terms: Terms | None = None,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> Month:
     """Issue what is ready of every facility's month, then bring its statements up to that.
 

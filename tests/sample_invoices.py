@@ -8,6 +8,7 @@ The search goes through all rows of the tables one by one, in Python.
 
 import datetime as dt
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -254,7 +255,7 @@ class Rows:
             and (not wanted.states or row["state"] in wanted.states)
             and wanted.empty in (None, row["charges"] == 0)
             and (wanted.view is None or _in_view(wanted.view, row))
-            and (wanted.user is None or wanted.user in {each["user"] for each in charges})
+            and all(any(matches(each) for each in charges) for matches in self._of_usage(wanted))
             and (
                 wanted.expense_code is None
                 or any(wanted.expense_code in self._codes(each) for each in charges)
@@ -293,10 +294,20 @@ class Rows:
                 wanted.view is None
                 or (wanted.view == "live" if on is None else _in_view(wanted.view, on))
             )
-            and wanted.user in (None, row["user"])
+            and all(matches(row) for matches in self._of_usage(wanted))
             and (wanted.expense_code is None or wanted.expense_code in self._codes(row))
             and _part(wanted.text, *self._texts(row))
         )
+
+    def _of_usage(self, wanted: Filter) -> list[Callable[[dict[str, Any]], bool]]:
+        """What is asked of a charge, or of any of an invoice's, each by itself."""
+        first, last = wanted.date_from, wanted.date_to
+        return [
+            *([lambda each: each["user"] == wanted.user] if wanted.user else []),
+            *([lambda each: each["item"] == wanted.item] if wanted.item else []),
+            *([lambda each: each["on_date"] >= first] if first else []),
+            *([lambda each: each["on_date"] <= last] if last else []),
+        ]
 
     def _both_match(self, wanted: Filter, row: dict[str, Any], invoice: dict[str, Any]) -> bool:
         places = minor_places(self.currencies[row["facility"]])

@@ -2,13 +2,14 @@
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from billing_lib.errors import InvalidAdjustment
+from billing_lib.workflow.steps import Step
 
 if TYPE_CHECKING:
     import polars as pl
@@ -24,9 +25,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-Step = Callable[[int, int, str], None]
-"""Told by long work as it goes on: how much is done, of how much, and what is being done."""
 
 FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]
 PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")]

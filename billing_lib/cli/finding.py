@@ -129,6 +129,13 @@ def _filter(
     total_from: Annotated[str | None, typer.Option(help="Only of at least this total.")] = None,
     total_to: Annotated[str | None, typer.Option(help="Only of at most this total.")] = None,
     user: Annotated[str | None, typer.Option(help="Only with charges of this user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only with charges for this item.")] = None,
+    date_from: Annotated[
+        str | None, typer.Option(help="Only with charges of this day or later, YYYY-MM-DD.")
+    ] = None,
+    date_to: Annotated[
+        str | None, typer.Option(help="Only with charges of this day or earlier.")
+    ] = None,
     expense_code: Annotated[
         str | None, typer.Option(help="Only with charges to this expense code.")
     ] = None,
@@ -162,6 +169,9 @@ def _filter(
             "total_from": total_from,
             "total_to": total_to,
             "user": user,
+            "item": item,
+            "date_from": date_from,
+            "date_to": date_to,
             "expense_code": expense_code,
             "text": text,
             "view": view,

@@ -1,8 +1,9 @@
-"""The ledger's database: opening it, setting it up, and the two ways to use it.
+"""The ledger's database: opening it, setting it up, and the ways to use it.
 
     engine = open_ledger("sqlite:///billing.db")
     initialise(engine)                        # billing init; again does nothing
     with writing(engine) as connection: ...   # all or nothing
+    with trying(engine) as connection: ...    # to see what would come of it; always nothing
     with reading(engine) as connection: ...   # one consistent view, never blocks a writer
 
 SQLite writes under BEGIN IMMEDIATE, so two writers queue instead of failing half way, in WAL
@@ -145,6 +146,21 @@ def writing(engine: Engine) -> Iterator[Connection]:
     """
     with _sentences(engine), engine.begin() as connection:
         yield connection
+
+
+@contextmanager
+def trying(engine: Engine) -> Iterator[Connection]:
+    """A transaction that writes and is always rolled back: what would come of it is seen, and
+    nothing of it stays.
+
+    Raises
+    ------
+    UnreachableLedger
+        The database cannot be reached or written.
+    """
+    with _sentences(engine), engine.connect() as connection, connection.begin() as transaction:
+        yield connection
+        transaction.rollback()
 
 
 @contextmanager

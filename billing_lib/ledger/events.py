@@ -12,12 +12,12 @@ sequence, login and time itself; for SQLite this module does.
 """
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, insert, select
+from sqlalchemy import Connection, func, insert, select
 
 from billing_lib.ledger import frames
 from billing_lib.ledger.identity import stamp
@@ -86,16 +86,49 @@ def record_event(
     return int(connection.scalars(added).one())
 
 
+def record_events(connection: Connection, facility: str, told: Sequence[Mapping[str, Any]]) -> None:
+    """Append many events at once, in this order.
+
+    Parameters
+    ----------
+    told
+        ``kind``, ``subject``, ``team``, ``group_id``, ``reason``, ``before``, ``after`` of each.
+    """
+    rows: list[dict[str, Any]] = [{"facility": facility, **values} for values in told]
+    if not rows:
+        return
+    if connection.dialect.name != "postgresql":
+        who, link = stamp(connection, who="login", when="at"), _link(connection, facility)
+        for row in rows:
+            row.update(who | link)
+            row["hash"] = event_hash(row)
+            link = {"sequence": row["sequence"] + 1, "previous_hash": row["hash"]}
+    connection.execute(insert(event), rows)
+
+
+def last_sequence(connection: Connection, facility: str) -> int:
+    """The number of the facility's last event; 0 before its first."""
+    last = select(func.max(event.c.sequence)).where(event.c.facility == facility)
+    return connection.scalar(last) or 0
+
+
 def read_events(
     connection: Connection,
     facility: str,
     *,
     kinds: list[str] | None = None,
     subjects: pl.Series | list[str] | None = None,
-    groups: list[str] | None = None,
+    groups: pl.Series | list[str] | None = None,
+    after: int = 0,
 ) -> pl.DataFrame:
-    """A facility's events (schema EVENT) of these kinds, subjects and groups, in sequence."""
-    statement = select(event).where(event.c.facility == facility)
+    """A facility's events (schema EVENT) of these kinds, subjects and groups, in sequence.
+
+    Parameters
+    ----------
+    after
+        Only those behind the event of this number.
+    """
+    statement = select(event).where(event.c.facility == facility, event.c.sequence > after)
     for column, wanted in (("kind", kinds), ("subject", subjects), ("group_id", groups)):
         if wanted is not None:
             listed = frames.listed(connection, wanted)

@@ -154,10 +154,20 @@ def read_totals(connection: Connection, listing: Listing, criteria: Criteria) ->
     return frames.read_frame(connection, statement, schema).sort("currency")
 
 
-def read_codes(connection: Connection, criteria: Criteria) -> list[tuple[str, str]]:
-    """Facility and code of the invoices that match, by both."""
-    statement = _matching(select(invoice.c.facility, invoice.c.code), INVOICES, criteria)
-    return list(frames.read_frame(connection, statement).sort("facility", "code").iter_rows())
+def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
+    """``facility`` and ``code`` of what matches, by both."""
+    key = (listing.table.c.facility, listing.table.c.code)
+    return frames.read_frame(connection, _matching(select(*key), listing, criteria)).sort(
+        "facility", "code"
+    )
+
+
+def read_values(
+    connection: Connection, listing: Listing, criteria: Criteria, column: str
+) -> list[str]:
+    """The different values that a column of what matches has, in order."""
+    values = _matching(select(listing.sorts[column].label("value")).distinct(), listing, criteria)
+    return frames.read_frame(connection, values)["value"].drop_nulls().sort().to_list()
 
 
 def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> Select[Any]:

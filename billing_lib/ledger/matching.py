@@ -9,6 +9,7 @@ the databases themselves take for the same letter depends on the one and on its 
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import date
 
 from sqlalchemy import ColumnElement, Select, Table, and_, exists, false, or_, select, tuple_
 
@@ -88,8 +89,8 @@ class Criteria:
         Whether an invoice has no charges, a charge a total of nothing.
     amounts
         One for each currency; what is of none of their facilities does not match.
-    user, expense_code
-        An invoice matches by any of its charges.
+    user, item, date_from, date_to, expense_code
+        An invoice matches by any of its charges; both dates are included.
     text
         Part of a description, or of what was said when something was changed: reasons and notes.
     """
@@ -109,6 +110,9 @@ class Criteria:
     period_from: str | None = None
     period_to: str | None = None
     user: str | None = None
+    item: str | None = None
+    date_from: date | None = None
+    date_to: date | None = None
     expense_code: str | None = None
     text: str | None = None
     view: View | None = None
@@ -139,8 +143,8 @@ def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
     of_invoice = select(charge.c.code).where(
         charge.c.facility == invoice.c.facility, charge.c.invoice == invoice.c.code
     )
-    if criteria.user is not None:
-        yield exists(of_invoice.where(charge.c.user == criteria.user))
+    for condition in _of_usage(criteria):
+        yield exists(of_invoice.where(condition))
     if criteria.expense_code is not None:
         yield exists(of_invoice.where(_charged_to(criteria)))
     if criteria.text is not None:
@@ -174,8 +178,7 @@ def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
     if criteria.view is not None:
         unplaced = [charge.c.invoice.is_(None)] if criteria.view.unplaced else []
         yield or_(_in_view(criteria.view), *unplaced)
-    if criteria.user is not None:
-        yield charge.c.user == criteria.user
+    yield from _of_usage(criteria)
     if criteria.expense_code is not None:
         yield _charged_to(criteria)
     if criteria.text is not None:
@@ -205,6 +208,18 @@ def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
         yield or_(of_kind, replacing) if REISSUE in criteria.kinds else of_kind
     if criteria.amounts is not None:
         yield or_(false(), *(_between(table, amounts) for amounts in criteria.amounts))
+
+
+def _of_usage(criteria: Criteria) -> Iterator[Condition]:
+    """What is asked of what a charge is for."""
+    if criteria.user is not None:
+        yield charge.c.user == criteria.user
+    if criteria.item is not None:
+        yield charge.c.item == criteria.item
+    if criteria.date_from is not None:
+        yield charge.c.on_date >= criteria.date_from
+    if criteria.date_to is not None:
+        yield charge.c.on_date <= criteria.date_to
 
 
 def _within(table: Table, first: str | None, last: str | None) -> Iterator[Condition]:

@@ -5,7 +5,7 @@ its usage, its kept rate and all its changes, and with it those whose price depe
 charge that is on an invoice, or in a run being issued, is refused.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -24,7 +24,7 @@ from billing_lib.pricing.adjusting import (
     notes_of,
     waived_charges,
 )
-from billing_lib.pricing.charging import CHARGES, Charges
+from billing_lib.pricing.charging import CHARGES
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
@@ -33,10 +33,14 @@ from billing_lib.workflow.charge_rows import (
     replace_charges,
     unbound,
 )
-from billing_lib.workflow.gathering import Gathered, gather, standing_changes
+from billing_lib.workflow.gathering import gather, standing_changes
 from billing_lib.workflow.moving import move_charges
 from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.runs import follow_changes
+from billing_lib.workflow.steps import Step, unheard
+
+_AT_ONCE = 2_000
+"""How many changes are recorded at once; between them the work can be stopped."""
 
 
 def split_code(charge: str) -> tuple[str, str]:
@@ -78,6 +82,7 @@ def adjust_charge(
     places = minor_places(book.facility.currency)
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
+        lock_with_kin(connection, facility, pl.Series([code]), changes.get("project"))
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
         if standing_so(connection, facility, frame, values).len():
@@ -132,23 +137,26 @@ def record_changes(
     values: Mapping[str, str],
     reason: str,
     group: str | None = None,
+    step: Step = unheard,
 ) -> dict[str, dict[str, str | None]]:
     """One event per charge and field; what each charge had before, by code and field."""
-    facility = book.facility.code
-    before = _current(connection, book, charges)
-    for code, team in charges.select("code", "team").iter_rows():
-        for field, value in values.items():
-            events.record_event(
-                connection,
-                facility,
-                kind="adjust",
-                subject=code,
-                reason=reason,
-                before=canonical_json({field: before[code][field]}),
-                after=canonical_json({field: value}),
-                team=team,
-                group=group,
-            )
+    before = current_values(connection, book, charges)
+    told = [
+        {
+            "kind": "adjust",
+            "subject": code,
+            "team": team,
+            "group_id": group,
+            "reason": reason,
+            "before": canonical_json({field: before[code][field]}),
+            "after": canonical_json({field: value}),
+        }
+        for code, team in charges.select("code", "team").iter_rows()
+        for field, value in values.items()
+    ]
+    for first in range(0, len(told), _AT_ONCE):
+        step(first, len(told), "recording who changes what")
+        events.record_events(connection, book.facility.code, told[first : first + _AT_ONCE])
     return before
 
 
@@ -183,30 +191,33 @@ def price_with_kin(
         The charges and their kin as they are now (schema CHARGES).
     """
     facility = book.facility.code
-    kin, priced = with_kin(connection, book, charges, now)
+    kin = kin_of(connection, facility, pl.concat([charges, now]))
+    wanted = pl.concat([kin.join(now, on="code", how="anti"), now])
+    priced = gather(connection, book, wanted).price()
     if kin.height == 0:
         return CHARGES.to_frame()
     replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
     return priced.charges
 
 
-def with_kin(
-    connection: Connection,
-    book: PriceBook,
-    charges: pl.DataFrame,
-    now: pl.DataFrame,
-    further: Callable[[Gathered], Gathered] = lambda gathered: gathered,
-) -> tuple[pl.DataFrame, Charges]:
-    """Charges and kin as they stand, and as they would be priced; nothing is written.
+def lock_with_kin(
+    connection: Connection, facility: str, codes: pl.Series, project: object = None
+) -> None:
+    """Keep charges of one month and their kin from others until the end of the transaction, all
+    in the order of their codes, so that two who change kin wait for each other.
 
     Parameters
     ----------
-    further
-        What else to price with: changes that are not made yet.
+    project
+        Where the charges go, if they do: their kin there too.
     """
-    kin = kin_of(connection, book.facility.code, pl.concat([charges, now]))
-    wanted = pl.concat([kin.join(now, on="code", how="anti"), now])
-    return kin, further(gather(connection, book, wanted)).price()
+    found = ledger_charges.read_charges(connection, facility, codes=codes)
+    if found.height == 0:
+        return
+    both = [found, found.with_columns(project=pl.lit(str(project)))] if project else [found]
+    kin = kin_of(connection, facility, pl.concat(both))
+    every = pl.concat([found["code"], kin["code"]]).unique()
+    ledger_charges.lock_charges(connection, facility, every)
 
 
 def kin_of(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
@@ -224,6 +235,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
     facility, code = split_code(charge)
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
+        lock_with_kin(connection, facility, pl.Series([code]))
         frame = _pending(connection, facility, code)
         row = frame.row(0, named=True)
         events.record_event(
@@ -245,7 +257,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
 
 def require_reason(reason: str) -> None:
     if not reason.strip():
-        raise InvalidAdjustment("the change has no reason", remedy="say why with --reason")
+        raise InvalidAdjustment("the change has no reason", remedy="say why")
 
 
 def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
@@ -274,7 +286,7 @@ def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
     )
 
 
-def _current(
+def current_values(
     connection: Connection, book: PriceBook, charges: pl.DataFrame
 ) -> dict[str, dict[str, str | None]]:
     """What these charges have now, by code and field, as text."""

@@ -29,7 +29,7 @@ from billing_lib.ledger.states import (
     VOID,
     states,
 )
-from billing_lib.pricing.fields import Amount, Entry
+from billing_lib.pricing.fields import Amount, Day, Entry
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.summing import AD_HOC, PERIODIC
 
@@ -111,15 +111,19 @@ class Filter(Entry):
     period_from: Month | None = None
     period_to: Month | None = None
     user: Words | None = None
+    item: Words | None = None
+    date_from: Day | None = None
+    date_to: Day | None = None
+    """Of charges, and both included."""
     expense_code: Words | None = None
-    """An invoice is found by any of its charges, as it is by their user."""
+    """An invoice is found by any of its charges, as it is by their user, item and date."""
     text: Words | None = None
     """Part of a description, or of a reason or note ever given: of an invoice or its charges."""
     view: ViewName | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        for what in ("total", "period"):
+        for what in ("total", "period", "date"):
             first, last = getattr(self, f"{what}_from"), getattr(self, f"{what}_to")
             if first is not None and last is not None and first > last:
                 raise ValueError(f"the {what} is from {first} to {last}, so nothing lies between")

@@ -4,6 +4,7 @@
     find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoices")
                                        page 2 of 7, 312 invoices, total 10,204.11 USD
     find_codes(connection, wanted, books)                 all of them, for what is done with them
+    find_values(engine, wanted, "user")                   what to choose from
 
 Who asks sees what their roles let them see.
 """
@@ -144,7 +145,22 @@ def find_codes(
         No invoice can be in a state asked for.
     """
     _require_states_of_invoices(wanted)
-    return finding.read_codes(connection, _criteria(connection, wanted, books or {}))
+    criteria = _criteria(connection, wanted, books or {})
+    return list(finding.read_codes(connection, INVOICES, criteria).iter_rows())
+
+
+def find_charge_codes(
+    connection: Connection, wanted: Filter, books: Books | None = None
+) -> list[tuple[str, str]]:
+    """Facility and code of all charges that match, for what is done with a selection."""
+    criteria = _criteria(connection, wanted, books or {})
+    return list(finding.read_codes(connection, CHARGES, criteria).iter_rows())
+
+
+def find_values(engine: Engine, wanted: Filter, column: str) -> list[str]:
+    """The different values of a column (``project``, ``user``, ``item``) of charges that match."""
+    with reading(engine) as connection:
+        return finding.read_values(connection, CHARGES, _criteria(connection, wanted, {}), column)
 
 
 def list_invoices(

@@ -6,7 +6,7 @@ else. A row that cannot be read is kept with its reason. Several files load whol
 """
 
 import datetime as dt
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -25,8 +25,7 @@ from billing_lib.pricing.usage import USAGE
 from billing_lib.sources import file_hash, file_kind, mappings, read_usage
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.permissions import REVIEWER, require
-
-Step = Callable[[int, int, str], None]
+from billing_lib.workflow.steps import Step
 
 COMPARED = [
     name for name in USAGE.names() if name not in ("record", "occurrence", "file", "row", "detail")

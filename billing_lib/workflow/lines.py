@@ -74,6 +74,8 @@ class NewLine:
         project, reference = stated["project"], stated.get("reference")
         if (project is not None or reference is None) and book.team_of(str(project)) is None:
             raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
+        if not stated["date"]:
+            raise InvalidAdjustment("the line has no date", where="date")
         description = (stated["description"] or "").strip()
         if not description:
             raise InvalidAdjustment("the line has no description", where="description")
@@ -212,7 +214,7 @@ def added_before(connection: Connection, book: PriceBook, line: NewLine) -> str 
         return None
     return (
         f"{facility}/{lines['code'][0]}: {line.description} was added before, nothing changed; "
-        "--again adds it once more"
+        "say again (--again) to add it once more"
     )
 
 

@@ -11,11 +11,11 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.ledger import events
-from billing_lib.ledger.database import writing
+from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 
 KIND = "invoice_note"
 """The kind of these events; their subject is ``<month>/<project>``."""
@@ -53,6 +53,14 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
         )
     done = "the note is written" if note else "the note is taken away"
     return f"{facility} {month}, project {project}: {done}"
+
+
+def read_notes(engine: Engine, book: PriceBook, month: str) -> dict[str, str]:
+    """The notes of a month's invoices that stand, by project."""
+    facility = book.facility.code
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        return dict(notes_in_force(connection, facility, month).iter_rows())
 
 
 def notes_in_force(connection: Connection, facility: str, month: str) -> pl.DataFrame:

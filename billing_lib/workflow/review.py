@@ -7,16 +7,13 @@ from sqlalchemy import Engine
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events, usage
+from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.charge_rows import unbound
+from billing_lib.workflow.changes import history_of
 from billing_lib.workflow.expense_codes import find_invalid_codes
 from billing_lib.workflow.permissions import VIEWER, require
-
-CHANGES = ("adjust", "add_line", "delete")
-"""Kinds of events that change a charge."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +33,6 @@ class Month:
     invalid_codes
         ``charge``, ``expense_code``, ``date``, ``problem``: shares of pending charges that
         cannot be charged so.
-    groups
-        The groups of changes that can be undone: how many charges each changed, when and why, in
-        words, by the group's name, the latest first.
     changes
         ``charge``, ``what``, ``before``, ``after``, ``by``, ``at``, ``reason``, in order.
     """
@@ -49,7 +43,6 @@ class Month:
     charges: pl.DataFrame
     unbilled: pl.DataFrame
     invalid_codes: pl.DataFrame
-    groups: dict[str, str]
     changes: pl.DataFrame
 
 
@@ -68,11 +61,7 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         charges = ledger_charges.read_charges(connection, facility, period=month)
         splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")
         unbilled = usage.read_unbilled(connection, facility, month)
-        changes = events.read_events(
-            connection, facility, kinds=list(CHANGES), subjects=charges["code"]
-        )
-        groups = changes["group_id"].drop_nulls().unique()
-        undone = events.read_events(connection, facility, kinds=["undo"], subjects=groups)
+        changes = history_of(connection, facility, charges["code"])
     if charges.height + unbilled.height == 0:
         raise NotReady(
             f"{facility} {month} has no charges yet",
@@ -91,40 +80,5 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         charges.with_columns(named, date="on_date").drop("code"),
         unbilled,
         find_invalid_codes(book, charged),
-        _groups(changes, undone, charges),
-        pl.concat([changes, undone])
-        .sort("sequence")
-        .select(
-            pl.when(pl.col("kind") == "undo")
-            .then(pl.format("group {}", "subject"))
-            .otherwise(pl.format("{}/{}", pl.lit(facility), "subject"))
-            .alias("charge"),
-            pl.col("kind").alias("what"),
-            "before",
-            "after",
-            pl.col("login").alias("by"),
-            pl.col("at").dt.to_string("%Y-%m-%d %H:%M:%SZ"),
-            "reason",
-        ),
+        changes,
     )
-
-
-def _groups(changes: pl.DataFrame, undone: pl.DataFrame, charges: pl.DataFrame) -> dict[str, str]:
-    """The groups that were not undone and whose charges may all still change."""
-    made = changes.filter(pl.col("group_id").is_not_null()).join(
-        unbound(charges).select(subject="code", free=pl.lit(value=True)), on="subject", how="left"
-    )
-    groups = (
-        made.group_by("group_id")
-        .agg(
-            pl.col("subject").n_unique().alias("charges"),
-            pl.col("reason").first(),
-            pl.col("at").first().dt.to_string("%Y-%m-%d %H:%M"),
-            pl.col("sequence").first(),
-            pl.col("free").is_not_null().all(),
-        )
-        .filter(pl.col("free") & ~pl.col("group_id").is_in(undone["subject"].implode()))
-        .sort("sequence", descending=True)
-    )
-    told = groups.select("group_id", pl.format("{} charges at {}: {}", "charges", "at", "reason"))
-    return dict(told.iter_rows())

@@ -125,8 +125,8 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 COMMANDS = (
     *("init", "lab", "portal", "demo", "load", "unbilled", "rate", "charges", "explain"),
-    *("adjust", "delete"),
-    *("bulk", "undo", "runs", "ready", "approve", "reject", "quarantine", "release", "close"),
+    *("adjust", "delete", "bulk", "groups", "undo", "runs", "ready", "approve", "reject"),
+    *("quarantine", "release", "close"),
     *("issue", "note", "invoices", "show", "preview", "reissue", "void", "pay", "unpay"),
     *("deposit", "funds", "adhoc", "credit", "statements", "statement", "pay-statement"),
     *("unpay-statement", "month"),

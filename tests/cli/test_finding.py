@@ -159,3 +159,26 @@ def test_a_terminal_gets_a_page_and_a_file_gets_all(monkeypatch: pytest.MonkeyPa
     assert asked(terminal=True) == Page(1, 50)
     assert asked(terminal=False) == asked(terminal=True, as_json=True) == Page(1, None)
     assert asked(terminal=False, as_json=True, page=2) == Page(2, 50)
+
+
+def test_a_change_to_what_is_found_is_made_as_it_was_shown(said: Said) -> None:
+    slides = ("bulk", "MIC", "2020-04", "--project", "free", "--item", "slide", "--not-empty")
+    change = ("--date-from", "2020-04-01", "--set", "rate=2.00", "--reason", "agreed")
+    shown = said(*slides, *change, "--preview")
+    assert "MIC/free-1" in shown
+    assert "1 charges selected, nothing changed; make it just so with --seen " in shown
+    seen = ("--seen", shown.split()[-1])
+    said("adjust", "MIC/free-1", "--set", "note=ask Bob", "--reason", "for the lab")
+    refused = said(*slides, *change, *seen, status=2)
+    assert "changed the charge MIC/free-1, note  → ask Bob, on " in refused
+    assert refused.endswith("(for the lab); nothing was written; have it shown again")
+    seen = ("--seen", json.loads(said(*slides, *change, "--preview", "--json"))["seen"])
+    assert "1 charges changed, group " in said(*slides, *change, *seen)
+    ((group, state),) = [
+        (row["group"], row["state"]) for row in listed(said, "groups", "MIC", "2020-04")
+    ]
+    assert state == "open"
+    back = said("undo", "MIC", group, "--preview").split()[-1]
+    undone = said("undo", "MIC", group, "--seen", back, "--reason", "not agreed")
+    assert "1 charges are as before it" in undone
+    assert "undone" in said("groups", "MIC", "2020-04")

@@ -1,26 +1,34 @@
 """The same change to many charges: previewed, made as one group, and undone as one."""
 
+import re
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.errors import InvalidAdjustment, NotReady
-from billing_lib.ledger import charges, events
-from billing_lib.ledger.database import reading, writing
+from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, UnknownCharge
+from billing_lib.ledger import charges, events, invoices
+from billing_lib.ledger.database import open_ledger, reading, writing
+from billing_lib.ledger.permissions import current_login
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import prepare
-from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
+from billing_lib.workflow.bulk import adjust_many, preview, preview_undo, undo_group
+from billing_lib.workflow.changes import list_groups
+from billing_lib.workflow.effect import Changed
+from billing_lib.workflow.filters import Filter
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.rating import list_charges, rate_period
 from billing_lib.workflow.review import read_month
+from billing_lib.workflow.run_actions import make_run
 from billing_lib.workflow.selection import RunSelection
 
 APRIL = "2020-04"
-SLIDES = Selection(item="slide")
+SLIDES = Filter(item="slide")
 
 
 @pytest.fixture
@@ -59,6 +67,7 @@ def test_a_group_is_made_undone_and_not_undone_twice(rated: Engine) -> None:
 
     undone = undo_group(rated, price_book(), made.group, "not agreed after all")
     assert undone.effect.rows() == [("u2", "p1", 2000, 1250), ("u3", "p2", 2000, 1250)]
+    assert undone.values.rows() == [("u2", "rate", "2", "1.25"), ("u3", "rate", "2", "1.25")]
     assert totals(rated) == before | {"MIC/u2": 1250}  # what was changed apart stays
     assert log(rated)[-4:] == ["adjust", "adjust", "adjust", "undo"]
     with pytest.raises(InvalidAdjustment, match="no group of changes"):
@@ -74,7 +83,7 @@ def test_a_group_is_made_undone_and_not_undone_twice(rated: Engine) -> None:
 
 
 def test_a_group_whose_charges_are_deleted_is_not_undone(rated: Engine) -> None:
-    chosen = Selection(project="p2")
+    chosen = Filter(project="p2")
     made = adjust_many(rated, price_book(), APRIL, chosen, {"rate": "2.00"}, "agreed")
     delete_charge(rated, price_book(), "MIC/u3", "afresh")
     with pytest.raises(NotReady, match=f"the charges of the group {made.group} were deleted"):
@@ -97,14 +106,14 @@ def test_a_group_with_a_charge_that_is_being_approved_stays(rated: Engine) -> No
 @pytest.mark.parametrize(
     ("selection", "codes"),
     [
-        (Selection(), ["u1", "u2", "u3"]),
-        (Selection(project="p1"), ["u1", "u2"]),
-        (Selection(user="eve"), ["u3"]),
-        (Selection(team="smith", item="slide"), ["u2", "u3"]),
+        (Filter(), ["u1", "u2", "u3"]),
+        (Filter(project="p1"), ["u1", "u2"]),
+        (Filter(user="eve"), ["u3"]),
+        (Filter(team="smith", item="slide"), ["u2", "u3"]),
     ],
 )
 def test_a_selection_takes_what_matches_all_that_it_says(
-    rated: Engine, selection: Selection, codes: list[str]
+    rated: Engine, selection: Filter, codes: list[str]
 ) -> None:
     made = adjust_many(rated, price_book(), APRIL, selection, {"waived": "yes"}, "opening month")
     assert made.effect["charge"].to_list() == codes
@@ -115,10 +124,139 @@ def test_a_rate_is_set_on_usage_and_leaves_added_lines_alone(rated: Engine) -> N
     stated = {"project": "p2", "date": "2020-04-30", "description": "Training", "amount": "75.00"}
     line = NewLine.parse(stated | {"expense_code": None}, price_book())
     add_charge_line(rated, price_book(), line, "agreed")
-    made = adjust_many(rated, price_book(), APRIL, Selection("p2"), {"rate": "2.00"}, "agreed")
+    made = adjust_many(rated, price_book(), APRIL, Filter(project="p2"), {"rate": "2.00"}, "agreed")
     assert made.effect.rows() == [("u3", "p2", 1250, 2000)]
-    waived = adjust_many(rated, price_book(), APRIL, Selection("p2"), {"waived": "yes"}, "agreed")
+    waived = adjust_many(
+        rated, price_book(), APRIL, Filter(project="p2"), {"waived": "yes"}, "agreed"
+    )
     assert waived.selected == 2
+
+
+def change_u2(ledger: Engine, made: Changed) -> None:
+    adjust_charge(ledger, price_book(), "MIC/u2", {"quantity": "10"}, "two broke")
+
+
+def delete_u3(ledger: Engine, made: Changed) -> None:
+    delete_charge(ledger, price_book(), "MIC/u3", "afresh")
+
+
+def undo_before(ledger: Engine, made: Changed) -> None:
+    undo_group(ledger, price_book(), made.group, "not agreed")
+
+
+def quarantine(ledger: Engine, made: Changed) -> None:
+    with writing(ledger) as connection:
+        invoices.move_invoices(connection, "MIC", ["MIC-2020-04-1/p2"], "quarantine", "disputed")
+
+
+MEANWHILE = {
+    "another changed a charge": (
+        change_u2,
+        r" changed the charge MIC/u2, quantity 12 → 10, on \d{4}-\d\d-\d\d at [\d:]+ UTC, after "
+        r"this was shown \(two broke\); nothing was written; have it shown again",
+    ),
+    "another deleted a charge": (delete_u3, r" deleted the charge MIC/u3 on .* \(afresh\)"),
+    "another undid a group": (undo_before, r" undid the group [0-9a-f]{12} on .* \(not agreed\)"),
+    "an invoice moved": (quarantine, r" changed the invoice MIC-2020-04-1/p2 \(quarantine\) on "),
+}
+
+
+@pytest.mark.parametrize("case", MEANWHILE)
+def test_a_change_is_made_as_it_was_shown_or_not_at_all(rated: Engine, case: str) -> None:
+    book = price_book()
+    make_run(rated, book, Period(2020, 4), RunSelection())
+    first = adjust_many(rated, book, APRIL, Filter(user="eve"), {"note": "late"}, "for the lab")
+    named, change = ["MIC/u3", "MIC/u2"], {"rate": "2.00"}
+    shown = preview(rated, book, APRIL, named, change)
+    assert shown.invoices.rows() == [
+        ("MIC-2020-04-1/p1", "p1", "OPEN", 2, 14833, 15733),
+        ("MIC-2020-04-1/p2", "p2", "OPEN", 1, 1250, 2000),
+    ]
+    assert shown.values.rows() == [("u2", "rate", "1.25", "2"), ("u3", "rate", "1.25", "2")]
+    meanwhile, sentence = MEANWHILE[case]
+    meanwhile(rated, first)
+    before, told = totals(rated), log(rated)
+    with pytest.raises(ChangedMeanwhile) as refused:
+        adjust_many(rated, book, APRIL, named, change, "agreed", seen=shown.seen)
+    with reading(rated) as connection:
+        assert re.match(re.escape(current_login(connection)) + sentence, str(refused.value))
+    assert (totals(rated), log(rated)) == (before, told)
+
+
+def test_what_was_shown_is_what_is_written(rated: Engine) -> None:
+    book, change = price_book(), {"rate": "2.00"}
+    shown = preview(rated, book, APRIL, SLIDES, change)
+    adjust_charge(rated, book, "MIC/u1", {"quantity": "1"}, "of the same invoice")
+    with pytest.raises(ChangedMeanwhile, match=r"changed the charge MIC/u1, quantity .* → 1,"):
+        adjust_many(rated, book, APRIL, SLIDES, change, "agreed", seen=shown.seen)
+    shown = preview(rated, book, APRIL, SLIDES, change)
+    made = adjust_many(rated, book, APRIL, SLIDES, change, "agreed", seen=shown.seen)
+    assert (made.effect.rows(), made.values.rows()) == (shown.effect.rows(), shown.values.rows())
+
+    back = preview_undo(rated, book, made.group)
+    adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    with pytest.raises(ChangedMeanwhile, match="changed the charge MIC/u2, quantity 12 → 10,"):
+        undo_group(rated, book, made.group, "not agreed", seen=back.seen)
+    back = preview_undo(rated, book, made.group)
+    undone = undo_group(rated, book, made.group, "not agreed", seen=back.seen)
+    assert undone.effect.rows() == back.effect.rows()
+    assert list_groups(rated, book, APRIL)["state"].to_list() == ["undone"]
+    with pytest.raises(InvalidAdjustment, match="'7' is no mark of what was shown"):
+        adjust_many(rated, book, APRIL, SLIDES, change, "agreed", seen="7")
+
+
+def test_another_price_book_or_another_choice_is_not_what_was_shown(rated: Engine) -> None:
+    before, book, company = totals(rated), price_book(MOVING), {"project": "firm"}
+    shown = preview(rated, book, APRIL, SLIDES, company)
+    dearer = price_book(MOVING.replace('"3.00"', '"4.00"'))
+    with pytest.raises(ChangedMeanwhile, match="the price book was changed after this was shown"):
+        adjust_many(rated, dearer, APRIL, SLIDES, company, "agreed", seen=shown.seen)
+    with pytest.raises(ChangedMeanwhile, match="this is not what was shown: it is for other"):
+        adjust_many(rated, book, APRIL, ["MIC/u2"], company, "agreed", seen=shown.seen)
+    for strange in ("MIC/u9", "RC/u2", "u2"):
+        with pytest.raises(UnknownCharge):
+            adjust_many(rated, book, APRIL, [strange], company, "agreed")
+    assert totals(rated) == before
+
+
+def test_of_two_who_apply_the_same_at_once_one_is_told(rated: Engine) -> None:
+    book, change, both = price_book(), {"quantity": "7"}, Barrier(2)
+    shown = preview(rated, book, APRIL, SLIDES, change)
+
+    def change_it(who: int) -> str:
+        engine = open_ledger(rated.url.render_as_string(hide_password=False))
+        both.wait(30)
+        try:
+            adjust_many(engine, book, APRIL, SLIDES, change, f"by {who}", seen=shown.seen)
+        except ChangedMeanwhile as error:
+            return str(error)
+        finally:
+            engine.dispose()
+        return "made"
+
+    with ThreadPoolExecutor(2) as pool:
+        said = sorted(pool.map(change_it, (1, 2)), key="made".__eq__)
+    assert said[1] == "made"
+    assert "changed the charge MIC/u2, quantity 12 → 7, on" in said[0]
+    assert totals(rated)["MIC/u2"] == 875
+    assert log(rated).count("adjust") == 2
+
+
+def test_two_who_change_kin_wait_for_each_other(rated: Engine) -> None:
+    # Each prices the other's charge too; locked in no order, they would wait for ever.
+    book, both = price_book(), Barrier(2)
+    adjust_charge(rated, book, "MIC/u3", {"project": "p1"}, "p1 asked for them")
+
+    def change_it(charge: str) -> None:
+        engine = open_ledger(rated.url.render_as_string(hide_password=False))
+        both.wait(30)
+        for quantity in range(1, 6):
+            adjust_charge(engine, book, charge, {"quantity": str(quantity)}, "counted again")
+        engine.dispose()
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(change_it, ("MIC/u2", "MIC/u3")))
+    assert (totals(rated)["MIC/u2"], totals(rated)["MIC/u3"]) == (625, 625)
 
 
 def test_what_cannot_be_is_refused_for_all(rated: Engine) -> None:
@@ -127,7 +265,7 @@ def test_what_cannot_be_is_refused_for_all(rated: Engine) -> None:
         (SLIDES, {"rate": "-1"}, "why", "negative"),
         (SLIDES, {"waived": "perhaps"}, "why", "neither yes nor no"),
         (SLIDES, {"rate": "1"}, " ", "no reason"),
-        (Selection(project="p9"), {"rate": "1"}, "why", "no pending charge of MIC 2020-04"),
+        (Filter(project="p9"), {"rate": "1"}, "why", "no pending charge of MIC 2020-04"),
     ):
         with pytest.raises((InvalidAdjustment, NotReady), match=sentence):
             adjust_many(rated, price_book(), APRIL, selection, changes, reason)

@@ -63,6 +63,9 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "period_from": ("2020-01", "2020-04", "2020-05", "2021-01"),
     "period_to": ("2020-03", "2020-04", "2020-05"),
     "user": ("ann", "bob", "Ann", "nobody"),
+    "item": ("scope", "slide", "none"),
+    "date_from": ("2020-01-01", "2020-04-08", "2020-05-02", "2021-01-01"),
+    "date_to": ("2020-01-01", "2020-04-07", "2020-04-08", "2020-12-31"),
     "expense_code": ("370-2", "open-1", "paid-1", "T-9", "none"),
     "text": (
         *("laser", "LASER", "müller", "MÜLLER", "übergabe", "TRAINING, two", "supersede", "a"),

@@ -46,7 +46,8 @@ from billing_lib.workflow.approving import (
     prepare,
     prepare_run,
 )
-from billing_lib.workflow.bulk import Selection, adjust_many, undo_group
+from billing_lib.workflow.bulk import adjust_many, undo_group
+from billing_lib.workflow.filters import Filter
 from billing_lib.workflow.funds import deposit
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.lines import NewLine, add_charge_line
@@ -221,10 +222,10 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         month=MONTHS,
-        selection=st.sampled_from([Selection(), Selection("p1"), Selection(item="slide")]),
+        selection=st.sampled_from([Filter(), Filter(project="p1"), Filter(item="slide")]),
         change=st.sampled_from([{"waived": "yes"}, {"rate": "1.00"}, {"project": "p2"}]),
     )
-    def bulk(self, month: str, selection: Selection, change: dict[str, str]) -> None:
+    def bulk(self, month: str, selection: Filter, change: dict[str, str]) -> None:
         with allowed("bulk"):
             made = adjust_many(self.ledger, REVIEWED, month, selection, change, "agreed")
             self.groups.append(made.group)

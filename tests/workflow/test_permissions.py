@@ -34,12 +34,14 @@ from billing_lib.settings import Settings
 from billing_lib.workflow import permissions, run_actions
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
-from billing_lib.workflow.bulk import Selection, adjust_many, preview, undo_group
+from billing_lib.workflow.bulk import adjust_many, changeable, preview, preview_undo, undo_group
+from billing_lib.workflow.changes import list_groups, read_history
 from billing_lib.workflow.choosing import Choice
 from billing_lib.workflow.costs import read_costs
 from billing_lib.workflow.credit import credit_invoice
 from billing_lib.workflow.explain import explain
 from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.filters import Filter
 from billing_lib.workflow.finding import list_invoices
 from billing_lib.workflow.funds import deposit, list_funds
 from billing_lib.workflow.granting import grant, list_permissions, revoke
@@ -48,7 +50,7 @@ from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.journal import list_journals, post_journal, read_journal
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.notes import write_note
+from billing_lib.workflow.notes import read_notes, write_note
 from billing_lib.workflow.payments import pay, unpay
 from billing_lib.workflow.rating import (
     list_charges,
@@ -113,7 +115,7 @@ ADMINISTER = {"administrator"}
 AUDIT = {"auditor", "administrator"}
 LAB = READ | {"lab_administrator"}
 
-OF_P2 = Selection(project="p2")
+OF_P2 = Filter(project="p2")
 
 Action = Callable[[Engine, Path], object]
 
@@ -184,13 +186,13 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "texts": (READ, lambda e, f: text_versions(e, BOOK_HERE, "contacts")),
     "is ready": (READ, lambda e, f: is_ready(e, BOOK_HERE, "2020-04")),
     "funds": (READ, lambda e, f: list_funds(e, BOOK_HERE)),
-    "preview": (
-        READ,
-        lambda e, f: preview(e, BOOK_HERE, "2020-04", Selection(project="p2"), {"rate": "2.00"}),
-    ),
     "journal": (READ, lambda e, f: read_journal(e, BOOK_HERE)),
     "journals": (READ, lambda e, f: list_journals(e, BOOK_HERE)),
     "costs": (READ, lambda e, f: read_costs(e, {"MIC": BOOK_HERE}, Period(2020, 9), "MIC")),
+    "history": (READ, lambda e, f: read_history(e, BOOK_HERE, ["MIC/u3"])),
+    "groups": (READ, lambda e, f: list_groups(e, BOOK_HERE, "2020-04")),
+    "changeable": (READ, lambda e, f: changeable(e, BOOK_HERE, "2020-04", OF_P2)),
+    "notes": (READ, lambda e, f: read_notes(e, BOOK_HERE, "2020-04")),
     "events": (AUDIT, lambda e, f: read_trail(e, "MIC")),
     "listing": (LAB, lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "smith", "2020-04")),
     "listing of another": (
@@ -209,6 +211,11 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         CHANGE,
         lambda e, f: adjust_many(e, BOOK_HERE, "2020-04", OF_P2, {"note": "late"}, "why"),
     ),
+    "preview": (
+        CHANGE,
+        lambda e, f: preview(e, BOOK_HERE, "2020-04", OF_P2, {"rate": "2.00"}),
+    ),
+    "preview undo": (CHANGE, lambda e, f: preview_undo(e, BOOK_HERE, made_before(e))),
     "undo": (CHANGE, lambda e, f: undo_group(e, BOOK_HERE, made_before(e), "why")),
     "delete": (CHANGE, lambda e, f: delete_charge(e, BOOK_HERE, "MIC/u1", "why")),
     "note": (CHANGE, lambda e, f: write_note(e, BOOK_HERE, "2020-04", "p1", "Thanks")),
