@@ -15,11 +15,11 @@ from billing_lib.panels.tables import table
 _COLUMNS = ("charge", "what", "before", "after", "by", "at", "reason")
 
 
-def changes_table(changes: pl.DataFrame) -> HTML:
-    """The changes of a month (``Month.changes``), one row per field changed."""
+def changes_table(changes: pl.DataFrame, caption: str = "Changes by staff") -> HTML:
+    """Changes (``Month.changes``, or the history of a charge), one row per field changed."""
     rows = [row for change in changes.iter_rows() for row in _fields(*change)]
     schema = dict.fromkeys(_COLUMNS, pl.String)
-    return table(pl.DataFrame(rows, schema=schema, orient="row"), "Changes by staff")
+    return table(pl.DataFrame(rows, schema=schema, orient="row"), caption)
 
 
 def _fields(

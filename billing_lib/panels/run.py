@@ -14,7 +14,7 @@ from billing_lib.batch import process_run, write_run_documents
 from billing_lib.errors import DirtyTree, InvalidAdjustment
 from billing_lib.issuer import Issued, Terms
 from billing_lib.panels.office import Message, Office
-from billing_lib.panels.progress import Progress, Step
+from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
@@ -22,6 +22,7 @@ from billing_lib.workflow import run_actions
 from billing_lib.workflow.readiness import is_ready, sign_off
 from billing_lib.workflow.run_report import RunReport, report_run
 from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.steps import Step
 
 _WIDE = {"width": "34em"}
 _LABEL = {"description_width": "9em"}

@@ -21,6 +21,7 @@ MONEY = (
     "adjustment",
     "total",
     "total_after",
+    "difference",
     "cost",
     "amount",
     "charges_raw_total",
@@ -30,7 +31,7 @@ MONEY = (
     "prepaid_left",
     "last_total",
 )
-"""Columns that hold minor units."""
+"""Columns of amounts: minor units, or text as it is shown."""
 
 _STYLES: list["CSSDict"] = [
     # ipywidgets would set each row 28 px high, which is twice what reading wants.
@@ -40,6 +41,9 @@ _STYLES: list["CSSDict"] = [
         "props": "text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;",
     },
 ]
+
+_UNBROKEN = ("charge", "invoice", "number", "date", "at")
+"""Columns of names and moments, which stay on one line."""
 
 _LEFT = "text-align: left;"
 _RIGHT = "text-align: right; font-variant-numeric: tabular-nums;"
@@ -58,7 +62,7 @@ def table(
     Parameters
     ----------
     frame
-        Columns named in MONEY hold minor units.
+        Columns named in MONEY hold amounts, in minor units where they are numbers.
     caption
         The table's heading; also the seed of its HTML ids.
     places
@@ -69,15 +73,20 @@ def table(
         Columns to set to the right, beside those of money and counts.
     """
     shown = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
-    money = [name for name in shown.columns if name in MONEY]
+    money = [name for name in shown.columns if name in MONEY and _counts(shown, name)]
     texts = shown.with_columns(money_text_column(pl.col(name), places) for name in money)
     pandas = pd.DataFrame(
         {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
     )
+    unbroken: list[CSSDict] = [
+        {"selector": f"td.col{at}", "props": "white-space: nowrap;"}
+        for at, name in enumerate(shown.columns)
+        if name in _UNBROKEN
+    ]
     aligned: list[CSSDict] = [
         {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if numbers else _LEFT}
         for at, numbers in enumerate(
-            name in money or name in right or _counts(shown, name) for name in shown.columns
+            name in MONEY or name in right or _counts(shown, name) for name in shown.columns
         )
     ]
     styler = (
@@ -85,7 +94,7 @@ def table(
         .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
         .set_caption(caption)
         .format(na_rep="", escape="html")  # what people wrote is shown, never run
-        .set_table_styles([*_STYLES, *aligned])
+        .set_table_styles([*_STYLES, *aligned, *unbroken])
     )
     return HTML(styler.to_html())
 

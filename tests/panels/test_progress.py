@@ -4,7 +4,8 @@ from threading import Event
 
 from billing_lib.errors import NotReady
 from billing_lib.panels.office import Message
-from billing_lib.panels.progress import Progress, Step
+from billing_lib.panels.progress import Progress
+from billing_lib.workflow.steps import Step
 
 
 def test_work_moves_the_bar_and_gives_its_result() -> None:
