@@ -19,14 +19,14 @@ from billing_lib.workflow.finding import Found, Page, find_charges
 PER_PAGE = 25
 
 _COLUMNS = {
-    "project": Column("Project", "6em"),
-    "user": Column("User", "6em"),
+    "project": Column("Project", "4.5em"),
+    "user": Column("User", "4.5em"),
     "date": Column("Date", "6.5em"),
-    "what": Column("What", "16em"),
-    "quantity": Column("Quantity", "8em", right=True),
-    "price": Column("Price", "6em", right=True),
-    "total": Column("Total", "8em", right=True),
-    "invoice": Column("Invoice", "12em"),
+    "what": Column("What", "minmax(8em, 1fr)"),
+    "quantity": Column("Quantity", "7em", right=True),
+    "price": Column("Price", "4em", right=True),
+    "total": Column("Total", "6em", right=True),
+    "invoice": Column("Invoice", "10em"),
     "changed": Column("Last changed", "12em"),
 }
 _SORTS = (

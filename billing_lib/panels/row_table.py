@@ -14,7 +14,7 @@ from html import escape
 import ipywidgets as widgets
 import polars as pl
 
-_KEY_WIDTH = "13em"
+_KEY_WIDTH = "10em"
 _STYLE = "<style>.billing-tick label { display: flex; align-items: center; }</style>"
 """Else the boxes stand a little above the words beside them."""
 
@@ -112,7 +112,7 @@ class RowTable:
         grid = f"display: grid; grid-template-columns: {self._grid}; column-gap: 12px;"
         return widgets.HTML(
             f'<div style="{grid} font-weight: {weight};">{cells}</div>',
-            layout=widgets.Layout(margin="0", flex="0 0 auto"),
+            layout=widgets.Layout(margin="0", flex="1 1 auto"),
         )
 
 

@@ -5,15 +5,16 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import product
 
-import polars as pl
 from sqlalchemy import Connection
 
 from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
-from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.filters import Filter
+from billing_lib.workflow.finding import find_codes
 from billing_lib.workflow.permissions import VIEWER, require
 
 
@@ -23,6 +24,8 @@ class Choice:
 
     Attributes
     ----------
+    teams
+        Those that belong to them are chosen with them.
     total_from, total_to
         Bounds of the total, both included.
     everything
@@ -44,6 +47,8 @@ class Choice:
         ------
         InvalidAdjustment
             Nothing is stated, or an invoice is not of the run.
+        InvalidFilter
+            No invoice is ever in such a state.
         NotReady
             None matches.
         UnknownRun
@@ -55,25 +60,31 @@ class Choice:
             raise InvalidAdjustment(
                 "say which invoices", remedy="name them with --invoice or a filter, or add --all"
             )
-        found = ledger_invoices.read_invoices(connection, book.facility.code, run=run)
-        strange = sorted(set(self.invoices) - set(found["code"]))
+        facility = book.facility.code
+        of_run = ledger_invoices.read_invoices(connection, facility, run=run)["code"]
+        strange = sorted(set(self.invoices) - set(of_run))
         if strange:
             raise InvalidAdjustment(f"invoice {strange[0]} is not of run {run}")
-        for column, wanted in (
-            ("code", self.invoices),
-            ("project", self.projects),
-            ("team", self.teams),
-            ("state", tuple(state.upper() for state in self.states)),
-        ):
-            if wanted:
-                found = found.filter(pl.col(column).is_in(wanted))
-        places = minor_places(book.facility.currency)
-        if self.total_from is not None:
-            found = found.filter(pl.col("total") >= to_minor(self.total_from, places))
-        if self.total_to is not None:
-            found = found.filter(pl.col("total") <= to_minor(self.total_to, places))
-        if found.height == 0:
+        stated = {
+            "facility": facility,
+            "run": run,
+            "states": self.states,
+            "total_from": self.total_from,
+            "total_to": self.total_to,
+        }
+        found = {
+            code
+            for project, team in product(self.projects or (None,), self.teams or (None,))
+            for _, code in find_codes(
+                connection,
+                Filter.parse(stated | {"project": project, "team": team}),
+                {facility: book},
+            )
+        }
+        if self.invoices:
+            found &= set(self.invoices)
+        if not found:
             raise NotReady(
                 f"no invoice of run {run} matches", remedy=f"'billing run show {run}' lists them"
             )
-        return found["code"].to_list()
+        return sorted(found)
