@@ -110,6 +110,26 @@ class IssuingElsewhere(BillingError):
     """Another process is issuing for this facility at this moment."""
 
 
+class SendingElsewhere(BillingError):
+    """Another process is sending mail at this moment."""
+
+
+class UnusableMailServer(BillingError):
+    """The mail server is not told in the settings, out of reach, or refuses who is sending."""
+
+
+class InvalidAddress(BillingError):
+    """A text is not an e-mail address."""
+
+
+class UnknownMessage(BillingError):
+    """No message in the outbox has this id, or a report names none."""
+
+
+class InvalidSettings(BillingError):
+    """A setting in the environment has a value that cannot be."""
+
+
 class DirtyTree(BillingError):
     """The program's own files differ from the commit that a record would name."""
 
