@@ -7,7 +7,7 @@ changed since it was told, whatever they wish.
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -153,8 +153,16 @@ def compose_statements(
     books: dict[str, PriceBook],
     period: Period,
     teams: list[str] | None = None,
+    facilities: Collection[str] | None = None,
 ) -> Composed:
     """The messages on a month's statements that are not told yet as they stand.
+
+    Parameters
+    ----------
+    teams
+        Only theirs.
+    facilities
+        Only those over none but these.
 
     Raises
     ------
@@ -170,6 +178,10 @@ def compose_statements(
             f"there are no statements of {month}", remedy=f"run 'billing statements {month}'"
         )
     stated = ledger_statements.read_stated(connection, rows["id"].to_list())
+    if facilities is not None:
+        others = stated.filter(~pl.col("facility").is_in(list(facilities)))["statement"]
+        rows = rows.filter(~pl.col("id").is_in(others.implode()))
+        stated = stated.filter(~pl.col("statement").is_in(others.implode()))
     composed = Composed(
         f"statements of {month}", "statements", stated["facility"].unique().sort().to_list()
     )

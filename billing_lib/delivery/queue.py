@@ -6,6 +6,7 @@
 The messages of a preview are put together by the same code, in a transaction that cannot write.
 """
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,8 +68,14 @@ def queue_statements(
     books: dict[str, PriceBook],
     period: Period,
     teams: list[str] | None = None,
+    facilities: Collection[str] | None = None,
 ) -> Queued:
     """Queue a month's statements that are not told yet as they stand, of some teams or all.
+
+    Parameters
+    ----------
+    facilities
+        Only statements over none but these.
 
     Raises
     ------
@@ -81,7 +88,7 @@ def queue_statements(
     """
     with writing(engine) as connection:
         messages.lock_outbox(connection)
-        composed = compose_statements(connection, settings, books, period, teams)
+        composed = compose_statements(connection, settings, books, period, teams, facilities)
         for facility in composed.facilities:
             require(connection, facility, ISSUER)
         for old in composed.outdated:
