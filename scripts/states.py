@@ -40,9 +40,9 @@ THINGS = {
     STATEMENT: ("Statement", "It is paid together with its invoices and their charges."),
     MESSAGE: (
         "Message",
-        "An e-mail in the outbox; what it says, and to whom, is fixed when it is queued. SENDING is "
-        "committed before the mail server is told anything, so what a crash leaves there is found "
-        "and becomes UNCERTAIN: a person says whether it is sent again (docs/delivery.md).",
+        "An e-mail in the outbox; what it says, and to whom, is fixed when it is queued. SENDING "
+        "is committed before the mail server is told anything, so what a crash leaves there is "
+        "found and becomes UNCERTAIN: a person says whether it is sent again (docs/delivery.md).",
     ),
 }
 

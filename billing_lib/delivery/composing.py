@@ -216,11 +216,14 @@ def compose_statements(
                 "fingerprint": fingerprint,
             }
             about = {"name": statement_id, "kind": STATEMENT, "period": month, "team": team}
+            files = statement_files(shown)
             letter = statement_letter(
-                shown, link, updated=versions.was_sent(statement_id, mailbox.address)
+                shown,
+                link,
+                attached=bool(files),
+                updated=versions.was_sent(statement_id, mailbox.address),
             )
             tells = [tell | {"facility": code} for code in on_it]
-            files = statement_files(shown)
             composed.outgoing.append(outgoing(letter, sender, mailbox, about, tells, files))
     return composed
 

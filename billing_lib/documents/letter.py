@@ -79,12 +79,18 @@ def invoice_letter(invoices: Sequence[Invoice], link: Link = _NO_LINK.get) -> Le
 
 
 def statement_letter(
-    statement: Mapping[str, Any], link: Link = _NO_LINK.get, *, updated: bool = False
+    statement: Mapping[str, Any],
+    link: Link = _NO_LINK.get,
+    *,
+    attached: bool = False,
+    updated: bool = False,
 ) -> Letter:
     """A team's statement.
 
     Parameters
     ----------
+    attached
+        It comes with its document.
     updated
         It takes the place of one that was sent before.
     """
@@ -107,6 +113,8 @@ def statement_letter(
         facts.append(("Paid on", long_date(shown["payment"]["date"])))
     facilities = [part["facility"]["name"] for part in shown["facilities"]]
     opening = f"This is the statement of {team} for {month}, over {_and(facilities)}."
+    if attached:
+        opening += " It is attached as a PDF."
     if updated:
         opening += " It takes the place of the one that was sent before."
     return _letter(

@@ -22,9 +22,11 @@ from billing_lib.workflow.rating import rate_period
 def post(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PostOffice]:
     """The mail server, one for all tests."""
     office = PostOffice(tmp_path_factory.mktemp("post"))
-    office.controller.start()
+    for controller in office.controllers.values():
+        controller.start()
     yield office
-    office.controller.stop()
+    for controller in office.controllers.values():
+        controller.stop()
 
 
 @pytest.fixture

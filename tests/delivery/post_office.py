@@ -1,4 +1,4 @@
-"""A real mail server on loopback: STARTTLS by an authority of its own, a login, and moods.
+"""A real mail server on loopback: STARTTLS and a login, TLS, or neither, and moods.
 
 office.moods["bob@example.edu"] = "550 5.1.1 No such user here"     said to RCPT
 office.moods["eve@example.edu"] = "dies"                            at RCPT
@@ -32,16 +32,19 @@ class PostOffice:
         authority.cert_pem.write_to_path(str(self.authority))
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         authority.issue_cert("127.0.0.1").configure_cert(context)
-        self.controller = Controller(
-            self,
-            hostname="127.0.0.1",
-            port=_free_port(),
-            tls_context=context,
-            require_starttls=True,
-            auth_required=True,
-            authenticator=self._authenticate,
-            data_size_limit=2_000_000,
-        )
+        self.controllers = {
+            "starttls": Controller(
+                self,
+                hostname="127.0.0.1",
+                port=_free_port(),
+                tls_context=context,
+                require_starttls=True,
+                auth_required=True,
+                authenticator=self._authenticate,
+            ),
+            "tls": Controller(self, hostname="127.0.0.1", port=_free_port(), ssl_context=context),
+            "none": Controller(self, hostname="127.0.0.1", port=_free_port()),
+        }
         self.clear()
 
     def clear(self) -> None:
@@ -50,16 +53,17 @@ class PostOffice:
         self.moods: dict[str, str] = {}
         self.ends: dict[str, str] = {}
         self.sessions = 0
-        self.last_of_session = 0
+        self.sender_mood = "250 OK"
         self.before_answering: Callable[[], None] = lambda: None
 
-    def settings(self, **others: Any) -> Settings:
+    def settings(self, security: str = "starttls", **others: Any) -> Settings:
         """The settings of a billing office that sends by it."""
         here = {
             "smtp_host": "127.0.0.1",
-            "smtp_port": self.controller.port,
-            "smtp_user": USER,
-            "smtp_password": PASSWORD,
+            "smtp_port": self.controllers[security].port,
+            "smtp_security": security,
+            "smtp_user": USER if security == "starttls" else None,
+            "smtp_password": PASSWORD if security == "starttls" else None,
             "smtp_from": "billing@example.edu",
             "smtp_ca": self.authority,
             "portal_url": "https://billing.example.edu/?id={id}",
@@ -80,6 +84,14 @@ class PostOffice:
         wanted = LoginPassword(USER.encode(), PASSWORD.encode())
         self.sessions += login == wanted
         return AuthResult(success=login == wanted, handled=False)
+
+    async def handle_MAIL(  # noqa: N802 — aiosmtpd calls it so
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.sender_mood.startswith("250"):
+            envelope.mail_from = address
+            envelope.mail_options.extend(options)
+        return self.sender_mood
 
     async def handle_RCPT(  # noqa: N802 — aiosmtpd calls it so
         self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]

@@ -26,6 +26,7 @@ from billing_lib.ledger import events, messages
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.delivery_tables import message
 from billing_lib.ledger.invoices import move_invoices, require_invoice
+from billing_lib.settings import Settings
 from billing_lib.workflow.inbox import list_notices, read_all
 from billing_lib.workflow.outbox import list_outbox, settle_message
 from billing_lib.workflow.run_actions import read_run
@@ -177,6 +178,25 @@ def test_what_fails_for_now_is_tried_later_and_not_for_ever(billed: Billed) -> N
     assert given_up[0].startswith("given up after 13 tries: 451 4.7.1 Greylisted")
 
 
+@ON_SQLITE
+def test_each_way_to_encrypt_and_a_server_that_refuses_who_sends(billed: Billed) -> None:
+    queued(billed)
+    billed.post.sender_mood = "550 5.7.1 Sender not allowed"
+    done = sent(billed)
+    assert done.failed and "550 5.7.1 Sender not allowed" in done.sentences[0]
+    assert sorted(standing(billed).values()) == ["FAILED", "WAITING", "WAITING", "WAITING"]
+    billed.post.sender_mood = "552 5.3.4 Message too big"  # which is about one message
+    assert sent(billed).sent == 0
+    assert sorted(standing(billed).values()) == ["FAILED", "REFUSED", "REFUSED", "REFUSED"]
+    billed.post.sender_mood = "250 OK"
+    left = list_outbox(billed.engine, "MIC", ["REFUSED"])["message"]
+    for message_id, way in zip(left, ("starttls", "tls", "none"), strict=True):
+        settle_message(billed.engine, message_id, "again")
+        its = billed.post.settings(way, runs=billed.settings.runs)
+        assert send_waiting(billed.engine, its).sent == 1, way
+    assert len(billed.post.got) == 3
+
+
 def test_two_senders_at_once_send_once(billed: Billed) -> None:
     queued(billed)
     busy, go = threading.Event(), threading.Event()
@@ -223,44 +243,40 @@ def test_what_no_longer_holds_is_withdrawn_and_what_is_damaged_waits(billed: Bil
     }
 
 
+UNUSABLE: list[tuple[dict[str, Any], type[BillingError], str]] = [
+    ({"smtp_host": None}, InvalidSettings, "no mail server is named"),
+    ({"smtp_user": None}, InvalidSettings, "a user has a password, and a password a user"),
+    ({"smtp_ca": "nowhere.pem"}, InvalidSettings, "the certificates cannot be read"),
+    (
+        {"smtp_security": "none", "smtp_host": "192.0.2.1"},
+        InvalidSettings,
+        "the connection to 192.0.2.1 would not be encrypted",
+    ),
+    ({"smtp_ca": None}, UnusableMailServer, "its certificate cannot be trusted"),
+    ({"smtp_password": f"{PASSWORD}!"}, UnusableMailServer, "it refuses the user: 535"),
+    ({"smtp_port": 1}, UnusableMailServer, "it cannot be reached"),
+    ({"smtp_security": "tls"}, UnusableMailServer, "it cannot be reached"),
+]
+
+
 @ON_SQLITE
-@pytest.mark.parametrize(
-    ("wrong", "refusal", "said"),
-    [
-        ({"smtp_host": None}, InvalidSettings, "no mail server is named"),
-        ({"smtp_user": None}, InvalidSettings, "a user has a password, and a password a user"),
-        ({"smtp_ca": "nowhere.pem"}, InvalidSettings, "the certificates cannot be read"),
-        (
-            {"smtp_security": "none", "smtp_host": "192.0.2.1"},
-            InvalidSettings,
-            "the connection to 192.0.2.1 would not be encrypted",
-        ),
-        ({"smtp_ca": None}, UnusableMailServer, "its certificate cannot be trusted"),
-        ({"smtp_password": f"{PASSWORD}!"}, UnusableMailServer, "it refuses the user: 535"),
-        ({"smtp_port": 1}, UnusableMailServer, "it cannot be reached"),
-        ({"smtp_security": "tls"}, UnusableMailServer, "it cannot be reached"),
-    ],
-)
 def test_a_server_that_cannot_be_used_leaves_all_waiting_and_tells_no_secret(
-    billed: Billed,
-    wrong: dict[str, Any],
-    refusal: type[BillingError],
-    said: str,
-    capfd: pytest.CaptureFixture[str],
+    billed: Billed, capfd: pytest.CaptureFixture[str]
 ) -> None:
     queued(billed)
-    its = type(billed.settings)(**(billed.settings.model_dump() | wrong))
-    if refusal is InvalidSettings:
-        with pytest.raises(InvalidSettings) as raised:
-            send_waiting(billed.engine, its)
-        told = str(raised.value)
-    else:
-        (told,) = send_waiting(billed.engine, its).sentences
-    assert said in told
+    for wrong, refusal, said in UNUSABLE:
+        its = Settings(**(billed.settings.model_dump() | wrong))
+        if refusal is InvalidSettings:
+            with pytest.raises(InvalidSettings) as raised:
+                send_waiting(billed.engine, its)
+            told = str(raised.value)
+        else:
+            (told,) = send_waiting(billed.engine, its).sentences
+        assert said in told
+        output = capfd.readouterr()
+        assert PASSWORD not in told + output.out + output.err + repr(its) + str(its.model_dump())
     assert billed.post.got == []
     assert set(standing(billed).values()) == {"WAITING"}
-    output = capfd.readouterr()
-    assert PASSWORD not in told + output.out + output.err + repr(its) + str(its.model_dump())
     for path in billed.folder.rglob("*"):
         assert not path.is_file() or PASSWORD.encode() not in path.read_bytes()
 

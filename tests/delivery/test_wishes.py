@@ -93,20 +93,16 @@ def test_a_statement_is_told_again_when_it_has_changed_and_only_then(billed: Bil
 
 
 @ON_SQLITE
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
+def test_a_setting_that_cannot_be_queues_nothing(billed: Billed) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"smtp_from": None}, "BILLING_SMTP_FROM: nobody is named as the sender"),
         ({"smtp_from": "us"}, "BILLING_SMTP_FROM: 'us' is not an e-mail address"),
         ({"portal_url": "https://example.edu/"}, "BILLING_PORTAL_URL: 'https://example.edu/' is"),
         ({"portal_url": "javascript:alert({id})"}, "is no address of a page about an invoice"),
-    ],
-)
-def test_a_setting_that_cannot_be_queues_nothing(
-    billed: Billed, wrong: dict[str, Any], said: str
-) -> None:
-    its = billed.settings.model_copy(update=wrong)
-    with pytest.raises(InvalidSettings) as refused:
-        queue_invoices(billed.engine, its, billed.book, APRIL)
-    assert said in str(refused.value)
+    ]
+    for wrong, said in cases:
+        its = billed.settings.model_copy(update=wrong)
+        with pytest.raises(InvalidSettings) as refused:
+            queue_invoices(billed.engine, its, billed.book, APRIL)
+        assert said in str(refused.value)
     assert standing(billed) == {}

@@ -100,7 +100,9 @@ def test_a_statement_adds_up() -> None:
     assert last == ["Total (USD)", "1,204.11", "−3.00", "1,201.11"]
     for part in ("USD 1,204.11", "USD −3.00", "USD 1,201.11", "USD −50.00", "USD 1,151.11"):
         assert part in letter.text
-    updated = statement_letter(STATEMENT, link, updated=True)
+    assert "attached" not in letter.text
+    updated = statement_letter(STATEMENT, link, attached=True, updated=True)
+    assert "It is attached as a PDF" in updated.text
     assert updated.subject.startswith("Updated statement aero-1993-10")
     assert "takes the place of the one that was sent before" in updated.text
     paid = STATEMENT | {"payment": {"date": "1993-12-20", "reference": "WIRE"}}
