@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 @app.command(epilog="Example: billing deliver RC 1993-10 --preview october")
 def deliver(
     facility: Annotated[
-        str | None, typer.Argument(metavar="[FACILITY]", help="Whose invoices.")
+        str | None, typer.Argument(metavar="FACILITY", help="Whose invoices.")
     ] = None,
     period: Annotated[
-        str | None, typer.Argument(metavar="[PERIOD]", help="Their month, YYYY-MM.")
+        str | None, typer.Argument(metavar="PERIOD", help="Their month, YYYY-MM.")
     ] = None,
     statements: Annotated[
         str | None, typer.Option(metavar="PERIOD", help="The statements of this month instead.")
@@ -97,7 +97,7 @@ def _send() -> bool:
 @app.command(epilog="Example: billing outbox RC --state UNCERTAIN")
 def outbox(
     facility: Annotated[
-        str | None, typer.Argument(metavar="[FACILITY]", help="Only messages that tell of it.")
+        str | None, typer.Argument(metavar="FACILITY", help="Only messages that tell of it.")
     ] = None,
     state: Annotated[
         list[str] | None, typer.Option(help="Only in this state; can be given again.")

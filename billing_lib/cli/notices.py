@@ -40,7 +40,7 @@ def notices(
 def preferences(
     facility: FacilityCode,
     address: Annotated[
-        str | None, typer.Argument(metavar="[ADDRESS]", help="Whose preference to set.")
+        str | None, typer.Argument(metavar="ADDRESS", help="Whose preference to set.")
     ] = None,
     invoices: Annotated[
         str | None,

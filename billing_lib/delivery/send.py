@@ -31,6 +31,7 @@ MOST_TRIES = 13
 """After so many tries, about five days (RFC 5321, 4.5.4.1), a message counts as refused."""
 
 _LONGEST_WAIT = dt.timedelta(days=1)
+_GONE_TOO_OFTEN = 2  # in a row: such a server would leave every message uncertain
 _DIED = "a process ended while it was sending this"
 
 
@@ -83,11 +84,17 @@ def send_waiting(
         chosen = _due(engine)
         if not chosen:
             return done
-        server = MailServer(settings)
+        server, gone = MailServer(settings), 0
         try:
             for at, message_id in enumerate(chosen):
                 step(at, len(chosen), message_id)
-                if not _send(engine, settings, server, message_id, done):
+                answer = _send(engine, settings, server, message_id, done)
+                if answer is None:
+                    continue
+                gone = gone + 1 if answer.gone else 0
+                left = len(chosen) - at - 1
+                if left and (answer.stops or gone == _GONE_TOO_OFTEN):
+                    done.say(f"{left:,} messages wait for another time")
                     break
         except UnusableMailServer as error:
             done.say(str(error))
@@ -128,28 +135,28 @@ def _due(engine: Engine) -> list[str]:
 
 def _send(
     engine: Engine, settings: Settings, server: MailServer, message_id: str, done: Sent
-) -> bool:
-    """Send one message; whether to go on with the next."""
+) -> Answer | None:
+    """Send one message; the server's answer, or none where there was nothing to send."""
     with writing(engine) as connection:
         lapsed = messages.lapsed_invoices(connection, message_id)
         if lapsed:
             why = f"invoice {', '.join(lapsed)} counts no longer"
             messages.move_message(connection, message_id, "withdraw", why)
             done.say(f"message {message_id} is withdrawn: {why}", failed=False)
-            return True
+            return None
         try:
             mail = _read(connection, settings, message_id)
         except InvalidRecord as error:
             done.say(f"message {message_id} waits: {error}")
-            return True
+            return None
     content = mail_bytes(mail)
     server.connect()
     with writing(engine) as connection:
         if not messages.claim_message(connection, message_id):
-            return True  # somebody withdrew it meanwhile
+            return None  # somebody withdrew it meanwhile
     answer = server.transmit(parseaddr(mail.sender)[1], parseaddr(mail.recipient)[1], content)
     _mark(engine, message_id, answer, done)
-    return not answer.stops
+    return answer
 
 
 def _read(connection: Connection, settings: Settings, message_id: str) -> Mail:

@@ -41,11 +41,14 @@ class Answer:
         The server's words.
     stops
         Whether the server would answer the next message alike.
+    gone
+        Whether it went away.
     """
 
     action: str
     said: str
     stops: bool = False
+    gone: bool = False
 
 
 class MailServer:
@@ -91,7 +94,7 @@ class MailServer:
             refused = self._envelope(smtp, sender, recipient, len(content))
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.close()
-            return Answer("defer", _words(f"the mail server went away ({error})"))
+            return Answer("defer", _words(f"the mail server went away ({error})"), gone=True)
         if refused is not None:
             self._reset()
             return refused
@@ -99,16 +102,17 @@ class MailServer:
             if smtp.sock is not None:
                 smtp.sock.settimeout(_SECONDS_AT_THE_END)
             smtp.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
-            code, said = smtp.getreply()
+            code, reply = smtp.getreply()
             if smtp.sock is not None:
                 smtp.sock.settimeout(_SECONDS)
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.close()
-            return Answer("lose", _words(f"the mail server went away before it answered ({error})"))
+            said = _words(f"the mail server went away before it answered ({error})")
+            return Answer("lose", said, gone=True)
         if code == 250:
-            return Answer("send", _answer(code, said))
+            return Answer("send", _answer(code, reply))
         self._reset()
-        return _no(code, said)
+        return _no(code, reply)
 
     def close(self) -> None:
         """End the connection, if there is one."""
