@@ -13,8 +13,8 @@ from sqlalchemy import Engine
 from billing_lib.documents.pdf import render_pdf
 from billing_lib.ledger import issued, issuings
 from billing_lib.ledger.database import reading
+from billing_lib.workflow.canonical import invoice_json
 from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.rating import rate_period
 
 

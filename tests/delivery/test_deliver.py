@@ -118,7 +118,7 @@ def test_what_the_server_answers_decides_what_becomes_of_a_message(billed: Bille
     billed.post.moods[ZOE] = "550 5.1.1 <zoe@example.edu>: No such user here"
     billed.post.ends[ANN] = DIES
     queued(billed)
-    done = sent(billed)
+    done, rest = sent(billed), sent(billed)  # the first may end where the server has gone twice
     assert done.failed
     assert standing(billed) == {
         (P1, ANN): "UNCERTAIN",
@@ -127,7 +127,7 @@ def test_what_the_server_answers_decides_what_becomes_of_a_message(billed: Bille
         (P2, ZOE): "REFUSED",
     }
     assert len(billed.post.mails(ANN)) == 2  # it had them, but nobody here can know
-    refused = next(it for it in done.sentences if it.startswith("REFUSED"))
+    refused = next(it for it in [*done.sentences, *rest.sentences] if it.startswith("REFUSED"))
     assert refused.endswith("to Zoë Müller <zoe@example.edu>: 550 5.1.1 <zoe@example.edu>: "
                             "No such user here")  # fmt: skip
     shown = read_run(billed.engine, billed.book, "MIC-2020-04-1").deliveries
