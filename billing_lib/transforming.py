@@ -1,0 +1,196 @@
+"""What a template is rendered for: each invoice, run or statement of a selection, and its values.
+
+"cover-letter.html" for: invoice    RC-1994-00003   {"facility": …, "invoice": …, "page": …}
+"ap-upload.csv"     for: run        RC-1993-11-1    {"facility": …, "run": …, "invoices": […]}
+"dunning.html"      for: statement  bio-1993-11     {"facility": …, "statement": …, …}
+"""
+
+import hashlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, Engine
+
+from billing_lib.audit.archive import sealed_file
+from billing_lib.documents.facility_templates import (
+    INVOICE,
+    STATEMENT,
+    Template,
+    Templates,
+    read_templates,
+)
+from billing_lib.documents.view import view
+from billing_lib.errors import InvalidFilter
+from billing_lib.ledger import issued as ledger_issued
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.settings import Settings
+from billing_lib.workflow.exporting import Chosen
+from billing_lib.workflow.invoice import read_invoice
+from billing_lib.workflow.permissions import VIEWER, require
+from billing_lib.workflow.price_books import templates_folder
+from billing_lib.workflow.statement_view import read_statement
+
+Books = dict[str, PriceBook]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One template for one subject: what it is given, and what is kept of it from before."""
+
+    facility: str
+    templates: Templates
+    template: Template
+    subject: str
+    context: dict[str, Any]
+    format: str
+    template_sha256: str
+    input_sha256: str
+    last: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject} {self.template.name}" + (
+            " as PDF" if self.format != self.template.format else ""
+        )
+
+    @property
+    def file(self) -> str:
+        stem = self.template.name.removesuffix(f".{self.template.format}")
+        return f"{self.subject}-{stem}.{self.format}".replace("/", "_")
+
+
+def tasks_of(
+    engine: Engine,
+    connection: Connection,
+    settings: Settings,
+    books: Books,
+    name: str,
+    chosen: Chosen,
+    facility: str | None,
+    pdf: bool,
+) -> list[Task]:
+    """What is to be rendered for whom, in order of facility and subject."""
+    codes = sorted({*chosen.invoices["facility"], *chosen.stated["facility"]})
+    read = {code: read_templates(templates_folder(settings.parameters, code)) for code in codes}
+    if chosen.invoices.height == 0 and facility is None:  # of a statement's facilities, who has it
+        codes = [code for code in codes if read[code].has(name)] or codes[:1]
+        if len(codes) > 1:
+            raise InvalidFilter(
+                f"{' and '.join(codes)} have a template '{name}'",
+                remedy="say whose with --facility",
+            )
+    elif facility is not None:
+        codes = [facility]
+    tasks = []
+    for code in codes:
+        require(connection, code, VIEWER)
+        templates = read[code]
+        template = templates.require(name)
+        if pdf:
+            templates.require_page(name)
+        given = _given(engine, connection, settings, books, code, template, chosen)
+        if not given:
+            raise InvalidFilter(
+                f"the template '{template.name}' of {code} is for a {template.purpose}, and none"
+                " is selected",
+                remedy="name statements with --statement, else invoices by a filter",
+            )
+        for subject, context in given:
+            tasks.append(
+                Task(
+                    facility=code,
+                    templates=templates,
+                    template=template,
+                    subject=subject,
+                    context=context,
+                    format="pdf" if pdf else template.format,
+                    template_sha256=templates.sha256(name, pdf=pdf),
+                    input_sha256=_sha256(canonical_json(context).encode()),
+                )
+            )
+    return tasks
+
+
+def _given(
+    engine: Engine,
+    connection: Connection,
+    settings: Settings,
+    books: Books,
+    code: str,
+    template: Template,
+    chosen: Chosen,
+) -> list[tuple[str, dict[str, Any]]]:
+    """What the template is given for each subject, by names (docs/templates.md)."""
+    archive, about = settings.runs, books[code].facility
+    facility = {name: getattr(about, name) for name in ("code", "name", "currency", "timezone")}
+    own = chosen.invoices.filter(pl.col("facility") == code)
+    if template.purpose == STATEMENT:
+        return [
+            (
+                statement,
+                {
+                    "facility": facility,
+                    "statement": read_statement(engine, books, statement),
+                    "invoices": _canonical(
+                        ledger_issued.read_archived(
+                            connection,
+                            numbers=chosen.stated.filter(pl.col("statement") == statement)[
+                                "number"
+                            ].to_list(),
+                        ),
+                        archive,
+                    ),
+                },
+            )
+            for statement in chosen.statements
+        ]
+    if template.purpose == INVOICE:
+        return [
+            (invoice["number"], {"facility": facility, "invoice": invoice})
+            for invoice in _canonical(own, archive)
+        ]
+    runs = own["run"].unique().sort().to_list()
+    whole = ledger_issued.read_archived(connection, runs=runs)
+    return [
+        (
+            run,
+            {
+                "facility": facility,
+                "run": {"id": run, "period": part["period"][0]},
+                "invoices": _canonical(part, archive),
+            },
+        )
+        for run in runs
+        for part in [whole.filter(pl.col("run") == run)]
+    ]
+
+
+def _canonical(invoices: pl.DataFrame, archive: Path) -> list[dict[str, Any]]:
+    """The canonical invoices as they are archived, in order."""
+    columns = ("record", "number", "fingerprint")
+    return [
+        read_invoice(sealed_file(archive / record, f"invoices/{number}.json", print_).decode())
+        for record, number, print_ in invoices.select(columns).iter_rows()
+    ]
+
+
+def with_page(task: Task) -> dict[str, Any]:
+    """What the program's own page shows of an invoice is there for templates that change it."""
+    if task.template.purpose != INVOICE:
+        return task.context
+    return task.context | {"page": asdict(view(task.context["invoice"]))}
+
+
+def changes(last: dict[str, Any], task: Task) -> list[str]:
+    pairs = (
+        ("template_sha256", task.template_sha256, "the template has changed"),
+        ("input_sha256", task.input_sha256, "what it is made of has changed"),
+    )
+    return [said for column, now, said in pairs if last[column] != now]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
