@@ -52,7 +52,7 @@ class Transformed:
     said: str
 
 
-def list_templates(settings: Settings, books: Books, facility: str) -> pl.DataFrame:
+def list_templates(settings: Settings, facility: str) -> pl.DataFrame:
     """A facility's templates: ``template``, ``purpose``, ``file``, ``sha256``, by name."""
     templates = read_templates(templates_folder(settings.parameters, facility))
     rows = [

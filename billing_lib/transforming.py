@@ -24,6 +24,7 @@ from billing_lib.documents.facility_templates import (
 from billing_lib.documents.view import view
 from billing_lib.errors import InvalidFilter
 from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
@@ -154,6 +155,7 @@ def _given(
         ]
     runs = own["run"].unique().sort().to_list()
     whole = ledger_issued.read_archived(connection, runs=runs)
+    whole = whole.filter(pl.col("state").is_in(ACTIVE))  # what is void is posted nowhere
     return [
         (
             run,
@@ -165,6 +167,7 @@ def _given(
         )
         for run in runs
         for part in [whole.filter(pl.col("run") == run)]
+        if part.height
     ]
 
 

@@ -182,18 +182,9 @@ def _documents(title: str, kind: str, packed: Sequence[Packed]) -> Table:
         ]
         for it in packed
     ]
-    labels: tuple[str, ...] = (
-        "Number",
-        "Facility",
-        "Project",
-        "Team",
-        "Month",
-        "Date",
-        "State",
-        "Currency",
-    )
+    labels = ["Number", "Facility", "Project", "Team", "Month", "Date", "State", "Currency"]
     if kind == "statement":  # it has neither project nor date
-        labels = tuple(label for label in labels if label not in ("Project", "Date"))
+        labels = [label for label in labels if label not in ("Project", "Date")]
         rows = [[*row[:2], row[3], row[4], *row[6:]] for row in rows]
     columns = (*(Column(label) for label in labels), Column("Total", numeric=True))
     return Table(title, columns, rows)

@@ -46,6 +46,9 @@ class Export:
     def words(self) -> str:
         """As people read it: ``run RC-1993-11-1, with statements``."""
         stated = self.wanted.model_dump(exclude_defaults=True, mode="json")
+        if stated.get("period_from") == stated.get("period_to") is not None:
+            stated = {"period": stated["period_from"]} | stated
+            del stated["period_from"], stated["period_to"]
         parts = [
             f"{name.replace('_', ' ')} {', '.join(value) if isinstance(value, list) else value}"
             for name, value in stated.items()
