@@ -40,7 +40,7 @@ from billing_lib.settings import Settings
 from billing_lib.sweeping import sweep
 from billing_lib.workflow.exporting import Chosen, Export, choose
 from billing_lib.workflow.finding import Books
-from billing_lib.workflow.permissions import REVIEWER, may_team, require
+from billing_lib.workflow.permissions import REVIEWER, may_team, require, require_team
 from billing_lib.workflow.statement_view import read_statement
 
 
@@ -193,10 +193,13 @@ def read_package(
     Raises
     ------
     UnknownExport
-        There is none with this id that who is asking may see; it has expired, or is gone.
+        There is none with this id; it has expired, or its file is gone.
+    NotPermitted
+        Who is asking may not see every file of it.
     """
-    row = _require(engine, package, today)
-    if row["state"] != "valid":
+    with reading(engine) as connection:
+        row = _require(connection, package)
+    if row["valid_until"] < (today or dt.datetime.now(dt.UTC).date()):
         raise UnknownExport(
             f"the package {package} was valid until {row['valid_until']}",
             remedy="make it again with 'billing package'",
@@ -217,15 +220,15 @@ def delete_package(
     Raises
     ------
     UnknownExport
-        There is none with this id that who is asking may see.
+        There is none with this id.
     NotPermitted
         It takes the role reviewer in every facility that is in it.
     """
     day = today or dt.datetime.now(dt.UTC).date()
-    row = _require(engine, package, day)
     store = Store(settings.store)
     with store.locked():
         with writing(engine) as connection:
+            row = _require(connection, package)
             files = ledger_packages.read_files(connection, [package])
             facilities = files["facility"].unique().sort().to_list()
             for facility in facilities:
@@ -297,10 +300,14 @@ def _seen(connection: Connection, owners: pl.DataFrame) -> list[str]:
     return sorted(set(owners["package"]) - hidden)
 
 
-def _require(engine: Engine, package: str, today: dt.date | None) -> dict[str, Any]:
-    found = list_packages(engine, today=today).filter(pl.col("package") == package)
+def _require(connection: Connection, package: str) -> dict[str, Any]:
+    """A package, for who may see every file of it."""
+    found = ledger_packages.read_packages(connection, [package])
     if found.height == 0:
         raise _unknown(package)
+    owners = ledger_packages.read_files(connection, [package]).select("facility", "team").unique()
+    for facility, team in owners.sort("facility", "team").iter_rows():
+        require_team(connection, facility, team)
     return found.row(0, named=True)
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from billing_lib.documents.facility_templates import (
     read_templates,
@@ -30,7 +30,7 @@ from billing_lib.settings import Settings
 from billing_lib.sweeping import sweep
 from billing_lib.transforming import Books, Task, changes, tasks_of, with_page
 from billing_lib.workflow.exporting import Export, choose
-from billing_lib.workflow.permissions import REVIEWER, readable, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
 from billing_lib.workflow.price_books import templates_folder
 
 
@@ -156,13 +156,16 @@ def read_transformation(engine: Engine, settings: Settings, result: str) -> Tran
     Raises
     ------
     UnknownExport
-        There is none with this id that who is asking may see, or its file is gone.
+        There is none with this id, or its file is gone.
+    NotPermitted
+        It takes the role viewer.
     """
-    row = _require(engine, result)
+    with reading(engine) as connection:
+        row = _require(connection, result, VIEWER)
     stem = row["template"].rpartition(".")[0]
     file = f"{row['subject']}-{stem}.{row['format']}".replace("/", "_")
     content = Store(settings.store).read(row["sha256"])
-    return Transformed(result, file, content, f"{result}: made {row['made_at']}")
+    return Transformed(result, file, content, f"{result}: as it was made")
 
 
 def delete_transformation(engine: Engine, settings: Settings, result: str, reason: str = "") -> str:
@@ -171,15 +174,14 @@ def delete_transformation(engine: Engine, settings: Settings, result: str, reaso
     Raises
     ------
     UnknownExport
-        There is none with this id that who is asking may see.
+        There is none with this id.
     NotPermitted
         It takes the role reviewer.
     """
-    row = _require(engine, result)
     store = Store(settings.store)
     with store.locked():
         with writing(engine) as connection:
-            require(connection, row["facility"], REVIEWER)
+            row = _require(connection, result, REVIEWER)
             if not ledger_transformations.delete_transformation(connection, result):
                 raise _unknown(result)
             told = ("subject", "template", "format", "template_sha256", "sha256")
@@ -253,11 +255,13 @@ def _done(
     return Transformed(made, task.file, content, said), row
 
 
-def _require(engine: Engine, result: str) -> dict[str, Any]:
-    found = list_transformations(engine).filter(pl.col("id") == result)
+def _require(connection: Connection, result: str, role: str) -> dict[str, Any]:
+    found = ledger_transformations.read_transformations(connection, ids=[result])
     if found.height == 0:
         raise _unknown(result)
-    return found.row(0, named=True)
+    row = found.row(0, named=True)
+    require(connection, row["facility"], role)
+    return row
 
 
 def _unknown(result: str) -> UnknownExport:

@@ -17,6 +17,10 @@ missing=()
 for pair in "${needed[@]}"; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+# Templates become PDF by WeasyPrint, which draws with Pango; a library has no command.
+if [ "$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p | grep -c 'libpangoft2-1.0\.so\|libharfbuzz-subset\.so')" -lt 2 ]; then
+    missing+=(libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core)
+fi
 if [ "${#missing[@]}" -gt 0 ]; then
     apt_install "${missing[@]}" ||
         stop "The tests use ${missing[*]}; as root: apt-get install ${missing[*]}"

@@ -169,7 +169,7 @@ def _totals(packed: Sequence[Packed]) -> Table:
         rows.append([f"{kind.capitalize()}s", f"{len(counting):,}", currency, _sum(counting)])
     beside = sum(not it.counts for it in packed)
     remark = f"Not counted: {beside:,} superseded or void." if beside else ""
-    columns = (Column(""), Column("Number", numeric=True), Column("Currency"))
+    columns = (Column("Documents"), Column("Number", numeric=True), Column("Currency"))
     return Table("Totals", (*columns, Column("Total", numeric=True)), rows, None, remark)
 
 

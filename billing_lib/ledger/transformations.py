@@ -39,7 +39,8 @@ def read_transformations(
         if values is not None:
             listed = frames.listed(connection, values)
             chosen = chosen.where(transformation.c[column].in_(select(listed.c.value)))
-    return frames.read_frame(connection, chosen, TRANSFORMATION).sort("made_at", "id")
+    found = frames.read_frame(connection, chosen, TRANSFORMATION)
+    return found.sort("made_at", "subject", "id")
 
 
 def delete_transformation(connection: Connection, transformation_id: str) -> bool:
