@@ -74,7 +74,8 @@ def tasks_of(
     pdf: bool,
 ) -> list[Task]:
     """What is to be rendered for whom, in order of facility and subject."""
-    codes = sorted({*chosen.invoices["facility"], *chosen.stated["facility"]})
+    named = () if facility is None else (facility,)
+    codes = sorted({*chosen.invoices["facility"], *chosen.stated["facility"], *named})
     read = {code: read_templates(templates_folder(settings.parameters, code)) for code in codes}
     if chosen.invoices.height == 0 and facility is None:  # of a statement's facilities, who has it
         codes = [code for code in codes if read[code].has(name)] or codes[:1]
