@@ -122,7 +122,7 @@ def make_package(
     statements = [read_statement(engine, dict(books), each) for each in chosen.statements]
     documents = [
         *of_invoices(chosen, settings.runs, wanted),
-        *of_statements(chosen, statements, wanted),
+        *of_statements(chosen, statements, settings.runs, wanted),
     ]
     package = uuid.uuid4().hex[:12]
     with store.locked():

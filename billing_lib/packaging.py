@@ -13,14 +13,14 @@ from typing import Any
 
 import polars as pl
 
-from billing_lib.audit.archive import sealed_file, sealed_sha256
+from billing_lib.audit.archive import sealed_file, sealed_invoices, sealed_sha256
 from billing_lib.documents.bundle import rendered
 from billing_lib.documents.package import STATEMENTS, Packed
 from billing_lib.documents.store import Store
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.exporting import Chosen
-from billing_lib.workflow.invoice import read_invoice
+from billing_lib.workflow.invoice import Invoice
 from billing_lib.workflow.statement_view import Statement, statement_json
 
 Step = Callable[[int, int, str], None]
@@ -29,12 +29,17 @@ JSON = "json"
 """The canonical invoice or statement itself, as a format."""
 
 
-def _as_json(statement: Statement) -> bytes:
-    return statement_json(statement).encode()
-
-
-STATEMENT_FORMATS: dict[str, Callable[[Statement], bytes]] = {JSON: _as_json}
+STATEMENT_FORMATS = (JSON,)
 """The formats in which a statement can be packed."""
+
+Stated = tuple[Statement, dict[str, Invoice]]
+"""A statement with the canonical invoices on it, by number."""
+
+
+def render_statement(stated: Stated, suffix: str) -> bytes:
+    """A statement in one of STATEMENT_FORMATS."""
+    statement, _ = stated
+    return {JSON: statement_json}[suffix](statement).encode()
 
 
 @dataclass(frozen=True)
@@ -89,11 +94,6 @@ def of_invoices(chosen: Chosen, archive: Path, formats: Sequence[str]) -> Iterat
             sealed[row["record"]] = sealed_sha256(record)
         archived = sealed[row["record"]]
         source = f"invoices/{number}.json"
-
-        def read(record: Path = record, source: str = source, of: Any = row) -> Any:
-            text = sealed_file(record, source, of["fingerprint"])
-            return read_invoice(text.decode())
-
         packed = Packed(
             kind="invoice",
             facility=row["facility"],
@@ -107,6 +107,8 @@ def of_invoices(chosen: Chosen, archive: Path, formats: Sequence[str]) -> Iterat
             currency=row["currency"],
             counts=row["state"] in ACTIVE,
         )
+        own = chosen.invoices.filter(pl.col("number") == number)
+        read = partial(_invoice, archive, own)
         document = Document(packed, [(row["facility"], row["team"])], read)
         for suffix in formats:
             file = f"{number}.{suffix}".replace("/", "_")
@@ -122,7 +124,7 @@ def of_invoices(chosen: Chosen, archive: Path, formats: Sequence[str]) -> Iterat
 
 
 def of_statements(
-    chosen: Chosen, statements: Sequence[Statement], formats: Sequence[str]
+    chosen: Chosen, statements: Sequence[Statement], archive: Path, formats: Sequence[str]
 ) -> Iterator[Document]:
     """The statements with their files in those formats that statements have."""
     for statement in statements:
@@ -141,18 +143,28 @@ def of_statements(
             currency=statement["currency"],
             counts=True,
         )
-        source = hashlib.sha256(_as_json(statement)).hexdigest()
+        source = hashlib.sha256(statement_json(statement).encode()).hexdigest()
         files = [
             File(f"{STATEMENTS}/{statement['id']}.{suffix}", suffix, source)
             for suffix in formats
             if suffix in STATEMENT_FORMATS
         ]
         if files and owners:
-            yield Document(packed, owners, partial(_itself, statement), files)
+            yield Document(
+                packed,
+                owners,
+                partial(_stated, archive, statement, chosen.on(statement["id"])),
+                files,
+            )
 
 
-def _itself(statement: Statement) -> Statement:
-    return statement
+def _invoice(archive: Path, own: pl.DataFrame) -> Invoice:
+    (invoice,) = sealed_invoices(archive, own)
+    return invoice
+
+
+def _stated(archive: Path, statement: Statement, on: pl.DataFrame) -> Stated:
+    return statement, {str(it["number"]): it for it in sealed_invoices(archive, on)}
 
 
 def settle(store: Store, documents: Sequence[Document], known: pl.DataFrame, step: Step) -> None:
@@ -202,7 +214,7 @@ def _render(to_make: Sequence[tuple[Document, int]]) -> Iterator[bytes]:
         if document.packed.kind == "invoice":
             yield next(by_format[suffix])
         else:
-            yield STATEMENT_FORMATS[suffix](document.read())
+            yield render_statement(document.read(), suffix)
 
 
 def read_file(store: Store, file: File) -> bytes:

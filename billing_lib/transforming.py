@@ -7,13 +7,12 @@
 
 import hashlib
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.audit.archive import sealed_file
+from billing_lib.audit.archive import sealed_invoices
 from billing_lib.documents.facility_templates import (
     INVOICE,
     STATEMENT,
@@ -29,7 +28,6 @@ from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.exporting import Chosen
-from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.permissions import VIEWER, require
 from billing_lib.workflow.price_books import templates_folder
 from billing_lib.workflow.statement_view import read_statement
@@ -136,15 +134,7 @@ def _given(
                 {
                     "facility": facility,
                     "statement": read_statement(engine, books, statement),
-                    "invoices": _canonical(
-                        ledger_issued.read_archived(
-                            connection,
-                            numbers=chosen.stated.filter(pl.col("statement") == statement)[
-                                "number"
-                            ].to_list(),
-                        ),
-                        archive,
-                    ),
+                    "invoices": sealed_invoices(archive, chosen.on(statement)),
                 },
             )
             for statement in chosen.statements
@@ -152,7 +142,7 @@ def _given(
     if template.purpose == INVOICE:
         return [
             (invoice["number"], {"facility": facility, "invoice": invoice})
-            for invoice in _canonical(own, archive)
+            for invoice in sealed_invoices(archive, own)
         ]
     runs = own["run"].unique().sort().to_list()
     whole = ledger_issued.read_archived(connection, runs=runs)
@@ -163,21 +153,12 @@ def _given(
             {
                 "facility": facility,
                 "run": {"id": run, "period": part["period"][0]},
-                "invoices": _canonical(part, archive),
+                "invoices": sealed_invoices(archive, part),
             },
         )
         for run in runs
         for part in [whole.filter(pl.col("run") == run)]
         if part.height
-    ]
-
-
-def _canonical(invoices: pl.DataFrame, archive: Path) -> list[dict[str, Any]]:
-    """The canonical invoices as they are archived, in order."""
-    columns = ("record", "number", "fingerprint")
-    return [
-        read_invoice(sealed_file(archive / record, f"invoices/{number}.json", print_).decode())
-        for record, number, print_ in invoices.select(columns).iter_rows()
     ]
 
 

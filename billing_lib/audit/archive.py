@@ -7,9 +7,12 @@ import hashlib
 import os
 from pathlib import Path
 
+import polars as pl
+
 from billing_lib.audit.bag import MANIFEST
 from billing_lib.audit.verify import require_record
 from billing_lib.errors import InvalidRecord, UnknownInvoice
+from billing_lib.workflow.invoice import Invoice, read_invoice
 
 
 def find_record(target: str, archive: Path) -> Path:
@@ -82,3 +85,24 @@ def sealed_file(record: Path, path: str, sha256: str) -> bytes:
             remedy="'billing verify' tells what was changed; restore it from a copy",
         )
     return content
+
+
+def sealed_invoices(archive: Path, invoices: pl.DataFrame) -> list[Invoice]:
+    """The canonical invoices, in order, each as it was issued and sealed.
+
+    Parameters
+    ----------
+    invoices
+        ``record``, ``number``, ``fingerprint`` as the ledger has it.
+
+    Raises
+    ------
+    InvalidRecord
+        One is missing, or is not what was issued.
+    """
+    return [
+        read_invoice(sealed_file(archive / record, f"invoices/{number}.json", fingerprint).decode())
+        for record, number, fingerprint in invoices.select(
+            "record", "number", "fingerprint"
+        ).iter_rows()
+    ]

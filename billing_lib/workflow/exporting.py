@@ -71,6 +71,8 @@ class Chosen:
         Ids, sorted.
     stated
         The invoices on these statements (schema STATED).
+    archived
+        The same invoices (schema ARCHIVED), by facility and number.
     drafts
         How many invoices matched that are not issued, and are left out.
     """
@@ -78,7 +80,13 @@ class Chosen:
     invoices: pl.DataFrame
     statements: list[str]
     stated: pl.DataFrame
+    archived: pl.DataFrame
     drafts: int
+
+    def on(self, statement: str) -> pl.DataFrame:
+        """The invoices on a statement (schema ARCHIVED), by facility and number."""
+        numbers = self.stated.filter(pl.col("statement") == statement)["number"]
+        return self.archived.filter(pl.col("number").is_in(numbers.implode()))
 
 
 def choose(connection: Connection, export: Export, books: Books) -> Chosen:
@@ -122,7 +130,8 @@ def choose(connection: Connection, export: Export, books: Books) -> Chosen:
             f"nothing issued matches {export.words}",
             remedy="'billing invoices' lists what there is; a draft is written by billing preview",
         )
-    return Chosen(invoices, seen, stated, found.height - len(numbers))
+    archived = ledger_issued.read_archived(connection, numbers=stated["number"].to_list())
+    return Chosen(invoices, seen, stated, archived, found.height - len(numbers))
 
 
 def _seen_statements(
