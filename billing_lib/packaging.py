@@ -5,7 +5,7 @@ statements/bio-1993-11.json  rendered once, then in the store
 """
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -15,12 +15,14 @@ import polars as pl
 
 from billing_lib.audit.archive import sealed_file, sealed_invoices, sealed_sha256
 from billing_lib.documents.bundle import rendered
+from billing_lib.documents.logo import with_logo
 from billing_lib.documents.package import STATEMENTS, Packed
 from billing_lib.documents.store import Store
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.workflow.canonical import Invoice
 from billing_lib.workflow.exporting import Chosen
-from billing_lib.workflow.invoice import Invoice
+from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statement_view import Statement, statement_json
 
 Step = Callable[[int, int, str], None]
@@ -158,9 +160,9 @@ def of_statements(
             )
 
 
-def _invoice(archive: Path, own: pl.DataFrame) -> Invoice:
+def _invoice(archive: Path, own: pl.DataFrame) -> Mapping[str, Any]:
     (invoice,) = sealed_invoices(archive, own)
-    return invoice
+    return with_logo(invoice, read_logo(archive / own["record"][0] / "data" / "snapshot"))
 
 
 def _stated(archive: Path, statement: Statement, on: pl.DataFrame) -> Stated:

@@ -6,7 +6,8 @@
 """
 
 import hashlib
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -20,7 +21,8 @@ from billing_lib.documents.facility_templates import (
     Templates,
     read_templates,
 )
-from billing_lib.documents.view import view
+from billing_lib.documents.html import page_of
+from billing_lib.documents.logo import with_logo
 from billing_lib.errors import InvalidFilter
 from billing_lib.ledger import issued as ledger_issued
 from billing_lib.ledger.states import ACTIVE
@@ -30,6 +32,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.exporting import Chosen
 from billing_lib.workflow.permissions import VIEWER, require
 from billing_lib.workflow.price_books import templates_folder
+from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statement_view import read_statement
 
 Books = dict[str, PriceBook]
@@ -37,7 +40,10 @@ Books = dict[str, PriceBook]
 
 @dataclass(frozen=True)
 class Task:
-    """One template for one subject: what it is given, and what is kept of it from before."""
+    """One template for one subject: what it is given, and what is kept of it from before.
+
+    ``record`` is the audit record of an invoice, which has the logo of its page.
+    """
 
     facility: str
     templates: Templates
@@ -48,6 +54,7 @@ class Task:
     template_sha256: str
     input_sha256: str
     last: dict[str, Any] | None = None
+    record: Path | None = None
 
     @property
     def name(self) -> str:
@@ -98,6 +105,7 @@ def tasks_of(
                 " is selected",
                 remedy="name statements with --statement, else invoices by a filter",
             )
+        records = dict(chosen.invoices.select("number", "record").iter_rows())
         for subject, context in given:
             tasks.append(
                 Task(
@@ -109,6 +117,7 @@ def tasks_of(
                     format="pdf" if pdf else template.format,
                     template_sha256=templates.sha256(name, pdf=pdf),
                     input_sha256=_sha256(canonical_json(context).encode()),
+                    record=settings.runs / records[subject] if subject in records else None,
                 )
             )
     return tasks
@@ -164,9 +173,10 @@ def _given(
 
 def with_page(task: Task) -> dict[str, Any]:
     """What the program's own page shows of an invoice is there for templates that change it."""
-    if task.template.purpose != INVOICE:
+    if task.record is None:
         return task.context
-    return task.context | {"page": asdict(view(task.context["invoice"]))}
+    logo = read_logo(task.record / "data" / "snapshot")
+    return task.context | {"page": page_of(with_logo(task.context["invoice"], logo))}
 
 
 def changes(last: dict[str, Any], task: Task) -> list[str]:

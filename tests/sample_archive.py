@@ -14,20 +14,29 @@ from billing_lib.audit.bag import write_bag
 from billing_lib.documents import write_documents
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.issued import read_archived
+from billing_lib.pricing.logo import Logo
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
-from billing_lib.workflow.invoice import write_invoices
+from billing_lib.workflow.canonical import write_invoices
 from billing_lib.workflow.statements import generate_statements
 
+LOGO = Logo("logo.svg", b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>')
+"""Of the first facility."""
 
-def archive(engine: Engine, runs: Path, invoices: dict[str, dict[str, Any]]) -> None:
-    """Put issued invoices of one issuing into the archive."""
+
+def archive(
+    engine: Engine, runs: Path, invoices: dict[str, dict[str, Any]], logo: Logo | None = None
+) -> None:
+    """Put issued invoices of one issuing into the archive, with the logo that they name."""
     with reading(engine) as connection:
         (record,) = set(read_archived(connection, numbers=list(invoices))["record"])
     data = runs / record / "data"
     write_invoices(invoices, data / "invoices")
     for invoice in invoices.values():
-        write_documents(invoice, data / "documents")
+        write_documents(invoice, data / "documents", logo)
+    if logo is not None:
+        (data / "snapshot").mkdir()
+        (data / "snapshot" / logo.file).write_bytes(logo.content)
     write_bag(runs / record, {})
 
 
@@ -39,10 +48,13 @@ def archived_april(engine: Engine, folder: Path) -> tuple[Settings, dict[str, Pr
     The settings, with a folder of price books in which their templates can be put, and the books.
     """
     both = books()
+    facility = both["MIC"].facility.model_copy(update={"logo": LOGO})
+    both["MIC"] = both["MIC"].model_copy(update={"facility": facility})
     load_both(engine, both, folder)
     here = Settings(runs=folder / "runs", parameters=folder / "parameters", store=folder / "store")
     here.parameters.mkdir()
     for code, book in both.items():
-        archive(engine, here.runs, issue_here(engine, book, APRIL, folder / code))
+        issued = issue_here(engine, book, APRIL, folder / code)
+        archive(engine, here.runs, issued, book.facility.logo)
     generate_statements(engine, both, APRIL)
     return here, both

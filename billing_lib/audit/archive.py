@@ -12,7 +12,7 @@ import polars as pl
 from billing_lib.audit.bag import MANIFEST
 from billing_lib.audit.verify import require_record
 from billing_lib.errors import InvalidRecord, UnknownInvoice
-from billing_lib.workflow.invoice import Invoice, read_invoice
+from billing_lib.workflow.canonical import Invoice, read_invoice
 
 
 def find_record(target: str, archive: Path) -> Path:
