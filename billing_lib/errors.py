@@ -54,6 +54,10 @@ class ChangedRecord(BillingError):
     """A usage record comes again with the same id and other content."""
 
 
+class InvalidTemplate(BillingError):
+    """A facility's template is not there, has a mistake, or asks for what it may not have."""
+
+
 class UnknownFacility(BillingError):
     """No price book has this facility's code."""
 
@@ -80,6 +84,10 @@ class UnknownJournal(BillingError):
 
 class UnknownStatement(BillingError):
     """No statement has this id, or no team this code."""
+
+
+class UnknownExport(BillingError):
+    """No package and no transformation has this id, or its file is gone from the store."""
 
 
 class InvalidAdjustment(BillingError):

@@ -20,6 +20,12 @@ class Settings(BaseSettings):
     runs: Path = Path("runs")
     """The archive of audit records."""
 
+    store: Path = Path("store")
+    """Where transformations and packages are kept; it may be emptied, and they be made again."""
+
+    package_days: int = 90
+    """For how many days a package is valid."""
+
     parameters: Path = Path("parameters")
     """The folder of the price books; every ``*.yml`` in it is one."""
 

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from billing_lib.ledger.columns import metadata
+from billing_lib.ledger.document_tables import package, transformation
 from billing_lib.ledger.events import BEGINNING, FIELDS
 from billing_lib.ledger.guard import DELETE, INSERT, UPDATE, Guard
 from billing_lib.ledger.guards import GUARDS
@@ -173,6 +174,10 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         ("event", "BEFORE INSERT", _event_link()),
         ("source_file", "BEFORE INSERT", f"{_WHO} NEW.loaded_at := clock_timestamp();"),
         ("billing_run", "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();"),
+        *(
+            (made.name, "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();")
+            for made in (transformation, package)
+        ),
         ("issuing", "BEFORE INSERT OR UPDATE", _pass_stamp("frozen_at")),
         ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
         ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),

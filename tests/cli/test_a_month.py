@@ -132,6 +132,7 @@ COMMANDS = (
     *("unpay-statement", "month"),
     *("text", "texts", "verify", "reproduce", "quote"),
     *("grant", "revoke", "permissions", "events", "listing", "journal", "journals", "focus"),
+    *("templates", "transform", "transformations", "package", "packages"),
     *("deliver", "outbox", "bounce", "notices", "preferences", "run"),
 )
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import psycopg
 import pytest
+from sample_archive import archive
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
 from sample_logins import PEOPLE, let_in, url_as
-from sqlalchemy import Engine, delete, insert, make_url, update
+from sqlalchemy import Engine, delete, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
 import billing_lib.workflow
-from billing_lib import batch, issuer
+from billing_lib import batch, issuer, packages, transformations
 from billing_lib.batch import issue_approved, issue_month, issued_records, process_run
 from billing_lib.delivery import bounce, queue, send
 from billing_lib.errors import (
@@ -46,7 +47,9 @@ from billing_lib.workflow.choosing import Choice
 from billing_lib.workflow.costs import read_costs
 from billing_lib.workflow.credit import credit_invoice
 from billing_lib.workflow.explain import explain
+from billing_lib.workflow.exporting import Export
 from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.filters import Filter
 from billing_lib.workflow.finding import list_invoices
 from billing_lib.workflow.funds import deposit, list_funds
 from billing_lib.workflow.granting import grant, list_permissions, revoke
@@ -134,6 +137,44 @@ def code(month: int) -> str:
 
 def settings(folder: Path) -> Settings:
     return Settings(runs=folder / "runs", parameters=folder, smtp_from="billing@example.edu")
+
+
+ARCHIVE: list[Path] = []
+"""Where the issued months are archived, and a store."""
+
+
+def exporting(folder: Path) -> Settings:
+    """A template of the facility's own, beside its price book, and what is archived."""
+    beside = folder / "mic" / "templates"
+    beside.mkdir(parents=True)
+    (folder / "mic.yml").write_text(LABS)
+    (beside / "number.txt.j2").write_text("{{ invoice.number }}")
+    return Settings(runs=ARCHIVE[0], parameters=folder, store=ARCHIVE[0] / "store")
+
+
+def of_invoice(number: str) -> Export:
+    return Export(Filter.parse({"facility": "MIC", "number": number}))
+
+
+def transform_one(engine: Engine, folder: Path) -> None:
+    here, books = exporting(folder), {"MIC": BOOK_HERE}
+    transformations.transform(engine, here, books, "number.txt", of_invoice(ISSUED[11]))
+
+
+def package_one(engine: Engine, folder: Path) -> None:
+    export, books = of_invoice(ISSUED[11]), {"MIC": BOOK_HERE}
+    packages.make_package(engine, exporting(folder), books, export, ["json"])
+
+
+def delete_first(kind: str, delete: Callable[..., object]) -> Action:
+    """Delete the package or result that the ledger began with."""
+
+    def run(engine: Engine, folder: Path) -> None:
+        with reading(engine) as connection:
+            first = connection.scalars(select(metadata.tables[kind].c.id)).first()
+        delete(engine, exporting(folder), first)
+
+    return run
 
 
 def line() -> NewLine:
@@ -241,6 +282,13 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "preferences": (READ, lambda e, f: list_preferences(e, BOOK_HERE)),
     "notices of a team": (LAB, lambda e, f: list_notices(e, team="smith")),
     "prefer": (CHANGE, lambda e, f: prefer(e, BOOK_HERE, "ann@example.edu", "none")),
+    "package": (LAB, package_one),
+    "transform": (READ, transform_one),
+    "delete a package": (CHANGE, delete_first("package", packages.delete_package)),
+    "delete a transformation": (
+        CHANGE,
+        delete_first("transformation", transformations.delete_transformation),
+    ),
     "load": (CHANGE, lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing)),
     "rate": (CHANGE, lambda e, f: rate_period(e, BOOK_HERE, Period(2020, 4))),
     "adjust": (
@@ -351,11 +399,15 @@ def staffed(
         for month, number in ISSUED.items():
             issued = issue_here(engine, BOOK_HERE, Period(2020, month), folder / str(month))
             assert list(issued) == [number]
+            archive(engine, folder / "runs", issued)
         adjust_many(engine, BOOK_HERE, "2020-04", OF_P2, {"note": "first"}, "why")
         generate_statements(engine, {"MIC": BOOK_HERE}, Period(2020, 10))
         queue_one(engine)
         with writing(engine) as connection:
             runs.make_run(connection, "MIC", "2999-01", "", "")
+        ARCHIVE[:] = [folder / "runs"]
+        package_one(engine, folder / "first")
+        transform_one(engine, folder / "again")
         grant(engine, BOOK_HERE, "boss", "administrator")
     with ledger_as(url, "boss") as engine:
         for login, role in PEOPLE.items():
@@ -412,7 +464,7 @@ def test_every_function_that_opens_the_ledger_asks() -> None:
     modules = [import_module(found.name) for found in paths]
     silent = {
         f"{module.__name__.split('.')[-1]}.{name}"
-        for module in (*modules, batch, issuer, bounce, queue, send)
+        for module in (*modules, batch, issuer, bounce, queue, send, packages, transformations)
         for name, function in vars(module).items()
         if isinstance(function, FunctionType)
         and function.__module__ == module.__name__
