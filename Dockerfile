@@ -18,12 +18,14 @@ ENV LANG=C.UTF-8 \
 WORKDIR /opt/billing
 
 # The packages come in a layer of their own, which all commits with the same lock share.
-# openssh-client signs records and verifies their signatures.
+# openssh-client signs records and verifies their signatures; WeasyPrint draws with Pango, in the
+# fonts that are there.
 COPY pyproject.toml uv.lock scripts/uv.txt ./
 RUN set -eux; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -qq; \
     apt-get install -y -qq --no-install-recommends openssh-client \
+        libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
         $(command -v python3 >/dev/null || echo python3 python3-venv); \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log; \
     python3 -m venv /opt/uv; \

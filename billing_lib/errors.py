@@ -54,6 +54,10 @@ class ChangedRecord(BillingError):
     """A usage record comes again with the same id and other content."""
 
 
+class InvalidTemplate(BillingError):
+    """A facility's template is not there, has a mistake, or asks for what it may not have."""
+
+
 class UnknownFacility(BillingError):
     """No price book has this facility's code."""
 
@@ -80,6 +84,10 @@ class UnknownJournal(BillingError):
 
 class UnknownStatement(BillingError):
     """No statement has this id, or no team this code."""
+
+
+class UnknownExport(BillingError):
+    """No package and no transformation has this id, or its file is gone from the store."""
 
 
 class InvalidAdjustment(BillingError):
@@ -112,6 +120,26 @@ class AlreadyIssued(BillingError):
 
 class IssuingElsewhere(BillingError):
     """Another process is issuing for this facility at this moment."""
+
+
+class SendingElsewhere(BillingError):
+    """Another process is sending mail at this moment."""
+
+
+class UnusableMailServer(BillingError):
+    """The mail server is not told in the settings, out of reach, or refuses who is sending."""
+
+
+class InvalidAddress(BillingError):
+    """A text is not an e-mail address."""
+
+
+class UnknownMessage(BillingError):
+    """No message in the outbox has this id, or a report names none."""
+
+
+class InvalidSettings(BillingError):
+    """A setting in the environment has a value that cannot be."""
 
 
 class DirtyTree(BillingError):

@@ -1,8 +1,9 @@
-"""The month of all facilities, as the scheduled job does it: issue what is ready, then state it.
+"""The month of all facilities, as the scheduled job does it: issue what is ready, state, deliver.
 
     for each facility with a price book, in processes beside each other
         its open billing runs, then the rest of the month   →  issued, waiting or failed
     statements of all teams
+    mail, of the facilities that say `deliver: automatic`
 
 One facility that cannot be issued does not keep the others back. What waits for a person (a
 review, a sign-off, an approval) is no failure: the same command takes it once it is done. Done
@@ -24,6 +25,7 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.provenance import provenance, require_clean
 from billing_lib.batch import issue_approved, issue_month, process_run
+from billing_lib.delivery.automatic import deliver_month
 from billing_lib.errors import AlreadyIssued, BillingError, InvalidPeriod, NotReady
 from billing_lib.issuer import Issued, Terms, parse_invoice_date
 from billing_lib.ledger import invoices as ledger_invoices
@@ -68,11 +70,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Month:
-    """What became of a month: facilities in order of their codes, and the statements."""
+    """What became of a month: facilities in order of their codes, statements, and the mail."""
 
     facilities: list[Outcome]
     statements: list[str]
     failed: bool
+    delivered: list[str] = field(default_factory=list)
 
 
 def issue_all(
@@ -83,7 +86,8 @@ def issue_all(
     terms: Terms | None = None,
     step: Step = unheard,
 ) -> Month:
-    """Issue what is ready of every facility's month, then bring its statements up to that.
+    """Issue what is ready of every facility's month, bring its statements up to that, and deliver
+    where the facility wishes so.
 
     Parameters
     ----------
@@ -116,8 +120,9 @@ def issue_all(
         statements, unstated = generate_statements(engine, books, period).sentences, False
     except BillingError as error:
         statements, unstated = [f"statements of {period}: {error}"], True
-    failed = unstated or any(outcome.failed for outcome in outcomes)
-    return Month(outcomes, statements, failed)
+    delivered, undelivered = deliver_month(engine, settings, books, period)
+    failed = unstated or undelivered or any(outcome.failed for outcome in outcomes)
+    return Month(outcomes, statements, failed, delivered)
 
 
 def _over(books: dict[str, PriceBook], period: Period, date: str | None) -> list[str]:

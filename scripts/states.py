@@ -14,6 +14,7 @@ from billing_lib.ledger.states import (
     FIRST,
     INVOICE,
     ISSUED,
+    MESSAGE,
     RUN,
     STATEMENT,
     Move,
@@ -37,6 +38,12 @@ THINGS = {
     ),
     RUN: ("Billing run", "A run ends when all its invoices are issued or closed."),
     STATEMENT: ("Statement", "It is paid together with its invoices and their charges."),
+    MESSAGE: (
+        "Message",
+        "An e-mail in the outbox; what it says, and to whom, is fixed when it is queued. SENDING "
+        "is committed before the mail server is told anything, so what a crash leaves there is "
+        "found and becomes UNCERTAIN: a person says whether it is sent again (docs/delivery.md).",
+    ),
 }
 
 HEAD = """\
@@ -44,8 +51,8 @@ HEAD = """\
 
 Written by `python scripts/states.py >docs/states.md` from `billing_lib/ledger/states.py`, the one
 table of moves. The database refuses any other move, whoever asks (`ledger/guard.py`); the
-commands say so in one sentence. Each move of an invoice, a run or a statement is an event with
-login, time and reason.
+commands say so in one sentence. Each move of an invoice, a run or a statement, and what becomes of
+a message, is an event with login, time and reason.
 """
 
 

@@ -17,6 +17,11 @@ missing=()
 for pair in "${needed[@]}"; do
     PATH=$PATH:/usr/sbin:/sbin command -v "${pair%%:*}" >/dev/null || missing+=("${pair##*:}")
 done
+# Templates become PDF by WeasyPrint, which draws with Pango; a library has no command.
+libraries=$(PATH=$PATH:/usr/sbin:/sbin ldconfig -p 2>/dev/null || true)
+if [[ $libraries != *libpangoft2-1.0.so* || $libraries != *libharfbuzz-subset.so* ]]; then
+    missing+=(libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core)
+fi
 if [ "${#missing[@]}" -gt 0 ]; then
     apt_install "${missing[@]}" ||
         stop "The tests use ${missing[*]}; as root: apt-get install ${missing[*]}"

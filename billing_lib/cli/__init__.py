@@ -16,7 +16,7 @@ from billing_lib.errors import BillingError
 NOUNS = (
     *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "preview"),
     *("after_issue", "adhoc", "credit", "statements", "month", "texts", "records", "quotes"),
-    *("permissions", "listing", "journal", "focus"),
+    *("permissions", "listing", "journal", "focus", "exports", "delivery", "notices"),
 )
 """The modules with commands, in the order in which help lists them."""
 

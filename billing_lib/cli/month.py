@@ -36,6 +36,6 @@ def month(
     for outcome in done.facilities:
         for sentence in outcome.sentences:
             say(sentence)
-    for sentence in done.statements:
+    for sentence in [*done.statements, *done.delivered]:
         say(sentence)
     raise typer.Exit(1 if done.failed else 0)

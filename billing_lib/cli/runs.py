@@ -22,6 +22,8 @@ from billing_lib.errors import InvalidAdjustment
 if TYPE_CHECKING:
     import polars as pl
 
+    from billing_lib.workflow.run_actions import RunView
+
 run = typer.Typer(
     help="Make a billing run, see it, take its next step, disable, cancel or describe it.",
     epilog="Example: billing run make RC 1993-11",
@@ -103,7 +105,14 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
         from billing_lib.pricing.money import money_text_column
 
         shown = invoices.with_columns(money_text_column(pl.col("total"), places))
-        say_json({"run": view.run, "invoices": shown.to_dicts(), "jobs": jobs.to_dicts()})
+        say_json(
+            {
+                "run": view.run,
+                "invoices": shown.to_dicts(),
+                "jobs": jobs.to_dicts(),
+                "deliveries": view.deliveries.to_dicts(),
+            }
+        )
         return
     row = view.run
     say(f"billing run {run_id} is {row['state']}" + _of(str(row["selection"])))
@@ -118,6 +127,24 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
         spared=("step", "team", "reason", "charges"),
     )
     say_frame(jobs, title="Execution history", as_json=False, spared=("login", "ended_at"))
+    _say_deliveries(view)
+
+
+def _say_deliveries(view: "RunView") -> None:
+    """How many messages on the run's invoices are in which state, and each that was not sent."""
+    import polars as pl
+
+    issued, told = view.invoices["number"].drop_nulls(), view.deliveries
+    if issued.is_empty():
+        return
+    counts = told.unique("message").group_by("state").len().sort("state").rows()
+    shown = [f"{count:,} {state}" for state, count in counts]
+    untold = issued.filter(~issued.is_in(told["number"].implode())).len()
+    shown += [f"{untold:,} invoices not told yet"] if untold else []
+    say(f"messages: {', '.join(shown)}")
+    problems = told.filter(~pl.col("state").is_in(("SENT", "WAITING")))
+    if problems.height:
+        say_frame(problems, title="Not delivered", as_json=False, spared=("attempts", "message"))
 
 
 def _of(selection: str) -> str:

@@ -47,7 +47,7 @@ def write_documents_of(invoices: Mapping[str, Invoice], suffix: str, folder: Pat
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
     make_folder(folder)
-    contents = _rendered(list(invoices.values()), suffix)
+    contents = rendered(list(invoices.values()), suffix)
     return [
         path for path, content in zip(paths, contents, strict=True) if write_file(path, content)
     ]
@@ -64,7 +64,7 @@ def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
     return write_file(path, render(invoice, suffix))
 
 
-def _rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
+def rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
     """Each invoice in this format, in the order given, made by all processors if many."""
     make = partial(render, suffix=suffix)
     if len(invoices) <= FEW:

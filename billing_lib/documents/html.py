@@ -7,7 +7,9 @@ same to the browser. It prints on paper as it reads on screen.
 """
 
 from base64 import b64encode
+from dataclasses import asdict
 from functools import cache
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
@@ -34,8 +36,13 @@ def render_html(invoice: Invoice) -> str:
 
     The same invoice gives the same text, whatever the clock, the locale or the time zone.
     """
-    page = view(invoice)
-    return _template().render(invoice=page, logo=_address(page.logo) if page.logo else "")
+    return _template().render(page=page_of(invoice))
+
+
+def page_of(invoice: Invoice) -> dict[str, Any]:
+    """What the page shows, as values of JSON: the view, and the logo as an address (``data:``)."""
+    shown = view(invoice)
+    return asdict(shown) | {"logo": _address(shown.logo) if shown.logo else ""}
 
 
 def _address(logo: Logo) -> str:

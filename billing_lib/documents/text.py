@@ -94,6 +94,12 @@ def short_month(period: str) -> str:
     return _MONTHS[int(period[5:7]) - 1][:3]
 
 
+def long_month(iso: str) -> str:
+    """A month ``YYYY-MM`` in words: ``October 1993``."""
+    year, month = iso.split("-")
+    return f"{_MONTHS[int(month) - 1]} {year}"
+
+
 def date_span(first: str, last: str) -> str:
     """The dates covered, in words; a single day once."""
     if first == last:

@@ -17,7 +17,7 @@ def make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from None
+        raise unwritable(folder, error) from None
 
 
 def write_file(path: Path, content: bytes) -> bool:
@@ -37,11 +37,12 @@ def write_file(path: Path, content: bytes) -> bool:
     except OSError as error:
         with suppress(OSError):
             partial_path.unlink(missing_ok=True)
-        raise _unwritable(path, error) from None
+        raise unwritable(path, error) from None
     return True
 
 
-def _unwritable(path: Path, error: OSError) -> UnwritableFile:
+def unwritable(path: Path, error: OSError) -> UnwritableFile:
+    """What is said of a file or folder that cannot be written."""
     return UnwritableFile(
         f"it cannot be written ({error.strerror})",
         where=str(path),

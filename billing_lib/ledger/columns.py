@@ -12,7 +12,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-"""All tables of the ledger, once tables.py and invoice_tables.py are imported."""
+"""All tables of the ledger, once the modules with tables are imported."""
 
 
 def facility_key() -> Column[str]:

@@ -30,6 +30,7 @@ from sqlalchemy import (
 )
 
 from billing_lib.ledger.columns import metadata
+from billing_lib.ledger.document_tables import package, transformation
 from billing_lib.ledger.events import BEGINNING, FIELDS
 from billing_lib.ledger.guard import DELETE, INSERT, UPDATE, Guard
 from billing_lib.ledger.guards import GUARDS
@@ -173,9 +174,16 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         ("event", "BEFORE INSERT", _event_link()),
         ("source_file", "BEFORE INSERT", f"{_WHO} NEW.loaded_at := clock_timestamp();"),
         ("billing_run", "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();"),
+        *(
+            (made.name, "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();")
+            for made in (transformation, package)
+        ),
         ("issuing", "BEFORE INSERT OR UPDATE", _pass_stamp("frozen_at")),
         ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
         ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
+        ("message", "BEFORE INSERT OR UPDATE", _pass_stamp("queued_at", "moved_at")),
+        ("notice", "BEFORE INSERT", "NEW.made_at := clock_timestamp();"),
+        ("notice_seen", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
         ("journal", "BEFORE INSERT", f"{_WHO} NEW.posted_at := clock_timestamp();"),
     ):
         name = f"{_PREFIX}{stamped}_stamp"
@@ -213,15 +221,15 @@ _AS_COMMITTED = (
 _WHO = "NEW.login := session_user;"
 
 
-def _pass_stamp(began: str) -> str:
+def _pass_stamp(began: str, ended: str = "ended_at") -> str:
     """Who and when of what begins, and ends with a change of its state."""
     return f"""
     IF TG_OP = 'INSERT' THEN
-        {_WHO} NEW.{began} := clock_timestamp(); NEW.ended_at := NULL;
+        {_WHO} NEW.{began} := clock_timestamp(); NEW.{ended} := NULL;
     ELSIF NEW.state <> OLD.state THEN
-        NEW.ended_at := clock_timestamp();
+        NEW.{ended} := clock_timestamp();
     ELSE
-        NEW.ended_at := OLD.ended_at;
+        NEW.{ended} := OLD.{ended};
     END IF;"""
 
 

@@ -11,6 +11,7 @@ this list comes with a migration, be it an empty one: migrations/env.py puts the
 """
 
 from billing_lib.ledger.binding_guards import BINDING_GUARDS
+from billing_lib.ledger.delivery_guards import DELIVERY_GUARDS
 from billing_lib.ledger.guard import (
     DELETE,
     INSERT,
@@ -180,5 +181,6 @@ GUARDS: tuple[Guard, ...] = (
     *STATEMENT_GUARDS,
     *JOURNAL_GUARDS,
     *BINDING_GUARDS,
+    *DELIVERY_GUARDS,
 )
 """All guards that both dialects have; guard_sql.py adds what only one of them needs."""

@@ -18,6 +18,7 @@ from billing_lib.ledger.invoice_tables import (
     invoice_line,
     invoice_split,
     issued_invoice,
+    issuing,
 )
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.ledger.types import frame_schema
@@ -129,6 +130,40 @@ def read_item_totals(connection: Connection, numbers: list[str]) -> pl.DataFrame
     )
     schema = pl.Schema({"invoice": pl.String(), "item": pl.String(), "total": pl.Int64()})
     return frames.read_frame(connection, statement, schema).sort("invoice", "item")
+
+
+_ARCHIVED = (
+    *(
+        issued_invoice.c[name]
+        for name in ("number", "facility", "team", "project", "period", "invoice_date")
+    ),
+    *(issued_invoice.c[name] for name in ("kind", "currency", "total", "fingerprint")),
+    invoice.c.run,
+    invoice.c.state,
+    issuing.c.record,
+)
+
+ARCHIVED = frame_schema(_ARCHIVED)
+"""Columns of an issued invoice and where it is archived: number, facility, team, project, period,
+invoice_date, kind, currency, total, fingerprint, run, state and ``record``, the audit record's
+path in the archive."""
+
+
+def read_archived(
+    connection: Connection, *, numbers: list[str] | None = None, runs: list[str] | None = None
+) -> pl.DataFrame:
+    """Issued invoices of these numbers, or of these billing runs (schema ARCHIVED), by facility
+    and number."""
+    chosen = (
+        select(*_ARCHIVED)
+        .join_from(issued_invoice, invoice, invoice.c.number == issued_invoice.c.number)
+        .join(issuing, issuing.c.id == issued_invoice.c.issuing)
+    )
+    for column, values in ((issued_invoice.c.number, numbers), (invoice.c.run, runs)):
+        if values is not None:
+            listed = frames.listed(connection, values)
+            chosen = chosen.where(column.in_(select(listed.c.value)))
+    return frames.read_frame(connection, chosen, ARCHIVED).sort("facility", "number")
 
 
 def read_all_fingerprints(connection: Connection) -> pl.DataFrame:

@@ -122,6 +122,15 @@ def read_stated(connection: Connection, ids: list[str]) -> pl.DataFrame:
     return found.sort("statement", "facility", "number")
 
 
+def statements_with(connection: Connection, numbers: list[str]) -> list[str]:
+    """The ids of the statements that these invoices are on."""
+    listed = frames.listed(connection, numbers)
+    chosen = select(statement_invoice.c.statement).where(
+        statement_invoice.c.number.in_(select(listed.c.value))
+    )
+    return sorted(connection.scalars(chosen.distinct()))
+
+
 def read_unstated(
     connection: Connection, period: str, teams: list[str] | None = None
 ) -> pl.DataFrame:

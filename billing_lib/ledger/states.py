@@ -1,10 +1,10 @@
-"""The states of a charge, an invoice, a run and a statement, and every move between them.
+"""The states of charges, invoices, runs, statements and messages, and every move between them.
 
     invoice   OPEN ── submit ──▶ APPROVING ── issue ──▶ APPROVED
 
 This is the one table of moves: guards.py has the database refuse any other, the workflow asks it
-before it tries, and docs/states.md is drawn from it. Each move that is made is an event with
-login, time and reason.
+before it tries, and docs/states.md is drawn from it. Each move
+that is made is an event with login, time and reason, but for the tries of a message.
 """
 
 from collections.abc import Iterator
@@ -13,6 +13,7 @@ from typing import NamedTuple
 from billing_lib.errors import NotReady
 
 CHARGE, INVOICE, RUN, STATEMENT = "charge", "invoice", "billing_run", "statement"
+MESSAGE = "message"
 """What has states: the names of their tables."""
 
 OPEN, APPROVING, APPROVED, CLOSED = "OPEN", "APPROVING", "APPROVED", "CLOSED"
@@ -20,6 +21,8 @@ QUARANTINED, REJECTED, ERROR = "QUARANTINED", "REJECTED", "ERROR"
 SUPERSEDED, VOID, PAID = "SUPERSEDED", "VOID", "PAID"
 PENDING, BILLED = "PENDING", "BILLED"
 DISABLED, CANCELLED, FINISHED = "DISABLED", "CANCELLED", "FINISHED"
+WAITING, SENDING, SENT, FAILED = "WAITING", "SENDING", "SENT", "FAILED"
+REFUSED, BOUNCED, UNCERTAIN = "REFUSED", "BOUNCED", "UNCERTAIN"
 
 
 class Move(NamedTuple):
@@ -62,10 +65,29 @@ MOVES = (
     Move(RUN, OPEN, "finish", FINISHED, "all its invoices are issued or closed"),
     Move(STATEMENT, OPEN, "pay", PAID, "locked with its invoices and their charges"),
     Move(STATEMENT, PAID, "unpay", OPEN, "the payment was a mistake"),
+    Move(MESSAGE, WAITING, "claim", SENDING, "a process begins to send it"),
+    Move(MESSAGE, FAILED, "claim", SENDING, "a process begins to send it"),
+    Move(MESSAGE, SENDING, "send", SENT, "the mail server has taken it"),
+    Move(MESSAGE, SENDING, "refuse", REFUSED, "the mail server refuses it for good"),
+    Move(MESSAGE, SENDING, "defer", FAILED, "it did not go out; it is tried again later"),
+    Move(MESSAGE, SENDING, "lose", UNCERTAIN, "nobody knows whether the mail server has taken it"),
+    Move(MESSAGE, UNCERTAIN, "send", SENT, "a person has found out that it arrived"),
+    *(
+        Move(MESSAGE, state, "again", WAITING, "a person has it sent once more")
+        for state in (UNCERTAIN, REFUSED, BOUNCED)
+    ),
+    *(
+        Move(MESSAGE, state, "bounce", BOUNCED, "a report came back that it was not delivered")
+        for state in (SENT, UNCERTAIN)
+    ),
+    *(
+        Move(MESSAGE, state, "withdraw", CANCELLED, "what it tells no longer holds")
+        for state in (WAITING, FAILED, UNCERTAIN, REFUSED, BOUNCED)
+    ),
 )
 """Every legal move."""
 
-FIRST = {CHARGE: PENDING, INVOICE: OPEN, RUN: OPEN, STATEMENT: OPEN}
+FIRST = {CHARGE: PENDING, INVOICE: OPEN, RUN: OPEN, STATEMENT: OPEN, MESSAGE: WAITING}
 """The state in which each begins."""
 
 EDITABLE = (OPEN, REJECTED, ERROR, QUARANTINED)

@@ -4,7 +4,8 @@
                        └ unbilled     └ rate (kept copies)
     permission (who may do what)    event (who, when, why; hash-chained per facility)
 
-The tables of runs, invoices and statements stand in invoice_tables.py. Money is whole minor
+The tables of runs, invoices and statements stand in invoice_tables.py, those of what is made of
+them in document_tables.py, those of mail and notices in delivery_tables.py. Money is whole minor
 units of the facility's currency; quantities and percentages are exact decimals in text. Keys are
 the field's own. Every row names its facility, and its team where a lab's administrator may one
 day read it, so that row-level security can tell without a join. What may happen to a row stands

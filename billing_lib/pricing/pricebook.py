@@ -152,6 +152,8 @@ class Facility(Entry):
     late_usage: Literal["next_run", "reissue"] = "next_run"
     """Whether usage that comes after its month's invoice is billed by the next run, or by a
     reissue of that invoice."""
+    deliver: Literal["by_hand", "automatic"] = "by_hand"
+    """Whether the monthly batch sends invoices and statements by mail, or a person does."""
     instructions: str = ""
     contacts: str = ""
     letterhead: str = ""
@@ -218,6 +220,9 @@ class Team(Entry):
     parent: Code | None = None
     """The team that this one belongs to; teams form a tree."""
     administrators: tuple[str, ...] = ()
+    """The addresses that are told when its invoices are ready."""
+    owners: tuple[str, ...] = ()
+    """The addresses that get its statements; the administrators where there are none."""
     tags: tuple[Code, ...] = ()
 
 

@@ -124,6 +124,7 @@ def lab_environment() -> dict[str, str]:
         "JUPYTER_CONFIG_PATH": os.pathsep.join([str(JUPYTER), *filter(None, [configured])]),
         "BILLING_DATABASE": database,
         "BILLING_RUNS": str(current.runs.absolute()),
+        "BILLING_STORE": str(current.store.absolute()),
         "BILLING_PARAMETERS": str(current.parameters.absolute()),
         "BILLING_OFFICE": str(current.office.absolute()),
     }

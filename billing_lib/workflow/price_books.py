@@ -16,20 +16,7 @@ def read_price_books(folder: Path) -> dict[str, PriceBook]:
     InvalidPriceBook
         One cannot be billed by, or two are for one facility.
     """
-    books: dict[str, PriceBook] = {}
-    files: dict[str, Path] = {}
-    for path in sorted(folder.glob("*.yml")):
-        book = with_listed_codes(PriceBook.parse(read_text(path), str(path)), folder)
-        book = with_logo(book, folder)
-        code = book.facility.code
-        if code in books:
-            raise InvalidPriceBook(
-                f"the facility '{code}' already has the price book {files[code]}",
-                where=str(path),
-                remedy="keep one of them",
-            )
-        books[code], files[code] = book, path
-    return books
+    return {code: book for code, (_, book) in _read_all(folder).items()}
 
 
 def read_price_book(folder: Path, facility: str) -> PriceBook:
@@ -40,7 +27,25 @@ def read_price_book(folder: Path, facility: str) -> PriceBook:
     UnknownFacility
         None in the folder has this code.
     """
-    books = read_price_books(folder)
+    return _require(folder, facility)[1]
+
+
+def templates_folder(folder: Path, facility: str) -> Path:
+    """Where a facility's templates are: beside its price book, in the folder of its name.
+
+    ``parameters/research-computing.yml`` has ``parameters/research-computing/templates/``, which
+    need not exist.
+
+    Raises
+    ------
+    UnknownFacility
+        None of the price books has this code.
+    """
+    return _require(folder, facility)[0].with_suffix("") / "templates"
+
+
+def _require(folder: Path, facility: str) -> tuple[Path, PriceBook]:
+    books = _read_all(folder)
     if facility not in books:
         known = ", ".join(books) or "none"
         raise UnknownFacility(
@@ -48,6 +53,23 @@ def read_price_book(folder: Path, facility: str) -> PriceBook:
             remedy="correct the code, or set BILLING_PARAMETERS to the right folder",
         )
     return books[facility]
+
+
+def _read_all(folder: Path) -> dict[str, tuple[Path, PriceBook]]:
+    """Each price book with its file, by facility code."""
+    books: dict[str, tuple[Path, PriceBook]] = {}
+    for path in sorted(folder.glob("*.yml")):
+        book = with_listed_codes(PriceBook.parse(read_text(path), str(path)), folder)
+        book = with_logo(book, folder)
+        code = book.facility.code
+        if code in books:
+            raise InvalidPriceBook(
+                f"the facility '{code}' already has the price book {books[code][0]}",
+                where=str(path),
+                remedy="keep one of them",
+            )
+        books[code] = path, book
+    return books
 
 
 def read_text(path: Path) -> str:

@@ -18,6 +18,7 @@ from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approving import close
 from billing_lib.workflow.facility import note_facility
+from billing_lib.workflow.outbox import deliveries
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
 from billing_lib.workflow.runs import UNFINISHED, calculate, open_run, require_open, take_in
 from billing_lib.workflow.selection import RunSelection
@@ -125,11 +126,14 @@ class RunView:
         Its invoices (schema INVOICE of ledger/invoices.py), by code.
     jobs
         Its execution history (schema JOB of ledger/runs.py), in order.
+    deliveries
+        What became of the messages on its invoices (workflow/outbox.py).
     """
 
     run: dict[str, object]
     invoices: pl.DataFrame
     jobs: pl.DataFrame
+    deliveries: pl.DataFrame
 
 
 def read_run(engine: Engine, book: PriceBook, run: str) -> RunView:
@@ -137,11 +141,9 @@ def read_run(engine: Engine, book: PriceBook, run: str) -> RunView:
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
         row = run_of(connection, book, run)
-        return RunView(
-            row._asdict(),
-            ledger_invoices.read_invoices(connection, run=run),
-            runs.read_jobs(connection, run),
-        )
+        held = ledger_invoices.read_invoices(connection, run=run)
+        told = deliveries(connection, held["number"].drop_nulls().to_list())
+        return RunView(row._asdict(), held, runs.read_jobs(connection, run), told)
 
 
 def list_runs(

@@ -43,7 +43,7 @@ def read_statement(engine: Engine, books: dict[str, PriceBook], statement_id: st
         stated = ledger_statements.read_stated(connection, [statement_id])
         for facility, team in _facilities_on(stated).rows():
             require_team(connection, facility, team)
-        return _shown(connection, books, statement_id)
+        return shown_statement(connection, books, statement_id)
 
 
 def statement_json(statement: Statement) -> str:
@@ -97,7 +97,10 @@ def _facilities_on(stated: pl.DataFrame) -> pl.DataFrame:
     return stated.select("facility", "team").unique().sort("facility", "team")
 
 
-def _shown(connection: Connection, books: dict[str, PriceBook], statement_id: str) -> Statement:
+def shown_statement(
+    connection: Connection, books: dict[str, PriceBook], statement_id: str
+) -> Statement:
+    """One statement, whoever is asking."""
     row = ledger_statements.require_statement(connection, statement_id)
     places = minor_places(row.currency)
     stated = ledger_statements.read_stated(connection, [statement_id])

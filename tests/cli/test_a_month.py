@@ -131,7 +131,9 @@ COMMANDS = (
     *("deposit", "funds", "adhoc", "credit", "statements", "statement", "pay-statement"),
     *("unpay-statement", "month"),
     *("text", "texts", "verify", "reproduce", "quote"),
-    *("grant", "revoke", "permissions", "events", "listing", "journal", "journals", "focus", "run"),
+    *("grant", "revoke", "permissions", "events", "listing", "journal", "journals", "focus"),
+    *("templates", "transform", "transformations", "package", "packages"),
+    *("deliver", "outbox", "bounce", "notices", "preferences", "run"),
 )
 
 

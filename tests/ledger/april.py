@@ -18,6 +18,8 @@ from billing_lib.ledger import (
     issued,
     issuings,
     journals,
+    messages,
+    notices,
     placing,
     runs,
     usage,
@@ -112,6 +114,7 @@ def three_charges() -> tuple[pl.DataFrame, pl.DataFrame]:
 
 RUN = "RC-2020-04-1"
 P1, P2 = f"{RUN}/p1", f"{RUN}/p2"
+MAIL = "RC-2020-0001-3f09ab12cd34"
 """The invoices of the two projects, by code."""
 
 
@@ -340,6 +343,21 @@ def pay_statement(connection: Connection, statement_id: str) -> None:
     )
 
 
+def queue(connection: Connection) -> None:
+    """A message on p1's invoice with its PDF, a notice that is read, and a preference."""
+    row = {"id": MAIL, "kind": "invoice", "period": "2020-04", "team": "smith-lab"}
+    texts = dict.fromkeys(("sender", "recipient", "subject", "text", "html"), "ann@example.edu")
+    tell = {"kind": "invoice", "key": "RC-2020-0001", "facility": "RC", "version": 1}
+    told = tell | {"address": "ann@example.edu", "fingerprint": "f0", "message": MAIL}
+    file = {"message": MAIL, "position": 1, "name": "RC-2020-0001.pdf", "sha256": "a0"}
+    pdf = file | {"media_type": "application/pdf", "place": None, "content": b"%PDF"}
+    messages.insert_messages(connection, [row | texts], [told], [pdf])
+    notice = {"facility": "RC", "team": "smith-lab", "kind": "invoice", "key": "RC-2020-0001"}
+    notices.add_notices(connection, [notice | {"text": "It is ready", "link": ""}])
+    notices.mark_read(connection, notices.read_notices(connection, "RC", ["smith-lab"]))
+    notices.set_preference(connection, "RC", "ann@example.edu", "digest")
+
+
 def all_there_is(connection: Connection) -> None:
     """A row in every table that has guards: April issued, funds, a job, a paid statement."""
     issue(connection)
@@ -350,4 +368,5 @@ def all_there_is(connection: Connection) -> None:
         {"number": ["RC-2020-0001"], "kind": "issue", "on_date": date(2020, 5, 4)}
     )
     journals.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
+    queue(connection)
     record_event(connection, "RC", "issue", RUN, "April")

@@ -23,6 +23,7 @@ REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 ISSUED = {
     "billing_run": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
+    "attachment": ("name = 'other.pdf'", "position = 1"),
     "charge": ("total = 0, raw_total = 0", "code = 'u1'"),
     "charge_split": ("amount = 0", "charge = 'u1' AND position = 0"),
     "event": ("reason = 'another'", "sequence = 1"),
@@ -38,12 +39,17 @@ ISSUED = {
     "job": ("log = 'another'", "run = 'RC-2020-04-1' AND sequence = 1"),
     "journal": ("settings = '{}'", "number = 1"),
     "journal_entry": ("on_date = '2020-05-05'", "number = 'RC-2020-0001'"),
+    "message": ("subject = 'another'", "id = 'RC-2020-0001-3f09ab12cd34'"),
+    "notice": ("text = 'another'", "key = 'RC-2020-0001'"),
+    "notice_seen": ("login = 'mallory'", "key = 'RC-2020-0001'"),
     "permission": ("login = 'mallory'", "login = 'carol'"),
+    "preference": ("address = 'eve@example.edu'", "address = 'ann@example.edu'"),
     "rate": ("body = '{}'", "fingerprint = '3f0c'"),
     "source_file": ("name = 'may.csv'", "sha256 = '4f'"),
     "statement": ("total = 0, raw_total = 0", "id = 'smith-lab-2020-04'"),
     "statement_adjustment": ("amount = 1", "statement = 'smith-lab-2020-04'"),
     "statement_invoice": ("total = 0", "number = 'RC-2020-0002'"),
+    "told": ("address = 'eve@example.edu'", "key = 'RC-2020-0001'"),
     "usage_record": ("item = 'slide'", "record = 'u1'"),
 }
 

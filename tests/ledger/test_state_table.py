@@ -13,6 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 from april import (
+    MAIL,
     P1,
     RUN,
     bill,
@@ -22,6 +23,7 @@ from april import (
     issue_reissue,
     issued_frames,
     pay_statement,
+    queue,
     reissue,
     state,
 )
@@ -29,11 +31,20 @@ from april import pay as pay_invoice
 from sqlalchemy import Connection, Engine, text
 
 from billing_lib.errors import NotReady
-from billing_lib.ledger import events, guard_sql, invoices, issued, issuings, placing, runs
+from billing_lib.ledger import (
+    events,
+    guard_sql,
+    invoices,
+    issued,
+    issuings,
+    messages,
+    placing,
+    runs,
+)
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.guard import moves_only
 from billing_lib.ledger.permissions import current_login
-from billing_lib.ledger.states import CHARGE, FIRST, INVOICE, STATEMENT, moves, states
+from billing_lib.ledger.states import CHARGE, FIRST, INVOICE, MESSAGE, STATEMENT, moves, states
 from billing_lib.ledger.states import RUN as OF_RUN
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -95,6 +106,14 @@ def _run(action: str, connection: Connection) -> None:
     runs.move_run(connection, RUN, action, "for the test")
 
 
+def _message(action: str, connection: Connection) -> None:
+    messages.move_message(connection, MAIL, action, "for the test")
+
+
+def _claim(connection: Connection) -> None:
+    assert messages.claim_message(connection, MAIL)
+
+
 def _begin_run(connection: Connection) -> None:
     runs.make_run(connection, "RC", "2020-04", "", "")
 
@@ -113,11 +132,16 @@ def _begin_statement(connection: Connection) -> None:
     state(connection)
 
 
+def _begin_message(connection: Connection) -> None:
+    queue(connection)
+
+
 BEGIN: dict[str, Action] = {
     CHARGE: _begin_submitted,
     INVOICE: _begin_draft,
     OF_RUN: _begin_run,
     STATEMENT: _begin_statement,
+    MESSAGE: _begin_message,
 }
 ACTIONS: dict[str, dict[str, Action]] = {
     CHARGE: {"bill": _issue, "pay": _pay, "unpay": _unpay},
@@ -141,12 +165,18 @@ ACTIONS: dict[str, dict[str, Action]] = {
         "pay": lambda connection: pay_statement(connection, "smith-lab-2020-04"),
         "unpay": _unpay_statement,
     },
+    MESSAGE: {"claim": _claim}
+    | {
+        action: partial(_message, action)
+        for action in ("send", "refuse", "defer", "lose", "again", "bounce", "withdraw")
+    },
 }
 ROWS = {
     CHARGE: "code = 'u1'",
     INVOICE: f"code = '{P1}'",
     OF_RUN: f"id = '{RUN}'",
     STATEMENT: "id = 'smith-lab-2020-04'",
+    MESSAGE: f"id = '{MAIL}'",
 }
 
 
@@ -179,7 +209,9 @@ def reached(rated: Engine, of: str, before: str) -> Engine:
     return rated
 
 
-EVERY = [(of, state) for of in (CHARGE, INVOICE, OF_RUN, STATEMENT) for state in states(of)]
+EVERY = [
+    (of, state) for of in (CHARGE, INVOICE, OF_RUN, STATEMENT, MESSAGE) for state in states(of)
+]
 
 
 def test_every_action_of_the_table_is_tried() -> None:
@@ -209,11 +241,18 @@ def _try(ledger: Engine, of: str, action: str, after: str) -> None:
         known = events.read_events(connection, "RC").height
         ACTIONS[of][action](connection)
         assert _now(connection, of) == after
-        if of in (INVOICE, OF_RUN):
+        if of == MESSAGE and action in ("claim", "defer"):
+            assert events.read_events(connection, "RC").height == known  # its row counts the tries
+        elif of in (INVOICE, OF_RUN, MESSAGE):
             told = events.read_events(connection, "RC")[known:]
-            mine = told.filter(told["kind"] == (action if of == INVOICE else f"run_{action}"))
+            kind, subject = {
+                INVOICE: (action, P1),
+                OF_RUN: (f"run_{action}", RUN),
+                MESSAGE: (f"message_{action}", MAIL),
+            }[of]
+            mine = told.filter(told["kind"] == kind)
             event = mine.row(-1, named=True)
-            assert event["subject"] == (P1 if of == INVOICE else RUN)
+            assert event["subject"] == subject
             assert event["login"] == current_login(connection)
             assert earliest < event["at"] < earliest + timedelta(minutes=10)
             assert f'"state":"{after}"' in event["after"]
@@ -231,6 +270,13 @@ def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -
         said = f"billing run {RUN} is {before}; '{action}' is for "
         with pytest.raises(NotReady, match=said), writing(ledger) as connection:
             runs.move_run(connection, RUN, action)
+    elif of == MESSAGE and action == "claim":  # a race that is lost is no mistake
+        with writing(ledger) as connection:
+            assert not messages.claim_message(connection, MAIL)
+    elif of == MESSAGE:
+        said = f"message {MAIL} is {before}; '{action}' is for "
+        with pytest.raises(NotReady, match=said), writing(ledger) as connection:
+            messages.move_message(connection, MAIL, action, "for the test")
     elif of == CHARGE:  # it moves with its invoice; asked alone, it stays where it is
         alone = {
             "bill": placing.bill_charges,
@@ -242,7 +288,7 @@ def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -
             assert _now(connection, of) == before
 
 
-@pytest.mark.parametrize("of", [CHARGE, INVOICE, OF_RUN, STATEMENT])
+@pytest.mark.parametrize("of", [CHARGE, INVOICE, OF_RUN, STATEMENT, MESSAGE])
 def test_the_guard_on_moves_alone_holds_the_table(
     rated: Engine, raw: Raw, of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -250,6 +296,7 @@ def test_the_guard_on_moves_alone_holds_the_table(
     with writing(rated) as connection:
         issue(connection)
         state(connection)
+        queue(connection)
     monkeypatch.setattr(guard_sql, "GUARDS", moves_only(of, "it"))
     for before in states(of):
         with writing(rated) as connection:

@@ -11,17 +11,25 @@ from typing import Any
 
 import psycopg
 import pytest
+from sample_archive import archive
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
 from sample_logins import PEOPLE, let_in, url_as
-from sqlalchemy import Engine, delete, insert, make_url, update
+from sqlalchemy import Engine, delete, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
 import billing_lib.workflow
-from billing_lib import batch, issuer
+from billing_lib import batch, issuer, packages, transformations
 from billing_lib.batch import issue_approved, issue_month, issued_records, process_run
-from billing_lib.errors import InvalidPeriod, InvalidPermission, NotPermitted, NotReady
-from billing_lib.ledger import runs
+from billing_lib.delivery import bounce, queue, send
+from billing_lib.errors import (
+    InvalidPeriod,
+    InvalidPermission,
+    InvalidSettings,
+    NotPermitted,
+    NotReady,
+)
+from billing_lib.ledger import messages, runs
 from billing_lib.ledger.columns import metadata
 from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.events import check_chain, read_events
@@ -40,18 +48,22 @@ from billing_lib.workflow.choosing import Choice
 from billing_lib.workflow.costs import read_costs
 from billing_lib.workflow.credit import credit_invoice
 from billing_lib.workflow.explain import explain
+from billing_lib.workflow.exporting import Export
 from billing_lib.workflow.facility import note_facility
 from billing_lib.workflow.filters import Filter
 from billing_lib.workflow.finding import list_invoices
 from billing_lib.workflow.funds import deposit, list_funds
 from billing_lib.workflow.granting import grant, list_permissions, revoke
+from billing_lib.workflow.inbox import list_notices
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.journal import list_journals, post_journal, read_journal
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.notes import read_notes, write_note
+from billing_lib.workflow.outbox import list_outbox, settle_message
 from billing_lib.workflow.payments import pay, unpay
+from billing_lib.workflow.preferences import list_preferences, prefer
 from billing_lib.workflow.rating import (
     list_charges,
     rate_period,
@@ -125,7 +137,45 @@ def code(month: int) -> str:
 
 
 def settings(folder: Path) -> Settings:
-    return Settings(runs=folder / "runs", parameters=folder)
+    return Settings(runs=folder / "runs", parameters=folder, smtp_from="billing@example.edu")
+
+
+ARCHIVE: list[Path] = []
+"""Where the issued months are archived, and a store."""
+
+
+def exporting(folder: Path) -> Settings:
+    """A template of the facility's own, beside its price book, and what is archived."""
+    beside = folder / "mic" / "templates"
+    beside.mkdir(parents=True)
+    (folder / "mic.yml").write_text(LABS)
+    (beside / "number.txt.j2").write_text("{{ invoice.number }}")
+    return Settings(runs=ARCHIVE[0], parameters=folder, store=ARCHIVE[0] / "store")
+
+
+def of_invoice(number: str) -> Export:
+    return Export(Filter.parse({"facility": "MIC", "number": number}))
+
+
+def transform_one(engine: Engine, folder: Path) -> None:
+    here, books = exporting(folder), {"MIC": BOOK_HERE}
+    transformations.transform(engine, here, books, "number.txt", of_invoice(ISSUED[11]))
+
+
+def package_one(engine: Engine, folder: Path) -> None:
+    export, books = of_invoice(ISSUED[11]), {"MIC": BOOK_HERE}
+    packages.make_package(engine, exporting(folder), books, export, ["json"])
+
+
+def delete_first(kind: str, delete: Callable[..., object]) -> Action:
+    """Delete the package or result that the ledger began with."""
+
+    def run(engine: Engine, folder: Path) -> None:
+        with reading(engine) as connection:
+            first = connection.scalars(select(metadata.tables[kind].c.id)).first()
+        delete(engine, exporting(folder), first)
+
+    return run
 
 
 def line() -> NewLine:
@@ -168,6 +218,35 @@ def of_a_month_to_come(issue: Callable[..., object]) -> Action:
     return run
 
 
+WAITS = "MIC-2021-00001-3f09ab12cd34"
+
+
+def queue_one(engine: Engine) -> None:
+    """A message that waits, on the first invoice that is issued."""
+    row = {"id": WAITS, "kind": "invoice", "period": "2020-09", "team": "smith"}
+    texts = dict.fromkeys(("sender", "recipient", "subject", "text", "html"), "ann@example.edu")
+    tell = {"kind": "invoice", "key": ISSUED[9], "facility": "MIC", "version": 1}
+    told = tell | {"address": "ann@example.edu", "fingerprint": "f0", "message": WAITS}
+    with writing(engine) as connection:
+        messages.insert_messages(connection, [row | texts], [told], [])
+
+
+def send_what_waits(engine: Engine, folder: Path) -> None:
+    with pytest.raises(InvalidSettings, match="no mail server is named"):  # not said to others
+        send.send_waiting(engine, settings(folder))
+
+
+def come_back(engine: Engine, folder: Path) -> None:
+    report = folder / "report.eml"
+    report.write_text(
+        "Content-Type: multipart/report; boundary=b\n\n--b\nContent-Type: message/delivery-status"
+        "\n\nReporting-MTA: dns; mx\n\nAction: failed\n\n--b\nContent-Type: text/rfc822-headers"
+        f"\n\nMessage-ID: <{WAITS}@example.edu>\n\n--b--\n"
+    )
+    with pytest.raises(NotReady, match="is WAITING"):  # asked only of who may issue
+        bounce.note_bounce(engine, report)
+
+
 def changed(action: str, month: int) -> Action:
     return lambda engine, folder: change_invoices(engine, BOOK_HERE, action, [code(month)], "why")
 
@@ -200,6 +279,17 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "jones", "2020-04", "MIC"),
     ),
     "statement": (LAB, lambda e, f: read_statement(e, {"MIC": BOOK_HERE}, "smith-2020-10")),
+    "outbox": (READ, lambda e, f: list_outbox(e, "MIC")),
+    "preferences": (READ, lambda e, f: list_preferences(e, BOOK_HERE)),
+    "notices of a team": (LAB, lambda e, f: list_notices(e, team="smith")),
+    "prefer": (CHANGE, lambda e, f: prefer(e, BOOK_HERE, "ann@example.edu", "none")),
+    "package": (LAB, package_one),
+    "transform": (READ, transform_one),
+    "delete a package": (CHANGE, delete_first("package", packages.delete_package)),
+    "delete a transformation": (
+        CHANGE,
+        delete_first("transformation", transformations.delete_transformation),
+    ),
     "load": (CHANGE, lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing)),
     "rate": (CHANGE, lambda e, f: rate_period(e, BOOK_HERE, Period(2020, 4))),
     "adjust": (
@@ -261,6 +351,21 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         ISSUE,
         lambda e, f: generate_statements(e, {"MIC": BOOK_HERE}, Period(2020, 11)),
     ),
+    "send": (ISSUE, send_what_waits),
+    "bounce": (ISSUE, come_back),
+    "withdraw": (ISSUE, lambda e, f: settle_message(e, WAITS, "withdraw")),
+    "preview mail": (
+        ISSUE,
+        lambda e, f: queue.preview_invoices(e, settings(f), BOOK_HERE, Period(2020, 11), f),
+    ),
+    "deliver": (
+        ISSUE,
+        lambda e, f: queue.queue_invoices(e, settings(f), BOOK_HERE, Period(2020, 11)),
+    ),
+    "deliver statements": (
+        ISSUE,
+        lambda e, f: queue.queue_statements(e, settings(f), {"MIC": BOOK_HERE}, Period(2020, 10)),
+    ),
     "void": (ISSUE, lambda e, f: void(e, BOOK_HERE, ISSUED[10], "why")),
     "reissue": (ISSUE, lambda e, f: reissue(e, BOOK_HERE, ISSUED[9], "why")),
     "post": (ISSUE, lambda e, f: post_journal(e, BOOK_HERE)),
@@ -300,10 +405,15 @@ def staffed(
         for month, number in ISSUED.items():
             issued = issue_here(engine, BOOK_HERE, Period(2020, month), folder / str(month))
             assert list(issued) == [number]
+            archive(engine, folder / "runs", issued)
         adjust_many(engine, BOOK_HERE, "2020-04", OF_P2, {"note": "first"}, "why")
         generate_statements(engine, {"MIC": BOOK_HERE}, Period(2020, 10))
+        queue_one(engine)
         with writing(engine) as connection:
             runs.make_run(connection, "MIC", "2999-01", "", "")
+        ARCHIVE[:] = [folder / "runs"]
+        package_one(engine, folder / "first")
+        transform_one(engine, folder / "again")
         grant(engine, BOOK_HERE, "boss", "administrator")
     with ledger_as(url, "boss") as engine:
         for login, role in PEOPLE.items():
@@ -360,7 +470,7 @@ def test_every_function_that_opens_the_ledger_asks() -> None:
     modules = [import_module(found.name) for found in paths]
     silent = {
         f"{module.__name__.split('.')[-1]}.{name}"
-        for module in (*modules, batch, issuer)
+        for module in (*modules, batch, issuer, bounce, queue, send, packages, transformations)
         for name, function in vars(module).items()
         if isinstance(function, FunctionType)
         and function.__module__ == module.__name__

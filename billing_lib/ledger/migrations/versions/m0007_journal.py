@@ -8,7 +8,7 @@ from alembic import op
 from billing_lib.ledger.types import Instant
 
 revision = "0007"
-down_revision = "0004"
+down_revision = "0006"
 
 
 def upgrade() -> None:

@@ -1,0 +1,237 @@
+"""The outbox: messages as they were queued, what each tells, and what became of it.
+
+    RC-1994-00003-3f09ab12cd34   ann@example.edu   SENT      250 2.0.0 Ok: queued as 4F1
+    RC-1994-00004-77d0c1a2b3e4   bob@example.edu   REFUSED   550 5.1.1 User unknown
+
+An invoice is told once per recipient (table ``told``), a statement once as it stands; told anew
+is a further version, which there is only once the one before was withdrawn or tells another.
+"""
+
+import datetime as dt
+from typing import Any
+
+import polars as pl
+from sqlalchemy import Connection, func, insert, or_, select, update
+
+from billing_lib.errors import NotReady, UnknownMessage
+from billing_lib.ledger import frames
+from billing_lib.ledger.delivery_tables import attachment, message, told
+from billing_lib.ledger.events import record_event
+from billing_lib.ledger.identity import stamp
+from billing_lib.ledger.invoice_tables import invoice
+from billing_lib.ledger.states import ACTIVE, CANCELLED, FAILED, WAITING, after
+from billing_lib.ledger.states import MESSAGE as OF_MESSAGE
+from billing_lib.ledger.types import frame_schema
+from billing_lib.pricing.fields import canonical_json
+
+INVOICE, STATEMENT = "invoice", "statement"
+"""What a message tells."""
+
+_LISTED = [column for column in message.columns if column.name not in ("text", "html")]
+
+MESSAGE = frame_schema(_LISTED)
+"""Columns of a message in lists: all but its text and HTML."""
+
+_TOLD = (*told.columns, message.c.state)
+
+TOLD = frame_schema(_TOLD)
+"""Columns of what was told: kind, key, facility, address, version, fingerprint, message, state."""
+
+
+def lock_outbox(connection: Connection) -> None:
+    """Keep others from queueing until the end of the transaction.
+
+    On SQLite a transaction that writes keeps all from others anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        key = func.hashtextextended("billing.outbox", 0)
+        connection.execute(select(func.pg_advisory_xact_lock(key)))
+
+
+def insert_messages(
+    connection: Connection,
+    messages: list[dict[str, Any]],
+    tells: list[dict[str, Any]],
+    attachments: list[dict[str, Any]],
+) -> None:
+    """Add WAITING messages with what they tell and their attachments.
+
+    Parameters
+    ----------
+    messages, tells, attachments
+        Rows of the tables, without state, tries and stamps.
+    """
+    if not messages:
+        return
+    begun = {"state": WAITING, "attempts": 0} | stamp(connection, who="login", when="queued_at")
+    connection.execute(insert(message), [row | begun for row in messages])
+    connection.execute(insert(told), tells)
+    if attachments:
+        connection.execute(insert(attachment), attachments)
+
+
+def read_messages(
+    connection: Connection,
+    *,
+    ids: list[str] | None = None,
+    states: tuple[str, ...] | None = None,
+) -> pl.DataFrame:
+    """Messages (schema MESSAGE), in the order in which they were queued."""
+    chosen = select(*_LISTED)
+    if ids is not None:
+        listed = frames.listed(connection, ids)
+        chosen = chosen.where(message.c.id.in_(select(listed.c.value)))
+    if states is not None:
+        chosen = chosen.where(message.c.state.in_(states))
+    return frames.read_frame(connection, chosen, MESSAGE).sort("queued_at", "id")
+
+
+def read_message(connection: Connection, message_id: str) -> dict[str, Any]:
+    """One message: its columns by name.
+
+    Raises
+    ------
+    UnknownMessage
+        There is none with this id.
+    """
+    found = connection.execute(select(message).where(message.c.id == message_id)).one_or_none()
+    if found is None:
+        raise UnknownMessage(
+            f"there is no message {message_id}", remedy="'billing outbox --all' lists them"
+        )
+    return found._asdict()
+
+
+def read_attachments(connection: Connection, message_id: str) -> list[dict[str, Any]]:
+    """The attachments of a message: their columns by name, in order."""
+    chosen = select(attachment).where(attachment.c.message == message_id)
+    found = connection.execute(chosen.order_by(attachment.c.position))
+    return [row._asdict() for row in found]
+
+
+def read_told(
+    connection: Connection,
+    *,
+    kind: str | None = None,
+    keys: list[str] | None = None,
+    messages: list[str] | None = None,
+) -> pl.DataFrame:
+    """What was told (schema TOLD), by kind, key, address and version."""
+    chosen = select(*_TOLD).join_from(told, message, message.c.id == told.c.message)
+    if kind is not None:
+        chosen = chosen.where(told.c.kind == kind)
+    for column, values in ((told.c.key, keys), (told.c.message, messages)):
+        if values is not None:
+            listed = frames.listed(connection, values)
+            chosen = chosen.where(column.in_(select(listed.c.value)))
+    found = frames.read_frame(connection, chosen, TOLD)
+    return found.sort("kind", "key", "address", "version", "facility")
+
+
+def facilities_of(connection: Connection, message_id: str) -> list[str]:
+    """The facilities that a message tells of, in order."""
+    chosen = select(told.c.facility).where(told.c.message == message_id).distinct()
+    return sorted(connection.scalars(chosen))
+
+
+def due_messages(connection: Connection, now: dt.datetime) -> list[str]:
+    """The ids of what may be sent now, in the order in which it was queued."""
+    chosen = select(message.c.id).where(
+        or_(
+            message.c.state == WAITING,
+            (message.c.state == FAILED) & (message.c.next_try <= now),
+        )
+    )
+    return list(connection.scalars(chosen.order_by(message.c.queued_at, message.c.id)))
+
+
+def lapsed_invoices(connection: Connection, message_id: str) -> list[str]:
+    """The numbers of the invoices that a message tells and that count no longer."""
+    chosen = (
+        select(told.c.key)
+        .join_from(told, invoice, invoice.c.number == told.c.key)
+        .where(
+            told.c.message == message_id,
+            told.c.kind == INVOICE,
+            invoice.c.state.not_in(ACTIVE),
+        )
+    )
+    return sorted(connection.scalars(chosen))
+
+
+def claim_message(connection: Connection, message_id: str) -> bool:
+    """Begin to send a message; whether it was still there to be sent."""
+    changed = connection.execute(
+        update(message)
+        .where(message.c.id == message_id, message.c.state.in_((WAITING, FAILED)))
+        .values(
+            state=after(OF_MESSAGE, WAITING, "claim", message_id),
+            attempts=message.c.attempts + 1,
+            next_try=None,
+            **stamp(connection, when="moved_at"),
+        )
+    )
+    return changed.rowcount == 1
+
+
+def move_message(
+    connection: Connection,
+    message_id: str,
+    action: str,
+    said: str,
+    *,
+    next_try: dt.datetime | None = None,
+) -> str:
+    """Make a move of states.py with a message, an event of each facility that it tells of unless
+    it is only tried again later; the new state.
+
+    Parameters
+    ----------
+    said
+        The server's answer, or why.
+    next_try
+        When a deferred one is tried again.
+
+    Raises
+    ------
+    NotReady
+        It is in a state from which the action does not lead.
+    """
+    row = read_message(connection, message_id)
+    state = after(OF_MESSAGE, row["state"], action, f"message {message_id}")
+    tries = {"attempts": 0} if state == WAITING else {}
+    changed = connection.execute(
+        update(message)
+        .where(message.c.id == message_id, message.c.state == row["state"])
+        .values(
+            state=state,
+            said=said,
+            next_try=next_try,
+            **tries,
+            **stamp(connection, when="moved_at"),
+        )
+    )
+    if changed.rowcount != 1:
+        raise NotReady(f"message {message_id} was changed by another at this moment")
+    if action != "defer":
+        for facility in facilities_of(connection, message_id):
+            record_event(
+                connection,
+                facility,
+                kind=f"message_{action}",
+                subject=message_id,
+                reason=said,
+                before=canonical_json({"state": row["state"]}),
+                after=canonical_json({"state": state, "recipient": row["recipient"]}),
+                team=row["team"],
+            )
+    return state
+
+
+def standing(found: pl.DataFrame) -> pl.DataFrame:
+    """Of what was told (schema TOLD) the last version, without what was withdrawn."""
+    return (
+        found.filter(pl.col("state") != CANCELLED)
+        .sort("version")
+        .unique(["kind", "key", "facility", "address"], keep="last", maintain_order=True)
+    )
