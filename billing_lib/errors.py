@@ -158,5 +158,9 @@ class UnreachableLedger(BillingError):
     """The database's URL cannot be read, or the database cannot be reached or written."""
 
 
+class UnknownFormat(BillingError):
+    """A document is not written in this format."""
+
+
 class AmbiguousFormat(BillingError):
     """Two installed packages write documents, or read usage files, of the same kind."""

@@ -5,6 +5,7 @@ runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json
 
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -37,6 +38,30 @@ def find_record(target: str, archive: Path) -> Path:
         f"'{target}' is no record's folder, and no record in {archive}/ has this run or invoice",
         remedy="'billing invoices' lists the numbers; BILLING_RUNS says where the archive is",
     )
+
+
+def read_results(numbers: Iterable[str], archive: Path) -> dict[str, str]:
+    """The canonical results of these invoices, as the archive has them, by number.
+
+    Raises
+    ------
+    UnknownInvoice
+        No record in the archive has one of them.
+    """
+    wanted = set(numbers)
+    found = {
+        path.stem: path.read_text(encoding="utf-8")
+        for record in list_records(archive)
+        for path in (record / "data" / "invoices").glob("*.json")
+        if path.stem in wanted
+    }
+    missing = sorted(wanted - found.keys())
+    if missing:
+        raise UnknownInvoice(
+            f"no record in {archive}/ has the invoice {missing[0]}",
+            remedy="BILLING_RUNS says where the archive is",
+        )
+    return found
 
 
 def list_records(archive: Path) -> list[Path]:

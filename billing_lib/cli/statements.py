@@ -1,32 +1,44 @@
 """Commands about statements: ``statements``, ``statement``, and their payment."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from billing_lib.cli.app import AsJson, PeriodText, app, ledger, say, say_frame
+from billing_lib.cli.app import AsJson, PeriodText, app, ledger, progress, say, say_frame
 
 StatementId = Annotated[
     str, typer.Argument(metavar="ID", help="A statement's id, such as smith-lab-1993-10.")
 ]
 
 
-@app.command(epilog="Example: billing statements 1993-10 --team bio --team chem")
+@app.command(epilog="Example: billing statements 1993-10 --team bio --format pdf --to october")
 def statements(
     period: PeriodText,
     team: Annotated[
         list[str] | None, typer.Option(help="Only this team's; can be given again.")
     ] = None,
+    suffix: Annotated[
+        str | None, typer.Option("--format", help="Write each of them as pdf, xlsx or json.")
+    ] = None,
+    to: Annotated[
+        Path, typer.Option(help="The folder to write to; this one unless told.")
+    ] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Bring a month's statements up to what is issued, and list them; again changes nothing."""
+    """Bring a month's statements up to what is issued, and list or write them; again changes
+    nothing."""
+    from billing_lib.documents.statements import require_format
     from billing_lib.pricing.period import Period
     from billing_lib.settings import settings
+    from billing_lib.stating import write_statements
     from billing_lib.workflow.price_books import read_price_books
     from billing_lib.workflow.statement_view import list_statements
     from billing_lib.workflow.statements import generate_statements
 
     engine, month = ledger(), Period.parse(period)
+    if suffix is not None or to != Path():
+        require_format(suffix or "")
     books = read_price_books(settings().parameters)
     generated = generate_statements(engine, books, month, team)
     if not as_json:
@@ -38,21 +50,47 @@ def statements(
         as_json=as_json,
         spared=("payment_reference", "paid_on", "raw_total", "adjustment", "facilities"),
     )
+    if suffix is not None:
+        with progress(suffix):
+            written = write_statements(engine, settings().runs, books, month, suffix, to, team)
+        said = f"{len(written):,} files written to {to}" if written else "nothing changed"
+        typer.echo(f"documents of {month}: {said}", err=as_json)
 
 
-@app.command(epilog="Example: billing statement bio-1993-10 --json")
-def statement(statement_id: StatementId, as_json: AsJson = False) -> None:
+@app.command(epilog="Example: billing statement bio-1993-10 --to bio-1993-10.pdf")
+def statement(
+    statement_id: StatementId,
+    to: Annotated[
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE", help="Write it: a .pdf, .xlsx or .json file; can be given again."
+        ),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Show a statement: its invoices per facility, what rules changed, what is due."""
     from billing_lib.cli.statement_view import say_statement
+    from billing_lib.documents.statements import suffix_of
     from billing_lib.settings import settings
+    from billing_lib.stating import write_statement
     from billing_lib.workflow.price_books import read_price_books
     from billing_lib.workflow.statement_view import read_statement, statement_json
 
-    shown = read_statement(ledger(), read_price_books(settings().parameters), statement_id)
-    if as_json:
-        say(statement_json(shown).rstrip())
-    else:
-        say_statement(shown)
+    for path in to or ():
+        suffix_of(path)
+    engine, books = ledger(), read_price_books(settings().parameters)
+    if as_json or not to:
+        shown = read_statement(engine, books, statement_id)
+        if as_json:
+            say(statement_json(shown).rstrip())
+        else:
+            say_statement(shown)
+    for path in to or ():
+        written = write_statement(engine, settings().runs, books, statement_id, path)
+        # Beside JSON the sentence goes where it breaks no JSON.
+        typer.echo(
+            f"{path}: {'written' if written else 'is so already, nothing changed'}", err=as_json
+        )
 
 
 @app.command(

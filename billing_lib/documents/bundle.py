@@ -8,11 +8,12 @@ Writing twice changes nothing: a file that holds the same bytes already is left 
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TypeVar
 
 from billing_lib.documents.registry import render
 from billing_lib.documents.text import Invoice, file_name
@@ -21,6 +22,8 @@ from billing_lib.errors import UnwritableFile
 
 FEW = 20
 """Up to so many documents are made in this process; starting others takes as long."""
+
+Shown = TypeVar("Shown")
 
 _AT_ONCE = 8  # documents that a process makes before it asks for more
 
@@ -46,8 +49,29 @@ def write_documents_of(invoices: Mapping[str, Invoice], suffix: str, folder: Pat
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
-    make_folder(folder)
-    contents = rendered(list(invoices.values()), suffix)
+    return write_each(list(invoices.values()), partial(render, suffix=suffix), paths)
+
+
+def write_each(
+    shown: Sequence[Shown], make: Callable[[Shown], bytes], paths: Sequence[Path]
+) -> list[Path]:
+    """Write the document of each into its file; the files that were not so already.
+
+    Parameters
+    ----------
+    make
+        From what is shown to the document's bytes; a function that other processes find too.
+    paths
+        All in one folder, which is made where there is none.
+
+    Raises
+    ------
+    UnwritableFile
+        The folder cannot be written.
+    """
+    for folder in {path.parent for path in paths}:
+        make_folder(folder)
+    contents = _made(shown, make)
     return [
         path for path, content in zip(paths, contents, strict=True) if write_file(path, content)
     ]
@@ -66,13 +90,17 @@ def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
 
 def rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
     """Each invoice in this format, in the order given, made by all processors if many."""
-    make = partial(render, suffix=suffix)
-    if len(invoices) <= FEW:
-        yield from map(make, invoices)
+    return _made(invoices, partial(render, suffix=suffix))
+
+
+def _made(shown: Sequence[Shown], make: Callable[[Shown], bytes]) -> Iterator[bytes]:
+    """Each document, in the order given, made by all processors if many."""
+    if len(shown) <= FEW:
+        yield from map(make, shown)
         return
     # A new process, not a copy of this one: polars has threads, which a copy would lack.
     pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
     try:
-        yield from pool.map(make, invoices, chunksize=_AT_ONCE)
+        yield from pool.map(make, shown, chunksize=_AT_ONCE)
     finally:
         pool.shutdown(cancel_futures=True)

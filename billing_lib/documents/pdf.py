@@ -55,23 +55,36 @@ _BREAKABLE = re.compile(r"([-_./@:+|]|[0-9A-Za-z_\u00aa-\u052f]{10})(?=\w)")
 def render_pdf(invoice: Invoice) -> bytes:
     """The invoice as PDF bytes: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
     page = view(invoice)
-    shown = _composed(asdict(page))
-    pictures = _pictures(page)
-    shown["logo"] = page.logo.file if page.logo else None
+    han = _HAN.get(invoice["facility"].get("country", ""), "SC")
+    shown = asdict(page) | {"logo": page.logo.file if page.logo else None, "han": han}
+    return typeset("invoice.typ", shown, _pictures(page))
+
+
+def typeset(template: str, said: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
+    """A page set by a template; what no font can draw is spelled out.
+
+    Parameters
+    ----------
+    said
+        The page's view, with ``currency``, which says the paper, and ``han``, which of the Noto
+        fonts draws Chinese characters.
+    pictures
+        What the template draws, by file name.
+    """
+    shown = _composed(dict(said))
     shown["paper"] = "us-letter" if shown["currency"] in _LETTER else "a4"
-    shown["han"] = _HAN.get(invoice["facility"].get("country", ""), "SC")
     shown["spelled_out"] = False
     plain = not any(_OTHER_SCRIPTS.search(text) for text in _texts(shown))
     for noto in (False, True) if plain else (True,):
         try:
-            return _compile("invoice.typ", _breakable(shown), pictures, noto=noto)
+            return _compile(template, _breakable(shown), pictures, noto=noto)
         except TypstError as error:
             if not _UNDRAWABLE.search(error.message):
                 raise
     words = {word for text in _texts(shown) for word in text.split() if not word.isascii()}
     spelled = {word: _spelled_out(word) for word in _undrawable(sorted(words))}
     shown = _replaced(shown, spelled) | {"spelled_out": True}
-    return _compile("invoice.typ", _breakable(shown), pictures, noto=True)
+    return _compile(template, _breakable(shown), pictures, noto=True)
 
 
 @cache

@@ -12,6 +12,7 @@ from billing_lib.pricing.logo import Logo
 Invoice = dict[str, Any]
 CENT = Decimal("0.01")
 PLAIN = {
+    "steps": [],
     "effective_rate": None,
     "rules": [],
     "added": None,

@@ -19,7 +19,7 @@ from sqlalchemy import Engine, delete, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
 import billing_lib.workflow
-from billing_lib import batch, issuer, packages, transformations
+from billing_lib import batch, issuer, packages, stating, transformations
 from billing_lib.batch import issue_approved, issue_month, issued_records, process_run
 from billing_lib.delivery import bounce, queue, send
 from billing_lib.errors import (
@@ -470,7 +470,7 @@ def test_every_function_that_opens_the_ledger_asks() -> None:
     modules = [import_module(found.name) for found in paths]
     silent = {
         f"{module.__name__.split('.')[-1]}.{name}"
-        for module in (*modules, batch, issuer, bounce, queue, send, packages, transformations)
+        for module in (*modules, batch, issuer, bounce, queue, send, packages, stating, transformations)
         for name, function in vars(module).items()
         if isinstance(function, FunctionType)
         and function.__module__ == module.__name__

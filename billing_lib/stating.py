@@ -1,0 +1,114 @@
+"""The documents of statements: one into a file, or a month's into a folder.
+
+A statement is as the ledger has it now; the invoices in its workbook are as their audit records
+have them, and are what the ledger says they are, or nothing is written.
+"""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine
+
+from billing_lib.audit.archive import read_results
+from billing_lib.documents.bundle import write_each
+from billing_lib.documents.statements import (
+    WITH_INVOICES,
+    render_statement,
+    require_format,
+    statement_file,
+    suffix_of,
+)
+from billing_lib.documents.text import Invoice
+from billing_lib.documents.writing import write_file
+from billing_lib.errors import InvalidRecord
+from billing_lib.pricing.period import Period
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.invoice import read_invoice
+from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.statement_view import Statement, list_statements, read_statement
+
+Stated = tuple[Statement, Mapping[str, Invoice]]
+"""A canonical statement, and the canonical invoices on it where its document needs them."""
+
+
+def write_statement(
+    engine: Engine, archive: Path, books: dict[str, PriceBook], statement_id: str, path: Path
+) -> bool:
+    """Write a statement in the format that the file's name says; whether it was not so already.
+
+    Raises
+    ------
+    UnknownFormat
+        The name ends in none that statements are written in.
+    UnknownStatement
+        There is none with this id.
+    NotPermitted
+        Who is asking may not see the team in every facility that is on it.
+    UnknownInvoice, InvalidRecord
+        The archive lacks an invoice that is on it, or has another than the ledger.
+    UnwritableFile
+        It cannot be written; what was there before still is.
+    """
+    suffix = suffix_of(path)
+    statement = read_statement(engine, books, statement_id)
+    (stated,) = _with_invoices(engine, archive, [statement], suffix)
+    return write_file(path, _rendered(stated, suffix))
+
+
+def write_statements(
+    engine: Engine,
+    archive: Path,
+    books: dict[str, PriceBook],
+    period: Period,
+    suffix: str,
+    folder: Path,
+    teams: list[str] | None = None,
+) -> list[Path]:
+    """Write a month's statements that may be seen, in one format, into a folder; the files that
+    were not so already.
+
+    Raises
+    ------
+    UnknownFormat
+        Statements are not written in this one.
+    UnknownInvoice, InvalidRecord
+        The archive lacks an invoice that is on one, or has another than the ledger.
+    UnwritableFile
+        The folder cannot be written.
+    """
+    require_format(suffix)
+    listed = list_statements(engine, str(period), teams)["statement"]
+    statements = [read_statement(engine, books, statement_id) for statement_id in listed]
+    stated = _with_invoices(engine, archive, statements, suffix)
+    paths = [folder / statement_file(statement, suffix) for statement in statements]
+    return write_each(stated, partial(_rendered, suffix=suffix), paths)
+
+
+def _rendered(stated: Stated, suffix: str) -> bytes:
+    statement, invoices = stated
+    return render_statement(statement, suffix, invoices)
+
+
+def _with_invoices(
+    engine: Engine, archive: Path, statements: Sequence[Statement], suffix: str
+) -> list[Stated]:
+    if suffix != WITH_INVOICES:
+        return [(statement, {}) for statement in statements]
+    results = read_results({it for each in statements for it in _numbers(each)}, archive)
+    kept = ledger_fingerprints(engine)
+    for number, text in results.items():
+        if hashlib.sha256(text.encode("utf-8")).hexdigest() != kept.get(number):
+            raise InvalidRecord(
+                "the archived invoice is not the one that the ledger has",
+                where=number,
+                remedy=f"'billing verify {number}' shows what differs",
+            )
+    invoices = {number: read_invoice(text) for number, text in results.items()}
+    return [(each, {it: invoices[it] for it in _numbers(each)}) for each in statements]
+
+
+def _numbers(statement: dict[str, Any]) -> list[str]:
+    return [it["number"] for part in statement["facilities"] for it in part["invoices"]]
