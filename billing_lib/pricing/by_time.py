@@ -7,6 +7,7 @@ A rate with after hours has the labels 0 and 1 of its resource's clock, a rate w
 of its own (pricing/clock.py). A stated quantity takes the same blend of its elapsed time.
 """
 
+from collections.abc import Iterator
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +19,7 @@ from billing_lib.pricing.exact import Exact
 from billing_lib.pricing.hours import week_of
 from billing_lib.pricing.money import PRICE_PLACES
 from billing_lib.pricing.quantities import MICROSECONDS_PER_HOUR, elapsed, stepped
-from billing_lib.pricing.rates import HOURS, Rate
+from billing_lib.pricing.rates import BANDS, HOURS, Rate
 
 _PRICE_UNIT = 10**PRICE_PLACES
 
@@ -43,7 +44,19 @@ class Blends:
 
     def amounts(self, places: int) -> pl.Series:
         """Quantity × blended price in whole numbers of 10^-places, rounded once."""
-        weighted = self._weighted("price")
+        return self._amounts(self._weighted("price"), places)
+
+    def by_label(self, places: int) -> Iterator[tuple[pl.Series, pl.Series, pl.Series]]:
+        """Label by label the quantity in millionths, its price (10^-6), and what it comes to in
+        whole numbers of 10^-places, each rounded by itself."""
+        for label in range(self._labels):
+            price, time = self.parts[f"price_{label}"], Exact(self.parts[f"time_{label}"], 1)
+            one = pl.repeat(_PRICE_UNIT, price.len(), dtype=pl.Int64, eager=True)
+            quantity = self._amounts(time.times(Exact(one, 1)).numerators, PRICE_PLACES)
+            amount = self._amounts(time.times(Exact(price, 1)).numerators, places)
+            yield quantity, price, amount
+
+    def _amounts(self, weighted: pl.Series, places: int) -> pl.Series:
         counted = self._frame["known"].is_null()
         nothing = pl.Series([None], dtype=weighted.dtype)
         timed = Exact(
@@ -73,6 +86,13 @@ class Blends:
             value, time = self.parts[f"{what}_{label}"], self.parts[f"time_{label}"]
             total = total.plus(Exact(value, 1).times(Exact(time, 1)))
         return total.numerators
+
+
+def label_names(rate: Rate) -> list[str]:
+    """What the labels of a rate that prices by time are called."""
+    if rate.pricing == BANDS:
+        return ["outside the bands", *(f"in the band {band.name}" for band in rate.bands or ())]
+    return ["in business hours", "after hours"]
 
 
 def _parts(frame: pl.DataFrame, rates: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:

@@ -177,18 +177,10 @@ def _refuse_unsummable(charges: pl.DataFrame) -> None:
 def _usage_charges(
     rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    rates, fingerprints = catalogue.once(_rates)
-    rate_at = fingerprints.positions(rated["rate"])
-    frame = (
-        _with_values(rated.rename({"record": "charge"}), values)
-        .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
-        .with_columns(counts=counted_per(), prices=_prices())
-    )
-    counted = quantities(frame, catalogue.timezone)
-    priced = _priced(frame, counted, catalogue, rates, rate_at)
+    priced, counted = price_usage(rated, catalogue, values)
     charges = priced.with_columns(
         counted.rounded(QUANTITY_PLACES).alias("quantity"),
-        elapsed_hours(frame).rounded(QUANTITY_PLACES).alias("hours"),
+        elapsed_hours(priced).rounded(QUANTITY_PLACES).alias("hours"),
         cost=_costs(rated["item"], counted, catalogue),
     )
     subsidies = subsidise(charges, counted, catalogue)
@@ -221,6 +213,35 @@ def _usage_charges(
         "row",
     )
     return charges, subsidies.lines
+
+
+def price_usage(
+    rated: pl.DataFrame, catalogue: Catalogue, values: pl.DataFrame
+) -> tuple[pl.DataFrame, Quantities]:
+    """Rated usage with its prices, before rules; and its quantities.
+
+    Parameters
+    ----------
+    rated, catalogue
+        As for :func:`charge_usage`.
+    values
+        What staff set (:func:`~billing_lib.pricing.adjusting.last_values`).
+
+    Returns
+    -------
+    tuple[pl.DataFrame, Quantities]
+        With ``prices`` (how each is priced), ``priced`` (what that comes to, minor units),
+        ``least`` (the minimum it has), ``raw_total``, ``effective_rate``, ``tier_price``.
+    """
+    rates, fingerprints = catalogue.once(_rates)
+    rate_at = fingerprints.positions(rated["rate"])
+    frame = (
+        _with_values(rated.rename({"record": "charge"}), values)
+        .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
+        .with_columns(counts=counted_per(), prices=_prices())
+    )
+    counted = quantities(frame, catalogue.timezone)
+    return _priced(frame, counted, catalogue, rates, rate_at), counted
 
 
 def _rates(catalogue: Catalogue) -> tuple[pl.DataFrame, Codes]:
@@ -265,7 +286,7 @@ def _priced(
     rates: pl.DataFrame,
     rate_at: pl.Series,
 ) -> pl.DataFrame:
-    """The frame with ``raw_total``, ``effective_rate`` and ``tier_price``."""
+    """The frame with what :func:`price_usage` adds."""
     own_price = pl.coalesce("set_price", "price")
     ways = set(rates["pricing"])
     if ways == {FLAT} and frame["set_price"].null_count() == frame.height:
@@ -296,6 +317,8 @@ def _priced(
         raw = raw.zip_with(amounts.is_null(), amounts)
     fee = pl.col("service_fee").fill_null(0)
     return frame.with_columns(
+        priced=raw,
+        least=least,
         raw_total=pl.max_horizontal(raw, least) + fee,
         effective_rate=effective,
         tier_price=tier_price,

@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from billing_lib.pricing.by_time import Blends
+from billing_lib.pricing.by_time import Blends, label_names
 from billing_lib.pricing.catalogue import DAY, HOUR, USE, Catalogue
 from billing_lib.pricing.charging import QUANTITY_PLACES, charge_usage, shown
 from billing_lib.pricing.exact import Exact
@@ -102,16 +102,13 @@ def _by_time(
 ) -> Iterator[str]:
     if rate.pricing not in (HOURS, BANDS) or row["start"] is None or row["start"] == row["end"]:
         return
-    names = ["in business hours", "after hours"]
-    if rate.pricing == BANDS:
-        names = ["outside the bands", *(f"in the band {band.name}" for band in rate.bands or ())]
     of_rate = catalogue.rates.select("rate", "step")
     frame = own.join(of_rate, on="rate").with_columns(known=pl.col("quantity"))
     parts = Blends(frame, catalogue).parts.row(0, named=True)
     told = [
         f"{name} {_hours(_shown(parts[f'time_{n}']))} at "
         f"{money_text(parts[f'price_{n}'], PRICE_PLACES).rstrip('0').rstrip('.')}"
-        for n, name in enumerate(names)
+        for n, name in enumerate(label_names(rate))
         if parts[f"time_{n}"]
     ]
     blended = f"; together {row['effective_rate']} an hour" if row["effective_rate"] else ""

@@ -9,6 +9,8 @@ month, in order of end time, then id (a date counts as the end of its day); with
 month's whole decides for every charge. What goes to an ad hoc invoice counts for itself.
 """
 
+from collections.abc import Iterator
+from dataclasses import dataclass
 from decimal import Decimal
 from math import lcm
 
@@ -16,7 +18,7 @@ import polars as pl
 
 from billing_lib.pricing.catalogue import PRICE, Catalogue
 from billing_lib.pricing.exact import Exact
-from billing_lib.pricing.money import PRICE_PLACES
+from billing_lib.pricing.money import PRICE_PLACES, plain_text
 from billing_lib.pricing.period import closing_date, day_start, period_of
 from billing_lib.pricing.quantities import Quantities
 from billing_lib.pricing.rates import TIERS, Rate, Tiers
@@ -45,10 +47,47 @@ def tier_amounts(
     """
     amounts = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
     prices = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
+    for one in _tiered(frame, counted, catalogue):
+        if one.tiers.mode == "graduated":
+            total = Exact(pl.zeros(one.reached.height, dtype=pl.Int64, eager=True), 1)
+            for _, part, price in _graduated(one):
+                total = total.plus(part.times(price))
+        else:
+            reached = _volume_price(one.reached["whole"], one.tiers, one.denominator)
+            total = Exact(one.reached["quantity"], one.denominator).times(
+                Exact(reached, 10**PRICE_PLACES)
+            )
+            prices = prices.scatter(one.at, reached)
+        amounts = amounts.scatter(one.at, total.rounded(catalogue.places))
+    return amounts, (prices.cast(pl.Decimal(38, 0)) * _PRICE_UNIT).cast(PRICE)
+
+
+def graduated_parts(
+    frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue
+) -> Iterator[tuple[pl.Series, str, Exact, Exact]]:
+    """Tier by tier of the graduated rates: the records' places in the frame, what the tier is
+    called, how much of each record is in it, and its price; as for :func:`tier_amounts`."""
+    for one in _tiered(frame, counted, catalogue):
+        if one.tiers.mode == "graduated":
+            for name, part, price in _graduated(one):
+                yield one.at, name, part, price
+
+
+@dataclass(frozen=True)
+class _Tiered:
+    """The records under one rate: their places in the frame, and what they have reached."""
+
+    tiers: Tiers
+    at: pl.Series
+    reached: pl.DataFrame
+    denominator: int
+
+
+def _tiered(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> Iterator[_Tiered]:
     tiered = frame.select("rate", "prices").with_row_index("at")
     tiered = tiered.filter(pl.col("prices") == TIERS)
     if tiered.height == 0:
-        return amounts, prices.cast(PRICE)
+        return
     used = catalogue.rates.join(tiered.select("rate").unique(), on="rate", how="semi")
     stated = [(name, Rate.model_validate_json(body)) for name, body in used["rate", "body"].rows()]
     bounds = [step.up_to for _, rate in stated for step in _tiers(rate).steps if step.up_to]
@@ -58,22 +97,12 @@ def tier_amounts(
     )
     reached = _reached(frame, quantity, catalogue.timezone)
     for name, rate in stated:
-        tiers = _tiers(rate)
-        at = tiered.filter(pl.col("rate") == name)["at"]
+        tiers, at = _tiers(rate), tiered.filter(pl.col("rate") == name)["at"]
         here = reached[at]
         if tiers.per == "charge":
             alone = pl.col("quantity")
             here = here.select("quantity", before=alone - alone, after=alone, whole=alone)
-        if tiers.mode == "graduated":
-            amount = _graduated(here, tiers, quantity.denominator)
-        else:
-            price = _volume_price(here["whole"], tiers, quantity.denominator)
-            amount = Exact(here["quantity"], quantity.denominator).times(
-                Exact(price, 10**PRICE_PLACES)
-            )
-            prices = prices.scatter(at, price)
-        amounts = amounts.scatter(at, amount.rounded(catalogue.places))
-    return amounts, (prices.cast(pl.Decimal(38, 0)) * _PRICE_UNIT).cast(PRICE)
+        yield _Tiered(tiers, at, here, quantity.denominator)
 
 
 def _tiers(rate: Rate) -> Tiers:
@@ -106,24 +135,22 @@ def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFram
     )  # fmt: skip
 
 
-def _graduated(here: pl.DataFrame, tiers: Tiers, denominator: int) -> Exact:
-    """Each part of what was used at its own tier's price."""
-    total = Exact(pl.zeros(here.height, dtype=pl.Int64, eager=True), denominator)
-    lower = _whole_number(Decimal(0), denominator)
-    for step in tiers.steps:
+def _graduated(one: _Tiered) -> Iterator[tuple[str, Exact, Exact]]:
+    """Each tier's name, the part of each record that is in it, and its price."""
+    here, nothing = one.reached, _whole_number(Decimal(0), one.denominator)
+    lower, name = nothing, ""
+    for step in one.tiers.steps:
         upper = pl.col("after")
         if step.up_to is not None:
-            upper = pl.min_horizontal("after", _whole_number(step.up_to, denominator))
+            upper = pl.min_horizontal("after", _whole_number(step.up_to, one.denominator))
         part = here.select(
-            part=pl.max_horizontal(
-                upper - pl.max_horizontal("before", lower), _whole_number(Decimal(0), denominator)
-            )
+            part=pl.max_horizontal(upper - pl.max_horizontal("before", lower), nothing)
         )["part"]
         price = pl.repeat(int(step.price.scaleb(PRICE_PLACES)), here.height, eager=True)
-        total = total.plus(Exact(part, denominator).times(Exact(price, 10**PRICE_PLACES)))
         if step.up_to is not None:
-            lower = _whole_number(step.up_to, denominator)
-    return total
+            lower, name = _whole_number(step.up_to, one.denominator), plain_text(step.up_to)
+        called = f"up to {name}" if step.up_to is not None else f"beyond {name}".strip()
+        yield called, Exact(part, one.denominator), Exact(price, 10**PRICE_PLACES)
 
 
 def _volume_price(whole: pl.Series, tiers: Tiers, denominator: int) -> pl.Series:

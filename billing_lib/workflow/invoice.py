@@ -23,6 +23,7 @@ from billing_lib.pricing.split import apportion
 from billing_lib.pricing.subsidies import SUBSIDY
 from billing_lib.workflow.canonical import Invoice
 from billing_lib.workflow.history import histories
+from billing_lib.workflow.line_steps import line_steps
 from billing_lib.workflow.months import charge_months
 from billing_lib.workflow.snapshot import FACILITY_TEXTS, Snapshot
 from billing_lib.workflow.summing import AD_HOC, sum_invoices
@@ -278,6 +279,7 @@ def _lines(
         .join(adjustments, on="charge", how="left")
         .join(rules, on="charge", how="left")
         .join(added, on="charge", how="left")
+        .join(line_steps(snapshot, places), on="charge", how="left")
         .join(notes, on="charge", how="left")
         .with_columns(waived=waived)
         .join(items, on="item", how="left")
@@ -305,6 +307,7 @@ def _lines(
         pl.col("price").alias("rate"),
         "effective_rate",
         "rate_group",
+        pl.col("steps").fill_null([]),
         *(money_text_column(pl.col(name), places) for name in ("raw_total", "adjustment", "total")),
         "expense_codes",
         pl.col("adjustments").fill_null([]),
