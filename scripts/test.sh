@@ -12,6 +12,7 @@ needed=( # command:Debian package
     hledger:hledger           # our journals are given to it
     buildah:buildah           # the image is built and run, without any engine
     debootstrap:debootstrap   # the stand-in where its base image cannot be pulled
+    soffice:libreoffice-calc-nogui # opens the workbooks; the smallest package that does, no desktop
 )
 missing=()
 for pair in "${needed[@]}"; do

@@ -7,8 +7,10 @@ that what was seen then is what is seen now.
 import difflib
 import io
 import re
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile, is_zipfile
 
 import nbdime
 import nbformat
@@ -19,6 +21,7 @@ LINES = 40
 """How many lines of a difference are shown."""
 
 TEXTS = (".json", ".html", ".xml", ".csv", ".txt")
+PACKAGES = (".xlsx", ".zip")
 
 _PASSING = (
     (re.compile(r"/[^\s'\"]*/ipykernel_\d+/\d+\.py"), "<cell>"),
@@ -85,6 +88,8 @@ def _files(folder: Path) -> dict[str, Path]:
 
 
 def _lines(before: Path, after: Path) -> tuple[str, ...]:
+    if before.suffix in PACKAGES and is_zipfile(before) and is_zipfile(after):
+        return _parts(before, after)
     if before.suffix not in TEXTS:
         sizes = f"{before.stat().st_size:,} and {after.stat().st_size:,} bytes"
         return (f"the bytes are not the same ({sizes})",)
@@ -93,6 +98,23 @@ def _lines(before: Path, after: Path) -> tuple[str, ...]:
     )
     lines = list(difflib.unified_diff(was, now, "archived", "now", n=1, lineterm=""))
     return _limited(lines) if lines else ("the lines are the same, but not how they end",)
+
+
+def _parts(before: Path, after: Path) -> tuple[str, ...]:
+    """Which parts of a package differ: of a workbook its sheets, styles, properties."""
+    with ZipFile(before) as was, ZipFile(after) as now:
+        names = sorted({*was.namelist(), *now.namelist()})
+        differing = [name for name in names if _part(was, name) != _part(now, name)]
+    said = [f"the part {name} is not the same" for name in differing]
+    return _limited(said) if said else ("its parts are the same, but not how they are packed",)
+
+
+def _part(package: ZipFile, name: str) -> bytes | None:
+    """A part's bytes; none where it is missing or damaged."""
+    try:
+        return package.read(name)
+    except (KeyError, BadZipFile, zlib.error, EOFError):
+        return None
 
 
 def _limited(lines: list[str]) -> tuple[str, ...]:

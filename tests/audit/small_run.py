@@ -76,6 +76,7 @@ for at, (project,) in enumerate(bill.select("project").unique().sort("project").
     (Path(folder) / "invoices" / f"{number}.json").write_text(text)
     page = f"<p>{number}: {invoice['total']} USD</p>"
     (Path(folder) / "documents" / f"{number}.html").write_text(page)
+    (Path(folder) / "documents" / f"{number}.pdf").write_bytes(b"%PDF-1.7" + page.encode())
 """
 
 

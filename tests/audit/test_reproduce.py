@@ -16,6 +16,7 @@ from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord
 
 FIRST = "invoices/MIC-2020-00001.json"
+DOCUMENTS = ("documents/MIC-2020-00001.html", "documents/MIC-2020-00001.pdf")
 EXECUTED = "notebook/issue.executed.ipynb"
 
 
@@ -59,21 +60,29 @@ def test_a_cent_more_in_the_snapshot_passes_verify_and_shows_its_line(
     rebuild_manifests(record)
     assert verify(record) == []
     found = by_file(reproduce(record, repository=clone).differences)
-    assert set(found) == {FIRST, "documents/MIC-2020-00001.html", EXECUTED}
+    assert set(found) == {FIRST, *DOCUMENTS, EXECUTED}
     assert '-    "u2": "12.50"\n+    "u2": "12.60"' in found[FIRST]  # 10 × 1.25 and 10 × 1.26
     assert '-  "total": "132.50"\n+  "total": "132.60"' in found[FIRST]
     assert "('u2', 1250)" in found[EXECUTED]
     assert "('u2', 1260)" in found[EXECUTED]
 
 
-def test_what_was_displayed_is_compared_too(record: Path, clone: Path) -> None:
-    path = record / "data" / EXECUTED
-    path.write_text(path.read_text().replace("('u3', 1250)", "('u3', 9250)"))
+def test_what_was_displayed_and_what_was_sent_are_compared_too(record: Path, clone: Path) -> None:
+    data = record / "data"
+    shown, (page, pdf) = data / EXECUTED, (data / name for name in DOCUMENTS)
+    shown.write_text(shown.read_text().replace("('u3', 1250)", "('u3', 9250)"))
+    page.write_text(page.read_text().replace("132.50", "132.05"))
+    pdf.write_bytes(pdf.read_bytes().replace(b"132.50", b"132.05"))
     (record / SIGNATURE).unlink()
     rebuild_manifests(record)
+    assert verify(record) == []
     found = by_file(reproduce(record, repository=clone).differences)
-    assert set(found) == {EXECUTED}
+    assert set(found) == {EXECUTED, *DOCUMENTS}
     assert "('u3', 9250)" in found[EXECUTED]
+    assert (
+        "-<p>MIC-2020-00001: 132.05 USD</p>\n+<p>MIC-2020-00001: 132.50 USD" in found[DOCUMENTS[0]]
+    )
+    assert found[DOCUMENTS[1]] == "the bytes are not the same (41 and 41 bytes)"
 
 
 def test_a_damaged_record_says_so_and_is_run_all_the_same(record: Path, clone: Path) -> None:

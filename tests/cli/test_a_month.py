@@ -112,6 +112,8 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
     assert different.returncode == 1
     assert '-      "total": "15.00"' in different.stdout  # 12 slides at 1.25
     assert '+      "total": "15.12"' in different.stdout  # and at 1.26
+    for suffix in ("html", "pdf", "xlsx", "xml"):
+        assert f"{record}: documents/MIC-2020-00001.{suffix} differs" in different.stdout
 
     # One flipped bit in a document.
     page = record / "data" / "documents" / "MIC-2020-00001.pdf"

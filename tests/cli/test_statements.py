@@ -2,6 +2,7 @@
 
 import json
 
+from openpyxl import load_workbook
 from sample_facility import BOOK
 
 from .conftest import Office
@@ -40,6 +41,23 @@ def test_a_month_is_issued_stated_and_paid(office: Office) -> None:
     shown = office.done("statement", "smith-2020-04")
     for part in ("Statement smith-2020-04", "Smith Lab, OPEN", "MIC-2020-00002", "courtesy"):
         assert part in shown
+
+    files = ("--to", "smith.pdf", "--to", "smith.xlsx", "--to", "smith.json")
+    said = "smith.pdf: written\nsmith.xlsx: written\nsmith.json: written\n"
+    assert office.done("statement", "smith-2020-04", *files) == said
+    assert (office.folder / "smith.json").read_text() == text
+    assert load_workbook(office.folder / "smith.xlsx").sheetnames == [
+        *("Statement", "MIC-2020-00001", "MIC-2020-00002"),
+    ]
+    month = ("statements", "2020-04", "--format", "pdf", "--to", "april")
+    assert "documents of 2020-04: 1 files written to april" in office.done(*month)
+    assert "documents of 2020-04: nothing changed" in office.done(*month)
+    pdf = (office.folder / "april" / "smith-2020-04.pdf").read_bytes()
+    assert (office.folder / "smith.pdf").read_bytes() == pdf
+    other = office.run("statement", "smith-2020-04", "--to", "smith.docx")
+    assert (other.returncode, other.stderr.strip()) == (
+        *(2, "billing: 'docx' is no format of a statement; write it as .pdf, .xlsx or .json"),
+    )
 
     payment = ("--date", "2020-06-02", "--reference", "WIRE 4711")
     assert "smith-2020-04 is paid: 2 invoices, total 157.83 USD" in office.done(
