@@ -73,7 +73,8 @@ def _use(line: dict[str, Any]) -> Iterator[str]:
         units = Decimal(line["units"] or 1)
         times = f" × {number(line['units'])} units" if units != 1 else ""
         span = f"{instant(line['start'])} to {instant(line['end'])}"
-        yield f"{number(line['hours'])} hours{times}, {span}"
+        hours = "hour" if Decimal(line["hours"]) == 1 else "hours"
+        yield f"{number(line['hours'])} {hours}{times}, {span}"
 
 
 def _price(line: dict[str, Any]) -> Iterator[str]:

@@ -34,6 +34,7 @@ from billing_lib.documents.workbook import (
 _LEFT, _LEFT_TEXT, _LEFT_END = 1, 3, 4  # the first column, which stays in sight, is the charges'
 _RIGHT, _COUNT, _UNIT, _TOTAL = 6, 8, 9, 10
 _TEXT_WIDTH = 40  # of the two columns that texts stand in
+_WIDEST_CODE = 26  # of a charge; the column stays in sight and is on each page
 _NO_CODE = "No expense code"
 
 _BEFORE_TEXT = "Before adjustments and tax of the invoice"
@@ -199,8 +200,9 @@ def _fields(lines: Sequence[dict[str, Any]], codes: Mapping[str | None, Decimal]
     rules = sum((it.rules for it in changes), Decimal(0))
     subsidies = sum((it.subsidies for it in changes), Decimal(0))
     staff = sum((it.staff for it in changes), Decimal(0))
+    longest = max((len(line["charge"]) for line in lines), default=0)
     return [
-        Field("Charge", 14),
+        Field("Charge", min(max(longest + 1, 14), _WIDEST_CODE), wrapped=True),
         Field("Date", 11, numeric=True),
         Field("Item", 24, wrapped=True),
         Field("Description", 28, wrapped=True),

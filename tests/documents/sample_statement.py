@@ -17,6 +17,9 @@ from sample_invoice import (
     taxed_invoice,
 )
 
+from billing_lib.documents import renderers
+from billing_lib.documents.statements import FORMATS, render_statement
+
 Rules = Mapping[str, list[tuple[str, str]]]
 
 
@@ -115,3 +118,12 @@ def paid() -> dict[str, Any]:
     """The same, paid."""
     payment = {"date": "1994-01-15", "reference": "transfer 8813"}
     return three_facilities()[0] | {"state": "PAID", "payment": payment}
+
+
+def documents() -> dict[str, bytes]:
+    """An invoice and a statement in every format."""
+    statement, invoices = three_facilities()
+    of_invoice = {f"invoice.{suffix}": make(invoice()) for suffix, make in renderers().items()}
+    return of_invoice | {
+        f"statement.{suffix}": render_statement(statement, suffix, invoices) for suffix in FORMATS
+    }
