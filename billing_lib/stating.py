@@ -12,8 +12,9 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from billing_lib.audit.archive import read_results
+from billing_lib.audit.archive import find_results
 from billing_lib.documents.bundle import write_each
+from billing_lib.documents.logo import with_logo
 from billing_lib.documents.statements import (
     WITH_INVOICES,
     render_statement,
@@ -26,8 +27,9 @@ from billing_lib.documents.writing import write_file
 from billing_lib.errors import InvalidRecord
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.invoice import read_invoice
+from billing_lib.workflow.canonical import read_invoice
 from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statement_view import Statement, list_statements, read_statement
 
 Stated = tuple[Statement, Mapping[str, Invoice]]
@@ -97,17 +99,23 @@ def _with_invoices(
 ) -> list[Stated]:
     if suffix != WITH_INVOICES:
         return [(statement, {}) for statement in statements]
-    results = read_results({it for each in statements for it in _numbers(each)}, archive)
     kept = ledger_fingerprints(engine)
-    for number, text in results.items():
-        if hashlib.sha256(text.encode("utf-8")).hexdigest() != kept.get(number):
-            raise InvalidRecord(
-                "the archived invoice is not the one that the ledger has",
-                where=number,
-                remedy=f"'billing verify {number}' shows what differs",
-            )
-    invoices = {number: read_invoice(text) for number, text in results.items()}
+    found = find_results({it for each in statements for it in _numbers(each)}, archive)
+    invoices = {number: _archived(path, kept.get(number)) for number, path in found.items()}
     return [(each, {it: invoices[it] for it in _numbers(each)}) for each in statements]
+
+
+def _archived(path: Path, kept: str | None) -> Invoice:
+    """The invoice in a record, with the logo that it names."""
+    content = path.read_bytes()
+    if hashlib.sha256(content).hexdigest() != kept:
+        raise InvalidRecord(
+            "the archived invoice is not the one that the ledger has",
+            where=path.stem,
+            remedy=f"'billing verify {path.stem}' shows what differs",
+        )
+    logo = read_logo(path.parent.parent / "snapshot")
+    return with_logo(read_invoice(content.decode("utf-8")), logo)
 
 
 def _numbers(statement: dict[str, Any]) -> list[str]:

@@ -40,8 +40,8 @@ def find_record(target: str, archive: Path) -> Path:
     )
 
 
-def read_results(numbers: Iterable[str], archive: Path) -> dict[str, str]:
-    """The canonical results of these invoices, as the archive has them, by number.
+def find_results(numbers: Iterable[str], archive: Path) -> dict[str, Path]:
+    """The files of these invoices' canonical results in the archive, by number.
 
     Raises
     ------
@@ -50,7 +50,7 @@ def read_results(numbers: Iterable[str], archive: Path) -> dict[str, str]:
     """
     wanted = set(numbers)
     found = {
-        path.stem: path.read_text(encoding="utf-8")
+        path.stem: path
         for record in list_records(archive)
         for path in (record / "data" / "invoices").glob("*.json")
         if path.stem in wanted

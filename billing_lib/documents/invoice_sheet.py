@@ -15,7 +15,7 @@ from typing import Any
 
 from billing_lib.documents.derivation import changes_of, derivation, people
 from billing_lib.documents.text import NOTHING, Invoice, printable_invoice
-from billing_lib.documents.view import view, way_to_total
+from billing_lib.documents.view import InvoiceView, way_to_total
 from billing_lib.documents.workbook import (
     APART,
     BOLD,
@@ -40,15 +40,17 @@ _NO_CODE = "No expense code"
 _BEFORE_TEXT = "Before adjustments and tax of the invoice"
 
 
-def add_invoice_sheet(book: Book, invoice: Invoice, table: str) -> Sheet:
+def add_invoice_sheet(book: Book, invoice: Invoice, said: InvoiceView, table: str) -> Sheet:
     """Add an invoice, or a draft of one, to a workbook, on a sheet named by its number.
 
     Parameters
     ----------
+    said
+        Its view.
     table
         The name of the sheet's table, which no other of the workbook may have.
     """
-    shown, said = printable_invoice(invoice), view(invoice)
+    shown = printable_invoice(invoice)
     sheet = book.sheet(shown["number"] or shown["draft"])
     sheet.put(0, _LEFT, said.facility, TITLE)
     sheet.height(0, 24)
@@ -57,16 +59,16 @@ def add_invoice_sheet(book: Book, invoice: Invoice, table: str) -> Sheet:
         if text:
             sheet.put(row, _LEFT, text, look)
             row += 1
-    below = max(_facts(sheet, row + 1, shown), _sums(sheet, row + 1, shown))
+    below = max(_facts(sheet, row + 1, shown, said), _sums(sheet, row + 1, shown))
     _charges(sheet, below + 1, table, shown["lines"])
     sheet.freeze_first_column()
     sheet.print_on(said.title, said.draft, scale=55, before=_TOTAL + 1)
     return sheet
 
 
-def _facts(sheet: Sheet, row: int, invoice: dict[str, Any]) -> int:
+def _facts(sheet: Sheet, row: int, invoice: dict[str, Any], said: InvoiceView) -> int:
     """What stands on the left; the row below it."""
-    said, facility = view(invoice), invoice["facility"]
+    facility, check = invoice["facility"], said.check
     covered, issued = invoice["dates_covered"], invoice["invoice_date"]
     facts: list[tuple[str, Value]] = [
         said.facts[0],  # its number, or a draft's code
@@ -80,8 +82,13 @@ def _facts(sheet: Sheet, row: int, invoice: dict[str, Any]) -> int:
         ("Time zone", facility["timezone"]),
         ("Billing run", invoice["run"]),
         ("Currency", invoice["currency"]),
+        ("Fingerprint, sha256", check.fingerprint if check else None),
     ]
-    texts = [("Instructions", facility["instructions"]), ("Contacts", facility["contacts"])]
+    texts = [
+        ("Letterhead", said.letterhead),
+        ("Instructions", facility["instructions"]),
+        ("Contacts", facility["contacts"]),
+    ]
     texts += [("Note", note) for note in invoice["notes"]]
     for title, pairs in (("This invoice", facts), ("Bill to", said.bill_to), ("Texts", texts)):
         known = [(label, value) for label, value in pairs if value]

@@ -17,6 +17,7 @@ from billing_lib.documents.statement import (
     way_to_due,
 )
 from billing_lib.documents.text import Invoice, printable_invoice
+from billing_lib.documents.view import view
 from billing_lib.documents.workbook import (
     BOLD,
     HEADING,
@@ -50,7 +51,7 @@ def render_statement_xlsx(statement: Statement, invoices: Mapping[str, Invoice])
     summary = book.sheet(SUMMARY)
     numbers = [it["number"] for part in statement["facilities"] for it in part["invoices"]]
     sheets = {
-        number: add_invoice_sheet(book, invoices[number], f"Charges_{at}")
+        number: add_invoice_sheet(book, invoices[number], view(invoices[number]), f"Charges_{at}")
         for at, number in enumerate(numbers, start=1)
     }
     below = _head(summary, shown)

@@ -12,5 +12,5 @@ def render_xlsx(invoice: Invoice) -> bytes:
     """The invoice as an Office Open XML workbook (ECMA-376): one sheet, everything on it."""
     said = view(invoice)
     book = Book(said.title, said.facility, date.fromisoformat(said.invoice_date_iso))
-    add_invoice_sheet(book, invoice, "Charges")
+    add_invoice_sheet(book, invoice, said, "Charges")
     return book.saved()

@@ -21,7 +21,7 @@ from billing_lib.ledger.database import writing
 from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.stating import write_statement, write_statements
-from billing_lib.workflow.invoice import write_invoices
+from billing_lib.workflow.canonical import write_invoices
 from billing_lib.workflow.statement_view import read_statement, statement_json
 from billing_lib.workflow.statements import generate_statements, pay_statement
 

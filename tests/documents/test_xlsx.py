@@ -1,5 +1,7 @@
 """The workbook calculates: numbers are exact numbers, and no text becomes a formula."""
 
+import hashlib
+import json
 from datetime import datetime
 from decimal import Decimal
 from io import BytesIO
@@ -10,11 +12,13 @@ import pytest
 from openpyxl import load_workbook
 from openpyxl.worksheet.worksheet import Worksheet
 from sample_invoice import (
+    LOGO,
     ad_hoc_credit,
     added_line,
     draft,
     hourly,
     invoice,
+    lettered,
     long_invoice,
     prepaid_invoice,
     reissue,
@@ -22,7 +26,7 @@ from sample_invoice import (
 )
 from workbook_reading import cents, formulas, read, said, table, total_row
 
-from billing_lib.documents import render_xlsx
+from billing_lib.documents import render_xlsx, with_logo
 
 
 def sheet_of(sample: dict[str, Any]) -> Worksheet:
@@ -118,6 +122,14 @@ def test_the_sheet_holds_the_facts_the_totals_the_texts_and_the_summaries() -> N
     assert facts["Adjustments to the invoice"] == -5
     assert (facts["370-1"], facts["Core hour (core-hour)"], facts["bob"]) == (-461.75, 1345, 11.25)
     assert facts["Contacts"].splitlines()[1] == "billing@example.edu"
+
+
+def test_letterhead_and_fingerprint_are_on_the_sheet() -> None:
+    canonical = lettered(invoice())
+    text = json.dumps(canonical, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+    facts = said(sheet_of(with_logo(canonical, LOGO)))
+    assert facts["Fingerprint, sha256"] == hashlib.sha256(text.encode()).hexdigest()
+    assert facts["Letterhead"].startswith("Office of Research, 1200 Campus Way\n")
 
 
 def test_an_amount_of_fifteen_digits_stands_in_the_file_to_the_cent() -> None:
