@@ -20,6 +20,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.documents.package import write_zip
 from billing_lib.documents.registry import renderers
+from billing_lib.documents.statements import FORMATS
 from billing_lib.documents.store import Store
 from billing_lib.errors import InvalidFilter, UnknownExport
 from billing_lib.ledger import packages as ledger_packages
@@ -27,7 +28,6 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.packaging import (
     JSON,
-    STATEMENT_FORMATS,
     Document,
     Step,
     of_invoices,
@@ -284,7 +284,7 @@ def _notes(chosen: Chosen, formats: Sequence[str]) -> list[str]:
     notes = []
     if chosen.drafts:
         notes.append(f"{chosen.drafts:,} drafts are left out: they are not issued yet")
-    lacking = [suffix for suffix in formats if suffix not in STATEMENT_FORMATS]
+    lacking = [suffix for suffix in formats if suffix not in FORMATS]
     if chosen.statements and lacking:
         notes.append(f"statements are not written as {', '.join(lacking)}")
     return notes

@@ -17,6 +17,7 @@ from billing_lib.audit.archive import sealed_file, sealed_invoices, sealed_sha25
 from billing_lib.documents.bundle import rendered
 from billing_lib.documents.logo import with_logo
 from billing_lib.documents.package import STATEMENTS, Packed
+from billing_lib.documents.statements import FORMATS, render_statement
 from billing_lib.documents.store import Store
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.money import minor_places, money_text
@@ -31,17 +32,8 @@ JSON = "json"
 """The canonical invoice or statement itself, as a format."""
 
 
-STATEMENT_FORMATS = (JSON,)
-"""The formats in which a statement can be packed."""
-
 Stated = tuple[Statement, dict[str, Invoice]]
 """A statement with the canonical invoices on it, by number."""
-
-
-def render_statement(stated: Stated, suffix: str) -> bytes:
-    """A statement in one of STATEMENT_FORMATS."""
-    statement, _ = stated
-    return {JSON: statement_json}[suffix](statement).encode()
 
 
 @dataclass(frozen=True)
@@ -149,7 +141,7 @@ def of_statements(
         files = [
             File(f"{STATEMENTS}/{statement['id']}.{suffix}", suffix, source)
             for suffix in formats
-            if suffix in STATEMENT_FORMATS
+            if suffix in FORMATS
         ]
         if files and owners:
             yield Document(
@@ -161,12 +153,32 @@ def of_statements(
 
 
 def _invoice(archive: Path, own: pl.DataFrame) -> Mapping[str, Any]:
-    (invoice,) = sealed_invoices(archive, own)
-    return with_logo(invoice, read_logo(archive / own["record"][0] / "data" / "snapshot"))
+    (invoice,) = invoices_with_logos(archive, own).values()
+    return invoice
 
 
 def _stated(archive: Path, statement: Statement, on: pl.DataFrame) -> Stated:
-    return statement, {str(it["number"]): it for it in sealed_invoices(archive, on)}
+    return statement, invoices_with_logos(archive, on)
+
+
+def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invoice]:
+    """The canonical invoices by number, as they were issued, each with the logo that it names.
+
+    Parameters
+    ----------
+    invoices
+        Schema ARCHIVED.
+
+    Raises
+    ------
+    InvalidRecord
+        One is missing, or is not what was issued.
+    """
+    snapshots = [archive / record / "data" / "snapshot" for record in invoices["record"]]
+    return {
+        str(invoice["number"]): dict(with_logo(invoice, read_logo(snapshot)))
+        for invoice, snapshot in zip(sealed_invoices(archive, invoices), snapshots, strict=True)
+    }
 
 
 def settle(store: Store, documents: Sequence[Document], known: pl.DataFrame, step: Step) -> None:
@@ -216,7 +228,8 @@ def _render(to_make: Sequence[tuple[Document, int]]) -> Iterator[bytes]:
         if document.packed.kind == "invoice":
             yield next(by_format[suffix])
         else:
-            yield render_statement(document.read(), suffix)
+            statement, on_it = document.read()
+            yield render_statement(statement, suffix, on_it)
 
 
 def read_file(store: Store, file: File) -> bytes:

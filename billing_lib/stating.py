@@ -4,7 +4,6 @@ A statement is as the ledger has it now; the invoices in its workbook are as the
 have them, and are what the ledger says they are, or nothing is written.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -12,9 +11,7 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from billing_lib.audit.archive import find_results
 from billing_lib.documents.bundle import write_each
-from billing_lib.documents.logo import with_logo
 from billing_lib.documents.statements import (
     WITH_INVOICES,
     render_statement,
@@ -24,12 +21,11 @@ from billing_lib.documents.statements import (
 )
 from billing_lib.documents.text import Invoice
 from billing_lib.documents.writing import write_file
-from billing_lib.errors import InvalidRecord
+from billing_lib.ledger.database import reading
+from billing_lib.ledger.issued import read_archived
+from billing_lib.packaging import invoices_with_logos
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.canonical import read_invoice
-from billing_lib.workflow.issue import ledger_fingerprints
-from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statement_view import Statement, list_statements, read_statement
 
 Stated = tuple[Statement, Mapping[str, Invoice]]
@@ -49,7 +45,7 @@ def write_statement(
         There is none with this id.
     NotPermitted
         Who is asking may not see the team in every facility that is on it.
-    UnknownInvoice, InvalidRecord
+    InvalidRecord
         The archive lacks an invoice that is on it, or has another than the ledger.
     UnwritableFile
         It cannot be written; what was there before still is.
@@ -76,7 +72,7 @@ def write_statements(
     ------
     UnknownFormat
         Statements are not written in this one.
-    UnknownInvoice, InvalidRecord
+    InvalidRecord
         The archive lacks an invoice that is on one, or has another than the ledger.
     UnwritableFile
         The folder cannot be written.
@@ -99,23 +95,11 @@ def _with_invoices(
 ) -> list[Stated]:
     if suffix != WITH_INVOICES:
         return [(statement, {}) for statement in statements]
-    kept = ledger_fingerprints(engine)
-    found = find_results({it for each in statements for it in _numbers(each)}, archive)
-    invoices = {number: _archived(path, kept.get(number)) for number, path in found.items()}
+    numbers = sorted({it for each in statements for it in _numbers(each)})
+    with reading(engine) as connection:
+        archived = read_archived(connection, numbers=numbers)
+    invoices = invoices_with_logos(archive, archived)
     return [(each, {it: invoices[it] for it in _numbers(each)}) for each in statements]
-
-
-def _archived(path: Path, kept: str | None) -> Invoice:
-    """The invoice in a record, with the logo that it names."""
-    content = path.read_bytes()
-    if hashlib.sha256(content).hexdigest() != kept:
-        raise InvalidRecord(
-            "the archived invoice is not the one that the ledger has",
-            where=path.stem,
-            remedy=f"'billing verify {path.stem}' shows what differs",
-        )
-    logo = read_logo(path.parent.parent / "snapshot")
-    return with_logo(read_invoice(content.decode("utf-8")), logo)
 
 
 def _numbers(statement: dict[str, Any]) -> list[str]:

@@ -5,7 +5,6 @@ runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 
 import polars as pl
@@ -38,30 +37,6 @@ def find_record(target: str, archive: Path) -> Path:
         f"'{target}' is no record's folder, and no record in {archive}/ has this run or invoice",
         remedy="'billing invoices' lists the numbers; BILLING_RUNS says where the archive is",
     )
-
-
-def find_results(numbers: Iterable[str], archive: Path) -> dict[str, Path]:
-    """The files of these invoices' canonical results in the archive, by number.
-
-    Raises
-    ------
-    UnknownInvoice
-        No record in the archive has one of them.
-    """
-    wanted = set(numbers)
-    found = {
-        path.stem: path
-        for record in list_records(archive)
-        for path in (record / "data" / "invoices").glob("*.json")
-        if path.stem in wanted
-    }
-    missing = sorted(wanted - found.keys())
-    if missing:
-        raise UnknownInvoice(
-            f"no record in {archive}/ has the invoice {missing[0]}",
-            remedy="BILLING_RUNS says where the archive is",
-        )
-    return found
 
 
 def list_records(archive: Path) -> list[Path]:

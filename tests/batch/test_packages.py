@@ -10,6 +10,7 @@ from zipfile import ZipFile
 
 import pytest
 from dialects import ON_SQLITE
+from openpyxl import load_workbook
 from sample_archive import archived_april
 from sample_statements import MAY, pay_alone, void
 from sqlalchemy import Engine
@@ -88,7 +89,10 @@ def test_a_package_has_what_was_archived_and_the_same_bytes_again(
         ("jones-2020-04", "jones", "OPEN", "20.00"),
         ("smith-2020-04", "smith", "OPEN", "190.83"),
     ]
-    assert all((folder / row["json"]).is_file() for row in rows)
+    for suffix in ("json", "pdf", "xlsx"):
+        assert all((folder / row[suffix]).is_file() for row in rows)
+    workbook = load_workbook(folder / "statements" / "jones-2020-04.xlsx")
+    assert workbook.sheetnames == ["Statement", "SEQ-2021-00001"]
     assert (
         '<td>Invoices</td><td class="number">4</td><td>USD</td>'
         in (folder / "summary.html").read_text()
