@@ -6,13 +6,14 @@ from typing import Annotated
 import typer
 
 from billing_lib.cli.app import AsJson, PeriodText, app, ledger, progress, say, say_frame
+from billing_lib.errors import UnknownFormat
 
 StatementId = Annotated[
     str, typer.Argument(metavar="ID", help="A statement's id, such as smith-lab-1993-10.")
 ]
 
 
-@app.command(epilog="Example: billing statements 1993-10 --team bio --format pdf --to october")
+@app.command(epilog="Example: billing statements 1993-10 --team bio --format pdf --into october")
 def statements(
     period: PeriodText,
     team: Annotated[
@@ -21,8 +22,8 @@ def statements(
     suffix: Annotated[
         str | None, typer.Option("--format", help="Write each of them as pdf, xlsx or json.")
     ] = None,
-    to: Annotated[
-        Path, typer.Option(help="The folder to write to; this one unless told.")
+    into: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="The folder to write into.")
     ] = Path(),
     as_json: AsJson = False,
 ) -> None:
@@ -37,8 +38,10 @@ def statements(
     from billing_lib.workflow.statements import generate_statements
 
     engine, month = ledger(), Period.parse(period)
-    if suffix is not None or to != Path():
-        require_format(suffix or "")
+    if suffix is not None:
+        require_format(suffix)
+    elif into != Path():
+        raise UnknownFormat("say in which format", remedy="add --format pdf, xlsx or json")
     books = read_price_books(settings().parameters)
     generated = generate_statements(engine, books, month, team)
     if not as_json:
@@ -52,8 +55,8 @@ def statements(
     )
     if suffix is not None:
         with progress(suffix):
-            written = write_statements(engine, settings().runs, books, month, suffix, to, team)
-        said = f"{len(written):,} files written to {to}" if written else "nothing changed"
+            written = write_statements(engine, settings().runs, books, month, suffix, into, team)
+        said = f"{len(written):,} files written to {into}" if written else "nothing changed"
         typer.echo(f"documents of {month}: {said}", err=as_json)
 
 

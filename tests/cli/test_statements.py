@@ -49,7 +49,7 @@ def test_a_month_is_issued_stated_and_paid(office: Office) -> None:
     assert load_workbook(office.folder / "smith.xlsx").sheetnames == [
         *("Statement", "MIC-2020-00001", "MIC-2020-00002"),
     ]
-    month = ("statements", "2020-04", "--format", "pdf", "--to", "april")
+    month = ("statements", "2020-04", "--format", "pdf", "--into", "april")
     assert "documents of 2020-04: 1 files written to april" in office.done(*month)
     assert "documents of 2020-04: nothing changed" in office.done(*month)
     pdf = (office.folder / "april" / "smith-2020-04.pdf").read_bytes()
@@ -57,6 +57,11 @@ def test_a_month_is_issued_stated_and_paid(office: Office) -> None:
     other = office.run("statement", "smith-2020-04", "--to", "smith.docx")
     assert (other.returncode, other.stderr.strip()) == (
         *(2, "billing: 'docx' is no format of a statement; write it as .pdf, .xlsx or .json"),
+    )
+
+    where = office.run("statements", "2020-04", "--into", "april")
+    assert (where.returncode, where.stderr.strip()) == (
+        *(2, "billing: say in which format; add --format pdf, xlsx or json"),
     )
 
     payment = ("--date", "2020-06-02", "--reference", "WIRE 4711")

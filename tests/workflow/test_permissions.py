@@ -470,7 +470,17 @@ def test_every_function_that_opens_the_ledger_asks() -> None:
     modules = [import_module(found.name) for found in paths]
     silent = {
         f"{module.__name__.split('.')[-1]}.{name}"
-        for module in (*modules, batch, issuer, bounce, queue, send, packages, stating, transformations)
+        for module in (
+            *modules,
+            batch,
+            issuer,
+            bounce,
+            queue,
+            send,
+            packages,
+            stating,
+            transformations,
+        )
         for name, function in vars(module).items()
         if isinstance(function, FunctionType)
         and function.__module__ == module.__name__
