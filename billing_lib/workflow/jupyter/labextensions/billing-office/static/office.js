@@ -33,7 +33,9 @@
     await context.sessionContext.ready;
     await app.restored;
     if (await shown(app, panel)) {
-      await app.commands.execute('notebook:run-all-cells', { activate: false });
+      // JupyterLab's SemanticCommand.WIDGET: this notebook, whichever has the focus by now.
+      const args = { semanticWidget: panel.id, activate: false };
+      await app.commands.execute('notebook:run-all-cells', args);
     }
   };
 

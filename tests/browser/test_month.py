@@ -1,0 +1,141 @@
+"""Stories of a month in JupyterLab: the overview, making a run, approving, issuing."""
+
+from collections.abc import Callable
+
+import pytest
+from conftest import APRIL, ME, SLOW, Facility, Lab
+from playwright.sync_api import Locator, Page, expect
+
+from billing_lib.audit.archive import find_record
+from billing_lib.audit.verify import verify
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.events import read_events
+from billing_lib.ledger.invoices import read_invoices
+from billing_lib.pricing.period import Period
+from billing_lib.workflow.approving import prepare
+from billing_lib.workflow.selection import RunSelection
+
+Make = Callable[..., Facility]
+Open = Callable[..., Page]
+
+
+def states(facility: Facility) -> dict[str, str]:
+    """Invoice code → state."""
+    with reading(facility.engine) as connection:
+        found = read_invoices(connection, facility.code)
+    return dict(found.select("project", "state").iter_rows())
+
+
+def events(facility: Facility, kind: str) -> list[dict[str, object]]:
+    with reading(facility.engine) as connection:
+        return read_events(connection, facility.code, kinds=[kind]).to_dicts()
+
+
+def button(page: Page, name: str) -> Locator:
+    return page.get_by_role("button", name=name, exact=True)
+
+
+def submitted(make: Make, code: str, *keys: str) -> Facility:
+    """A facility whose two invoices wait for who runs the tests."""
+    facility = make(code, f"approval: {{reviewers: [{ME}]}}", *keys)
+    with writing(facility.engine) as connection:
+        prepare(connection, facility.book, Period(2020, 4), RunSelection())
+    return facility
+
+
+def test_the_office_opens_on_the_months_and_a_click_opens_one(
+    facility: Make, window: Open, lab: Lab
+) -> None:
+    facility("HOME", issue="ready")
+    page = window("home.ipynb")
+    row = page.get_by_role("row", name="HOME")
+    expect(row).to_contain_text("IN REVIEW", timeout=SLOW)
+    expect(row).to_contain_text("160.83 USD")
+    expect(row).to_contain_text("a reviewer's word that it is ready")
+    assert page.locator(".jp-CodeMirrorEditor:visible").count() == 0  # no code is seen
+    page.get_by_role("link", name=f"Run HOME {APRIL}").click()
+    expect(page.get_by_text("the month waits for a reviewer's word")).to_be_visible()
+    assert page.url.endswith(f"/lab/tree/HOME/{APRIL}/run-HOME-{APRIL}.ipynb")
+
+
+def test_a_run_is_made_and_the_month_signed_off(facility: Make, opened: Open) -> None:
+    here = facility("MAKE", issue="ready")
+    page = opened(here, "run")
+    page.get_by_label("Words").fill("checked with the labs")
+    button(page, "Say that the month is ready").click()
+    expect(page.get_by_role("status")).to_contain_text(f"MAKE {APRIL} is ready: 3 charges")
+    (ready,) = events(here, "ready")
+    assert (ready["login"], ready["reason"]) == (ME, "checked with the labs")
+    button(page, "Make or update the invoices").click()
+    expect(page.get_by_role("status")).to_contain_text("made: 2 invoices not issued yet")
+    assert states(here) == {"p1": "OPEN", "p2": "OPEN"}
+    page.get_by_role("button", name="Statistics").click()
+    expect(page.get_by_text("The run comes to 160.83 USD")).to_be_visible()
+
+
+def test_a_run_is_approved_with_the_keyboard(facility: Make, opened: Open) -> None:
+    here = submitted(facility, "KEYS")
+    page = opened(here, "approve")
+    expect(page.get_by_title("Invoice KEYS-2020-04-1/p1")).to_be_visible()
+    comment = page.get_by_placeholder("A comment")
+    comment.focus()
+    page.keyboard.type("as agreed")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("status")).to_contain_text("invoice KEYS-2020-04-1/p1 is approved")
+    expect(page.get_by_title("Invoice KEYS-2020-04-1/p2")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 of 2")).to_be_visible()
+    seen = [
+        (event["subject"], event["login"], event["reason"]) for event in events(here, "approve")
+    ]
+    assert seen == [
+        ("KEYS-2020-04-1/p1", ME, "as agreed"),
+        ("KEYS-2020-04-1/p2", ME, ""),
+    ]
+
+
+def test_an_invoice_is_sent_back_with_a_reason(facility: Make, opened: Open) -> None:
+    here = submitted(facility, "BACK")
+    page = opened(here, "approve")
+    expect(page.get_by_title("Invoice BACK-2020-04-1/p1")).to_be_visible()
+    button(page, "Reject").click()
+    expect(page.get_by_role("alert")).to_contain_text("the rejection has no reason")
+    page.get_by_placeholder("A comment").fill("wrong split")
+    button(page, "Reject").click()
+    expect(page.get_by_role("status")).to_contain_text("is rejected and takes in changes")
+    assert states(here) == {"p1": "REJECTED", "p2": "APPROVING"}
+    (moved,) = events(here, "reject")
+    assert (moved["login"], moved["reason"]) == (ME, "wrong split")
+
+
+def test_a_run_is_issued_and_its_record_is_whole(facility: Make, opened: Open, lab: Lab) -> None:
+    here = facility("ISSUE")
+    page = opened(here, "run")
+    button(page, "Make or update the invoices").click()
+    expect(page.get_by_role("status")).to_contain_text("made: 2 invoices")
+    button(page, "Take the next step").click()
+    issue_from_changed_files(page)
+    expect(page.get_by_role("status")).to_contain_text("issued 2 invoices", timeout=2 * SLOW)
+    assert states(here) == {"p1": "APPROVED", "p2": "APPROVED"}
+    with reading(here.engine) as connection:
+        numbers = read_invoices(connection, "ISSUE")["number"].to_list()
+    for number in numbers:
+        assert verify(find_record(number, lab.runs)) == []
+
+
+def issue_from_changed_files(page: Page) -> None:
+    """Where the program is being worked on it says so, and is told to issue nevertheless."""
+    done = page.get_by_role("status").filter(has_text="issued")
+    refused = page.get_by_role("alert").filter(has_text="differ")
+    expect(done.or_(refused)).to_be_visible(timeout=2 * SLOW)
+    if refused.is_visible():
+        page.get_by_label("issue from changed files").check()
+        button(page, "Take the next step").click()
+
+
+@pytest.mark.parametrize("notebook", ["run", "approve"])
+def test_a_month_without_anything_says_so(facility: Make, opened: Open, notebook: str) -> None:
+    here = facility(f"NONE{notebook[0].upper()}")
+    page = opened(here, notebook)
+    expect(page.get_by_text("no billing run").first).to_be_visible()
