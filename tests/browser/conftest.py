@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
@@ -45,6 +45,8 @@ FLAGS = (
 )
 SLOW = 60_000
 """Milliseconds that a page may take before a story has failed; a loaded machine is slow."""
+
+expect.set_options(timeout=SLOW)
 
 ME = operating_system_login()
 

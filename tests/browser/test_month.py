@@ -49,7 +49,7 @@ def test_the_office_opens_on_the_months_and_a_click_opens_one(
     facility("HOME", issue="ready")
     page = window("home.ipynb")
     row = page.get_by_role("row", name="HOME")
-    expect(row).to_contain_text("IN REVIEW", timeout=SLOW)
+    expect(row).to_contain_text("IN REVIEW")
     expect(row).to_contain_text("160.83 USD")
     expect(row).to_contain_text("a reviewer's word that it is ready")
     assert page.locator(".jp-CodeMirrorEditor:visible").count() == 0  # no code is seen
