@@ -64,6 +64,7 @@ class ApprovePanel:
         self.invoice = widgets.Select(rows=10, layout=_WIDE)
         self.comment = widgets.Textarea(
             placeholder="A comment; a reason is needed to reject, quarantine or close",
+            continuous_update=False,  # told when it is left, before the button that is pressed
             layout={"width": "24em", "height": "5em"},
         )
         self.keep = widgets.Checkbox(

@@ -43,7 +43,11 @@ def text_entry(label: str, placeholder: str = "", *, width: str = _ENTRY) -> wid
 def long_text_entry(label: str) -> widgets.Textarea:
     """An entry for several lines of text."""
     return widgets.Textarea(
-        description=label, rows=4, layout=widgets.Layout(width=_ENTRY), style=_STYLE
+        description=label,
+        rows=4,
+        continuous_update=False,
+        layout=widgets.Layout(width=_ENTRY),
+        style=_STYLE,
     )
 
 

@@ -60,7 +60,7 @@ class RunPanel:
         self.date = widgets.DatePicker(description="Invoice date", style=_LABEL)
         self.text = widgets.Text(
             description="Words", placeholder="a comment, a reason or a description",
-            layout=_WIDE, style=_LABEL,
+            continuous_update=False, layout=_WIDE, style=_LABEL,
         )  # fmt: skip
         self.frees = widgets.Checkbox(
             value=True, description="cancelling frees its charges", indent=False
