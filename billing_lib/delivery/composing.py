@@ -18,6 +18,8 @@ from sqlalchemy import Connection
 from billing_lib.delivery.outgoing import Archived, Made, Outgoing, outgoing, read_archived
 from billing_lib.delivery.sender import link_of, sender_of
 from billing_lib.documents.letter import invoice_letter, statement_letter
+from billing_lib.documents.statement_pdf import render_statement_pdf
+from billing_lib.documents.statements import statement_file
 from billing_lib.documents.text import Invoice
 from billing_lib.errors import InvalidRecord, NotReady
 from billing_lib.ledger import issued, issuings, messages
@@ -231,7 +233,8 @@ def compose_statements(
 def statement_files(statement: Mapping[str, Any]) -> list[Made]:
     """What is attached to a statement's message, made when it is queued and kept in the outbox:
     the archive holds invoices only."""
-    return []
+    name = statement_file(dict(statement), "pdf")
+    return [Made(name, render_statement_pdf(dict(statement)))]
 
 
 class _Versions:

@@ -1,10 +1,12 @@
 """Who is told what: preferences hold for invoices, never for statements; statements that change."""
 
+from io import BytesIO
 from typing import Any
 
 import pytest
 from dialects import ON_SQLITE
 from mailed import ANN, APRIL, HEAD, P1, P2, ZOE, Billed, queued, sent, standing
+from pypdf import PdfReader
 from sqlalchemy import Engine
 
 from billing_lib.delivery.queue import preview_statements, queue_invoices, queue_statements
@@ -58,6 +60,10 @@ def test_invoices_respect_what_is_wished_and_statements_do_not(billed: Billed) -
     assert names == [f"{P1}.pdf", f"{P2}.pdf"]
     (statement,) = billed.post.mails(HEAD)
     assert statement["Subject"] == f"Statement {STATEMENT}: USD 160.83, Smith Lab, April 2020"
+    (attached,) = statement.iter_attachments()
+    assert attached.get_filename() == f"{STATEMENT}.pdf"
+    page = PdfReader(BytesIO(attached.get_content())).pages[0].extract_text()
+    assert "160.83" in page
     text = statement.get_body(("plain",))
     assert text is not None
     for part in (P1, "148.33", P2, "12.50", f"https://billing.example.edu/?id={STATEMENT}"):
