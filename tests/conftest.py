@@ -49,7 +49,8 @@ def new_postgresql(postgresql_server: str) -> Iterator[Callable[[str], str]]:
 
         def new(template: str) -> str:
             name = f"ledger_{next(numbers)}"
-            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+            # Half the time of copying through the log, which a database of a minute does not need.
+            connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} STRATEGY file_copy")
             url = make_url(postgresql_server).set(database=name)
             return url.render_as_string(hide_password=False)
 
