@@ -23,6 +23,23 @@ from billing_lib.ledger.database import initialise, open_ledger
 
 _TEMPLATE = "ledger_template"
 
+_LONGEST = (
+    *("tests/image/", "tests/quarter/", "tests/cli/test_readme.py", "tests/notebooks/"),
+    *("tests/batch/test_month.py", "tests/ledger/test_races.py", "tests/workflow/test_life.py"),
+    *("tests/pricing/test_against_oracle.py", "tests/audit/test_reproduce.py"),
+)
+"""What takes half a minute and more in one piece."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest, so that no worker is left alone with one at the end."""
+
+    def place(item: pytest.Item) -> int:
+        found = (at for at, name in enumerate(_LONGEST) if item.nodeid.startswith(name))
+        return next(found, len(_LONGEST))
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
