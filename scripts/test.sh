@@ -30,9 +30,16 @@ fi
 
 scripts/setup.sh test
 PATH=$PWD/.venv/bin:$PATH
+# Hundreds of commands are started, each of which would compile what it imports anew where the
+# environment forbids bytecode in the tree, as containers like to: twice the time of a command.
+unset PYTHONDONTWRITEBYTECODE
+export PYTHONPYCACHEPREFIX=$PWD/build/bytecode
+# As many workers as processors, and one of them for each worker: polars would take all of them for
+# frames of a few rows. tests/pricing/test_threads.py holds what more threads come to.
+export POLARS_MAX_THREADS=1
 ruff check .
 ruff format --check .
 mypy
 lint-imports
 nbstripout --verify notebooks/*.ipynb
-exec pytest --numprocesses logical --maxprocesses 4 --dist loadgroup "$@"
+exec pytest --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder "$@"

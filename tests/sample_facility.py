@@ -1,5 +1,6 @@
 """A small facility for tests: a microscope by the hour, slides by the piece, two projects."""
 
+from functools import cache
 from pathlib import Path
 
 from billing_lib.pricing.pricebook import PriceBook
@@ -43,8 +44,9 @@ USAGE = HEADER + (
 """April 2020: 133.33 and 15.00 for p1, 12.50 for p2, u4 and u5 unbilled; May: 5.00 for p2."""
 
 
+@cache
 def price_book(text: str = BOOK) -> PriceBook:
-    """The facility's price book."""
+    """The facility's price book; one object for one text, since nothing changes it."""
     return PriceBook.parse(text, "microscopy.yml")
 
 

@@ -8,7 +8,6 @@ here; an installed package adds one, or takes the place of one, by an entry poin
 """
 
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 
 from billing_lib.documents.html import render_html
@@ -18,6 +17,7 @@ from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.ubl import render_ubl
 from billing_lib.documents.xlsx import render_xlsx
 from billing_lib.errors import AmbiguousFormat, NotReady
+from billing_lib.installed import entry_points
 from billing_lib.pricing.logo import Logo
 
 Renderer = Callable[[Invoice], bytes]
@@ -53,7 +53,7 @@ def renderers() -> dict[str, Renderer]:
     """
     added: dict[str, Renderer] = {}
     offered: dict[str, str] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+    for entry in entry_points(GROUP):
         if offered.setdefault(entry.name, entry.value) != entry.value:
             raise AmbiguousFormat(
                 f"{offered[entry.name]} and {entry.value} both write .{entry.name} documents",

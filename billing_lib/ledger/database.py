@@ -141,8 +141,8 @@ def writing(engine: Engine) -> Iterator[Connection]:
     Raises
     ------
     UnreachableLedger
-        The database cannot be reached or written (locked by another writer for a minute,
-        full disk, no such server).
+        The database cannot be reached or written (locked by another writer for a minute or
+        what the URL says, full disk, no such server).
     """
     with _sentences(engine), engine.begin() as connection:
         yield connection
@@ -185,7 +185,8 @@ def reading(engine: Engine) -> Iterator[Connection]:
 def _open_sqlite(url: URL) -> Engine:
     if not url.database or url.database == ":memory:" or url.database.startswith("file:"):
         raise _unusable("a SQLite ledger needs a file")
-    engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+    limit = {} if "timeout" in url.query else {"timeout": _BUSY_SECONDS}
+    engine = create_engine(url, connect_args=limit)
 
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:

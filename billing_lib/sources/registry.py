@@ -10,10 +10,11 @@ Source:
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 
 from billing_lib.errors import AmbiguousFormat
+from billing_lib.installed import entry_points
 from billing_lib.sources.csv_file import read_csv
 from billing_lib.sources.excel import read_excel
 from billing_lib.sources.parquet import read_parquet
@@ -98,7 +99,7 @@ def registered() -> dict[str, Source]:
         Two installed packages read the same kind: which one reads must not be chance.
     """
     offered: dict[str, EntryPoint] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda point: (point.name, point.value)):
+    for entry in entry_points(GROUP):
         before = offered.setdefault(entry.name, entry)
         if before.value != entry.value:
             raise AmbiguousFormat(

@@ -17,13 +17,13 @@ ledger of the university:
 
 import csv
 from collections.abc import Callable
-from importlib.metadata import entry_points
 from pathlib import Path
 
 import polars as pl
 from pydantic import ValidationError
 
 from billing_lib.errors import InvalidPriceBook
+from billing_lib.installed import entry_points
 from billing_lib.pricing.expense_codes import invalid_codes
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
 
@@ -54,7 +54,7 @@ def find_invalid_codes(book: PriceBook, charged: pl.DataFrame) -> pl.DataFrame:
     found = [charged.with_columns(problem=pl.lit(None, dtype=pl.String)).clear()]
     if allowed is not None:
         found.append(invalid_codes(charged, allowed))
-    for entry in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+    for entry in entry_points(GROUP):
         validate: Validator = entry.load()
         checked = validate(charged.with_columns(facility=pl.lit(book.facility.code)))
         found.append(checked.select(found[0].columns))

@@ -1,28 +1,44 @@
-"""A billing office in a folder of its own, worked by the real command line."""
+"""A billing office in a folder of its own, worked by the command line."""
 
+import contextlib
 import json
 import os
 import subprocess
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from io import BytesIO, TextIOWrapper
 from pathlib import Path
 from typing import Any
 
 import pytest
 from sample_facility import BOOK, usage_file
+from sqlalchemy import Engine
+
+from billing_lib.cli import main
+from billing_lib.ledger import database
 
 BILLING = Path(sys.executable).with_name("billing")
+
+Said = subprocess.CompletedProcess[str]
 
 
 @dataclass(frozen=True)
 class Office:
-    """A folder with a price book, usage.csv, and perhaps a ledger and an archive."""
+    """A folder with a price book, usage.csv, and perhaps a ledger and an archive.
+
+    Attributes
+    ----------
+    apart
+        Whether each command is a process of its own, as staff give it. It takes a second to
+        start; where what a command does is looked at, and not how it starts, it is given in this
+        process.
+    """
 
     folder: Path
+    apart: bool = False
 
-    def run(
-        self, *words: object, source: Path | None = None, **settings: str
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *words: object, source: Path | None = None, **settings: str) -> Said:
         """A command and what came of it.
 
         ``settings`` are variables without their ``BILLING_``; ``source`` is another tree with
@@ -30,19 +46,15 @@ class Office:
         """
         kept = {key: it for key, it in os.environ.items() if not key.startswith("BILLING_")}
         stated = {f"BILLING_{key.upper()}": value for key, value in settings.items()}
-        program = [BILLING]
+        environment = kept | {"BILLING_PARAMETERS": "parameters", "COLUMNS": "300"} | stated
+        given = [str(word) for word in words]
         if source is not None:
             program = [sys.executable, "-c", "from billing_lib.cli import main; main()"]
-            stated["PYTHONPATH"] = str(source)
-        return subprocess.run(
-            [*program, *map(str, words)],
-            cwd=self.folder,
-            env=kept | {"BILLING_PARAMETERS": "parameters", "COLUMNS": "300"} | stated,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+            environment["PYTHONPATH"] = str(source)
+            return _apart([*program, *given], self.folder, environment)
+        if self.apart:
+            return _apart([str(BILLING), *given], self.folder, environment)
+        return _here(given, self.folder, environment)
 
     def done(self, *words: object, **settings: str) -> str:
         """What a command prints that does what it should."""
@@ -54,6 +66,46 @@ class Office:
         """What a list says as JSON."""
         rows: list[dict[str, Any]] = json.loads(self.done(*words, "--json"))
         return rows
+
+
+def _apart(words: list[str], folder: Path, environment: Mapping[str, str]) -> Said:
+    return subprocess.run(
+        words,
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def _here(words: list[str], folder: Path, environment: Mapping[str, str]) -> Said:
+    out, err = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
+    opened: list[Engine] = []
+
+    def open_ledger(url: str) -> Engine:
+        opened.append(really_open(url))
+        return opened[-1]
+
+    really_open = database.open_ledger
+    with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+        for name in os.environ.keys() - environment.keys():
+            patch.delenv(name)
+        for name, value in environment.items():
+            patch.setenv(name, value)
+        patch.setattr(sys, "argv", ["billing", *words])
+        patch.setattr(database, "open_ledger", open_ledger)
+        with (
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+    for engine in opened:  # as the end of a process does
+        engine.dispose()
+    texts = [stream.buffer.getvalue().decode() for stream in (out, err)]  # type: ignore[attr-defined]
+    return subprocess.CompletedProcess(words, int(ended.value.code or 0), *texts)
 
 
 def new_office(folder: Path) -> Office:
@@ -68,6 +120,12 @@ def new_office(folder: Path) -> Office:
 def office(tmp_path: Path) -> Office:
     """An office where nothing has been done."""
     return new_office(tmp_path / "office")
+
+
+@pytest.fixture
+def office_apart(office: Office) -> Office:
+    """The same, where each command is a process of its own."""
+    return replace(office, apart=True)
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,8 @@ from .conftest import Office
 ISSUE = ("issue", "MIC", "2020-04", "--date", "2020-05-04", "--allow-dirty")
 
 
-def test_a_month_from_usage_to_a_reproduced_record(office: Office) -> None:
+def test_a_month_from_usage_to_a_reproduced_record(office_apart: Office) -> None:
+    office = office_apart
     assert "set up" in office.done("init")
     assert "set up before, nothing changed" in office.done("init")
     assert "6 records read, 6 new" in office.done("load", "MIC", "usage.csv")

@@ -20,7 +20,9 @@ UNSHARED = ["unshare", "--mount"] + (["--map-root-user"] if os.getuid() else [])
 """A file system of a few kilobytes that only one command sees."""
 
 
-@pytest.mark.parametrize("kilobytes", [16, 160])
+@pytest.mark.parametrize(
+    ("ledger_url", "kilobytes"), [("sqlite", 16), ("postgresql", 160)], indirect=["ledger_url"]
+)
 def test_a_full_disk_issues_nothing_and_the_next_try_takes_the_same_numbers(
     ledger: Engine, ledger_url: str, tmp_path: Path, kilobytes: int
 ) -> None:

@@ -1,10 +1,11 @@
-"""A process that issues again and again, each time at the same moment as another one.
+"""A process that issues again and again, each time at about the same moment as another one.
 
 It does what batch.py does, but for papermill and the archive: what the notebook would compute
 is computed in this process (sample_issuing.py). It lives in a module of its own, so that a new
 process can import it.
 """
 
+import time
 import traceback
 from contextlib import nullcontext
 from multiprocessing.queues import Queue
@@ -17,7 +18,7 @@ from sample_issuing import issue_prepared
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
-from billing_lib.errors import BillingError
+from billing_lib.errors import BillingError, NotReady
 from billing_lib.ledger import issuings
 from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.lock import issuing
@@ -27,6 +28,11 @@ from billing_lib.workflow.approving import prepare
 from billing_lib.workflow.selection import RunSelection
 
 APRIL = Period(2020, 4)
+
+STEPS, STEP = 20, 0.02
+"""How much later than the other a process begins: in each two races by one step more, up to the
+third of a second or so that an issuing takes. So in 40 races each of the two meets the other at
+all that it does, which the same moment again and again would leave to chance."""
 
 
 class Outcome(NamedTuple):
@@ -57,6 +63,7 @@ def race(
     folder: Path,
     count: int,
     locked: bool,
+    behind: int,
     start: Barrier,
     outcomes: "Queue[Outcome]",
 ) -> None:
@@ -68,10 +75,14 @@ def race(
     locked
         Hold the facility's lock, as ``billing issue`` does; else only the database keeps the
         processes apart.
+    behind
+        Begin later in the even races (0), or in the odd ones (1).
     """
     ledger, book = open_ledger(url), many_projects(count)
     for number in range(count):
         start.wait(timeout=120)
+        if number % 2 == behind:
+            time.sleep(number // 2 % STEPS * STEP)
         try:
             with issuing(ledger, "MIC") if locked else nullcontext():
                 issue_one(ledger, book, number, folder)
@@ -92,6 +103,8 @@ def issue_one(ledger: Engine, book: PriceBook, number: int, folder: Path) -> Non
     selection = RunSelection(projects=(f"r{number}",))
     with writing(ledger) as connection:
         prepared = prepare(connection, book, APRIL, selection)
+    if not prepared.codes:
+        raise NotReady("nothing can be issued yet", where=prepared.run)
     try:
         issue_prepared(ledger, book, prepared, folder)
     except Exception:

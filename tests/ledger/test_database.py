@@ -134,6 +134,17 @@ def test_sqlite_checks_what_rows_refer_to(ledger: Engine) -> None:
         assert connection.scalar(text("PRAGMA journal_mode")) == "wal"
 
 
+@ON_SQLITE
+@pytest.mark.parametrize(("query", "milliseconds"), [("", 60_000), ("?timeout=0.1", 100)])
+def test_a_writer_waits_a_minute_or_what_the_url_says(
+    ledger: Engine, query: str, milliseconds: int
+) -> None:
+    engine = open_ledger(f"{ledger.url}{query}")
+    with reading(engine) as connection:
+        assert connection.scalar(text("PRAGMA busy_timeout")) == milliseconds
+    engine.dispose()
+
+
 @ON_SQLITE  # PostgreSQL locks rows, not files
 def test_a_writer_that_waits_too_long_is_told(ledger: Engine) -> None:
     impatient = open_ledger(f"{ledger.url}?timeout=0.1")

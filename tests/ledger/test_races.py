@@ -30,8 +30,8 @@ def _race(url: str, folder: Path, count: int, *, locked: bool) -> list[Outcome]:
     new = multiprocessing.get_context("spawn")
     start, outcomes = new.Barrier(2), new.Queue()
     racers = [
-        new.Process(target=race, args=(url, folder / name, count, locked, start, outcomes))
-        for name in ("one", "two")
+        new.Process(target=race, args=(url, folder / name, count, locked, behind, start, outcomes))
+        for behind, name in enumerate(("one", "two"))
     ]
     for racer in racers:
         racer.start()
@@ -62,17 +62,15 @@ def _require_whole(ledger: Engine, count: int) -> None:
 def test_of_two_that_issue_at_once_one_does_and_the_other_is_told(
     ledger: Engine, ledger_url: str, tmp_path: Path
 ) -> None:
-    count = 200
+    count = 80
     _rated(ledger, tmp_path, count)
     found = _race(ledger_url, tmp_path, count, locked=True)
     assert [outcome for outcome in found if outcome.what == "broken"] == []
     assert sorted(it.race for it in found if it.what == "issued") == list(range(count))
     told = [it.said for it in found if it.what == "refused"]
-    assert {said.split(":")[0] for said in told} <= {
-        "IssuingElsewhere",
-        "AlreadyIssued",
-        "NotReady",
-    }
+    kinds = {said.split(":")[0] for said in told}
+    assert "IssuingElsewhere" in kinds  # they did meet
+    assert kinds <= {"IssuingElsewhere", "AlreadyIssued", "NotReady"}
     assert not any("\n" in said for said in told)
     _require_whole(ledger, count)
 
@@ -81,7 +79,7 @@ def test_of_two_that_issue_at_once_one_does_and_the_other_is_told(
 def test_without_the_lock_the_database_itself_lets_one_through(
     ledger: Engine, ledger_url: str, tmp_path: Path
 ) -> None:
-    count = 60
+    count = 40
     _rated(ledger, tmp_path, count)
     found = _race(ledger_url, tmp_path, count, locked=False)
     assert [outcome for outcome in found if outcome.what == "broken"] == []

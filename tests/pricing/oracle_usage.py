@@ -159,20 +159,20 @@ class Usage:
     def time(self, record: dict, rate: dict) -> dict[int, Fraction]:
         """Seconds by label: a quarter of an hour, or less, at a time."""
         start, end = instant(record.get("start")), instant(record.get("end"))
-        times: dict[int, Fraction] = {}
         if start is None or end is None or start == end:
-            return times
+            return {}
+        spent = {0: end - start}
+        last = 0
         if "after_hours" in rate or "bands" in rate:
-            grain, moment, last = self.grain * 60, start, 0
+            grain, moment, spent = self.grain * 60, start, {}
             while moment < end:
                 turn = dt.datetime.fromtimestamp(
                     (int(moment.timestamp()) // grain + 1) * grain, dt.UTC
                 )
                 last = self.label(rate, moment)
-                times[last] = times.get(last, Fraction(0)) + exact(min(turn, end) - moment)
+                spent[last] = spent.get(last, dt.timedelta()) + (min(turn, end) - moment)
                 moment = turn
-        else:
-            last, times[0] = 0, exact(end - start)
+        times = {label: exact(span) for label, span in spent.items()}
         if "rounding_step" in rate and "quantity" not in self.stated(record, rate):
             step, elapsed = seconds(rate["rounding_step"]), exact(end - start)
             times[last] += -(-elapsed // step) * step - elapsed

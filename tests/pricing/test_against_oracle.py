@@ -5,8 +5,7 @@ from random import Random
 
 import polars as pl
 import pytest
-from hypothesis import event, given, seed
-from hypothesis import strategies as st
+from hypothesis import event, given
 from polars.testing import assert_frame_equal
 
 from billing_lib.pricing.catalogue import Catalogue
@@ -18,11 +17,12 @@ from billing_lib.pricing.scenario import Scenario
 
 from .made_up import EXAMPLES, drawn, months, uncoupled
 from .oracle import bill
+from .together import check_months, side_by_side, together
 
 CHUNKS = 10
 """Parts of the comparison, so that several processes share it."""
 
-FEW = max(20, EXAMPLES // 40)
+FEW = max(20, EXAMPLES // 20)
 
 
 def read(month: dict) -> Scenario:
@@ -71,25 +71,29 @@ def in_order(frame: pl.DataFrame, *keys: str) -> pl.DataFrame:
 
 @pytest.mark.parametrize("chunk", range(CHUNKS))
 def test_every_month_comes_to_what_the_oracle_says(chunk: int) -> None:
-    @seed(chunk)
-    @drawn(EXAMPLES // CHUNKS)
-    @given(months())
-    def agrees(month: dict) -> None:
-        expected = bill(month)
-        for reason in set(expected["unbilled"].values()):
-            event(reason)
+    def agree(batch: list[dict]) -> None:
+        expected = side_by_side([bill(month) for month in batch])
+        assert quote(built(together(batch))) == expected
 
-        assert quote(built(month)) == expected
-
-    agrees()
+    check_months(chunk, EXAMPLES // CHUNKS, agree)
 
 
-@drawn(FEW)
+@drawn(EXAMPLES // 20)
 @given(months())
-def test_nothing_is_invented_or_lost_between_record_charge_invoice_and_statement(
-    month: dict,
-) -> None:
-    scenario = read(month)
+def test_a_month_by_itself_comes_to_what_the_oracle_says(month: dict) -> None:
+    expected = bill(month)
+    for reason in set(expected["unbilled"].values()):
+        event(reason)
+
+    assert quote(built(month)) == expected
+
+
+def test_nothing_is_invented_or_lost_between_record_charge_invoice_and_statement() -> None:
+    check_months(CHUNKS, FEW, lambda batch: conserved(read(together(batch))))
+
+
+def conserved(scenario: Scenario) -> None:
+    """Each amount is where it should be, and nowhere else."""
     catalogue, usage = Catalogue.of(scenario), scenario.usage_frame()
     rating = rate_usage(usage, catalogue, scenario.period)
     priced = charge_usage(rating.rated, catalogue, *scenario.adjustment_frames())
@@ -117,34 +121,41 @@ def test_nothing_is_invented_or_lost_between_record_charge_invoice_and_statement
     assert changes_by(stated_lines) == adjustments_by(stated, "team")
 
 
-@drawn(FEW)
-@given(months(), st.randoms(use_true_random=False))
-def test_the_order_of_usage_changes_no_amount(month: dict, random: Random) -> None:
-    scenario = read(month)
-    usage = scenario.usage_frame()
-    places = list(range(usage.height))
-    random.shuffle(places)
+def test_the_order_of_usage_changes_no_amount() -> None:
+    random = Random(0)
 
-    rating, charged = priced(usage, scenario)
-    rating_shuffled, charged_shuffled = priced(usage[places], scenario)
+    def same(batch: list[dict]) -> None:
+        scenario = read(together(batch))
+        usage = scenario.usage_frame()
+        places = list(range(usage.height))
+        random.shuffle(places)
 
-    for frame, shuffled, keys in [
-        (rating.unbilled, rating_shuffled.unbilled, ["row"]),
-        (charged.charges, charged_shuffled.charges, ["charge"]),
-        (charged.splits, charged_shuffled.splits, ["charge", "position"]),
-    ]:
-        assert_frame_equal(in_order(frame, *keys), in_order(shuffled, *keys))
+        rating, charged = priced(usage, scenario)
+        rating_shuffled, charged_shuffled = priced(usage[places], scenario)
+
+        for frame, shuffled, keys in [
+            (rating.unbilled, rating_shuffled.unbilled, ["row"]),
+            (charged.charges, charged_shuffled.charges, ["charge"]),
+            (charged.splits, charged_shuffled.splits, ["charge", "position"]),
+        ]:
+            assert_frame_equal(in_order(frame, *keys), in_order(shuffled, *keys))
+
+    check_months(CHUNKS + 1, FEW, same)
 
 
-@drawn(FEW)
-@given(months(), st.integers(0, 8))
-def test_rating_in_two_halves_is_rating_at_once(month: dict, first: int) -> None:
-    scenario = read(uncoupled(month))
-    usage = scenario.usage_frame()
+def test_rating_in_two_halves_is_rating_at_once() -> None:
+    random = Random(0)
 
-    rating, charged = priced(usage, scenario)
-    halves = [priced(usage[:first], scenario), priced(usage[first:], scenario)]
+    def same(batch: list[dict]) -> None:
+        scenario = read(uncoupled(together(batch)))
+        usage = scenario.usage_frame()
+        first = random.randint(0, usage.height)
 
-    assert_frame_equal(rating.unbilled, pl.concat([half.unbilled for half, _ in halves]))
-    assert_frame_equal(charged.charges, pl.concat([half.charges for _, half in halves]))
-    assert_frame_equal(charged.splits, pl.concat([half.splits for _, half in halves]))
+        rating, charged = priced(usage, scenario)
+        halves = [priced(usage[:first], scenario), priced(usage[first:], scenario)]
+
+        assert_frame_equal(rating.unbilled, pl.concat([half.unbilled for half, _ in halves]))
+        assert_frame_equal(charged.charges, pl.concat([half.charges for _, half in halves]))
+        assert_frame_equal(charged.splits, pl.concat([half.splits for _, half in halves]))
+
+    check_months(CHUNKS + 2, FEW, same)
