@@ -10,6 +10,7 @@ needed=( # command:Debian package
     git:git
     ssh-keygen:openssh-client # records are signed and the signatures verified
     hledger:hledger           # our journals are given to it
+    chromium:chromium         # the browser in which the notebooks are tried
     buildah:buildah           # the image is built and run, without any engine
     debootstrap:debootstrap   # the stand-in where its base image cannot be pulled
     soffice:libreoffice-calc-nogui # opens the workbooks; the smallest package that does, no desktop

@@ -61,7 +61,7 @@ class ApprovePanel:
         self.show = _chooser("Show", list(_SHOWN))
         self.so_far = widgets.IntProgress(description="Decided", layout=_WIDE)
         self.said = widgets.HTML()
-        self.invoice = widgets.Select(rows=10, layout=_WIDE)
+        self.invoice = widgets.Select(description="Invoices", rows=10, layout=_WIDE)
         self.comment = widgets.Textarea(
             placeholder="A comment; a reason is needed to reject, quarantine or close",
             continuous_update=False,  # told when it is left, before the button that is pressed

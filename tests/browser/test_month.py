@@ -1,15 +1,13 @@
 """Stories of a month in JupyterLab: the overview, making a run, approving, issuing."""
 
-import re
 from collections.abc import Callable
 
-from conftest import APRIL, ME, SLOW, Facility, Lab
-from playwright.sync_api import Locator, Page, expect
+from office_window import APRIL, ME, SLOW, Facility, Lab, button
+from playwright.sync_api import Page, expect
 
 from billing_lib.audit.archive import find_record
 from billing_lib.audit.verify import verify
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.events import read_events
 from billing_lib.ledger.invoices import read_invoices
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.approving import prepare
@@ -24,15 +22,6 @@ def states(facility: Facility) -> dict[str, str]:
     with reading(facility.engine) as connection:
         found = read_invoices(connection, facility.code)
     return dict(found.select("project", "state").iter_rows())
-
-
-def events(facility: Facility, kind: str) -> list[dict[str, object]]:
-    with reading(facility.engine) as connection:
-        return read_events(connection, facility.code, kinds=[kind]).to_dicts()
-
-
-def button(page: Page, name: str) -> Locator:
-    return page.locator("button", has_text=re.compile(rf"^\s*{re.escape(name)}$"))
 
 
 def submitted(make: Make, code: str, *keys: str) -> Facility:
@@ -64,7 +53,7 @@ def test_a_run_is_made_and_the_month_signed_off(facility: Make, opened: Open) ->
     page.get_by_label("Words").fill("checked with the labs")
     button(page, "Say that the month is ready").click()
     expect(page.get_by_role("status")).to_contain_text(f"MAKE {APRIL} is ready: 3 charges")
-    (ready,) = events(here, "ready")
+    (ready,) = here.events("ready")
     assert (ready["login"], ready["reason"]) == (ME, "checked with the labs")
     button(page, "Make or update the invoices").click()
     expect(page.get_by_role("status")).to_contain_text("made: 2 invoices not issued yet")
@@ -86,9 +75,7 @@ def test_a_run_is_approved_with_the_keyboard(facility: Make, opened: Open) -> No
     expect(page.get_by_title("Invoice KEYS-2020-04-1/p2")).to_be_visible()
     page.keyboard.press("Enter")
     expect(page.get_by_text("2 of 2")).to_be_visible()
-    seen = [
-        (event["subject"], event["login"], event["reason"]) for event in events(here, "approve")
-    ]
+    seen = [(event["subject"], event["login"], event["reason"]) for event in here.events("approve")]
     assert seen == [
         ("KEYS-2020-04-1/p1", ME, "as agreed"),
         ("KEYS-2020-04-1/p2", ME, ""),
@@ -105,7 +92,7 @@ def test_an_invoice_is_sent_back_with_a_reason(facility: Make, opened: Open) -> 
     button(page, "Reject").click()
     expect(page.get_by_role("status")).to_contain_text("is rejected and takes in changes")
     assert states(here) == {"p1": "REJECTED", "p2": "APPROVING"}
-    (moved,) = events(here, "reject")
+    (moved,) = here.events("reject")
     assert (moved["login"], moved["reason"]) == (ME, "wrong split")
 
 

@@ -1,0 +1,126 @@
+"""What a story in the browser works with: the running JupyterLab, a facility of its own."""
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+
+from playwright.sync_api import Locator, Page
+from sqlalchemy import Engine
+
+from billing_lib.ledger.database import reading
+from billing_lib.ledger.events import read_events
+from billing_lib.ledger.identity import operating_system_login
+from billing_lib.pricing.pricebook import PriceBook
+
+APRIL = "2020-04"
+TOKEN = "a-token-for-tests"
+FLAGS = (
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+SLOW = 60_000
+"""Milliseconds that a page may take before a story has failed; a loaded machine is slow."""
+
+ME = operating_system_login()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A running JupyterLab and the ledger behind it."""
+
+    url: str
+    folder: Path
+    engine: Engine
+
+    @property
+    def office(self) -> Path:
+        """The folder that JupyterLab shows."""
+        return self.folder / "office"
+
+    @property
+    def runs(self) -> Path:
+        """The archive."""
+        return self.folder / "runs"
+
+    @property
+    def parameters(self) -> Path:
+        """The price books."""
+        return self.folder / "parameters"
+
+    def environment(self) -> dict[str, str]:
+        """What tells a command where things are."""
+        return os.environ | {
+            "BILLING_DATABASE": f"sqlite:///{self.folder / 'billing.db'}",
+            "BILLING_RUNS": str(self.runs),
+            "BILLING_PARAMETERS": str(self.parameters),
+            "BILLING_OFFICE": str(self.office),
+            "BILLING_STORE": str(self.folder / "store"),
+            "JUPYTER_DATA_DIR": str(self.folder / "jupyter"),
+            "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
+            "HOME": str(self.folder),
+        }
+
+    def billing(self, *words: str) -> subprocess.Popen[bytes]:
+        """Start a command of ours."""
+        log = (self.folder / f"{words[0]}.log").open("wb")
+        command = [str(Path(sys.executable).with_name("billing")), *words]
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment(), stdout=log, stderr=log
+        )
+
+
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
+    """Wait until a server answers."""
+    for _ in range(SLOW // 250):
+        try:
+            with urllib.request.urlopen(url, timeout=10):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            assert process.poll() is None, "the server ended"
+            time.sleep(0.25)
+    raise TimeoutError(url)
+
+
+@dataclass(frozen=True)
+class Facility:
+    """A story's own facility: April 2020 rated, p1 148.33 and p2 12.50 (sample_facility)."""
+
+    lab: Lab
+    code: str
+    book: PriceBook
+
+    @property
+    def engine(self) -> Engine:
+        """The ledger."""
+        return self.lab.engine
+
+    def events(self, kind: str) -> list[dict[str, object]]:
+        """What the ledger has recorded of this kind, in order."""
+        with reading(self.engine) as connection:
+            return read_events(connection, self.code, kinds=[kind]).to_dicts()
+
+
+def button(page: Page, name: str) -> Locator:
+    """The button that says this, whatever its icon."""
+    return page.locator("button", has_text=re.compile(rf"^\s*{re.escape(name)}$"))

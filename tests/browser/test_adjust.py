@@ -1,0 +1,95 @@
+"""Stories of mending a month in JupyterLab: select, see, apply, undo; two people at once."""
+
+from collections.abc import Callable
+
+from office_window import APRIL, ME, Facility, button
+from playwright.sync_api import Page, expect
+
+from billing_lib.ledger.charges import read_charges
+from billing_lib.ledger.database import reading
+from billing_lib.ledger.invoices import read_invoices
+from billing_lib.workflow.adjust import adjust_charge
+
+Make = Callable[..., Facility]
+Open = Callable[..., Page]
+
+
+def totals(facility: Facility) -> dict[str, int]:
+    """Charge → total, in cents."""
+    with reading(facility.engine) as connection:
+        found = read_charges(connection, facility.code, period=APRIL)
+    return dict(found.select("code", "total").iter_rows())
+
+
+def show_rate(page: Page, charge: str, rate: str, reason: str) -> None:
+    """Select a charge, choose a new rate, say why, and look at what it does."""
+    page.get_by_label(charge).check()
+    page.get_by_label("Change", exact=True).select_option(label="Rate (price per unit)")
+    page.get_by_placeholder("a price per unit").fill(rate)
+    page.get_by_label("Reason").first.fill(reason)
+    button(page, "Show what it does").first.click()
+    expect(page.get_by_text("Nothing is changed yet.").first).to_be_visible()
+
+
+def test_a_charge_is_found_changed_and_the_change_undone(facility: Make, opened: Open) -> None:
+    here = facility("MEND")
+    page = opened(here, "adjust")
+    page.get_by_label("Item").first.fill("slide")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("2 charges, total 27.50 USD")).to_be_visible()
+    show_rate(page, "MEND/u2", "1.00", "agreed by telephone")
+    expect(page.get_by_text("15.00 → 12.00 USD").first).to_be_visible()
+    assert totals(here)["u2"] == 1500
+    button(page, "Apply").first.click()
+    expect(page.get_by_role("cell", name="agreed by telephone").first).to_be_visible()
+    assert totals(here) == {"u1": 13333, "u2": 1200, "u3": 1250}
+    (change,) = here.events("adjust")
+    assert (change["subject"], change["login"]) == ("u2", ME)
+    assert change["reason"] == "agreed by telephone"
+    page.get_by_role("tab", name="Undo").click()
+    button(page, "Show what it does").last.click()
+    undo = button(page, "Undo the group")
+    expect(undo).to_be_enabled()
+    undo.click()
+    expect(undo).to_be_disabled()
+    assert totals(here)["u2"] == 1500
+
+
+def test_the_second_of_two_people_is_told_and_nothing_is_overwritten(
+    facility: Make, opened: Open
+) -> None:
+    here = facility("TWO")
+    page = opened(here, "adjust")
+    show_rate(page, "TWO/u2", "1.00", "mine")
+    adjust_charge(here.engine, here.book, "TWO/u2", {"rate": "3.00"}, "theirs")
+    button(page, "Apply").first.click()
+    alert = page.get_by_role("alert").filter(has_text="TWO/u2")
+    expect(alert).to_be_visible()
+    expect(alert).to_contain_text(ME)
+    assert totals(here)["u2"] == 3600
+    assert [event["reason"] for event in here.events("adjust")] == ["theirs"]
+
+
+def test_an_ad_hoc_invoice_is_a_form(facility: Make, opened: Open) -> None:
+    here = facility("ADHOC")
+    page = opened(here, "adjust")
+    page.get_by_role("tab", name="Ad hoc invoice").click()
+    page.get_by_placeholder("a purchase order").fill("PO-12")
+    page.get_by_label("First day").fill("2020-04-10")
+    page.get_by_placeholder("what it is for").fill("A course")
+    button(page, "Make the invoice").click()
+    expect(page.get_by_role("status").filter(has_text="PO-12").first).to_be_visible()
+    with reading(here.engine) as connection:
+        (made,) = read_invoices(connection, "ADHOC", reference="PO-12").to_dicts()
+    assert (made["kind"], made["state"]) == ("ad hoc", "OPEN")
+
+
+def test_a_mistake_is_a_sentence(facility: Make, opened: Open) -> None:
+    page = opened(facility("WRONG"), "adjust")
+    page.get_by_label("WRONG/u2").check()
+    page.get_by_label("Change", exact=True).select_option(label="Rate (price per unit)")
+    page.get_by_placeholder("a price per unit").fill("much")
+    page.get_by_label("Reason").first.fill("why not")
+    button(page, "Show what it does").first.click()
+    expect(page.get_by_role("alert").first).to_contain_text("much")
+    assert page.get_by_text("Traceback").count() == 0
