@@ -17,6 +17,9 @@ from billing_lib.cli.finding import Shown
 from billing_lib.ledger.database import open_ledger
 from billing_lib.workflow.finding import Page
 
+# One worker makes the office, and tests all of it.
+pytestmark = pytest.mark.xdist_group("finding by words")
+
 Said = Callable[..., str]
 
 

@@ -11,6 +11,9 @@ from sqlalchemy import make_url
 
 from .conftest import Office, new_office
 
+# One worker makes the office, and tests all of it.
+pytestmark = pytest.mark.xdist_group("permissions by words")
+
 OTHER = "  - {code: p3, team: jones, type: faculty, split: [{expense_code: D, percent: '100'}]}\n"
 LABS = BOOK.replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ") + OTHER
 ISSUE = ("issue", "MIC", "2020-04", "--project", "p1", "--date", "2020-05-04", "--allow-dirty")

@@ -16,6 +16,9 @@ from billing_lib.workflow.selection import RunSelection
 
 from .conftest import Office, new_office
 
+# One worker makes the drafts, and tests all of it.
+pytestmark = pytest.mark.xdist_group("preview")
+
 P1 = "MIC-2020-04-1/p1"
 
 

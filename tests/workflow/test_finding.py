@@ -23,6 +23,9 @@ from billing_lib.ledger.states import INVOICE, states
 from billing_lib.workflow.filters import KINDS, STATES, VIEWS, Filter
 from billing_lib.workflow.finding import Page, find_charges, find_codes, find_invoices
 
+# One worker makes the ledger of each kind, and tests all of it.
+pytestmark = pytest.mark.xdist_group("finding")
+
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
 def filled(

@@ -80,6 +80,9 @@ from billing_lib.workflow.teams import with_below
 from billing_lib.workflow.texts import text_versions, write_text
 from billing_lib.workflow.trail import read_trail
 
+# One worker makes the ledger, and tests all of it.
+pytestmark = pytest.mark.xdist_group("permissions")
+
 TREE = BOOK.replace(
     "teams: [",
     "teams: [{code: dept, name: Department}, {code: jones, name: Jones Lab},\n  ",
