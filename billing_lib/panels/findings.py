@@ -20,7 +20,9 @@ from billing_lib.panels.rows import DATE, MONEY, NUMBER, Column
 from billing_lib.panels.tables import table
 from billing_lib.pricing.discrepancies import CHECKS, name_of, told
 from billing_lib.pricing.money import minor_places
+from billing_lib.pricing.period import Period
 from billing_lib.workflow.discrepancies import ReviewedMonth, dismiss
+from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.remedies import remedy
 
 _WIDE = widgets.Layout(width="34em")
@@ -30,7 +32,7 @@ _RECORDS = (
     Column("project", "Project"),
     Column("item", "Item"),
     Column("user", "User"),
-    Column("detail", "What is known", wide=True),
+    Column("detail", "What is known", wide=4),
     Column("file", "File"),
     Column("row", "Row", NUMBER),
 )
@@ -91,14 +93,19 @@ class FindingsPanel:
             description="Dismiss the finding", tooltip="It was looked at and is right"
         )
         self.again = widgets.Button(description="Check again")
+        self.rate = widgets.Button(
+            description="Rate the month again",
+            tooltip="What has become billable becomes charges",
+            layout=widgets.Layout(width="14em"),
+        )
         self._check = again
         self.table = PagedTable(
             "findings",
             (
                 Column("severity", "Severity"),
-                Column("check", "Check", wide=True),
+                Column("check", "Check", wide=3),
                 Column("subject", "About"),
-                Column("sentence", "What was found", wide=True),
+                Column("sentence", "What was found", wide=6),
                 Column("count", "Charges", NUMBER),
                 Column("total", "Total", MONEY, self.places),
             ),
@@ -107,6 +114,7 @@ class FindingsPanel:
             on_action=self.show,
         )
         self.again.on_click(lambda _: self.check_again())
+        self.rate.on_click(lambda _: self.rate_again())
         self.dismiss.on_click(lambda _: self.dismiss_finding())
         self._show_counts()
         self.widget = widgets.VBox(
@@ -134,6 +142,8 @@ class FindingsPanel:
             *self._rows(finding),
         ]
         self.bulk = None
+        if finding["records"]:
+            parts.append(self.rate)
         if proposed is not None:
             self.bulk = BulkPanel(self.facility, self.period, self.office, proposed)
             parts.append(self.bulk.widget)
@@ -154,6 +164,14 @@ class FindingsPanel:
         self._show_counts()
         self.table.replace(self._listed)
         self.message.say(f"Checked again: {found.findings.height:,} findings.")
+
+    def rate_again(self) -> None:
+        """Rate the month again, after the price book or the usage was set right."""
+        with self.message.sentences():
+            book = self.office.book(self.facility)  # as it is now
+            rated = rate_period(self.office.engine, book, Period.parse(self.period))
+            self.check_again()
+            self.message.say(f"{rated.sentence}.")
 
     def dismiss_finding(self) -> None:
         """Dismiss the finding that is shown."""
@@ -192,7 +210,11 @@ class FindingsPanel:
             orient="row",
         )
         shown = listed.join(sums, on="check", how="left", maintain_order="left").select(
-            "check", "severity", pl.col("findings").fill_null(0), "total", "looks_for"
+            "check",
+            "severity",
+            pl.col("findings").fill_null(0),
+            pl.when(pl.col("total") != 0).then("total").alias("total"),
+            "looks_for",
         )
         self.summary.value = table(shown, "What was checked", places=self.places).data
         self.dismissed.value = ""

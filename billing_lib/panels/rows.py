@@ -44,8 +44,8 @@ class Column:
     kind: str = TEXT
     places: int = 2
     """Of money."""
-    wide: bool = False
-    """Whether its texts are long."""
+    wide: int = 1
+    """How many times as wide as others a column of text is."""
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ def overlapping_sessions_of_a_user(month: Reviewed) -> pl.DataFrame:
 
 
 def implausibly_long_sessions(month: Reviewed) -> pl.DataFrame:
-    """Sessions longer than the item's `longest_session`, or the facility's: not logged off?"""
+    """Sessions longer than the item's, or the facility's, longest plausible one: not logged off?"""
     elapsed = (pl.col("end") - pl.col("start")).dt.total_microseconds()
     hours = (elapsed / 3_600_000_000).round(1)
     found = month.sessions().filter(elapsed > pl.col("longest"))

@@ -32,6 +32,7 @@ function render({ model, el }) {
     first: 0, // row in sight
     active: 0, // row of the keyboard
     matched: 0,
+    most: 0, // rows that ever matched: a table of few is low, and a filter does not shrink it
     search: "",
     filters: {},
     sort: [],
@@ -157,15 +158,16 @@ function render({ model, el }) {
   const rows = element("div", { role: "rowgroup", className: "billing-rows" }, ...lines.map(({ row }) => row));
   const spacer = element("div", { className: "billing-spacer" });
   const scroller = element("div", { className: "billing-scroller" }, spacer, rows);
-  scroller.style.height = `${ROW * VISIBLE}px`;
   const head = element("div", { role: "rowgroup" }, element("div", { role: "row", className: "billing-head" },
     ...headers.map(({ cell }) => cell), ...(action ? [element("div", { role: "columnheader", className: "billing-action" }, action)] : [])));
   const grid = element("div", { role: "grid", tabIndex: 0, ariaLabel: label, className: "billing-grid", on: { keydown: onKey } }, head, scroller);
-  const widths = columns.map(({ kind, wide }) => (kind === "text" ? `minmax(0, ${wide ? 3 : 1}fr)` : kind === "date" ? "6.2em" : "minmax(6.2em, 0.6fr)"));
+  const widths = columns.map(({ kind, wide }) => (kind === "text" ? `minmax(0, ${wide}fr)` : kind === "date" ? "6.2em" : "minmax(6.2em, 0.6fr)"));
   grid.style.setProperty("--billing-columns", [...widths, ...(action ? ["6.5em"] : [])].join(" "));
 
   function draw() {
     spacer.style.height = `${Math.min(state.matched * ROW, HIGHEST)}px`;
+    state.most = Math.max(state.most, state.matched);
+    scroller.style.height = `${ROW * Math.max(1, Math.min(state.most, VISIBLE))}px`;
     grid.setAttribute("aria-rowcount", state.matched + 1);
     head.style.paddingRight = `${scroller.offsetWidth - scroller.clientWidth}px`; // the scroll bar's
     lines.forEach(({ row, cells, button }, place) => {
