@@ -84,7 +84,7 @@ def read_month(
     Parameters
     ----------
     first
-        Only so many, which is quick however many there are.
+        Only those of the first so many, which is quick however many there are.
     """
     statement = select(*(charge.c[name] for name in CHARGE)).where(
         charge.c.facility == facility, charge.c.period == period

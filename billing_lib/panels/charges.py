@@ -80,7 +80,6 @@ class ChargesPanel:
         """Read the month again, after something was changed."""
         with self.message.sentences():
             self.table.replace(self.read)
-            self.form.children, self.bulk = (), None
             self.message.say("Read again.")
 
     def _open(self, charges: pl.DataFrame) -> None:

@@ -200,6 +200,8 @@ def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str)
     """
     require_reason(reason)
     facility, month = book.facility.code, str(Period.parse(period))
+    with reading(engine) as connection:
+        require(connection, facility, REVIEWER)
     found = find_discrepancies(engine, book, month)
     if key in found.dismissed["key"]:
         return f"{key}: was dismissed before, nothing changed"

@@ -82,7 +82,7 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
     ("name", "stated", "shown"),
     [
         ("home", {"months": 3}, "5,414.14 USD"),
-        ("review", {"facility": "RC", "period": "1993-10"}, "5,944** usage records"),
+        ("review", {"facility": "RC", "period": "1993-10"}, "5,944</b> usage records"),
         ("adjust", {"facility": "RC", "period": "1993-10"}, "Pending charges: page 1 of"),
         ("run", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
         ("approve", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
