@@ -93,13 +93,17 @@ def _write_down(all_found: list[dict[str, Any]]) -> None:
         lines += ["", "| | records | seconds | records/s | peak MiB |", "|---|---:|---:|---:|---:|"]
         lines += [
             f"| {row['what']} | {row['records']:,} | {row['seconds']:,.3f} "
-            f"| {row['records'] / row['seconds']:,.0f} | {row['peak'] or '–':{',.0f' if row['peak'] else ''}} |"
+            f"| {row['records'] / row['seconds']:,.0f} | {_memory(row['peak'])} |"
             for row in found["rows"]
         ]
         lines.append("")
         lines += [f"{note}\n" for note in found["notes"]]
     (FOLDER / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
     _draw(all_found)
+
+
+def _memory(peak: float) -> str:
+    return f"{peak:,.0f}" if peak else "–"  # of a browser's step it is not measured
 
 
 def _peers() -> list[tuple[str, str]]:
