@@ -135,20 +135,19 @@ def _count(connection: Connection, table: Table, facility: str, period: str) -> 
 def _uncounted(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """The charges of a month that do not count, which are few: asked by themselves, so that no
     other has to be joined with its invoice."""
-    of_month = (charge.c.facility == facility, charge.c.period == period)
-    columns = [charge.c[name] for name in (*_KEYS, "code", "kind", "total", "cost")]
-    gone = (
-        select(*columns)
-        .join_from(
-            charge,
-            invoice,
-            (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice),
-        )
-        .where(*of_month, invoice.c.state.in_((SUPERSEDED, VOID, CLOSED)))
+    names = ("facility", *_KEYS, "code", "kind", "total", "cost")
+    columns = [charge.c[name] for name in names]
+    # Asked so that SQLite walks the short indices of charges on invoices and of copies: of the
+    # first the facility is told below, of the second "is not null" by what is above ''.
+    closed = select(invoice.c.code).where(
+        invoice.c.facility == facility, invoice.c.state.in_((SUPERSEDED, VOID, CLOSED))
     )
-    # Of every month: without the period the database walks the index of copies, which is short.
+    listed = frames.listed(connection, list(connection.scalars(closed)))
+    gone = select(*columns).where(charge.c.invoice.in_(select(listed.c.value)))
     copies = select(*columns).where(
-        charge.c.facility == facility, charge.c.original.is_not(None), ~not_billed_otherwise()
+        charge.c.facility == facility,
+        charge.c.original > "",
+        ~not_billed_otherwise(),
     )
     found = [frames.read_frame(connection, statement) for statement in (gone, copies)]
-    return pl.concat(found).filter(pl.col("period") == period).unique("code")
+    return pl.concat(found).filter(facility=facility, period=period).unique("code")

@@ -101,9 +101,6 @@ class PagedTable:
             opening=self._sent(self._opening, 0),
         )
         self.widget.on_msg(lambda _widget, content, _buffers: self._received(content))
-        if opening is not None:
-            self._filling = Thread(target=self._fill, daemon=True)
-            self._filling.start()
 
     def replace(self, read: Callable[[], pl.DataFrame]) -> None:
         """Show other rows from now on."""
@@ -158,8 +155,16 @@ class PagedTable:
     def _received(self, content: dict[str, Any]) -> None:
         if content.get("kind") == "page":
             self.widget.send(self.answer(content) | {"request": content.get("request", 0)})
+            self._begin_reading()
         elif content.get("kind") == "action":
             self._act(int(content["at"]))
+
+    def _begin_reading(self) -> None:
+        """Read all rows beside, once the first ones are in sight and not before: one thread
+        that reads would keep the other from showing them."""
+        if self._rows is None and self._filling is None:
+            self._filling = Thread(target=self._fill, daemon=True)
+            self._filling.start()
 
     def _fill(self) -> None:
         try:
