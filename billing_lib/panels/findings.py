@@ -60,7 +60,7 @@ class FindingsPanel:
     Parameters
     ----------
     again
-        Called when staff ask for the checks again; gives the month as it is then, or None.
+        Called when staff ask for the checks again, with what is to be told whether they were.
 
     Attributes
     ----------
@@ -73,7 +73,7 @@ class FindingsPanel:
         facility: str,
         period: str,
         month: ReviewedMonth,
-        again: Callable[[], ReviewedMonth | None],
+        again: Callable[[Callable[[bool], None]], None],
         office: Office | None = None,
     ) -> None:
         self.office = office or Office.open()
@@ -154,24 +154,28 @@ class FindingsPanel:
         ]
         self.detail.children = parts
 
-    def check_again(self) -> None:
-        """Ask the checks again, after something was changed."""
-        found = self._check()
-        if found is None:
-            return
-        self.month = found
+    def check_again(self, said: str = "") -> None:
+        """Ask the checks again, after something was changed; then say what it was."""
+        self.message.say("The month is checked again …")
+        self._check(
+            lambda done: self.message.say(
+                said + (f"Checked again: {self._count()}." if done else "Not checked again.")
+            )
+        )
+
+    def take(self, month: ReviewedMonth) -> None:
+        """Show the month as it is now."""
+        self.month = month
         self.detail.children, self.finding, self.bulk = (), None, None
         self._show_counts()
         self.table.replace(self._listed)
-        self.message.say(f"Checked again: {found.findings.height:,} findings.")
 
     def rate_again(self) -> None:
         """Rate the month again, after the price book or the usage was set right."""
         with self.message.sentences():
             book = self.office.book(self.facility)  # as it is now
             rated = rate_period(self.office.engine, book, Period.parse(self.period))
-            self.check_again()
-            self.message.say(f"{rated.sentence}.")
+            self.check_again(f"{rated.sentence}. ")
 
     def dismiss_finding(self) -> None:
         """Dismiss the finding that is shown."""
@@ -180,8 +184,7 @@ class FindingsPanel:
         with self.message.sentences():
             key = self.finding["key"]
             said = dismiss(self.office.engine, self.book, self.period, key, self.reason.value)
-            self.check_again()
-            self.message.say(said)
+            self.check_again(f"{said}. ")
 
     def html(self) -> str:
         """How much was found, and the first findings, where there is no browser to ask."""
@@ -189,6 +192,9 @@ class FindingsPanel:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return bundle(self.widget, self.html())
+
+    def _count(self) -> str:
+        return f"{self.month.findings.height:,} findings"
 
     def _listed(self) -> pl.DataFrame:
         counts = pl.max_horizontal(pl.col("charges").list.len(), pl.col("records").list.len())

@@ -23,6 +23,7 @@ from billing_lib.panels.changes import changes_table
 from billing_lib.panels.charges import ChargesPanel
 from billing_lib.panels.display import in_jupyterlab
 from billing_lib.panels.findings import FindingsPanel
+from billing_lib.panels.later import Later
 from billing_lib.panels.office import Office
 from billing_lib.panels.pictures import Picture
 from billing_lib.panels.tables import table
@@ -39,7 +40,7 @@ from billing_lib.workflow.review import read_changes
 LARGEST = 20
 """How many of the largest charges are shown."""
 
-_NOTHING = HTML("")
+Shown = HTML | Picture | FindingsPanel
 
 
 class ReviewPanel:
@@ -57,7 +58,9 @@ class ReviewPanel:
         self.facility, self.period = facility, period
         self.month: ReviewedMonth | None = None
         self.work = Work()
-        self.refused = ""
+        self.panel: FindingsPanel | None = None
+        self.refused, self.stopped = "", False
+        self._shown: list[Later] = []
         try:
             self.office = office or Office.open()
             self.book = self.office.book(facility)
@@ -86,94 +89,117 @@ class ReviewPanel:
     def charges(self) -> ChargesPanel | HTML:
         """All charges, to filter, search, sort and change."""
         if self.refused:
-            return _NOTHING
+            return HTML("")
         return ChargesPanel(self.facility, self.period, self.office)
 
-    def check(self) -> ReviewedMonth | None:
-        """Ask all checks, showing how far it is; None where that was stopped."""
+    def check(self) -> None:
+        """Ask all checks, showing how far it is; what is shown of them comes when they are done."""
         if self.refused:
-            return None
+            return
         if in_jupyterlab():
             display(self.work.widget)
-        self.month = self._ask()
-        return self.month
+        self._ask()
 
-    def findings(self) -> FindingsPanel | HTML:
+    def findings(self) -> Later:
         """What the checks found, each with the way to its remedy."""
-        if self.month is None:
-            return self._not_checked()
-        return FindingsPanel(self.facility, self.period, self.month, self._ask, self.office)
+        return self._later(self._findings)
 
-    def spend_by(self, column: str) -> Picture | HTML:
+    def spend_by(self, column: str) -> Later:
         """A picture of what each ``project``, ``user`` or ``item`` comes to."""
-        return self._drawn(
+        return self._later(
             lambda it: pictures.spend_by(it.charges, column, self.currency, self.places)
         )
 
-    def spend_by_day(self) -> Picture | HTML:
+    def spend_by_day(self) -> Later:
         """A picture of what each day comes to."""
-        return self._drawn(
+        return self._later(
             lambda it: pictures.spend_by_day(
                 it.charges, Period.parse(self.period), self.currency, self.places
             )
         )
 
-    def months(self) -> Picture | HTML:
+    def months(self) -> Later:
         """A picture of this month against the last twelve."""
-        return self._drawn(
+        return self._later(
             lambda it: pictures.months(
                 it.charges, it.spend, Period.parse(self.period), self.currency, self.places
             )
         )
 
-    def instrument_hours(self) -> Picture | HTML:
+    def instrument_hours(self) -> Later:
         """A heat map of the instruments' hours by day; of what is shared, where there are none."""
-        return self._drawn(
+        return self._later(
             lambda it: pictures.instrument_hours(
                 self._of_instruments(it.charges), Period.parse(self.period)
             )
         )
 
-    def by(self, column: str, caption: str) -> HTML:
+    def by(self, column: str, caption: str) -> Later:
         """Charges and totals by ``project``, ``user``, ``item`` or ``state``, largest first."""
-        if self.month is None:
-            return self._not_checked()
-        sums = ["raw_total", "adjustment", "total"]
-        sums += [] if self.summary.cost is None else ["cost"]
-        frame = (
-            self.month.charges.group_by(column)
-            .agg(pl.len().cast(pl.Int64).alias("charges"), pl.col(sums).sum())
-            .sort("total", column, descending=[True, False])
-        )
-        return table(frame, caption, places=self.places, total=("charges", *sums))
 
-    def largest(self) -> HTML:
+        def made(month: ReviewedMonth) -> HTML:
+            sums = ["raw_total", "adjustment", "total"]
+            sums += [] if self.summary.cost is None else ["cost"]
+            frame = (
+                month.charges.group_by(column)
+                .agg(pl.len().cast(pl.Int64).alias("charges"), pl.col(sums).sum())
+                .sort("total", column, descending=[True, False])
+            )
+            return table(frame, caption, places=self.places, total=("charges", *sums))
+
+        return self._later(made)
+
+    def largest(self) -> Later:
         """The largest charges, where a mistake costs most."""
-        if self.month is None:
-            return self._not_checked()
-        frame = self.month.charges.sort("total", "charge", descending=[True, False]).head(LARGEST)
         shown = ("charge", "project", "user", "date", "quantity", "price", "total", "state")
-        return table(frame.select(shown), f"The {LARGEST} largest charges", places=self.places)
 
-    def changes(self) -> HTML:
+        def made(month: ReviewedMonth) -> HTML:
+            frame = month.charges.sort("total", "charge", descending=[True, False]).head(LARGEST)
+            return table(frame.select(shown), f"The {LARGEST} largest charges", places=self.places)
+
+        return self._later(made)
+
+    def changes(self) -> Later:
         """What staff changed, with who, when and why."""
-        if self.month is None:
-            return self._not_checked()
-        codes = self.month.charges["code"]
-        return changes_table(read_changes(self.office.engine, self.book, codes))
-
-    def _ask(self) -> ReviewedMonth | None:
-        return self.work.do(
-            lambda step: find_discrepancies(self.office.engine, self.book, self.period, step)
+        return self._later(
+            lambda it: changes_table(
+                read_changes(self.office.engine, self.book, it.charges["code"])
+            )
         )
 
-    def _drawn(self, draw: Callable[[ReviewedMonth], Picture]) -> Picture | HTML:
-        return self._not_checked() if self.month is None else draw(self.month)
+    def _ask(self, done: Callable[[bool], None] = lambda found: None) -> None:
+        def take(month: ReviewedMonth | None) -> None:
+            self.month = month or self.month  # what was seen before stays in sight
+            self.stopped = self.month is None
+            for shown in self._shown:
+                shown.fill()
+            done(month is not None)
 
-    def _not_checked(self) -> HTML:
-        if self.refused:
-            return _NOTHING
-        return HTML("<p>The month was not checked; run the cell with the checks again.</p>")
+        self.stopped = False
+        self.work.start(
+            lambda step: find_discrepancies(self.office.engine, self.book, self.period, step), take
+        )
+
+    def _findings(self, month: ReviewedMonth) -> FindingsPanel:
+        if self.panel is None:
+            self.panel = FindingsPanel(self.facility, self.period, month, self._ask, self.office)
+        elif self.panel.month is not month:
+            self.panel.take(month)
+        return self.panel
+
+    def _later(self, make: Callable[[ReviewedMonth], Shown]) -> Later:
+        def now() -> Shown:
+            if self.refused:
+                return HTML("")
+            if self.month is not None:
+                return make(self.month)
+            if self.stopped:
+                return HTML("<p>The month was not checked; run the cell with the checks again.</p>")
+            return HTML("<p>The month is being checked …</p>")
+
+        shown = Later(now)
+        self._shown.append(shown)
+        return shown
 
     def _of_instruments(self, charges: pl.DataFrame) -> pl.DataFrame:
         shared = [item.code for item in self.book.items if item.shared]

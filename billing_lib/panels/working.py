@@ -2,17 +2,20 @@
 
     work = Work()
     display(work.widget)
-    found = work.do(lambda step: find_discrepancies(engine, book, period, step))    None: stopped
+    work.start(lambda step: find_discrepancies(engine, book, period, step), show)
 
-The button's message comes while the cell still runs, since JupyterLab sends what widgets say to a
-thread of the kernel's own. The work asks between its steps whether it shall stop.
+In JupyterLab the work goes on in a thread and the cell ends at once, since a kernel hears of no
+button while a cell runs; without JupyterLab the cell does it. The work asks between its steps
+whether it shall stop.
 """
 
 from collections.abc import Callable
+from threading import Thread
 from typing import TypeVar
 
 import ipywidgets as widgets
 
+from billing_lib.panels.display import in_jupyterlab
 from billing_lib.panels.office import Message
 
 Step = Callable[[int, int, str], None]
@@ -41,24 +44,43 @@ class Work:
         self.message = Message()
         self._line = widgets.HBox([self.bar, self.stop, self.what])
         self.widget = widgets.VBox([self._line, self.message.widget])
+        self.thread: Thread | None = None
         self._wanted = True
         self.stop.on_click(lambda _: self._stop())
         self._show(at_work=False)
 
-    def do(self, task: Callable[[Step], Result]) -> Result | None:
-        """Do the work, telling how far it is; None where it was stopped or ended with a mistake,
-        which the message then says."""
+    def start(self, task: Callable[[Step], Result], done: Callable[[Result | None], None]) -> None:
+        """Begin the work, unless it is going on.
+
+        Parameters
+        ----------
+        task
+            Tells its steps as it goes on.
+        done
+            Called with what came of it; with None where it was stopped or ended with a mistake,
+            which the message then says.
+        """
+        if self.thread is not None and self.thread.is_alive():
+            return
         self._wanted = True
         self.message.clear()
         self._show(at_work=True)
+        if in_jupyterlab():
+            self.thread = Thread(target=self._do, args=(task, done), daemon=True)
+            self.thread.start()
+        else:
+            self._do(task, done)
+
+    def _do(self, task: Callable[[Step], Result], done: Callable[[Result | None], None]) -> None:
+        result = None
         try:
             with self.message.sentences():
-                return task(self._step)
+                result = task(self._step)
         except Stopped:
             self.message.say("Stopped; nothing was changed.")
         finally:
             self._show(at_work=False)
-        return None
+        done(result)
 
     def _step(self, done: int, total: int, what: str) -> None:
         self.bar.max, self.bar.value = total, done

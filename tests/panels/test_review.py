@@ -39,12 +39,12 @@ def twice(office: Office) -> Office:
 
 def reviewed(office: Office) -> ReviewPanel:
     review = ReviewPanel("MIC", "2020-04", office)
-    assert review.check() is not None
+    review.check()
     return review
 
 
 def findings(review: ReviewPanel) -> FindingsPanel:
-    panel = review.findings()
+    panel = review.findings().now()
     assert isinstance(panel, FindingsPanel)
     return panel
 
@@ -62,12 +62,12 @@ def test_the_review_adds_up(office: Office) -> None:
     heading = str(review.heading().data)
     assert "<b>5</b> usage records = <b>3</b> charges + <b>2</b> unbilled; 0 added" in heading
     assert "Total <b>160.83 USD</b>" in heading  # 133.33 + 15.00 + 12.50
-    assert cells(review.by("project", "Projects").data) == [
+    assert cells(review.by("project", "Projects").now().data) == [
         ["p1", "2", "148.33", "0.00", "148.33"],
         ["p2", "1", "12.50", "0.00", "12.50"],
         ["Total", "3", "160.83", "0.00", "160.83"],
     ]
-    assert cells(review.largest().data)[0][0] == "MIC/u1"
+    assert cells(review.largest().now().data)[0][0] == "MIC/u1"
     found = findings(review).month.findings
     assert dict(found.select("subject", "remedy").iter_rows())["unknown_project"] == (
         "add the project to the price book, then rate again"
@@ -79,9 +79,10 @@ def test_what_cannot_be_reviewed_is_one_sentence(office: Office) -> None:
     said = str(review.heading().data)
     assert 'role="alert"' in said
     assert "MIC 2020-07 has no charges yet; load usage and run" in said
-    assert review.check() is None
-    for shown in (review.charges(), review.findings(), review.months(), review.by("user", "U")):
-        assert shown.data == ""  # type: ignore[union-attr]
+    review.check()
+    assert review.charges().data == ""  # type: ignore[union-attr]
+    for shown in (review.findings(), review.months(), review.by("user", "U")):
+        assert shown.now().data == ""
     assert "no price book" in str(ReviewPanel("NO", "2020-04", office).heading().data)
 
 
@@ -197,13 +198,13 @@ def test_pictures_stand_in_the_page_with_a_text(office: Office) -> None:
     ]
     texts = []
     for picture in shown:
-        html = picture._repr_mimebundle_()["text/html"]  # type: ignore[union-attr]
+        html = picture.now()._repr_mimebundle_()["text/html"]
         (alt,) = re.findall(r'<img alt="([^"]*)" .* src="data:image/svg', html)
         texts.append(unescape(alt))
     assert texts[0] == "Spend by project: p1 148.33, p2 12.50 USD"
     assert texts[4] == "This month against the last twelve: 2020-04 160.83 USD"
     assert texts[5] == "Hours by instrument and day: scope 3.3 hours"
-    assert review.months() == review.months()
+    assert review.months().now() == review.months().now()
 
 
 def test_a_stopped_check_says_so_and_leaves_all_whole(office: Office) -> None:
@@ -217,17 +218,37 @@ def test_a_stopped_check_says_so_and_leaves_all_whole(office: Office) -> None:
         step(done, total, what)
 
     work._step = stop_at  # type: ignore[method-assign]
-    assert review.check() is None
+    shown = review.findings()
+    assert "is being checked" in shown.now().data
+    review.check()
     assert "Stopped; nothing was changed." in work.message.widget.value
-    assert "was not checked" in str(review.findings().data)  # type: ignore[union-attr]
+    assert "was not checked" in shown.now().data
     work._step = step  # type: ignore[method-assign]
-    assert review.check() is not None
+    review.check()
     assert work.message.widget.value == ""
+    panel = findings(review)
+    work._step = stop_at  # type: ignore[method-assign]
+    panel.again.click()
+    assert "Not checked again." in panel.message.widget.value
+    assert shown.now() is panel  # what was seen before stays in sight
+
+
+def test_in_jupyterlab_the_cell_ends_at_once_and_is_filled_later(
+    office: Office, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("JPY_SESSION_NAME", "review.ipynb")
+    review = ReviewPanel("MIC", "2020-04", office)
+    review.check()
+    assert review.work.thread is not None
+    review.work.thread.join()
+    assert isinstance(review.findings().now(), FindingsPanel)
 
 
 def test_a_mistake_ends_work_with_its_sentence(office: Office) -> None:
     work = Work()
-    assert work.do(lambda step: office.book("NO")) is None
+    told: list[object] = []
+    work.start(lambda step: office.book("NO"), told.append)
+    assert told == [None]
     assert 'role="alert"' in work.message.widget.value
 
 
