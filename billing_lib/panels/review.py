@@ -14,6 +14,7 @@ from collections.abc import Callable
 from decimal import Decimal
 from html import escape
 
+import ipywidgets as widgets
 import polars as pl
 from IPython.display import HTML, display
 
@@ -24,10 +25,10 @@ from billing_lib.panels.charges import ChargesPanel
 from billing_lib.panels.display import in_jupyterlab
 from billing_lib.panels.findings import FindingsPanel
 from billing_lib.panels.later import Later
-from billing_lib.panels.office import Office
+from billing_lib.panels.office import Message, Office
 from billing_lib.panels.pictures import Picture
+from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
-from billing_lib.panels.working import Work
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.discrepancies import (
@@ -57,7 +58,8 @@ class ReviewPanel:
     def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
         self.facility, self.period = facility, period
         self.month: ReviewedMonth | None = None
-        self.work = Work()
+        self.message = Message()
+        self.progress = Progress(self.message)
         self.panel: FindingsPanel | None = None
         self.refused, self.stopped = "", False
         self._shown: list[Later] = []
@@ -97,7 +99,7 @@ class ReviewPanel:
         if self.refused:
             return
         if in_jupyterlab():
-            display(self.work.widget)
+            display(widgets.VBox([self.progress.widget, self.message.widget]))
         self._ask()
 
     def findings(self) -> Later:
@@ -168,7 +170,10 @@ class ReviewPanel:
         )
 
     def _ask(self, done: Callable[[bool], None] = lambda found: None) -> None:
-        def take(month: ReviewedMonth | None) -> None:
+        """Ask the checks in a thread; without JupyterLab wait for it, else the cell ends at once,
+        since a kernel hears of no button while a cell runs."""
+
+        def ended(month: ReviewedMonth | None) -> None:
             self.month = month or self.month  # what was seen before stays in sight
             self.stopped = self.month is None
             for shown in self._shown:
@@ -176,9 +181,14 @@ class ReviewPanel:
             done(month is not None)
 
         self.stopped = False
-        self.work.start(
-            lambda step: find_discrepancies(self.office.engine, self.book, self.period, step), take
+        self.message.clear()
+        self.progress.start(
+            lambda step: find_discrepancies(self.office.engine, self.book, self.period, step),
+            then=ended,
+            otherwise=lambda: ended(None),
         )
+        if not in_jupyterlab():
+            self.progress.wait()
 
     def _findings(self, month: ReviewedMonth) -> FindingsPanel:
         if self.panel is None:

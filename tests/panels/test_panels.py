@@ -1,10 +1,8 @@
 """The panels without a browser: what the forms do, and what they say of a mistake."""
 
-import re
 from html import unescape
 
 from html_cells import cells
-from sample_facility import BOOK
 
 from billing_lib.panels.audit import AuditPanel
 from billing_lib.panels.office import Office

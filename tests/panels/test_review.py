@@ -13,7 +13,6 @@ from billing_lib.panels.findings import FindingsPanel
 from billing_lib.panels.office import Office
 from billing_lib.panels.paged import PagedTable
 from billing_lib.panels.review import ReviewPanel
-from billing_lib.panels.working import Work
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.rating import rate_period
@@ -207,30 +206,30 @@ def test_pictures_stand_in_the_page_with_a_text(office: Office) -> None:
     assert review.months().now() == review.months().now()
 
 
-def test_a_stopped_check_says_so_and_leaves_all_whole(office: Office) -> None:
+def test_a_stopped_check_says_so_and_what_was_seen_stays(office: Office) -> None:
     review = ReviewPanel("MIC", "2020-04", office)
-    work = review.work
-    step = work._step
+    progress = review.progress
+    step = progress._step
 
     def stop_at(done: int, total: int, what: str) -> None:
         if what.startswith("checking"):
-            work.stop.click()
+            progress.stop.click()
         step(done, total, what)
 
-    work._step = stop_at  # type: ignore[method-assign]
+    progress._step = stop_at  # type: ignore[method-assign]
     shown = review.findings()
     assert "is being checked" in shown.now().data
     review.check()
-    assert "Stopped; nothing was changed." in work.message.widget.value
+    assert "stopped; nothing of it was done" in review.message.widget.value
     assert "was not checked" in shown.now().data
-    work._step = step  # type: ignore[method-assign]
+    progress._step = step  # type: ignore[method-assign]
     review.check()
-    assert work.message.widget.value == ""
+    assert review.message.widget.value == ""
     panel = findings(review)
-    work._step = stop_at  # type: ignore[method-assign]
+    progress._step = stop_at  # type: ignore[method-assign]
     panel.again.click()
     assert "Not checked again." in panel.message.widget.value
-    assert shown.now() is panel  # what was seen before stays in sight
+    assert shown.now() is panel
 
 
 def test_in_jupyterlab_the_cell_ends_at_once_and_is_filled_later(
@@ -239,17 +238,8 @@ def test_in_jupyterlab_the_cell_ends_at_once_and_is_filled_later(
     monkeypatch.setenv("JPY_SESSION_NAME", "review.ipynb")
     review = ReviewPanel("MIC", "2020-04", office)
     review.check()
-    assert review.work.thread is not None
-    review.work.thread.join()
+    review.progress.wait()
     assert isinstance(review.findings().now(), FindingsPanel)
-
-
-def test_a_mistake_ends_work_with_its_sentence(office: Office) -> None:
-    work = Work()
-    told: list[object] = []
-    work.start(lambda step: office.book("NO"), told.append)
-    assert told == [None]
-    assert 'role="alert"' in work.message.widget.value
 
 
 def test_without_jupyterlab_the_first_rows_stand_in_the_page(
