@@ -9,16 +9,14 @@ import ipywidgets as widgets
 import polars as pl
 
 from billing_lib.errors import NotReady
-from billing_lib.panels.bulk import BulkPanel
+from billing_lib.panels.change_charges import ChangeCharges
+from billing_lib.panels.desk import Desk
 from billing_lib.panels.display import bundle
 from billing_lib.panels.findings import charge_columns
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.paged import OPENING, PagedTable
-from billing_lib.pricing.money import minor_places
-from billing_lib.workflow.bulk import Selection
 from billing_lib.workflow.charge_rows import unbound
 from billing_lib.workflow.discrepancies import read_charges
-from billing_lib.workflow.remedies import Remedy
 
 
 class ChargesPanel:
@@ -31,19 +29,16 @@ class ChargesPanel:
     """
 
     def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
-        self.office = office or Office.open()
-        self.book = self.office.book(facility)
-        self.facility, self.period = facility, period
-        opening = read_charges(self.office.engine, self.book, period, OPENING)
-        places = minor_places(self.book.facility.currency)
+        self.desk = Desk(facility, period, office)
+        opening = read_charges(self.desk.engine, self.desk.book, period, OPENING)
         self.table = PagedTable(
             "charges",
-            charge_columns(places),
+            charge_columns(self.desk.places),
             self.read,
             opening,
             sum_of="total",
-            currency=self.book.facility.currency,
-            places=places,
+            currency=self.desk.currency,
+            places=self.desk.places,
             action="Change",
             on_action=self.change_one,
         )
@@ -53,7 +48,8 @@ class ChargesPanel:
         self.again = widgets.Button(description="Read again")
         self.message = Message()
         self.form = widgets.VBox()
-        self.bulk: BulkPanel | None = None
+        self.change: ChangeCharges | None = None
+        self.desk.on_change(lambda: self.message.say("Changed; 'Read again' shows it above."))
         self.change_all.on_click(lambda _: self.change_matching())
         self.again.on_click(lambda _: self.read_again())
         self.widget = widgets.VBox(
@@ -66,7 +62,7 @@ class ChargesPanel:
 
     def read(self) -> pl.DataFrame:
         """All charges of the month, from the ledger."""
-        return read_charges(self.office.engine, self.book, self.period)
+        return read_charges(self.desk.engine, self.desk.book, self.desk.period)
 
     def change_one(self, at: int) -> None:
         """Open the form for one charge, by its place among all."""
@@ -90,9 +86,8 @@ class ChargesPanel:
                     "none of these charges can change any more",
                     remedy="what is issued is credited or reissued",
                 )
-            selection = Selection(charges=tuple(free["charge"]))
-            self.bulk = BulkPanel(self.facility, self.period, self.office, Remedy(selection))
-            self.form.children = [self.bulk.widget]
+            self.change = ChangeCharges(self.desk, free["charge"].to_list())
+            self.form.children = [self.change.widget]
             kept = charges.height - free.height
             left = f"; {kept:,} cannot change any more" if kept else ""
             self.message.say(f"The form below is for {free.height:,} charges{left}.")

@@ -12,18 +12,18 @@ from typing import Any
 import ipywidgets as widgets
 import polars as pl
 
-from billing_lib.panels.bulk import BulkPanel
+from billing_lib.panels.change_charges import ChangeCharges
+from billing_lib.panels.desk import Desk
 from billing_lib.panels.display import bundle
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.paged import PagedTable
 from billing_lib.panels.rows import DATE, MONEY, NUMBER, Column
 from billing_lib.panels.tables import table
 from billing_lib.pricing.discrepancies import CHECKS, name_of, told
-from billing_lib.pricing.money import minor_places
-from billing_lib.pricing.period import Period
+from billing_lib.workflow.charge_rows import unbound
 from billing_lib.workflow.discrepancies import ReviewedMonth, dismiss
 from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.remedies import remedy
+from billing_lib.workflow.remedies import Remedy, remedy
 
 _WIDE = widgets.Layout(width="34em")
 _RECORDS = (
@@ -76,15 +76,13 @@ class FindingsPanel:
         again: Callable[[Callable[[bool], None]], None],
         office: Office | None = None,
     ) -> None:
-        self.office = office or Office.open()
-        self.book = self.office.book(facility)
-        self.facility, self.period, self.month = facility, period, month
-        self.places = minor_places(self.book.facility.currency)
+        self.desk = Desk(facility, period, office)
+        self.month = month
         self.summary = widgets.HTML()
         self.dismissed = widgets.HTML()
         self.message = Message()
         self.detail = widgets.VBox()
-        self.bulk: BulkPanel | None = None
+        self.change: ChangeCharges | None = None
         self.finding: dict[str, Any] | None = None
         self.reason = widgets.Text(
             description="Reason", layout=_WIDE, style={"description_width": "9em"}
@@ -107,13 +105,14 @@ class FindingsPanel:
                 Column("subject", "About"),
                 Column("sentence", "What was found", wide=6),
                 Column("count", "Charges", NUMBER),
-                Column("total", "Total", MONEY, self.places),
+                Column("total", "Total", MONEY, self.desk.places),
             ),
             self._listed,
             action="Remedy",
             on_action=self.show,
         )
         self.again.on_click(lambda _: self.check_again())
+        self.desk.on_change(lambda: self.message.say("Changed; 'Check again' looks anew."))
         self.rate.on_click(lambda _: self.rate_again())
         self.dismiss.on_click(lambda _: self.dismiss_finding())
         self._show_counts()
@@ -141,18 +140,30 @@ class FindingsPanel:
             ),
             *self._rows(finding),
         ]
-        self.bulk = None
+        self.change = None
         if finding["records"]:
             parts.append(self.rate)
         if proposed is not None:
-            self.bulk = BulkPanel(self.facility, self.period, self.office, proposed)
-            parts.append(self.bulk.widget)
+            parts.append(self._form(proposed))
         parts += [
             widgets.HTML("<h3>Or dismiss it</h3><p>It was looked at and is right.</p>"),
             self.reason,
             self.dismiss,
         ]
         self.detail.children = parts
+
+    def _form(self, proposed: Remedy) -> widgets.Widget:
+        """The form with what is proposed, for those of the charges that can still change."""
+        chosen = self.month.charges.filter(pl.col("charge").is_in(proposed.charges))
+        free = unbound(chosen)["charge"].to_list()
+        if not free:
+            return widgets.HTML(
+                "<p>None of these charges can change any more; what is issued is credited or "
+                "reissued.</p>"
+            )
+        self.change = ChangeCharges(self.desk, free, proposed.field, proposed.value or "")
+        self.change.reason.value = proposed.reason
+        return self.change.widget
 
     def check_again(self, said: str = "") -> None:
         """Ask the checks again, after something was changed; then say what it was."""
@@ -166,15 +177,15 @@ class FindingsPanel:
     def take(self, month: ReviewedMonth) -> None:
         """Show the month as it is now."""
         self.month = month
-        self.detail.children, self.finding, self.bulk = (), None, None
+        self.detail.children, self.finding, self.change = (), None, None
         self._show_counts()
         self.table.replace(self._listed)
 
     def rate_again(self) -> None:
         """Rate the month again, after the price book or the usage was set right."""
         with self.message.sentences():
-            book = self.office.book(self.facility)  # as it is now
-            rated = rate_period(self.office.engine, book, Period.parse(self.period))
+            book = self.desk.book  # as it is now
+            rated = rate_period(self.desk.engine, book, self.desk.month)
             self.check_again(f"{rated.sentence}. ")
 
     def dismiss_finding(self) -> None:
@@ -183,7 +194,9 @@ class FindingsPanel:
             return
         with self.message.sentences():
             key = self.finding["key"]
-            said = dismiss(self.office.engine, self.book, self.period, key, self.reason.value)
+            said = dismiss(
+                self.desk.engine, self.desk.book, self.desk.period, key, self.reason.value
+            )
             self.check_again(f"{said}. ")
 
     def html(self) -> str:
@@ -222,7 +235,7 @@ class FindingsPanel:
             pl.when(pl.col("total") != 0).then("total").alias("total"),
             "looks_for",
         )
-        self.summary.value = table(shown, "What was checked", places=self.places).data
+        self.summary.value = table(shown, "What was checked", places=self.desk.places).data
         self.dismissed.value = ""
         if self.month.dismissed.height:
             self.dismissed.value = table(self.month.dismissed.drop("key"), "Dismissed").data
@@ -231,8 +244,8 @@ class FindingsPanel:
         found: list[widgets.Widget] = []
         if finding["charges"]:
             charges = self.month.charges.filter(pl.col("charge").is_in(finding["charges"]))
-            columns = charge_columns(self.places)
-            currency = self.book.facility.currency
+            columns = charge_columns(self.desk.places)
+            currency = self.desk.currency
             found.append(
                 PagedTable(
                     "charges of the finding",
@@ -240,7 +253,7 @@ class FindingsPanel:
                     lambda: charges,
                     sum_of="total",
                     currency=currency,
-                    places=self.places,
+                    places=self.desk.places,
                 ).widget
             )
         if finding["records"]:

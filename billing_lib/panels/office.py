@@ -51,10 +51,6 @@ class Message:
         """Say what was done."""
         self.widget.value = f'<span role="status">{escape(text)}</span>'
 
-    def clear(self) -> None:
-        """Say nothing."""
-        self.widget.value = ""
-
     def refuse(self, text: str) -> None:
         """Say what is wrong."""
         self.widget.value = f'<span role="alert" style="color: #a40000">{escape(text)}</span>'

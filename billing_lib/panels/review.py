@@ -31,12 +31,12 @@ from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
+from billing_lib.workflow.changes import read_history
 from billing_lib.workflow.discrepancies import (
     ReviewedMonth,
     find_discrepancies,
     summarise_month,
 )
-from billing_lib.workflow.review import read_changes
 
 LARGEST = 20
 """How many of the largest charges are shown."""
@@ -165,7 +165,7 @@ class ReviewPanel:
         """What staff changed, with who, when and why."""
         return self._later(
             lambda it: changes_table(
-                read_changes(self.office.engine, self.book, it.charges["code"])
+                read_history(self.office.engine, self.book, it.charges["charge"].to_list())
             )
         )
 
@@ -181,11 +181,11 @@ class ReviewPanel:
             done(month is not None)
 
         self.stopped = False
-        self.message.clear()
+        self.message.say("")
         self.progress.start(
             lambda step: find_discrepancies(self.office.engine, self.book, self.period, step),
             then=ended,
-            otherwise=lambda: ended(None),
+            refused=lambda _: ended(None),
         )
         if not in_jupyterlab():
             self.progress.wait()

@@ -7,7 +7,6 @@ A dismissal is an event with who, when and why; it holds for the very finding, s
 charge joins it, it is found anew.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -32,6 +31,7 @@ from billing_lib.pricing.reviewed import (
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.expense_codes import find_invalid_codes
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.steps import Step, unheard
 
 DISMISS = "dismiss"
 """The kind of event that a dismissal is; its subject is the month and the finding's key."""
@@ -40,8 +40,6 @@ MONTHS = 12
 """How many months before are compared with."""
 
 _JUDGING = ("quantity", "amount", "waived")
-
-Step = Callable[[int, int, str], None]
 
 
 @dataclass(frozen=True)
@@ -87,10 +85,6 @@ class ReviewedMonth:
     dismissed: pl.DataFrame
 
 
-def _quietly(done: int, total: int, what: str) -> None:
-    """A step that tells nobody."""
-
-
 def summarise_month(engine: Engine, book: PriceBook, period: str) -> Summary:
     """How a month adds up, quickly however large it is.
 
@@ -131,7 +125,7 @@ def read_charges(
 
 
 def find_discrepancies(
-    engine: Engine, book: PriceBook, period: str, step: Step = _quietly
+    engine: Engine, book: PriceBook, period: str, step: Step = unheard
 ) -> ReviewedMonth:
     """What the checks find in a month, as at one moment.
 

@@ -1,16 +1,15 @@
 """From a finding to its remedy: which charges to change, and what to propose.
 
-    remedy(finding)   Remedy(Selection(charges=("RC/u8",)), "waived", "yes", "duplicates: …")
+    remedy(finding)   Remedy(("RC/u8",), "waived", "yes", "duplicates: slide")
 
-This is the hand-over from review to whatever changes charges: the selection and changes that
-workflow/bulk.py takes. A panel opens its form with them; nothing is changed before staff say so.
+This is the hand-over from review to whatever changes charges: the charges and the change that
+workflow/bulk.py takes, as panels/change_charges.py opens with them. Nothing is changed before
+staff have seen what it does and say so.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
-
-from billing_lib.workflow.bulk import Selection
 
 
 @dataclass(frozen=True)
@@ -19,15 +18,15 @@ class Remedy:
 
     Attributes
     ----------
-    selection
-        The charges to change; those that cannot change any more are left out when it is made.
+    charges
+        The charges to change, ``RC/57``.
     field, value
         What to set (pricing/adjusting.py); None where staff must say.
     reason
         Why, as it would be kept.
     """
 
-    selection: Selection
+    charges: tuple[str, ...]
     field: str | None = None
     value: str | None = None
     reason: str = ""
@@ -39,7 +38,7 @@ def remedy(finding: Mapping[str, Any]) -> Remedy | None:
     if not finding["to_change"]:
         return None
     return Remedy(
-        Selection(charges=tuple(finding["to_change"])),
+        tuple(finding["to_change"]),
         finding["field"],
         finding["value"],
         f"{finding['check']}: {finding['subject']}",

@@ -1,15 +1,9 @@
 """The panels without a browser: what the forms do, and what they say of a mistake."""
 
-from html import unescape
-
-from html_cells import cells
-
 from billing_lib.panels.audit import AuditPanel
 from billing_lib.panels.office import Office
 from billing_lib.panels.tables import table
 from billing_lib.workflow.review import read_month
-
-
 
 
 def test_the_same_table_is_the_same_html(office: Office) -> None:

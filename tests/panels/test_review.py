@@ -8,6 +8,7 @@ import pytest
 from html_cells import cells
 from sample_facility import BOOK, nothing, usage_file
 
+from billing_lib.panels.change_charges import ChangeCharges
 from billing_lib.panels.charges import ChargesPanel
 from billing_lib.panels.findings import FindingsPanel
 from billing_lib.panels.office import Office
@@ -46,6 +47,19 @@ def findings(review: ReviewPanel) -> FindingsPanel:
     panel = review.findings().now()
     assert isinstance(panel, FindingsPanel)
     return panel
+
+
+def made(change: ChangeCharges | None) -> ChangeCharges:
+    assert change is not None
+    return change
+
+
+def apply(change: ChangeCharges) -> None:
+    """See what the change does, then make it."""
+    change.show.click()
+    change.progress.wait()
+    change.apply.click()
+    change.progress.wait()
 
 
 def place_of(panel: FindingsPanel, check: str) -> int:
@@ -124,32 +138,26 @@ def test_all_that_match_are_changed_alike(office: Office) -> None:
     asked(panel.table, filters={"item": "slide"})
     panel.change_all.click()
     assert "The form below is for 2 charges" in panel.message.widget.value
-    assert panel.bulk is not None
-    bulk = panel.bulk
-    bulk.field.value, bulk.value.value, bulk.reason.value = "rate", "2.00", "agreed"
-    bulk.preview.click()
-    bulk.apply.click()
-    assert "2 charges changed" in bulk.message.widget.value
+    change = made(panel.change)
+    change.form.fill("rate", "2.00")
+    change.reason.value = "agreed"
+    apply(change)
+    assert "Changed: 2 charges; 2 totals change" in change.message.widget.value
+    assert "Read again" in unescape(panel.message.widget.value)
     panel.again.click()
     assert asked(panel.table)["told"] == "3 charges, total 177.33 USD"  # 133.33 + 24 + 20
-    assert bulk.undoing.layout.display is None
-    bulk.undo_reason.value = "not agreed"
-    bulk.undo.click()
-    assert "undone" in bulk.message.widget.value
     panel.change_one(0)
-    assert "Change this charge" in panel.form.children[0].children[0].value
+    assert made(panel.change).list.chosen == ["MIC/u1"]
 
 
 def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Office) -> None:
     panel = findings(reviewed(twice))
     panel.show(place_of(panel, "duplicates"))
-    assert panel.bulk is not None
-    bulk = panel.bulk
-    assert (bulk.field.value, bulk.value.value) == ("waived", "yes")
-    assert bulk.reason.value == "duplicates: slide"
-    bulk.preview.click()
-    assert "1 charges selected, nothing changed yet" in bulk.message.widget.value
-    bulk.apply.click()
+    change = made(panel.change)
+    assert change.form.changes() == {"waived": "yes"}
+    assert (change.list.chosen, change.reason.value) == (["MIC/d2"], "duplicates: slide")
+    apply(change)
+    assert "Check again" in unescape(panel.message.widget.value)
     book = twice.book("MIC")
     charges = read_month(twice.engine, book, "2020-04").charges
     totals = dict(charges.select("charge", "total").iter_rows())
@@ -157,7 +165,7 @@ def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Office) -> No
     panel.again.click()
     assert "duplicates" not in panel.month.findings["check"].to_list()
     panel.show(place_of(panel, "unbilled usage"))
-    assert panel.bulk is None  # there is no charge to change
+    assert panel.change is None  # there is no charge to change
     panel.rate.click()
     assert "records = 5 charges (0 new" in panel.message.widget.value
 
@@ -224,7 +232,7 @@ def test_a_stopped_check_says_so_and_what_was_seen_stays(office: Office) -> None
     assert "was not checked" in shown.now().data
     progress._step = step  # type: ignore[method-assign]
     review.check()
-    assert review.message.widget.value == ""
+    assert "stopped" not in review.message.widget.value
     panel = findings(review)
     progress._step = stop_at  # type: ignore[method-assign]
     panel.again.click()

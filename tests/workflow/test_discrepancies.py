@@ -68,7 +68,7 @@ def test_what_is_wrong_is_found_until_staff_have_judged_it(rated: Engine) -> Non
         rated,
         book,
         "2020-04",
-        proposed.selection,
+        proposed.charges,
         {str(proposed.field): proposed.value},
         proposed.reason,
     )
