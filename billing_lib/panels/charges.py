@@ -86,7 +86,7 @@ class ChargesPanel:
                     "none of these charges can change any more",
                     remedy="what is issued is credited or reissued",
                 )
-            self.change = ChangeCharges(self.desk, free["charge"].to_list())
+            self.change = ChangeCharges(self.desk, free["charge"].to_list(), fixed=True)
             self.form.children = [self.change.widget]
             kept = charges.height - free.height
             left = f"; {kept:,} cannot change any more" if kept else ""

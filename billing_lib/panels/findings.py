@@ -143,13 +143,12 @@ class FindingsPanel:
         self.change = None
         if finding["records"]:
             parts.append(self.rate)
+        parts += [
+            widgets.HTML("Is it right as it is? Then it is not shown again, with your reason:"),
+            widgets.HBox([self.reason, self.dismiss]),
+        ]
         if proposed is not None:
             parts.append(self._form(proposed))
-        parts += [
-            widgets.HTML("<h3>Or dismiss it</h3><p>It was looked at and is right.</p>"),
-            self.reason,
-            self.dismiss,
-        ]
         self.detail.children = parts
 
     def _form(self, proposed: Remedy) -> widgets.Widget:
@@ -161,7 +160,9 @@ class FindingsPanel:
                 "<p>None of these charges can change any more; what is issued is credited or "
                 "reissued.</p>"
             )
-        self.change = ChangeCharges(self.desk, free, proposed.field, proposed.value or "")
+        self.change = ChangeCharges(
+            self.desk, free, proposed.field, proposed.value or "", fixed=True
+        )
         self.change.reason.value = proposed.reason
         return self.change.widget
 
