@@ -30,7 +30,7 @@ _MINIMUM = {"industry": "10.00"}
 
 def price_book(*, after_hours: bool = False) -> PriceBook:
     """The facility's price book: one rate per item and group, flat or with after hours."""
-    return PriceBook.parse(_price_book_text(after_hours=after_hours), "benchmark.yml")
+    return PriceBook.parse(price_book_text(after_hours=after_hours), "benchmark.yml")
 
 
 def usage_files(folder: Path, millions: int) -> list[Path]:
@@ -111,7 +111,8 @@ def _records(part: int) -> pl.DataFrame:
     )
 
 
-def _price_book_text(*, after_hours: bool) -> str:
+def price_book_text(*, after_hours: bool = False) -> str:
+    """The same as YAML."""
     items = ["core-hour", *(f"scope-{number}" for number in range(1, INSTRUMENTS + 1))]
     lines = [
         "facility: {code: RC, name: Research Computing, currency: USD, timezone: America/New_York}"
@@ -126,7 +127,8 @@ def _price_book_text(*, after_hours: bool) -> str:
     lines.append("items:")
     for item in items:
         resource = f", resource: {item}" if after_hours else ""
-        lines.append(f"  - {{code: {item}, name: {item}, unit: hour{resource}}}")
+        shared = ", shared: true" if item == items[0] else ""
+        lines.append(f"  - {{code: {item}, name: {item}, unit: hour{resource}{shared}}}")
     lines.append("rates:")
     lines += [
         _rate_line(number, item, group, after_hours=after_hours)

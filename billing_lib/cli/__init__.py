@@ -17,6 +17,7 @@ NOUNS = (
     *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "preview"),
     *("after_issue", "adhoc", "credit", "statements", "month", "texts", "records", "quotes"),
     *("permissions", "listing", "journal", "focus", "exports", "delivery", "notices"),
+    "checks",
 )
 """The modules with commands, in the order in which help lists them."""
 

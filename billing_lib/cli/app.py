@@ -37,7 +37,7 @@ AMOUNTS = (
 )
 """Columns of amounts and quantities as text, which tables set to the right."""
 
-SENTENCES = ("description", "detail", "raw", "reason", "said", "subject", "text")
+SENTENCES = ("description", "detail", "raw", "reason", "said", "sentence", "subject", "text")
 """Columns of texts as long as people write them, which tables break over lines."""
 
 

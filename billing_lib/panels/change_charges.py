@@ -28,6 +28,8 @@ class ChangeCharges:
     ----------
     charges, field, value
         What is chosen at first, so that something found elsewhere can be mended here.
+    fixed
+        Whether it is for just these charges, which are listed elsewhere.
 
     Attributes
     ----------
@@ -36,7 +38,13 @@ class ChangeCharges:
     """
 
     def __init__(
-        self, desk: Desk, charges: Sequence[str] = (), field: str | None = None, value: str = ""
+        self,
+        desk: Desk,
+        charges: Sequence[str] = (),
+        field: str | None = None,
+        value: str = "",
+        *,
+        fixed: bool = False,
     ) -> None:
         self.desk = desk
         self.message = Message()
@@ -56,7 +64,7 @@ class ChangeCharges:
         column = widgets.Layout(flex="0 0 auto", margin="0 24px 0 0")
         form = widgets.VBox(
             [
-                heading("2. Choose the change"),
+                heading("Choose the change" if fixed else "2. Choose the change"),
                 self.form.widget,
                 self.reason,
                 buttons(self.show, self.apply),
@@ -70,13 +78,9 @@ class ChangeCharges:
             [heading("The selected charges"), self.trail.widget],
             layout=widgets.Layout(flex="1 1 30em", min_width="30em"),
         )
-        self.widget = widgets.VBox(
-            [
-                heading("1. Select charges"),
-                self.list.widget,
-                widgets.HBox([form, beside], layout=widgets.Layout(flex_flow="row wrap")),
-            ]
-        )
+        selecting = () if fixed else (heading("1. Select charges"), self.list.widget)
+        both = widgets.HBox([form, beside], layout=widgets.Layout(flex_flow="row wrap"))
+        self.widget = widgets.VBox([*selecting, both])
 
     def refresh(self) -> None:
         """Read the month again."""

@@ -134,6 +134,9 @@ def dates_in_the_wrong_order(book: "PriceBook") -> Mistakes:
     for at, rate in enumerate(book.rates):
         if rate.valid_from and rate.valid_to and rate.valid_to < rate.valid_from:
             yield Mistake("the rate ends before it starts", ("rates", at, "valid_to"))
+    for at, project in enumerate(book.projects):
+        if project.valid_from and project.valid_to and project.valid_to < project.valid_from:
+            yield Mistake("the project ends before it starts", ("projects", at, "valid_to"))
     codes = book.facility.expense_codes
     for at, code in enumerate((codes and codes.codes) or ()):
         if code.valid_from and code.valid_to and code.valid_to < code.valid_from:

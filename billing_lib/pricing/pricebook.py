@@ -35,6 +35,7 @@ from billing_lib.pricing.fields import (
     Part,
     Percent,
     Price,
+    Step,
     WrongKey,
 )
 from billing_lib.pricing.focus import Focus
@@ -118,6 +119,12 @@ class ExpenseCodes(Entry):
     """A CSV file beside the price book that adds to the list (workflow/expense_codes.py)."""
 
 
+def _above_zero(value: Decimal) -> Decimal:
+    if value <= 0:
+        raise ValueError("it must be above zero")
+    return value
+
+
 def _one_or_several(logins: object) -> object:
     return [logins] if isinstance(logins, str) else logins
 
@@ -132,6 +139,17 @@ class Approval(Entry):
     """The logins that may approve at each step; one of them does."""
     two_persons: bool = False
     """Whether nobody may approve an invoice on which they changed something."""
+
+
+class ReviewLimits(Entry):
+    """From where on review finds something odd (docs/checks.md)."""
+
+    longest_session: Step = "48h"
+    """Longer ones are implausible; an item may say otherwise."""
+    unusual_spend: Annotated[Part, AfterValidator(_above_zero)] = Decimal("3.5")
+    """The robust z-score from which on a project's month is far from those before."""
+    least_history: Annotated[int, Field(ge=3, le=12)] = 4
+    """Months that a project must have before its spend is judged by them."""
 
 
 class Facility(Entry):
@@ -154,6 +172,7 @@ class Facility(Entry):
     reissue of that invoice."""
     deliver: Literal["by_hand", "automatic"] = "by_hand"
     """Whether the monthly batch sends invoices and statements by mail, or a person does."""
+    review: ReviewLimits = Field(default_factory=ReviewLimits)
     instructions: str = ""
     contacts: str = ""
     letterhead: str = ""
@@ -195,6 +214,10 @@ class Item(Entry):
     resource: Code | None = None
     cost: Price | None = None
     """What a unit costs the facility; shown to staff only."""
+    shared: bool = False
+    """Whether several use it at the same time, as a cluster; an instrument has one user at once."""
+    longest_session: Step | None = None
+    """The longest plausible session, where it is not the facility's."""
 
 
 class Tax(Entry):
@@ -289,6 +312,9 @@ class Project(Entry):
     splits: Annotated[tuple[DatedSplit, ...], NotEmpty, AfterValidator(_in_order)] | None = None
     prepaid_low: Amount | None = None
     """The balance of prepaid funds below which staff are told."""
+    valid_from: Day | None = None
+    valid_to: Day | None = None
+    """The project's first and last day; usage on others is billed and found by review."""
 
     @model_validator(mode="after")
     def _one_split(self) -> Self:

@@ -7,7 +7,7 @@ from sqlalchemy import Engine
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import usage
+from billing_lib.ledger import reviewing, usage
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -57,7 +57,7 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        records = usage.read_usage(connection, facility, period=month).height
+        records = reviewing.count_records(connection, facility, month)
         charges = ledger_charges.read_charges(connection, facility, period=month)
         splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")
         unbilled = usage.read_unbilled(connection, facility, month)

@@ -136,7 +136,8 @@ COMMANDS = (
     *("text", "texts", "verify", "reproduce", "quote"),
     *("grant", "revoke", "permissions", "events", "listing", "journal", "journals", "focus"),
     *("templates", "transform", "transformations", "package", "packages"),
-    *("deliver", "outbox", "bounce", "notices", "preferences", "run"),
+    *("deliver", "outbox", "bounce", "notices", "preferences"),
+    *("check", "dismiss", "run"),
 )
 
 

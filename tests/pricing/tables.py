@@ -55,4 +55,6 @@ def _cast(name: str, dtype: pl.DataType) -> pl.Expr:
         return pl.col(name).str.to_decimal(scale=9).cast(DECIMAL)
     if dtype == INSTANT:
         return pl.col(name).str.to_datetime("%Y-%m-%dT%H:%M:%S%z", time_unit="us").alias(name)
+    if dtype == pl.Boolean:
+        return pl.col(name) == "true"
     return pl.col(name).str.to_date() if dtype == pl.Date else pl.col(name).cast(dtype)

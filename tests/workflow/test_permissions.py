@@ -47,6 +47,12 @@ from billing_lib.workflow.changes import list_groups, read_history
 from billing_lib.workflow.choosing import Choice
 from billing_lib.workflow.costs import read_costs
 from billing_lib.workflow.credit import credit_invoice
+from billing_lib.workflow.discrepancies import (
+    dismiss,
+    find_discrepancies,
+    read_charges,
+    summarise_month,
+)
 from billing_lib.workflow.explain import explain
 from billing_lib.workflow.exporting import Export
 from billing_lib.workflow.facility import note_facility
@@ -193,6 +199,11 @@ def made_before(engine: Engine) -> str:
     return str(made["group_id"][0])
 
 
+def found_first(engine: Engine) -> str:
+    """The key of a finding of April."""
+    return str(find_discrepancies(engine, BOOK_HERE, "2020-04").findings["key"][0])
+
+
 def approve_may(engine: Engine, folder: Path) -> None:
     with writing(engine) as connection:
         approve(connection, APPROVED_BY_ANY, "MIC-2020-05-1", [code(5)])
@@ -268,6 +279,10 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "texts": (READ, lambda e, f: text_versions(e, BOOK_HERE, "contacts")),
     "is ready": (READ, lambda e, f: is_ready(e, BOOK_HERE, "2020-04")),
     "funds": (READ, lambda e, f: list_funds(e, BOOK_HERE)),
+    "check": (READ, lambda e, f: find_discrepancies(e, BOOK_HERE, "2020-04")),
+    "add up": (READ, lambda e, f: summarise_month(e, BOOK_HERE, "2020-04")),
+    "read what counts": (READ, lambda e, f: read_charges(e, BOOK_HERE, "2020-04")),
+    "dismiss": (CHANGE, lambda e, f: dismiss(e, BOOK_HERE, "2020-04", found_first(e), "why")),
     "journal": (READ, lambda e, f: read_journal(e, BOOK_HERE)),
     "journals": (READ, lambda e, f: list_journals(e, BOOK_HERE)),
     "costs": (READ, lambda e, f: read_costs(e, {"MIC": BOOK_HERE}, Period(2020, 9), "MIC")),
