@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -124,3 +125,12 @@ class Facility:
 def button(page: Page, name: str) -> Locator:
     """The button that says this, whatever its icon."""
     return page.locator("button", has_text=re.compile(rf"^\s*{re.escape(name)}$"))
+
+
+def wait_until(page: Page, done: Callable[[], bool]) -> None:
+    """Wait until something stands in the ledger."""
+    for _ in range(SLOW // 250):
+        if done():
+            return
+        page.wait_for_timeout(250)
+    raise TimeoutError("it was not done")

@@ -36,6 +36,12 @@
       // JupyterLab's SemanticCommand.WIDGET: this notebook, whichever has the focus by now.
       const args = { semanticWidget: panel.id, activate: false };
       await app.commands.execute('notebook:run-all-cells', args);
+      const last = panel.content.widgets.length - 1;
+      if (panel.content.activeCellIndex === last) {
+        // It ends at the last cell; who opens a notebook begins at the first.
+        panel.content.activeCellIndex = 0;
+        await panel.content.scrollToItem(0, 'start');
+      }
     }
   };
 
