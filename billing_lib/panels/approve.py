@@ -16,6 +16,7 @@ from billing_lib.documents.logo import with_logo
 from billing_lib.errors import DirtyTree, NotReady
 from billing_lib.issuer import Issued, Terms
 from billing_lib.ledger.database import writing
+from billing_lib.panels.display import Displayed
 from billing_lib.panels.frame import framed
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.progress import Progress
@@ -38,7 +39,7 @@ _LEFT = {"flex": "0 0 26em", "width": "26em", "margin": "0 1.5em 0 0"}
 _WIDE = {"width": "24em"}
 
 
-class ApprovePanel:
+class ApprovePanel(Displayed):
     """The form of the approve notebook for one facility and month.
 
     Attributes
@@ -92,6 +93,10 @@ class ApprovePanel:
         self.invoice.observe(lambda _: self._show_invoice(), names="value")
         self.refresh()
         self.widget = widgets.HBox([self._left(), self.page])
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.said.value) + str(self.page.value)
 
     def _left(self) -> widgets.VBox:
         row = {"flex_flow": "row wrap", "width": "25em"}

@@ -10,6 +10,7 @@ import polars as pl
 from billing_lib.audit.archive import list_records
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
+from billing_lib.panels.display import Displayed
 from billing_lib.panels.office import Message
 from billing_lib.panels.tables import table
 from billing_lib.settings import settings
@@ -17,7 +18,7 @@ from billing_lib.settings import settings
 _WIDE = {"width": "40em"}
 
 
-class AuditPanel:
+class AuditPanel(Displayed):
     """The form of the audit notebook.
 
     Parameters
@@ -60,6 +61,10 @@ class AuditPanel:
                 self.findings,
             ]
         )
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.about.value) + str(self.findings.value)
 
     def verify_record(self) -> None:
         """Verify the chosen record and show what is found."""

@@ -11,6 +11,7 @@ from pathlib import Path
 import ipywidgets as widgets
 
 from billing_lib.audit.archive import find_record
+from billing_lib.panels.display import Displayed
 from billing_lib.panels.frame import framed
 from billing_lib.panels.lab import LabChooser
 from billing_lib.panels.office import Message, Office
@@ -22,7 +23,7 @@ FILES = ("pdf", "xlsx", "xml", "html")
 """The documents that can be kept, in the order in which they are offered."""
 
 
-class InvoicePanel:
+class InvoicePanel(Displayed):
     """The page of the invoice notebook.
 
     Parameters
@@ -50,6 +51,10 @@ class InvoicePanel:
                 *(self.chooser.widget, self.number, self.message.widget, self.files, self.page),
             ]
         )
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.page.value)
 
     def _list(self, team: str, period: str) -> None:
         wanted = Filter.parse({"team": team, "period_from": period, "period_to": period})

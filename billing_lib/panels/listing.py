@@ -3,6 +3,7 @@
 import ipywidgets as widgets
 
 from billing_lib.documents.listing import render_listing
+from billing_lib.panels.display import Displayed
 from billing_lib.panels.frame import framed
 from billing_lib.panels.lab import LabChooser
 from billing_lib.panels.office import Message, Office
@@ -10,7 +11,7 @@ from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.price_books import read_price_books
 
 
-class ListingPanel:
+class ListingPanel(Displayed):
     """The page of the listing notebook: a lab and a month to choose, and its listing.
 
     Parameters
@@ -36,6 +37,10 @@ class ListingPanel:
         self.page = widgets.HTML(layout={"width": "100%"})
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
         self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.page.value)
 
     def _show(self, team: str, period: str) -> None:
         self.page.value = ""

@@ -22,7 +22,7 @@ from billing_lib.errors import BillingError
 from billing_lib.panels import pictures
 from billing_lib.panels.changes import changes_table
 from billing_lib.panels.charges import ChargesPanel
-from billing_lib.panels.display import in_jupyterlab
+from billing_lib.panels.display import in_browser
 from billing_lib.panels.findings import FindingsPanel
 from billing_lib.panels.later import Later
 from billing_lib.panels.office import Message, Office
@@ -98,7 +98,7 @@ class ReviewPanel:
         """Ask all checks, showing how far it is; what is shown of them comes when they are done."""
         if self.refused:
             return
-        if in_jupyterlab():
+        if in_browser():
             display(widgets.VBox([self.progress.widget, self.message.widget]))
         self._ask()
 
@@ -187,7 +187,7 @@ class ReviewPanel:
             then=ended,
             refused=lambda _: ended(None),
         )
-        if not in_jupyterlab():
+        if not in_browser():
             self.progress.wait()
 
     def _findings(self, month: ReviewedMonth) -> FindingsPanel:

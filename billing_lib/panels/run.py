@@ -13,6 +13,7 @@ import polars as pl
 from billing_lib.batch import process_run, write_run_documents
 from billing_lib.errors import DirtyTree, InvalidAdjustment
 from billing_lib.issuer import Issued, Terms
+from billing_lib.panels.display import Displayed
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
@@ -37,7 +38,7 @@ CONFIGURATION = {
 """The price book's keys that a run goes by, and how the page names them."""
 
 
-class RunPanel:
+class RunPanel(Displayed):
     """The page of the run notebook for one facility and month.
 
     Attributes
@@ -89,6 +90,15 @@ class RunPanel:
         self.run.observe(lambda _: self.show(), names="value")
         self.refresh(run)
         self.widget = widgets.VBox([self.heading, self.run, self._folded()])
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return "".join(
+            [
+                str(self.heading.value),
+                *(f"<h3>{name}</h3>{it.value}" for name, it in self.parts.items()),
+            ]
+        )
 
     def _folded(self) -> widgets.Accordion:
         row = {"flex_flow": "row wrap"}

@@ -7,6 +7,7 @@ import ipywidgets as widgets
 import polars as pl
 from IPython.display import HTML
 
+from billing_lib.panels.display import Displayed
 from billing_lib.panels.lab import LabChooser
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.tables import table
@@ -16,7 +17,7 @@ from billing_lib.workflow.statement_view import Statement, list_statements, read
 _AMOUNTS = ("sum", "before_rules", "by_rules")
 
 
-class StatementPanel:
+class StatementPanel(Displayed):
     """The page of the statement notebook: a lab and a month to choose, and what it owes.
 
     Parameters
@@ -38,6 +39,10 @@ class StatementPanel:
         self.page = widgets.HTML()
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
         self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.page.value)
 
     def _show(self, team: str, period: str) -> None:
         self.page.value = ""

@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -95,9 +94,7 @@ def wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
         try:
             with urllib.request.urlopen(url, timeout=10):
                 return
-        except urllib.error.HTTPError:
-            return
-        except OSError:
+        except OSError:  # a proxy without anything behind it yet answers 404
             assert process.poll() is None, "the server ended"
             time.sleep(0.25)
     raise TimeoutError(url)

@@ -17,10 +17,10 @@ def test_charges_are_filtered_sorted_searched_and_one_is_mended(
     counted = page.get_by_role("status").filter(has_text="charge")
     expect(counted.first).to_have_text("3 charges, total 160.83 USD")
     page.get_by_label("Filter Item").fill("slide")
-    expect(counted.first).to_have_text("2 charges, total 27.50 USD")
+    expect(counted.first).to_have_text("2 charges of 3, total 27.50 USD")
     page.get_by_label("Filter Item").fill("")
     page.get_by_label("Search charges").fill("bob")
-    expect(counted.first).to_have_text("1 charge, total 15.00 USD")
+    expect(counted.first).to_have_text("1 charge of 3, total 15.00 USD")
     page.get_by_label("Search charges").fill("")
     page.get_by_role("button", name="Total", exact=True).first.click()
     first = page.get_by_role("button", name="Change LOOK/").first

@@ -30,7 +30,10 @@ from billing_lib.workflow.statements import generate_statements
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
-REVIEWED = ("home", "review", "adjust", "run", "approve", "audit", "statement", "listing")
+REVIEWED = (
+    *("home", "review", "adjust", "run", "approve", "audit"),
+    *("statement", "listing", "invoice"),
+)
 """The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
 # One worker makes the month and runs every notebook on it.
@@ -85,10 +88,11 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
         ("home", {"months": 3}, "5,414.14 USD"),
         ("review", {"facility": "RC", "period": "1993-10"}, "5,944</b> usage records"),
         ("adjust", {"facility": "RC", "period": "1993-10"}, "Pending charges: page 1 of"),
-        ("run", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
-        ("approve", {"facility": "RC", "period": "1993-10"}, "application/vnd.jupyter.widget-view"),
-        ("audit", {"record": ""}, "application/vnd.jupyter.widget-view"),
-        ("statement", {"team": "bio", "period": "1993-10"}, "Statement **bio-1993-10**, OPEN"),
+        ("run", {"facility": "RC", "period": "1993-10"}, "What the run goes by"),
+        ("approve", {"facility": "RC", "period": "1993-10"}, "invoices are decided"),
+        ("audit", {"record": ""}, "1917.29"),
+        ("statement", {"team": "bio", "period": "1993-10"}, "Statement <b>bio-1993-10</b>, OPEN"),
+        ("invoice", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, as it was sent"),
         ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),
     ],
 )

@@ -240,7 +240,7 @@ def test_a_stopped_check_says_so_and_what_was_seen_stays(office: Office) -> None
     assert shown.now() is panel
 
 
-def test_in_jupyterlab_the_cell_ends_at_once_and_is_filled_later(
+def test_in_browser_the_cell_ends_at_once_and_is_filled_later(
     office: Office, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", "review.ipynb")
