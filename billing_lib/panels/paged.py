@@ -197,7 +197,7 @@ class PagedTable:
     def _told(self, page: Page) -> str:
         if self._rows is None:
             return f"the first {page.matched:,} {self.noun}; reading the others …"
-        told = f"{page.matched:,} {self.noun}"
+        told = f"{page.matched:,} {self.noun.removesuffix('s') if page.matched == 1 else self.noun}"
         if page.matched < self._rows.frame.height:
             told += f" of {self._rows.frame.height:,}"
         if page.total is not None:

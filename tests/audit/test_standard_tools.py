@@ -154,7 +154,9 @@ def test_the_crate_says_who_when_by_which_notebook_from_what_to_what(record: Pat
     }
     assert {each["@id"] for each in action["result"]} == {
         "documents/MIC-2020-00001.html",
+        "documents/MIC-2020-00001.pdf",
         "documents/MIC-2020-00002.html",
+        "documents/MIC-2020-00002.pdf",
         "invoices/MIC-2020-00001.json",
         "invoices/MIC-2020-00002.json",
         "notebook/issue.executed.ipynb",

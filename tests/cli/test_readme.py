@@ -33,7 +33,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(office: Office) -> None:
-    assert len(commands()) == 20
+    assert len(commands()) == 25
     for line in commands():
         if line.startswith(".venv/bin/billing "):
             words = shlex.split(line.removeprefix(".venv/bin/billing "))

@@ -24,7 +24,9 @@ def totals(facility: Facility) -> dict[str, int]:
 def show_rate(page: Page, charge: str, rate: str, reason: str) -> None:
     """Select a charge, choose a new rate, say why, and look at what it does."""
     page.get_by_label(charge).check()
-    page.get_by_label("Change", exact=True).select_option(label="Rate (price per unit)")
+    page.get_by_role("combobox", name="Change", exact=True).select_option(
+        label="Rate (price per unit)"
+    )
     page.get_by_placeholder("a price per unit").fill(rate)
     page.get_by_label("Reason").first.fill(reason)
     button(page, "Show what it does").first.click()
@@ -47,6 +49,7 @@ def test_a_charge_is_found_changed_and_the_change_undone(facility: Make, opened:
     assert (change["subject"], change["login"]) == ("u2", ME)
     assert change["reason"] == "agreed by telephone"
     page.get_by_role("tab", name="Undo").click()
+    page.get_by_placeholder("why it is taken back").fill("a mistake")
     button(page, "Show what it does").last.click()
     undo = button(page, "Undo the group")
     expect(undo).to_be_enabled()
@@ -86,7 +89,9 @@ def test_an_ad_hoc_invoice_is_a_form(facility: Make, opened: Open) -> None:
 def test_a_mistake_is_a_sentence(facility: Make, opened: Open) -> None:
     page = opened(facility("WRONG"), "adjust")
     page.get_by_label("WRONG/u2").check()
-    page.get_by_label("Change", exact=True).select_option(label="Rate (price per unit)")
+    page.get_by_role("combobox", name="Change", exact=True).select_option(
+        label="Rate (price per unit)"
+    )
     page.get_by_placeholder("a price per unit").fill("much")
     page.get_by_label("Reason").first.fill("why not")
     button(page, "Show what it does").first.click()

@@ -26,7 +26,9 @@ def test_charges_are_filtered_sorted_searched_and_one_is_mended(
     first = page.get_by_role("button", name="Change LOOK/").first
     expect(first).to_have_accessible_name("Change LOOK/u3")
     page.get_by_role("button", name="Change LOOK/u2").click()
-    page.get_by_label("Change", exact=True).select_option(label="Rate (price per unit)")
+    page.get_by_role("combobox", name="Change", exact=True).select_option(
+        label="Rate (price per unit)"
+    )
     page.get_by_placeholder("a price per unit").fill("1.00")
     page.get_by_label("Reason").first.fill("seen in review")
     button(page, "Show what it does").first.click()
