@@ -113,7 +113,7 @@ def test_a_run_is_issued_and_its_record_is_whole(facility: Make, opened: Open, l
 
 def issue_from_changed_files(page: Page) -> None:
     """Where the program is being worked on it says so, and is told to issue nevertheless."""
-    done = page.get_by_role("status").filter(has_text="issued")
+    done = page.get_by_role("status").filter(has_text="issued 2")
     refused = page.get_by_role("alert").filter(has_text="differ")
     expect(done.or_(refused)).to_be_visible(timeout=2 * SLOW)
     if refused.is_visible():
