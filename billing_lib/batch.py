@@ -5,6 +5,7 @@ crash leaves none behind (docs/architecture.md). What an interrupted issuing lef
 first. The work itself is issuer.py's.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import polars as pl
@@ -13,6 +14,7 @@ from sqlalchemy import Engine
 from billing_lib.audit.archive import find_record
 from billing_lib.documents.bundle import write_documents_of
 from billing_lib.documents.logo import with_logo
+from billing_lib.documents.registry import FOR_DRAFTS, require_format
 from billing_lib.errors import NotReady
 from billing_lib.issuer import Issued, Issuer, Terms, settle
 from billing_lib.ledger import invoices as ledger_invoices
@@ -148,9 +150,14 @@ def _period_of(engine: Engine, book: PriceBook, run: str) -> Period:
 
 
 def write_run_documents(
-    engine: Engine, settings: Settings, book: PriceBook, run: str, suffix: str, folder: Path
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    run: str,
+    suffixes: Sequence[str],
+    folder: Path,
 ) -> list[Path]:
-    """Write the documents of a run's invoices in one format; the files that were not so already.
+    """Write the documents of a run's invoices in some formats; the files that were not so already.
 
     Issued invoices are as their audit records have them; drafts, where the format knows them, as
     they would be issued now. What is closed or in ERROR is left out. It is a job of the run.
@@ -159,7 +166,12 @@ def write_run_documents(
     ------
     NotReady
         The run has no invoice that can be written so.
+    UnknownFormat
+        There is no such format.
     """
+    for suffix in suffixes:
+        require_format(suffix)
+    told = ", ".join(suffixes)
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
         held = ledger_invoices.read_invoices(connection, run=run)
@@ -168,7 +180,7 @@ def write_run_documents(
             pl.col("state").is_in(("OPEN", "APPROVING", "REJECTED", "QUARANTINED"))
             & (pl.col("charges") > 0)
         )
-        codes = [] if suffix == "xml" else drafts["code"].to_list()
+        codes = [] if set(suffixes).isdisjoint(FOR_DRAFTS) else drafts["code"].to_list()
         previewed = preview_invoices(connection, book, codes) if codes else {}
     found = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
     for number in numbers:
@@ -176,10 +188,10 @@ def write_run_documents(
         text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
         found[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
     if not found:
-        raise NotReady(f"no invoice of run {run} can be written as {suffix}", where=str(folder))
-    written = write_documents_of(found, suffix, folder)
+        raise NotReady(f"no invoice of run {run} can be written as {told}", where=str(folder))
+    written = write_documents_of(found, suffixes, folder)
     with writing(engine) as connection:
         if written:
-            log = f"{len(found):,} documents, {len(written):,} of them written"
-            note_job(connection, run, suffix, log)
+            log = f"{len(found):,} invoices, {len(written):,} documents written"
+            note_job(connection, run, told, log)
     return written

@@ -25,6 +25,7 @@ _TITLES = {
     "rate": "Rating and charging",
     "ledger": "Into the ledger",
     "review": "Reviewing a month",
+    "documents": "The documents of a month",
 }
 
 

@@ -277,22 +277,32 @@ def describe(
 @run.command(epilog="Example: billing run pdf RC-1993-11-1 --to november")
 def pdf(run_id: RunId, to: Folder = Path()) -> None:
     """Write the PDF of every invoice of a run; drafts say that they are drafts."""
-    _write(run_id, "pdf", to)
+    _write(run_id, ["pdf"], to)
 
 
 @run.command(epilog="Example: billing run xml RC-1993-11-1 --to november")
 def xml(run_id: RunId, to: Folder = Path()) -> None:
     """Write the UBL XML (EN 16931) of every issued invoice of a run."""
-    _write(run_id, "xml", to)
+    _write(run_id, ["xml"], to)
 
 
-def _write(run_id: str, suffix: str, folder: Path) -> None:
+@run.command(epilog="Example: billing run documents RC-1993-11-1 --formats pdf,xlsx --to november")
+def documents(
+    run_id: RunId,
+    formats: Annotated[str, typer.Option(help="Which, between commas.")] = "pdf,xlsx,xml",
+    to: Folder = Path(),
+) -> None:
+    """Write every invoice of a run in several formats, by all processors."""
+    _write(run_id, [word.strip().lower() for word in formats.split(",") if word.strip()], to)
+
+
+def _write(run_id: str, suffixes: list[str], folder: Path) -> None:
     from billing_lib.batch import write_run_documents
     from billing_lib.cli.books import book_of_run
     from billing_lib.settings import settings
 
     engine = ledger()
     book = book_of_run(engine, run_id)
-    with progress(suffix):
-        written = write_run_documents(engine, settings(), book, run_id, suffix, folder)
+    with progress(", ".join(suffixes)):
+        written = write_run_documents(engine, settings(), book, run_id, suffixes, folder)
     say(f"{run_id}: {len(written):,} files written to {folder}" if written else "nothing changed")

@@ -15,8 +15,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import TypeVar
 
-from billing_lib.documents.registry import render
-from billing_lib.documents.text import Invoice, file_name
+from billing_lib.documents.registry import FOR_DRAFTS, render
+from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.writing import make_folder, write_file
 from billing_lib.errors import UnwritableFile
 
@@ -28,28 +28,42 @@ Shown = TypeVar("Shown")
 _AT_ONCE = 8  # documents that a process makes before it asks for more
 
 
-def write_documents_of(invoices: Mapping[str, Invoice], suffix: str, folder: Path) -> list[Path]:
-    """Write these invoices, or drafts, in one format into a folder; the files that were written.
+def write_documents_of(
+    invoices: Mapping[str, Invoice], suffixes: str | Sequence[str], folder: Path
+) -> list[Path]:
+    """Write these invoices, or drafts, into a folder; the files that were not so already.
 
     Parameters
     ----------
     invoices
         By number, a draft by its code.
-    suffix
-        The format: ``pdf``, ``html``, ``xlsx``, ``xml`` or that of an installed package.
+    suffixes
+        The format, or several: ``pdf``, ``html``, ``xlsx``, ``xml`` or that of an installed
+        package. A draft is left out of those that are for issued invoices, if there are several.
 
     Raises
     ------
     NotReady
-        One is a draft, and the format is for issued invoices.
+        One is a draft, and the one format is for issued invoices.
     UnwritableFile
         The folder cannot be written, or two drafts would be in one file.
     """
-    paths = [folder / file_name(invoice, suffix) for invoice in invoices.values()]
+    several = [suffixes] if isinstance(suffixes, str) else suffixes
+    wanted = [
+        (invoice, suffix)
+        for suffix in several
+        for invoice in invoices.values()
+        if len(several) == 1 or suffix in FOR_DRAFTS or not draft_of(invoice)
+    ]
+    paths = [folder / file_name(invoice, suffix) for invoice, suffix in wanted]
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
-    return write_each(list(invoices.values()), partial(render, suffix=suffix), paths)
+    return write_each(wanted, _render, paths)
+
+
+def _render(wanted: tuple[Invoice, str]) -> bytes:
+    return render(*wanted)
 
 
 def write_each(

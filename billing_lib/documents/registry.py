@@ -16,7 +16,7 @@ from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.ubl import render_ubl
 from billing_lib.documents.xlsx import render_xlsx
-from billing_lib.errors import AmbiguousFormat, NotReady
+from billing_lib.errors import AmbiguousFormat, NotReady, UnknownFormat
 from billing_lib.installed import entry_points
 from billing_lib.pricing.logo import Logo
 
@@ -62,6 +62,20 @@ def renderers() -> dict[str, Renderer]:
             )
         added[entry.name] = entry.load()
     return BUILT_IN | added
+
+
+def require_format(suffix: str) -> None:
+    """Pass if invoices are written in this format.
+
+    Raises
+    ------
+    UnknownFormat
+        They are not.
+    """
+    if suffix not in renderers():
+        raise UnknownFormat(
+            f"no invoice is written as '{suffix}'", remedy=f"say {', '.join(renderers())}"
+        )
 
 
 def render(invoice: Invoice, suffix: str) -> bytes:

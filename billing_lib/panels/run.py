@@ -212,7 +212,7 @@ class RunPanel(Displayed):
             step(0, 1, "writing")
             return len(
                 write_run_documents(
-                    self.office.engine, self.office.settings, self.book, run, "pdf", folder
+                    self.office.engine, self.office.settings, self.book, run, ["pdf"], folder
                 )
             )
 

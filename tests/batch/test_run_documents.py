@@ -8,7 +8,7 @@ from sample_facility import BOOK, nothing, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.batch import issue_month, write_run_documents
-from billing_lib.errors import NotReady
+from billing_lib.errors import NotReady, UnknownFormat
 from billing_lib.issuer import Terms
 from billing_lib.pricing.period import Period
 from billing_lib.settings import Settings
@@ -33,19 +33,27 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
     make_run(ledger, book, APRIL, RunSelection())
     change_invoices(ledger, book, "quarantine", [f"{RUN}/p1"], "disputed")
     with pytest.raises(NotReady, match="can be written as xml"):
-        write_run_documents(ledger, here, book, RUN, "xml", tmp_path / "drafts")
+        write_run_documents(ledger, here, book, RUN, ["xml"], tmp_path / "drafts")
     issued = issue_month(ledger, here, book, APRIL, terms=Terms(allow_dirty=True))
     (number,) = issued.numbers
     folder = tmp_path / "april"
     frozen = issued.record / "data" / "snapshot" / "logo.svg"
     assert frozen.read_bytes() == logo.read_bytes()
     logo.unlink()  # what is issued needs no price book
-    written = write_run_documents(ledger, here, book, RUN, "pdf", folder)
+    written = write_run_documents(ledger, here, book, RUN, ["pdf"], folder)
     assert [path.name for path in written] == ["MIC-2020-04-1_p1.pdf", f"{number}.pdf"]
     archived = issued.record / "data" / "documents" / f"{number}.pdf"
     assert (folder / f"{number}.pdf").read_bytes() == archived.read_bytes()
-    assert write_run_documents(ledger, here, book, RUN, "pdf", folder) == []
-    (xml,) = write_run_documents(ledger, here, book, RUN, "xml", folder)
+    assert write_run_documents(ledger, here, book, RUN, ["pdf"], folder) == []
+    (xml,) = write_run_documents(ledger, here, book, RUN, ["xml"], folder)
     assert xml.read_bytes() == archived.with_suffix(".xml").read_bytes()
+    several = write_run_documents(ledger, here, book, RUN, ["pdf", "xlsx", "xml"], tmp_path / "all")
+    assert [path.name for path in several] == [
+        *("MIC-2020-04-1_p1.pdf", f"{number}.pdf", "MIC-2020-04-1_p1.xlsx", f"{number}.xlsx"),
+        f"{number}.xml",  # which a draft is not
+    ]
+    with pytest.raises(UnknownFormat, match="no invoice is written as 'doc'"):
+        write_run_documents(ledger, here, book, RUN, ["pdf", "doc"], tmp_path / "none")
+    assert not (tmp_path / "none").exists()
     kinds = read_run(ledger, book, RUN).jobs["kind"].to_list()
-    assert kinds == ["calculate", "issue", "pdf", "xml"]
+    assert kinds == ["calculate", "issue", "pdf", "xml", "pdf, xlsx, xml"]
