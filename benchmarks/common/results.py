@@ -62,6 +62,7 @@ class Results:
         if not written_down:
             return
         told = asdict(self) | {"date": dt.date.today().isoformat(), "machine": machine()}  # noqa: DTZ011
+        cache.mkdir(parents=True, exist_ok=True)
         (cache / f"{self.benchmark}.json").write_text(json.dumps(told, indent=1))
         kept = [cache / f"{name}.json" for name in _TITLES]
         _write_down([json.loads(path.read_text()) for path in kept if path.exists()])
