@@ -99,7 +99,7 @@ docker_name() {
 }
 
 run() {
-    local tool image name options
+    local tool image name options status=0
     image=$(built)
     tool=$(find_tool)
     # Inside, too, the ledger's events name who works here, and settings hold as they do here.
@@ -110,8 +110,14 @@ run() {
     case $tool in
         buildah)
             container=$(buildah from --pull-never "$image")
-            trap 'buildah rm "$container" >/dev/null' EXIT
-            buildah run --isolation chroot "${options[@]}" "$container" -- billing "$@"
+            kept=$(mktemp -d)
+            trap 'buildah rm "$container" >/dev/null; rm -rf "$kept"' EXIT
+            # buildah 1.28 ends with a status of its own where it cannot clean up behind a command.
+            # shellcheck disable=SC2016 # expanded inside
+            buildah run --isolation chroot "${options[@]}" -v "$kept:/run/billing-status" "$container" -- \
+                sh -c '"$@"; echo $? >/run/billing-status/status' sh billing "$@" || status=$?
+            if [ -s "$kept/status" ]; then status=$(cat "$kept/status"); fi
+            exit "$status"
             ;;
         podman)
             if [ "$(id -u)" -ne 0 ]; then options+=(--userns keep-id); fi

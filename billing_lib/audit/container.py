@@ -9,11 +9,17 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from billing_lib.errors import InvalidRecord
+
 MOUNTED = "/work"
 """Where the folder stands inside."""
+
+_STATUS = "/run/billing-status"
+_ENGINE_FAILED = 125  # docker's and podman's own status for what they did not even start
 
 
 def find_engine(image: str) -> str | None:
@@ -49,6 +55,11 @@ def run_inside(
         Mounted as ``MOUNTED`` for reading and writing.
     within
         The command's working folder, relative to the mounted one.
+
+    Raises
+    ------
+    InvalidRecord
+        The tool did not come as far as to run the command.
     """
     where = str(PurePosixPath(MOUNTED) / within)
     if tool == "buildah":
@@ -59,7 +70,10 @@ def run_inside(
     if tool == "podman" and os.getuid() != 0:
         options += ["--userns", "keep-id"]
     mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
-    return _run(tool, "run", *options, *mount, name, *command[1:])
+    done = _run(tool, "run", *options, *mount, name, *command[1:])
+    if done.returncode == _ENGINE_FAILED:
+        raise _not_run(tool, image, done)
+    return done
 
 
 def _buildah(
@@ -67,15 +81,33 @@ def _buildah(
 ) -> subprocess.CompletedProcess[str]:
     made = _run("buildah", "from", "--pull-never", image)
     if made.returncode != 0:
-        return made
+        raise _not_run("buildah", image, made)
     container = made.stdout.strip()
-    try:
-        user = f"{os.getuid()}:{os.getgid()}"
-        options = ["--isolation", "chroot", "--user", user, "--workingdir", where]
-        mount = ["--volume", f"{folder}:{MOUNTED}"]
-        return _run("buildah", "run", *options, *mount, container, "--", *command)
-    finally:
-        _run("buildah", "rm", container)
+    # buildah 1.28 panics, with a status of its own, where it cannot clean up behind a command that
+    # ran well (its run_linux.go logs that to no logger): the command's status is kept apart.
+    with tempfile.TemporaryDirectory(prefix="billing-status-") as kept:
+        try:
+            user = f"{os.getuid()}:{os.getgid()}"
+            options = ["--isolation", "chroot", "--user", user, "--workingdir", where]
+            mounts = ["--volume", f"{folder}:{MOUNTED}", "--volume", f"{kept}:{_STATUS}"]
+            keeping = ["sh", "-c", f'"$@"; echo $? >{_STATUS}/status', "sh", *command]
+            done = _run("buildah", "run", *options, *mounts, container, "--", *keeping)
+        finally:
+            _run("buildah", "rm", container)
+        status = Path(kept, "status")
+        if not status.exists():
+            raise _not_run("buildah", image, done)
+        done.returncode = int(status.read_text())
+        return done
+
+
+def _not_run(tool: str, image: str, done: subprocess.CompletedProcess[str]) -> InvalidRecord:
+    said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    return InvalidRecord(
+        f"{tool} did not run the container: {said[0]}",
+        where=image,
+        remedy=f"see that {tool} runs this image, or take the image away to run without it",
+    )
 
 
 def _has(tool: str, image: str) -> bool:

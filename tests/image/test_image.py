@@ -10,12 +10,17 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from billing_lib.audit.container import find_engine, run_inside
+from billing_lib.errors import InvalidRecord
 
 ROOT = Path(__file__).parent.parent.parent
 BILLING = Path(sys.executable).with_name("billing")
@@ -122,6 +127,34 @@ def test_the_record_is_reproduced_inside_the_image_that_it_names(
     assert "reproduced, every result is the same" in said.stdout
 
 
+def test_a_commands_status_is_its_own_whatever_the_engine_cannot_clean_up(
+    issued: Issued, tmp_path: Path
+) -> None:
+    """buildah 1.28 panics behind a command whose container was unmounted meanwhile."""
+    engine = find_engine(issued.image)
+    if engine != "buildah":
+        pytest.skip("only buildah mounts containers where others can take them away")
+    waiting = "touch started; until [ -e go ]; do sleep 0.1; done; echo done; exit 3"
+    with ThreadPoolExecutor(1) as pool:
+        running = pool.submit(run_inside, engine, issued.image, tmp_path, ["sh", "-c", waiting])
+        while not (tmp_path / "started").exists():
+            assert not running.done(), running.result()
+            time.sleep(0.1)
+        subprocess.run(["buildah", "umount", "--all"], env=vfs(), check=True, capture_output=True)
+        (tmp_path / "go").touch()
+        said = running.result(timeout=60)
+    assert said.returncode == 3, said.stderr
+    assert said.stdout == "done\n"
+
+
+def test_an_engine_that_runs_nothing_is_not_held_against_the_record(tmp_path: Path) -> None:
+    if shutil.which("buildah") is None:
+        pytest.skip("buildah is not here")
+    missing = f"localhost/no-such-image@sha256:{'0' * 64}"
+    with pytest.raises(InvalidRecord, match=f"{missing}: buildah did not run the container: "):
+        run_inside("buildah", missing, tmp_path, ["true"])
+
+
 def billing(command: str, record: Path, folder: Path) -> subprocess.CompletedProcess[str]:
     """A command on the record, outside the image, with no ledger in reach."""
     return subprocess.run(
@@ -133,3 +166,7 @@ def billing(command: str, record: Path, folder: Path) -> subprocess.CompletedPro
         text=True,
         check=False,
     )
+
+
+def vfs() -> dict[str, str]:
+    return {"STORAGE_DRIVER": "vfs"} | os.environ
