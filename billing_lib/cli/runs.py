@@ -297,8 +297,8 @@ def documents(
 
 
 def _write(run_id: str, suffixes: list[str], folder: Path) -> None:
-    from billing_lib.batch import write_run_documents
     from billing_lib.cli.books import book_of_run
+    from billing_lib.run_documents import write_run_documents
     from billing_lib.settings import settings
 
     engine = ledger()

@@ -51,8 +51,8 @@ def write_documents_of(
     several = [suffixes] if isinstance(suffixes, str) else suffixes
     wanted = [
         (invoice, suffix)
-        for suffix in several
         for invoice in invoices.values()
+        for suffix in several
         if len(several) == 1 or suffix in FOR_DRAFTS or not draft_of(invoice)
     ]
     paths = [folder / file_name(invoice, suffix) for invoice, suffix in wanted]

@@ -9,6 +9,7 @@ ledger have the same. It cannot stand in that file itself, so documents compute 
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 
 import segno
@@ -55,6 +56,7 @@ def check(invoice: Invoice) -> Check | None:
     return Check(found, sentence, _qr(says), says.replace("\n", ", "), address)
 
 
+@lru_cache(maxsize=16)  # an invoice's formats are made one after the other, and each shows it
 def _qr(text: str) -> str:
     """Without a border: the page leaves four modules of white around it."""
     drawing = BytesIO()

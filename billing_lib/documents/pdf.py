@@ -174,7 +174,10 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
 
 def _composed(shown: dict[str, Any]) -> dict[str, Any]:
     # Fonts hold é as one glyph more often than e and an accent to be put together.
-    return dict(_mapped(shown, lambda text: unicodedata.normalize("NFC", text)))
+    def change(text: str) -> str:
+        return text if text.isascii() else unicodedata.normalize("NFC", text)
+
+    return dict(_mapped(shown, change))
 
 
 def _replaced(shown: dict[str, Any], spelled: Mapping[str, str]) -> dict[str, Any]:

@@ -50,6 +50,8 @@ def printable(text: str) -> str:
     Control characters become U+FFFD, which is visible; bidirectional overrides and zero-width
     characters, which could make an amount or a name read otherwise than it is, go.
     """
+    if text.isascii() and text.isprintable():  # nearly every text, and much sooner known
+        return text
     text = _NEW_LINE.sub("\n", text).replace("\t", " ")
     return _INVISIBLE.sub("", _FORBIDDEN.sub(_REPLACEMENT, text))
 

@@ -10,7 +10,7 @@ from html import escape
 import ipywidgets as widgets
 import polars as pl
 
-from billing_lib.batch import process_run, write_run_documents
+from billing_lib.batch import process_run
 from billing_lib.errors import DirtyTree, InvalidAdjustment
 from billing_lib.issuer import Issued, Terms
 from billing_lib.panels.display import Displayed
@@ -19,6 +19,7 @@ from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.period import Period
+from billing_lib.run_documents import write_run_documents
 from billing_lib.workflow import run_actions
 from billing_lib.workflow.readiness import is_ready, sign_off
 from billing_lib.workflow.run_report import RunReport, report_run

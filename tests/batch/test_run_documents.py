@@ -7,10 +7,11 @@ import pytest
 from sample_facility import BOOK, nothing, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.batch import issue_month, write_run_documents
+from billing_lib.batch import issue_month
 from billing_lib.errors import NotReady, UnknownFormat
 from billing_lib.issuer import Terms
 from billing_lib.pricing.period import Period
+from billing_lib.run_documents import write_run_documents
 from billing_lib.settings import Settings
 from billing_lib.workflow.approving import change_invoices
 from billing_lib.workflow.intake import load_files
@@ -49,7 +50,7 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
     assert xml.read_bytes() == archived.with_suffix(".xml").read_bytes()
     several = write_run_documents(ledger, here, book, RUN, ["pdf", "xlsx", "xml"], tmp_path / "all")
     assert [path.name for path in several] == [
-        *("MIC-2020-04-1_p1.pdf", f"{number}.pdf", "MIC-2020-04-1_p1.xlsx", f"{number}.xlsx"),
+        *("MIC-2020-04-1_p1.pdf", "MIC-2020-04-1_p1.xlsx", f"{number}.pdf", f"{number}.xlsx"),
         f"{number}.xml",  # which a draft is not
     ]
     with pytest.raises(UnknownFormat, match="no invoice is written as 'doc'"):
