@@ -27,6 +27,7 @@ from common.measure import measure
 from common.results import Results
 from common.usage import MILLION, price_book_text, sample, usage_files
 from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import TimeoutError as NotSeen
 
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.period import Period
@@ -126,9 +127,16 @@ def measure_table(page: Page, url: str, found: Results, charges: int) -> None:
     cells.nth(1).wait_for(timeout=SECONDS)
     idle = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
     page.wait_for_function(idle, timeout=SECONDS)
-    cells.nth(0).click()
-    page.keyboard.press("Control+Enter")
-    page.wait_for_function(f"{idle} && document.body.innerText.includes('[1]:')", timeout=SECONDS)
+    ran = f"{idle} && /\\[\\d+\\]:/.test(document.body.innerText)"
+    for _ in range(20):  # keys pressed while JupyterLab still settles go nowhere
+        cells.nth(0).click()
+        page.keyboard.press("Control+Enter")
+        try:
+            page.wait_for_function(ran, timeout=SECONDS / 20)
+            break
+        except NotSeen:
+            continue
+    page.wait_for_function(ran, timeout=SECONDS)
     cells.nth(1).click()
 
     def timed(what: str, do: Callable[[], Any], seen: str) -> float:
