@@ -23,6 +23,7 @@ from billing_lib.workflow.permissions import VIEWER, require
 from billing_lib.workflow.preview import preview_invoices
 from billing_lib.workflow.run_actions import note_job
 from billing_lib.workflow.snapshot import read_logo
+from billing_lib.workflow.steps import Step, unheard
 
 
 def write_run_documents(
@@ -32,11 +33,17 @@ def write_run_documents(
     run: str,
     suffixes: Sequence[str],
     folder: Path,
+    step: Step = unheard,
 ) -> list[Path]:
     """Write the documents of a run's invoices in some formats; the files that were not so already.
 
     Issued invoices are as their audit records have them; drafts, where the format knows them, as
     they would be issued now. What is closed or in ERROR is left out. It is a job of the run.
+
+    Parameters
+    ----------
+    step
+        Told how many are written; who stops it there has these, each whole.
 
     Raises
     ------
@@ -65,7 +72,7 @@ def write_run_documents(
         found[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
     if not found:
         raise NotReady(f"no invoice of run {run} can be written as {told}", where=str(folder))
-    written = write_documents_of(found, suffixes, folder)
+    written = write_documents_of(found, suffixes, folder, step)
     with writing(engine) as connection:
         if written:
             log = f"{len(found):,} invoices, {len(written):,} documents written"

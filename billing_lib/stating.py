@@ -27,9 +27,39 @@ from billing_lib.packaging import invoices_with_logos
 from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.statement_view import Statement, list_statements, read_statement
+from billing_lib.workflow.steps import Step, unheard
 
 Stated = tuple[Statement, Mapping[str, Invoice]]
 """A canonical statement, and the canonical invoices on it where its document needs them."""
+
+
+def statement_documents(
+    engine: Engine,
+    archive: Path,
+    books: dict[str, PriceBook],
+    statement_id: str,
+    suffixes: Sequence[str],
+) -> dict[str, bytes]:
+    """A statement in each of these formats, by file name.
+
+    Raises
+    ------
+    UnknownFormat
+        Statements are not written in one of them.
+    UnknownStatement
+        There is none with this id.
+    NotPermitted
+        Who is asking may not see the team in every facility that is on it.
+    InvalidRecord
+        The archive lacks an invoice that is on it, or has another than the ledger.
+    """
+    statement = read_statement(engine, books, statement_id)
+    made = {}
+    for suffix in suffixes:
+        require_format(suffix)
+        (stated,) = _with_invoices(engine, archive, [statement], suffix)
+        made[statement_file(statement, suffix)] = _rendered(stated, suffix)
+    return made
 
 
 def write_statement(
@@ -39,21 +69,14 @@ def write_statement(
 
     Raises
     ------
-    UnknownFormat
-        The name ends in none that statements are written in.
-    UnknownStatement
-        There is none with this id.
-    NotPermitted
-        Who is asking may not see the team in every facility that is on it.
-    InvalidRecord
-        The archive lacks an invoice that is on it, or has another than the ledger.
+    UnknownFormat, UnknownStatement, NotPermitted, InvalidRecord
+        As ``statement_documents``.
     UnwritableFile
         It cannot be written; what was there before still is.
     """
     suffix = suffix_of(path)
-    statement = read_statement(engine, books, statement_id)
-    (stated,) = _with_invoices(engine, archive, [statement], suffix)
-    return write_file(path, _rendered(stated, suffix))
+    made = statement_documents(engine, archive, books, statement_id, [suffix])
+    return write_file(path, next(iter(made.values())))
 
 
 def write_statements(
@@ -64,9 +87,15 @@ def write_statements(
     suffix: str,
     folder: Path,
     teams: list[str] | None = None,
+    step: Step = unheard,
 ) -> list[Path]:
     """Write a month's statements that may be seen, in one format, into a folder; the files that
     were not so already.
+
+    Parameters
+    ----------
+    step
+        Told how many are written.
 
     Raises
     ------
@@ -82,7 +111,7 @@ def write_statements(
     statements = [read_statement(engine, books, statement_id) for statement_id in listed]
     stated = _with_invoices(engine, archive, statements, suffix)
     paths = [folder / statement_file(statement, suffix) for statement in statements]
-    return write_each(stated, partial(_rendered, suffix=suffix), paths)
+    return write_each(stated, partial(_rendered, suffix=suffix), paths, step)
 
 
 def _rendered(stated: Stated, suffix: str) -> bytes:

@@ -10,9 +10,10 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
+from billing_lib.audit.running import run_watched
 from billing_lib.errors import InvalidRecord
 
 MOUNTED = "/work"
@@ -43,7 +44,13 @@ def image_commit(tool: str, image: str) -> str | None:
 
 
 def run_inside(
-    tool: str, image: str, folder: Path, command: Sequence[str], *, within: str = "."
+    tool: str,
+    image: str,
+    folder: Path,
+    command: Sequence[str],
+    *,
+    within: str = ".",
+    beat: Callable[[], None] = lambda: None,
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder, inside the image.
 
@@ -55,6 +62,8 @@ def run_inside(
         Mounted as ``MOUNTED`` for reading and writing.
     within
         The command's working folder, relative to the mounted one.
+    beat
+        Called twice a second meanwhile; the command is ended if it raises.
 
     Raises
     ------
@@ -63,21 +72,21 @@ def run_inside(
     """
     where = str(PurePosixPath(MOUNTED) / within)
     if tool == "buildah":
-        return _buildah(image, folder, where, command)
+        return _buildah(image, folder, where, command, beat)
     name = image if tool == "podman" else _docker_name(image)
     user = f"{os.getuid()}:{os.getgid()}"
     options = ["--rm", "--network", "none", "--user", user, "--workdir", where]
     if tool == "podman" and os.getuid() != 0:
         options += ["--userns", "keep-id"]
     mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
-    done = _run(tool, "run", *options, *mount, name, *command[1:])
+    done = run_watched([tool, "run", *options, *mount, name, *command[1:]], beat)
     if done.returncode == _ENGINE_FAILED:
         raise _not_run(tool, image, done)
     return done
 
 
 def _buildah(
-    image: str, folder: Path, where: str, command: Sequence[str]
+    image: str, folder: Path, where: str, command: Sequence[str], beat: Callable[[], None]
 ) -> subprocess.CompletedProcess[str]:
     made = _run("buildah", "from", "--pull-never", image)
     if made.returncode != 0:
@@ -91,7 +100,8 @@ def _buildah(
             options = ["--isolation", "chroot", "--user", user, "--workingdir", where]
             mounts = ["--volume", f"{folder}:{MOUNTED}", "--volume", f"{kept}:{_STATUS}"]
             keeping = ["sh", "-c", f'"$@"; echo $? >{_STATUS}/status', "sh", *command]
-            done = _run("buildah", "run", *options, *mounts, container, "--", *keeping)
+            words = ["buildah", "run", *options, *mounts, container, "--", *keeping]
+            done = run_watched(words, beat, env=_environment("buildah"))
         finally:
             _run("buildah", "rm", container)
         status = Path(kept, "status")
@@ -128,6 +138,11 @@ def _known(*words: str) -> bool:
 
 
 def _run(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, env=_environment(words[0]), capture_output=True, text=True, check=False
+    )
+
+
+def _environment(tool: str) -> dict[str, str] | None:
     # Without an engine, as inside another container, no other storage of buildah's works.
-    environment = {"STORAGE_DRIVER": "vfs"} | os.environ if words[0] == "buildah" else None
-    return subprocess.run(words, env=environment, capture_output=True, text=True, check=False)
+    return {"STORAGE_DRIVER": "vfs"} | os.environ if tool == "buildah" else None

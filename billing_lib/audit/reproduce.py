@@ -16,6 +16,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,9 +30,13 @@ from billing_lib.audit.crate import EXECUTED, NOTEBOOK, PARAMETERS
 from billing_lib.audit.interpreter import find_interpreter
 from billing_lib.audit.origin import Origin, read_origin
 from billing_lib.audit.provenance import NO_CONTAINER, SOURCE
+from billing_lib.audit.running import run_watched
 from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
 from billing_lib.settings import settings
+from billing_lib.workflow.steps import Step, unheard
+
+_STEPS = 4
 
 
 @dataclass(frozen=True)
@@ -50,11 +55,15 @@ class Reproduction:
     environment: str
 
 
-def reproduce(record: Path, *, repository: Path | None = None) -> Reproduction:
+def reproduce(
+    record: Path, *, repository: Path | None = None, step: Step = unheard
+) -> Reproduction:
     """Run a record again and compare.
 
     Parameters
     ----------
+    step
+        Told how far it is, while the notebook runs twice a second; stopping ends it.
     repository
         The git repository that has the recorded commit; by default the running program's.
 
@@ -66,6 +75,7 @@ def reproduce(record: Path, *, repository: Path | None = None) -> Reproduction:
     require_record(record)
     data = record / "data"
     origin = read_origin(data)
+    step(0, _STEPS, "verifying the record")
     damaged = [
         Difference(found.file, (f"{found.what}: the record is damaged",))
         for found in verify(record)
@@ -74,10 +84,12 @@ def reproduce(record: Path, *, repository: Path | None = None) -> Reproduction:
         place = Path(folder)
         work = place / "data"
         _lay_out(data, work)
-        done, environment = _run(origin, data, place, repository or SOURCE)
+        step(1, _STEPS, "making its environment")
+        done, environment = _run(origin, data, place, repository or SOURCE, step)
         if done.returncode != 0:
             failed = Difference(NOTEBOOK, ("the notebook fails now", *_failure(done, work)))
             return Reproduction((*damaged, failed), environment)
+        step(3, _STEPS, "comparing every result")
         differences = (
             *damaged,
             *compare_folders(data, work, "invoices"),
@@ -104,14 +116,14 @@ def _lay_out(data: Path, work: Path) -> None:
 
 
 def _run(
-    origin: Origin, data: Path, place: Path, repository: Path
+    origin: Origin, data: Path, place: Path, repository: Path, step: Step
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute the notebook in ``place/data``; what came of it, and in what it ran."""
     container, inside = origin.container, settings().image
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:
-            return _run_in_container(tool, origin, data, place, repository)
+            return _run_in_container(tool, origin, data, place, repository, step)
     checkout = check_out(origin, data, repository, place / "source")
     python, matched = find_interpreter(origin, checkout, place / "environment")
     kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
@@ -121,14 +133,7 @@ def _run(
         "IPYTHONDIR": str(place / "ipython"),  # no start-up file of the user's
         "JUPYTER_PREFER_ENV_PATH": "1",  # this Python's kernel, not one that the user installed
     }
-    done = subprocess.run(
-        _papermill(python),
-        cwd=place / "data",
-        env=kept | apart,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=kept | apart)
     if container == NO_CONTAINER:
         return done, f"the record names no container; {matched}"
     if container == inside:
@@ -137,7 +142,7 @@ def _run(
 
 
 def _run_in_container(
-    tool: str, origin: Origin, data: Path, place: Path, repository: Path
+    tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Step
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """The same inside the image, by its own code if that is the commit's, else by a checkout."""
     image, command, whose = origin.container, _papermill("python"), ""
@@ -145,8 +150,12 @@ def _run_in_container(
         check_out(origin, data, repository, place / "source")
         command = ["env", f"PYTHONPATH={MOUNTED}/source", *command]
         whose = ", by the code of the recorded commit"
-    done = run_inside(tool, image, place, command, within="data")
+    done = run_inside(tool, image, place, command, within="data", beat=_beat(step))
     return done, f"in the recorded container {image}, by {tool}{whose}"
+
+
+def _beat(step: Step) -> Callable[[], None]:
+    return lambda: step(2, _STEPS, "running the archived notebook again")
 
 
 def _papermill(python: str) -> list[str]:

@@ -41,8 +41,8 @@ def reproduce(targets: Targets) -> None:
     records = [(target, find_record(target, settings().runs)) for target in targets]
     different = False
     for target, record in records:
-        with progress(f"reproduce {target}"):
-            reproduction = reproduce(record)
+        with progress(f"reproduce {target}") as step:
+            reproduction = reproduce(record, step=step)
         different = different or bool(reproduction.differences)
         say(f"{target}: {reproduction.environment}")
         for difference in reproduction.differences:

@@ -303,6 +303,6 @@ def _write(run_id: str, suffixes: list[str], folder: Path) -> None:
 
     engine = ledger()
     book = book_of_run(engine, run_id)
-    with progress(", ".join(suffixes)):
-        written = write_run_documents(engine, settings(), book, run_id, suffixes, folder)
+    with progress(", ".join(suffixes)) as step:
+        written = write_run_documents(engine, settings(), book, run_id, suffixes, folder, step)
     say(f"{run_id}: {len(written):,} files written to {folder}" if written else "nothing changed")

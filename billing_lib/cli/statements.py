@@ -54,8 +54,10 @@ def statements(
         spared=("payment_reference", "paid_on", "raw_total", "adjustment", "facilities"),
     )
     if suffix is not None:
-        with progress(suffix):
-            written = write_statements(engine, settings().runs, books, month, suffix, into, team)
+        with progress(suffix) as step:
+            written = write_statements(
+                engine, settings().runs, books, month, suffix, into, team, step
+            )
         said = f"{len(written):,} files written to {into}" if written else "nothing changed"
         typer.echo(f"documents of {month}: {said}", err=as_json)
 

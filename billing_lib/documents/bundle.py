@@ -8,8 +8,9 @@ Writing twice changes nothing: a file that holds the same bytes already is left 
 
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -19,6 +20,7 @@ from billing_lib.documents.registry import FOR_DRAFTS, render
 from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.writing import make_folder, write_file
 from billing_lib.errors import UnwritableFile
+from billing_lib.workflow.steps import Step, unheard
 
 FEW = 20
 """Up to so many documents are made in this process; starting others takes as long."""
@@ -29,7 +31,10 @@ _AT_ONCE = 8  # documents that a process makes before it asks for more
 
 
 def write_documents_of(
-    invoices: Mapping[str, Invoice], suffixes: str | Sequence[str], folder: Path
+    invoices: Mapping[str, Invoice],
+    suffixes: str | Sequence[str],
+    folder: Path,
+    step: Step = unheard,
 ) -> list[Path]:
     """Write these invoices, or drafts, into a folder; the files that were not so already.
 
@@ -40,6 +45,8 @@ def write_documents_of(
     suffixes
         The format, or several: ``pdf``, ``html``, ``xlsx``, ``xml`` or that of an installed
         package. A draft is left out of those that are for issued invoices, if there are several.
+    step
+        Told how many are written; who stops it there has these, each whole.
 
     Raises
     ------
@@ -59,7 +66,7 @@ def write_documents_of(
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
-    return write_each(wanted, _render, paths)
+    return write_each(wanted, _render, paths, step)
 
 
 def _render(wanted: tuple[Invoice, str]) -> bytes:
@@ -67,7 +74,10 @@ def _render(wanted: tuple[Invoice, str]) -> bytes:
 
 
 def write_each(
-    shown: Sequence[Shown], make: Callable[[Shown], bytes], paths: Sequence[Path]
+    shown: Sequence[Shown],
+    make: Callable[[Shown], bytes],
+    paths: Sequence[Path],
+    step: Step = unheard,
 ) -> list[Path]:
     """Write the document of each into its file; the files that were not so already.
 
@@ -77,6 +87,8 @@ def write_each(
         From what is shown to the document's bytes; a function that other processes find too.
     paths
         All in one folder, which is made where there is none.
+    step
+        Told how many are written; who stops it there has these, each whole.
 
     Raises
     ------
@@ -85,10 +97,14 @@ def write_each(
     """
     for folder in {path.parent for path in paths}:
         make_folder(folder)
-    contents = _made(shown, make)
-    return [
-        path for path, content in zip(paths, contents, strict=True) if write_file(path, content)
-    ]
+    written = []
+    with closing(_made(shown, make)) as contents:
+        for at, (path, content) in enumerate(zip(paths, contents, strict=True)):
+            step(at, len(paths), f"writing {path.name}")
+            if write_file(path, content):
+                written.append(path)
+    step(len(paths), len(paths), "written")
+    return written
 
 
 def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
@@ -107,7 +123,7 @@ def rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
     return _made(invoices, partial(render, suffix=suffix))
 
 
-def _made(shown: Sequence[Shown], make: Callable[[Shown], bytes]) -> Iterator[bytes]:
+def _made(shown: Sequence[Shown], make: Callable[[Shown], bytes]) -> Generator[bytes, None, None]:
     """Each document, in the order given, made by all processors if many."""
     if len(shown) <= FEW:
         yield from map(make, shown)

@@ -8,10 +8,12 @@ import ipywidgets as widgets
 import polars as pl
 
 from billing_lib.audit.archive import list_records
-from billing_lib.audit.reproduce import reproduce
+from billing_lib.audit.reproduce import Reproduction, reproduce
 from billing_lib.audit.verify import verify
 from billing_lib.panels.display import Displayed
+from billing_lib.panels.forms import button
 from billing_lib.panels.office import Message
+from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
 from billing_lib.settings import settings
 
@@ -46,8 +48,9 @@ class AuditPanel(Displayed):
             self.record.value = record
         self.about = widgets.HTML()
         self.findings = widgets.HTML()
-        self.verify = widgets.Button(description="Verify", button_style="primary")
-        self.reproduce = widgets.Button(description="Reproduce")
+        self.verify = button("Verify", primary=True)
+        self.reproduce = button("Reproduce")
+        self.progress = Progress(self.message, self.verify, self.reproduce)
         self.record.observe(lambda _: self._show_record(), names="value")
         self.verify.on_click(lambda _: self.verify_record())
         self.reproduce.on_click(lambda _: self.reproduce_record())
@@ -57,6 +60,7 @@ class AuditPanel(Displayed):
                 self.record,
                 self.about,
                 widgets.HBox([self.verify, self.reproduce]),
+                self.progress.widget,
                 self.message.widget,
                 self.findings,
             ]
@@ -77,19 +81,25 @@ class AuditPanel(Displayed):
                 self.message.say("Verified: every byte is as it was sealed.")
 
     def reproduce_record(self) -> None:
-        """Run the chosen record again and show every difference."""
-        with self.message.sentences():
-            self.message.say("Running the archived notebook again …")
-            reproduction = reproduce(Path(self.record.value))
-            self._show([str(difference) for difference in reproduction.differences])
-            if reproduction.differences:
-                count = len(reproduction.differences)
-                self.message.refuse(f"{count} differences: the record does not reproduce")
-            else:
-                self.message.say(
-                    "Reproduced: every result is the same byte for byte. "
-                    f"{reproduction.environment}"
-                )
+        """Run the chosen record again in the background, and show every difference."""
+        record = Path(self.record.value)
+        self.findings.value = ""
+        self.progress.start(
+            lambda step: reproduce(record, step=step),
+            self._show_reproduction,
+            stopped="the record is as it was",
+        )
+
+    def _show_reproduction(self, reproduction: Reproduction) -> None:
+        self._show([str(difference) for difference in reproduction.differences])
+        if reproduction.differences:
+            count = len(reproduction.differences)
+            self.message.refuse(f"{count} differences: the record does not reproduce")
+        else:
+            self.message.say(
+                "Reproduced: every result is the same byte for byte. "
+                f"It ran thus: {reproduction.environment}."
+            )
 
     def _show(self, sentences: list[str]) -> None:
         rows = "".join(f"<pre>{escape(sentence)}</pre>" for sentence in sentences)
@@ -98,6 +108,7 @@ class AuditPanel(Displayed):
     def _show_record(self) -> None:
         self.findings.value = ""
         self.about.value = ""
+        self.verify.disabled = self.reproduce.disabled = not self.record.value
         if not self.record.value:
             self.message.say(f"There is no record in {self.archive}.")
             return

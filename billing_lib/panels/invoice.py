@@ -3,15 +3,11 @@
 The files come from the invoice's audit record, byte for byte; nothing is rendered anew.
 """
 
-from base64 import b64encode
-from html import escape
-from mimetypes import guess_type
-from pathlib import Path
-
 import ipywidgets as widgets
 
 from billing_lib.audit.archive import find_record
 from billing_lib.panels.display import Displayed
+from billing_lib.panels.files import keep
 from billing_lib.panels.frame import framed
 from billing_lib.panels.lab import LabChooser
 from billing_lib.panels.office import Message, Office
@@ -79,17 +75,7 @@ class InvoicePanel(Displayed):
             number = str(self.number.value)
             folder = find_record(number, self.office.settings.runs) / "data" / "documents"
             held = [path for kind in FILES if (path := folder / f"{number}.{kind}").is_file()]
-            self.files.value = "<p>Keep it: " + " ".join(_link(path) for path in held) + "</p>"
+            self.files.value = keep({path.name: path.read_bytes() for path in held})
             page = (folder / f"{number}.html").read_text("utf-8")
             self.page.value = framed(page, f"Invoice {number}")
             self.message.say(f"Invoice {number}, as it was sent.")
-
-
-def _link(path: Path) -> str:
-    kind = guess_type(path.name)[0] or "application/octet-stream"
-    content = b64encode(path.read_bytes()).decode("ascii")
-    name = escape(path.name)
-    return (
-        f'<a download="{name}" href="data:{kind};base64,{content}" '
-        f'style="text-decoration: underline; margin-right: 1em">{name}</a>'
-    )

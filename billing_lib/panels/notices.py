@@ -1,14 +1,12 @@
-"""Notices inside a notebook: what is new for who opened it, and a button that puts it away.
-
-panel = NoticePanel()
-display(panel.widget)
-"""
+"""Notices inside a notebook: what is new for who opened it, and a button that puts it away."""
 
 from html import escape
 
 import ipywidgets as widgets
 import polars as pl
 
+from billing_lib.panels.display import Displayed
+from billing_lib.panels.forms import button
 from billing_lib.panels.office import Message, Office
 from billing_lib.workflow.inbox import list_notices, read_all
 
@@ -16,7 +14,7 @@ _SHOWN = 20
 """How many are shown at once, the newest; the rest follows as these are put away."""
 
 
-class NoticePanel:
+class NoticePanel(Displayed):
     """The notices for who has opened the notebook, the newest first.
 
     Parameters
@@ -35,11 +33,17 @@ class NoticePanel:
         self.message = Message()
         self.heading = widgets.HTML()
         self.rows = widgets.VBox()
-        self.all_read = widgets.Button(description="Mark all as read")
+        self.all_read = button("Mark all as read")
         self.all_read.on_click(lambda _: self.mark_read())
         self.widget = widgets.VBox([self.heading, self.rows, self.all_read, self.message.widget])
         with self.message.sentences():
             self._show()
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.heading.value) + "".join(
+            row.children[0].value for row in self.rows.children
+        )
 
     def mark_read(self, key: str | None = None) -> None:
         """Put one notice away, or all of them."""
@@ -58,10 +62,10 @@ class NoticePanel:
         self.all_read.layout.display = None if count else "none"
 
     def _row(self, notice: dict[str, object]) -> widgets.HBox:
-        button = widgets.Button(description="Mark as read", layout=widgets.Layout(flex="0 0 auto"))
-        button.on_click(lambda _: self.mark_read(str(notice["key"])))
-        text = widgets.HTML(_line(notice), layout=widgets.Layout(flex="1 1 auto"))
-        return widgets.HBox([text, button], layout=widgets.Layout(align_items="center"))
+        put_away = button("Mark as read")
+        put_away.on_click(lambda _: self.mark_read(str(notice["key"])))
+        text = widgets.HTML(_line(notice), layout={"flex": "1 1 auto"})
+        return widgets.HBox([text, put_away], layout={"align_items": "center"})
 
 
 def _line(notice: dict[str, object]) -> str:

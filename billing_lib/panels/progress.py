@@ -49,6 +49,7 @@ class Progress:
         self.widget = widgets.HBox([self.bar, self.stop, self.label])
         self.widget.layout.display = "none"
         self._stopping = Event()
+        self._stopped = ""
         self._thread: Thread | None = None
 
     @property
@@ -61,6 +62,7 @@ class Progress:
         work: Callable[[Step], Result],
         then: Callable[[Result], None],
         refused: Callable[[BillingError], None] = lambda error: None,
+        stopped: str = "nothing of it was done",
     ) -> None:
         """Begin work; what it gives goes to ``then``, and a mistake to the panel's message.
 
@@ -68,11 +70,14 @@ class Progress:
         ----------
         refused
             Called where the work was refused or stopped, before it is said.
+        stopped
+            What is said of it where it is stopped.
         """
         if self.running:
             self.message.refuse("something is under way; wait for it or stop it")
             return
         self._stopping.clear()
+        self._stopped = stopped
         resting = [(starter, starter.disabled) for starter in self.starters]
         for starter in self.starters:
             starter.disabled = True
@@ -123,6 +128,6 @@ class Progress:
 
     def _step(self, done: int, total: int, what: str) -> None:
         if self._stopping.is_set() and done < total:  # what is done is done
-            raise Stopped("stopped", remedy="nothing of it was done")
+            raise Stopped("stopped", remedy=self._stopped)
         self.bar.max, self.bar.value = max(total, 1), done
         self.label.value = f"{escape(what)} ({done:,} of {total:,})"

@@ -210,15 +210,17 @@ class RunPanel(Displayed):
         folder = self.office.settings.office / self.book.facility.code / str(self.period) / "pdf"
 
         def work(step: Step) -> int:
-            step(0, 1, "writing")
-            return len(
-                write_run_documents(
-                    self.office.engine, self.office.settings, self.book, run, ["pdf"], folder
-                )
+            step(0, 1, "reading the invoices")
+            office = self.office
+            written = write_run_documents(
+                office.engine, office.settings, self.book, run, ["pdf"], folder, step
             )
+            return len(written)
 
         self.progress.start(
-            work, lambda count: self.message.say(f"{count:,} files written to {folder}")
+            work,
+            lambda count: self.message.say(f"{count:,} files written to {folder}"),
+            stopped=f"what is written already is in {folder}",
         )
         return []
 

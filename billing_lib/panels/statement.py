@@ -8,13 +8,18 @@ import polars as pl
 from IPython.display import HTML
 
 from billing_lib.panels.display import Displayed
+from billing_lib.panels.files import keep
 from billing_lib.panels.lab import LabChooser
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.tables import table
+from billing_lib.stating import statement_documents
 from billing_lib.workflow.price_books import read_price_books
 from billing_lib.workflow.statement_view import Statement, list_statements, read_statement
 
 _AMOUNTS = ("sum", "before_rules", "by_rules")
+
+FILES = ("pdf", "xlsx", "json")
+"""What a statement can be kept as, in the order in which it is offered."""
 
 
 class StatementPanel(Displayed):
@@ -36,16 +41,19 @@ class StatementPanel(Displayed):
         self.books = read_price_books(self.office.settings.parameters)
         self.message = Message()
         self.statements: list[Statement] = []
+        self.files = widgets.HTML()
         self.page = widgets.HTML()
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
-        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
+        self.widget = widgets.VBox(
+            [self.chooser.widget, self.message.widget, self.files, self.page]
+        )
 
     def html(self) -> str:
         """What it shows, without the means to change it."""
         return str(self.message.widget.value) + str(self.page.value)
 
     def _show(self, team: str, period: str) -> None:
-        self.page.value = ""
+        self.page.value = self.files.value = ""
         ids = list_statements(self.office.engine, period, [team])["statement"]
         self.statements = [read_statement(self.office.engine, self.books, each) for each in ids]
         if not self.statements:
@@ -55,6 +63,12 @@ class StatementPanel(Displayed):
         tables = (self.totals(), self.invoices(), self.adjustments())
         parts = [*(_heading(statement) for statement in self.statements)]
         self.page.value = "".join([*parts, *(str(part.data) for part in tables)])
+        with self.message.sentences():
+            self.files.value = "".join(keep(self._documents(each)) for each in ids)
+
+    def _documents(self, statement_id: str) -> dict[str, bytes]:
+        archive = self.office.settings.runs
+        return statement_documents(self.office.engine, archive, self.books, statement_id, FILES)
 
     def totals(self) -> HTML:
         """What each facility's part of each statement comes to."""

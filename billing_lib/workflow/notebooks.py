@@ -32,7 +32,7 @@ HOME = "home"
 MONTHLY = ("review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order in which a month is worked."""
 
-GENERAL = ("statement", "listing", "audit")
+GENERAL = ("listing", "invoice", "statement", "audit")
 """The notebooks about a team or a record."""
 
 

@@ -2,10 +2,10 @@
 
 import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
+from signing_key import new_key
 from small_run import PROJECT, git, issue
 
 
@@ -55,10 +55,3 @@ def record(sealed: Path, tmp_path: Path) -> Path:
     copy = tmp_path / "archived elsewhere" / sealed.name
     shutil.copytree(sealed, copy)
     return copy
-
-
-def new_key(path: Path, passphrase: str = "") -> Path:
-    """A new SSH key."""
-    words = ["-q", "-t", "ed25519", "-N", passphrase, "-C", "billing office", "-f", str(path)]
-    subprocess.run(["ssh-keygen", *words], check=True)
-    return path

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import new_key
+from signing_key import new_key
 from small_run import RUN, files, rebuild_manifests
 
 from billing_lib.audit.bag import INFO, SIGNATURE

@@ -14,6 +14,7 @@ from billing_lib.audit.provenance import SOURCE, lock_sha256
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord
+from billing_lib.workflow.steps import Stopped
 
 FIRST = "invoices/MIC-2020-00001.json"
 DOCUMENTS = ("documents/MIC-2020-00001.html", "documents/MIC-2020-00001.pdf")
@@ -47,6 +48,31 @@ def test_a_copied_record_comes_out_the_same_without_a_ledger(
     )
     assert files(record) == before
     assert list(aside.iterdir()) == []
+
+
+def test_it_tells_how_far_it_is_and_stops_while_the_notebook_runs(
+    record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    aside = tmp_path / "aside"
+    aside.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(aside))
+    told: list[str] = []
+
+    def step(done: int, total: int, what: str) -> None:
+        told.append(what)
+        assert done < total
+        if what.startswith("running"):
+            raise Stopped("stopped")
+
+    with pytest.raises(Stopped):
+        reproduce(record, repository=clone, step=step)
+    assert told == [
+        "verifying the record",
+        "making its environment",
+        "running the archived notebook again",
+    ]
+    assert list(aside.iterdir()) == []
+    assert verify(record) == []
 
 
 def test_a_cent_more_in_the_snapshot_passes_verify_and_shows_its_line(

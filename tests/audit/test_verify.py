@@ -7,9 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import new_key
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from signing_key import new_key
 from small_run import files, rebuild_manifests
 
 from billing_lib.audit.bag import DECLARATION, INFO, MANIFEST, SIGNATURE, TAG_MANIFEST, file_sha256

@@ -111,6 +111,41 @@ def test_a_run_is_issued_and_its_record_is_whole(facility: Make, opened: Open, l
         assert verify(find_record(number, lab.runs)) == []
 
 
+def test_issuing_is_stopped_and_leaves_everything_whole(
+    facility: Make, opened: Open, lab: Lab
+) -> None:
+    here = facility("STOP")
+    page = opened(here, "run")
+    button(page, "Make or update the invoices").click()
+    expect(page.get_by_role("status")).to_contain_text("made: 2 invoices")
+    button(page, "Take the next step").click()
+    refused = page.get_by_role("alert").filter(has_text="differ")
+    expect(button(page, "Stop").or_(refused)).to_be_visible()
+    page.wait_for_timeout(500)  # a refusal comes as soon as it begins
+    if refused.is_visible():
+        page.get_by_label("issue from changed files").check()
+        button(page, "Take the next step").click()
+    button(page, "Stop").click()
+    expect(page.get_by_role("alert").filter(has_text="stopped")).to_be_visible()
+    expect(button(page, "Stop")).to_be_hidden()
+    assert issued_numbers(here) == []
+    assert list(lab.runs.glob("STOP/**/bagit.txt")) == []
+    button(page, "Take the next step").click()
+    expect(page.get_by_role("status")).to_contain_text("issued 2 invoices", timeout=2 * SLOW)
+    first, second = issued_numbers(here)
+    assert [number.rpartition("-")[2] for number in (first, second)] == ["00001", "00002"]
+    assert verify(find_record(first, lab.runs)) == []
+    assert [(event["subject"], event["login"]) for event in here.events("issue")] == [
+        (f"STOP-2020-04-1/{project}", ME) for project in ("p1", "p2")
+    ]
+
+
+def issued_numbers(facility: Facility) -> list[str]:
+    """The numbers given out, in order."""
+    with reading(facility.engine) as connection:
+        return read_invoices(connection, facility.code)["number"].drop_nulls().sort().to_list()
+
+
 def issue_from_changed_files(page: Page) -> None:
     """Where the program is being worked on it says so, and is told to issue nevertheless."""
     done = page.get_by_role("status").filter(has_text="issued 2")

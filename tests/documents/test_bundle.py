@@ -7,6 +7,7 @@ from sample_invoice import draft, invoice
 
 from billing_lib.documents import bundle, render_html, write_document, write_documents_of
 from billing_lib.errors import NotReady, UnwritableFile
+from billing_lib.workflow.steps import Stopped
 
 
 def invoices(count: int) -> dict[str, dict]:
@@ -49,6 +50,26 @@ def test_many_are_made_by_several_processes_with_the_same_bytes(
     here = write_documents_of(many, "html", tmp_path / "here")
     assert [path.name for path in apart] == [path.name for path in here]
     assert [path.read_bytes() for path in apart] == [path.read_bytes() for path in here]
+
+
+@pytest.mark.parametrize("count", [5, bundle.FEW + 5])
+def test_who_stops_it_has_what_was_written_until_then(tmp_path: Path, count: int) -> None:
+    told: list[tuple[int, int, str]] = []
+
+    def step(done: int, total: int, what: str) -> None:
+        told.append((done, total, what))
+        if done == 3:
+            raise Stopped("stopped")
+
+    wanted = invoices(count)
+    with pytest.raises(Stopped):
+        write_documents_of(wanted, "html", tmp_path, step)
+    first = list(wanted)[:3]
+    assert told[0] == (0, count, "writing RC-1993-00001.html")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"{it}.html" for it in first]
+    for number in first:
+        text = (tmp_path / f"{number}.html").read_text("utf-8")
+        assert text == render_html(wanted[number])
 
 
 @pytest.mark.parametrize("count", [1, bundle.FEW])

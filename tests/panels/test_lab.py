@@ -1,5 +1,6 @@
 """What a lab sees: its listing, its issued invoices with their files, its statements."""
 
+import json
 import re
 from base64 import b64decode
 from html import unescape
@@ -18,6 +19,7 @@ from billing_lib.panels.listing import ListingPanel
 from billing_lib.panels.office import Message, Office
 from billing_lib.panels.statement import StatementPanel
 from billing_lib.pricing.period import Period
+from billing_lib.workflow.canonical import invoice_json
 from billing_lib.workflow.granting import grant, revoke
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.rating import rate_period
@@ -34,6 +36,12 @@ def cells(html: str) -> list[list[str]]:
     rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
     found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
     return [row for row in found if row]
+
+
+def kept(html: str) -> dict[str, bytes]:
+    """The files behind links, by name."""
+    found = re.findall(r'download="([^"]+)" href="data:[^;]+;base64,([^"]+)"', html)
+    return {name: b64decode(content) for name, content in found}
 
 
 @pytest.fixture
@@ -59,7 +67,7 @@ def issue(office: Office, folder: Path) -> None:
         data = record / "data"
         write_documents(invoice, data / "documents")
         (data / "invoices").mkdir(exist_ok=True)
-        (data / "invoices" / f"{number}.json").write_text("{}")
+        (data / "invoices" / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
         (record / "bagit.txt").touch()
 
 
@@ -112,13 +120,11 @@ def test_an_invoice_is_shown_as_sent_with_its_files(office: Office, tmp_path: Pa
     panel = InvoicePanel("smith", "2020-04", office=office)
     assert panel.number.value == "MIC-2021-00001"
     assert "148.33" in panel.page.value
-    links = dict(
-        re.findall(r'download="([^"]+)" href="data:[^;]+;base64,([^"]+)"', panel.files.value)
-    )
+    links = kept(panel.files.value)
     documents = office.settings.runs / "MIC" / "2020-04" / "MIC-2020-04-1" / "data" / "documents"
     assert list(links) == [f"MIC-2021-00001.{kind}" for kind in ("pdf", "xlsx", "xml", "html")]
     for name, content in links.items():
-        assert b64decode(content) == (documents / name).read_bytes()
+        assert content == (documents / name).read_bytes()
     panel.number.value = "MIC-2021-00002"
     assert "12.50" in panel.page.value
 
@@ -131,7 +137,7 @@ def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_pa
     path.write_text(BOOK + f"\nrules: [{rule}]\n")
     book = office.book("MIC")
     rate_period(office.engine, book, APRIL, again=True)
-    issue_here(office.engine, book, APRIL, tmp_path)
+    issue(office, tmp_path)
     generate_statements(office.engine, {"MIC": book}, APRIL)
     pay_statement(office.engine, "smith-2020-04", "2021-02-01", "<b>WIRE</b>")
     panel = StatementPanel("smith", "2020-04", office)
@@ -147,3 +153,18 @@ def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_pa
     assert cells(panel.adjustments().data) == [
         ["smith-2020-04", "Microscopy", "courtesy", "discount", "-3.00"]
     ]
+    files = kept(panel.files.value)
+    assert list(files) == [f"smith-2020-04.{kind}" for kind in ("pdf", "xlsx", "json")]
+    assert files["smith-2020-04.pdf"].startswith(b"%PDF-")
+    assert json.loads(files["smith-2020-04.json"])["totals"]["total"] == "157.83"
+
+
+def test_files_that_the_archive_lacks_are_missed_in_a_sentence(
+    office: Office, tmp_path: Path
+) -> None:
+    issue_here(office.engine, office.book("MIC"), APRIL, tmp_path)
+    generate_statements(office.engine, {"MIC": office.book("MIC")}, APRIL)
+    panel = StatementPanel("smith", "2020-04", office)
+    assert "160.83" in panel.page.value
+    assert panel.files.value == ""
+    assert "MIC-2021-00001" in panel.message.widget.value

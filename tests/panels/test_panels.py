@@ -14,3 +14,5 @@ def test_the_same_table_is_the_same_html(office: Office) -> None:
 def test_an_empty_archive_is_said(office: Office) -> None:
     panel = AuditPanel(archive=office.settings.runs)
     assert "There is no record in" in panel.message.widget.value
+    assert panel.verify.disabled
+    assert panel.reproduce.disabled

@@ -1,0 +1,100 @@
+"""Stories of what is issued: a record is audited, a lab's statement kept, a notice put away."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from office_window import APRIL, SLOW, Facility, Lab, button, wait_until
+from playwright.sync_api import Page, expect
+
+from billing_lib.batch import issue_month
+from billing_lib.issuer import Terms
+from billing_lib.ledger.database import writing
+from billing_lib.ledger.notices import STAFF, add_notices
+from billing_lib.pricing.period import Period
+from billing_lib.settings import Settings
+from billing_lib.workflow.inbox import list_notices
+from billing_lib.workflow.notebooks import open_home
+from billing_lib.workflow.price_books import read_price_books
+from billing_lib.workflow.statements import generate_statements
+
+Make = Callable[..., Facility]
+Open = Callable[..., Page]
+
+
+@pytest.fixture
+def issued(facility: Make, lab: Lab) -> Callable[[str], Path]:
+    """Issues a facility's April; its audit record."""
+
+    def issue(code: str) -> Path:
+        here = facility(code)
+        settings = Settings(runs=lab.runs, parameters=lab.parameters)
+        terms = Terms(allow_dirty=True)
+        done = issue_month(lab.engine, settings, here.book, Period(2020, 4), terms=terms)
+        generate_statements(lab.engine, read_price_books(lab.parameters), Period(2020, 4))
+        open_home(lab.office)
+        return done.record
+
+    return issue
+
+
+def test_a_record_is_verified_reproduced_and_damage_is_named(
+    issued: Callable[[str], Path], window: Open
+) -> None:
+    record = issued("AUDIT")
+    page = window("audit.ipynb")
+    page.get_by_label("Record").select_option(label=str(record))
+    expect(page.get_by_text("AUDIT-2020-00001").or_(page.get_by_text("2 invoices"))).to_be_visible()
+    button(page, "Verify").click()
+    status = page.get_by_role("status")
+    expect(status.filter(has_text="every byte is as it was sealed")).to_be_visible()
+    button(page, "Reproduce").click()
+    expect(button(page, "Stop")).to_be_visible()
+    same = status.filter(has_text="Reproduced: every result is the same byte for byte")
+    expect(same).to_be_visible(timeout=2 * SLOW)
+    with damaged(record) as name:
+        button(page, "Verify").click()
+        expect(page.get_by_role("alert")).to_contain_text("the record is not intact")
+        expect(page.locator("pre", has_text=name).first).to_be_visible()
+        button(page, "Reproduce").click()
+        different = page.get_by_role("alert").filter(has_text="does not reproduce")
+        expect(different).to_be_visible(timeout=2 * SLOW)
+        expect(page.locator("pre", has_text="148.34").first).to_be_visible()
+
+
+@contextmanager
+def damaged(record: Path) -> Iterator[str]:
+    """A cent more on an archived invoice; the file's name. Other stories need it whole again."""
+    first = min((record / "data" / "invoices").glob("*.json"))
+    whole = first.read_bytes()
+    first.write_bytes(whole.replace(b'"148.33"', b'"148.34"'))
+    yield first.name
+    first.write_bytes(whole)
+
+
+def test_a_labs_statement_is_read_and_kept(
+    issued: Callable[[str], Path], window: Open, tmp_path: Path
+) -> None:
+    issued("KEEP")
+    page = window("statement.ipynb")
+    expect(page.get_by_text("Statement smith-2020-04").first).to_be_visible()
+    with page.expect_download() as begun:
+        page.get_by_role("link", name=".pdf").first.click()
+    begun.value.save_as(tmp_path / "kept.pdf")
+    assert (tmp_path / "kept.pdf").read_bytes().startswith(b"%PDF-")
+
+
+def test_a_notice_is_read_on_the_overview_and_put_away(
+    facility: Make, window: Open, lab: Lab
+) -> None:
+    facility("NEWS")
+    notice = {"facility": "NEWS", "team": STAFF, "kind": "refused", "key": "one", "link": ""}
+    with writing(lab.engine) as connection:
+        add_notices(connection, [notice | {"text": "a message to ann was refused"}])
+    page = window(open_home(lab.office))
+    expect(page.get_by_text("a message to ann was refused")).to_be_visible()
+    button(page, "Mark as read").first.click()
+    expect(page.get_by_text("a message to ann was refused")).to_be_hidden()
+    wait_until(page, lambda: "one" not in list_notices(lab.engine)["key"].to_list())
+    assert APRIL in page.get_by_role("table").first.inner_text()
