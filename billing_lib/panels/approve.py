@@ -60,6 +60,7 @@ class ApprovePanel(Displayed):
         self.run = _chooser("Billing run", runs["run"].to_list())
         self.run.value = run or (runs["run"][-1] if runs.height else None)
         self.show = _chooser("Show", list(_SHOWN))
+        self.show.value = self._first_shown()
         self.so_far = widgets.IntProgress(description="Decided", layout=_WIDE)
         self.said = widgets.HTML()
         self.invoice = widgets.Select(description="Invoices", rows=10, layout=_WIDE)
@@ -93,6 +94,14 @@ class ApprovePanel(Displayed):
         self.invoice.observe(lambda _: self._show_invoice(), names="value")
         self.refresh()
         self.widget = widgets.HBox([self._left(), self.page])
+
+    def _first_shown(self) -> str:
+        """What waits for approval, or where nothing does, what there is."""
+        labels = {state: label for label, state in _SHOWN.items()}
+        there = set(self._held(self.run.value)["stands"]) if self.run.value else set()
+        return next(
+            (label for state, label in labels.items() if state in there), next(iter(_SHOWN))
+        )
 
     def html(self) -> str:
         """What it shows, without the means to change it."""

@@ -39,12 +39,13 @@ class AuditPanel(Displayed):
     def __init__(self, record: str = "", archive: Path | None = None) -> None:
         self.archive = archive or settings().runs
         self.message = Message()
-        found = [str(path) for path in list_records(self.archive)]
+        found = [(_place(path, self.archive), str(path)) for path in list_records(self.archive)]
         self.record = widgets.Dropdown(
             description="Record", options=found, layout=_WIDE, style={"description_width": "6em"}
         )
         if record:
-            self.record.options = [record, *(path for path in found if path != record)]
+            others = [(label, path) for label, path in found if path != record]
+            self.record.options = [(_place(Path(record), self.archive), record), *others]
             self.record.value = record
         self.about = widgets.HTML()
         self.findings = widgets.HTML()
@@ -58,17 +59,17 @@ class AuditPanel(Displayed):
         self.widget = widgets.VBox(
             [
                 self.record,
-                self.about,
                 widgets.HBox([self.verify, self.reproduce]),
                 self.progress.widget,
                 self.message.widget,
                 self.findings,
+                self.about,
             ]
         )
 
     def html(self) -> str:
         """What it shows, without the means to change it."""
-        return str(self.message.widget.value) + str(self.about.value) + str(self.findings.value)
+        return str(self.message.widget.value) + str(self.findings.value) + str(self.about.value)
 
     def verify_record(self) -> None:
         """Verify the chosen record and show what is found."""
@@ -115,6 +116,11 @@ class AuditPanel(Displayed):
         self.message.say("")
         with self.message.sentences():
             self.about.value = _about(Path(self.record.value))
+
+
+def _place(record: Path, archive: Path) -> str:
+    """A record as the list offers it: where it is in the archive, else where it is."""
+    return (record.relative_to(archive) if record.is_relative_to(archive) else record).as_posix()
 
 
 def _about(record: Path) -> str:

@@ -4,6 +4,7 @@ The files come from the invoice's audit record, byte for byte; nothing is render
 """
 
 import ipywidgets as widgets
+import polars as pl
 
 from billing_lib.audit.archive import find_record
 from billing_lib.panels.display import Displayed
@@ -41,7 +42,7 @@ class InvoicePanel(Displayed):
         self.files = widgets.HTML()
         self.page = widgets.HTML(layout={"width": "100%"})
         self.number.observe(lambda _: self._show_invoice(), names="value")
-        self.chooser = LabChooser(self.office, team, period, self._list, self.message)
+        self.chooser = LabChooser(self.office, team, period, self._list, self.message, self._has)
         self.widget = widgets.VBox(
             [
                 *(self.chooser.widget, self.number, self.message.widget, self.files, self.page),
@@ -52,9 +53,15 @@ class InvoicePanel(Displayed):
         """What it shows, without the means to change it."""
         return str(self.message.widget.value) + str(self.page.value)
 
-    def _list(self, team: str, period: str) -> None:
+    def _issued(self, team: str, period: str) -> pl.DataFrame:
         wanted = Filter.parse({"team": team, "period_from": period, "period_to": period})
-        rows = find_invoices(self.office.engine, wanted, self.books).rows.drop_nulls("number")
+        return find_invoices(self.office.engine, wanted, self.books).rows.drop_nulls("number")
+
+    def _has(self, team: str, period: str) -> bool:
+        return self._issued(team, period).height > 0
+
+    def _list(self, team: str, period: str) -> None:
+        rows = self._issued(team, period)
         self.number.options = [
             (f"{number}  ·  {project}  ·  {total} {currency}  ·  {state}", number)
             for number, project, total, currency, state in rows.select(

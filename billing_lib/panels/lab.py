@@ -10,6 +10,7 @@ from billing_lib.workflow.lab_months import read_lab_months
 from billing_lib.workflow.price_books import read_price_books
 
 _WIDE = {"width": "26em"}
+_LOOKED_AT = 12  # months
 
 
 class LabChooser:
@@ -23,6 +24,9 @@ class LabChooser:
         Told team and month, at first and when another is chosen.
     message
         Where a mistake of ``show`` goes.
+    has
+        Whether there is something to show of a team and month; where no month is wanted, the
+        newest one that has, of the last twelve.
     """
 
     def __init__(
@@ -32,6 +36,7 @@ class LabChooser:
         period: str,
         show: Callable[[str, str], None],
         message: Message,
+        has: Callable[[str, str], bool] = lambda team, period: True,
     ) -> None:
         books = read_price_books(office.settings.parameters)
         self.months = read_lab_months(office.engine, books)
@@ -45,7 +50,7 @@ class LabChooser:
         )
         self.period = widgets.Dropdown(description="Month", layout={"width": "16em"})
         self.widget = widgets.HBox([self.team, self.period])
-        self._show, self._message = show, message
+        self._show, self._message, self._has = show, message, has
         self._listing = False
         if team in labs["team"]:
             self.team.value = team
@@ -58,9 +63,13 @@ class LabChooser:
         months = of_team["period"].to_list()
         self._listing = True  # what comes of it is told once
         self.period.options = months
-        self.period.value = wanted if wanted in months else next(iter(months), None)
+        self.period.value = wanted if wanted in months else self._newest(months)
         self._listing = False
         self._tell()
+
+    def _newest(self, months: list[str]) -> str | None:
+        having = (it for it in months[:_LOOKED_AT] if self._has(self.team.value, it))
+        return next(having, next(iter(months), None))
 
     def _tell(self) -> None:
         if self._listing:

@@ -28,7 +28,7 @@ class StatementPanel(Displayed):
     Parameters
     ----------
     team, period
-        What is shown at first; the first lab that may be seen and its newest month where empty.
+        What is shown at first; the first lab that may be seen and its newest statement where empty.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class StatementPanel(Displayed):
         self.statements: list[Statement] = []
         self.files = widgets.HTML()
         self.page = widgets.HTML()
-        self.chooser = LabChooser(self.office, team, period, self._show, self.message)
+        self.chooser = LabChooser(self.office, team, period, self._show, self.message, self._has)
         self.widget = widgets.VBox(
             [self.chooser.widget, self.message.widget, self.files, self.page]
         )
@@ -54,7 +54,7 @@ class StatementPanel(Displayed):
 
     def _show(self, team: str, period: str) -> None:
         self.page.value = self.files.value = ""
-        ids = list_statements(self.office.engine, period, [team])["statement"]
+        ids = self._listed(team, period)
         self.statements = [read_statement(self.office.engine, self.books, each) for each in ids]
         if not self.statements:
             self.message.say(f"There is no statement of {period} for the lab {team} yet.")
@@ -65,6 +65,12 @@ class StatementPanel(Displayed):
         self.page.value = "".join([*parts, *(str(part.data) for part in tables)])
         with self.message.sentences():
             self.files.value = "".join(keep(self._documents(each)) for each in ids)
+
+    def _listed(self, team: str, period: str) -> list[str]:
+        return list_statements(self.office.engine, period, [team])["statement"].to_list()
+
+    def _has(self, team: str, period: str) -> bool:
+        return bool(self._listed(team, period))
 
     def _documents(self, statement_id: str) -> dict[str, bytes]:
         archive = self.office.settings.runs

@@ -134,6 +134,18 @@ def test_the_notebooks_pass_nbval(office: Settings) -> None:
     assert " passed" in done.stdout
 
 
+def test_the_office_shows_no_code() -> None:
+    """The issuing notebook is not opened in the office: auditors read its code in the record."""
+    for name in REVIEWED:
+        cells = nbformat.read(NOTEBOOKS / f"{name}.ipynb", as_version=4).cells
+        code = [cell for cell in cells if cell.cell_type == "code"]
+        assert [cell.source for cell in code if not hidden(cell)] == [], name
+
+
+def hidden(cell: nbformat.NotebookNode) -> bool:
+    return cell.metadata.get("jupyter", {}).get("source_hidden", False)
+
+
 def test_every_notebook_has_parameters_and_a_heading() -> None:
     found = sorted(path.stem for path in NOTEBOOKS.glob("*.ipynb"))
     assert found == sorted([*REVIEWED, "issue"])

@@ -15,6 +15,7 @@ from billing_lib.panels.approve import ApprovePanel
 from billing_lib.panels.office import Office
 from billing_lib.pricing.period import Period
 from billing_lib.workflow.approving import prepare
+from billing_lib.workflow.run_actions import make_run
 from billing_lib.workflow.selection import RunSelection
 
 P1, P2 = "MIC-2020-04-1/p1", "MIC-2020-04-1/p2"
@@ -50,6 +51,14 @@ def test_the_invoice_is_shown_as_it_will_be_sent(reviewed: Office) -> None:
     panel.invoice.value = P2
     assert "12.50" in panel.page.value
     assert 'sandbox=""' in panel.page.value
+
+
+def test_where_nothing_waits_it_opens_on_what_there_is(office: Office) -> None:
+    make_run(office.engine, office.book("MIC"), Period(2020, 4), RunSelection(), "")
+    panel = ApprovePanel("MIC", "2020-04", office=office)
+    assert panel.show.value == "Drafts"
+    assert shown(panel) == [P1, P2]
+    assert panel.buttons["Approve"].disabled
 
 
 def test_approving_leads_to_the_next_one_and_keeps_the_comment(reviewed: Office) -> None:

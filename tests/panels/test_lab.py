@@ -159,6 +159,19 @@ def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_pa
     assert json.loads(files["smith-2020-04.json"])["totals"]["total"] == "157.83"
 
 
+def test_the_newest_month_with_a_statement_or_invoice_is_shown(
+    office: Office, tmp_path: Path
+) -> None:
+    rate_period(office.engine, office.book("MIC"), Period(2020, 5))
+    assert StatementPanel(office=office).chooser.period.value == "2020-05"
+    issue(office, tmp_path)
+    generate_statements(office.engine, {"MIC": office.book("MIC")}, APRIL)
+    assert StatementPanel(office=office).chooser.period.value == "2020-04"
+    assert InvoicePanel(office=office).chooser.period.value == "2020-04"
+    assert ListingPanel(office=office).chooser.period.value == "2020-05"
+    assert StatementPanel(period="2020-05", office=office).chooser.period.value == "2020-05"
+
+
 def test_files_that_the_archive_lacks_are_missed_in_a_sentence(
     office: Office, tmp_path: Path
 ) -> None:
