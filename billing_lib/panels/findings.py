@@ -104,7 +104,7 @@ class FindingsPanel:
                 Column("check", "Check", wide=3),
                 Column("subject", "About"),
                 Column("sentence", "What was found", wide=6),
-                Column("count", "Charges", NUMBER),
+                Column("count", "Rows", NUMBER),
                 Column("total", "Total", MONEY, self.desk.places),
             ),
             self._listed,
@@ -236,7 +236,11 @@ class FindingsPanel:
             pl.when(pl.col("total") != 0).then("total").alias("total"),
             "looks_for",
         )
-        self.summary.value = table(shown, "What was checked", places=self.desk.places).data
+        made = table(shown, "What was checked", places=self.desk.places).data
+        self.summary.value = (
+            f"<details><summary>{len(CHECKS)} checks were asked: {sums.height} found something, "
+            f"{len(CHECKS) - sums.height} found nothing</summary>{made}</details>"
+        )
         self.dismissed.value = ""
         if self.month.dismissed.height:
             self.dismissed.value = table(self.month.dismissed.drop("key"), "Dismissed").data

@@ -1,5 +1,6 @@
 """Stories of mending a month in JupyterLab: select, see, apply, undo; two people at once."""
 
+import datetime as dt
 from collections.abc import Callable
 
 from office_window import APRIL, ME, Facility, button, wait_until
@@ -34,7 +35,7 @@ def show_rate(page: Page, charge: str, rate: str, reason: str) -> None:
 
 
 def test_a_charge_is_found_changed_and_the_change_undone(facility: Make, opened: Open) -> None:
-    here = facility("MEND")
+    here, begun = facility("MEND"), dt.datetime.now(dt.UTC)
     page = opened(here, "adjust")
     page.get_by_label("Item").first.fill("slide")
     page.keyboard.press("Enter")
@@ -48,6 +49,8 @@ def test_a_charge_is_found_changed_and_the_change_undone(facility: Make, opened:
     (change,) = here.events("adjust")
     assert (change["subject"], change["login"]) == ("u2", ME)
     assert change["reason"] == "agreed by telephone"
+    assert begun < change["at"] < dt.datetime.now(dt.UTC)
+    assert (change["before"], change["after"]) == ('{"rate":"1.25"}', '{"rate":"1"}')
     page.get_by_role("tab", name="Undo").click()
     page.get_by_placeholder("why it is taken back").fill("a mistake")
     button(page, "Show what it does").last.click()

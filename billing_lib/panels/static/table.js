@@ -158,6 +158,7 @@ function render({ model, el }) {
   const rows = element("div", { role: "rowgroup", className: "billing-rows" }, ...lines.map(({ row }) => row));
   const spacer = element("div", { className: "billing-spacer" });
   const scroller = element("div", { className: "billing-scroller" }, spacer, rows);
+  if (!action) scroller.tabIndex = 0; // what scrolls can be reached by the keyboard
   const head = element("div", { role: "rowgroup" }, element("div", { role: "row", className: "billing-head" },
     ...headers.map(({ cell }) => cell), ...(action ? [element("div", { role: "columnheader", className: "billing-action" }, action)] : [])));
   const grid = element("div", { role: "grid", tabIndex: 0, ariaLabel: label, className: "billing-grid", on: { keydown: onKey } }, head, scroller);
@@ -170,6 +171,8 @@ function render({ model, el }) {
     scroller.style.height = `${ROW * Math.max(1, Math.min(state.most, VISIBLE))}px`;
     grid.setAttribute("aria-rowcount", state.matched + 1);
     head.style.paddingRight = `${scroller.offsetWidth - scroller.clientWidth}px`; // the scroll bar's
+    const here = state.active - state.first;
+    const stop = here >= 0 && here < VISIBLE ? here : 0;
     lines.forEach(({ row, cells, button }, place) => {
       const index = state.first + place;
       const texts = state.block.rows[index - state.block.first];
@@ -180,7 +183,10 @@ function render({ model, el }) {
         const text = texts ? texts[at] : "…";
         if (cell.textContent !== text) cell.textContent = cell.title = text;
       });
-      if (button) button.ariaLabel = `${action} ${texts ? texts[0] : ""}`;
+      if (button) {
+        button.ariaLabel = `${action} ${texts ? texts[0] : ""}`;
+        button.tabIndex = place === stop ? 0 : -1; // Tab leads from the rows to one button, not to all
+      }
       if (index === state.active) grid.setAttribute("aria-activedescendant", row.id);
     });
     grid.dataset.drawn = state.block.rows.length ? "yes" : "no"; // rows are in sight
@@ -220,7 +226,7 @@ function render({ model, el }) {
   }
 
   function onKey(event) {
-    if (event.target !== grid) return; // in a filter, keys are for the text
+    if (event.target !== grid && event.target !== scroller) return; // in a filter, keys are for the text
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: VISIBLE, PageUp: -VISIBLE, Home: -state.matched, End: state.matched };
     if (event.key in steps) moveTo(state.active + steps[event.key]);
     else if (event.key === "Enter" && action) act(state.active - state.first);
