@@ -17,9 +17,10 @@ def verify(targets: Targets) -> None:
     from billing_lib.audit.archive import find_record
     from billing_lib.audit.verify import verify
     from billing_lib.settings import settings
+    from billing_lib.workflow.issue import known_fingerprints
 
     records = [(target, find_record(target, settings().runs)) for target in targets]
-    fingerprints = _fingerprints()
+    fingerprints = known_fingerprints(settings().database)
     broken = False
     for target, record in records:
         findings = verify(record, fingerprints=fingerprints)
@@ -50,18 +51,3 @@ def reproduce(targets: Targets) -> None:
         if not reproduction.differences:
             say(f"{target}: reproduced, every result is the same byte for byte")
     raise typer.Exit(1 if different else 0)
-
-
-def _fingerprints() -> dict[str, str] | None:
-    """What the ledger says of the invoices, where there is a ledger."""
-    from billing_lib.errors import BillingError
-    from billing_lib.ledger.database import open_ledger, require_initialised
-    from billing_lib.settings import settings
-    from billing_lib.workflow.issue import ledger_fingerprints
-
-    try:
-        engine = open_ledger(settings().database)
-        require_initialised(engine)
-        return ledger_fingerprints(engine)
-    except BillingError:
-        return None

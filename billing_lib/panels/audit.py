@@ -8,6 +8,7 @@ import ipywidgets as widgets
 import polars as pl
 
 from billing_lib.audit.archive import list_records
+from billing_lib.audit.proof import Proof, prove
 from billing_lib.audit.reproduce import Reproduction, reproduce
 from billing_lib.audit.verify import verify
 from billing_lib.panels.display import Displayed
@@ -16,6 +17,7 @@ from billing_lib.panels.office import Message
 from billing_lib.panels.progress import Progress
 from billing_lib.panels.tables import table
 from billing_lib.settings import settings
+from billing_lib.workflow.issue import known_fingerprints
 
 _WIDE = {"width": "40em"}
 
@@ -74,11 +76,14 @@ class AuditPanel(Displayed):
     def verify_record(self) -> None:
         """Verify the chosen record and show what is found."""
         with self.message.sentences():
-            findings = verify(Path(self.record.value))
+            record = Path(self.record.value)
+            fingerprints = known_fingerprints(settings().database)
+            findings = verify(record, fingerprints=fingerprints)
             self._show([f"{finding.file}: {finding.what}" for finding in findings])
             if findings:
                 self.message.refuse(f"{len(findings)} differences: the record is not intact")
             else:
+                self.findings.value = _proof(prove(record, fingerprints))
                 self.message.say("Verified: every byte is as it was sealed.")
 
     def reproduce_record(self) -> None:
@@ -116,6 +121,17 @@ class AuditPanel(Displayed):
         self.message.say("")
         with self.message.sentences():
             self.about.value = _about(Path(self.record.value))
+
+
+def _proof(proof: Proof) -> str:
+    return (
+        "<h3>What vouches for it</h3>"
+        f"<p>sha256 <code>{proof.sha256}</code> of its tag manifest, which covers all "
+        f"{proof.files:,} files; {escape(proof.signature)}. "
+        "In the record's folder, <code>sha256sum -c manifest-sha256.txt tagmanifest-sha256.txt"
+        "</code> checks the same.</p>"
+        f"{table(proof.invoices, 'Fingerprints of its invoices').data}"
+    )
 
 
 def _place(record: Path, archive: Path) -> str:

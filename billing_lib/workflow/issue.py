@@ -12,11 +12,11 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import RunFailed
+from billing_lib.errors import BillingError, RunFailed
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import issued as ledger_issued
 from billing_lib.ledger import issuings, placing
-from billing_lib.ledger.database import reading
+from billing_lib.ledger.database import open_ledger, reading, require_initialised
 from billing_lib.pricing.charging import shown
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
@@ -175,3 +175,14 @@ def ledger_fingerprints(engine: Engine) -> dict[str, str]:
     with reading(engine) as connection:
         found = seen(connection, ledger_issued.read_all_fingerprints(connection))
     return dict(found.select("number", "fingerprint").iter_rows())
+
+
+def known_fingerprints(database: str) -> dict[str, str] | None:
+    """The same of the ledger at this URL; None where no ledger is set up or in reach, as with an
+    auditor who has the archive alone."""
+    try:
+        engine = open_ledger(database)
+        require_initialised(engine)
+        return ledger_fingerprints(engine)
+    except BillingError:
+        return None

@@ -8,6 +8,7 @@ import pytest
 from office_window import APRIL, SLOW, Facility, Lab, button, wait_until
 from playwright.sync_api import Page, expect
 
+from billing_lib.audit.bag import file_sha256
 from billing_lib.batch import issue_month
 from billing_lib.issuer import Terms
 from billing_lib.ledger.database import writing
@@ -49,6 +50,9 @@ def test_a_record_is_verified_reproduced_and_damage_is_named(
     button(page, "Verify").click()
     status = page.get_by_role("status")
     expect(status.filter(has_text="every byte is as it was sealed")).to_be_visible()
+    (first, *_) = sorted((record / "data" / "invoices").glob("*.json"))
+    row = page.get_by_role("row", name=first.stem).filter(has_text=file_sha256(first))
+    expect(row).to_contain_text("the same")  # as the ledger has it
     button(page, "Reproduce").click()
     expect(button(page, "Stop")).to_be_visible()
     same = status.filter(has_text="Reproduced: every result is the same byte for byte")
