@@ -60,7 +60,8 @@ class StatementPanel(Displayed):
             self.message.say(f"There is no statement of {period} for the lab {team} yet.")
             return
         self.message.say("")
-        tables = (self.totals(), self.invoices(), self.adjustments())
+        ruled = any(part["adjustments"] for it in self.statements for part in it["facilities"])
+        tables = [self.totals(), self.invoices(), *([self.adjustments()] if ruled else [])]
         parts = [*(_heading(statement) for statement in self.statements)]
         self.page.value = "".join([*parts, *(str(part.data) for part in tables)])
         with self.message.sentences():
