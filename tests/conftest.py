@@ -24,7 +24,13 @@ from billing_lib.ledger.database import initialise, open_ledger
 _TEMPLATE = "ledger_template"
 
 _LONGEST = (
-    *("tests/image/", "tests/quarter/", "tests/cli/test_readme.py", "tests/notebooks/"),
+    *(
+        "tests/browser/",
+        "tests/image/",
+        "tests/quarter/",
+        "tests/cli/test_readme.py",
+        "tests/notebooks/",
+    ),
     *("tests/batch/test_month.py", "tests/ledger/test_races.py", "tests/workflow/test_life.py"),
     *("tests/pricing/test_against_oracle.py", "tests/audit/test_reproduce.py"),
 )
