@@ -101,6 +101,9 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     drafts = pl.concat([known, new.select(known.columns)])
     placed = free.drop("invoice").join(drafts, on="project")
     placing.attach_charges(connection, facility, placed)
+    # Those that stood before may be another run's, or in quarantine: nobody calculates them next.
+    grown = placed["invoice"].unique().sort()
+    calculate(connection, book, grown.filter(grown.is_in(known["invoice"].implode())).to_list())
     return placed.height
 
 

@@ -240,6 +240,21 @@ def test_usage_that_comes_while_a_run_is_open_joins_its_invoices(
     assert (found["charges"], found["total"], held) == (2, 1500, ["u3", "u9"])
 
 
+def test_usage_for_an_invoice_of_another_run_is_in_its_total_at_once(
+    rated: Engine, tmp_path: Path
+) -> None:
+    book = reviewed_by(me(rated))
+    make_run(rated, book, APRIL, RunSelection(projects=("p1",)))
+    late = HEADER + "u9,slide,p1,ann,,,2020-04-20,4\n"
+    load_files(rated, book, [usage_file(tmp_path, late, "late.csv")], nothing)
+    rate_period(rated, book, APRIL)
+    with writing(rated) as connection:  # of all that is left, in a run of its own
+        prepare(connection, book, APRIL, WHOLE)
+    with reading(rated) as connection:
+        found = invoices.read_invoices(connection).select("code", "charges", "total").rows()
+    assert found == [(P1, 3, 15333), ("MIC-2020-04-2/p2", 1, 1250)]
+
+
 def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
     book = price_book()
     make_run(rated, book, APRIL, WHOLE)
