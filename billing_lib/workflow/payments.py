@@ -14,7 +14,7 @@ from billing_lib.ledger.database import writing
 from billing_lib.ledger.statements import paid_statement_of
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import ISSUER, require
-from billing_lib.workflow.reissue import issued_invoice
+from billing_lib.workflow.reissue import issued_invoice, require_no_reissue
 
 
 def pay(
@@ -34,7 +34,7 @@ def pay(
     InvalidAdjustment
         No date or reference.
     UnknownInvoice, NotReady
-        No such invoice of the facility; one that is not APPROVED.
+        No such invoice of the facility; one that is not APPROVED, or is being reissued.
     """
     day = payment_day(date)
     if not reference.strip():
@@ -47,6 +47,7 @@ def pay(
             if (old["paid_on"], old["payment_reference"]) == (day, reference):
                 said.append(f"invoice {number} was marked as paid before, nothing changed")
                 continue
+            require_no_reissue(connection, facility, number)
             code = str(old["code"])
             payment = (day, reference, None)
             ledger_invoices.move_invoices(connection, facility, [code], "pay", payment=payment)

@@ -108,14 +108,7 @@ def void(
         old = issued_invoice(connection, facility, number)
         if old["state"] == "VOID":
             return [f"invoice {number} was voided before, nothing changed"]
-        begun = ledger_invoices.read_invoices(
-            connection, facility, replaces=number, states=UNFINISHED
-        )
-        if begun.height:
-            raise NotReady(
-                f"invoice {number} is being reissued as {begun['code'][0]}",
-                remedy="close that one first, or issue it",
-            )
+        require_no_reissue(connection, facility, number)
         code = str(old["code"])
         ledger_invoices.move_invoices(connection, facility, [code], "void", reason)
         give_back(connection, facility, number, f"void: {reason}")
@@ -144,6 +137,22 @@ def drop_copies(connection: Connection, facility: str, number: str) -> int:
         )
         ledger_charges.delete_charge(connection, facility, code)
     return copies.height
+
+
+def require_no_reissue(connection: Connection, facility: str, number: str) -> None:
+    """Refuse what would settle an invoice while another is made to replace it.
+
+    Raises
+    ------
+    NotReady
+        A reissue of it is under way.
+    """
+    begun = ledger_invoices.read_invoices(connection, facility, replaces=number, states=UNFINISHED)
+    if begun.height:
+        raise NotReady(
+            f"invoice {number} is being reissued as {begun['code'][0]}",
+            remedy="close that one first, or issue it",
+        )
 
 
 def issued_invoice(connection: Connection, facility: str, number: str) -> dict[str, object]:

@@ -32,6 +32,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approving import require_word
 from billing_lib.workflow.payments import payment_day
 from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.reissue import require_no_reissue
 from billing_lib.workflow.statement_rules import statement_adjustments
 
 
@@ -287,7 +288,8 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
     UnknownStatement, InvalidAdjustment
         No such statement; no date or reference.
     NotReady
-        It is paid otherwise, holds nothing, or holds what was superseded or is void.
+        It is paid otherwise, holds nothing, or holds what was superseded, is void or is being
+        reissued.
     NotPermitted
         Only an issuer of all its facilities does this.
     """
@@ -302,6 +304,8 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
             return f"statement {statement_id} was marked as paid before, nothing changed"
         _require_payable(statement_id, row.state, row.period, stated)
         owed = stated.filter(pl.col("state") == APPROVED)
+        for facility, number in owed.select("facility", "number").sort("number").iter_rows():
+            require_no_reissue(connection, facility, number)
         for facility, codes in _by_facility(owed):
             ledger_invoices.move_invoices(
                 connection, facility, codes, "pay", payment=(paid_on, reference, statement_id)

@@ -23,6 +23,7 @@ from billing_lib.workflow.rating import rate_period
 from billing_lib.workflow.reissue import reissue, void
 from billing_lib.workflow.run_report import report_run
 from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.statements import generate_statements, pay_statement
 from billing_lib.workflow.texts import text_versions, write_text
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -204,6 +205,23 @@ def test_a_payment_locks_and_is_undone_only_with_a_reason(april: Engine) -> None
     assert told["kind"].to_list() == ["pay", "pay", "unpay"]
     with pytest.raises(InvalidAdjustment, match="'tomorrow' is not a date"):
         pay(april, book, [ONE], "tomorrow", "transfer 3")
+
+
+def test_what_is_being_reissued_is_not_paid_until_that_is_settled(april: Engine) -> None:
+    book = price_book()
+    generate_statements(april, {"MIC": book}, APRIL)
+    reissue(april, book, ONE, "a mistake")
+    under_way = f"invoice {ONE} is being reissued as MIC-2020-04-2/p1; close that one first"
+    with pytest.raises(NotReady, match=under_way):
+        pay(april, book, [TWO, ONE], "2021-02-01", "transfer 1")
+    with pytest.raises(NotReady, match=under_way):
+        pay_statement(april, "smith-2020-04", "2021-02-01", "transfer 1")
+    with reading(april) as connection:
+        assert charges.read_charges(connection, "MIC", state="PAID").height == 0
+    change_invoices(april, book, "close", ["MIC-2020-04-2/p1"], "it was right")
+    assert pay(april, book, [ONE], "2021-02-01", "transfer 1") == [
+        f"invoice {ONE} is paid, on 2021-02-01 by transfer 1"
+    ]
 
 
 def test_prepaid_funds_pay_first_and_the_codes_pay_the_rest(ledger: Engine, tmp_path: Path) -> None:
