@@ -1,6 +1,6 @@
 # What can be done here; `make help` lists it. Longer steps stand in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lock image demo-image bench clean
+.PHONY: help demo test explore lock image demo-image bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -11,6 +11,10 @@ demo: ## set up .venv, then bill a real month from usage log to reproduced invoi
 
 test: ## set up all that the tests need, then check style, types and layers, and test
 	@scripts/test.sh
+
+explore: ## have staff do 500 random months; the tests try the same few each time
+	@scripts/setup.sh test
+	@EXPLORE=500 .venv/bin/pytest tests/workflow/test_life.py
 
 lock: ## lock the dependencies anew and write environment.yml from the lock
 	@scripts/lock.sh
