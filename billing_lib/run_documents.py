@@ -50,9 +50,10 @@ def write_run_documents(
     NotReady
         The run has no invoice that can be written so.
     UnknownFormat
-        There is no such format.
+        There is no such format, or none is named.
     """
-    for suffix in suffixes:
+    suffixes = list(dict.fromkeys(suffixes))  # one that is named twice is written once
+    for suffix in suffixes or [""]:
         require_format(suffix)
     told = ", ".join(suffixes)
     with reading(engine) as connection:

@@ -97,11 +97,8 @@ class ApprovePanel(Displayed):
 
     def _first_shown(self) -> str:
         """What waits for approval, or where nothing does, what there is."""
-        labels = {state: label for label, state in _SHOWN.items()}
         there = set(self._held(self.run.value)["stands"]) if self.run.value else set()
-        return next(
-            (label for state, label in labels.items() if state in there), next(iter(_SHOWN))
-        )
+        return next((label for label, state in _SHOWN.items() if state in there), self.show.value)
 
     def html(self) -> str:
         """What it shows, without the means to change it."""

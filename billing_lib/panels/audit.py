@@ -53,7 +53,8 @@ class AuditPanel(Displayed):
         self.findings = widgets.HTML()
         self.verify = button("Verify", primary=True)
         self.reproduce = button("Reproduce")
-        self.progress = Progress(self.message, self.verify, self.reproduce)
+        # The record rests, too: what comes of one must never stand beside another.
+        self.progress = Progress(self.message, self.record, self.verify, self.reproduce)
         self.record.observe(lambda _: self._show_record(), names="value")
         self.verify.on_click(lambda _: self.verify_record())
         self.reproduce.on_click(lambda _: self.reproduce_record())

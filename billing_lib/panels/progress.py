@@ -31,7 +31,7 @@ class Progress:
     message
         Where it is said how the work ended.
     starters
-        Buttons that start work; they rest while some runs.
+        Buttons that start work, and what it is about; they rest while some runs.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Progress:
         What a panel shows.
     """
 
-    def __init__(self, message: Message, *starters: widgets.Button) -> None:
+    def __init__(self, message: Message, *starters: widgets.DOMWidget) -> None:
         self.message = message
         self.starters = starters
         self.bar = widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="16em"))

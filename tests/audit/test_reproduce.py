@@ -33,12 +33,18 @@ def restate(record: Path, **changed: object) -> None:
     rebuild_manifests(record)
 
 
+@pytest.fixture
+def aside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where temporary folders are made."""
+    folder = tmp_path / "aside"
+    folder.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(folder))
+    return folder
+
+
 def test_a_copied_record_comes_out_the_same_without_a_ledger(
-    record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: Path, clone: Path, aside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    aside = tmp_path / "aside"
-    aside.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(aside))
     monkeypatch.chdir(tmp_path)
     before = files(record)
     reproduction = reproduce(record, repository=clone)
@@ -51,11 +57,8 @@ def test_a_copied_record_comes_out_the_same_without_a_ledger(
 
 
 def test_it_tells_how_far_it_is_and_stops_while_the_notebook_runs(
-    record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    record: Path, clone: Path, aside: Path
 ) -> None:
-    aside = tmp_path / "aside"
-    aside.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(aside))
     told: list[str] = []
 
     def step(done: int, total: int, what: str) -> None:

@@ -55,6 +55,10 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
     ]
     with pytest.raises(UnknownFormat, match="no invoice is written as 'doc'"):
         write_run_documents(ledger, here, book, RUN, ["pdf", "doc"], tmp_path / "none")
+    with pytest.raises(UnknownFormat, match="no invoice is written as ''; say html, pdf, "):
+        write_run_documents(ledger, here, book, RUN, [], tmp_path / "none")
     assert not (tmp_path / "none").exists()
     kinds = read_run(ledger, book, RUN).jobs["kind"].to_list()
     assert kinds == ["calculate", "issue", "pdf", "xml", "pdf, xlsx, xml"]
+    twice = write_run_documents(ledger, here, book, RUN, ["xml", "xml"], tmp_path / "twice")
+    assert [path.name for path in twice] == [f"{number}.xml"]
