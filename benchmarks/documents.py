@@ -19,14 +19,12 @@ from pathlib import Path
 from common.results import Results
 from weasyprint import HTML
 
-from billing_lib.batch import issue_month
-from billing_lib.issuer import Terms
+from billing_lib.batch.issuing import Terms, issue_month
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.price_books import read_price_book
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.rate import rate_period
 
 CACHE = Path(__file__).parent.parent / "build" / "bench"
 APRIL = Period(2020, 4)

@@ -23,10 +23,10 @@ from common.usage import MILLION, price_book, sample, usage_files
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / "build" / "bench"

@@ -30,15 +30,14 @@ from playwright.sync_api import Page, sync_playwright
 from playwright.sync_api import TimeoutError as NotSeen
 
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.discrepancies import find_discrepancies
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.price_books import read_price_book
-from billing_lib.workflow.rating import rate_period
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.review import find_discrepancies
 
 CACHE = Path(__file__).parent.parent / "build" / "bench"
 MONTH = "2026-03"
-IMPORTS = "from billing_lib.panels.charges import ChargesPanel"
+IMPORTS = "from billing_lib.panels.review import ChargesPanel"
 OPEN = f'ChargesPanel("RC", "{MONTH}")'
 STATUS = "document.querySelector('.billing-status').textContent"
 SECONDS = 180_000  # ms, until a step is given up

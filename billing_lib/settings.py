@@ -1,5 +1,12 @@
-"""Where things are, from the environment: one place, read once per command."""
+"""Where things are, from the environment: one place, read once per command.
 
+What installed packages add to the program, by entry points.
+
+Looking through all packages takes as long as writing a document, so it is done once per process.
+"""
+
+from functools import cache
+from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
@@ -88,3 +95,10 @@ def settings() -> Settings:
             where=f"BILLING_{name}",
             remedy="docs/settings.md tells what it may be",
         ) from None
+
+
+@cache
+def entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
+    """The entry points of a group, in order of name, those of one name in order of value."""
+    found = metadata.entry_points(group=group)
+    return tuple(sorted(found, key=lambda point: (point.name, point.value)))

@@ -50,7 +50,7 @@ HEAD = """\
 # States, and the moves between them
 
 Written by `python scripts/states.py >docs/states.md` from `billing_lib/ledger/states.py`, the one
-table of moves. The database refuses any other move, whoever asks (`ledger/guard.py`); the
+table of moves. The database refuses any other move, whoever asks (`ledger/guards.py`); the
 commands say so in one sentence. Each move of an invoice, a run or a statement, and what becomes of
 a message, is an event with login, time and reason.
 """

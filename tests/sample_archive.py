@@ -13,11 +13,11 @@ from sqlalchemy import Engine
 from billing_lib.audit.bag import write_bag
 from billing_lib.documents import write_documents
 from billing_lib.ledger.database import reading
-from billing_lib.ledger.issued import read_archived
-from billing_lib.pricing.logo import Logo
+from billing_lib.ledger.invoices import read_archived
+from billing_lib.pricing.fields import Logo
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
-from billing_lib.workflow.canonical import write_invoices
+from billing_lib.workflow.invoice import write_invoices
 from billing_lib.workflow.statements import generate_statements
 
 LOGO = Logo("logo.svg", b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"/>')

@@ -20,21 +20,20 @@ from sample_issuing import issue_prepared
 from sqlalchemy import Connection, Engine
 
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events, placing
+from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.facilities import read_facilities
+from billing_lib.ledger.people import read_facilities
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
-from billing_lib.pricing.period import Period
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import approved_of, change_invoices, prepare
-from billing_lib.workflow.filters import VIEWS, Filter
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.approve import approved_of, change_invoices, prepare
 from billing_lib.workflow.lines import NewLine, add_charge_line
+from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.runs import calculate, open_run, submit, take_in
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, calculate, open_run, submit, take_in
+from billing_lib.workflow.search import VIEWS, Filter
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 
@@ -134,7 +133,7 @@ def _april(ledger: Engine, folder: Path) -> None:
         payment = (dt.date(2021, 2, 1), "wire 7", None)
         paid = [f"{first}/paid"]
         ledger_invoices.move_invoices(connection, "MIC", paid, "pay", "paid", payment=payment)
-        placing.pay_charges(connection, "MIC", paid)
+        ledger_charges.pay_charges(connection, "MIC", paid)
     _reissue(ledger, folder, f"{first}/superseded")
 
 
@@ -165,9 +164,9 @@ def _reissue(ledger: Engine, folder: Path, old: str) -> None:
         run = open_run(connection, MIC, APRIL, RunSelection(reissue=known["number"]))
         code = f"{run}/superseded"
         _draft(connection, APRIL, code, "superseded", "periodic", run=run, replaces=known["number"])
-        copies = placing.copy_charges(connection, "MIC", old, ("BILLED",))
+        copies = ledger_charges.copy_charges(connection, "MIC", old, ("BILLED",))
         placed = copies.select("code", invoice=pl.lit(code))
-        placing.attach_charges(connection, "MIC", placed)
+        ledger_charges.attach_charges(connection, "MIC", placed)
         calculate(connection, MIC, [code])
         submit(connection, MIC, run, [code])
         prepared = approved_of(connection, MIC, run, [code], [])
@@ -194,7 +193,7 @@ def _may(ledger: Engine) -> None:
         add_charge_line(ledger, MIC, NewLine.parse(stated, MIC), "asked for by Frau Müller")
         with writing(ledger) as connection:
             placed = pl.DataFrame({"code": [f"line-2020-05-{number}"], "invoice": [reference]})
-            placing.attach_charges(connection, "MIC", placed)
+            ledger_charges.attach_charges(connection, "MIC", placed)
             calculate(connection, MIC, [reference])
 
 

@@ -12,14 +12,12 @@ from typing import Any
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.approving import Prepared, prepare
-from billing_lib.workflow.canonical import invoice_json
-from billing_lib.workflow.freeze import freeze
-from billing_lib.workflow.invoice import compute_invoices
-from billing_lib.workflow.issue import commit_issuing
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.approve import Prepared, prepare
+from billing_lib.workflow.invoice import compute_invoices, invoice_json
+from billing_lib.workflow.issue import commit_issuing, freeze
+from billing_lib.workflow.runs import RunSelection
 from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
 
 WHOLE = RunSelection()

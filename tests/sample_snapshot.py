@@ -2,14 +2,12 @@
 
 import polars as pl
 
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import charge_usage
-from billing_lib.pricing.period import Period
-from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.pricing.scenario import Scenario
-from billing_lib.workflow.history import HISTORY
 from billing_lib.workflow.notes import NOTES
-from billing_lib.workflow.snapshot import INVOICES, TEXTS, Snapshot
+from billing_lib.workflow.snapshot import HISTORY, INVOICES, TEXTS, Snapshot
 
 SCENARIO = """
 facility: {code: MIC, name: Microscopy, currency: USD, timezone: America/New_York}

@@ -11,13 +11,13 @@ from sample_facility import BOOK, HEADER, USAGE, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Connection, Engine
 
-from billing_lib.ledger import invoices, placing, runs
+from billing_lib.ledger import charges, invoices, runs
 from billing_lib.ledger.database import writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.approving import approved_of
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.approve import approved_of
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import submit
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -88,7 +88,7 @@ def pay_alone(engine: Engine, number: str, reference: str = "by itself") -> None
         facility, code = code_of(connection, number)
         payment = (dt.date(2021, 1, 5), reference, None)
         invoices.move_invoices(connection, facility, [code], "pay", payment=payment)
-        placing.pay_charges(connection, facility, [code])
+        charges.pay_charges(connection, facility, [code])
 
 
 def reissue(engine: Engine, book: PriceBook, number: str, folder: Path) -> str:
@@ -107,8 +107,8 @@ def reissue(engine: Engine, book: PriceBook, number: str, folder: Path) -> str:
             "replaces": [number],
         }
         invoices.insert_invoices(connection, pl.DataFrame(draft))
-        copies = placing.copy_charges(connection, facility, str(old["code"]), ("BILLED",))
-        placing.attach_charges(connection, facility, copies.select("code", invoice=pl.lit(code)))
+        copies = charges.copy_charges(connection, facility, str(old["code"]), ("BILLED",))
+        charges.attach_charges(connection, facility, copies.select("code", invoice=pl.lit(code)))
         submit(connection, book, run, [code])
         prepared = approved_of(connection, book, run, [code], [])
     (new,) = issue_prepared(engine, book, prepared, folder)

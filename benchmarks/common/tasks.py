@@ -16,10 +16,9 @@ import polars as pl
 from sqlalchemy import ForeignKey, create_engine, select
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column, relationship
 
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.money import WHOLE
-from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.rating import Catalogue, rate_usage
 from common.usage import (
     GROUPS,
     INSTRUMENTS,

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from billing_lib.pricing.fields import USAGE
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.pricing.usage import USAGE
 
 MILLION = 1_000_000
 INSTRUMENTS = 60

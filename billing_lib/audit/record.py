@@ -3,17 +3,218 @@
 Before, ``data/`` holds notebook, snapshot, parameters and results. Sealing adds where they come
 from (environment.json, and the diff of a changed tree), what the run was (the crate), the
 manifests, and the signature, if there is a key.
+
+What a record says of its run: which, of whom, when.
+
+The crate: what a run was, as RO-Crate 1.1 metadata of the profile Process Run Crate 0.5.
+
+    CreateAction   who (agent), when, with which notebook (instrument), in which container image
+                   object: snapshot, parameters    result: invoices, documents, executed notebook
+
+The identifiers are those of the profile (w3id.org/ro/wfrun/process/0.5). Its terms that
+RO-Crate 1.1 does not know are defined in the file itself, so that it is read without a network.
 """
 
+import datetime as dt
+import mimetypes
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from rocrate.model import ContextEntity, DataEntity, Person
+from rocrate.rocrate import ROCrate
 
 from billing_lib.audit.bag import SIGNATURE, write_bag
-from billing_lib.audit.crate import ENVIRONMENT, SOURCE_DIFF, write_crate
-from billing_lib.audit.description import RunDescription
-from billing_lib.audit.provenance import Provenance
-from billing_lib.audit.signature import sign
+from billing_lib.audit.provenance import NO_CONTAINER, Provenance
+from billing_lib.audit.verify import sign
 from billing_lib.settings import settings
+
+
+@dataclass(frozen=True)
+class RunDescription:
+    """A run as its record describes it.
+
+    Attributes
+    ----------
+    run, facility, facility_name, period
+        ``RC-1993-10-1``, ``RC``, its name, ``1993-10``.
+    selection
+        A project's code, or '' for the whole month.
+    login, frozen_at
+        Who froze it and when, as the ledger recorded it.
+    started, ended
+        When the notebook ran; instants with a time zone.
+    """
+
+    run: str
+    facility: str
+    facility_name: str
+    period: str
+    selection: str
+    invoice_date: dt.date
+    login: str
+    frozen_at: dt.datetime
+    started: dt.datetime
+    ended: dt.datetime
+
+
+PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
+METADATA = "ro-crate-metadata.json"
+NOTEBOOK = "notebook/issue.ipynb"
+EXECUTED = "notebook/issue.executed.ipynb"
+ENVIRONMENT = "environment.json"
+SOURCE_DIFF = "source.diff"
+PARAMETERS = "parameters.yml"
+
+_LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
+_RUN_TERMS = "https://w3id.org/ro/terms/workflow-run#"
+_TYPES = {
+    ".parquet": "application/vnd.apache.parquet",
+    ".ipynb": "application/x-ipynb+json",
+    ".xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+    ".xml": "application/xml",
+    ".yml": "application/yaml",
+    ".diff": "text/x-diff",
+}
+_DESCRIPTIONS = {
+    "snapshot": "part of the frozen snapshot that the notebook read",
+    "invoices": "the canonical result of an invoice",
+    "documents": "an invoice as it was sent",
+    ENVIRONMENT: "commit, container, lock file and package versions that the notebook ran with",
+    SOURCE_DIFF: "what differed from the commit",
+    PARAMETERS: "the notebook's parameters",
+    NOTEBOOK: "the notebook that computes invoices from a snapshot",
+    EXECUTED: "the notebook as it was executed, with what it displayed",
+}
+
+
+def write_crate(data: Path, run: RunDescription, origin: Provenance) -> None:
+    """Write ``ro-crate-metadata.json`` into a record's ``data/`` folder."""
+    crate = ROCrate(version="1.1")
+    crate.name = f"Billing run {run.run}"
+    crate.description = (
+        f"Audit record of the internal invoices of {run.facility_name} for {run.period}, "
+        f"issued by run {run.run}."
+    )
+    crate.datePublished = run.invoice_date.isoformat()
+    facility = crate.add(
+        ContextEntity(
+            crate,
+            f"#facility-{quote(run.facility)}",
+            {"@type": "Organization", "name": run.facility_name},
+        )
+    )
+    crate.publisher = facility
+    crate.license = crate.add(
+        _work(
+            crate,
+            "#internal",
+            "Internal record",
+            f"For {run.facility_name} and its auditors; not licensed for publication.",
+        )
+    )
+    crate.root_dataset["conformsTo"] = crate.add(
+        ContextEntity(
+            crate,
+            PROFILE,
+            {"@type": "CreativeWork", "name": "Process Run Crate", "version": "0.5"},
+        )
+    )
+    files = {path.relative_to(data).as_posix(): path for path in _files(data)}
+    entities = {name: _add_file(crate, name, path) for name, path in files.items()}
+    agent = crate.add(Person(crate, f"#login-{quote(run.login)}", {"name": run.login}))
+    agent["affiliation"] = facility
+    crate.root_dataset["author"] = agent
+    action = crate.add(_action(crate, run))
+    action["agent"] = agent
+    action["instrument"] = _instrument(crate, entities[NOTEBOOK], origin)
+    action["object"] = [entity for name, entity in entities.items() if _is_read(name)]
+    action["result"] = [entity for name, entity in entities.items() if _is_made(name)]
+    if origin.container != NO_CONTAINER:
+        action["containerImage"] = crate.add(_image(crate, origin.container))
+    crate.root_dataset["mentions"] = action
+    crate.metadata.write(data)
+
+
+def _files(data: Path) -> list[Path]:
+    return sorted(path for path in data.rglob("*") if path.is_file() and path.name != METADATA)
+
+
+def _add_file(crate: ROCrate, name: str, path: Path) -> DataEntity:
+    kind = _TYPES.get(path.suffix) or mimetypes.guess_type(path.name, strict=False)[0]
+    about = _DESCRIPTIONS.get(name) or _DESCRIPTIONS.get(name.partition("/")[0])
+    properties: dict[str, Any] = {
+        "name": path.name,
+        "encodingFormat": kind or "application/octet-stream",
+        "contentSize": str(path.stat().st_size),
+    }
+    if about is not None:
+        properties["description"] = about
+    if name == NOTEBOOK:
+        properties["@type"] = ["File", "SoftwareSourceCode"]
+    return crate.add_file(path, name, properties=properties)
+
+
+def _is_read(name: str) -> bool:
+    return name.startswith("snapshot/") or name == PARAMETERS
+
+
+def _is_made(name: str) -> bool:
+    return name.startswith(("invoices/", "documents/")) or name == EXECUTED
+
+
+def _work(crate: ROCrate, identifier: str, name: str, about: str) -> ContextEntity:
+    return ContextEntity(
+        crate, identifier, {"@type": "CreativeWork", "name": name, "description": about}
+    )
+
+
+def _instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -> DataEntity:
+    notebook["version"] = origin.commit
+    notebook["license"] = crate.add(
+        _work(crate, _LICENSE, "Apache License 2.0", "The licence of the program.")
+    )
+    notebook["programmingLanguage"] = crate.add(
+        ContextEntity(
+            crate,
+            "#python",
+            {"@type": "ComputerLanguage", "name": "Python", "version": origin.python},
+        )
+    )
+    return notebook
+
+
+def _action(crate: ROCrate, run: RunDescription) -> ContextEntity:
+    return ContextEntity(
+        crate,
+        f"#run-{quote(run.run)}",
+        {
+            "@type": "CreateAction",
+            "name": f"Issue {run.facility} {run.period}",
+            "description": f"Run {run.run}, frozen by {run.login} at {run.frozen_at.isoformat()}.",
+            "startTime": run.started.isoformat(),
+            "endTime": run.ended.isoformat(),
+            "actionStatus": "http://schema.org/CompletedActionStatus",
+        },
+    )
+
+
+def _image(crate: ROCrate, container: str) -> ContextEntity:
+    terms = ("containerImage", "ContainerImage", "registry", "sha256")
+    crate.metadata.extra_terms.update({term: _RUN_TERMS + term for term in terms})
+    address, _, digest = container.partition("@")
+    properties: dict[str, Any] = {
+        "@type": "ContainerImage",
+        "additionalType": {"@id": f"{_RUN_TERMS}DockerImage"},
+        "name": address,
+        "sha256": digest.removeprefix("sha256:"),
+    }
+    registry, slash, name = address.partition("/")
+    if slash and (registry == "localhost" or {".", ":"} & set(registry)):
+        properties |= {"registry": registry, "name": name}  # told apart as engines do
+    return ContextEntity(crate, f"#image-{quote(container)}", properties)
 
 
 def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:

@@ -10,31 +10,392 @@ and the record itself is never written to.
 
 Running a record runs the code in it: reproduce what comes from an archive that you trust, or
 whose signature holds.
+
+Origin: what a record's environment.json says, read back to run it again.
+
+Whoever holds a record can have written anything into it, so each value is checked before it
+reaches git, an engine or an installer: a commit is a full hash, a container a digest.
+
+Checkout: the code of a record's commit, with the record's own difference from it.
+
+commit 3f0c…           git archive ─▶ a folder of its own; the repository stays as it is
+dirty, source.diff     git apply, if its sha256 is the recorded one
+
+Interpreter: a Python with the packages that a record's lock file states.
+
+this one, if its packages are those that the record lists
+else one made by ``uv sync --frozen`` from the commit's uv.lock, for this once
+
+A command that takes long, and that a person can stop.
+
+Containers: running a command inside the image that a record names.
+
+Whichever engine is here and has the image by its digest is used: docker, podman, or buildah,
+which needs no engine. Nothing is pulled, and the command has no network where the engine can
+see to that.
 """
 
+import hashlib
 import os
+import re
 import shutil
 import subprocess
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Annotated
 
 import nbformat
 from nbformat import NotebookNode
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from billing_lib.audit.checkout import check_out
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
-from billing_lib.audit.container import MOUNTED, find_engine, image_commit, run_inside
-from billing_lib.audit.crate import EXECUTED, NOTEBOOK, PARAMETERS
-from billing_lib.audit.interpreter import find_interpreter
-from billing_lib.audit.origin import Origin, read_origin
-from billing_lib.audit.provenance import NO_CONTAINER, SOURCE
-from billing_lib.audit.running import run_watched
+from billing_lib.audit.provenance import (
+    COMMIT,
+    IMAGE,
+    NO_CONTAINER,
+    SOURCE,
+    git,
+    lock_sha256,
+    packages,
+    python_version,
+    said_by,
+)
+from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
 from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
 from billing_lib.settings import settings
 from billing_lib.workflow.steps import Step, unheard
+
+_SHA256 = r"^[0-9a-f]{64}$"
+
+
+class Origin(BaseModel):
+    """By which commit, in which environment a record was made."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
+
+    commit: Annotated[str, Field(pattern=f"^(?:{COMMIT})$")]
+    dirty: bool
+    diff_sha256: Annotated[str, Field(pattern=_SHA256)] | None
+    container: Annotated[str, Field(pattern=f"^(?:{NO_CONTAINER}|{IMAGE})$")]
+    lock_sha256: Annotated[str, Field(pattern=_SHA256)]
+    python: Annotated[str, Field(pattern=r"^\w+ \d+\.\d+\.\S+$")]
+    packages: dict[str, str]
+
+
+def read_origin(data: Path) -> Origin:
+    """What the environment.json in a record's ``data/`` says.
+
+    Raises
+    ------
+    InvalidRecord
+        It is missing, or does not say what it should.
+    """
+    path = data / ENVIRONMENT
+    try:
+        return Origin.model_validate_json(path.read_bytes())
+    except OSError as error:
+        raise InvalidRecord(
+            f"the record does not say where it comes from ({error.strerror})", where=str(path)
+        ) from None
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise InvalidRecord(
+            f"the record does not say where it comes from ({key + ': ' if key else ''}"
+            f"{first['msg']})",
+            where=str(path),
+            remedy="take the record from the archive again",
+        ) from None
+
+
+def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Path:
+    """The tree with the code by which a record was made.
+
+    Parameters
+    ----------
+    data
+        The record's ``data/``.
+    repository
+        A git repository; where it is none, as inside an image, the running program will do if
+        BILLING_COMMIT says that it is of this commit.
+    target
+        Where the tree is put; it does not exist yet.
+
+    Returns
+    -------
+    Path
+        ``target``, or the running program's own tree.
+
+    Raises
+    ------
+    InvalidRecord
+        The commit is not in reach, or its difference is not as recorded.
+    """
+    if not (repository / ".git").exists():
+        if settings().commit == origin.commit and not origin.dirty:
+            return SOURCE
+        raise InvalidRecord(
+            f"the record's commit {origin.commit} is not in reach: "
+            f"{repository} is no git repository",
+            remedy="run 'billing reproduce' from a clone that has the commit",
+        )
+    try:
+        archive = git(repository, "archive", "--format=tar", origin.commit)
+    except subprocess.CalledProcessError as error:
+        raise InvalidRecord(
+            f"the repository {repository} does not have the record's commit {origin.commit} "
+            f"({said_by(error)})",
+            remedy="fetch it, and reproduce again",
+        ) from None
+    target.mkdir()
+    subprocess.run(["tar", "-x", "-C", target], input=archive, check=True)
+    if origin.dirty:
+        _apply_difference(origin, data / SOURCE_DIFF, target)
+    return target
+
+
+def _apply_difference(origin: Origin, path: Path, target: Path) -> None:
+    diff = path.read_bytes() if path.is_file() else b""
+    if hashlib.sha256(diff).hexdigest() != origin.diff_sha256:
+        raise InvalidRecord(
+            "the difference from the commit is not the one that was recorded",
+            where=str(path),
+            remedy="take the record from the archive again",
+        )
+    # A repository further up would make git apply skip what lies outside it.
+    alone = {"GIT_CEILING_DIRECTORIES": os.path.realpath(target.parent)}
+    words = ("apply", "--binary", "--whitespace=nowarn", "-")
+    try:
+        git(target, *words, environment=alone, stdin=diff)
+    except subprocess.CalledProcessError as error:
+        raise InvalidRecord(
+            f"the recorded difference does not fit the commit ({said_by(error)})", where=str(path)
+        ) from None
+
+
+def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str, str]:
+    """A Python with the locked packages, and a sentence on it.
+
+    Parameters
+    ----------
+    checkout
+        The tree with the commit's uv.lock.
+    target
+        Where an environment is made, if one is needed.
+
+    Raises
+    ------
+    InvalidRecord
+        The lock is not the recorded one, or its packages cannot be had.
+    """
+    if lock_sha256(checkout) != origin.lock_sha256:
+        raise InvalidRecord(
+            "the commit's uv.lock is not the one that the record names",
+            where=f"commit {origin.commit}",
+        )
+    here = packages()
+    # What is not installed here cannot differ: the record may list tools of its developers.
+    if all(here.get(name, version) == version for name, version in origin.packages.items()):
+        matched = "the packages here are those of the recorded lock"
+        if python_version() != origin.python:
+            matched += f" (here under {python_version()}, then under {origin.python})"
+        return sys.executable, matched
+    _synchronise(origin, checkout, target)
+    return str(target / "bin" / "python"), "an environment was made from the recorded lock"
+
+
+def _synchronise(origin: Origin, checkout: Path, target: Path) -> None:
+    """Install the lock's packages into an environment of their own."""
+    remedy = "reproduce again where uv can reach the packages"
+    uv = shutil.which("uv") or shutil.which("uv", path=str(SOURCE / ".tools" / "bin"))
+    if uv is None:
+        raise InvalidRecord(
+            "the packages here are not those of the record's lock, and there is no uv",
+            remedy=f"install uv, and {remedy}",
+        )
+    version = re.findall(r"\d+\.\d+", origin.python)[0]
+    options = ["--quiet", "--frozen", "--no-dev", "--no-install-project", "--python", version]
+    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    try:
+        subprocess.run(
+            [uv, "sync", *options, "--project", str(checkout)],
+            env=kept | {"UV_PROJECT_ENVIRONMENT": str(target)},  # never the one that runs
+            capture_output=True,
+            check=True,
+        )
+    except subprocess.CalledProcessError as error:
+        raise InvalidRecord(
+            "the packages here are not those of the record's lock, and uv cannot install them "
+            f"({said_by(error)})",
+            remedy=remedy,
+        ) from None
+
+
+_BEAT = 0.5  # seconds
+
+
+def run_watched(
+    words: Sequence[str],
+    beat: Callable[[], None],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command, its output kept; ``beat`` is called twice a second meanwhile.
+
+    Where ``beat`` raises, the command is told to end (SIGTERM), waited for, and the error goes on.
+    """
+    piped = subprocess.PIPE
+    with subprocess.Popen(
+        words, cwd=cwd, env=env, stdout=piped, stderr=piped, text=True
+    ) as process:
+        try:
+            while True:
+                try:
+                    output, errors = process.communicate(timeout=_BEAT)
+                    return subprocess.CompletedProcess(words, process.returncode, output, errors)
+                except subprocess.TimeoutExpired:
+                    beat()
+        finally:
+            if process.poll() is None:
+                process.terminate()
+
+
+MOUNTED = "/work"
+"""Where the folder stands inside."""
+
+_STATUS = "/run/billing-status"
+_ENGINE_FAILED = 125  # docker's and podman's own status for what they did not even start
+
+
+def find_engine(image: str) -> str | None:
+    """The tool that works here and has this image (``name@sha256:…``); None if none has."""
+    for tool in ("docker", "podman", "buildah"):
+        if shutil.which(tool) and _has(tool, image):
+            return tool
+    return None
+
+
+def image_commit(tool: str, image: str) -> str | None:
+    """The commit whose code is in an image (its BILLING_COMMIT); None if it does not say."""
+    if tool == "buildah":
+        words = ["buildah", "inspect", "--type", "image", "--format", "{{.OCIv1.Config.Env}}"]
+        said = _run_engine(*words, image)
+    else:
+        name = image if tool == "podman" else _docker_name(image)
+        said = _run_engine(tool, "image", "inspect", "--format", "{{.Config.Env}}", name)
+    found = re.search(r"\bBILLING_COMMIT=([0-9a-f]{40,64})\b", said.stdout)
+    return found[1] if said.returncode == 0 and found else None
+
+
+def run_inside(
+    tool: str,
+    image: str,
+    folder: Path,
+    command: Sequence[str],
+    *,
+    within: str = ".",
+    beat: Callable[[], None] = lambda: None,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder, inside the image.
+
+    Parameters
+    ----------
+    tool
+        As ``find_engine`` gives it.
+    folder
+        Mounted as ``MOUNTED`` for reading and writing.
+    within
+        The command's working folder, relative to the mounted one.
+    beat
+        Called twice a second meanwhile; the command is ended if it raises.
+
+    Raises
+    ------
+    InvalidRecord
+        The tool did not come as far as to run the command.
+    """
+    where = str(PurePosixPath(MOUNTED) / within)
+    if tool == "buildah":
+        return _buildah(image, folder, where, command, beat)
+    name = image if tool == "podman" else _docker_name(image)
+    user = f"{os.getuid()}:{os.getgid()}"
+    options = ["--rm", "--network", "none", "--user", user, "--workdir", where]
+    if tool == "podman" and os.getuid() != 0:
+        options += ["--userns", "keep-id"]
+    mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
+    done = run_watched([tool, "run", *options, *mount, name, *command[1:]], beat)
+    if done.returncode == _ENGINE_FAILED:
+        raise _not_run(tool, image, done)
+    return done
+
+
+def _buildah(
+    image: str, folder: Path, where: str, command: Sequence[str], beat: Callable[[], None]
+) -> subprocess.CompletedProcess[str]:
+    made = _run_engine("buildah", "from", "--pull-never", image)
+    if made.returncode != 0:
+        raise _not_run("buildah", image, made)
+    container = made.stdout.strip()
+    # buildah 1.28 panics, with a status of its own, where it cannot clean up behind a command that
+    # ran well (its run_linux.go logs that to no logger): the command's status is kept apart.
+    with tempfile.TemporaryDirectory(prefix="billing-status-") as kept:
+        try:
+            user = f"{os.getuid()}:{os.getgid()}"
+            options = ["--isolation", "chroot", "--user", user, "--workingdir", where]
+            mounts = ["--volume", f"{folder}:{MOUNTED}", "--volume", f"{kept}:{_STATUS}"]
+            keeping = ["sh", "-c", f'"$@"; echo $? >{_STATUS}/status', "sh", *command]
+            words = ["buildah", "run", *options, *mounts, container, "--", *keeping]
+            done = run_watched(words, beat, env=_environment("buildah"))
+        finally:
+            _run_engine("buildah", "rm", container)
+        status = Path(kept, "status")
+        if not status.exists():
+            raise _not_run("buildah", image, done)
+        done.returncode = int(status.read_text())
+        return done
+
+
+def _not_run(tool: str, image: str, done: subprocess.CompletedProcess[str]) -> InvalidRecord:
+    said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    return InvalidRecord(
+        f"{tool} did not run the container: {said[0]}",
+        where=image,
+        remedy=f"see that {tool} runs this image, or take the image away to run without it",
+    )
+
+
+def _has(tool: str, image: str) -> bool:
+    if tool == "docker":
+        return _known(tool, "image", "inspect", _docker_name(image))
+    if tool == "podman":
+        return _known(tool, "image", "exists", image)
+    return _known(tool, "inspect", "--type", "image", image)
+
+
+def _docker_name(image: str) -> str:
+    """docker knows an image by its digest once it was pushed, by its bare id until then."""
+    return image if _known("docker", "image", "inspect", image) else image.partition("@")[2]
+
+
+def _known(*words: str) -> bool:
+    return _run_engine(*words).returncode == 0
+
+
+def _run_engine(*words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        words, env=_environment(words[0]), capture_output=True, text=True, check=False
+    )
+
+
+def _environment(tool: str) -> dict[str, str] | None:
+    # Without an engine, as inside another container, no other storage of buildah's works.
+    return {"STORAGE_DRIVER": "vfs"} | os.environ if tool == "buildah" else None
+
 
 _STEPS = 4
 

@@ -6,13 +6,35 @@ missing or added file too. What vouches for the other tells which of two was cha
 signature for the tag manifest, the tag manifest for the manifest.
 
     data/invoices/RC-1994-00001.json: it does not match its sha256 in manifest-sha256.txt
+
+Signatures: a record's tag manifest signed with an SSH key (ssh-keygen, SSHSIG).
+
+The tag manifest covers every other file, so one signature covers the record. Whoever has the
+public key checks it with ``ssh-keygen -Y verify`` and nothing of ours.
+
+    signed by office@example.edu with ED25519 key SHA256:3kQ…
+
+What vouches for an intact record, so that anyone can check it without us.
+
+record sha256 9c1f…   of tagmanifest-sha256.txt, which covers every file
+signed by office@example.edu with ED25519 key SHA256:3kQ…
+RC-1994-00001   sha256 3f8a…   the ledger has the same
+
+The archive: records by folder, by run or by the number of an invoice in them.
+
+runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json
 """
 
+import base64
 import hashlib
+import os
 import re
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+
+import polars as pl
 
 from billing_lib.audit.bag import (
     DECLARATION,
@@ -24,9 +46,133 @@ from billing_lib.audit.bag import (
     payload_files,
     tag_files,
 )
-from billing_lib.audit.signature import check_signature
-from billing_lib.errors import InvalidRecord
+from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.settings import settings
+from billing_lib.workflow.invoice import Invoice, read_invoice
+
+NAMESPACE = "billing-record"
+"""What the signature is for, so that it cannot serve elsewhere."""
+
+_BEGIN = "-----BEGIN SSH SIGNATURE-----"
+_END = "-----END SSH SIGNATURE-----"
+_WIDTH = 70
+
+
+@dataclass(frozen=True)
+class SignatureCheck:
+    """Whether a signature holds, and a sentence on it."""
+
+    holds: bool
+    sentence: str
+
+
+def sign(folder: Path, key: Path) -> None:
+    """Sign a record's tag manifest.
+
+    Raises
+    ------
+    InvalidRecord
+        There is no ssh-keygen, or the key cannot be used without a person.
+    """
+    manifest = folder / TAG_MANIFEST
+    signed = _keygen("sign", "-q", "-n", NAMESPACE, "-f", str(key), str(manifest))
+    if signed.returncode != 0 or not (folder / SIGNATURE).is_file():
+        raise InvalidRecord(
+            f"the record cannot be signed ({_said(signed)})",
+            where=str(key),
+            remedy="set BILLING_SIGNING_KEY to a private key without passphrase, or unset it",
+        )
+
+
+def signature_sentence(record: Path) -> str:
+    """Who signed a record, for people: ``signed by …``, ``not signed``, or what is wrong."""
+    manifest = record / TAG_MANIFEST
+    if not (record / SIGNATURE).is_file() or not manifest.is_file():
+        return "not signed"
+    return check_signature(record, manifest.read_bytes(), settings().allowed_signers).sentence
+
+
+def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None) -> SignatureCheck:
+    """Check a record's signature.
+
+    Parameters
+    ----------
+    manifest
+        The tag manifest that it should be of.
+    allowed_signers
+        Whose signatures count; None asks only that the signature fits its own key.
+
+    Raises
+    ------
+    InvalidRecord
+        There is no ssh-keygen, or no such file of allowed signers.
+    """
+    text = (record / SIGNATURE).read_bytes()
+    if _canonical(text) != text:
+        return SignatureCheck(False, "the signature is not as ssh-keygen writes it")
+    signature = ("-n", NAMESPACE, "-s", str(record / SIGNATURE))
+    if allowed_signers is None:
+        checked = _keygen("check-novalidate", *signature, stdin=manifest)
+        if checked.returncode != 0:
+            return SignatureCheck(False, "the signature does not fit the tag manifest")
+        return SignatureCheck(True, f"{_who(checked)}; whose it is, is not checked")
+    if not allowed_signers.is_file():
+        raise InvalidRecord(
+            "there is no such file",
+            where=str(allowed_signers),
+            remedy="set BILLING_ALLOWED_SIGNERS to a file of allowed signers, or unset it",
+        )
+    found = _keygen("find-principals", "-s", str(record / SIGNATURE), "-f", str(allowed_signers))
+    for principal in found.stdout.decode().splitlines():
+        words = ("-f", str(allowed_signers), "-I", principal)
+        checked = _keygen("verify", *words, *signature, stdin=manifest)
+        if checked.returncode == 0:
+            return SignatureCheck(True, _who(checked))
+    return SignatureCheck(False, "no allowed signer has signed this tag manifest")
+
+
+def _who(checked: subprocess.CompletedProcess[bytes]) -> str:
+    """``Good "billing-record" signature for NAME with KEY``, said of a record."""
+    _, _, who = checked.stdout.decode().strip().partition("signature ")
+    return "signed " + (f"by {who.removeprefix('for ')}" if who.startswith("for ") else who)
+
+
+def _keygen(what: str, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name != "SSH_ASKPASS"}
+    try:
+        return subprocess.run(
+            ["ssh-keygen", "-Y", what, *words],
+            env=kept | {"LC_ALL": "C", "SSH_ASKPASS_REQUIRE": "never"},
+            input=stdin,
+            capture_output=True,
+            check=False,
+            start_new_session=True,  # away from the terminal, where it would ask for a passphrase
+        )
+    except FileNotFoundError:
+        raise InvalidRecord(
+            "there is no ssh-keygen to sign or check a signature with",
+            remedy="install openssh-client",
+        ) from None
+
+
+def _said(done: subprocess.CompletedProcess[bytes]) -> str:
+    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
+    return lines[-1] if lines else "no message"
+
+
+def _canonical(text: bytes) -> bytes | None:
+    """The one way ssh-keygen writes this signature; None if it is none."""
+    lines = text.decode("ascii", errors="replace").splitlines()
+    if len(lines) < 3 or (lines[0], lines[-1]) != (_BEGIN, _END):
+        return None
+    try:
+        blob = base64.b64decode("".join(lines[1:-1]), validate=True)
+    except ValueError:  # not base64, or not even ASCII
+        return None
+    body = base64.b64encode(blob).decode()
+    wrapped = [body[at : at + _WIDTH] for at in range(0, len(body), _WIDTH)]
+    return ("\n".join([_BEGIN, *wrapped, _END]) + "\n").encode()
+
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
@@ -189,4 +335,151 @@ def _against_ledger(record: Path, fingerprints: Mapping[str, str]) -> list[Findi
         Finding(path.relative_to(record).as_posix(), "it is not the invoice that the ledger issued")
         for path in sorted((record / "data" / "invoices").glob("*.json"))
         if path.stem in fingerprints and file_sha256(path) != fingerprints[path.stem]
+    ]
+
+
+INVOICES = pl.Schema({"number": pl.String(), "sha256": pl.String(), "ledger": pl.String()})
+"""Columns of a proof's invoices; ``ledger`` says in words what the ledger has."""
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What vouches for a record.
+
+    Attributes
+    ----------
+    sha256
+        Of the tag manifest, which covers every file of the record.
+    files
+        How many files that is.
+    signature
+        Who signed it, for people.
+    invoices
+        Each invoice's fingerprint (INVOICES), by number.
+    """
+
+    sha256: str
+    files: int
+    signature: str
+    invoices: pl.DataFrame
+
+
+def prove(record: Path, fingerprints: Mapping[str, str] | None) -> Proof:
+    """What vouches for a record that verify found intact.
+
+    Parameters
+    ----------
+    fingerprints
+        What the ledger has of each invoice, by number; None where there is no ledger.
+    """
+    invoices = [
+        (path.stem, sha256 := file_sha256(path), _of_ledger(path.stem, sha256, fingerprints))
+        for path in sorted((record / "data" / "invoices").glob("*.json"))
+    ]
+    return Proof(
+        sha256=file_sha256(record / TAG_MANIFEST),
+        files=len(payload_files(record)) + len(tag_files(record)),
+        signature=signature_sentence(record),
+        invoices=pl.DataFrame(invoices, schema=INVOICES, orient="row"),
+    )
+
+
+def _of_ledger(number: str, sha256: str, fingerprints: Mapping[str, str] | None) -> str:
+    if fingerprints is None:
+        return "no ledger here"
+    if number not in fingerprints:
+        return "not in this ledger"
+    return "the same" if fingerprints[number] == sha256 else "another"
+
+
+def find_record(target: str, archive: Path) -> Path:
+    """The record that a folder, a run's id or an invoice's number names.
+
+    Raises
+    ------
+    InvalidRecord
+        The folder is no record.
+    UnknownInvoice
+        No record in the archive has this run or number.
+    """
+    folder = Path(target)
+    if os.path.isdir(target):  # noqa: PTH112 — unlike Path.is_dir it takes any text
+        require_record(folder)
+        return folder
+    for record in list_records(archive):
+        numbers = {path.stem for path in (record / "data" / "invoices").glob("*.json")}
+        if target == record.name or target in numbers:
+            return record
+    raise UnknownInvoice(
+        f"'{target}' is no record's folder, and no record in {archive}/ has this run or invoice",
+        remedy="'billing invoices' lists the numbers; BILLING_RUNS says where the archive is",
+    )
+
+
+def list_records(archive: Path) -> list[Path]:
+    """Every record in the archive, by facility, period and run."""
+    return sorted(
+        path
+        for path in archive.glob("*/*/*")
+        if path.is_dir() and not path.name.startswith(".") and (path / "bagit.txt").is_file()
+    )
+
+
+def sealed_sha256(record: Path) -> dict[str, str]:
+    """The sha256 of every file of a record as it was sealed, by its path under ``data/``.
+
+    Raises
+    ------
+    InvalidRecord
+        The record is not there, or has no manifest that can be read.
+    """
+    try:
+        text = (record / MANIFEST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidRecord(
+            f"the audit record cannot be read ({error})",
+            where=str(record),
+            remedy="BILLING_RUNS says where the archive is",
+        ) from None
+    pairs = (line.split("  ", 1) for line in text.splitlines())
+    return {path.removeprefix("data/"): sha256 for sha256, path in pairs}
+
+
+def sealed_file(record: Path, path: str, sha256: str) -> bytes:
+    """A file of a record, by its path under ``data/``, as long as it is as it was sealed.
+
+    Raises
+    ------
+    InvalidRecord
+        It is missing, or was changed since.
+    """
+    file = record / "data" / path
+    content = file.read_bytes() if file.is_file() else b""
+    if hashlib.sha256(content).hexdigest() != sha256:
+        raise InvalidRecord(
+            f"data/{path} is not as it was sealed",
+            where=str(record),
+            remedy="'billing verify' tells what was changed; restore it from a copy",
+        )
+    return content
+
+
+def sealed_invoices(archive: Path, invoices: pl.DataFrame) -> list[Invoice]:
+    """The canonical invoices, in order, each as it was issued and sealed.
+
+    Parameters
+    ----------
+    invoices
+        ``record``, ``number``, ``fingerprint`` as the ledger has it.
+
+    Raises
+    ------
+    InvalidRecord
+        One is missing, or is not what was issued.
+    """
+    return [
+        read_invoice(sealed_file(archive / record, f"invoices/{number}.json", fingerprint).decode())
+        for record, number, fingerprint in invoices.select(
+            "record", "number", "fingerprint"
+        ).iter_rows()
     ]

@@ -1,21 +1,41 @@
-"""The application and what its commands share: settings, tables, JSON, the progress bar."""
+"""The application and what its commands share: settings, tables, JSON, the progress bar.
 
+The price book that a run or an invoice belongs to, for commands that name only these.
+
+What commands that list, or act on what is found, share: the filter's options, pages, CSV.
+
+    @app.command()
+    @takes_filter
+    @takes_page
+    def invoices(wanted: "Filter", shown: Shown) -> None: ...
+
+``wanted`` comes with an option for every part of a filter (workflow/search.py), ``shown`` with
+those that say which page is printed and how.
+"""
+
+import inspect
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from sqlalchemy import Engine
 
-from billing_lib.errors import InvalidAdjustment
+from billing_lib.errors import InvalidAdjustment, InvalidFilter
+from billing_lib.ledger import invoices, runs
+from billing_lib.ledger.database import reading
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.steps import Step
 
 if TYPE_CHECKING:
     import polars as pl
-    from sqlalchemy import Engine
 
-    from billing_lib.pricing.pricebook import PriceBook
+    from billing_lib.workflow.search import Filter, Found, Page
+
 
 app = typer.Typer(
     name="billing",
@@ -64,7 +84,7 @@ def ledger() -> "Engine":
 def price_book(facility: str) -> "PriceBook":
     """The facility's price book from the folder that the settings name."""
     from billing_lib.settings import settings
-    from billing_lib.workflow.price_books import read_price_book
+    from billing_lib.workflow.load import read_price_book
 
     return read_price_book(settings().parameters, facility)
 
@@ -148,3 +168,214 @@ def progress(title: str) -> Iterator[Step]:
             bar.update(task, completed=done, total=total, description=what)
 
         yield step
+
+
+def book_of_run(engine: Engine, run: str) -> PriceBook:
+    """The price book of a run's facility."""
+    with reading(engine) as connection:
+        facility = runs.read_run(connection, run).facility
+    return price_book(facility)
+
+
+def book_of_invoice(engine: Engine, number: str) -> PriceBook:
+    """The price book of an issued invoice's facility."""
+    with reading(engine) as connection:
+        facility = invoices.require_invoice(connection, number)["facility"]
+    return price_book(str(facility))
+
+
+TERMINAL_ROWS = 50
+"""Rows of a page on a terminal; a file or a pipe gets all unless told otherwise."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """Which page is printed, and how: as a table, JSON or CSV."""
+
+    page: int | None
+    per_page: int | None
+    sort: tuple[str, ...]
+    as_json: bool
+    as_csv: bool
+
+    def of(self) -> "Page":
+        """The page to ask for."""
+        from billing_lib.workflow.search import Page
+
+        table = not self.as_json and not self.as_csv
+        paged = self.page is not None or (table and sys.stdout.isatty())
+        size = TERMINAL_ROWS if paged and self.per_page is None else self.per_page
+        return Page(1 if self.page is None else self.page, size, self.sort)
+
+    def say(self, found: "Found", noun: str, title: str, spared: Sequence[str]) -> None:
+        """Print what was found; below a table how much it is."""
+        if self.as_csv:
+            sys.stdout.flush()
+            text = found.rows.write_csv(line_terminator="\r\n")
+            sys.stdout.buffer.write(text.encode())
+            return
+        say_frame(found.rows, title=title, as_json=self.as_json, spared=spared)
+        if not self.as_json:
+            say(found.sentence(noun))
+
+
+def takes_filter(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the filter's options, and it the ``wanted`` that they make."""
+    return _with_options(command, "wanted", _filter)
+
+
+def takes_page(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command the options of lists, and it the ``shown`` that they make."""
+    return _with_options(command, "shown", _shown)
+
+
+def books_for(wanted: "Filter") -> "dict[str, PriceBook]":
+    """The price books, where a filter needs to know which teams belong to which."""
+    from billing_lib.settings import settings
+    from billing_lib.workflow.load import read_price_books
+
+    return {} if wanted.team is None else read_price_books(settings().parameters)
+
+
+def narrowed(wanted: "Filter", facility: str | None, period: str | None) -> "Filter":
+    """The filter for a facility and month that a command takes as words of their own.
+
+    Raises
+    ------
+    InvalidFilter
+        An option says another one.
+    """
+    from billing_lib.workflow.search import Filter
+
+    stated = wanted.model_dump(exclude_none=True)
+    for name, word in (("facility", facility), ("period_from", period), ("period_to", period)):
+        if word is not None and stated.setdefault(name, word) != word:
+            raise InvalidFilter(
+                f"{name.partition('_')[0]} is {word} and {stated[name]}", remedy="say one of them"
+            )
+    return Filter.parse(stated)
+
+
+def _filter(
+    facility: Annotated[str | None, typer.Option(help="Only this facility's.")] = None,
+    period: Annotated[str | None, typer.Option(help="Only this month's, YYYY-MM.")] = None,
+    period_from: Annotated[
+        str | None, typer.Option("--from", help="Only from this month on.")
+    ] = None,
+    period_to: Annotated[str | None, typer.Option("--to", help="Only until this month.")] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(
+            "--team", "--customer", help="Only this team's and those of teams that belong to it."
+        ),
+    ] = None,
+    project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
+    number: Annotated[
+        str | None, typer.Option(help="Only with this number or code, or a part of it.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Only of this billing run.")] = None,
+    reference: Annotated[str | None, typer.Option(help="Only with this reference.")] = None,
+    state: Annotated[
+        list[str] | None, typer.Option(help="Only in this state; several are said one by one.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only periodic, ad hoc or reissue invoices.")
+    ] = None,
+    empty: Annotated[
+        bool | None, typer.Option("--empty/--not-empty", help="Only what bills nothing, or not.")
+    ] = None,
+    total_from: Annotated[str | None, typer.Option(help="Only of at least this total.")] = None,
+    total_to: Annotated[str | None, typer.Option(help="Only of at most this total.")] = None,
+    user: Annotated[str | None, typer.Option(help="Only with charges of this user.")] = None,
+    item: Annotated[str | None, typer.Option(help="Only with charges for this item.")] = None,
+    date_from: Annotated[
+        str | None, typer.Option(help="Only with charges of this day or later, YYYY-MM-DD.")
+    ] = None,
+    date_to: Annotated[
+        str | None, typer.Option(help="Only with charges of this day or earlier.")
+    ] = None,
+    expense_code: Annotated[
+        str | None, typer.Option(help="Only with charges to this expense code.")
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Option(help="Only with this in a description, or in a reason or note ever given."),
+    ] = None,
+    view: Annotated[
+        str | None, typer.Option(help="Only live, ready (to approve), complete or problems.")
+    ] = None,
+) -> "Filter":
+    from billing_lib.workflow.search import Filter
+
+    if period is not None and (period_from is not None or period_to is not None):
+        raise InvalidFilter(
+            "--period is one month, --from and --to are several", remedy="say either"
+        )
+    return Filter.parse(
+        {
+            "facility": facility,
+            "period_from": period or period_from,
+            "period_to": period or period_to,
+            "team": team,
+            "project": project,
+            "run": run,
+            "number": number,
+            "reference": reference,
+            "states": state,
+            "kinds": kind,
+            "empty": empty,
+            "total_from": total_from,
+            "total_to": total_to,
+            "user": user,
+            "item": item,
+            "date_from": date_from,
+            "date_to": date_to,
+            "expense_code": expense_code,
+            "text": text,
+            "view": view,
+        }
+    )
+
+
+def _shown(
+    sort: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="COLUMN",
+            help="Sort by this column, -COLUMN the largest first; may be repeated.",
+        ),
+    ] = None,
+    page: Annotated[int | None, typer.Option(help="Which page.")] = None,
+    per_page: Annotated[
+        int | None, typer.Option(help="How many rows on a page; 50 on a terminal.")
+    ] = None,
+    as_json: AsJson = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180).")] = False,
+) -> Shown:
+    if as_json and as_csv:
+        raise InvalidFilter("the output is either --json or --csv", remedy="say one of them")
+    return Shown(page, per_page, tuple(sort or ()), as_json, as_csv)
+
+
+def _with_options(
+    command: Callable[..., None], name: str, made_by: Callable[..., Any]
+) -> Callable[..., None]:
+    """A command whose parameter is made from further parameters, which are options."""
+    own = inspect.signature(command)
+    kept = [parameter for parameter in own.parameters.values() if parameter.name != name]
+    taken = {parameter.name for parameter in kept}
+    options = [
+        parameter
+        for parameter in inspect.signature(made_by).parameters.values()
+        if parameter.name not in taken  # the command has a word of this name itself
+    ]
+
+    @wraps(command)
+    def run(**values: Any) -> None:
+        stated = {option.name: values.pop(option.name) for option in options}
+        command(**values, **{name: made_by(**stated)})
+
+    parameters = [*kept, *options]
+    run.__signature__ = own.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    return run

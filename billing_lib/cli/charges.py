@@ -1,24 +1,38 @@
-"""Commands about charges: ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``."""
+"""Commands about charges: ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``.
+
+Commands about changes to many charges: ``bulk``, ``groups``, ``undo``.
+
+Commands about what is wrong with a month: ``check``, ``dismiss``.
+"""
 
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from billing_lib.cli.app import (
+    AsJson,
     FacilityCode,
     PeriodText,
+    Shown,
     app,
+    books_for,
     ledger,
+    narrowed,
     parse_changes,
     price_book,
     progress,
     say,
+    say_frame,
+    say_json,
+    takes_filter,
+    takes_page,
 )
-from billing_lib.cli.finding import Shown, books_for, narrowed, takes_filter, takes_page
 from billing_lib.errors import InvalidAdjustment
 
 if TYPE_CHECKING:
-    from billing_lib.workflow.filters import Filter
+    from billing_lib.pricing.pricebook import PriceBook
+    from billing_lib.workflow.bulk import Changed
+    from billing_lib.workflow.search import Filter
 
 
 @app.command(epilog="Example: billing rate RC 1993-10")
@@ -33,8 +47,8 @@ def rate(
     ] = False,
 ) -> None:
     """Turn a period's usage into charges; a charge keeps its rate unless told --again."""
-    from billing_lib.pricing.period import Period
-    from billing_lib.workflow.rating import rate_period
+    from billing_lib.pricing.clock import Period
+    from billing_lib.workflow.rate import rate_period
 
     book = price_book(facility)
     with progress("rate"):
@@ -60,7 +74,7 @@ def charges(
     ] = None,
 ) -> None:
     """Find charges by what is asked for: of a period or any, with their totals and state."""
-    from billing_lib.workflow.finding import find_charges
+    from billing_lib.workflow.search import find_charges
 
     if facility is not None:
         price_book(facility)  # a facility that there is none of is said
@@ -83,7 +97,7 @@ def explain(
 ) -> None:
     """Say how a charge comes to its total, step by step."""
     from billing_lib.workflow.adjust import split_code
-    from billing_lib.workflow.explain import explain as explained
+    from billing_lib.workflow.review import explain as explained
 
     book = price_book(split_code(charge)[0])
     for sentence in explained(ledger(), book, charge):
@@ -174,3 +188,175 @@ def delete(
 
     book = price_book(split_code(charge)[0])
     say(delete_charge(ledger(), book, charge, reason))
+
+
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Show what would change, and change nothing.")
+]
+AsSeen = Annotated[
+    str | None,
+    typer.Option("--seen", metavar="MARK", help="Only as --preview showed it under this mark."),
+]
+
+
+@app.command(
+    epilog="Example: billing bulk RC 1993-11 --project u4 --set rate=0.10 --reason agreed --preview"
+)
+@takes_filter
+def bulk(
+    wanted: "Filter",
+    facility: FacilityCode,
+    period: PeriodText,
+    changes: Annotated[
+        list[str],
+        typer.Option("--set", metavar="FIELD=VALUE", help="As of billing adjust, on each charge."),
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept with every change.")] = "",
+    preview: Preview = False,
+    seen: AsSeen = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make the same change to all pending charges that match, as one group; undo takes it back."""
+    from billing_lib.pricing.clock import Period
+    from billing_lib.workflow import bulk as changing
+
+    book = price_book(facility)
+    month = str(Period.parse(period))
+    wanted = narrowed(wanted, facility, month)
+    values = parse_changes(changes)
+    with progress("bulk") as step:
+        if preview:
+            done = changing.preview(ledger(), book, month, wanted, values, step)
+        else:
+            done = changing.adjust_many(
+                ledger(), book, month, wanted, values, reason, seen=seen, step=step
+            )
+    if not done.selected:
+        say(f"{facility} {month}: what is selected was set so before, nothing changed")
+        return
+    _say_changed(done, book, f"{'Would change' if preview else 'Changed'} {month}", as_json=as_json)
+    if not as_json:
+        say(
+            f"{done.selected:,} charges selected, nothing changed; make it just so with "
+            f"--seen {done.seen}"
+            if preview
+            else f"{done.selected:,} charges changed, group {done.group}; take it back with "
+            f"billing undo {facility} {done.group}"
+        )
+
+
+@app.command(epilog="Example: billing groups RC 1993-11")
+def groups(facility: FacilityCode, period: PeriodText, as_json: AsJson = False) -> None:
+    """List the groups of changes to a month's charges: who, when, what and why, undone or not."""
+    import polars as pl
+
+    from billing_lib.workflow.adjust import list_groups
+
+    found = list_groups(ledger(), price_book(facility), period)
+    told = found.with_columns(pl.col("after").list.join(", ")).rename({"after": "set"})
+    say_frame(told, title=f"Groups {facility} {period}", as_json=as_json, spared=("at",))
+
+
+@app.command(epilog="Example: billing undo RC 3f9c1a2b4d5e --reason 'the agreement fell through'")
+def undo(
+    facility: FacilityCode,
+    group: Annotated[str, typer.Argument(metavar="GROUP", help="As billing groups lists it.")],
+    reason: Annotated[str, typer.Option(help="Why; kept with the undoing.")] = "",
+    preview: Preview = False,
+    seen: AsSeen = None,
+    as_json: AsJson = False,
+) -> None:
+    """Take back a group of changes, as long as its charges are pending."""
+    from billing_lib.workflow.bulk import preview_undo, undo_group
+
+    book = price_book(facility)
+    with progress("undo") as step:
+        if preview:
+            done = preview_undo(ledger(), book, group, step)
+        else:
+            done = undo_group(ledger(), book, group, reason, seen=seen, step=step)
+    if preview or as_json:
+        title = f"Undoing {group} {'would change' if preview else 'changed'}"
+        _say_changed(done, book, title, as_json=as_json)
+    if preview and not as_json:
+        say(f"{done.selected:,} charges, nothing changed; undo it just so with --seen {done.seen}")
+    if not preview and not as_json:
+        say(f"{facility}: group {group} undone, {done.selected:,} charges are as before it")
+
+
+def _say_changed(changed: "Changed", book: "PriceBook", title: str, *, as_json: bool) -> None:
+    """Print what a change comes to: charge by charge, and what each invoice comes to."""
+    import polars as pl
+
+    from billing_lib.pricing.money import minor_places, money_text_column
+
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    effect = changed.effect.with_columns(
+        pl.format("{}/{}", pl.lit(facility), "charge").alias("charge")
+    )
+    if as_json:
+        parts = {"charges": effect, "invoices": changed.invoices}
+        texts = {
+            name: part.with_columns(
+                money_text_column(pl.col(amount), places) for amount in ("before", "after")
+            )
+            for name, part in parts.items()
+        }
+        say_json(
+            {"group": changed.group, "selected": changed.selected, "seen": changed.seen}
+            | {name: text.to_dicts() for name, text in texts.items()}
+        )
+        return
+    for part, about in ((effect, title), (changed.invoices, "Invoices")):
+        money = ("before", "after")
+        say_frame(part, title=f"{about}, {facility}", as_json=False, places=places, money=money)
+
+
+@app.command(epilog="Example: billing check RC 1993-10")
+def check(
+    facility: FacilityCode,
+    period: PeriodText,
+    dismissed: Annotated[
+        bool, typer.Option("--dismissed", help="List those that were dismissed instead.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List what the checks of a month find, the worst first; docs/checks.md describes them."""
+    from billing_lib.pricing.money import minor_places, money_text
+    from billing_lib.workflow.review import find_discrepancies
+
+    book = price_book(facility)
+    with progress("check") as step:
+        month = find_discrepancies(ledger(), book, period, step)
+    if dismissed:
+        title = f"Dismissed, {facility} {period}"
+        say_frame(month.dismissed, title=title, as_json=as_json, spared=("at", "by", "key"))
+        return
+    places = minor_places(book.facility.currency)
+    if as_json:
+        rows = month.findings.to_dicts()
+        say_json([row | {"total": money_text(row["total"], places)} for row in rows])
+        return
+    shown = ("key", "severity", "check", "subject", "sentence", "total")
+    say_frame(
+        month.findings.select(shown),
+        title=f"Findings, {facility} {period}",
+        as_json=False,
+        places=places,
+        money=("total",),
+        spared=("total", "severity", "subject"),
+    )
+    say(f"{month.findings.height:,} findings, {month.dismissed.height:,} dismissed before")
+
+
+@app.command(epilog="Example: billing dismiss RC 1993-10 7c215e2c53 --reason 'a test of the meter'")
+def dismiss(
+    facility: FacilityCode,
+    period: PeriodText,
+    key: Annotated[str, typer.Argument(metavar="KEY", help="A finding, as 'check' lists it.")],
+    reason: Annotated[str, typer.Option(help="Why it is right; kept with who and when.")] = "",
+) -> None:
+    """Dismiss a finding that was looked at and is right; it is not listed again."""
+    from billing_lib.workflow.review import dismiss as dismiss_finding
+
+    say(dismiss_finding(ledger(), price_book(facility), period, key, reason))

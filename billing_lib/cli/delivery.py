@@ -1,11 +1,23 @@
-"""Commands about mail: ``deliver``, ``outbox``, ``bounce``."""
+"""Commands about mail: ``deliver``, ``outbox``, ``bounce``.
+
+Commands about who is told what, beside the mail: ``notices``, ``preferences``.
+"""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from billing_lib.cli.app import AsJson, app, ledger, price_book, progress, say, say_frame
+from billing_lib.cli.app import (
+    AsJson,
+    FacilityCode,
+    app,
+    ledger,
+    price_book,
+    progress,
+    say,
+    say_frame,
+)
 from billing_lib.errors import InvalidAdjustment
 
 if TYPE_CHECKING:
@@ -52,9 +64,9 @@ def _queue(
 ) -> "Queued | None":
     """What is queued, or written as a preview; None where only what waits is sent."""
     from billing_lib.delivery import queue
-    from billing_lib.pricing.period import Period
+    from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
-    from billing_lib.workflow.price_books import read_price_books
+    from billing_lib.workflow.load import read_price_books
 
     if facility is not None and (period is None or statements is not None):
         raise InvalidAdjustment(
@@ -144,3 +156,57 @@ def bounce(
     from billing_lib.delivery.bounce import note_bounce
 
     say(note_bounce(ledger(), file))
+
+
+@app.command(epilog="Example: billing notices --read")
+def notices(
+    team: Annotated[
+        str | None, typer.Option(help="What this team's lab administrators are shown.")
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="Those that are read, too.")] = False,
+    read: Annotated[bool, typer.Option("--read", help="Put all of them away.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the notices that the notebooks show you."""
+    import polars as pl
+
+    from billing_lib.workflow.outbox import list_notices, read_all
+
+    engine = ledger()
+    if read:
+        say(f"{read_all(engine):,} notices put away")
+        return
+    found = list_notices(engine, team=team, everything=everything)
+    moment = pl.col("made_at", "seen_at").dt.to_string("%Y-%m-%d %H:%MZ")
+    say_frame(
+        found.with_columns(moment).select("made_at", "facility", "team", "text", "link", "seen_at"),
+        title="Notices",
+        as_json=as_json,
+        spared=("link", "seen_at", "team"),
+    )
+
+
+@app.command(epilog="Example: billing preferences RC ann@example.edu --invoices digest")
+def preferences(
+    facility: FacilityCode,
+    address: Annotated[
+        str | None, typer.Argument(metavar="ADDRESS", help="Whose preference to set.")
+    ] = None,
+    invoices: Annotated[
+        str | None,
+        typer.Option(help="each: a message for each invoice; digest: one for all; none."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who is told of invoices and statements, or set how one is told of invoices."""
+    from billing_lib.workflow.outbox import list_preferences, prefer
+
+    if (address is None) != (invoices is None):
+        raise InvalidAdjustment(
+            "a preference is set of an address", remedy="name it, and say --invoices"
+        )
+    engine, book = ledger(), price_book(facility)
+    if address is not None and invoices is not None:
+        say(prefer(engine, book, address, invoices))
+    else:
+        say_frame(list_preferences(engine, book), title=f"Preferences {facility}", as_json=as_json)

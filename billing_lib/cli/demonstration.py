@@ -15,22 +15,20 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
-from billing_lib.batch import issue_month, issued_records
+from billing_lib.batch.issuing import Terms, issue_month, issued_records
 from billing_lib.cli.app import progress
 from billing_lib.errors import BillingError
-from billing_lib.issuer import Terms
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, settings
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.finding import list_invoices
-from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.price_books import read_price_book
-from billing_lib.workflow.rating import RatedPeriod, list_charges, rate_period
-from billing_lib.workflow.readiness import sign_off
+from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.rate import RatedPeriod, list_charges, rate_period
+from billing_lib.workflow.runs import sign_off
+from billing_lib.workflow.search import list_invoices
 
 FACILITY = "RC"
 PERIOD = Period(1993, 10)

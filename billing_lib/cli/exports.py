@@ -1,17 +1,34 @@
 """Commands about what is made of invoices and statements: ``templates``, ``transform``,
-``transformations``, ``package``, ``packages``."""
+``transformations``, ``package``, ``packages``.
 
+``billing journal`` and ``journals``: what goes to the general ledger, once.
+
+``billing focus``: the costs of a month for tools that read FOCUS.
+"""
+
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from billing_lib.cli.app import AsJson, FacilityCode, app, ledger, progress, say, say_frame
-from billing_lib.cli.finding import takes_filter
+from billing_lib.cli.app import (
+    AsJson,
+    FacilityCode,
+    PeriodText,
+    app,
+    ledger,
+    price_book,
+    progress,
+    say,
+    say_frame,
+    takes_filter,
+)
 from billing_lib.errors import InvalidFilter
 
 if TYPE_CHECKING:
-    from billing_lib.workflow.filters import Filter
+    from billing_lib.workflow.search import Filter
+
 
 Statements = Annotated[
     list[str] | None,
@@ -25,8 +42,8 @@ Reason = Annotated[str, typer.Option(help="Why it is deleted; it is kept.")]
 @app.command(epilog="Example: billing templates RC")
 def templates(facility: FacilityCode, as_json: AsJson = False) -> None:
     """List a facility's templates, what each is for, and its hash."""
+    from billing_lib.exports.templates import list_templates
     from billing_lib.settings import settings
-    from billing_lib.transformations import list_templates
 
     listed = list_templates(settings(), facility)
     say_frame(listed, title=f"Templates {facility}", as_json=as_json, spared=("sha256",))
@@ -45,10 +62,10 @@ def transform(
 ) -> None:
     """Render a facility's template for issued invoices, their runs, or statements."""
     from billing_lib.documents.writing import make_folder, write_file
+    from billing_lib.exports.templates import transform as transformed
     from billing_lib.settings import settings
-    from billing_lib.transformations import transform as transformed
-    from billing_lib.workflow.exporting import Export
-    from billing_lib.workflow.price_books import read_price_books
+    from billing_lib.workflow.load import read_price_books
+    from billing_lib.workflow.search import Export
 
     export = Export(wanted, tuple(statement or ()), everything=everything)
     here = settings()
@@ -75,12 +92,12 @@ def transformations(
     as_json: AsJson = False,
 ) -> None:
     """List what templates have made and is kept; write a result again, or delete it."""
-    from billing_lib.settings import settings
-    from billing_lib.transformations import (
+    from billing_lib.exports.templates import (
         delete_transformation,
         list_transformations,
         read_transformation,
     )
+    from billing_lib.settings import settings
 
     _one_of(write, delete)
     if delete is not None:
@@ -112,10 +129,10 @@ def package(
     into: Into = Path(),
 ) -> None:
     """Put documents of issued invoices and statements into one zip, with a summary over them."""
-    from billing_lib.packages import make_package, read_package
+    from billing_lib.exports.packages import make_package, read_package
     from billing_lib.settings import settings
-    from billing_lib.workflow.exporting import Export
-    from billing_lib.workflow.price_books import read_price_books
+    from billing_lib.workflow.load import read_price_books
+    from billing_lib.workflow.search import Export
 
     here, engine = settings(), ledger()
     export = Export(wanted, tuple(statement or ()), statements, everything)
@@ -139,7 +156,7 @@ def packages(
     as_json: AsJson = False,
 ) -> None:
     """List packages and until when they are valid; write one again, or delete it."""
-    from billing_lib.packages import delete_package, list_packages, read_package
+    from billing_lib.exports.packages import delete_package, list_packages, read_package
     from billing_lib.settings import settings
 
     _one_of(write, delete)
@@ -167,3 +184,93 @@ def _write(path: Path, content: bytes) -> None:
     make_folder(path.parent)
     written = write_file(path, content)
     say(f"{path}: {'written' if written else 'is so already, nothing changed'}")
+
+
+@app.command(epilog="Example: billing journal RC --run RC-1993-11-1 --post --to rc-1.csv")
+def journal(
+    facility: FacilityCode,
+    number: Annotated[
+        int | None, typer.Argument(metavar="NUMBER", help="A posted journal, to have it again.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Only what this billing run moved.")] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(metavar="DATE", help="Only what is dated until this day, YYYY-MM-DD."),
+    ] = None,
+    post: Annotated[
+        bool, typer.Option("--post", help="Post it: it gets a number, and is in no later journal.")
+    ] = False,
+    posted: Annotated[
+        bool, typer.Option("--posted", help="All that is posted, as one journal.")
+    ] = False,
+    kind: Annotated[str, typer.Option("--format", help="csv, hledger or beancount.")] = "csv",
+    to: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it into this file.")
+    ] = None,
+) -> None:
+    """Show what is not posted to the general ledger yet, or post it; or a posted journal again."""
+    from billing_lib.documents.journal import render_journal, require_format
+    from billing_lib.documents.writing import write_file
+    from billing_lib.errors import InvalidFilter
+    from billing_lib.workflow.journal import Selection, post_journal, read_journal
+    from billing_lib.workflow.lines import parse_date
+
+    if sum((number is not None, post, posted)) > 1:
+        raise InvalidFilter(
+            "a journal is one by its number, what is --posted, or what is to be posted",
+            remedy="say one of them",
+        )
+    require_format(kind)
+    engine, book = ledger(), price_book(facility)
+    selection = Selection(run, None if until is None else parse_date(until))
+    if post:
+        made = post_journal(engine, book, selection)
+        if made is None:
+            typer.echo(f"{facility}: there is nothing to post, nothing changed")
+            return
+        typer.echo(f"{facility}: journal {made.number} is posted, {made.sentence}", err=to is None)
+    else:
+        made = read_journal(engine, book, number, selection, posted=posted)
+    text = render_journal(made, kind).encode()
+    if to is None:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text)
+        return
+    written = write_file(to, text)
+    typer.echo(f"{to}: {'written' if written else 'is so already, nothing changed'}")
+
+
+@app.command(epilog="Example: billing journals RC --json")
+def journals(facility: FacilityCode, as_json: AsJson = False) -> None:
+    """List the posted journals."""
+    from billing_lib.workflow.journal import list_journals
+
+    book = price_book(facility)
+    frame = list_journals(ledger(), book)
+    say_frame(frame, title=f"{facility}: posted journals", as_json=as_json)
+
+
+@app.command(epilog="Example: billing focus RC 1993-11 --to rc-1993-11.parquet")
+def focus(
+    facility: Annotated[
+        str, typer.Argument(metavar="FACILITY", help="The facility's code; 'all' for every one.")
+    ],
+    period: PeriodText,
+    to: Annotated[Path, typer.Option(metavar="FILE", help="Written as .csv or .parquet.")],
+) -> None:
+    """Write a month's charges as a FOCUS 1.2 dataset, which tools for cloud costs read."""
+    from billing_lib.documents.focus import VERSION, focus_rows, write_focus
+    from billing_lib.pricing.clock import Period
+    from billing_lib.settings import settings
+    from billing_lib.workflow.journal import read_costs
+    from billing_lib.workflow.load import read_price_books
+
+    books = read_price_books(settings().parameters)
+    chosen = None if facility == "all" and facility not in books else facility
+    rows = focus_rows(read_costs(ledger(), books, Period.parse(period), chosen))
+    written = write_focus(rows, to)
+    pending = rows["InvoiceId"].null_count()
+    say(
+        f"{to}: {'written' if written else 'is so already, nothing changed'}; FOCUS {VERSION}, "
+        f"{rows.height:,} rows, {pending:,} of them on no issued invoice yet"
+    )

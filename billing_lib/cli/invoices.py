@@ -1,5 +1,17 @@
-"""Commands about invoices: ``issue``, ``invoices``, ``show``."""
+"""Commands about invoices: ``issue``, ``invoices``, ``show``.
 
+``billing preview``: a draft as it would be issued now.
+
+Commands about ad hoc invoices: ``adhoc``.
+
+Commands about credits: ``credit``.
+
+Commands after issue: ``reissue``, ``void``, ``pay``, ``unpay``, ``deposit``, ``funds``.
+
+Commands about audit records: ``verify``, ``reproduce``.
+"""
+
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,16 +20,21 @@ from billing_lib.cli.app import (
     AsJson,
     FacilityCode,
     PeriodText,
+    Shown,
     app,
+    books_for,
     ledger,
     price_book,
     progress,
     say,
+    say_frame,
+    takes_filter,
+    takes_page,
 )
-from billing_lib.cli.finding import Shown, books_for, takes_filter, takes_page
+from billing_lib.cli.runs import Reason
 
 if TYPE_CHECKING:
-    from billing_lib.workflow.filters import Filter
+    from billing_lib.workflow.search import Filter
 
 
 @app.command(epilog="Example: billing issue RC 1993-10 --project u4")
@@ -39,12 +56,11 @@ def issue(
     ] = False,
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
-    from billing_lib.batch import issue_month
+    from billing_lib.batch.issuing import Terms, issue_month
     from billing_lib.errors import NotReady
-    from billing_lib.issuer import Terms
-    from billing_lib.pricing.period import Period
+    from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
-    from billing_lib.workflow.selection import RunSelection
+    from billing_lib.workflow.runs import RunSelection
 
     if project is not None and reference is not None:
         raise NotReady(
@@ -75,7 +91,7 @@ def note(
     text: Annotated[str, typer.Option(help="The note; an empty one takes it away.")],
 ) -> None:
     """Write a note on a project's next invoice of a month."""
-    from billing_lib.pricing.period import Period
+    from billing_lib.pricing.clock import Period
     from billing_lib.workflow.notes import write_note
 
     month = str(Period.parse(period))
@@ -87,7 +103,7 @@ def note(
 @takes_filter
 def invoices(wanted: "Filter", shown: Shown) -> None:
     """Find invoices by what is asked for, drafts too: their state and totals, page by page."""
-    from billing_lib.workflow.finding import find_invoices
+    from billing_lib.workflow.search import find_invoices
 
     found = find_invoices(ledger(), wanted, books_for(wanted), shown.of())
     shown.say(
@@ -107,10 +123,10 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show an invoice: its totals, its lines, what it comes to by expense code."""
-    from billing_lib.audit.archive import find_record
-    from billing_lib.cli.invoice_view import say_invoice
+    from billing_lib.audit.verify import find_record
+    from billing_lib.cli.tables import say_invoice
     from billing_lib.settings import settings
-    from billing_lib.workflow.canonical import read_invoice
+    from billing_lib.workflow.invoice import read_invoice
 
     record = find_record(number, settings().runs)
     text = (record / "data" / "invoices" / f"{number}.json").read_text(encoding="utf-8")
@@ -118,3 +134,230 @@ def show(
         say(text.rstrip())
     else:
         say_invoice(read_invoice(text))
+
+
+@app.command(epilog="Example: billing preview RC-1993-11-1/u4 --pdf draft.pdf")
+def preview(
+    code: Annotated[
+        str,
+        typer.Argument(
+            metavar="INVOICE", help="A draft, as 'billing invoices' lists it under 'invoice'."
+        ),
+    ],
+    as_json: AsJson = False,
+    pdf: Annotated[Path | None, typer.Option(help="Write it as PDF into this file.")] = None,
+    html: Annotated[Path | None, typer.Option(help="Write it as HTML into this file.")] = None,
+    xlsx: Annotated[Path | None, typer.Option(help="Write it as XLSX into this file.")] = None,
+    facility: Annotated[
+        str | None, typer.Option(help="Whose, where several facilities have this code.")
+    ] = None,
+) -> None:
+    """Show a draft as it would be issued now; nothing is issued and no number is given."""
+    from billing_lib.workflow.invoice import invoice_json
+    from billing_lib.workflow.issue import facility_of, preview_draft
+
+    engine = ledger()
+    book = price_book(facility or facility_of(engine, code))
+    draft = preview_draft(engine, book, code)
+    if as_json:
+        say(invoice_json(draft).rstrip())
+    files = {"pdf": pdf, "html": html, "xlsx": xlsx}
+    wanted = {suffix: path for suffix, path in files.items() if path is not None}
+    if not as_json and not wanted:
+        from billing_lib.cli.tables import say_invoice
+
+        say_invoice(draft)
+    for suffix, path in wanted.items():
+        from billing_lib.documents import with_logo, write_document
+
+        written = write_document(with_logo(draft, book.facility.logo), suffix, path)
+        # Beside JSON the sentence goes where it breaks no JSON.
+        typer.echo(
+            f"{path}: {'written' if written else 'is so already, nothing changed'}", err=as_json
+        )
+
+
+@app.command(
+    epilog="Example: billing adhoc RC PO-12 --project u4 --start 1993-10-04 --end 1993-10-08"
+)
+def adhoc(
+    facility: FacilityCode,
+    reference: Annotated[
+        str, typer.Argument(metavar="REFERENCE", help="What names it, such as PO-12.")
+    ],
+    project: Annotated[str | None, typer.Option(help="Whose invoice it is.")] = None,
+    start: Annotated[str | None, typer.Option(help="The first day it covers, YYYY-MM-DD.")] = None,
+    end: Annotated[
+        str | None, typer.Option(help="The last day; the first unless told. Its month bills it.")
+    ] = None,
+    description: Annotated[str | None, typer.Option(help="What it is for.")] = None,
+    edit: Annotated[
+        bool, typer.Option("--edit", help="Change the dates or the description it has.")
+    ] = False,
+) -> None:
+    """Create an invoice of anything, apart from the month's; lines and usage name its reference."""
+    from billing_lib.workflow.adhoc import Words, create_ad_hoc, edit_ad_hoc
+
+    words = Words(project, start, end, description)
+    do = edit_ad_hoc if edit else create_ad_hoc
+    say(do(ledger(), price_book(facility), reference, words))
+
+
+@app.command(epilog="Example: billing credit RC-1994-00001 --amount 20.00 --reason 'overcharged'")
+def credit(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="An issued invoice's number.")],
+    amount: Annotated[str, typer.Option(help="What to give back, before tax.")],
+    reason: Annotated[str, typer.Option(help="Why; it stands on the invoice.")],
+    date: Annotated[
+        str | None, typer.Option(help="Whose month gives it back, YYYY-MM-DD; today unless told.")
+    ] = None,
+    expense_code: Annotated[
+        str | None, typer.Option(help="What gets it; the project's split unless told.")
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="Give it although the same was given that day already.")
+    ] = False,
+) -> None:
+    """Give back some of an issued invoice, on the project's next one."""
+    from billing_lib.workflow.lines import credit_invoice, facility_of
+
+    engine = ledger()
+    book = price_book(facility_of(engine, number))
+    say(
+        credit_invoice(
+            engine, book, number, amount, reason, date=date, expense_code=expense_code, again=again
+        )
+    )
+
+
+Number = Annotated[str, typer.Argument(metavar="NUMBER", help="An issued invoice's number.")]
+
+
+@app.command(epilog="Example: billing reissue RC-1994-00003 --reason 'half of it was ours'")
+def reissue(number: Number, reason: Reason = "") -> None:
+    """Begin a new invoice that replaces an issued one; the old one counts until it is issued."""
+    from billing_lib.cli.app import book_of_invoice
+    from billing_lib.workflow.after_issue import reissue as begin
+
+    engine = ledger()
+    for sentence in begin(engine, book_of_invoice(engine, number), number, reason):
+        say(sentence)
+
+
+@app.command(epilog="Example: billing void RC-1994-00003 --reason 'the project was not theirs'")
+def void(
+    number: Number,
+    reason: Reason = "",
+    reopen: Annotated[
+        bool,
+        typer.Option("--reopen-charges", help="Free its charges, to be billed by another run."),
+    ] = False,
+) -> None:
+    """Void an issued invoice: it is kept, and no longer counts."""
+    from billing_lib.cli.app import book_of_invoice
+    from billing_lib.workflow.after_issue import void as make_void
+
+    engine = ledger()
+    book = book_of_invoice(engine, number)
+    for sentence in make_void(engine, book, number, reason, reopen=reopen):
+        say(sentence)
+
+
+@app.command(
+    epilog="Example: billing pay RC-1994-00003 --date 1994-01-15 --reference 'transfer 8812'"
+)
+def pay(
+    numbers: Annotated[list[str], typer.Argument(metavar="NUMBER...", help="Issued invoices.")],
+    date: Annotated[str, typer.Option(help="When the payment came, YYYY-MM-DD.")],
+    reference: Annotated[str, typer.Option(help="What the payment is found by.")],
+) -> None:
+    """Mark invoices as paid: they and their charges are read only from then on."""
+    from billing_lib.cli.app import book_of_invoice
+    from billing_lib.workflow import after_issue
+
+    engine = ledger()
+    book = book_of_invoice(engine, numbers[0])
+    for sentence in after_issue.pay(engine, book, numbers, date, reference):
+        say(sentence)
+
+
+@app.command(epilog="Example: billing unpay RC-1994-00003 --reason 'the transfer was another one'")
+def unpay(number: Number, reason: Reason = "") -> None:
+    """Undo a payment that was a mistake."""
+    from billing_lib.cli.app import book_of_invoice
+    from billing_lib.workflow import after_issue
+
+    engine = ledger()
+    for sentence in after_issue.unpay(engine, book_of_invoice(engine, number), number, reason):
+        say(sentence)
+
+
+@app.command(epilog="Example: billing deposit RC u4 1000.00 --reason 'purchase order 4711'")
+def deposit(
+    facility: FacilityCode,
+    project: Annotated[str, typer.Argument(metavar="PROJECT", help="Whose funds.")],
+    amount: Annotated[str, typer.Argument(metavar="AMOUNT", help="What is paid in.")],
+    reason: Reason = "",
+) -> None:
+    """Pay into a project's prepaid funds, from which its invoices draw first."""
+    from billing_lib.workflow import after_issue
+
+    say(after_issue.deposit(ledger(), price_book(facility), project, amount, reason))
+
+
+@app.command(epilog="Example: billing funds RC --json")
+def funds(facility: FacilityCode, as_json: AsJson = False) -> None:
+    """List prepaid funds: paid in, drawn, balance, and which are low."""
+    from billing_lib.workflow.after_issue import list_funds
+
+    say_frame(
+        list_funds(ledger(), price_book(facility)),
+        title=f"Prepaid funds {facility}",
+        as_json=as_json,
+    )
+
+
+Targets = Annotated[
+    list[str], typer.Argument(metavar="RECORD|NUMBER…", help="Record folders or invoice numbers.")
+]
+
+
+@app.command(epilog="Example: billing verify RC-1994-00001")
+def verify(targets: Targets) -> None:
+    """Check that records are intact, byte for byte; a difference ends with status 1."""
+    from billing_lib.audit.verify import find_record, verify
+    from billing_lib.settings import settings
+    from billing_lib.workflow.issue import known_fingerprints
+
+    records = [(target, find_record(target, settings().runs)) for target in targets]
+    fingerprints = known_fingerprints(settings().database)
+    broken = False
+    for target, record in records:
+        findings = verify(record, fingerprints=fingerprints)
+        broken = broken or bool(findings)
+        for finding in findings:
+            say(f"{target}: {finding.file}: {finding.what}")
+        if not findings:
+            say(f"{target}: verified, {record}")
+    raise typer.Exit(1 if broken else 0)
+
+
+@app.command(epilog="Example: billing reproduce runs/RC/1993-10/RC-1993-10-1")
+def reproduce(targets: Targets) -> None:
+    """Run archived records again and compare every result; a difference ends with status 1."""
+    from billing_lib.audit.reproduce import reproduce
+    from billing_lib.audit.verify import find_record
+    from billing_lib.settings import settings
+
+    records = [(target, find_record(target, settings().runs)) for target in targets]
+    different = False
+    for target, record in records:
+        with progress(f"reproduce {target}") as step:
+            reproduction = reproduce(record, step=step)
+        different = different or bool(reproduction.differences)
+        say(f"{target}: {reproduction.environment}")
+        for difference in reproduction.differences:
+            say(f"{target}: {difference}")
+        if not reproduction.differences:
+            say(f"{target}: reproduced, every result is the same byte for byte")
+    raise typer.Exit(1 if different else 0)

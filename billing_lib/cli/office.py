@@ -1,8 +1,33 @@
-"""Commands about the office: ``init``, ``lab``, ``portal``, ``demo``."""
+"""Commands about the office: ``init``, ``lab``, ``portal``, ``demo``.
+
+Commands about usage: ``load``, ``unbilled``.
+
+``billing quote``: price a scenario without any database.
+
+Commands about permissions: ``grant``, ``revoke``, ``permissions``, ``events``.
+
+Commands about the texts on a facility's invoices: ``text``, ``texts``.
+"""
+
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
-from billing_lib.cli.app import app, say
+from billing_lib.cli.app import (
+    AsJson,
+    FacilityCode,
+    PeriodText,
+    app,
+    ledger,
+    price_book,
+    progress,
+    say,
+    say_frame,
+    say_json,
+)
+from billing_lib.cli.runs import Reason
+from billing_lib.errors import InvalidAdjustment, UnreadableFile
 
 
 @app.command(epilog="Example: BILLING_DATABASE=sqlite:///billing.db billing init")
@@ -51,7 +76,7 @@ def lab(context: typer.Context) -> None:
 )
 def portal(context: typer.Context) -> None:
     """Serve listings, invoices and statements to read, by Voilà; further words go to it."""
-    from billing_lib.portal import serve
+    from billing_lib.portal.pages import serve
 
     serve(context.args)
 
@@ -62,3 +87,192 @@ def demo() -> None:
     from billing_lib.cli.demonstration import demonstrate
 
     demonstrate()
+
+
+@app.command(epilog="Example: billing load RC data/NASA-iPSC-1993-3.1-cln.swf.gz")
+def load(
+    facility: FacilityCode,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Usage files.")],
+) -> None:
+    """Load usage files: CSV, Excel, Parquet, Slurm sacct, SWF. Loading twice changes nothing."""
+    from billing_lib.workflow.load import load_files
+
+    book = price_book(facility)
+    with progress("load") as step:
+        loaded = load_files(ledger(), book, files, step)
+    for file in loaded:
+        say(file.sentence)
+
+
+@app.command(epilog="Example: billing unbilled RC 1993-10")
+def unbilled(
+    facility: FacilityCode,
+    period: PeriodText,
+    summary: Annotated[bool, typer.Option(help="Count by reason instead of listing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """List the usage of a period that is not billed, each record with its reason."""
+    from billing_lib.pricing.clock import Period
+    from billing_lib.workflow.rate import read_unbilled, unbilled_by_reason
+
+    price_book(facility)
+    month = str(Period.parse(period))
+    read = unbilled_by_reason if summary else read_unbilled
+    say_frame(
+        read(ledger(), facility, month),
+        title=f"Unbilled {facility} {month}",
+        as_json=as_json,
+        spared=("period", "occurrence", "raw", "start", "end", "date", "file", "item", "user"),
+    )
+
+
+@app.command(epilog="Example: billing quote tests/scenarios/splits.yml --check")
+def quote(
+    scenarios: Annotated[list[Path], typer.Argument(metavar="SCENARIO…", help="YAML files.")],
+    check: Annotated[bool, typer.Option(help="Compare with what the file expects.")] = False,
+) -> None:
+    """Price scenarios and print the result as JSON; with --check compare with 'expect'."""
+    from billing_lib.pricing.scenario import Scenario, differences, quote
+    from billing_lib.workflow.load import read_text
+
+    parsed = [(path, Scenario.parse(read_text(path), str(path))) for path in scenarios]
+    results = [(path, scenario, quote(scenario)) for path, scenario in parsed]
+    if not check:
+        for _, _, result in results:
+            say_json(result)
+        return
+    different = 0
+    for path, scenario, result in results:
+        found = differences(result, scenario.expect.model_dump())
+        different += bool(found)
+        for difference in found:
+            say(f"{path}: {difference}")
+        if not found:
+            say(f"{path}: as expected")
+    raise typer.Exit(1 if different else 0)
+
+
+Login = Annotated[
+    str,
+    typer.Argument(
+        metavar="LOGIN",
+        help="As the ledger records it: of PostgreSQL, or of the operating system with SQLite.",
+    ),
+]
+Role = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROLE",
+        help="viewer, reviewer, issuer, administrator, auditor or lab_administrator.",
+    ),
+]
+Team = Annotated[str | None, typer.Option(help="Of a lab administrator: the lab.")]
+
+
+@app.command(epilog="Example: billing grant RC ann administrator")
+def grant(
+    facility: FacilityCode, login: Login, role: Role, team: Team = None, reason: Reason = ""
+) -> None:
+    """Give a login a role in a facility. Until it has an administrator everybody may do all."""
+    from billing_lib.workflow.permissions import grant as given
+
+    say(given(ledger(), price_book(facility), login, role, team, reason))
+
+
+@app.command(epilog="Example: billing revoke RC li lab_administrator --team bio")
+def revoke(
+    facility: FacilityCode, login: Login, role: Role, team: Team = None, reason: Reason = ""
+) -> None:
+    """Take a role from a login; the last administrator stays."""
+    from billing_lib.workflow.permissions import revoke as taken
+
+    say(taken(ledger(), price_book(facility), login, role, team, reason))
+
+
+@app.command(epilog="Example: billing permissions RC")
+def permissions(
+    facility: Annotated[
+        str | None, typer.Argument(metavar="[FACILITY]", help="The facility's code.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who has which role, and what each may do."""
+    from billing_lib.workflow.permissions import has_administrator, list_permissions
+
+    if facility is not None:
+        price_book(facility)
+    engine = ledger()
+    listed = list_permissions(engine, facility)
+    say_frame(listed, title="Permissions", as_json=as_json)
+    if facility is not None and not as_json and not has_administrator(engine, facility):
+        say(
+            f"{facility} has no administrator yet: everybody may do everything; "
+            f"billing grant {facility} LOGIN administrator makes one"
+        )
+
+
+@app.command(epilog="Example: billing events RC --subject 57 --kind adjust")
+def events(
+    facility: FacilityCode,
+    subject: Annotated[
+        list[str] | None, typer.Option(help="Only of this charge, invoice, run or login.")
+    ] = None,
+    kind: Annotated[
+        list[str] | None, typer.Option(help="Only of this kind, such as adjust or issue.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """List who did what, when and why, and say whether the chain is whole; 1 if it is not."""
+    from billing_lib.workflow.permissions import read_trail
+
+    trail = read_trail(ledger(), facility, subject or None, kind or None)
+    say_frame(
+        trail.events if as_json else trail.events.drop("hash"),
+        title=f"Events {facility}",
+        as_json=as_json,
+        spared=("group", "team", "before"),
+    )
+    for sentence in trail.breaks:
+        typer.echo(sentence, err=as_json)
+    if not trail.breaks and not as_json:
+        say(
+            f"{facility}: the chain of {trail.length:,} events is whole, its last hash {trail.last}"
+        )
+    raise typer.Exit(1 if trail.breaks else 0)
+
+
+TextName = Annotated[str, typer.Argument(metavar="NAME", help="instructions or contacts.")]
+
+
+@app.command(epilog="Example: billing text RC instructions --set 'Please check within 30 days.'")
+def text(
+    facility: FacilityCode,
+    name: TextName,
+    words: Annotated[str | None, typer.Option("--set", help="The new text.")] = None,
+    file: Annotated[Path | None, typer.Option(help="A file with the new text.")] = None,
+    reason: Reason = "",
+) -> None:
+    """Write a new version of a text; what is issued already keeps its own."""
+    from billing_lib.workflow.notes import write_text
+
+    if (words is None) == (file is None):
+        raise InvalidAdjustment("say the new text", remedy="add --set TEXT or --file FILE")
+    if file is not None:
+        try:
+            words = file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UnreadableFile(f"the file cannot be read: {error}", where=str(file)) from None
+    say(write_text(ledger(), price_book(facility), name, str(words), reason))
+
+
+@app.command(epilog="Example: billing texts RC instructions")
+def texts(facility: FacilityCode, name: TextName, as_json: AsJson = False) -> None:
+    """List the versions of a text, the last of which stands."""
+    from billing_lib.workflow.notes import text_versions
+
+    say_frame(
+        text_versions(ledger(), price_book(facility), name),
+        title=f"{facility}: {name}",
+        as_json=as_json,
+        spared=("reason", "at"),
+    )

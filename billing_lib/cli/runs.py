@@ -1,5 +1,12 @@
-"""Commands about billing runs: ``runs``, and ``run`` with what staff do with one."""
+"""Commands about billing runs: ``runs``, and ``run`` with what staff do with one.
 
+Commands on the way to an invoice's approval: ``ready``, ``approve``, ``reject``, ``quarantine``,
+``release``, ``close``.
+
+``billing month``: the scheduled job's command, all facilities at once.
+"""
+
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,7 +29,9 @@ from billing_lib.errors import InvalidAdjustment
 if TYPE_CHECKING:
     import polars as pl
 
-    from billing_lib.workflow.run_actions import RunView
+    from billing_lib.workflow.approve import RunView
+    from billing_lib.workflow.search import Choice
+
 
 run = typer.Typer(
     help="Make a billing run, see it, take its next step, disable, cancel or describe it.",
@@ -52,7 +61,7 @@ def runs(
     as_json: AsJson = False,
 ) -> None:
     """List billing runs with their state, and how much of them is not issued yet."""
-    from billing_lib.workflow.run_actions import list_runs
+    from billing_lib.workflow.approve import list_runs
 
     say_frame(list_runs(ledger(), facility, period), title="Billing runs", as_json=as_json)
 
@@ -66,9 +75,9 @@ def make(
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
 ) -> None:
     """Make a month's invoices as drafts; again, it takes in what has come since."""
-    from billing_lib.pricing.period import Period
-    from billing_lib.workflow.run_actions import make_run
-    from billing_lib.workflow.selection import RunSelection
+    from billing_lib.pricing.clock import Period
+    from billing_lib.workflow.approve import make_run
+    from billing_lib.workflow.runs import RunSelection
 
     if project and team:
         raise InvalidAdjustment("a run is of projects or of teams, not of both")
@@ -83,9 +92,9 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
     """Show a run: its invoices with state and total, and its execution history."""
     import polars as pl
 
-    from billing_lib.cli.books import book_of_run
+    from billing_lib.cli.app import book_of_run
     from billing_lib.pricing.money import minor_places
-    from billing_lib.workflow.run_actions import read_run
+    from billing_lib.workflow.approve import read_run
 
     engine = ledger()
     book = book_of_run(engine, run_id)
@@ -157,9 +166,9 @@ def report(run_id: RunId, as_json: AsJson = False) -> None:
     unbilled."""
     from dataclasses import fields
 
-    from billing_lib.cli.books import book_of_run
+    from billing_lib.cli.app import book_of_run
     from billing_lib.pricing.money import minor_places, money_text
-    from billing_lib.workflow.run_report import report_run
+    from billing_lib.workflow.overview import report_run
 
     engine = ledger()
     book = book_of_run(engine, run_id)
@@ -198,9 +207,8 @@ def _texts(frame: "pl.DataFrame", money: tuple[str, ...], places: int) -> list[d
 @run.command(epilog="Example: billing run process RC-1993-11-1 --date 1993-12-06")
 def process(run_id: RunId, date: InvoiceDate = None, allow_dirty: AllowDirty = False) -> None:
     """Take a run's next step: take in and calculate, submit, issue what all have approved."""
-    from billing_lib.batch import process_run
-    from billing_lib.cli.books import book_of_run
-    from billing_lib.issuer import Terms
+    from billing_lib.batch.issuing import Terms, process_run
+    from billing_lib.cli.app import book_of_run
     from billing_lib.settings import settings
 
     engine = ledger()
@@ -225,8 +233,8 @@ def enable(run_id: RunId) -> None:
 
 
 def _set_enabled(run_id: str, *, enabled: bool) -> None:
-    from billing_lib.cli.books import book_of_run
-    from billing_lib.workflow.run_actions import set_enabled
+    from billing_lib.cli.app import book_of_run
+    from billing_lib.workflow.approve import set_enabled
 
     engine = ledger()
     for sentence in set_enabled(engine, book_of_run(engine, run_id), run_id, enabled=enabled):
@@ -248,8 +256,8 @@ def cancel(
     ] = None,
 ) -> None:
     """Cancel a run: what it has not issued is closed."""
-    from billing_lib.cli.books import book_of_run
-    from billing_lib.workflow import run_actions
+    from billing_lib.cli.app import book_of_run
+    from billing_lib.workflow import approve as workflow_approve
 
     if reopen is None:
         raise InvalidAdjustment(
@@ -257,7 +265,7 @@ def cancel(
         )
     engine = ledger()
     book = book_of_run(engine, run_id)
-    for sentence in run_actions.cancel(engine, book, run_id, reason, reopen=reopen):
+    for sentence in workflow_approve.cancel(engine, book, run_id, reason, reopen=reopen):
         say(sentence)
 
 
@@ -266,11 +274,11 @@ def describe(
     run_id: RunId, text: Annotated[str, typer.Argument(metavar="TEXT", help="What it is for.")]
 ) -> None:
     """Edit a run's description, the only thing of it that is edited."""
-    from billing_lib.cli.books import book_of_run
-    from billing_lib.workflow import run_actions
+    from billing_lib.cli.app import book_of_run
+    from billing_lib.workflow import approve as workflow_approve
 
     engine = ledger()
-    for sentence in run_actions.describe(engine, book_of_run(engine, run_id), run_id, text):
+    for sentence in workflow_approve.describe(engine, book_of_run(engine, run_id), run_id, text):
         say(sentence)
 
 
@@ -297,8 +305,8 @@ def documents(
 
 
 def _write(run_id: str, suffixes: list[str], folder: Path) -> None:
-    from billing_lib.cli.books import book_of_run
-    from billing_lib.run_documents import write_run_documents
+    from billing_lib.cli.app import book_of_run
+    from billing_lib.exports.documents import write_run_documents
     from billing_lib.settings import settings
 
     engine = ledger()
@@ -306,3 +314,230 @@ def _write(run_id: str, suffixes: list[str], folder: Path) -> None:
     with progress(", ".join(suffixes)) as step:
         written = write_run_documents(engine, settings(), book, run_id, suffixes, folder, step)
     say(f"{run_id}: {len(written):,} files written to {folder}" if written else "nothing changed")
+
+
+Invoices = Annotated[
+    list[str] | None, typer.Option("--invoice", help="Only these, RC-1993-11-1/u4.")
+]
+Projects = Annotated[list[str] | None, typer.Option("--project", help="Only these projects'.")]
+Teams = Annotated[list[str] | None, typer.Option("--team", help="Only these teams'.")]
+States = Annotated[list[str] | None, typer.Option("--state", help="Only in these states.")]
+TotalFrom = Annotated[str | None, typer.Option(help="Only with a total of at least this.")]
+TotalTo = Annotated[str | None, typer.Option(help="Only with a total of at most this.")]
+Everything = Annotated[bool, typer.Option("--all", help="All invoices of the run.")]
+
+
+def _choice(
+    invoices: list[str] | None,
+    projects: list[str] | None,
+    teams: list[str] | None,
+    states: list[str] | None,
+    bounds: tuple[str | None, str | None],
+    everything: bool,
+) -> "Choice":
+    from billing_lib.workflow.search import Choice
+
+    return Choice(
+        tuple(invoices or ()),
+        tuple(projects or ()),
+        tuple(teams or ()),
+        tuple(states or ()),
+        *_amounts(bounds),
+        everything,
+    )
+
+
+def _amounts(bounds: tuple[str | None, str | None]) -> tuple[Decimal | None, Decimal | None]:
+    low, high = bounds
+    return None if low is None else _amount(low), None if high is None else _amount(high)
+
+
+def _amount(text: str) -> Decimal:
+    from pydantic import TypeAdapter, ValidationError
+
+    from billing_lib.pricing.fields import Amount
+
+    try:
+        amount: Decimal = TypeAdapter(Amount).validate_python(text)
+    except ValidationError:
+        raise InvalidAdjustment(f"'{text}' is no amount", remedy="write it as 1000.00") from None
+    return amount
+
+
+@app.command(epilog="Example: billing ready RC 1993-11 --comment 'reviewed with the labs'")
+def ready(
+    facility: FacilityCode,
+    period: PeriodText,
+    comment: Annotated[str, typer.Option(help="Kept with the sign-off.")] = "",
+) -> None:
+    """Sign a month off: it may be issued as it stands; a later change asks for it again."""
+    from billing_lib.pricing.clock import Period
+    from billing_lib.workflow.runs import sign_off
+
+    say(sign_off(ledger(), price_book(facility), str(Period.parse(period)), comment))
+
+
+@app.command(epilog="Example: billing approve RC-1993-11-1 --all --comment 'as agreed'")
+def approve(
+    run_id: RunId,
+    invoice: Invoices = None,
+    project: Projects = None,
+    team: Teams = None,
+    state: States = None,
+    total_from: TotalFrom = None,
+    total_to: TotalTo = None,
+    everything: Everything = False,
+    comment: Annotated[str, typer.Option(help="Kept with the approval.")] = "",
+    date: InvoiceDate = None,
+    allow_dirty: AllowDirty = False,
+) -> None:
+    """Approve invoices as the reviewer whose turn it is; the last one's approval issues them."""
+    from billing_lib.batch import issuing
+    from billing_lib.batch.issuing import Terms
+    from billing_lib.cli.app import book_of_run
+    from billing_lib.ledger.database import writing
+    from billing_lib.settings import settings
+    from billing_lib.workflow import approve as workflow_approve
+
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
+    with writing(engine) as connection:
+        codes = choice.of(connection, book, run_id)
+        prepared = workflow_approve.approve(connection, book, run_id, codes, comment)
+    say(f"{len(codes):,} invoices approved")
+    if not prepared.codes:
+        for sentence in prepared.waiting:
+            say(sentence)
+        return
+    with progress("issue") as step:
+        terms = Terms(date, allow_dirty)
+        issued = issuing.issue_approved(
+            engine, settings(), book, run_id, codes, terms=terms, step=step
+        )
+    for sentence in issued.sentences:
+        say(sentence)
+
+
+@app.command(epilog="Example: billing reject RC-1993-11-1 --project u4 --reason 'wrong split'")
+def reject(
+    run_id: RunId,
+    reason: Reason = "",
+    invoice: Invoices = None,
+    project: Projects = None,
+    team: Teams = None,
+    state: States = None,
+    total_from: TotalFrom = None,
+    total_to: TotalTo = None,
+    everything: Everything = False,
+) -> None:
+    """Send invoices back one reviewer; from the first they reopen and take in changes."""
+    choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
+    _change("reject", run_id, choice, reason)
+
+
+@app.command(epilog="Example: billing quarantine RC-1993-11-1 --project u4 --reason 'under review'")
+def quarantine(
+    run_id: RunId,
+    reason: Reason = "",
+    invoice: Invoices = None,
+    project: Projects = None,
+    team: Teams = None,
+    state: States = None,
+    total_from: TotalFrom = None,
+    total_to: TotalTo = None,
+    everything: Everything = False,
+) -> None:
+    """Keep invoices out of their run, with their charges, until they are released."""
+    choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
+    _change("quarantine", run_id, choice, reason)
+
+
+@app.command(epilog="Example: billing release RC-1993-11-1 --project u4")
+def release(
+    run_id: RunId,
+    invoice: Invoices = None,
+    project: Projects = None,
+    team: Teams = None,
+    everything: Everything = False,
+) -> None:
+    """Take invoices out of quarantine, back into their run."""
+    choice = _choice(invoice, project, team, ["QUARANTINED"], (None, None), everything)
+    _change("release", run_id, choice, "")
+
+
+@app.command(
+    epilog="Example: billing close RC-1993-11-1 --project u4 --cancel-charges --reason 'a test'"
+)
+def close(
+    run_id: RunId,
+    reason: Reason = "",
+    invoice: Invoices = None,
+    project: Projects = None,
+    team: Teams = None,
+    state: States = None,
+    total_from: TotalFrom = None,
+    total_to: TotalTo = None,
+    everything: Everything = False,
+    reopen: Annotated[
+        bool | None,
+        typer.Option(
+            "--reopen-charges/--cancel-charges",
+            help="Whether the charges are free for another run, or cancelled for good.",
+        ),
+    ] = None,
+) -> None:
+    """Close invoices that shall never be sent, for good; they get no number."""
+    if reopen is None:
+        raise InvalidAdjustment(
+            "say what becomes of the charges", remedy="add --reopen-charges or --cancel-charges"
+        )
+    choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
+    _change("close_and_reopen" if reopen else "close", run_id, choice, reason)
+
+
+def _change(action: str, run_id: str, choice: "Choice", reason: str) -> None:
+    from billing_lib.cli.app import book_of_run
+    from billing_lib.ledger.database import reading
+    from billing_lib.workflow.approve import change_invoices
+
+    engine = ledger()
+    book = book_of_run(engine, run_id)
+    with reading(engine) as connection:
+        codes = choice.of(connection, book, run_id)
+    for sentence in change_invoices(engine, book, action, codes, reason):
+        say(sentence)
+
+
+@app.command(epilog="Example: billing month 1993-10 --date 1993-11-05")
+def month(
+    period: PeriodText,
+    date: Annotated[
+        str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
+    ] = None,
+    allow_dirty: Annotated[
+        bool,
+        typer.Option(
+            "--allow-dirty", help="Issue from changed files; the records say so and keep the diff."
+        ),
+    ] = False,
+) -> None:
+    """Issue what is ready of every facility's month, then its statements; status 1 if some failed.
+
+    Usage must be loaded and rated. What waits for a person is said, and is no failure.
+    """
+    from billing_lib.batch.issuing import Terms
+    from billing_lib.batch.month import issue_all
+    from billing_lib.pricing.clock import Period
+    from billing_lib.settings import settings
+
+    with progress("month") as step:
+        done = issue_all(
+            ledger(), settings(), Period.parse(period), terms=Terms(date, allow_dirty), step=step
+        )
+    for outcome in done.facilities:
+        for sentence in outcome.sentences:
+            say(sentence)
+    for sentence in [*done.statements, *done.delivered]:
+        say(sentence)
+    raise typer.Exit(1 if done.failed else 0)

@@ -1,11 +1,14 @@
-"""Commands about statements: ``statements``, ``statement``, and their payment."""
+"""Commands about statements: ``statements``, ``statement``, and their payment.
+
+``billing listing``: a lab's month, the same for staff and for the lab.
+"""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from billing_lib.cli.app import AsJson, PeriodText, app, ledger, progress, say, say_frame
+from billing_lib.cli.app import AsJson, PeriodText, app, ledger, progress, say, say_frame, say_json
 from billing_lib.errors import UnknownFormat
 
 StatementId = Annotated[
@@ -29,17 +32,16 @@ def statements(
 ) -> None:
     """Bring a month's statements up to what is issued, and list or write them; again changes
     nothing."""
-    from billing_lib.documents.statements import require_format
-    from billing_lib.pricing.period import Period
+    from billing_lib.documents.statement import require_statement_format
+    from billing_lib.exports.documents import write_statements
+    from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
-    from billing_lib.stating import write_statements
-    from billing_lib.workflow.price_books import read_price_books
-    from billing_lib.workflow.statement_view import list_statements
-    from billing_lib.workflow.statements import generate_statements
+    from billing_lib.workflow.load import read_price_books
+    from billing_lib.workflow.statements import generate_statements, list_statements
 
     engine, month = ledger(), Period.parse(period)
     if suffix is not None:
-        require_format(suffix)
+        require_statement_format(suffix)
     elif into != Path():
         raise UnknownFormat("say in which format", remedy="add --format pdf, xlsx or json")
     books = read_price_books(settings().parameters)
@@ -74,12 +76,12 @@ def statement(
     as_json: AsJson = False,
 ) -> None:
     """Show a statement: its invoices per facility, what rules changed, what is due."""
-    from billing_lib.cli.statement_view import say_statement
-    from billing_lib.documents.statements import suffix_of
+    from billing_lib.cli.tables import say_statement
+    from billing_lib.documents.statement import suffix_of
+    from billing_lib.exports.documents import write_statement
     from billing_lib.settings import settings
-    from billing_lib.stating import write_statement
-    from billing_lib.workflow.price_books import read_price_books
-    from billing_lib.workflow.statement_view import read_statement, statement_json
+    from billing_lib.workflow.load import read_price_books
+    from billing_lib.workflow.statements import read_statement, statement_json
 
     for path in to or ():
         suffix_of(path)
@@ -123,3 +125,33 @@ def unpay_statement(
     from billing_lib.workflow.statements import unpay_statement
 
     say(unpay_statement(ledger(), statement_id, reason))
+
+
+@app.command(epilog="Example: billing listing bio 1993-10 --facility RC --html bio-1993-10.html")
+def listing(
+    team: Annotated[str, typer.Argument(metavar="TEAM", help="The team's code.")],
+    period: PeriodText,
+    facility: Annotated[
+        str | None, typer.Option(help="Only this facility's; else all that may be seen.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write it as an HTML page.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a lab's month: issued invoices, and pending charges marked as a preview."""
+    from billing_lib.cli.tables import say_listing
+    from billing_lib.documents.html import listing_view, write_listing
+    from billing_lib.settings import settings
+    from billing_lib.workflow.listing import read_listing
+    from billing_lib.workflow.load import read_price_books
+
+    books = read_price_books(settings().parameters)
+    read = read_listing(ledger(), books, team, period, facility)
+    if html is not None:
+        written = write_listing(read, html)
+        say(f"{html}: {'written' if written else 'is so already, nothing changed'}")
+    elif as_json:
+        say_json(read)
+    else:
+        say_listing(listing_view(read))

@@ -7,17 +7,29 @@ left out, which is said below it; into a file or a pipe the whole table goes.
     ───────────────────────────────────────
      RC/4     1993-10-01     194.25   23.31
     not shown in this width: user, state; a wider terminal or --json has them
+
+An invoice in the terminal: totals first, then lines and expense codes.
+
+A listing in the terminal: the tables of its page, one below the other.
+
+A statement in the terminal: totals first, then its invoices and what rules changed.
 """
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
+
+from billing_lib.documents.html import FacilityView, ListingView
+from billing_lib.documents.view import DocumentTable
 
 _WHOLE = 100_000
 """Terminal columns where there is no terminal: as many as a table wants."""
@@ -103,3 +115,196 @@ def _least_widths(texts: Texts) -> list[int]:
         min(width, _BROKEN_WIDTH) if name in texts.broken else width
         for name, width in zip(texts.names, wanted, strict=True)
     ]
+
+
+def say_invoice(invoice: dict[str, Any]) -> None:
+    """Print a canonical invoice, or a draft of one."""
+    table_console().print(Panel("\n".join(_heading(invoice)), expand=False))
+    print_texts(_lines(invoice))
+    currency = invoice["currency"]
+    codes = [
+        [part["expense_code"], part["total"]] for part in invoice["summaries"]["by_expense_code"]
+    ]
+    print_texts(Texts("By expense code", ["expense code", currency], codes, right=[currency]))
+
+
+def _heading(invoice: dict[str, Any]) -> list[str]:
+    covered, number = invoice["dates_covered"], invoice["number"]
+    named = (
+        f"[bold]Invoice {number}[/bold] of {invoice['invoice_date']}"
+        if number
+        else f"[bold]DRAFT {escape(invoice['draft'])}[/bold], not issued"
+    )
+    about = [
+        "" if invoice["kind"] == "periodic" else invoice["kind"],
+        f"reference {invoice['reference']}" if invoice["reference"] else "",
+        f"replaces invoice {invoice['replaces']}" if invoice["replaces"] else "",
+        invoice["description"],
+    ]
+    said = ", ".join(text for text in about if text)
+    return [
+        named,
+        *([escape(said)] if said else []),
+        escape(f"{invoice['facility']['name']}, {covered['from']} to {covered['to']}"),
+        escape(f"to {invoice['team']['name']}, project {invoice['project']['code']}"),
+        "",
+        *_totals(invoice),
+    ]
+
+
+def _totals(invoice: dict[str, Any]) -> list[str]:
+    totals, prepaid, currency = invoice["totals"], invoice["prepaid"], invoice["currency"]
+    steps = (
+        f"charges {totals['charges_raw_total']} + adjustments {totals['charges_adjustment']}"
+        f" + invoice adjustment {totals['adjustment']}"
+    )
+    credit = " (credit)" if totals["total"].startswith("-") else ""
+    said = [steps, f"[bold]total {totals['total']} {currency}[/bold]{credit}"]
+    if prepaid is not None:
+        said += [
+            f"drawn from prepaid funds {prepaid['drawn']}",
+            f"[bold]left to pay {totals['due']} {currency}[/bold]",
+            f"prepaid balance after this invoice {prepaid['left']}",
+        ]
+    return said
+
+
+def _lines(invoice: dict[str, Any]) -> Texts:
+    rows = []
+    for line in invoice["lines"]:
+        codes = ", ".join(
+            f"{part['expense_code']} {part['percent']} %" for part in line["expense_codes"]
+        )
+        rows.append(
+            [
+                line["charge"],
+                line["date"],
+                line["user"] or "",
+                line["item"]["name"] if line["item"] else line["description"],
+                line["quantity"] or "",
+                line["rate"] or "",
+                line["raw_total"],
+                line["adjustment"],
+                line["total"],
+                codes,
+                _marks(line),
+            ]
+        )
+    amounts = ["quantity", "rate", "raw total", "adjustment", "total"]
+    texts = Texts(
+        f"{len(rows)} {'line' if len(rows) == 1 else 'lines'}",
+        ["charge", "date", "user", "item", *amounts, "expense codes", "remarks"],
+        rows,
+        right=amounts,
+        broken=["item", "expense codes", "remarks"],
+        spared=["raw total", "adjustment", "user", "expense codes", "rate"],
+    )
+    return texts if any(row[-1] for row in rows) else texts.without("remarks")
+
+
+def _marks(line: dict[str, Any]) -> str:
+    marks = [
+        f"late, of {line['late']}" if line["late"] else "",
+        "waived" if line["waived"] else "",
+        line["note"] or "",
+    ]
+    return "; ".join(mark for mark in marks if mark)
+
+
+def say_listing(view: ListingView) -> None:
+    """Print a listing."""
+    console = table_console()
+    told = [view.title, *(f"{label}: {value}" for label, value in view.facts)]
+    console.print(Panel(Text("\n".join(told)), expand=False))
+    for part in view.facilities:
+        _say_facility(part, view.preview)
+
+
+def _say_facility(part: FacilityView, preview: str) -> None:
+    console = table_console()
+    facts = [f"{label}: {value}" for label, value in part.facts]
+    totals = [f"{step.label}: {step.amount} {part.currency}" for step in part.totals]
+    console.print(Panel(Text("\n".join([part.name, *facts, *totals])), expand=False))
+    if part.invoices.rows:
+        _say_tables([part.invoices])
+    else:
+        console.print("No invoice was issued for this month.", highlight=False)
+    _say_tables([*part.summaries, *part.lines])
+    if part.pending:
+        console.print(Text(f"PREVIEW. {preview}"))
+        _say_tables(part.pending)
+
+
+def _say_tables(tables: Iterable[DocumentTable]) -> None:
+    for table in tables:
+        rows = [*table.rows, *([table.footer] if table.footer else [])]
+        labels = [column.label for column in table.columns]
+        print_texts(
+            Texts(
+                table.title,
+                labels,
+                [_cells(row) for row in rows],
+                right=[column.label for column in table.columns if column.numeric],
+                broken=[column.label for column in table.columns if column.notes],
+                spared=[name for name in _SPARED if name in labels],
+            )
+        )
+        if table.remark:
+            table_console().print(Text(table.remark))
+
+
+_SPARED = ("Unit", "Rate", "Amount", "Adjustment", "User", "Expense code", "Team", "Of it prepaid")
+
+
+def _cells(row: Sequence[str]) -> list[str]:
+    return [cell.replace("\n", "; ") for cell in row]
+
+
+def say_statement(statement: dict[str, Any]) -> None:
+    """Print a canonical statement."""
+    totals, currency, paid = statement["totals"], statement["currency"], statement["payment"]
+    state = statement["state"]
+    if paid is not None:
+        state = f"{state} on {paid['date']}, reference {paid['reference']}"
+    heading = (
+        f"[bold]Statement {escape(statement['id'])}[/bold] of {statement['period']}\n"
+        f"to {escape(statement['team']['name'])}, {escape(state)}\n\n"
+        f"invoices {totals['raw_total']} + adjustments {totals['adjustment']}\n"
+        f"[bold]total {totals['total']} {currency}[/bold], of which prepaid "
+        f"{totals['prepaid']}, due {totals['due']}"
+    )
+    table_console().print(Panel(heading, expand=False))
+    print_texts(_invoices(statement))
+    changes = [
+        [part["facility"]["name"], change["rule"], change["kind"], change["amount"]]
+        for part in statement["facilities"]
+        for change in part["adjustments"]
+    ]
+    if changes:
+        names = ["facility", "rule", "kind", "amount"]
+        print_texts(Texts("Adjustments", names, changes, right=["amount"]))
+
+
+def _invoices(statement: dict[str, Any]) -> Texts:
+    rows = [
+        [
+            part["facility"]["name"],
+            *(it[name] for name in ("number", "project", "kind", "invoice_date")),
+            *(it[name] for name in ("state", "prepaid", "total")),
+        ]
+        for part in statement["facilities"]
+        for it in part["invoices"]
+    ]
+    sums = [
+        [f"{part['facility']['name']}, together", *[""] * 6, part["raw_total"]]
+        for part in statement["facilities"]
+    ]
+    names = ["facility", "number", "project", "kind", "date", "state", "prepaid", "total"]
+    return Texts(
+        f"{len(rows)} invoices",
+        names,
+        [*rows, *sums],
+        right=["prepaid", "total"],
+        broken=["facility"],
+        spared=["prepaid", "kind", "date"],
+    )

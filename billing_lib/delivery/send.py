@@ -4,26 +4,431 @@
 
 A process that dies between the two leaves SENDING behind. Under the lock nobody else is sending,
 so the next try knows that, and has it UNCERTAIN: a person is asked, and nothing is sent twice.
+
+The mail server: one connection for many messages, and what each of its answers means.
+
+    250 to the message       send      the server has taken it
+    5xx to the recipient     refuse    for good
+    4xx, or it went away     defer     nothing was taken; tried again later
+    no answer to the end     lose      it may have taken it
+
+The last is the one that SMTP leaves open (RFC 5321, 4.5.3.2.6): between the message's final dot
+and the answer nobody but the server knows. smtplib is the protocol, ssl checks the certificate.
+
+A message that is about to be queued, and the same message read back to be sent.
+
+What is attached is named by its place in the archive, with its sha256; only what the archive does
+not hold is kept in the outbox itself. So a message is the same bytes whenever it is sent, or it
+is not sent.
+
+Who messages are from and where their links lead, as the settings say.
+
+BILLING_SMTP_FROM=billing@example.edu
+BILLING_PORTAL_URL=https://billing.example.edu/invoice?number={id}
 """
 
 import datetime as dt
-from collections.abc import Callable
+import hashlib
+import ipaddress
+import re
+import smtplib
+import socket
+import ssl
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parseaddr
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.delivery.outgoing import mail_of
-from billing_lib.delivery.server import Answer, MailServer
-from billing_lib.documents.mail import Mail, mail_bytes
-from billing_lib.errors import InvalidRecord, UnusableMailServer
-from billing_lib.ledger import messages, notices
-from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.lock import sending
+from billing_lib.documents.mail import Attached, Mail, mail_bytes
+from billing_lib.documents.pdf import Letter, Link
+from billing_lib.documents.text import printable
+from billing_lib.documents.writing import make_folder, write_file
+from billing_lib.errors import InvalidAddress, InvalidRecord, InvalidSettings, UnusableMailServer
+from billing_lib.ledger import messages
+from billing_lib.ledger.database import reading, sending, writing
 from billing_lib.ledger.states import REFUSED, SENDING, SENT, UNCERTAIN
 from billing_lib.settings import Settings
+from billing_lib.workflow.outbox import Mailbox, parse_mailbox
 from billing_lib.workflow.permissions import ISSUER, may, require
+
+_PORTS = {"starttls": 587, "tls": 465, "none": 25}
+_SECONDS, _SECONDS_AT_THE_END = 60, 600  # RFC 5321, 4.5.3.2: ten minutes after the final dot
+_TOO_BIG = 552
+_LONGEST = 500
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one message.
+
+    Attributes
+    ----------
+    action
+        The move of states.py that it makes: send, refuse, defer or lose.
+    said
+        The server's words.
+    stops
+        Whether the server would answer the next message alike.
+    gone
+        Whether it went away.
+    """
+
+    action: str
+    said: str
+    stops: bool = False
+    gone: bool = False
+
+
+class MailServer:
+    """A mail server that is connected to when a message is there for it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._smtp: smtplib.SMTP | None = None
+        self._host = _host(settings)
+        self._port = settings.smtp_port or _PORTS[settings.smtp_security]
+
+    def connect(self) -> None:
+        """Be connected and logged in: anew where there is no connection, or it was dropped.
+
+        Raises
+        ------
+        UnusableMailServer
+            It cannot be reached, is not who it should be, or refuses the user.
+        InvalidSettings
+            The settings do not fit together, or name a file that is none.
+        """
+        if self._smtp is not None:
+            with suppress(smtplib.SMTPException, OSError):
+                if self._smtp.noop()[0] == 250:
+                    return
+            self.close()
+        self._smtp = self._connected()
+
+    def transmit(self, sender: str, recipient: str, content: bytes) -> Answer:
+        """Hand one message over; call ``connect`` before.
+
+        Parameters
+        ----------
+        sender, recipient
+            Addresses without names.
+        content
+            The message in ASCII with CRLF.
+        """
+        smtp = self._smtp
+        if smtp is None:
+            raise RuntimeError("connect comes first")
+        try:
+            refused = self._envelope(smtp, sender, recipient, len(content))
+        except (smtplib.SMTPServerDisconnected, OSError) as error:
+            self.close()
+            return Answer("defer", _words(f"the mail server went away ({error})"), gone=True)
+        if refused is not None:
+            self._reset()
+            return refused
+        try:
+            if smtp.sock is not None:
+                smtp.sock.settimeout(_SECONDS_AT_THE_END)
+            smtp.send(re.sub(rb"(?m)^\.", b"..", content) + b".\r\n")
+            code, reply = smtp.getreply()
+            if smtp.sock is not None:
+                smtp.sock.settimeout(_SECONDS)
+        except (smtplib.SMTPServerDisconnected, OSError) as error:
+            self.close()
+            said = _words(f"the mail server went away before it answered ({error})")
+            return Answer("lose", said, gone=True)
+        if code == 250:
+            return Answer("send", _answer(code, reply))
+        self._reset()
+        return _no(code, reply)
+
+    def close(self) -> None:
+        """End the connection, if there is one."""
+        smtp, self._smtp = self._smtp, None
+        if smtp is not None:
+            with suppress(smtplib.SMTPException, OSError):
+                smtp.quit()
+            smtp.close()
+
+    def _envelope(
+        self, smtp: smtplib.SMTP, sender: str, recipient: str, size: int
+    ) -> Answer | None:
+        """Say who sends what to whom; the answer if it ends there."""
+        code, said = smtp.mail(sender, [f"size={size}"] if smtp.has_extn("size") else [])
+        if code == _TOO_BIG:
+            return Answer("refuse", _answer(code, said))
+        if code != 250:  # this is about who sends or how much, not about this message
+            return Answer("defer", _answer(code, said), stops=True)
+        code, said = smtp.rcpt(recipient)
+        if code not in (250, 251):
+            return _no(code, said)
+        code, said = smtp.docmd("DATA")
+        return None if code == 354 else _no(code, said)
+
+    def _reset(self) -> None:
+        """Be ready for the next message, or without a connection."""
+        if self._smtp is not None:
+            try:
+                self._smtp.rset()
+            except (smtplib.SMTPException, OSError):
+                self.close()
+
+    def _connected(self) -> smtplib.SMTP:
+        its = self._settings
+        trust = None if its.smtp_security == "none" else _trust(its.smtp_ca)
+        with self._sentences(), ExitStack() as undone:
+            if trust is None:
+                _require_here(self._host)
+            if its.smtp_security == "tls":
+                smtp: smtplib.SMTP = smtplib.SMTP_SSL(
+                    self._host, self._port, timeout=_SECONDS, context=trust
+                )
+            else:
+                smtp = smtplib.SMTP(self._host, self._port, timeout=_SECONDS)
+            undone.callback(smtp.close)
+            if its.smtp_security == "starttls":
+                smtp.starttls(context=trust)
+            smtp.ehlo_or_helo_if_needed()
+            if its.smtp_user is not None and its.smtp_password is not None:
+                smtp.login(its.smtp_user, its.smtp_password.get_secret_value())
+            undone.pop_all()
+        return smtp
+
+    @contextmanager
+    def _sentences(self) -> Iterator[None]:
+        try:
+            yield
+        except ssl.SSLCertVerificationError as error:
+            raise self._unusable(
+                f"its certificate cannot be trusted: {error.verify_message}",
+                "name its authority's certificates in BILLING_SMTP_CA",
+            ) from None
+        except smtplib.SMTPAuthenticationError as error:
+            raise self._unusable(
+                f"it refuses the user: {_answer(error.smtp_code, error.smtp_error)}",
+                "check BILLING_SMTP_USER and BILLING_SMTP_PASSWORD",
+            ) from None
+        except smtplib.SMTPNotSupportedError as error:
+            raise self._unusable(str(error), "check BILLING_SMTP_SECURITY") from None
+        except (smtplib.SMTPException, OSError) as error:
+            raise self._unusable(
+                _words(f"it cannot be reached: {error}"),
+                "check BILLING_SMTP_HOST, BILLING_SMTP_PORT and BILLING_SMTP_SECURITY",
+            ) from None
+
+    def _unusable(self, what: str, remedy: str) -> UnusableMailServer:
+        where = f"mail server {self._host}:{self._port}"
+        return UnusableMailServer(what, where=where, remedy=f"{remedy}; what is queued waits")
+
+
+def _no(code: int, said: bytes) -> Answer:
+    return Answer("refuse" if code >= 500 else "defer", _answer(code, said))
+
+
+def _answer(code: int, said: bytes | str) -> str:
+    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+    return _words(f"{code} {text}")
+
+
+def _words(text: str) -> str:
+    return " ".join(printable(text).split())[:_LONGEST]
+
+
+def _host(settings: Settings) -> str:
+    if settings.smtp_host is None:
+        raise InvalidSettings(
+            "no mail server is named",
+            where="BILLING_SMTP_HOST",
+            remedy="set it, or write the messages into a folder with --preview",
+        )
+    if (settings.smtp_user is None) != (settings.smtp_password is None):
+        raise InvalidSettings(
+            "a user has a password, and a password a user",
+            where="BILLING_SMTP_USER",
+            remedy="set BILLING_SMTP_PASSWORD too, or neither",
+        )
+    return settings.smtp_host
+
+
+def _trust(authority: Path | None) -> ssl.SSLContext:
+    try:
+        return ssl.create_default_context(cafile=authority)
+    except OSError as error:
+        raise InvalidSettings(
+            f"the certificates cannot be read ({error.strerror or error})",
+            where="BILLING_SMTP_CA",
+            remedy="name a file in PEM format",
+        ) from None
+
+
+def _require_here(host: str) -> None:
+    """Refuse to send in the clear to another machine."""
+    found = {info[4][0] for info in socket.getaddrinfo(host, None)}
+    if not all(ipaddress.ip_address(str(it).partition("%")[0]).is_loopback for it in found):
+        raise InvalidSettings(
+            f"the connection to {host} would not be encrypted",
+            where="BILLING_SMTP_SECURITY",
+            remedy="say starttls or tls; none is for a server on this machine",
+        )
+
+
+PDF = "application/pdf"
+
+
+@dataclass(frozen=True)
+class Archived:
+    """A file of an audit record that a message attaches, and its place in the archive."""
+
+    place: str
+    sha256: str
+
+
+@dataclass(frozen=True)
+class Made:
+    """A file that only the outbox holds."""
+
+    name: str
+    content: bytes
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """A message to one recipient, as rows of the outbox without state and stamps.
+
+    Attributes
+    ----------
+    row
+        Of the table message.
+    tells, attachments
+        Of the tables told and attachment.
+    """
+
+    row: dict[str, Any]
+    tells: list[dict[str, Any]]
+    attachments: list[dict[str, Any]]
+
+
+def outgoing(
+    letter: Letter,
+    sender: Mailbox,
+    recipient: Mailbox,
+    about: Mapping[str, Any],
+    tells: Sequence[Mapping[str, Any]],
+    files: Iterable[Archived | Made],
+) -> Outgoing:
+    """A message with this letter.
+
+    Parameters
+    ----------
+    about
+        ``name`` that its id begins with, ``kind``, ``period``, ``team``.
+    tells
+        ``kind``, ``key``, ``facility``, ``version``, ``fingerprint`` of what it tells.
+    """
+    named = [f"{row['key']}/{row['version']}" for row in tells]
+    told = "\n".join([about["kind"], recipient.address, *sorted(set(named))])
+    plain = re.sub(r"[^A-Za-z0-9_-]", "_", about["name"])
+    key = f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    return Outgoing(
+        {
+            "id": key,
+            "kind": about["kind"],
+            "period": about["period"],
+            "team": about["team"],
+            "sender": str(sender),
+            "recipient": str(recipient),
+            "subject": letter.subject,
+            "text": letter.text,
+            "html": letter.html,
+        },
+        [{**row, "address": recipient.address, "message": key} for row in tells],
+        [_row(key, position, file) for position, file in enumerate(files, 1)],
+    )
+
+
+def mail_of(
+    row: Mapping[str, Any],
+    attachments: Iterable[Mapping[str, Any]],
+    archive: Path,
+    queued_at: dt.datetime | None,
+) -> Mail:
+    """The message that rows of the outbox say.
+
+    Raises
+    ------
+    InvalidRecord
+        An attached file is not in the archive, or is not what it was.
+    """
+    texts = {name: row[name] for name in ("id", "sender", "recipient", "subject", "text", "html")}
+    return Mail(
+        **texts,
+        queued_at=queued_at,
+        attached=[
+            Attached(each["name"], each["media_type"], _content(each, archive))
+            for each in attachments
+        ],
+    )
+
+
+def write_previews(mails: Iterable[Mail], folder: Path) -> tuple[int, int]:
+    """Write messages as ``.eml`` files; how many there are, and how many were not so already.
+
+    Raises
+    ------
+    UnwritableFile
+        The folder cannot be written.
+    """
+    make_folder(folder)
+    written = [write_file(folder / f"{mail.id}.eml", mail_bytes(mail)) for mail in mails]
+    return len(written), sum(written)
+
+
+def _row(message: str, position: int, file: Archived | Made) -> dict[str, Any]:
+    if isinstance(file, Made):
+        sha256 = hashlib.sha256(file.content).hexdigest()
+        stated = {"name": file.name, "sha256": sha256, "place": None, "content": file.content}
+    else:
+        name = Path(file.place).name
+        stated = {"name": name, "sha256": file.sha256, "place": file.place, "content": None}
+    return {"message": message, "position": position, "media_type": PDF, **stated}
+
+
+def _content(row: Mapping[str, Any], archive: Path) -> bytes:
+    if row["place"] is None:
+        return bytes(row["content"])
+    return read_archived(archive, row["place"], row["sha256"])
+
+
+def read_archived(archive: Path, place: str, sha256: str | None = None) -> bytes:
+    """A file of the archive.
+
+    Raises
+    ------
+    InvalidRecord
+        It is not there, or another than the one with this sha256.
+    """
+    try:
+        content = (archive / place).read_bytes()
+    except OSError as error:
+        raise InvalidRecord(
+            f"the archived file cannot be read ({error.strerror})",
+            where=str(archive / place),
+            remedy="check BILLING_RUNS, or bring the record back",
+        ) from None
+    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
+        raise InvalidRecord(
+            "the archived file is not what it was",
+            where=str(archive / place),
+            remedy="'billing verify' tells more",
+        )
+    return content
+
 
 Step = Callable[[int, int, str], None]
 
@@ -206,12 +611,12 @@ def tell_staff(
     attempts
         At which try; the same state is shown again after another.
     """
-    notices.add_notices(
+    messages.add_notices(
         connection,
         [
             {
                 "facility": facility,
-                "team": notices.STAFF,
+                "team": messages.STAFF,
                 "kind": state.lower(),
                 "key": f"{message_id}/{attempts}",
                 "text": sentence,
@@ -220,3 +625,45 @@ def tell_staff(
             for facility in messages.facilities_of(connection, message_id)
         ],
     )
+
+
+_PLACE = "{id}"
+
+
+def sender_of(settings: Settings, name: str) -> Mailbox:
+    """Whom messages are from, by this name unless the setting has one.
+
+    Raises
+    ------
+    InvalidSettings
+        The setting is missing, or no address.
+    """
+    where, remedy = "BILLING_SMTP_FROM", "set it to the address that bounces may go to"
+    if settings.smtp_from is None:
+        raise InvalidSettings("nobody is named as the sender of mail", where=where, remedy=remedy)
+    try:
+        stated = parse_mailbox(settings.smtp_from)
+    except InvalidAddress as error:
+        raise InvalidSettings(error.what, where=where, remedy=remedy) from None
+    return stated if stated.name else Mailbox(stated.address, name)
+
+
+def link_of(settings: Settings) -> Link:
+    """The page about an invoice or a statement, by its number or id.
+
+    Raises
+    ------
+    InvalidSettings
+        The setting is no address of a page, or has no place for the number.
+    """
+    url = settings.portal_url
+    if url is None:
+        return lambda _: None
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.netloc or _PLACE not in url:
+        raise InvalidSettings(
+            f"'{url}' is no address of a page about an invoice",
+            where="BILLING_PORTAL_URL",
+            remedy=f"write it as https://…/{_PLACE}",
+        )
+    return lambda key: url.replace(_PLACE, quote(key, safe=""))

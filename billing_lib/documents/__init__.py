@@ -9,14 +9,18 @@ gives the same bytes again, and computes nothing but sums.
     → documents/RC-1993-00001.html, .pdf, .xlsx, .xml
 """
 
-from billing_lib.documents.bundle import write_document, write_documents_of
 from billing_lib.documents.html import render_html
-from billing_lib.documents.logo import with_logo
 from billing_lib.documents.pdf import render_pdf
-from billing_lib.documents.registry import renderers, write_documents
+from billing_lib.documents.pictures import with_logo
+from billing_lib.documents.registry import (
+    renderers,
+    write_document,
+    write_documents,
+    write_documents_of,
+)
 from billing_lib.documents.text import Invoice
 from billing_lib.documents.ubl import render_ubl
-from billing_lib.documents.xlsx import render_xlsx
+from billing_lib.documents.workbook import render_xlsx
 
 __all__ = [
     "Invoice",

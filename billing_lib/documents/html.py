@@ -4,18 +4,35 @@ are in it.
 The page is a Jinja2 template over the view with autoescape on, so a note such as
 ``<script>alert(1)</script>`` is read, not run; a content security policy in the page says the
 same to the browser. It prints on paper as it reads on screen.
+
+The listing as one HTML page: a lab's month, the same page whoever asks for it.
+
+render_listing is a pure function of what workflow/listing.py read: no role, login, clock, locale
+or network is in its inputs. The page looks like an invoice's and runs no script.
 """
 
 from base64 import b64encode
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from decimal import Decimal
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from billing_lib.documents.text import Invoice
-from billing_lib.documents.view import view
-from billing_lib.pricing.logo import Logo
+from billing_lib.documents.text import (
+    NOTHING,
+    Invoice,
+    date_span,
+    long_date,
+    money,
+    number,
+    printable_invoice,
+)
+from billing_lib.documents.view import Column, DocumentTable, Total, view
+from billing_lib.documents.writing import write_file
+from billing_lib.pricing.fields import Logo
 
 
 @cache
@@ -49,3 +66,241 @@ def _address(logo: Logo) -> str:
     """The logo within the page; a browser runs no script of a picture and loads nothing for it."""
     kind = {"png": "image/png", "svg": "image/svg+xml"}[logo.suffix]
     return f"data:{kind};base64,{b64encode(logo.content).decode()}"
+
+
+PREVIEW = (
+    "These charges are on no issued invoice yet. They stand here as they are priced now, may still "
+    "change, and are not to be paid; adjustments and taxes of the invoice come with it."
+)
+"""What stands over pending charges."""
+
+
+@dataclass(frozen=True)
+class FacilityView:
+    """What a listing shows of one facility, in reading order."""
+
+    name: str
+    currency: str
+    facts: Sequence[tuple[str, str]]
+    totals: Sequence[Total]
+    invoices: DocumentTable
+    summaries: Sequence[DocumentTable]
+    lines: Sequence[DocumentTable]
+    pending: Sequence[DocumentTable]
+
+
+@dataclass(frozen=True)
+class ListingView:
+    """All that a listing's page shows, every cell a finished text."""
+
+    title: str
+    team: str
+    facts: Sequence[tuple[str, str]]
+    facilities: Sequence[FacilityView]
+    preview: str = PREVIEW
+
+
+def render_listing(listing: Mapping[str, Any]) -> str:
+    """The listing as a self-contained HTML5 page, UTF-8; the same listing gives the same text."""
+    return _listing_template().render(listing=listing_view(listing))
+
+
+def write_listing(listing: Mapping[str, Any], path: Path) -> bool:
+    """Write the page unless the file holds just this; whether it did not.
+
+    Raises
+    ------
+    UnwritableFile
+        It cannot be written; what was there before still is.
+    """
+    return write_file(path, render_listing(listing).encode())
+
+
+def listing_view(listing: Mapping[str, Any]) -> ListingView:
+    """The view of a listing, every text made printable first."""
+    shown = printable_invoice(listing)
+    team, covers = shown["team"], shown["covers"]
+    return ListingView(
+        title=f"{team['name']}, {shown['period']}",
+        team=team["name"],
+        facts=[
+            ("Team", _named(team)),
+            ("Dates covered", date_span(covers["from"], covers["to"])),
+        ],
+        facilities=[_facility(part) for part in shown["facilities"]],
+    )
+
+
+@cache
+def _listing_template() -> Template:
+    environment = Environment(
+        loader=PackageLoader("billing_lib.documents"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("listing.html.j2")
+
+
+def _facility(part: dict[str, Any]) -> FacilityView:
+    currency, totals = part["currency"], part["totals"]
+    facts = []
+    if part["teams"]:
+        facts.append(("With the teams", "\n".join(_named(team) for team in part["teams"])))
+    if part["contacts"]:
+        facts.append(("Contacts", part["contacts"]))
+    return FacilityView(
+        name=part["name"],
+        currency=currency,
+        facts=facts,
+        totals=[
+            Total("Invoiced", money(totals["invoiced"]), "part"),
+            Total("Pending, as priced now", money(totals["pending"]), "part"),
+            Total("Invoiced and pending", money(totals["total"]), "total"),
+        ],
+        invoices=_invoices(part["invoices"], currency, totals["invoiced"]),
+        summaries=[table for table in _summaries(part) if table.rows],
+        lines=[_invoice_lines(it, currency) for it in part["invoices"] if it["counts"]],
+        pending=[_pending_lines(it, currency) for it in part["pending"]],
+    )
+
+
+def _invoices(invoices: list[dict[str, Any]], currency: str, invoiced: str) -> DocumentTable:
+    columns = (
+        Column("Invoice"),
+        Column("Date"),
+        Column("Project"),
+        Column("Team"),
+        Column("State"),
+        Column("Charges", numeric=True),
+        Column(f"Total ({currency})", numeric=True),
+        Column("Of it prepaid", numeric=True),
+        Column("Due", numeric=True),
+    )
+    rows = [
+        [
+            it["number"],
+            long_date(it["invoice_date"]),
+            _named({"code": it["project"], "name": it["name"]}),
+            it["team"],
+            it["became"],
+            f"{it['charges']:,}",
+            money(it["total"]),
+            money(it["prepaid"]),
+            money(it["due"]),
+        ]
+        for it in invoices
+    ]
+    others = any(not it["counts"] for it in invoices)
+    remark = "What is replaced or void counts in no total." if others else ""
+    footer = ["Total", *[""] * 5, money(invoiced), "", ""]
+    return DocumentTable("Invoices", columns, rows, footer, remark)
+
+
+def _summaries(part: dict[str, Any]) -> list[DocumentTable]:
+    totals, currency = part["totals"], part["currency"]
+    rest = _aside("Adjustments and tax of invoices", part["beside_lines"])
+    drawn = _aside("Prepaid funds", part["prepaid"])
+    return [
+        _summary("By project", "Project", part["by_project"], [], totals, currency),
+        _summary("By user", "User", part["by_user"], rest, totals, currency),
+        _summary(
+            "By expense code", "Expense code", part["by_expense_code"], drawn, totals, currency
+        ),
+    ]
+
+
+def _summary(
+    title: str,
+    label: str,
+    rows: list[dict[str, Any]],
+    more: list[list[str]],
+    totals: dict[str, str],
+    currency: str,
+) -> DocumentTable:
+    amounts = ("invoiced", "pending", "total")
+    columns = (
+        Column(label),
+        Column(f"Invoiced ({currency})", numeric=True),
+        Column("Pending", numeric=True),
+        Column("Total", numeric=True),
+    )
+    listed = [[row["key"] or NOTHING, *(money(row[name]) for name in amounts)] for row in rows]
+    footer = ["Total", *(money(totals[name]) for name in amounts)]
+    return DocumentTable(title, columns, [*listed, *more] if rows else [], footer)
+
+
+def _aside(label: str, amounts: dict[str, str] | None) -> list[list[str]]:
+    if amounts is None:
+        return []
+    return [[label, *(money(amounts[name]) for name in ("invoiced", "pending", "total"))]]
+
+
+def _invoice_lines(invoice: dict[str, Any], currency: str) -> DocumentTable:
+    changes = [
+        f"{step['rule']} ({step['kind']}): {money(step['amount'])}"
+        for step in invoice["adjustments"]
+    ]
+    tax = [f"tax: {money(invoice['tax'])}"] if invoice["tax"] is not None else []
+    remark = "; ".join(
+        [f"Amounts in {currency}", *changes, *tax, f"total {money(invoice['total'])}"]
+    )
+    project = _named({"code": invoice["project"], "name": invoice["name"]})
+    return _lines(f"Invoice {invoice['number']}, project {project}", invoice["lines"], remark)
+
+
+def _pending_lines(pending: dict[str, Any], currency: str) -> DocumentTable:
+    project = _named({"code": pending["project"], "name": pending["name"]})
+    return _lines(
+        f"Pending charges of project {project}", pending["lines"], f"Amounts in {currency}"
+    )
+
+
+def _lines(title: str, lines: list[dict[str, Any]], remark: str) -> DocumentTable:
+    columns = (
+        Column("Charge"),
+        Column("Date"),
+        Column("Item and description", notes=True),
+        Column("User"),
+        Column("Expense code"),
+        Column("Quantity", numeric=True),
+        Column("Unit"),
+        Column("Rate", numeric=True),
+        Column("Amount", numeric=True),
+        Column("Adjustment", numeric=True),
+        Column("Total", numeric=True),
+    )
+    amounts = ("raw_total", "adjustment", "total")
+    sums = [money(str(sum(Decimal(line[name]) for line in lines))) for name in amounts]
+    footer = ["Total", *[""] * 7, *sums]
+    return DocumentTable(title, columns, [_line(line) for line in lines], footer, remark)
+
+
+def _line(line: dict[str, Any]) -> list[str]:
+    name = line["item"] or "Added line"
+    codes = line["expense_codes"] or []
+    return [
+        line["charge"],
+        line["date"] or NOTHING,
+        f"{name}\n{line['description']}" if line["description"] else name,
+        line["user"] or NOTHING,
+        "\n".join(_share(code, alone=len(codes) == 1) for code in codes) or NOTHING,
+        number(line["quantity"]),
+        line["unit"] or NOTHING,
+        number(line["rate"]),
+        money(line["raw_total"]),
+        money(line["adjustment"]),
+        money(line["total"]),
+    ]
+
+
+def _share(share: dict[str, Any], *, alone: bool) -> str:
+    code = str(share["expense_code"])
+    return code if alone else f"{code}: {number(share['percent'])} %, {money(share['amount'])}"
+
+
+def _named(party: dict[str, Any]) -> str:
+    name, code = party["name"], party["code"]
+    return f"{name} ({code})" if name and name != code else str(code)

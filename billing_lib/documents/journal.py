@@ -17,10 +17,9 @@ from typing import Any
 import polars as pl
 
 from billing_lib.errors import UnknownJournal
+from billing_lib.pricing.fields import Template
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
-from billing_lib.pricing.template import Template
-from billing_lib.workflow.journal import Journal
-from billing_lib.workflow.posting import EXPENSE, INCOME, KEY, PREPAID, TAX
+from billing_lib.workflow.journal import EXPENSE, INCOME, KEY, PREPAID, TAX, Journal
 
 _ROOTS = {EXPENSE: "Expenses", PREPAID: "Liabilities", INCOME: "Income", TAX: "Liabilities"}
 _BEFORE_ALL = "1970-01-01"

@@ -22,8 +22,8 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
 
-from billing_lib.documents.tables import Column, Table
 from billing_lib.documents.text import money, printable
+from billing_lib.documents.view import Column, DocumentTable
 from billing_lib.documents.writing import unwritable
 
 STATEMENTS = "statements"
@@ -159,7 +159,7 @@ def _template() -> Template:
     return environment.get_template("package.html.j2")
 
 
-def _totals(packed: Sequence[Packed]) -> Table:
+def _totals(packed: Sequence[Packed]) -> DocumentTable:
     groups = sorted({(it.kind, it.currency) for it in packed})
     rows = []
     for kind, currency in groups:
@@ -170,10 +170,10 @@ def _totals(packed: Sequence[Packed]) -> Table:
     beside = sum(not it.counts for it in packed)
     remark = f"Not counted: {beside:,} superseded or void." if beside else ""
     columns = (Column("Documents"), Column("Number", numeric=True), Column("Currency"))
-    return Table("Totals", (*columns, Column("Total", numeric=True)), rows, None, remark)
+    return DocumentTable("Totals", (*columns, Column("Total", numeric=True)), rows, None, remark)
 
 
-def _documents(title: str, kind: str, packed: Sequence[Packed]) -> Table:
+def _documents(title: str, kind: str, packed: Sequence[Packed]) -> DocumentTable:
     rows = [
         [
             it.number,
@@ -187,10 +187,10 @@ def _documents(title: str, kind: str, packed: Sequence[Packed]) -> Table:
         labels = [label for label in labels if label not in ("Project", "Date")]
         rows = [[*row[:2], row[3], row[4], *row[6:]] for row in rows]
     columns = (*(Column(label) for label in labels), Column("Total", numeric=True))
-    return Table(title, columns, rows)
+    return DocumentTable(title, columns, rows)
 
 
-def _files(packed: Sequence[Packed]) -> Table:
+def _files(packed: Sequence[Packed]) -> DocumentTable:
     rows = [
         [path, f"{document.sizes[path]:,}", sha256]
         for document in packed
@@ -198,7 +198,7 @@ def _files(packed: Sequence[Packed]) -> Table:
     ]
     columns = (Column("File"), Column("Bytes", numeric=True), Column("SHA-256"))
     remark = f"sha256sum -c {MANIFEST} checks all of them."
-    return Table(f"Files ({len(rows):,})", columns, rows, None, remark)
+    return DocumentTable(f"Files ({len(rows):,})", columns, rows, None, remark)
 
 
 def _sum(packed: Iterable[Packed]) -> str:

@@ -1,18 +1,46 @@
 """What a statement's pages say, before any layout: headings, facts, totals and tables of text.
 
-A pure function of the canonical statement (workflow/statement_view.py): when it changes, by a
+A pure function of the canonical statement (workflow/statements.py): when it changes, by a
 payment or because it is made anew, its documents do, and never otherwise.
+
+A statement as a PDF, archival and accessible as an invoice's is (documents/pdf.py).
+
+A statement as a workbook: a summary, then each invoice's sheet (documents/workbook.py).
+
+The summary's tables hold every invoice and every change by a rule, with its facility, to filter
+and to sum; an invoice's number leads to its sheet.
+
+The formats a statement is written in, by file suffix; all from the canonical one.
+
+json   the canonical statement      pdf   for people
+xlsx   a summary sheet, then each invoice's sheet
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
-from billing_lib.documents.tables import Column, Table
-from billing_lib.documents.text import long_date, money, printable_invoice
-from billing_lib.documents.view import Total
-from billing_lib.pricing.period import Period
+from billing_lib.documents.pdf import typeset
+from billing_lib.documents.text import Invoice, long_date, money, printable_invoice
+from billing_lib.documents.view import Column, DocumentTable, Total, view
+from billing_lib.documents.workbook import (
+    BOLD,
+    HEADING,
+    PLAIN,
+    QUIET,
+    TITLE,
+    Book,
+    Field,
+    Sheet,
+    Value,
+    add_invoice_sheet,
+)
+from billing_lib.errors import UnknownFormat
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.statements import statement_json
 
 Statement = Mapping[str, Any]
 """A canonical statement as read from its JSON."""
@@ -23,7 +51,7 @@ class FacilityPart:
     """What a statement shows of one facility, in reading order."""
 
     name: str
-    tables: Sequence[Table]
+    tables: Sequence[DocumentTable]
 
 
 @dataclass(frozen=True)
@@ -108,7 +136,7 @@ def day_of(statement: Statement) -> date:
 
 def _part(part: dict[str, Any], currency: str) -> FacilityPart:
     facility = part["facility"]
-    invoices = Table(
+    invoices = DocumentTable(
         "Invoices",
         (
             Column("Invoice"),
@@ -133,7 +161,7 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
         ],
         ["Together", *[""] * 5, money(part["raw_total"])],
     )
-    adjustments = Table(
+    adjustments = DocumentTable(
         "Adjustments of the statement",
         (Column("Rule"), Column("Kind"), Column(f"Amount ({currency})", numeric=True)),
         [[it["rule"], it["kind"], money(it["amount"])] for it in part["adjustments"]],
@@ -141,3 +169,198 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
     )
     tables = [invoices, adjustments] if part["adjustments"] else [invoices]
     return FacilityPart(facility["name"] or facility["code"], tables)
+
+
+def render_statement_pdf(statement: Statement) -> bytes:
+    """The statement as PDF bytes: tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
+    return typeset("statement.typ", asdict(statement_view(statement)) | {"han": "SC"}, {})
+
+
+SUMMARY = "Statement"
+"""The first sheet's name."""
+
+_WIDTHS = (30, 26, 22, 14, 14, 13, 15, 16)
+_AMOUNTS = 3  # the column that the totals stand in
+
+
+def render_statement_xlsx(statement: Statement, invoices: Mapping[str, Invoice]) -> bytes:
+    """The statement as an Office Open XML workbook (ECMA-376).
+
+    Parameters
+    ----------
+    invoices
+        The canonical invoices that are on it, by number.
+    """
+    shown = printable_invoice(statement)
+    title = f"Statement {shown['id']}"
+    book = Book(title, shown["team"]["name"], day_of(shown))
+    summary = book.sheet(SUMMARY)
+    numbers = [it["number"] for part in statement["facilities"] for it in part["invoices"]]
+    sheets = {
+        number: add_invoice_sheet(book, invoices[number], view(invoices[number]), f"Charges_{at}")
+        for at, number in enumerate(numbers, start=1)
+    }
+    below = _head(summary, shown)
+    below = _invoices(summary, below, shown, list(sheets.values()))
+    _adjustments(summary, below, shown)
+    summary.widths(_WIDTHS)
+    summary.print_on(title, "")
+    return book.saved()
+
+
+def _head(sheet: Sheet, statement: dict[str, Any]) -> int:
+    """What stands over the tables; the row below it."""
+    sheet.put(0, 0, statement["team"]["name"], TITLE)
+    sheet.height(0, 24)
+    sheet.put(1, 0, f"Statement {statement['id']}", HEADING)
+    sheet.put(3, 0, f"Totals ({statement['currency']})", HEADING)
+    row = 4
+    for step in way_to_due(statement):
+        look = BOLD if step.rank == "total" else QUIET if step.rank == "aside" else PLAIN
+        sheet.put(row, 0, step.label, look)
+        sheet.put(row, _AMOUNTS, Decimal(step.amount), look)
+        row += 1
+    row += 1
+    sheet.put(row, 0, "This statement", HEADING)
+    for label, value in _facts(statement):
+        row += 1
+        sheet.put(row, 0, label, QUIET)
+        sheet.put(row, 1, value, {"align": "left"})
+    return row + 2
+
+
+def _facts(statement: dict[str, Any]) -> Iterable[tuple[str, Value]]:
+    paid = statement["payment"]
+    for label, text in statement_facts(statement):
+        if label == "Paid on":
+            yield label, date.fromisoformat(paid["date"])
+        else:
+            yield label, text
+
+
+def _invoices(sheet: Sheet, row: int, statement: dict[str, Any], sheets: list[Sheet]) -> int:
+    rows: list[list[Value]] = [
+        [
+            part["facility"]["name"] or part["facility"]["code"],
+            it["number"],
+            it["project"],
+            it["kind"].capitalize(),
+            date.fromisoformat(it["invoice_date"]),
+            it["state"].capitalize(),
+            Decimal(it["prepaid"]),
+            Decimal(it["total"]),
+        ]
+        for part in statement["facilities"]
+        for it in part["invoices"]
+    ]
+    names = ("Facility", "Invoice", "Project", "Kind")
+    fields = [
+        *(Field(name, width, wrapped=True) for name, width in zip(names, _WIDTHS, strict=False)),
+        Field("Invoice date", _WIDTHS[4], numeric=True),
+        Field("State", _WIDTHS[5]),
+        Field("From prepaid", _WIDTHS[6], _sum(row[6] for row in rows)),
+        Field(f"Total ({statement['currency']})", _WIDTHS[7], _sum(row[7] for row in rows)),
+    ]
+    sheet.put(row, 0, "Invoices", HEADING)
+    if not rows:
+        sheet.put(row + 1, 0, "This statement has no invoices.")
+        return row + 3
+    below = sheet.put_table(row + 1, "Invoices", fields, rows)
+    for at, (values, target) in enumerate(zip(rows, sheets, strict=True), start=row + 2):
+        sheet.put_link(at, 1, str(values[1]), target)
+    return below + 1
+
+
+def _adjustments(sheet: Sheet, row: int, statement: dict[str, Any]) -> None:
+    rows: list[list[Value]] = [
+        [
+            part["facility"]["name"] or part["facility"]["code"],
+            it["rule"],
+            it["kind"],
+            Decimal(it["amount"]),
+        ]
+        for part in statement["facilities"]
+        for it in part["adjustments"]
+    ]
+    if rows:
+        fields = [
+            *(
+                Field(name, width, wrapped=True)
+                for name, width in zip(("Facility", "Rule", "Kind"), _WIDTHS, strict=False)
+            ),
+            Field(f"Amount ({statement['currency']})", _WIDTHS[3], _sum(row[3] for row in rows)),
+        ]
+        sheet.put(row, 0, "Adjustments of the statement", HEADING)
+        sheet.put_table(row + 1, "Adjustments", fields, rows)
+
+
+def _sum(amounts: Iterable[Value]) -> Decimal:
+    return sum((it for it in amounts if isinstance(it, Decimal)), Decimal(0))
+
+
+FORMATS = ("pdf", "xlsx", "json")
+"""The suffixes."""
+
+WITH_INVOICES = "xlsx"
+"""The format that needs the invoices themselves."""
+
+
+def render_statement(
+    statement: Statement, suffix: str, invoices: Mapping[str, Invoice] | None = None
+) -> bytes:
+    """A canonical statement in a format: the same statement and invoices, the same bytes.
+
+    Parameters
+    ----------
+    invoices
+        The canonical invoices that are on it, by number; for the workbook alone.
+
+    Raises
+    ------
+    UnknownFormat
+        Statements are not written in this one.
+    """
+    require_statement_format(suffix)
+    if suffix == "pdf":
+        return render_statement_pdf(statement)
+    if suffix == WITH_INVOICES:
+        return render_statement_xlsx(statement, invoices or {})
+    return statement_json(dict(statement)).encode("utf-8")
+
+
+def require_statement_format(suffix: str) -> None:
+    """Refuse a format that statements are not written in.
+
+    Raises
+    ------
+    UnknownFormat
+        It is none of FORMATS.
+    """
+    if suffix not in FORMATS:
+        named = f"'{suffix}'" if suffix else "a file without a suffix"
+        raise UnknownFormat(
+            f"{named} is no format of a statement", remedy=f"write it as {_listed()}"
+        )
+
+
+def statement_file(statement: Statement, suffix: str) -> str:
+    """A statement's file: ``bio-1993-11.pdf``."""
+    return f"{statement['id']}.{suffix}".replace("/", "_")
+
+
+def suffix_of(path: Path) -> str:
+    """The format that a file's name says.
+
+    Raises
+    ------
+    UnknownFormat
+        It says none that a statement is written in.
+    """
+    suffix = path.suffix.removeprefix(".").lower()
+    require_statement_format(suffix)
+    return suffix
+
+
+def _listed() -> str:
+    *others, last = (f".{each}" for each in FORMATS)
+    return f"{', '.join(others)} or {last}"

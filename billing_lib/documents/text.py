@@ -35,7 +35,7 @@ _INVISIBLE = re.compile("[\u00ad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def draft_of(invoice: Invoice) -> str:
-    """A draft's code; empty for an invoice that is issued (workflow/preview.py)."""
+    """A draft's code; empty for an invoice that is issued (workflow/issue.py)."""
     return "" if invoice["number"] else str(invoice["draft"])
 
 

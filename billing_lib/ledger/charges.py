@@ -5,18 +5,36 @@
 Frames have the tables' column names: ``charge`` without facility as CHARGE, ``charge_split`` as
 CHARGE_SPLIT. A PENDING charge bound to a run waits for its invoice and does not change.
 The rates that charges name by fingerprint are kept as they were.
+
+Where charges stand: put on invoices, bound to runs, billed, paid, copied for a reissue.
+
+    attach ─▶ bind (APPROVING) ─▶ bill (issued) ─▶ pay
+       ▲         │ free
+       └─────────┘
+
+Late charges, which came after their month's invoice, are billed with a later month.
+
+What a month costs, charge by charge: what its invoices that count bill, what is still to bill.
+
+RC/57   20.00   RC-1994-00003        RC/58   4.00   on no issued invoice yet
+
+Credits: added lines that give back some of an issued invoice, as their events name it.
+
+add_line  line-1994-02-3   after {"amount": "-20.00", "credits": "RC-1994-00001", …}
 """
 
+from datetime import date
+
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
-from billing_lib.ledger.invoice_tables import invoice
-from billing_lib.ledger.states import ACTIVE
-from billing_lib.ledger.tables import charge, charge_split, event, rate, usage_record
-from billing_lib.ledger.types import frame_schema
+from billing_lib.ledger.events import read_events
+from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.schema import charge, charge_split, event, invoice, rate, usage_record
+from billing_lib.ledger.states import ACTIVE, CLOSED, PENDING
 
 CHARGE = pl.Schema(
     {name: dtype for name, dtype in frame_schema(charge.columns).items() if name != "facility"}
@@ -393,3 +411,271 @@ def next_line_code(connection: Connection, facility: str, period: str) -> str:
         event.c.subject.startswith(f"line-{period}-", autoescape=True),
     )
     return f"line-{period}-{connection.scalars(said).one() + 1}"
+
+
+def attach_charges(connection: Connection, facility: str, placing: pl.DataFrame) -> None:
+    """Put PENDING charges on invoices that take in changes, or take them off.
+
+    Parameters
+    ----------
+    placing
+        ``code``, ``invoice`` (the invoice's code, or null).
+    """
+    frames.update_frame(
+        connection,
+        charge,
+        placing.select("code", "invoice"),
+        ["facility", "code"],
+        facility=facility,
+    )
+
+
+def forget_references(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Have PENDING charges that went to an ad hoc invoice billed with their month."""
+    listed = frames.listed(connection, codes)
+    connection.execute(
+        update(charge)
+        .where(
+            charge.c.facility == facility,
+            charge.c.state == "PENDING",
+            charge.c.code.in_(select(listed.c.value)),
+        )
+        .values(reference=None)
+    )
+
+
+def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
+    """The PENDING charges that go to an ad hoc invoice and are not on it: ``code``,
+    ``reference``, ``period``."""
+    statement = select(charge.c.code, charge.c.reference, charge.c.period).where(
+        charge.c.facility == facility,
+        charge.c.reference.is_not(None),
+        charge.c.state == "PENDING",
+        charge.c.run.is_(None),
+        charge.c.invoice.is_(None),
+        not_billed_otherwise(),
+    )
+    schema = pl.Schema(dict.fromkeys(("code", "reference", "period"), pl.String()))
+    return frames.read_frame(connection, statement, schema).sort("code")
+
+
+def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Take PENDING charges out of their run and off their invoices, which take in changes."""
+    listed = frames.listed(connection, codes)
+    chosen = (
+        charge.c.facility == facility,
+        charge.c.state == "PENDING",
+        charge.c.code.in_(select(listed.c.value)),
+    )
+    bound = update(charge).where(*chosen, charge.c.run.is_not(None))
+    connection.execute(bound.values(run=None))  # refused while the invoice is being approved
+    connection.execute(update(charge).where(*chosen).values(invoice=None))
+
+
+def bind_charges(connection: Connection, facility: str, invoices: list[str], run: str) -> None:
+    """Bind the charges of invoices to their run, so that nobody changes them meanwhile."""
+    _set(connection, facility, invoices, "PENDING", run=run)
+
+
+def free_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
+    """Free the PENDING charges of invoices that take in changes again."""
+    _set(connection, facility, invoices, "PENDING", run=None)
+
+
+def bill_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
+    """Lock charges to their invoices, which must be issued before: PENDING → BILLED."""
+    _set(connection, facility, invoices, "PENDING", state="BILLED")
+
+
+def pay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
+    """The charges of invoices that are paid: BILLED → PAID."""
+    _set(connection, facility, invoices, "BILLED", state="PAID")
+
+
+def unpay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
+    """The charges of invoices whose payment was a mistake: PAID → BILLED."""
+    _set(connection, facility, invoices, "PAID", state="BILLED")
+
+
+def copy_charges(
+    connection: Connection, facility: str, invoice: str, states: tuple[str, ...]
+) -> pl.DataFrame:
+    """Copy the charges of an issued invoice as new PENDING ones, to be billed anew.
+
+    Returns
+    -------
+    polars.DataFrame
+        ``code`` (``57~2``), ``original`` and ``copied``, the code of what was copied.
+    """
+    charges = read_charges(connection, facility, invoices=[invoice])
+    charges = charges.filter(pl.col("state").is_in(states))
+    named = charges.with_columns(copied="code", original=pl.coalesce("original", "code"))
+    last = _last_revisions(connection, facility, named["original"])
+    copies = named.join(last, on="original", how="left").with_columns(
+        revision=pl.col("last").fill_null(1) + 1
+    )
+    copies = copies.drop("last").with_columns(code=pl.format("{}~{}", "original", "revision"))
+    splits = (
+        read_splits(connection, facility, codes=charges["code"])
+        .join(copies.select("code", charge="copied"), on="charge")
+        .with_columns(charge="code")
+        .drop("code")
+    )
+    insert_charges(connection, facility, copies.drop("copied"), splits)
+    return copies.select("code", "original", "copied")
+
+
+def _last_revisions(connection: Connection, facility: str, originals: pl.Series) -> pl.DataFrame:
+    """The last copy there is of charges that have some: ``original``, ``last``."""
+    listed = frames.listed(connection, originals)
+    statement = (
+        select(charge.c.original, func.max(charge.c.revision).label("last"))
+        .where(charge.c.facility == facility, charge.c.original.in_(select(listed.c.value)))
+        .group_by(charge.c.original)
+    )
+    return frames.read_frame(connection, statement)
+
+
+def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
+    """The codes of PENDING charges of earlier months that are on no invoice while their
+    project's invoice of that month counts."""
+    closed = (
+        select(invoice.c.code)
+        .where(
+            invoice.c.facility == facility,
+            invoice.c.project == charge.c.project,
+            invoice.c.period == charge.c.period,
+            invoice.c.kind != "ad hoc",
+            invoice.c.state.in_(ACTIVE),
+        )
+        .exists()
+    )
+    statement = select(charge.c.code).where(
+        charge.c.facility == facility,
+        charge.c.period < period,
+        charge.c.state == "PENDING",
+        charge.c.run.is_(None),
+        charge.c.invoice.is_(None),
+        charge.c.reference.is_(None),
+        not_billed_otherwise(),
+        closed,
+    )
+    return frames.read_frame(connection, statement)["code"].sort()
+
+
+def set_period(connection: Connection, facility: str, codes: pl.Series, period: str) -> None:
+    """Have PENDING charges billed with another month."""
+    frames.update_frame(
+        connection,
+        charge,
+        pl.DataFrame({"code": codes}, schema={"code": pl.String}),
+        ["facility", "code"],
+        facility=facility,
+        period=period,
+    )
+
+
+def count_late(connection: Connection, facility: str, period: str) -> int:
+    """How many charges that are on no issued invoice a month bills for earlier ones."""
+    first = date.fromisoformat(f"{period}-01")
+    counted = select(func.count()).where(
+        charge.c.facility == facility,
+        charge.c.period == period,
+        charge.c.state == "PENDING",
+        charge.c.on_date < first,
+    )
+    return int(connection.scalars(counted).one())
+
+
+def _set(
+    connection: Connection, facility: str, invoices: list[str], was: str, **values: str | None
+) -> None:
+    listed = frames.listed(connection, invoices)
+    connection.execute(
+        update(charge)
+        .where(
+            charge.c.facility == facility,
+            charge.c.state == was,
+            charge.c.invoice.in_(select(listed.c.value)),
+        )
+        .values(values)
+    )
+
+
+BILLED_CHARGE = pl.Schema({**CHARGE, "number": pl.String(), "invoice_kind": pl.String()})
+"""Columns of a charge on an issued invoice: CHARGE, and the invoice's number and kind."""
+
+_ON = (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice)
+
+
+def read_billed(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges of a month's issued invoices that count (schema BILLED_CHARGE), by code."""
+    statement = (
+        select(
+            *(charge.c[name] for name in CHARGE),
+            invoice.c.number.label("number"),
+            invoice.c.kind.label("invoice_kind"),
+        )
+        .join_from(invoice, charge, _ON)
+        .where(
+            invoice.c.facility == facility,
+            invoice.c.period == period,
+            invoice.c.state.in_(ACTIVE),
+        )
+    )
+    return frames.read_frame(connection, statement, BILLED_CHARGE).sort("code")
+
+
+def read_pending(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The month's PENDING charges that an invoice may still bill (schema CHARGE), by code.
+
+    Left out are those of closed invoices, and copies of what an invoice that counts bills.
+    """
+    statement = (
+        select(*(charge.c[name] for name in CHARGE))
+        .join_from(charge, invoice, _ON, isouter=True)
+        .where(
+            charge.c.facility == facility,
+            charge.c.period == period,
+            charge.c.state == PENDING,
+            invoice.c.state.is_distinct_from(CLOSED),
+            not_billed_otherwise(),
+        )
+    )
+    return frames.read_frame(connection, statement, CHARGE).sort("code")
+
+
+_GONE = ("CLOSED", "VOID", "SUPERSEDED")
+
+
+def read_credits(connection: Connection, facility: str) -> pl.DataFrame:
+    """The added lines that give back some of an invoice: ``code``, ``credits`` (its number)."""
+    added = read_events(connection, facility, kinds=["add_line"])
+    of = pl.col("after").str.json_path_match("$.credits")
+    return added.select(code="subject", credits=of).drop_nulls().unique("code")
+
+
+def credited(connection: Connection, facility: str, numbers: list[str]) -> int:
+    """What standing credits give back of these invoices together, in minor units.
+
+    A credit on an invoice that is closed, void or superseded no longer counts; what bills it anew
+    does.
+    """
+    given = read_credits(connection, facility).filter(pl.col("credits").is_in(numbers))
+    listed = frames.listed(connection, given["code"])
+    codes = select(listed.c.value)
+    statement = (
+        select(charge.c.total, invoice.c.state)
+        .select_from(charge)
+        .outerjoin(
+            invoice,
+            (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice),
+        )
+        .where(
+            charge.c.facility == facility,
+            charge.c.code.in_(codes) | charge.c.original.in_(codes),
+        )
+    )
+    schema = pl.Schema({"total": pl.Int64(), "state": pl.String()})
+    lines = frames.read_frame(connection, statement, schema)
+    return -int(lines.filter(~pl.col("state").is_in(_GONE).fill_null(value=False))["total"].sum())

@@ -8,16 +8,37 @@
 
 SQLite writes under BEGIN IMMEDIATE, so two writers queue instead of failing half way, in WAL
 mode, so readers go on. A PostgreSQL session runs in UTC with ISO dates.
+
+One issuing process per facility, and one that sends mail, at a time; freed on a crash.
+
+    with issuing(engine, "RC"):     # a second one is told, not kept waiting
+        ...
+    with sending(engine):
+        ...
+
+On PostgreSQL a session's advisory lock, on a connection of its own; beside a SQLite file a lock
+on another file. Both end with the process that holds them, even if it is killed.
+
+Who and when, as far as SQLite goes: the operating system's login and clock.
+
+On PostgreSQL triggers take ``session_user`` and the server's clock, whatever a client sends
+(guards.py), so nothing is sent. SQLite has neither; there this module is the one place that
+says who and when, and the login is the owner of the process, not an environment variable.
 """
 
+import os
+import pwd
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from alembic import command
 from alembic.config import Config
+from filelock import FileLock, Timeout
 from sqlalchemy import (
     URL,
     Connection,
@@ -33,7 +54,14 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import ArgumentError, DatabaseError, OperationalError
 
-from billing_lib.errors import NotPermitted, NotReady, UnreachableLedger
+from billing_lib.errors import (
+    BillingError,
+    IssuingElsewhere,
+    NotPermitted,
+    NotReady,
+    SendingElsewhere,
+    UnreachableLedger,
+)
 
 HEAD = "0007"
 """The latest migration (migrations/versions); a test holds it against alembic's own answer."""
@@ -255,3 +283,97 @@ def _too_new(engine: Engine) -> NotReady:
 
 def _shown(engine: Engine) -> str:
     return engine.url.render_as_string(hide_password=True)
+
+
+@contextmanager
+def issuing(engine: Engine, facility: str) -> Iterator[None]:
+    """Hold the facility's issuing lock, on either database.
+
+    Raises
+    ------
+    IssuingElsewhere
+        Another process (or another caller in this one) holds it.
+    """
+    refusal = IssuingElsewhere(
+        "another process is issuing at this moment",
+        where=facility,
+        remedy="run the command again when it has ended",
+    )
+    with _held(engine, f"issuing:{facility}", f"{quote(facility, safe='')}.issuing", refusal):
+        yield
+
+
+@contextmanager
+def sending(engine: Engine) -> Iterator[None]:
+    """Hold the ledger's one lock on sending mail.
+
+    Raises
+    ------
+    SendingElsewhere
+        Another process (or another caller in this one) holds it.
+    """
+    refusal = SendingElsewhere(
+        "another process is sending mail at this moment",
+        remedy="what is queued waits; run 'billing deliver' when it has ended",
+    )
+    with _held(engine, "sending", "sending", refusal):
+        yield
+
+
+@contextmanager
+def _held(engine: Engine, key: str, file: str, refusal: BillingError) -> Iterator[None]:
+    if engine.dialect.name == "postgresql":
+        with _session_lock(engine, key, refusal):
+            yield
+    else:
+        with _file_lock(engine, file, refusal):
+            yield
+
+
+@contextmanager
+def _session_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
+    key = func.hashtextextended(f"billing.{name}", 0)
+    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
+        if not connection.scalar(select(func.pg_try_advisory_lock(key))):
+            raise refusal
+        try:
+            yield
+        finally:
+            connection.scalar(select(func.pg_advisory_unlock(key)))
+
+
+@contextmanager
+def _file_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
+    database = Path(str(engine.url.database)).resolve()
+    lock = FileLock(database.with_name(f"{database.name}.{name}"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise refusal from None
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def stamp(connection: Connection, *, who: str | None = None, when: str) -> dict[str, object]:
+    """The columns that say who and when, to be written: none on PostgreSQL.
+
+    Parameters
+    ----------
+    who, when
+        The columns' names.
+    """
+    if connection.dialect.name == "postgresql":
+        return {}
+    moment: dict[str, object] = {when: datetime.now(UTC)}
+    return moment if who is None else {who: operating_system_login(), **moment}
+
+
+def operating_system_login() -> str:
+    """The login name of the user that this process runs as; its number if it has no name."""
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"uid {number}"

@@ -20,9 +20,9 @@ import polars as pl
 from sqlalchemy import Connection, func, insert, select
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.identity import stamp
-from billing_lib.ledger.tables import event
-from billing_lib.ledger.types import frame_schema, instant_text
+from billing_lib.ledger.database import stamp
+from billing_lib.ledger.frames import frame_schema, instant_text
+from billing_lib.ledger.schema import event
 
 FIELDS = (
     "facility",

@@ -8,25 +8,797 @@ OLD, the common part of both dialects) and what it says then; guard_sql.py makes
 them. A guard without a condition always refuses. One that looks up other rows is checked after
 the rows are in place, on PostgreSQL once per statement, so bulk writes stay fast. A change to
 this list comes with a migration, be it an empty one: migrations/env.py puts the guards anew.
+
+One guard: what the database refuses, said so that both dialects can make a trigger of it.
+
+The guards between tables: what is approved is what was seen, and issued with what it names.
+
+    charge ─ invoice ─ billing_run ─ issuing ─ number ─ line ─ fund entry
+
+Each table's own guards hold a row; these hold rows of different tables to one another, so that
+no client brings them apart by changing one alone.
+
+The guards of runs, invoices and statements: what is issued stays, the rest only moves.
+
+What an invoice bills is fixed from APPROVING on, and what it was issued with stands in rows of
+their own that nothing changes.
+
+The guards of statements and prepaid funds: what is paid stays, funds are not overdrawn.
+
+The guards of delivery: what was queued and told stays, and a message moves by the table.
+
+The guards of journals: what is posted stays, and nothing is posted twice.
+
+That an invoice is posted once, and taken back once, is the key of ``journal_entry``.
 """
 
-from billing_lib.ledger.binding_guards import BINDING_GUARDS
-from billing_lib.ledger.delivery_guards import DELIVERY_GUARDS
-from billing_lib.ledger.guard import (
-    DELETE,
-    INSERT,
-    UPDATE,
-    Guard,
-    differs,
-    moves_only,
-    named,
-    never,
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from billing_lib.ledger.schema import billing_run, charge, issuing, job, message
+from billing_lib.ledger.states import (
+    ACTIVE,
+    CHARGE,
+    EDITABLE,
+    FIRST,
+    INVOICE,
+    ISSUED,
+    MESSAGE,
+    RUN,
+    STATEMENT,
+    SUPERSEDED,
+    VOID,
+    moves,
+    states,
 )
-from billing_lib.ledger.invoice_guards import INVOICE_GUARDS
-from billing_lib.ledger.journal_guards import JOURNAL_GUARDS
-from billing_lib.ledger.statement_guards import STATEMENT_GUARDS
-from billing_lib.ledger.states import CHARGE, EDITABLE
-from billing_lib.ledger.tables import charge
+
+INSERT, UPDATE, DELETE = "INSERT", "UPDATE", "DELETE"
+
+
+@dataclass(frozen=True)
+class Guard:
+    """One refusal.
+
+    Parameters
+    ----------
+    table, operations
+        Where it stands.
+    says
+        The error's message.
+    when
+        The condition, in terms of NEW and OLD; '' refuses always.
+    lookup
+        The condition reads other rows too; then it names only NEW or only OLD.
+    """
+
+    table: str
+    operations: tuple[str, ...]
+    says: str
+    when: str = ""
+    lookup: bool = False
+
+
+def differs(columns: Iterable[str]) -> str:
+    """The condition that one of these columns changes."""
+    return " OR ".join(f'NEW."{name}" IS DISTINCT FROM OLD."{name}"' for name in columns)
+
+
+def never(table: str, says: str, *operations: str) -> Guard:
+    """Refuse these operations always; changing and deleting unless told."""
+    return Guard(table, operations or (UPDATE, DELETE), says)
+
+
+def named(states: Iterable[str]) -> str:
+    """States as a list in SQL."""
+    return "(" + ", ".join(f"'{state}'" for state in states) + ")"
+
+
+def moves_only(table: str, what: str) -> tuple[Guard, Guard]:
+    """A row begins in its first state and makes the moves of states.py, no other."""
+    legal = " OR ".join(
+        f"(OLD.state = '{move.before}' AND NEW.state = '{move.after}')" for move in moves(table)
+    )
+    known = named(states(table))
+    return (
+        Guard(table, (INSERT,), f"{what} begins {FIRST[table]}", f"NEW.state <> '{FIRST[table]}'"),
+        Guard(
+            table,
+            (UPDATE,),
+            f"{what} makes the moves of docs/states.md, and no other",
+            f"NEW.state NOT IN {known} OR (NEW.state <> OLD.state AND NOT ({legal}))",
+        ),
+    )
+
+
+_UNFINISHED = named((*EDITABLE, "APPROVING"))
+_ITS_CHARGES = "FROM charge c WHERE c.facility = NEW.facility AND c.invoice = NEW.code"
+
+
+def _any(conditions: Iterable[str]) -> str:
+    return " OR ".join(f"({condition})" for condition in conditions)
+
+
+_CHARGE_BINDING = (
+    Guard(
+        "charge",
+        (UPDATE,),
+        "a charge is bound and freed on the invoice that it stays on",
+        "NEW.run IS DISTINCT FROM OLD.run AND NEW.invoice IS DISTINCT FROM OLD.invoice",
+    ),
+    Guard(
+        "charge",
+        (UPDATE,),
+        "a charge is on an invoice of its facility and project",
+        "NEW.invoice IS NOT NULL AND NOT EXISTS (SELECT 1 FROM invoice i"
+        " WHERE i.facility = NEW.facility AND i.code = NEW.invoice AND i.project = NEW.project)",
+        lookup=True,
+    ),
+)
+_INVOICE_BINDING = (
+    Guard(
+        "invoice",
+        (INSERT,),
+        "an invoice begins with nothing billed",
+        "NEW.charges <> 0 OR NEW.raw_total <> 0 OR NEW.adjustment <> 0 OR NEW.total <> 0"
+        " OR NEW.tax IS NOT NULL OR NEW.cost IS NOT NULL",
+    ),
+    Guard(
+        "invoice",
+        (INSERT, UPDATE),
+        "an invoice that is not paid names no payment",
+        "NEW.state <> 'PAID' AND (NEW.payment_reference IS NOT NULL OR NEW.statement IS NOT NULL)",
+    ),
+    Guard(
+        "invoice",
+        (INSERT, UPDATE),
+        "an invoice is in a run of its facility and month, which ends after it",
+        f"NEW.run IS NOT NULL AND NEW.state IN {_UNFINISHED} AND NOT EXISTS"
+        " (SELECT 1 FROM billing_run r WHERE r.id = NEW.run AND r.facility = NEW.facility"
+        " AND r.period = NEW.period AND r.state IN ('OPEN', 'DISABLED'))",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "the charges of an invoice that takes in no changes are bound",
+        f"NEW.state NOT IN {named(EDITABLE)} AND EXISTS (SELECT 1 {_ITS_CHARGES}"
+        " AND c.run IS NULL)",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice being approved comes to what its charges come to",
+        "NEW.state = 'APPROVING' AND ("
+        + _any(
+            (
+                "NEW.run IS NULL",
+                "NEW.total <> NEW.raw_total + NEW.adjustment + coalesce(NEW.tax, 0)",
+                f"NEW.charges <> (SELECT count(*) {_ITS_CHARGES} AND c.run = NEW.run"
+                " AND c.team = NEW.team AND (NEW.kind <> 'periodic' OR c.period = NEW.period))",
+                f"NEW.charges <> (SELECT count(*) {_ITS_CHARGES})",
+                f"NEW.raw_total <> (SELECT coalesce(sum(c.total), 0) {_ITS_CHARGES})",
+            )
+        )
+        + ")",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "the charges of an invoice that is not paid are not paid",
+        "NEW.number IS NOT NULL AND NEW.state <> 'PAID'"
+        f" AND EXISTS (SELECT 1 {_ITS_CHARGES} AND c.state = 'PAID')",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice is paid with a statement that it is on",
+        "NEW.statement IS NOT NULL AND NOT EXISTS (SELECT 1 FROM statement_invoice a"
+        " WHERE a.statement = NEW.statement AND a.number = NEW.number)",
+        lookup=True,
+    ),
+)
+_JOB = (
+    Guard(
+        "job",
+        (INSERT,),
+        "a job is of a run of its facility",
+        "NOT EXISTS (SELECT 1 FROM billing_run r"
+        " WHERE r.id = NEW.run AND r.facility = NEW.facility)",
+        lookup=True,
+    ),
+)
+_YEAR = "FROM invoice_number n WHERE n.facility = NEW.facility AND n.fiscal_year = NEW.fiscal_year"
+_ISSUING_BINDING = (
+    Guard(
+        "issuing",
+        (INSERT,),
+        "an issuing is of an open run of its facility and month",
+        "NOT EXISTS (SELECT 1 FROM billing_run r WHERE r.id = NEW.run"
+        " AND r.facility = NEW.facility AND r.period = NEW.period AND r.state = 'OPEN')",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when the numbers until its own have no gap",
+        "NEW.state = 'ISSUED'"
+        f" AND (SELECT count(*) {_YEAR}) <> (SELECT coalesce(max(n.sequence), 0) {_YEAR})",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when what its invoices replace is superseded",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice s"
+        " JOIN invoice i ON i.number = s.number JOIN invoice o ON o.number = i.replaces"
+        " WHERE s.issuing = NEW.id AND o.state <> 'SUPERSEDED')",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when what its invoices draw from prepaid funds is drawn",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice s"
+        " WHERE s.issuing = NEW.id AND s.prepaid <> 0 AND NOT EXISTS (SELECT 1 FROM fund_entry f"
+        " WHERE f.facility = s.facility AND f.project = s.project AND f.number = s.number"
+        " AND f.kind = 'draw'))",
+        lookup=True,
+    ),
+    Guard(
+        "invoice_number",
+        (INSERT,),
+        "numbers are reserved for invoices of the run that all have approved",
+        "NOT EXISTS (SELECT 1 FROM invoice i JOIN issuing r ON r.run = i.run"
+        " WHERE r.id = NEW.issuing AND i.facility = NEW.facility AND i.code = NEW.invoice"
+        " AND i.state = 'APPROVING')",
+        lookup=True,
+    ),
+    Guard(
+        "issued_invoice",
+        (INSERT,),
+        "an invoice replaces one that counts and is not paid",
+        "EXISTS (SELECT 1 FROM invoice i JOIN invoice o ON o.number = i.replaces"
+        " WHERE i.facility = NEW.facility AND i.code = NEW.invoice AND o.state <> 'APPROVED')",
+        lookup=True,
+    ),
+    Guard(
+        "invoice_line",
+        (INSERT,),
+        "a line bills a charge that its invoice holds, at the charge's total",
+        "NOT EXISTS (SELECT 1 FROM issued_invoice i JOIN charge c"
+        " ON c.facility = i.facility AND c.invoice = i.invoice"
+        " WHERE i.number = NEW.number AND c.facility = NEW.facility AND c.code = NEW.charge"
+        " AND c.state = 'PENDING' AND c.run IS NOT NULL AND c.raw_total = NEW.raw_total"
+        " AND c.adjustment = NEW.adjustment AND c.total = NEW.total)",
+        lookup=True,
+    ),
+)
+_STATEMENT_BINDING = (
+    Guard(
+        "statement_invoice",
+        (INSERT,),
+        "a statement takes an invoice that counts",
+        "NOT EXISTS (SELECT 1 FROM invoice i WHERE i.number = NEW.number"
+        f" AND i.state IN {named(ACTIVE)})",
+        lookup=True,
+    ),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a paid statement has the invoices that it counts, at least one",
+        "NEW.state = 'PAID' AND (NEW.invoices < 1 OR NEW.invoices <> (SELECT count(*)"
+        " FROM statement_invoice a WHERE a.statement = NEW.id))",
+        lookup=True,
+    ),
+)
+_ENTRIES = "FROM fund_entry f WHERE f.facility = NEW.facility AND f.project = NEW.project"
+_FUND_BINDING = (
+    Guard(
+        "fund_entry",
+        (INSERT,),
+        "an entry is a deposit, or what an invoice draws or gives back",
+        "NOT ((NEW.kind = 'deposit' AND NEW.number IS NULL)"
+        " OR (NEW.kind = 'draw' AND NEW.number IS NOT NULL AND NEW.amount < 0)"
+        " OR (NEW.kind = 'return' AND NEW.number IS NOT NULL AND NEW.amount > 0))",
+    ),
+    Guard(
+        "fund_entry",
+        (INSERT,),
+        "the entries of a project follow one another without a gap",
+        f"(SELECT count(*) {_ENTRIES}) <> (SELECT max(f.sequence) {_ENTRIES}) OR NEW.sequence < 1",
+        lookup=True,
+    ),
+    Guard(
+        "fund_entry",
+        (INSERT,),
+        "an invoice draws once, while it is issued, what it says is prepaid",
+        "NEW.kind = 'draw' AND (NOT EXISTS (SELECT 1 FROM issued_invoice i"
+        " JOIN issuing r ON r.id = i.issuing WHERE i.number = NEW.number"
+        " AND i.facility = NEW.facility AND i.project = NEW.project AND r.state = 'FROZEN'"
+        " AND i.prepaid = -NEW.amount)"
+        f" OR NEW.amount <> (SELECT sum(f.amount) {_ENTRIES} AND f.number = NEW.number))",
+        lookup=True,
+    ),
+    Guard(
+        "fund_entry",
+        (INSERT,),
+        "an invoice gives back what it drew, once it no longer counts",
+        "NEW.kind = 'return' AND (NOT EXISTS (SELECT 1 FROM invoice i"
+        " WHERE i.number = NEW.number AND i.facility = NEW.facility AND i.project = NEW.project"
+        " AND i.state IN ('SUPERSEDED', 'VOID'))"
+        f" OR 0 <> (SELECT sum(f.amount) {_ENTRIES} AND f.number = NEW.number))",
+        lookup=True,
+    ),
+)
+
+BINDING_GUARDS: tuple[Guard, ...] = (
+    *_CHARGE_BINDING,
+    *_INVOICE_BINDING,
+    *_JOB,
+    *_ISSUING_BINDING,
+    *_STATEMENT_BINDING,
+    *_FUND_BINDING,
+)
+
+
+def _but(columns: list[str], *free: str) -> list[str]:
+    return [name for name in columns if name not in free]
+
+
+_RUN = (
+    *moves_only(RUN, "a billing run"),
+    Guard(
+        "billing_run",
+        (UPDATE,),
+        "of a billing run only the description is edited",
+        differs(_but(billing_run.columns.keys(), "state", "description")),
+    ),
+    never("billing_run", "billing runs are kept", DELETE),
+    Guard(
+        "billing_run",
+        (UPDATE,),
+        "a billing run ends when its invoices are issued or closed",
+        "NEW.state IN ('FINISHED', 'CANCELLED') AND EXISTS (SELECT 1 FROM invoice i"
+        f" WHERE i.run = NEW.id AND i.state IN {named((*EDITABLE, 'APPROVING'))})",
+        lookup=True,
+    ),
+    Guard("job", (INSERT,), "a job begins RUNNING", "NEW.state <> 'RUNNING'"),
+    Guard(
+        "job",
+        (UPDATE,),
+        "a job that has ended does not change",
+        "OLD.state <> 'RUNNING' OR NEW.state NOT IN ('RUNNING', 'DONE', 'FAILED')",
+    ),
+    Guard(
+        "job",
+        (UPDATE,),
+        "what a job was begun with does not change",
+        differs(_but(job.columns.keys(), "state", "ended_at", "log")),
+    ),
+    never("job", "jobs are kept", DELETE),
+)
+_WHAT_IT_IS = ("facility", "code", "kind", "project", "reference", "replaces")
+_WHAT_IT_BILLS = ("charges", "raw_total", "adjustment", "tax", "total", "cost", "team")
+_DATES = ("covers_from", "covers_to")
+_PAYMENT = ("paid_on", "payment_reference", "statement")
+_INVOICE = (
+    *moves_only(INVOICE, "an invoice"),
+    Guard(
+        "invoice",
+        (INSERT,),
+        "an invoice begins without number, approvals and payment",
+        "NEW.number IS NOT NULL OR NEW.step <> 0 OR NEW.paid_on IS NOT NULL",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice stays what it is of",
+        f"{differs(_WHAT_IT_IS)} OR (OLD.run IS NOT NULL AND NEW.run IS DISTINCT FROM OLD.run)",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice stays in its month; an ad hoc one that is in no run goes with its dates",
+        f"({differs(('period',))}) AND (OLD.kind <> 'ad hoc' OR OLD.run IS NOT NULL"
+        f" OR OLD.state NOT IN {named(EDITABLE)})",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "what an invoice bills does not change once it is being approved",
+        f"OLD.state NOT IN {named(EDITABLE)}"
+        f" AND ({differs((*_WHAT_IT_BILLS, *_DATES, 'description'))})",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice is approved by one reviewer after the other",
+        f"NEW.step < 0 OR NEW.step > OLD.step + 1 OR (NEW.step <> OLD.step"
+        f" AND OLD.state <> 'APPROVING') OR (NEW.state IN {named(EDITABLE)} AND NEW.step <> 0)",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice has a number once it is issued, keeps it, and has none before",
+        f"(NEW.number IS NOT NULL) <> (NEW.state IN {named(ISSUED)})"
+        " OR (OLD.number IS NOT NULL AND NEW.number IS DISTINCT FROM OLD.number)",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice has a payment while it is paid",
+        f"(NEW.paid_on IS NOT NULL) <> (NEW.state = 'PAID') OR (OLD.state = 'PAID'"
+        f" AND NEW.state = 'PAID' AND ({differs(_PAYMENT)}))",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice is approved as what was issued under its number",
+        f"NEW.state IN {named(ISSUED)} AND NOT EXISTS (SELECT 1 FROM issued_invoice s"
+        " WHERE s.number = NEW.number AND s.facility = NEW.facility AND s.invoice = NEW.code"
+        " AND s.total = NEW.total)",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice is superseded by an issued one that replaces it",
+        "NEW.state = 'SUPERSEDED' AND NOT EXISTS (SELECT 1 FROM invoice s"
+        " WHERE s.facility = NEW.facility AND s.replaces = NEW.number"
+        f" AND s.state IN {named(ISSUED)})",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (INSERT, UPDATE),
+        "an invoice replaces an issued one of its facility and project",
+        "NEW.replaces IS NOT NULL AND NOT EXISTS (SELECT 1 FROM issued_invoice s"
+        " WHERE s.number = NEW.replaces AND s.facility = NEW.facility"
+        " AND s.project = NEW.project)",
+        lookup=True,
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
+        "an invoice on a paid statement stays paid",
+        "NEW.number IS NOT NULL AND NEW.state <> 'PAID' AND EXISTS (SELECT 1"
+        " FROM statement_invoice a JOIN statement s ON s.id = a.statement"
+        " WHERE a.number = NEW.number AND s.state = 'PAID')",
+        lookup=True,
+    ),
+    never("invoice", "an invoice is kept, if only closed", DELETE),
+)
+_ISSUING = (
+    Guard("issuing", (INSERT,), "an issuing begins FROZEN", "NEW.state <> 'FROZEN'"),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "an issuing that has ended does not change",
+        "OLD.state <> 'FROZEN' OR NEW.state NOT IN ('FROZEN', 'ISSUED', 'FAILED')",
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "what was frozen does not change",
+        differs(
+            _but(
+                issuing.columns.keys(),
+                *("state", "snapshot_sha256", "commit_hash", "container", "record"),
+                *("ended_at", "failure"),
+            )
+        ),
+    ),
+    never("issuing", "issuings are kept", DELETE),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued with an invoice for every number it holds, and at least one",
+        "NEW.state = 'ISSUED' AND (NOT EXISTS"
+        " (SELECT 1 FROM issued_invoice i WHERE i.issuing = NEW.id)"
+        " OR EXISTS (SELECT 1 FROM invoice_number n WHERE n.issuing = NEW.id"
+        " AND NOT EXISTS (SELECT 1 FROM issued_invoice i WHERE i.number = n.number)))",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when its invoices have all their lines, and these make their totals",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice i LEFT JOIN"
+        " (SELECT number, count(*) AS lines, sum(total) AS total FROM invoice_line"
+        " GROUP BY number) l ON l.number = i.number WHERE i.issuing = NEW.id"
+        " AND (coalesce(l.lines, 0) <> i.charges OR coalesce(l.total, 0) <> i.raw_total))",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when the expense codes of its invoices make what is left to pay",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice i LEFT JOIN"
+        " (SELECT number, sum(amount) AS total FROM invoice_split GROUP BY number) s"
+        " ON s.number = i.number WHERE i.issuing = NEW.id"
+        " AND coalesce(s.total, 0) <> i.total - coalesce(i.prepaid, 0))",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when its invoices are APPROVED and their charges BILLED",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice s JOIN invoice i"
+        " ON i.facility = s.facility AND i.code = s.invoice WHERE s.issuing = NEW.id"
+        " AND (i.state <> 'APPROVED' OR EXISTS (SELECT 1 FROM charge c"
+        " WHERE c.facility = i.facility AND c.invoice = i.code AND c.state <> 'BILLED')))",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when what it bills is on no other invoice that counts",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice s JOIN charge c"
+        " ON c.facility = s.facility AND c.invoice = s.invoice JOIN charge o"
+        " ON o.facility = c.facility AND o.code <> c.code"
+        " AND (o.code = c.original OR o.original = c.original) JOIN invoice i"
+        " ON i.facility = o.facility AND i.code = o.invoice"
+        f" WHERE s.issuing = NEW.id AND c.original IS NOT NULL AND i.state IN {named(ACTIVE)})",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "a failed issuing holds no numbers",
+        "NEW.state = 'FAILED' AND EXISTS (SELECT 1 FROM invoice_number n WHERE n.issuing = NEW.id)",
+        lookup=True,
+    ),
+)
+_NUMBER = (
+    never("invoice_number", "a reserved number does not change", UPDATE),
+    Guard(
+        "invoice_number",
+        (DELETE,),
+        "the numbers of what is issued are kept",
+        "EXISTS (SELECT 1 FROM issuing r WHERE r.id = OLD.issuing AND r.state = 'ISSUED')",
+        lookup=True,
+    ),
+    Guard(
+        "invoice_number",
+        (INSERT,),
+        "invoice numbers follow one another without a gap",
+        f"(SELECT count(*) {_YEAR}) <> (SELECT max(n.sequence) {_YEAR}) OR NEW.sequence < 1",
+        lookup=True,
+    ),
+    Guard(
+        "invoice_number",
+        (INSERT,),
+        "only what is frozen of the facility reserves numbers",
+        "NOT EXISTS (SELECT 1 FROM issuing r WHERE r.id = NEW.issuing AND r.state = 'FROZEN'"
+        " AND r.facility = NEW.facility AND r.fiscal_year = NEW.fiscal_year)",
+        lookup=True,
+    ),
+)
+_FROZEN_INVOICE = (
+    "SELECT 1 FROM issued_invoice i JOIN issuing r ON r.id = i.issuing"
+    " WHERE i.number = NEW.number AND i.facility = NEW.facility AND i.team = NEW.team"
+    " AND r.state = 'FROZEN'"
+)
+_ISSUED_INVOICE = (
+    never("issued_invoice", "an issued invoice does not change"),
+    Guard(
+        "issued_invoice",
+        (INSERT,),
+        "an invoice is issued under a number that what is frozen reserved for it",
+        "NOT EXISTS (SELECT 1 FROM invoice_number n JOIN issuing r ON r.id = n.issuing"
+        " WHERE n.number = NEW.number AND n.facility = NEW.facility"
+        " AND n.fiscal_year = NEW.fiscal_year AND n.sequence = NEW.sequence"
+        " AND n.issuing = NEW.issuing AND n.invoice = NEW.invoice AND r.state = 'FROZEN'"
+        " AND r.invoice_date = NEW.invoice_date)",
+        lookup=True,
+    ),
+    Guard(
+        "issued_invoice",
+        (INSERT,),
+        "an invoice is issued as it was approved",
+        "NOT EXISTS (SELECT 1 FROM invoice i WHERE i.facility = NEW.facility"
+        " AND i.code = NEW.invoice AND i.state = 'APPROVING' AND i.kind = NEW.kind"
+        " AND i.project = NEW.project AND i.team = NEW.team AND i.period = NEW.period"
+        " AND i.charges = NEW.charges AND i.raw_total = NEW.raw_total"
+        " AND i.adjustment = NEW.adjustment AND coalesce(i.tax, 0) = coalesce(NEW.tax, 0)"
+        " AND i.total = NEW.total)",
+        lookup=True,
+    ),
+    never("invoice_line", "the line of an issued invoice does not change"),
+    Guard(
+        "invoice_line",
+        (INSERT,),
+        "an issued invoice gets no further line",
+        f"NOT EXISTS ({_FROZEN_INVOICE} AND NEW.position BETWEEN 1 AND i.charges)",
+        lookup=True,
+    ),
+    never("invoice_split", "the split of an issued invoice does not change"),
+    Guard(
+        "invoice_split",
+        (INSERT,),
+        "an issued invoice gets no further split",
+        f"NOT EXISTS ({_FROZEN_INVOICE})",
+        lookup=True,
+    ),
+    never("invoice_adjustment", "the adjustment of an issued invoice does not change"),
+    Guard(
+        "invoice_adjustment",
+        (INSERT,),
+        "an issued invoice gets no further adjustment",
+        f"NOT EXISTS ({_FROZEN_INVOICE})",
+        lookup=True,
+    ),
+    Guard(
+        "issued_invoice",
+        (INSERT,),
+        "a total is the raw total, the adjustment and the tax",
+        "NEW.total <> NEW.raw_total + NEW.adjustment + coalesce(NEW.tax, 0)",
+    ),
+    Guard(
+        "invoice_line",
+        (INSERT,),
+        "a total is the raw total and the adjustment",
+        "NEW.total <> NEW.raw_total + NEW.adjustment",
+    ),
+)
+INVOICE_GUARDS: tuple[Guard, ...] = (
+    *_RUN,
+    *_INVOICE,
+    *_ISSUING,
+    *_NUMBER,
+    *_ISSUED_INVOICE,
+)
+
+
+_OPEN_STATEMENT = "SELECT 1 FROM statement s WHERE s.id = {row}.statement AND s.state = 'OPEN'"
+_STATEMENT = (
+    *moves_only(STATEMENT, "a statement"),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a statement stays what it is of",
+        differs(("id", "team", "period", "sequence", "currency")),
+    ),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a paid statement does not change",
+        "(OLD.state <> 'OPEN' OR NEW.state <> 'OPEN')"
+        f" AND ({differs(('invoices', 'raw_total', 'adjustment', 'total'))})",
+    ),
+    Guard(
+        "statement",
+        (INSERT, UPDATE),
+        "a total is the raw total and the adjustment, and a payment that of a paid statement",
+        "NEW.total <> NEW.raw_total + NEW.adjustment"
+        " OR (NEW.paid_on IS NOT NULL) <> (NEW.state = 'PAID')",
+    ),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a paid statement's invoices make its raw total, and are paid",
+        "NEW.state = 'PAID' AND (NEW.raw_total <> (SELECT coalesce(sum(a.total), 0)"
+        " FROM statement_invoice a WHERE a.statement = NEW.id)"
+        " OR EXISTS (SELECT 1 FROM statement_invoice a JOIN invoice i ON i.number = a.number"
+        " WHERE a.statement = NEW.id AND i.state <> 'PAID'))",
+        lookup=True,
+    ),
+    Guard(
+        "statement",
+        (UPDATE,),
+        "a paid statement's adjustments make its adjustment",
+        "NEW.state = 'PAID' AND NEW.adjustment <> (SELECT coalesce(sum(a.amount), 0)"
+        " FROM statement_adjustment a WHERE a.statement = NEW.id)",
+        lookup=True,
+    ),
+    never("statement", "a statement is kept", DELETE),
+    never("statement_invoice", "an invoice is put on a statement, or taken off", UPDATE),
+    never("statement_adjustment", "an adjustment is made anew", UPDATE),
+    *(
+        Guard(
+            table,
+            (operation,),
+            "a paid statement does not change",
+            f"NOT EXISTS ({_OPEN_STATEMENT.format(row=row)})",
+            lookup=True,
+        )
+        for table in ("statement_invoice", "statement_adjustment")
+        for operation, row in ((INSERT, "NEW"), (DELETE, "OLD"))
+    ),
+    Guard(
+        "statement_invoice",
+        (INSERT,),
+        "a statement takes an issued invoice of its team and month",
+        "NOT EXISTS (SELECT 1 FROM issued_invoice i JOIN statement s ON s.id = NEW.statement"
+        " WHERE i.number = NEW.number AND i.facility = NEW.facility AND i.team = s.team"
+        " AND i.team = NEW.team AND i.period = s.period AND i.currency = s.currency"
+        " AND i.total = NEW.total)",
+        lookup=True,
+    ),
+)
+_FUND = (
+    never("fund_entry", "an entry of prepaid funds does not change"),
+    Guard(
+        "fund_entry",
+        (INSERT,),
+        "prepaid funds are not overdrawn",
+        "(SELECT sum(f.amount) FROM fund_entry f WHERE f.facility = NEW.facility"
+        " AND f.project = NEW.project) < 0",
+        lookup=True,
+    ),
+)
+
+STATEMENT_GUARDS: tuple[Guard, ...] = (*_STATEMENT, *_FUND)
+
+
+_MOVING = ("state", "attempts", "next_try", "said", "moved_at")
+_FIXED = [column.name for column in message.columns if column.name not in _MOVING]
+
+DELIVERY_GUARDS: tuple[Guard, ...] = (
+    *moves_only(MESSAGE, "a message"),
+    Guard(
+        "message", (UPDATE,), "what a message says, and to whom, does not change", differs(_FIXED)
+    ),
+    never("message", "a message is kept", DELETE),
+    never("told", "what was told does not change"),
+    never("attachment", "an attachment does not change"),
+    never("notice", "a notice does not change"),
+    never("notice_seen", "a notice that is read stays read"),
+    Guard(
+        "preference",
+        (INSERT, UPDATE),
+        "a preference is each, digest or none",
+        "NEW.invoices NOT IN ('each', 'digest', 'none')",
+    ),
+    Guard(
+        "preference",
+        (UPDATE,),
+        "a preference stays that of its recipient",
+        differs(("facility", "address")),
+    ),
+    never("preference", "a preference is set otherwise, not deleted", DELETE),
+)
+"""Messages, notices and preferences."""
+
+
+_COUNTED = (
+    "SELECT count(*) FROM journal_entry e"
+    " WHERE e.facility = NEW.facility AND e.journal = NEW.journal"
+)
+
+JOURNAL_GUARDS: tuple[Guard, ...] = (
+    never("journal", "a posted journal does not change"),
+    Guard(
+        "journal",
+        (INSERT,),
+        "journals are numbered one after the other",
+        "NEW.number <> (SELECT count(*) FROM journal j WHERE j.facility = NEW.facility)"
+        " OR NEW.entries < 1",
+        lookup=True,
+    ),
+    never("journal_entry", "what a journal has posted does not change"),
+    Guard(
+        "journal_entry",
+        (INSERT,),
+        "a posted journal gets no further entry",
+        f"({_COUNTED}) > (SELECT j.entries FROM journal j"
+        " WHERE j.facility = NEW.facility AND j.number = NEW.journal)",
+        lookup=True,
+    ),
+    Guard(
+        "journal_entry",
+        (INSERT,),
+        "an invoice is posted, and reversed once it no longer counts",
+        "NEW.kind NOT IN ('issue', 'reversal') OR (NEW.kind = 'reversal' AND NOT EXISTS"
+        " (SELECT 1 FROM invoice i WHERE i.facility = NEW.facility AND i.number = NEW.number"
+        f" AND i.state IN {named((SUPERSEDED, VOID))}))",
+        lookup=True,
+    ),
+)
+
 
 _BILLING = ("state", "run", "invoice")
 _PRICED = [column.name for column in charge.columns if column.name not in _BILLING]

@@ -2,15 +2,21 @@
 
 RC  1993-10   5,321 charges   19,806.92   of which pending 0
               57 invoices APPROVED, 1 APPROVING at step 1
+
+What review reads of a month: its charges in the columns that people look at, and sums.
+
+Of a charge that was billed anew on a reissue the copy that counts is read: none on an invoice
+that is superseded, void or closed, and no copy while what it copies is on an invoice that counts.
 """
 
 import polars as pl
-from sqlalchemy import Connection, and_, case, func, or_, select
+from sqlalchemy import Connection, Table, and_, case, func, or_, select
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.invoice_tables import invoice
-from billing_lib.ledger.states import CLOSED
-from billing_lib.ledger.tables import charge
+from billing_lib.ledger.charges import not_billed_otherwise
+from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.schema import charge, charge_split, invoice, unbilled, usage_record
+from billing_lib.ledger.states import CLOSED, SUPERSEDED, VOID
 
 CHARGED = pl.Schema(
     {
@@ -87,3 +93,142 @@ def read_team_months(connection: Connection, facility: str) -> pl.DataFrame:
     schema = pl.Schema({"team": pl.String(), "period": pl.String()})
     found = frames.read_frame(connection, statement.distinct(), schema)
     return found.sort("period", "team", descending=[True, False])
+
+
+_NAMES = (
+    *("code", "kind", "project", "team", "item", "user", "on_date", "start_at", "end_at"),
+    *("description", "unit", "quantity", "rate", "rate_group", "price", "raw_total"),
+    *("adjustment", "total", "cost", "state", "run", "invoice"),
+)
+CHARGE = pl.Schema(frame_schema(charge.c[name] for name in _NAMES))
+"""The columns of a charge that review reads."""
+
+_KEYS = ("period", "project", "item", "user")
+SPEND = pl.Schema(
+    {
+        **frame_schema(charge.c[name] for name in _KEYS),
+        "charges": pl.Int64(),
+        "total": pl.Int64(),
+    }
+)
+"""What a project's user came to in a month, by item."""
+
+_COUNTS = pl.Schema(
+    {"what": pl.String(), "rows": pl.Int64(), "total": pl.Int64(), "cost": pl.Int64()}
+)
+
+
+def count_month(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """How a month adds up: ``what`` (records, unbilled, usage, line), ``rows``, ``total``,
+    ``cost`` (null where no charge has one)."""
+    charges = (
+        select(
+            charge.c.kind.label("what"),
+            func.count().label("rows"),
+            func.sum(charge.c.total).label("total"),
+            func.sum(charge.c.cost).label("cost"),
+        )
+        .where(charge.c.facility == facility, charge.c.period == period)
+        .group_by(charge.c.kind)
+    )
+    sums = frames.read_frame(connection, charges, _COUNTS)
+    left_out = (
+        _uncounted(connection, facility, period)
+        .group_by("kind")
+        .agg(
+            pl.len().cast(pl.Int64).alias("rows_out"),
+            pl.col("total").sum().alias("total_out"),
+            pl.col("cost").sum().alias("cost_out"),
+        )
+    )
+    counted = sums.join(left_out, left_on="what", right_on="kind", how="left").select(
+        "what",
+        *(pl.col(name) - pl.col(f"{name}_out").fill_null(0) for name in ("rows", "total", "cost")),
+    )
+    others = [
+        ("records", count_records(connection, facility, period), 0, None),
+        ("unbilled", _count(connection, unbilled, facility, period), 0, None),
+    ]
+    return pl.concat([counted, pl.DataFrame(others, schema=_COUNTS, orient="row")])
+
+
+def count_records(connection: Connection, facility: str, period: str) -> int:
+    """How many usage records end in a month."""
+    return _count(connection, usage_record, facility, period)
+
+
+def read_month(
+    connection: Connection, facility: str, period: str, first: int | None = None
+) -> pl.DataFrame:
+    """A month's charges that count (schema CHARGE), by project and code.
+
+    Parameters
+    ----------
+    first
+        Only those of the first so many, which is quick however many there are.
+    """
+    statement = select(*(charge.c[name] for name in CHARGE)).where(
+        charge.c.facility == facility, charge.c.period == period
+    )
+    if first is not None:
+        statement = statement.order_by(charge.c.project, charge.c.code).limit(first)
+    found = frames.read_frame(connection, statement, CHARGE)
+    left_out = _uncounted(connection, facility, period)
+    return found.join(left_out, on="code", how="anti").sort("project", "code")
+
+
+def read_shares(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The splits of a month's charges: ``charge``, ``expense_code``, ``percent``."""
+    statement = (
+        select(charge_split.c.charge, charge_split.c.expense_code, charge_split.c.percent)
+        .join_from(charge_split, charge)
+        .where(charge.c.facility == facility, charge.c.period == period)
+    )
+    return frames.read_frame(connection, statement)
+
+
+def read_spend(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """What counts of a month, summed by project, item and user (schema SPEND)."""
+    keys = [charge.c[name] for name in _KEYS]
+    statement = (
+        select(*keys, func.count().label("charges"), func.sum(charge.c.total).label("total"))
+        .where(charge.c.facility == facility, charge.c.period == period)
+        .group_by(*keys)
+    )
+    sums = frames.read_frame(connection, statement, SPEND)
+    left_out = _uncounted(connection, facility, period)
+    if left_out.height == 0:
+        return sums
+    minus = left_out.select(*_KEYS, charges=pl.lit(-1, dtype=pl.Int64), total=-pl.col("total"))
+    return (
+        pl.concat([sums, minus])
+        .group_by(_KEYS)
+        .agg(pl.col("charges", "total").sum())
+        .filter(pl.col("charges") != 0)
+    )
+
+
+def _count(connection: Connection, table: Table, facility: str, period: str) -> int:
+    rows = select(func.count()).where(table.c.facility == facility, table.c.period == period)
+    return int(connection.scalars(rows).one())
+
+
+def _uncounted(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges of a month that do not count, which are few: asked by themselves, so that no
+    other has to be joined with its invoice."""
+    names = ("facility", *_KEYS, "code", "kind", "total", "cost")
+    columns = [charge.c[name] for name in names]
+    # Asked so that SQLite walks the short indices of charges on invoices and of copies: of the
+    # first the facility is told below, of the second "is not null" by what is above ''.
+    closed = select(invoice.c.code).where(
+        invoice.c.facility == facility, invoice.c.state.in_((SUPERSEDED, VOID, CLOSED))
+    )
+    listed = frames.listed(connection, list(connection.scalars(closed)))
+    gone = select(*columns).where(charge.c.invoice.in_(select(listed.c.value)))
+    copies = select(*columns).where(
+        charge.c.facility == facility,
+        charge.c.original > "",
+        ~not_billed_otherwise(),
+    )
+    found = [frames.read_frame(connection, statement) for statement in (gone, copies)]
+    return pl.concat(found).filter(facility=facility, period=period).unique("code")

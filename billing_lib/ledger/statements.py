@@ -7,27 +7,42 @@
 
 Frames have the tables' column names (schemas STATEMENT, STATED, STATEMENT_ADJUSTMENT). An invoice
 is on one statement at most; a paid statement does not change.
+
+Prepaid funds in the ledger: what came in, what invoices drew, what came back; never changed.
+
+RC  u4  1  deposit   1000.00
+RC  u4  2  draw      -240.11   RC-1994-00003
+
+General-ledger journals: which invoices were posted, and which were taken back; added only.
+
+RC  3  RC-1994-00003  issue      1993-12-06
+RC  4  RC-1994-00003  reversal   1994-01-15   it was voided, or another one replaced it
 """
 
 import datetime as dt
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Row, Select, delete, func, select, update
+from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
 
 from billing_lib.errors import NotReady, UnknownStatement
 from billing_lib.ledger import frames
+from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import record_event
-from billing_lib.ledger.invoice_tables import (
+from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.schema import facility as facilities
+from billing_lib.ledger.schema import (
+    fund_entry,
     invoice,
     issued_invoice,
+    journal,
+    journal_entry,
     statement,
     statement_adjustment,
     statement_invoice,
 )
 from billing_lib.ledger.states import ACTIVE, OPEN, PAID, after
 from billing_lib.ledger.states import STATEMENT as OF_STATEMENT
-from billing_lib.ledger.types import frame_schema
 from billing_lib.pricing.fields import canonical_json
 
 STATEMENT = frame_schema(statement.columns)
@@ -270,3 +285,104 @@ def move_statement(
             after=canonical_json(told | (facts or {})),
             team=row.team,
         )
+
+
+FUND_ENTRY = frame_schema(fund_entry.columns)
+"""Columns of an entry: facility, project, sequence, team, kind, amount, number, … login, at."""
+
+
+def insert_entry(
+    connection: Connection,
+    facility: str,
+    project: str,
+    team: str,
+    kind: str,
+    amount: int,
+    reason: str,
+    number: str | None = None,
+) -> None:
+    """Add what a balance changes by, in minor units."""
+    known = select(func.coalesce(func.max(fund_entry.c.sequence), 0)).where(
+        fund_entry.c.facility == facility, fund_entry.c.project == project
+    )
+    connection.execute(
+        insert(fund_entry).values(
+            facility=facility,
+            project=project,
+            sequence=int(connection.scalars(known).one()) + 1,
+            team=team,
+            kind=kind,
+            amount=amount,
+            number=number,
+            reason=reason,
+            **stamp(connection, who="login", when="at"),
+        )
+    )
+
+
+def read_entries(
+    connection: Connection,
+    facility: str,
+    project: str | None = None,
+    number: str | None = None,
+) -> pl.DataFrame:
+    """Entries (schema FUND_ENTRY), by project and sequence."""
+    statement = select(fund_entry).where(fund_entry.c.facility == facility)
+    for column, wanted in (("project", project), ("number", number)):
+        if wanted is not None:
+            statement = statement.where(fund_entry.c[column] == wanted)
+    return frames.read_frame(connection, statement, FUND_ENTRY).sort("project", "sequence")
+
+
+JOURNAL = frame_schema(journal.columns)
+"""Columns of a journal: facility, number, entries, settings, login, posted_at."""
+
+JOURNAL_ENTRY = frame_schema(journal_entry.columns)
+"""Columns of an entry: number (the invoice's), kind, facility, journal, on_date."""
+
+
+def lock_journals(connection: Connection, facility: str) -> None:
+    """Keep others from posting for the facility until the end of the transaction."""
+    if connection.dialect.name == "postgresql":
+        chosen = select(facilities.c.code).where(facilities.c.code == facility)
+        connection.execute(chosen.with_for_update(key_share=True))
+
+
+def insert_journal(
+    connection: Connection, facility: str, settings: str, entries: pl.DataFrame
+) -> int:
+    """Add the facility's next journal; its number.
+
+    Parameters
+    ----------
+    settings
+        JSON of the accounts and columns that it is posted with.
+    entries
+        ``number``, ``kind``, ``on_date``.
+    """
+    posted = select(func.count()).where(journal.c.facility == facility)
+    number = int(connection.scalars(posted).one()) + 1
+    values = {"number": number, "entries": entries.height, "settings": settings}
+    who = stamp(connection, who="login", when="posted_at")
+    connection.execute(insert(journal).values(facility=facility, **values, **who))
+    frames.insert_frame(
+        connection,
+        journal_entry,
+        entries.select("number", "kind", "on_date"),
+        facility=facility,
+        journal=number,
+    )
+    return number
+
+
+def read_journals(connection: Connection, facility: str) -> pl.DataFrame:
+    """A facility's journals (schema JOURNAL), by number."""
+    statement = select(journal).where(journal.c.facility == facility)
+    return frames.read_frame(connection, statement, JOURNAL).sort("number")
+
+
+def read_journal_entries(connection: Connection, facility: str) -> pl.DataFrame:
+    """What a facility's journals posted (schema JOURNAL_ENTRY), by journal, date and number."""
+    statement = select(journal_entry).where(journal_entry.c.facility == facility)
+    found = frames.read_frame(connection, statement, JOURNAL_ENTRY)
+    return found.sort("journal", "on_date", "number", "kind")

@@ -23,9 +23,9 @@ from sqlalchemy import (
 )
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.identity import stamp
-from billing_lib.ledger.tables import charge, source_file, unbilled, usage_record
-from billing_lib.pricing.usage import USAGE
+from billing_lib.ledger.database import stamp
+from billing_lib.ledger.schema import charge, source_file, unbilled, usage_record
+from billing_lib.pricing.fields import USAGE
 
 USAGE_WITH_PERIOD = pl.Schema({**USAGE, "period": pl.String()})
 """A usage frame and the period, YYYY-MM, in which each record ends."""

@@ -7,15 +7,10 @@ from pathlib import Path
 import ipywidgets as widgets
 import polars as pl
 
-from billing_lib.audit.archive import list_records
-from billing_lib.audit.proof import Proof, prove
 from billing_lib.audit.reproduce import Reproduction, reproduce
-from billing_lib.audit.verify import verify
-from billing_lib.panels.display import Displayed
-from billing_lib.panels.forms import button
-from billing_lib.panels.office import Message
-from billing_lib.panels.progress import Progress
-from billing_lib.panels.tables import table
+from billing_lib.audit.verify import Proof, list_records, prove, verify
+from billing_lib.panels.forms import Displayed, button, table
+from billing_lib.panels.office import Message, Progress
 from billing_lib.settings import settings
 from billing_lib.workflow.issue import known_fingerprints
 

@@ -1,13 +1,41 @@
 """The parts of forms, at one width: labels to the left of what is filled in, none cut off.
 
 All panels build their entries here, so that they look and behave alike.
+
+A whole page within a notebook, with nothing of either reaching the other.
+
+Files to keep, in a panel: links that hold their content, so that no server is asked for them.
+
+What a notebook keeps of a widget: the widget for JupyterLab, and HTML for where there is none.
+
+A page that nbconvert writes has no kernel behind it, and would load the widget's code from a
+network. So a notebook that runs without JupyterLab, by papermill or nbconvert, shows the HTML
+alone; one that was saved by JupyterLab has both, and nbconvert takes the HTML, since JupyterLab
+keeps no widget's state unless told.
+
+Tables where people look: a polars frame as a styled pandas table.
+
+Money columns become decimal text aligned to the right; nothing is computed here. The same frame
+gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
 """
 
-from collections.abc import Sequence
+import os
+from base64 import b64encode
+from collections.abc import Mapping, Sequence
 from html import escape
-from typing import Any
+from mimetypes import guess_type
+from typing import TYPE_CHECKING, Any
 
 import ipywidgets as widgets
+import pandas as pd
+import polars as pl
+from IPython.display import HTML
+
+from billing_lib.pricing.money import money_text_column
+
+if TYPE_CHECKING:
+    from pandas.io.formats.style_render import CSSDict
+
 
 LABEL = "11em"
 """The width of labels: the longest of them is read in full."""
@@ -115,4 +143,158 @@ def buttons(*parts: widgets.Widget) -> widgets.HBox:
     return widgets.HBox(
         list(parts),
         layout=widgets.Layout(flex_flow="row wrap", margin=f"4px 0 4px {BESIDE_LABEL}"),
+    )
+
+
+def framed(page: str, title: str) -> str:
+    """An HTML page in a frame of its own: its style stays its own and its scripts do not run."""
+    style = "width: 100%; height: 46em; border: 1px solid #c8ced6; background: #fff"
+    return (
+        f'<iframe title="{escape(title)}" sandbox="" style="{style}" '
+        f'srcdoc="{escape(page)}"></iframe>'
+    )
+
+
+def keep(files: Mapping[str, bytes]) -> str:
+    """A line of links, one to each file, by its name."""
+    links = " ".join(_link(name, content) for name, content in files.items())
+    return f"<p>Keep it: {links}</p>"
+
+
+def _link(name: str, content: bytes) -> str:
+    kind = guess_type(name)[0] or "application/octet-stream"
+    text = b64encode(content).decode("ascii")
+    return (
+        f'<a download="{escape(name)}" href="data:{kind};base64,{text}" '
+        f'style="text-decoration: underline; margin-right: 1em">{escape(name)}</a>'
+    )
+
+
+def in_browser() -> bool:
+    """Whether somebody has opened the notebook: Jupyter's server names the session then, and
+    Voilà itself."""
+    voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+    return voila or "JPY_SESSION_NAME" in os.environ
+
+
+def bundle(widget: widgets.DOMWidget, html: str) -> dict[str, Any]:
+    """A widget and the HTML that stands for it, by MIME type."""
+    shown: dict[str, Any] = {"text/plain": "", "text/html": html}
+    if in_browser():
+        made = widget._repr_mimebundle_()
+        shown |= made[0] if isinstance(made, tuple) else made
+    return shown
+
+
+class Displayed:
+    """A panel that a notebook displays: its widget, and HTML that stands for it."""
+
+    widget: widgets.DOMWidget
+
+    def html(self) -> str:
+        """What the panel shows, without the means to change it."""
+        raise NotImplementedError
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return bundle(self.widget, self.html())
+
+
+MONEY = (
+    "raw_total",
+    "adjustment",
+    "total",
+    "total_after",
+    "difference",
+    "cost",
+    "amount",
+    "charges_raw_total",
+    "charges_adjustment",
+    "drawn",
+    "due",
+    "prepaid_left",
+    "last_total",
+)
+"""Columns of amounts: minor units, or text as it is shown."""
+
+_STYLES: list["CSSDict"] = [
+    # ipywidgets would set each row 28 px high, which is twice what reading wants.
+    {"selector": "th, td", "props": "padding: 2px 10px; line-height: 1.4;"},
+    {
+        "selector": "caption",
+        "props": "text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;",
+    },
+]
+
+_UNBROKEN = ("charge", "invoice", "number", "date", "at")
+"""Columns of names and moments, which stay on one line."""
+
+_LEFT = "text-align: left;"
+_RIGHT = "text-align: right; font-variant-numeric: tabular-nums;"
+
+
+def table(
+    frame: pl.DataFrame,
+    caption: str,
+    *,
+    places: int = 2,
+    total: Sequence[str] = (),
+    right: Sequence[str] = (),
+) -> HTML:
+    """A frame as people read it, as HTML that a notebook displays (``.data`` is its text).
+
+    Parameters
+    ----------
+    frame
+        Columns named in MONEY hold amounts, in minor units where they are numbers.
+    caption
+        The table's heading; also the seed of its HTML ids.
+    places
+        Of the currency.
+    total
+        Columns to sum in a last row.
+    right
+        Columns to set to the right, beside those of money and counts.
+    """
+    shown = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
+    money = [name for name in shown.columns if name in MONEY and _counts(shown, name)]
+    texts = shown.with_columns(money_text_column(pl.col(name), places) for name in money)
+    pandas = pd.DataFrame(
+        {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
+    )
+    unbroken: list[CSSDict] = [
+        {"selector": f"td.col{at}", "props": "white-space: nowrap;"}
+        for at, name in enumerate(shown.columns)
+        if name in _UNBROKEN
+    ]
+    aligned: list[CSSDict] = [
+        {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if numbers else _LEFT}
+        for at, numbers in enumerate(
+            name in MONEY or name in right or _counts(shown, name) for name in shown.columns
+        )
+    ]
+    styler = (
+        pandas.style.hide(axis="index")
+        .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
+        .set_caption(caption)
+        .format(na_rep="", escape="html")  # what people wrote is shown, never run
+        .set_table_styles([*_STYLES, *aligned, *unbroken])
+    )
+    return HTML(styler.to_html())
+
+
+def _counts(frame: pl.DataFrame, name: str) -> bool:
+    return frame.schema[name].is_numeric()
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _total_row(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    first = frame.columns[0]
+    return frame.select(
+        pl.col(name).sum().cast(dtype)
+        if name in columns
+        else pl.lit("Total" if name == first else None, dtype=dtype).alias(name)
+        for name, dtype in frame.schema.items()
     )

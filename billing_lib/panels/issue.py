@@ -3,11 +3,10 @@
 import polars as pl
 from IPython.display import HTML
 
-from billing_lib.panels.tables import table
+from billing_lib.panels.forms import table
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.workflow.invoice import Computation
-from billing_lib.workflow.snapshot import Snapshot
-from billing_lib.workflow.summing import AD_HOC, PERIODIC
+from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, Snapshot
 
 
 def run_heading(snapshot: Snapshot, computation: Computation) -> str:

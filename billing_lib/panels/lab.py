@@ -1,13 +1,31 @@
-"""Choosing a lab and a month: two lists, of what who is asking may see, and what follows below."""
+"""Choosing a lab and a month: two lists, of what who is asking may see, and what follows below.
 
-from collections.abc import Callable
+Issued invoices, chosen by lab and month: each as it was sent, and its files to keep.
+
+The files come from the invoice's audit record, byte for byte; nothing is rendered anew.
+
+What the statement notebook shows: a lab's statements of a month.
+
+A lab's month in a notebook: the very page that ``billing listing --html`` writes.
+"""
+
+from collections.abc import Callable, Sequence
+from html import escape
 
 import ipywidgets as widgets
 import polars as pl
+from IPython.display import HTML
 
+from billing_lib.audit.verify import find_record
+from billing_lib.documents.html import render_listing
+from billing_lib.exports.documents import statement_documents
+from billing_lib.panels.forms import Displayed, framed, keep, table
 from billing_lib.panels.office import Message, Office
-from billing_lib.workflow.lab_months import read_lab_months
-from billing_lib.workflow.price_books import read_price_books
+from billing_lib.workflow.listing import read_listing
+from billing_lib.workflow.load import read_price_books
+from billing_lib.workflow.overview import read_lab_months
+from billing_lib.workflow.search import Filter, find_invoices
+from billing_lib.workflow.statements import Statement, list_statements, read_statement
 
 _WIDE = {"width": "26em"}
 _LOOKED_AT = 12  # months
@@ -79,3 +97,232 @@ class LabChooser:
                 self._message.say("There is no lab's month that you may see.")
                 return
             self._show(self.team.value, self.period.value)
+
+
+INVOICE_FILES = ("pdf", "xlsx", "xml", "html")
+"""The documents that can be kept, in the order in which they are offered."""
+
+
+class InvoicePanel(Displayed):
+    """The page of the invoice notebook.
+
+    Parameters
+    ----------
+    team, period
+        What is chosen at first.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(self, team: str = "", period: str = "", office: Office | None = None) -> None:
+        self.office = office or Office.open()
+        self.books = read_price_books(self.office.settings.parameters)
+        self.message = Message()
+        self.number = widgets.Dropdown(description="Invoice", layout={"width": "26em"})
+        self.files = widgets.HTML()
+        self.page = widgets.HTML(layout={"width": "100%"})
+        self.number.observe(lambda _: self._show_invoice(), names="value")
+        self.chooser = LabChooser(self.office, team, period, self._list, self.message, self._has)
+        self.widget = widgets.VBox(
+            [
+                *(self.chooser.widget, self.number, self.message.widget, self.files, self.page),
+            ]
+        )
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.page.value)
+
+    def _issued(self, team: str, period: str) -> pl.DataFrame:
+        wanted = Filter.parse({"team": team, "period_from": period, "period_to": period})
+        return find_invoices(self.office.engine, wanted, self.books).rows.drop_nulls("number")
+
+    def _has(self, team: str, period: str) -> bool:
+        return self._issued(team, period).height > 0
+
+    def _list(self, team: str, period: str) -> None:
+        rows = self._issued(team, period)
+        self.number.options = [
+            (f"{number}  ·  {project}  ·  {total} {currency}  ·  {state}", number)
+            for number, project, total, currency, state in rows.select(
+                "number", "project", "total", "currency", "state"
+            ).iter_rows()
+        ]
+        shown = self.number.value
+        self.number.index = 0 if self.number.options else None
+        if self.number.value == shown:  # else it was told already
+            self._show_invoice()
+
+    def _show_invoice(self) -> None:
+        self.files.value = self.page.value = ""
+        if self.number.value is None:
+            self.message.say("Nothing of this month is issued yet.")
+            return
+        with self.message.sentences():
+            number = str(self.number.value)
+            folder = find_record(number, self.office.settings.runs) / "data" / "documents"
+            held = [
+                path for kind in INVOICE_FILES if (path := folder / f"{number}.{kind}").is_file()
+            ]
+            self.files.value = keep({path.name: path.read_bytes() for path in held})
+            page = (folder / f"{number}.html").read_text("utf-8")
+            self.page.value = framed(page, f"Invoice {number}")
+            self.message.say(f"Invoice {number}, as it was sent.")
+
+
+_AMOUNTS = ("sum", "before_rules", "by_rules")
+
+STATEMENT_FILES = ("pdf", "xlsx", "json")
+"""What a statement can be kept as, in the order in which it is offered."""
+
+
+class StatementPanel(Displayed):
+    """The page of the statement notebook: a lab and a month to choose, and what it owes.
+
+    Parameters
+    ----------
+    team, period
+        What is shown at first; the first lab that may be seen and its newest statement where empty.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(self, team: str = "", period: str = "", office: Office | None = None) -> None:
+        self.office = office or Office.open()
+        self.books = read_price_books(self.office.settings.parameters)
+        self.message = Message()
+        self.statements: list[Statement] = []
+        self.files = widgets.HTML()
+        self.page = widgets.HTML()
+        self.chooser = LabChooser(self.office, team, period, self._show, self.message, self._has)
+        self.widget = widgets.VBox(
+            [self.chooser.widget, self.message.widget, self.files, self.page]
+        )
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.page.value)
+
+    def _show(self, team: str, period: str) -> None:
+        self.page.value = self.files.value = ""
+        ids = self._listed(team, period)
+        self.statements = [read_statement(self.office.engine, self.books, each) for each in ids]
+        if not self.statements:
+            self.message.say(f"There is no statement of {period} for the lab {team} yet.")
+            return
+        self.message.say("")
+        ruled = any(part["adjustments"] for it in self.statements for part in it["facilities"])
+        tables = [self.totals(), self.invoices(), *([self.adjustments()] if ruled else [])]
+        parts = [*(_heading(statement) for statement in self.statements)]
+        self.page.value = "".join([*parts, *(str(part.data) for part in tables)])
+        with self.message.sentences():
+            self.files.value = "".join(keep(self._documents(each)) for each in ids)
+
+    def _listed(self, team: str, period: str) -> list[str]:
+        return list_statements(self.office.engine, period, [team])["statement"].to_list()
+
+    def _has(self, team: str, period: str) -> bool:
+        return bool(self._listed(team, period))
+
+    def _documents(self, statement_id: str) -> dict[str, bytes]:
+        archive = self.office.settings.runs
+        return statement_documents(
+            self.office.engine, archive, self.books, statement_id, STATEMENT_FILES
+        )
+
+    def totals(self) -> HTML:
+        """What each facility's part of each statement comes to."""
+        rows = [
+            (
+                statement["id"],
+                part["facility"]["name"],
+                part["raw_total"],
+                part["adjustment"],
+                part["total"],
+            )
+            for statement in self.statements
+            for part in statement["facilities"]
+        ]
+        return _table(rows, ("statement", "facility", "before_rules", "by_rules", "sum"), "Totals")
+
+    def invoices(self) -> HTML:
+        """The invoices on the statements."""
+        names = ("number", "project", "kind", "invoice_date", "state")
+        rows = [
+            (statement["id"], *(it[name] for name in names), it["total"])
+            for statement in self.statements
+            for part in statement["facilities"]
+            for it in part["invoices"]
+        ]
+        return _table(rows, ("statement", *names, "sum"), "Invoices")
+
+    def adjustments(self) -> HTML:
+        """What each facility's rules changed."""
+        rows = [
+            (statement["id"], part["facility"]["name"], it["rule"], it["kind"], it["amount"])
+            for statement in self.statements
+            for part in statement["facilities"]
+            for it in part["adjustments"]
+        ]
+        return _table(rows, ("statement", "facility", "rule", "kind", "sum"), "Adjustments")
+
+
+def _heading(statement: Statement) -> str:
+    totals, paid = statement["totals"], statement["payment"]
+    state = statement["state"]
+    if paid is not None:
+        state = f"{state} on {paid['date']}, reference {escape(paid['reference'])}"
+    return (
+        f"<h2>{escape(statement['team']['name'])} · {statement['period']}</h2>"
+        f"<p>Statement <b>{statement['id']}</b>, {state}: <b>{totals['invoices']}</b> invoices, "
+        f"{totals['raw_total']} and by rules {totals['adjustment']}, "
+        f"total <b>{totals['total']} {statement['currency']}</b>, due {totals['due']}.</p>"
+    )
+
+
+def _table(rows: Sequence[tuple[str, ...]], names: tuple[str, ...], caption: str) -> HTML:
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(names, pl.String), orient="row")
+    return table(frame, caption, right=_AMOUNTS)
+
+
+class ListingPanel(Displayed):
+    """The page of the listing notebook: a lab and a month to choose, and its listing.
+
+    Parameters
+    ----------
+    team, period
+        What is shown at first; the first lab that may be seen and its newest month where empty.
+    facility
+        Only this one's; all that may be seen where it is empty.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(
+        self, team: str = "", period: str = "", facility: str = "", office: Office | None = None
+    ) -> None:
+        self.office = office or Office.open()
+        self.books = read_price_books(self.office.settings.parameters)
+        self.facility = facility or None
+        self.message = Message()
+        self.page = widgets.HTML(layout={"width": "100%"})
+        self.chooser = LabChooser(self.office, team, period, self._show, self.message)
+        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
+
+    def html(self) -> str:
+        """What it shows, without the means to change it."""
+        return str(self.message.widget.value) + str(self.page.value)
+
+    def _show(self, team: str, period: str) -> None:
+        self.page.value = ""
+        found = read_listing(self.office.engine, self.books, team, period, self.facility)
+        self.page.value = framed(render_listing(found), f"Listing of {team}, {period}")

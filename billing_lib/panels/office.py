@@ -1,18 +1,45 @@
-"""What every panel needs: the ledger, the settings, the price books, and a place for sentences."""
+"""What every panel needs: the ledger, the settings, the price books, and a place for sentences.
 
-from collections.abc import Iterator
+What the parts of a panel share: a facility's month, and word of what another part changed.
+
+Long work in a panel: a bar that shows how far it is, and a button that stops it.
+
+    progress = Progress(message, start_button)
+    progress.start(lambda step: preview(..., step=step), then=show)
+
+The work runs in a thread, so that the notebook can take the click. It tells each step before it
+begins; stopping ends it there, as an error would: what it did not finish is rolled back or, where
+it is an issuing, settled by the next try.
+
+Something in a notebook that is shown anew when what it shows has changed.
+
+    shown = Later(lambda: table(charges, "Charges"))
+    display(shown)     what it is by now
+    shown.fill()       the same place, anew
+
+The notebook keeps what was shown last, so that it saves and exports like any other output.
+"""
+
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from html import escape
+from threading import Event, Thread
+from typing import Any, TypeVar
 
 import ipywidgets as widgets
+from IPython.display import DisplayHandle, display
 from sqlalchemy import Engine
 
 from billing_lib.errors import BillingError
 from billing_lib.ledger.database import open_ledger, require_initialised
+from billing_lib.panels.forms import button
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, settings
-from billing_lib.workflow.price_books import read_price_book
+from billing_lib.workflow.load import read_price_book
+from billing_lib.workflow.steps import Step, Stopped
 
 
 @dataclass(frozen=True)
@@ -62,3 +89,197 @@ class Message:
             yield
         except BillingError as error:
             self.refuse(str(error))
+
+
+class Desk:
+    """A facility's month in an office.
+
+    Raises
+    ------
+    UnknownFacility, InvalidPeriod
+        There is none.
+    """
+
+    def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
+        self.office = office or Office.open()
+        self.engine = self.office.engine
+        self.facility = facility
+        self.month = Period.parse(period)
+        self.period = str(self.month)
+        self.currency = self.book.facility.currency
+        self.places = minor_places(self.currency)
+        self._told: list[Callable[[], None]] = []
+
+    @property
+    def book(self) -> PriceBook:
+        """The facility's price book as it is at this moment."""
+        return self.office.book(self.facility)
+
+    def on_change(self, refresh: Callable[[], None]) -> None:
+        """Have this called whenever a part has changed the month."""
+        self._told.append(refresh)
+
+    def changed(self) -> None:
+        """Tell every part that the month has changed."""
+        for refresh in self._told:
+            refresh()
+
+    def projects(self) -> list[tuple[str, str]]:
+        """The price book's projects, as shown and as named."""
+        return [(_shown(it.code, it.name, it.team), it.code) for it in self.book.projects]
+
+    def expense_codes(self) -> list[str]:
+        """The expense codes that the price book knows: listed, or in a project's split."""
+        allowed = self.book.facility.expense_codes
+        listed = () if allowed is None else allowed.codes or ()
+        used = {
+            share.expense_code
+            for project in self.book.projects
+            for dated in project.dated_splits()
+            for share in dated.split
+        }
+        return sorted({*used, *(known.code for known in listed)})
+
+
+def _shown(code: str, name: str | None, team: str) -> str:
+    return f"{code} · {name} ({team})" if name else f"{code} ({team})"
+
+
+Result = TypeVar("Result")
+
+
+class Progress:
+    """A bar with a stop button, hidden while nothing runs.
+
+    Parameters
+    ----------
+    message
+        Where it is said how the work ended.
+    starters
+        Buttons that start work, and what it is about; they rest while some runs.
+
+    Attributes
+    ----------
+    widget
+        What a panel shows.
+    """
+
+    def __init__(self, message: Message, *starters: widgets.DOMWidget) -> None:
+        self.message = message
+        self.starters = starters
+        self.bar = widgets.IntProgress(min=0, max=1, layout=widgets.Layout(width="16em"))
+        self.label = widgets.HTML()
+        self.stop = button("Stop")
+        self.stop.on_click(lambda _: self.ask_to_stop())
+        self.widget = widgets.HBox([self.bar, self.stop, self.label])
+        self.widget.layout.display = "none"
+        self._stopping = Event()
+        self._stopped = ""
+        self._thread: Thread | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether work is under way."""
+        return self._thread is not None and self._thread.is_alive()
+
+    def start(
+        self,
+        work: Callable[[Step], Result],
+        then: Callable[[Result], None],
+        refused: Callable[[BillingError], None] = lambda error: None,
+        stopped: str = "nothing of it was done",
+    ) -> None:
+        """Begin work; what it gives goes to ``then``, and a mistake to the panel's message.
+
+        Parameters
+        ----------
+        refused
+            Called where the work was refused or stopped, before it is said.
+        stopped
+            What is said of it where it is stopped.
+        """
+        if self.running:
+            self.message.refuse("something is under way; wait for it or stop it")
+            return
+        self._stopping.clear()
+        self._stopped = stopped
+        resting = [(starter, starter.disabled) for starter in self.starters]
+        for starter in self.starters:
+            starter.disabled = True
+        self.message.say("")
+        self.bar.value, self.bar.max, self.label.value = 0, 1, "begins"
+        self.stop.disabled = False
+        self.widget.layout.display = ""
+        self._thread = Thread(target=self._run, args=(work, then, refused, resting), daemon=True)
+        self._thread.start()
+
+    def ask_to_stop(self) -> None:
+        """Have the work stopped at its next step."""
+        self._stopping.set()
+        self.stop.disabled = True
+        self.label.value = "stopping …"
+
+    def wait(self) -> None:
+        """Wait until the work is done."""
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(
+        self,
+        work: Callable[[Step], Result],
+        then: Callable[[Result], None],
+        refused: Callable[[BillingError], None],
+        resting: list[tuple[widgets.Button, bool]],
+    ) -> None:
+        told = False
+        try:
+            try:
+                result = work(self._step)
+            finally:
+                self.widget.layout.display = "none"
+                for starter, disabled in resting:
+                    starter.disabled = disabled
+            then(result)
+            told = True
+        except BillingError as error:
+            refused(error)
+            self.message.refuse(str(error))
+            told = True
+        finally:
+            if not told:  # the traceback goes on to the log
+                self.message.refuse(
+                    "the program has a defect here; nothing was written, and its log says more"
+                )
+
+    def _step(self, done: int, total: int, what: str) -> None:
+        if self._stopping.is_set() and done < total:  # what is done is done
+            raise Stopped("stopped", remedy=self._stopped)
+        self.bar.max, self.bar.value = max(total, 1), done
+        self.label.value = f"{escape(what)} ({done:,} of {total:,})"
+
+
+class Later:
+    """A place in a notebook.
+
+    Parameters
+    ----------
+    now
+        Gives what is to be shown: anything that a notebook can display.
+    """
+
+    def __init__(self, now: Callable[[], Any]) -> None:
+        self.now = now
+        self._handle: DisplayHandle | None = None
+        self._last: object = None
+
+    def fill(self) -> None:
+        """Show what it is by now, where it is displayed and was another thing."""
+        shown = self.now()
+        if self._handle is not None and shown is not self._last:
+            self._last = shown
+            self._handle.update(shown)
+
+    def _ipython_display_(self) -> None:
+        self._last = self.now()
+        self._handle = display(self._last, display_id=True)
+        self.fill()  # it may have changed while it was being displayed

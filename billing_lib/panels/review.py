@@ -8,35 +8,582 @@
 
 A mistake, such as a month that is not rated, is one sentence in the heading; all else is empty
 then.
+
+What the checks of a month found: how much of each, all findings, and the way to each remedy.
+
+overlapping sessions of an instrument   scope-1   2 sessions overlap …   [Remedy]
+                                        ▼
+the finding's charges · the form with the proposed change · or: dismiss, with a reason
+
+All charges of a month: filter, search, sort, go through them, and change one or all that match.
+
+The table opens with the first rows at once; however many there are, the others are read beside.
+
+Pictures of a month: where it is spent, how it compares, when instruments were used.
+
+Each is an altair chart of a small frame, summed before, drawn here as SVG: the same picture in
+JupyterLab and in a page that nbconvert writes, without a network. The colours are of the palette
+by Okabe and Ito and of cividis, which colour-blind people can tell apart as well.
 """
 
+import base64
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from html import escape
+from typing import Any
 
+import altair as alt
 import ipywidgets as widgets
 import polars as pl
+import vl_convert
 from IPython.display import HTML, display
 
-from billing_lib.errors import BillingError
-from billing_lib.panels import pictures
-from billing_lib.panels.changes import changes_table
-from billing_lib.panels.charges import ChargesPanel
-from billing_lib.panels.display import in_browser
-from billing_lib.panels.findings import FindingsPanel
-from billing_lib.panels.later import Later
-from billing_lib.panels.office import Message, Office
-from billing_lib.panels.pictures import Picture
-from billing_lib.panels.progress import Progress
-from billing_lib.panels.tables import table
+from billing_lib.errors import BillingError, NotReady
+from billing_lib.panels.change import ChangeCharges, changes_table
+from billing_lib.panels.forms import bundle, in_browser, table
+from billing_lib.panels.office import Desk, Later, Message, Office, Progress
+from billing_lib.panels.table import DATE, MONEY, NUMBER, OPENING, Column, PagedTable
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.changes import read_history
-from billing_lib.workflow.discrepancies import (
+from billing_lib.pricing.month_checks import CHECKS, name_of, told
+from billing_lib.workflow.adjust import read_history
+from billing_lib.workflow.price import unbound
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.review import (
+    Remedy,
     ReviewedMonth,
+    dismiss,
     find_discrepancies,
+    read_charges,
+    remedy,
     summarise_month,
 )
+
+_WIDE = widgets.Layout(width="34em")
+_RECORDS = (
+    Column("record", "Record"),
+    Column("reason", "Reason"),
+    Column("project", "Project"),
+    Column("item", "Item"),
+    Column("user", "User"),
+    Column("detail", "What is known", wide=4),
+    Column("file", "File"),
+    Column("row", "Row", NUMBER),
+)
+
+
+def charge_columns(places: int) -> tuple[Column, ...]:
+    """The columns in which charges are shown."""
+    return (
+        Column("charge", "Charge"),
+        Column("project", "Project"),
+        Column("item", "Item"),
+        Column("user", "User"),
+        Column("date", "Date", DATE),
+        Column("description", "Description"),
+        Column("quantity", "Quantity", NUMBER),
+        Column("price", "Price", NUMBER),
+        Column("total", "Total", MONEY, places),
+        Column("state", "State"),
+    )
+
+
+class FindingsPanel:
+    """The findings of one facility and month.
+
+    Parameters
+    ----------
+    again
+        Called when staff ask for the checks again, with what is to be told whether they were.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(
+        self,
+        facility: str,
+        period: str,
+        month: ReviewedMonth,
+        again: Callable[[Callable[[bool], None]], None],
+        office: Office | None = None,
+    ) -> None:
+        self.desk = Desk(facility, period, office)
+        self.month = month
+        self.summary = widgets.HTML()
+        self.dismissed = widgets.HTML()
+        self.message = Message()
+        self.detail = widgets.VBox()
+        self.change: ChangeCharges | None = None
+        self.finding: dict[str, Any] | None = None
+        self.reason = widgets.Text(
+            description="Reason", layout=_WIDE, style={"description_width": "9em"}
+        )
+        self.dismiss = widgets.Button(
+            description="Dismiss the finding", tooltip="It was looked at and is right"
+        )
+        self.again = widgets.Button(description="Check again")
+        self.rate = widgets.Button(
+            description="Rate the month again",
+            tooltip="What has become billable becomes charges",
+            layout=widgets.Layout(width="14em"),
+        )
+        self._check = again
+        self.table = PagedTable(
+            "findings",
+            (
+                Column("severity", "Severity"),
+                Column("check", "Check", wide=3),
+                Column("subject", "About"),
+                Column("sentence", "What was found", wide=6),
+                Column("count", "Rows", NUMBER),
+                Column("total", "Total", MONEY, self.desk.places),
+            ),
+            self._listed,
+            action="Remedy",
+            on_action=self.show,
+        )
+        self.again.on_click(lambda _: self.check_again())
+        self.desk.on_change(lambda: self.message.say("Changed; 'Check again' looks anew."))
+        self.rate.on_click(lambda _: self.rate_again())
+        self.dismiss.on_click(lambda _: self.dismiss_finding())
+        self._show_counts()
+        self.widget = widgets.VBox(
+            [
+                self.summary,
+                self.table.widget,
+                widgets.HBox([self.again, self.message.widget]),
+                self.detail,
+                self.dismissed,
+            ]
+        )
+
+    def show(self, at: int) -> None:
+        """Show a finding's rows and the way to its remedy, by its place among the findings."""
+        finding = self.month.findings.row(at, named=True)
+        self.finding = finding
+        proposed = remedy(finding)
+        self.reason.value = ""
+        parts: list[widgets.Widget] = [
+            widgets.HTML(
+                f"<h3>{escape(finding['check'].capitalize())}: {escape(finding['subject'])}</h3>"
+                f"<p>{escape(finding['sentence'])}.<br><b>Remedy:</b> "
+                f"{escape(finding['remedy'])}.</p>"
+            ),
+            *self._rows(finding),
+        ]
+        self.change = None
+        if finding["records"]:
+            parts.append(self.rate)
+        parts += [
+            widgets.HTML("Is it right as it is? Then it is not shown again, with your reason:"),
+            widgets.HBox([self.reason, self.dismiss]),
+        ]
+        if proposed is not None:
+            parts.append(self._form(proposed))
+        self.detail.children = parts
+
+    def _form(self, proposed: Remedy) -> widgets.Widget:
+        """The form with what is proposed, for those of the charges that can still change."""
+        chosen = self.month.charges.filter(pl.col("charge").is_in(proposed.charges))
+        free = unbound(chosen)["charge"].to_list()
+        if not free:
+            return widgets.HTML(
+                "<p>None of these charges can change any more; what is issued is credited or "
+                "reissued.</p>"
+            )
+        self.change = ChangeCharges(
+            self.desk, free, proposed.field, proposed.value or "", fixed=True
+        )
+        self.change.reason.value = proposed.reason
+        return self.change.widget
+
+    def check_again(self, said: str = "") -> None:
+        """Ask the checks again, after something was changed; then say what it was."""
+        self.message.say("The month is checked again …")
+        self._check(
+            lambda done: self.message.say(
+                said + (f"Checked again: {self._count()}." if done else "Not checked again.")
+            )
+        )
+
+    def take(self, month: ReviewedMonth) -> None:
+        """Show the month as it is now."""
+        self.month = month
+        self.detail.children, self.finding, self.change = (), None, None
+        self._show_counts()
+        self.table.replace(self._listed)
+
+    def rate_again(self) -> None:
+        """Rate the month again, after the price book or the usage was set right."""
+        with self.message.sentences():
+            book = self.desk.book  # as it is now
+            rated = rate_period(self.desk.engine, book, self.desk.month)
+            self.check_again(f"{rated.sentence}. ")
+
+    def dismiss_finding(self) -> None:
+        """Dismiss the finding that is shown."""
+        if self.finding is None:
+            return
+        with self.message.sentences():
+            key = self.finding["key"]
+            said = dismiss(
+                self.desk.engine, self.desk.book, self.desk.period, key, self.reason.value
+            )
+            self.check_again(f"{said}. ")
+
+    def html(self) -> str:
+        """How much was found, and the first findings, where there is no browser to ask."""
+        return f"{self.summary.value}{self.table.html()}{self.dismissed.value}"
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return bundle(self.widget, self.html())
+
+    def _count(self) -> str:
+        return f"{self.month.findings.height:,} findings"
+
+    def _listed(self) -> pl.DataFrame:
+        counts = pl.max_horizontal(pl.col("charges").list.len(), pl.col("records").list.len())
+        return self.month.findings.with_columns(count=counts.cast(pl.Int64))
+
+    def _show_counts(self) -> None:
+        sums = (
+            self._listed()
+            .group_by("check")
+            .agg(
+                pl.col("severity").first(),
+                pl.len().cast(pl.Int64).alias("findings"),
+                pl.col("total").sum(),
+            )
+        )
+        listed = pl.DataFrame(
+            [(name_of(check), told(check)) for check in CHECKS],
+            schema=["check", "looks_for"],
+            orient="row",
+        )
+        shown = listed.join(sums, on="check", how="left", maintain_order="left").select(
+            "check",
+            "severity",
+            pl.col("findings").fill_null(0),
+            pl.when(pl.col("total") != 0).then("total").alias("total"),
+            "looks_for",
+        )
+        made = table(shown, "What was checked", places=self.desk.places).data
+        self.summary.value = (
+            f"<details><summary>{len(CHECKS)} checks were asked: {sums.height} found something, "
+            f"{len(CHECKS) - sums.height} found nothing</summary>{made}</details>"
+        )
+        self.dismissed.value = ""
+        if self.month.dismissed.height:
+            self.dismissed.value = table(self.month.dismissed.drop("key"), "Dismissed").data
+
+    def _rows(self, finding: dict[str, Any]) -> list[widgets.Widget]:
+        found: list[widgets.Widget] = []
+        if finding["charges"]:
+            charges = self.month.charges.filter(pl.col("charge").is_in(finding["charges"]))
+            columns = charge_columns(self.desk.places)
+            currency = self.desk.currency
+            found.append(
+                PagedTable(
+                    "charges of the finding",
+                    columns,
+                    lambda: charges,
+                    sum_of="total",
+                    currency=currency,
+                    places=self.desk.places,
+                ).widget
+            )
+        if finding["records"]:
+            records = self.month.unbilled.filter(
+                pl.col("record").is_in(finding["records"])
+                & (pl.col("reason") == finding["subject"])
+            )
+            found.append(PagedTable("unbilled records", _RECORDS, lambda: records).widget)
+        return found
+
+
+class ChargesPanel:
+    """The table of a month's charges, with the form for those that are chosen below it.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    """
+
+    def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
+        self.desk = Desk(facility, period, office)
+        opening = read_charges(self.desk.engine, self.desk.book, period, OPENING)
+        self.table = PagedTable(
+            "charges",
+            charge_columns(self.desk.places),
+            self.read,
+            opening,
+            sum_of="total",
+            currency=self.desk.currency,
+            places=self.desk.places,
+            action="Change",
+            on_action=self.change_one,
+        )
+        self.change_all = widgets.Button(
+            description="Change all that match", layout=widgets.Layout(width="14em")
+        )
+        self.again = widgets.Button(description="Read again")
+        self.message = Message()
+        self.form = widgets.VBox()
+        self.change: ChangeCharges | None = None
+        self.desk.on_change(lambda: self.message.say("Changed; 'Read again' shows it above."))
+        self.change_all.on_click(lambda _: self.change_matching())
+        self.again.on_click(lambda _: self.read_again())
+        self.widget = widgets.VBox(
+            [
+                self.table.widget,
+                widgets.HBox([self.change_all, self.again, self.message.widget]),
+                self.form,
+            ]
+        )
+
+    def read(self) -> pl.DataFrame:
+        """All charges of the month, from the ledger."""
+        return read_charges(self.desk.engine, self.desk.book, self.desk.period)
+
+    def change_one(self, at: int) -> None:
+        """Open the form for one charge, by its place among all."""
+        self._open(self.table.rows_at([at]))
+
+    def change_matching(self) -> None:
+        """Open the form for all charges that match what the table shows."""
+        self._open(self.table.matching())
+
+    def read_again(self) -> None:
+        """Read the month again, after something was changed."""
+        with self.message.sentences():
+            self.table.replace(self.read)
+            self.message.say("Read again.")
+
+    def _open(self, charges: pl.DataFrame) -> None:
+        with self.message.sentences():
+            free = unbound(charges)
+            if free.height == 0:
+                raise NotReady(
+                    "none of these charges can change any more",
+                    remedy="what is issued is credited or reissued",
+                )
+            self.change = ChangeCharges(self.desk, free["charge"].to_list(), fixed=True)
+            self.form.children = [self.change.widget]
+            kept = charges.height - free.height
+            left = f"; {kept:,} cannot change any more" if kept else ""
+            self.message.say(f"The form below is for {free.height:,} charges{left}.")
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return bundle(self.widget, self.table.html())
+
+
+MOST = 15
+"""How many bars a picture has; what is less is summed as one."""
+
+_WIDTH = 620
+_BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#8a929c"
+_WHOLE = ",.12~g"
+"""Of d3: as many digits as there are, in groups of three, and no exponent."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture with a text for those who do not see it.
+
+    Attributes
+    ----------
+    svg
+        The picture; '' where there is nothing to show.
+    """
+
+    title: str
+    svg: str
+    told: str
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, str]:
+        return {"text/plain": f"{self.title}: {self.told}", "text/html": self.html()}
+
+    def html(self) -> str:
+        """The picture as an image that stands in the page itself."""
+        if not self.svg:
+            return f"<p>{escape(self.title)}: {escape(self.told)}</p>"
+        data = base64.b64encode(self.svg.encode()).decode()
+        alt_text = escape(f"{self.title}: {self.told}")
+        style = "max-width: 100%"
+        return f'<img alt="{alt_text}" style="{style}" src="data:image/svg+xml;base64,{data}">'
+
+
+def spend_by(charges: pl.DataFrame, column: str, currency: str, places: int) -> Picture:
+    """What each ``project``, ``user`` or ``item`` comes to, the largest first."""
+    sums = (
+        charges.group_by(pl.col(column).fill_null("–").alias("name"))
+        .agg(pl.col("total").sum())
+        .sort("total", "name", descending=[True, False])
+    )
+    rest = sums.slice(MOST)
+    shown = sums.head(MOST)
+    if rest.height:
+        others = pl.DataFrame(
+            {"name": [f"{rest.height:,} others"], "total": [rest["total"].sum()]},
+            schema=sums.schema,
+        )
+        shown = pl.concat([shown, others])
+    title = f"Spend by {column}"
+    rows = _amounts(shown, places)
+    base = alt.Chart(_values(rows), title=title).encode(
+        y=alt.Y(
+            "name:N",
+            sort=None,
+            title=column.capitalize(),
+            axis=alt.Axis(labelLimit=180, titlePadding=24),
+        ),
+        x=alt.X(
+            "amount:Q", title=f"Total, {currency}", axis=alt.Axis(format=_WHOLE, titlePadding=12)
+        ),
+    )
+    figures = base.mark_text(align="left", dx=4).encode(text=alt.Text("text:N"))
+    chart = (base.mark_bar(color=_BLUE) + figures).properties(width=_WIDTH - 100)
+    return _picture(title, chart, rows, currency)
+
+
+def spend_by_day(charges: pl.DataFrame, period: Period, currency: str, places: int) -> Picture:
+    """What each day of the month comes to."""
+    days = pl.DataFrame({"date": pl.date_range(period.first_day, period.last_day, eager=True)})
+    sums = charges.group_by("date").agg(pl.col("total").sum())
+    joined = days.join(sums, on="date", how="left").select(
+        pl.col("date").dt.strftime("%d").alias("name"), pl.col("total").fill_null(0)
+    )
+    title = "Spend by day"
+    rows = _amounts(joined, places)
+    chart = (
+        alt.Chart(_values(rows), title=title)
+        .mark_bar(color=_BLUE)
+        .encode(
+            x=alt.X("name:O", title=f"Day of {period}", axis=alt.Axis(labelAngle=0)),
+            y=alt.Y(
+                "amount:Q",
+                title=f"Total, {currency}",
+                axis=alt.Axis(format=_WHOLE, titlePadding=12),
+            ),
+        )
+        .properties(width=_WIDTH, height=220)
+    )
+    return _picture(title, chart, rows if charges.height else rows.clear(), currency)
+
+
+def months(
+    charges: pl.DataFrame, spend: pl.DataFrame, period: Period, currency: str, places: int
+) -> Picture:
+    """This month against the last twelve; a month without any charge stays out."""
+    before = spend.group_by(pl.col("period").alias("name")).agg(pl.col("total").sum())
+    now = pl.DataFrame(
+        {"name": [str(period)], "total": [charges["total"].sum()]}, schema=before.schema
+    )
+    rows = _amounts(pl.concat([before, now]).sort("name"), places).with_columns(
+        month=pl.when(pl.col("name") == str(period))
+        .then(pl.lit("this month"))
+        .otherwise(pl.lit("a month before"))
+    )
+    title = "This month against the last twelve"
+    base = alt.Chart(_values(rows), title=title).encode(
+        x=alt.X("name:O", title="Month", axis=alt.Axis(labelAngle=0)),
+        y=alt.Y(
+            "amount:Q", title=f"Total, {currency}", axis=alt.Axis(format=_WHOLE, titlePadding=12)
+        ),
+    )
+    colours = alt.Scale(domain=["this month", "a month before"], range=[_ORANGE, _GREY])
+    bars = base.mark_bar().encode(
+        color=alt.Color("month:N", title=None, scale=colours, legend=alt.Legend(orient="top"))
+    )
+    figures = base.mark_text(dy=-6, fontSize=9).encode(text=alt.Text("text:N"))
+    chart = (bars + figures).properties(width=_WIDTH, height=220)
+    return _picture(title, chart, rows, currency)
+
+
+def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
+    """Hours of each item by day, as a heat map: what is sold by the hour, the most used first."""
+    hourly = charges.filter((pl.col("unit") == "hour") & (pl.col("kind") == "usage"))
+    used = hourly.group_by("item", "date").agg(
+        pl.col("quantity").cast(pl.Decimal(38, 9)).sum().alias("hours")
+    )
+    most = (
+        used.group_by("item")
+        .agg(pl.col("hours").sum())
+        .sort("hours", "item", descending=[True, False])
+        .head(2 * MOST)
+    )
+    in_month = pl.col("date").is_between(period.first_day, period.last_day)
+    rows = (
+        most.select("item")
+        .join(used.filter(in_month), on="item", maintain_order="left")
+        .select(
+            pl.col("item").alias("name"),
+            pl.col("date").dt.strftime("%d").alias("day"),
+            pl.col("hours").cast(pl.Float64).round(1).alias("amount"),  # a shade, no money
+        )
+    )
+    days = [f"{day:02d}" for day in range(1, period.last_day.day + 1)]
+    title = "Hours by instrument and day"
+    chart = (
+        alt.Chart(_values(rows), title=title)
+        .mark_rect(stroke="white", strokeWidth=1)
+        .encode(
+            x=alt.X(
+                "day:O",
+                title=f"Day of {period}, by the start",
+                scale=alt.Scale(domain=days),
+                axis=alt.Axis(labelAngle=0),
+            ),
+            y=alt.Y(
+                "name:N",
+                title="Instrument",
+                sort=most["item"].to_list(),
+                axis=alt.Axis(titlePadding=24),
+            ),
+            color=alt.Color(
+                "amount:Q",
+                title="Hours",
+                scale=alt.Scale(scheme="cividis", reverse=True),
+                legend=alt.Legend(format=_WHOLE),
+            ),
+        )
+        .properties(width=_WIDTH, height=20 * max(4, most.height))
+    )
+    largest = most.with_columns(
+        name="item", text=pl.col("hours").cast(pl.Float64).round(1).cast(pl.String)
+    )
+    return _picture(title, chart, largest, "hours")
+
+
+def _amounts(sums: pl.DataFrame, places: int) -> pl.DataFrame:
+    """``total`` (minor units) as ``amount``, by which bars are drawn, and as ``text``."""
+    texts = [f"{Decimal(total).scaleb(-places):,.{places}f}" for total in sums["total"]]
+    amount = (pl.col("total") / 10**places).alias("amount")  # a length, no money
+    return sums.with_columns(amount, text=pl.Series(texts, dtype=pl.String))
+
+
+def _values(rows: pl.DataFrame) -> alt.InlineData:
+    return alt.InlineData(values=rows.to_dicts())
+
+
+def _picture(title: str, chart: Any, rows: pl.DataFrame, unit: str) -> Picture:
+    if rows.height == 0:
+        return Picture(title, "", "there is nothing to show")
+    drawn = chart.configure(
+        background="white",
+        font="sans-serif",
+        title=alt.TitleConfig(anchor="start"),
+        view=alt.ViewConfig(stroke=None),
+    )
+    svg = vl_convert.vegalite_to_svg(drawn.to_dict(), vl_version=alt.SCHEMA_VERSION[1:4])
+    first = ", ".join(f"{name} {text}" for name, text in rows.select("name", "text").head(5).rows())
+    return Picture(title, svg, f"{first} {unit}")
+
 
 LARGEST = 20
 """How many of the largest charges are shown."""
@@ -108,14 +655,12 @@ class ReviewPanel:
 
     def spend_by(self, column: str) -> Later:
         """A picture of what each ``project``, ``user`` or ``item`` comes to."""
-        return self._later(
-            lambda it: pictures.spend_by(it.charges, column, self.currency, self.places)
-        )
+        return self._later(lambda it: spend_by(it.charges, column, self.currency, self.places))
 
     def spend_by_day(self) -> Later:
         """A picture of what each day comes to."""
         return self._later(
-            lambda it: pictures.spend_by_day(
+            lambda it: spend_by_day(
                 it.charges, Period.parse(self.period), self.currency, self.places
             )
         )
@@ -123,7 +668,7 @@ class ReviewPanel:
     def months(self) -> Later:
         """A picture of this month against the last twelve."""
         return self._later(
-            lambda it: pictures.months(
+            lambda it: months(
                 it.charges, it.spend, Period.parse(self.period), self.currency, self.places
             )
         )
@@ -131,9 +676,7 @@ class ReviewPanel:
     def instrument_hours(self) -> Later:
         """A heat map of the instruments' hours by day; of what is shared, where there are none."""
         return self._later(
-            lambda it: pictures.instrument_hours(
-                self._of_instruments(it.charges), Period.parse(self.period)
-            )
+            lambda it: instrument_hours(self._of_instruments(it.charges), Period.parse(self.period))
         )
 
     def by(self, column: str, caption: str) -> Later:

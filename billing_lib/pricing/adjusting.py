@@ -16,11 +16,10 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from billing_lib.errors import InvalidAdjustment
-from billing_lib.pricing.catalogue import PRICE
-from billing_lib.pricing.fields import Amount, Code, Price, Quantity, canonical_json
+from billing_lib.pricing.fields import DECIMAL, Amount, Code, Price, Quantity, canonical_json
 from billing_lib.pricing.money import PERCENT_PLACES, plain_text, to_minor
 from billing_lib.pricing.pricebook import Share, check_split
-from billing_lib.pricing.usage import DECIMAL
+from billing_lib.pricing.rating import PRICE
 
 FIELDS = ("quantity", "rate", "amount", "split", "expense_code", "project", "waived", "note")
 """What can be set on a charge."""

@@ -1,12 +1,29 @@
 """Charging: one usage record × one rate, with its adjustments, as a charge and its split.
 
-    quantity   what the rate counts (pricing/quantities.py), or what staff set
+    quantity   what the rate counts (pricing/amounts.py), or what staff set
     raw total  quantity × price, rounded once, half up; at least the minimum; and the service fee
     total      the raw total, or the amount that staff set, after the rules at charge scope
 
 The same function prices the ledger's charges, a quotation and an invoice from its snapshot.
+
+Rules on columns: what each kind makes of an amount, and what it leaves behind.
+
+    cap 500.00       520.00 → 500.00      scale 0.90     12.50 → 11.25
+    floor 20.00       12.50 →  20.00      discount 3.00   2.00 →  0.00
+
+A rule that changes an amount leaves a line: its name, what it worked on and the difference.
+Rules at invoice and statement scope are in pricing/invoicing.py, those on charges here.
+
+Subsidies: the part of a rate that a third party pays, listed apart.
+
+    subsidy: {by: NIH, percent: "20"}     40.00 → the project pays 32.00, NIH 8.00
+    subsidy: {by: NIH, price: "5.00"}     two hours → 10.00, at most the charge itself
+
+A subsidy is an adjustment line of its charge, before all rules; where staff set the amount of a
+charge there is none.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -20,19 +37,200 @@ from billing_lib.pricing.adjusting import (
     replaced_splits,
     waived_charges,
 )
-from billing_lib.pricing.by_time import Blends
-from billing_lib.pricing.catalogue import DAY, PRICE, Catalogue
-from billing_lib.pricing.exact import AmountTooLarge, Exact, largest_of
-from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
-from billing_lib.pricing.money import PRICE_PLACES, money_text_column, plain_text_column
-from billing_lib.pricing.quantities import Quantities, elapsed_hours, quantities
-from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS
-from billing_lib.pricing.rating import counted_per
-from billing_lib.pricing.ruling import rule_charges
+from billing_lib.pricing.amounts import Blends, Quantities, elapsed_hours, quantities, tier_amounts
+from billing_lib.pricing.fields import DECIMAL, INSTANT
+from billing_lib.pricing.money import (
+    PRICE_PLACES,
+    AmountTooLarge,
+    Exact,
+    largest_of,
+    money_text_column,
+    plain_text_column,
+)
+from billing_lib.pricing.rates import BANDS, CHARGE, FLAT, HOURS, TIERS, Rate, Rule
+from billing_lib.pricing.rating import (
+    DAY,
+    PRICE,
+    Catalogue,
+    Codes,
+    Dated,
+    columns_at,
+    counted_per,
+    positions,
+)
 from billing_lib.pricing.split import Plans
-from billing_lib.pricing.subsidies import subsidise
-from billing_lib.pricing.tiers import tier_amounts
-from billing_lib.pricing.usage import DECIMAL, INSTANT
+
+RULE_LINES = pl.Schema(
+    {
+        "scope": pl.String(),  # charge, invoice or statement
+        "subject": pl.String(),  # the charge, the project or the team
+        "position": pl.Int32(),  # of the rule in the price book; a subsidy comes before all
+        "rule": pl.String(),
+        "kind": pl.String(),
+        "on": pl.String(),  # what it worked on: items, a user; empty for the whole
+        "before": pl.Int64(),  # minor units, as is the next
+        "amount": pl.Int64(),  # what the rule adds
+    }
+)
+
+Kind = Callable[[Rule, pl.Series, int], pl.Series]
+
+
+def _cap(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
+    return amounts.clip(upper_bound=rule.amount_minor(places))
+
+
+def _floor(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
+    return amounts.clip(lower_bound=rule.amount_minor(places))
+
+
+def _fee(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
+    return amounts + rule.amount_minor(places)
+
+
+def _discount(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
+    less = (amounts - rule.amount_minor(places)).clip(lower_bound=0)
+    return less.zip_with(amounts > 0, amounts)
+
+
+def _scale(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
+    return scaled(amounts, rule.factor or Decimal(0))
+
+
+def _tier(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
+    """Each part × its own factor; what is negative lies in the first step."""
+    total = Exact(pl.zeros(amounts.len(), dtype=pl.Int64, eager=True), 1)
+    below = pl.zeros(amounts.len(), dtype=pl.Int64, eager=True)
+    for step in rule.steps or ():
+        bound = None if step.up_to is None else int(step.up_to.scaleb(places))
+        reached = amounts.clip(upper_bound=bound)
+        total = total.plus(_times(reached - below, step.factor))
+        below = reached
+    return total.rounded(0)
+
+
+KINDS: dict[str, Kind] = {
+    "cap": _cap,
+    "floor": _floor,
+    "fee": _fee,
+    "discount": _discount,
+    "scale": _scale,
+    "tier": _tier,
+}
+"""What each kind makes of amounts in minor units."""
+
+
+def scaled(amounts: pl.Series, factor: Decimal) -> pl.Series:
+    """Amounts × a factor, rounded half up, half away from zero below it."""
+    return _times(amounts, factor).rounded(0)
+
+
+def _times(amounts: pl.Series, factor: Decimal) -> Exact:
+    value = pl.repeat(int(factor.scaleb(PRICE_PLACES)), amounts.len(), dtype=pl.Int64, eager=True)
+    return Exact(amounts, 1).times(Exact(value, 10**PRICE_PLACES))
+
+
+def targeted(rule: Rule, projects: pl.DataFrame, tags: str = "tags") -> pl.Series:
+    """The projects that a rule works on."""
+    chosen = [
+        rule.targets_project(project, set(held or ()))
+        for project, held in projects.select("project", tags).iter_rows()
+    ]
+    return projects["project"].filter(pl.Series(chosen, dtype=pl.Boolean))
+
+
+def rule_charges(charges: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.Series, pl.DataFrame]:
+    """The totals of charges after the rules at charge scope, and what each rule changed.
+
+    Parameters
+    ----------
+    charges
+        ``charge``, ``project``, ``item``, ``total``, without added lines.
+
+    Returns
+    -------
+    tuple[pl.Series, pl.DataFrame]
+        The totals, and lines (schema RULE_LINES).
+    """
+    totals, lines = charges["total"], [RULE_LINES.to_frame()]
+    projects = catalogue.projects
+    for position, rule in catalogue.rules_at(CHARGE):
+        mask = pl.col("project").is_in(targeted(rule, projects).implode())
+        if rule.items is not None:
+            mask &= pl.col("item").is_in(rule.items)
+        chosen = charges.select(mask.fill_null(value=False)).to_series()
+        changed = KINDS[rule.kind](rule, totals, catalogue.places).zip_with(chosen, totals)
+        lines.append(
+            charges.select(
+                subject="charge", position=pl.lit(position, pl.Int32), before=totals,
+                amount=changed - totals,
+            )
+            .filter(pl.col("amount") != 0)
+            .select(
+                pl.lit(CHARGE).alias("scope"), "subject", "position",
+                pl.lit(rule.name).alias("rule"), pl.lit(rule.kind).alias("kind"),
+                pl.lit("").alias("on"), "before", "amount",
+            )
+        )  # fmt: skip
+        totals = changed
+    return totals, pl.concat(lines)
+
+
+SUBSIDY = "subsidy"
+"""The kind of a subsidy's line."""
+
+_BEFORE_ALL_RULES = -1
+
+
+@dataclass(frozen=True)
+class Subsidies:
+    """What third parties pay: by charge (not above zero, minor units), and as rule lines."""
+
+    by_charge: pl.Series
+    lines: pl.DataFrame
+
+
+def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> Subsidies:
+    """What third parties pay of these charges.
+
+    Parameters
+    ----------
+    charges
+        ``charge``, ``rate``, ``raw_total``, ``set_amount`` (null unless staff set it).
+    counted
+        Their quantities.
+    """
+    amounts = pl.zeros(charges.height, dtype=pl.Int64, eager=True)
+    some = catalogue.once(_subsidised)
+    if some.height == 0:
+        return Subsidies(amounts, RULE_LINES.to_frame())
+    payers = pl.repeat("", charges.height, dtype=pl.String, eager=True)
+    for name, body in some["rate", "body"].rows():
+        subsidy = Rate.model_validate_json(body).subsidy
+        chosen = charges.select(
+            ((pl.col("rate") == name) & pl.col("set_amount").is_null()).fill_null(value=False)
+        ).to_series()
+        if subsidy is None or not chosen.any():
+            continue
+        if subsidy.percent is not None:
+            paid = scaled(charges["raw_total"], subsidy.percent.scaleb(-2))
+        else:
+            unit = int((subsidy.price or Decimal(0)).scaleb(PRICE_PLACES))
+            price = pl.repeat(unit, charges.height, dtype=pl.Int64, eager=True)
+            whole = counted.times(Exact(price, 10**PRICE_PLACES), catalogue.places)
+            paid = charges.select(pl.min_horizontal(whole, "raw_total")).to_series()
+        amounts = (-paid).zip_with(chosen, amounts)
+        payers = pl.repeat(subsidy.by, charges.height, eager=True).zip_with(chosen, payers)
+    lines = charges.select(
+        scope=pl.lit(CHARGE), subject="charge", position=pl.lit(_BEFORE_ALL_RULES, pl.Int32),
+        rule=payers, kind=pl.lit(SUBSIDY), on=pl.lit(""), before="raw_total", amount=amounts,
+    ).filter(pl.col("amount") != 0)  # fmt: skip
+    return Subsidies(amounts, lines.select(RULE_LINES.names()))
+
+
+def _subsidised(catalogue: Catalogue) -> pl.DataFrame:
+    return catalogue.rates.filter(pl.col("body").str.contains('"subsidy"', literal=True))
+
 
 QUANTITY_PLACES = 6
 """Places to which quantities and hours are shown; never computed with.

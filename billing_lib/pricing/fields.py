@@ -4,20 +4,91 @@
 
 Numbers are text in digits, so that none passes through a binary float; what cannot be is
 refused with a sentence that shows it.
+
+The usage frame: what every source gives and all pricing reads.
+
+One row is one usage record, whatever meter wrote it. A row that could not be read is a row
+all the same: it carries the reason in ``defect``, the sentence in ``detail`` and what stood in
+the file in ``raw``, and ends in the unbilled report.
+
+    record  item        project  user  start                 end                   units
+    57      core-hour   u4       u4    1993-10-01 14:06:17Z  1993-10-01 14:06:27Z  1
+
+Quantities are decimals with nine places; times are UTC in microseconds. ``start`` and ``end``
+stand for timed usage; ``date`` (local to the facility) for usage that has only a day.
+``quantity`` is what the source states itself; where it is null, timed usage counts
+hours × ``units``.
+
+Templates: how a source's fields become one field of a usage record.
+
+    u{user}              the field user behind a letter             4          → u4
+    {account}/{project}  two fields with a slash between            chem, 7    → chem/7
+    core-hour            no field: the same for every record                   → core-hour
+    {begin}              a field alone keeps its type: a time in Parquet stays a time
+
+The braces hold a field's name and nothing else: no attribute, index, format or conversion.
+``{{`` and ``}}`` stand for braces. Where a field is empty, what is made of it is empty, so that
+``u{user}`` of nobody is never a project called ``u``.
+
+The picture over a facility's invoices: the file that its price book names, and what is in it.
 """
 
 import datetime as dt
+import hashlib
 import json
 import re
 from collections.abc import Sized
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from string import Formatter
+from typing import Annotated, Any, Self
 
+import polars as pl
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, StringConstraints
 from pydantic_core import PydanticCustomError
 
 from billing_lib.pricing.money import PERCENT_PLACES, PRICE_PLACES, WHOLE_DIGITS, plain_text
-from billing_lib.pricing.usage import DECIMAL
+
+DECIMAL = pl.Decimal(38, 9)
+"""Quantities and units: exact, nine places, at most 29 digits before the point."""
+
+INSTANT = pl.Datetime("us", "UTC")
+"""An instant in UTC, microseconds."""
+
+USAGE = pl.Schema(
+    {
+        "record": pl.String(),  # the record's id, unique in the facility
+        "occurrence": pl.Int32(),  # 1 for the first row of an id; the rest are duplicates
+        "item": pl.String(),
+        "project": pl.String(),
+        "user": pl.String(),
+        "start": INSTANT,
+        "end": INSTANT,
+        "date": pl.Date(),
+        "units": DECIMAL,  # what hours are multiplied by (processors); 1 unless told
+        "quantity": DECIMAL,
+        "description": pl.String(),
+        "reference": pl.String(),  # of the ad hoc invoice that it goes to; null: the month's
+        "file": pl.String(),  # the source file's name, without its folder
+        "row": pl.Int64(),  # the line or sheet row it stands on, from 1
+        "defect": pl.String(),  # invalid_time or invalid_quantity, found while reading
+        "detail": pl.String(),  # one sentence on the defect
+        "raw": pl.String(),  # the row as it stood, for rows with a defect
+    }
+)
+"""Columns of the usage frame, in order."""
+
+REASONS = (
+    "duplicate",
+    "invalid_time",
+    "invalid_quantity",
+    "unknown_item",
+    "unknown_reference",
+    "unknown_project",
+    "outside_period",
+    "no_rate",
+)
+"""Why usage is unbilled: one reason per record, the first that applies in this order."""
 
 
 class Entry(BaseModel):
@@ -125,3 +196,107 @@ def _plain(value: Any) -> Any:
     if value is None:
         return None
     return plain_text(value) if isinstance(value, Decimal) else str(value)
+
+
+@dataclass(frozen=True)
+class Template:
+    """A parsed template.
+
+    Parameters
+    ----------
+    text
+        As it stands in the price book.
+    parts
+        ``(literal, field)`` in order; the field is None behind the last literal.
+    """
+
+    text: str
+    parts: tuple[tuple[str, str | None], ...]
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read a template.
+
+        Raises
+        ------
+        ValueError
+            Braces that do not match, or more than a name between them.
+        """
+        try:
+            pieces = list(Formatter().parse(text))
+        except ValueError as error:
+            raise ValueError(f"the braces in '{text}' do not match ({error})") from error
+        for _, field, form, conversion in pieces:
+            if field is not None and (not field.strip() or form or conversion):
+                raise ValueError(f"'{text}' must have a field's name alone between braces")
+        return cls(text, tuple((literal, field) for literal, field, _, _ in pieces))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The names of the fields it takes."""
+        return tuple(field for _, field in self.parts if field is not None)
+
+    @property
+    def alone(self) -> str | None:
+        """The field's name, if the template is one field and nothing else."""
+        if len(self.parts) == 1 and self.parts[0][0] == "":
+            return self.parts[0][1]
+        return None
+
+    def of(self, fields: pl.DataFrame) -> pl.Expr:
+        """An expression on a source's fields; text, or a lone field's own type."""
+        if self.alone is not None:
+            return pl.col(self.alone)
+        if not self.fields:
+            return pl.lit("".join(literal for literal, _ in self.parts), pl.String)
+        pieces: list[pl.Expr] = []
+        for literal, field in self.parts:
+            pieces.append(pl.lit(literal))
+            if field is not None:
+                pieces.append(as_text(fields, field))
+        return pl.concat_str(pieces)
+
+    @property
+    def shown(self) -> str:
+        """For messages: ``column 'begin'``, or the template itself."""
+        return f"column '{self.alone}'" if self.alone is not None else f"'{self.text}'"
+
+
+def as_text(fields: pl.DataFrame, name: str) -> pl.Expr:
+    """A column as text, trimmed, null where empty; whole floats without ``.0``."""
+    dtype = fields.schema[name]
+    column = pl.col(name)
+    if dtype.is_float():
+        column = column.cast(pl.String).str.strip_suffix(".0")
+    elif isinstance(dtype, pl.Datetime):
+        column = column.dt.to_string("iso:strict")
+    elif dtype != pl.String:
+        column = column.cast(pl.String)
+    column = column.str.strip_chars()
+    return pl.when(column != "").then(column)
+
+
+@dataclass(frozen=True)
+class Logo:
+    """A picture, PNG or SVG.
+
+    Attributes
+    ----------
+    file
+        As the price book has it; once read ``logo.png`` or ``logo.svg``, as a snapshot has it.
+    content
+        Empty until it is read (workflow/load.py).
+    """
+
+    file: str
+    content: bytes = b""
+
+    @property
+    def suffix(self) -> str:
+        """``png`` or ``svg``."""
+        return self.file.rpartition(".")[2].lower()
+
+    @property
+    def sha256(self) -> str:
+        """By which an invoice names the picture that it was issued with."""
+        return hashlib.sha256(self.content).hexdigest()

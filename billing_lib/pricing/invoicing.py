@@ -16,11 +16,10 @@ from decimal import Decimal
 
 import polars as pl
 
-from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import Charges
+from billing_lib.pricing.charging import KINDS, RULE_LINES, Charges, scaled, targeted
 from billing_lib.pricing.money import PERCENT_PLACES
-from billing_lib.pricing.rules import INVOICE, STATEMENT, Rule
-from billing_lib.pricing.ruling import KINDS, RULE_LINES, scaled, targeted
+from billing_lib.pricing.rates import INVOICE, STATEMENT, Rule
+from billing_lib.pricing.rating import Catalogue
 from billing_lib.pricing.split import apportion
 
 CARRIED = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})

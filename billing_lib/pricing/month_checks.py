@@ -4,20 +4,244 @@ The robust z-score is the modified one of Iglewicz and Hoaglin (1993), 0.6745 ×
 where MAD is the median of the months' distances from their median. Where more than half of the
 months are equal it is nothing; the mean distance takes its place then, × 1.253314, as usual. It
 is a statistic to look by, so it is a binary float; no money is computed from it.
+
+A month as the checks see it, and what a check finds.
+
+    Reviewed   charges, shares, unbilled usage, the months before, and what the price book says
+    FINDINGS   check, severity, subject, sentence, remedy, … charges, records
+
+A check is a function from the one to the other (pricing/month_checks.py lists them). Money is
+minor units; a charge is named as people name it, ``RC/57``.
+
+Checks of sessions: those that overlap, are too long, have no length, or stand twice.
+
+    scope  ann  10:00 ─────── 12:00
+    scope  bob        11:30 ──────── 13:00      2 sessions overlap
+
+Sessions of one instrument, or of one user, that overlap over any number of others are one
+finding: in order of their start, each begins a new group unless it starts before the latest end
+so far.
+
+The checks of a month: what review looks for, in this order.
+
+A check is a function from the month to its findings; the first line of its docstring
+is the text that staff read, and docs/checks.md has it. To add a check, write a function, name it in
+CHECKS and describe it there.
 """
+
+import hashlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import polars as pl
 
-from billing_lib.pricing.money import PERCENT_PLACES
-from billing_lib.pricing.reviewed import (
-    ERROR,
-    NOTICE,
-    WARNING,
-    Reviewed,
-    different,
-    findings,
-    listed,
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.fields import INSTANT, step_microseconds
+from billing_lib.pricing.money import PERCENT_PLACES, minor_places, money_text_column
+from billing_lib.pricing.pricebook import Facility, PriceBook
+
+ERROR, WARNING, NOTICE = "error", "warning", "notice"
+"""How bad a finding is: it cannot be billed so; it is likely wrong; staff should know."""
+
+CHARGES = pl.Schema(
+    {
+        "charge": pl.String(),
+        "kind": pl.String(),  # usage or line
+        "project": pl.String(),
+        "item": pl.String(),
+        "user": pl.String(),
+        "description": pl.String(),
+        "date": pl.Date(),
+        "start": INSTANT,
+        "end": INSTANT,
+        "quantity": pl.String(),  # as shown, like price
+        "rate": pl.String(),  # fingerprint
+        "rate_group": pl.String(),
+        "price": pl.String(),
+        "raw_total": pl.Int64(),
+        "total": pl.Int64(),
+        "judged": pl.Boolean(),  # staff set its quantity or amount, or waived it
+    }
 )
+"""The charges that count: none that another copy or a reissue has taken the place of."""
+
+SHARES = pl.Schema({"charge": pl.String(), "expense_code": pl.String(), "percent": pl.String()})
+UNBILLED = pl.Schema({"record": pl.String(), "reason": pl.String(), "detail": pl.String()})
+INVALID_CODES = pl.Schema(
+    {"charge": pl.String(), "expense_code": pl.String(), "problem": pl.String()}
+)
+SPEND = pl.Schema(
+    {
+        "period": pl.String(),
+        "project": pl.String(),
+        "user": pl.String(),
+        "total": pl.Int64(),
+    }
+)
+"""What projects and users came to in the months before."""
+
+FINDINGS = pl.Schema(
+    {
+        "check": pl.String(),  # its function's name, with spaces
+        "severity": pl.String(),
+        "subject": pl.String(),  # what it is about: an instrument, a project, a reason
+        "sentence": pl.String(),  # what is wrong
+        "remedy": pl.String(),  # what to do about it
+        "field": pl.String(),  # of a charge, that the remedy sets; null where none is
+        "value": pl.String(),  # what it sets; null where staff must say
+        "total": pl.Int64(),  # of the charges
+        "charges": pl.List(pl.String()),  # all that the finding is about
+        "to_change": pl.List(pl.String()),  # those of them that the remedy changes
+        "records": pl.List(pl.String()),  # usage without a charge
+    }
+)
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """A month with all that its checks look at.
+
+    Attributes
+    ----------
+    charges, shares, unbilled, invalid_codes, spend
+        Frames of the schemas above; ``spend`` of at most twelve months before.
+    items
+        ``item``, ``instrument`` (its resource, else itself), ``shared``, ``longest``
+        (microseconds).
+    projects
+        ``project``, ``valid_from``, ``valid_to``.
+    """
+
+    facility: Facility
+    period: Period
+    charges: pl.DataFrame
+    shares: pl.DataFrame
+    unbilled: pl.DataFrame
+    invalid_codes: pl.DataFrame
+    spend: pl.DataFrame
+    items: pl.DataFrame
+    projects: pl.DataFrame
+
+    @property
+    def places(self) -> int:
+        """Decimal places of the currency."""
+        return minor_places(self.facility.currency)
+
+    def sessions(self) -> pl.DataFrame:
+        """The charges for usage with start and end, with ``instrument``, ``shared``, ``longest``.
+
+        What staff have judged is left out: they set what was used, or that it costs nothing.
+        """
+        timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
+        usage = self.charges.filter((pl.col("kind") == "usage") & timed & ~pl.col("judged"))
+        return usage.join(self.items, on="item", how="left").with_columns(
+            pl.col("instrument").fill_null(pl.col("item")),
+            pl.col("shared").fill_null(value=False),
+        )
+
+    def at(self, instant: pl.Expr) -> pl.Expr:
+        """An instant as text on the facility's wall clock, to the minute."""
+        return instant.dt.convert_time_zone(self.facility.timezone).dt.strftime("%Y-%m-%d %H:%M")
+
+    def money(self, amount: pl.Expr) -> pl.Expr:
+        """Minor units as text with the currency."""
+        text = money_text_column(amount, self.places)
+        return pl.format(f"{{}} {self.facility.currency}", text)
+
+
+def items_frame(book: PriceBook) -> pl.DataFrame:
+    """What the price book says of items, as ``Reviewed.items``."""
+    usual = book.facility.review.longest_session
+    rows = [
+        (
+            item.code,
+            item.resource or item.code,
+            item.shared,
+            step_microseconds(item.longest_session or usual),
+        )
+        for item in book.items
+    ]
+    schema = {"item": pl.String, "instrument": pl.String, "shared": pl.Boolean, "longest": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def projects_frame(book: PriceBook) -> pl.DataFrame:
+    """When each project lasts, as ``Reviewed.projects``."""
+    rows = [(project.code, project.valid_from, project.valid_to) for project in book.projects]
+    schema = {"project": pl.String, "valid_from": pl.Date, "valid_to": pl.Date}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def findings(
+    groups: pl.DataFrame,
+    *,
+    severity: str,
+    subject: pl.Expr,
+    sentence: pl.Expr,
+    remedy: pl.Expr | str,
+    field: pl.Expr | str | None = None,
+    value: pl.Expr | str | None = None,
+) -> pl.DataFrame:
+    """Findings (schema FINDINGS without ``check``), the largest first, one per row of groups.
+
+    Parameters
+    ----------
+    groups
+        May have ``total``, ``charges``, ``to_change`` (all charges unless told), ``records``;
+        and what the expressions read.
+    """
+    stated = {
+        "severity": pl.lit(severity),
+        "subject": subject,
+        "sentence": sentence,
+        "remedy": _expression(remedy),
+        "field": _expression(field),
+        "value": _expression(value),
+    }
+    given = {name: pl.col(name) for name in groups.columns if name in FINDINGS}
+    if "to_change" not in given and "charges" in given:
+        given["to_change"] = pl.col("charges")
+    every = given | stated
+    columns = [
+        every.get(name, _nothing(dtype)).cast(dtype).alias(name)
+        for name, dtype in FINDINGS.items()
+        if name != "check"
+    ]
+    return groups.select(columns).sort(
+        pl.col("total").abs(),
+        pl.col("subject"),
+        pl.col("sentence"),
+        descending=[True, False, False],
+    )
+
+
+def different(column: str) -> pl.Expr:
+    """In an aggregation: the different values in order, for ``listed``."""
+    return pl.col(column).drop_nulls().unique().sort()
+
+
+def listed(column: str, most: int = 5) -> pl.Expr:
+    """A column of lists as text, separated by commas; at most some of each."""
+    more = pl.when(pl.col(column).list.len() > most).then(pl.lit(" …")).otherwise(pl.lit(""))
+    return pl.concat_str(pl.col(column).list.head(most).list.join(", "), more)
+
+
+def _expression(value: pl.Expr | str | None) -> pl.Expr:
+    return value if isinstance(value, pl.Expr) else pl.lit(value, dtype=pl.String)
+
+
+def _nothing(dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.List):
+        return pl.lit([], dtype=dtype)
+    return pl.lit(0 if dtype == pl.Int64 else None, dtype=dtype)
+
+
+def named(frames: Iterable[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
+    """The findings of several checks, each with its name."""
+    every = [FINDINGS.to_frame()]
+    every += [frame.select(pl.lit(name).alias("check"), *frame.columns) for name, frame in frames]
+    return pl.concat(every)
+
 
 _NORMAL, _MEAN = 0.6745, 1.253314
 """The third quartile of the normal distribution; its deviation over its mean distance."""
@@ -292,3 +516,203 @@ def findings_of_nothing() -> pl.DataFrame:
 def _plain(percent: pl.Expr) -> pl.Expr:
     text = percent.cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
     return text.fill_null("0")
+
+
+_COPY = ("project", "item", "user", "start", "end", "date", "quantity", "description")
+"""What two records of the same use have in common."""
+
+
+def overlapping_sessions_of_an_instrument(month: Reviewed) -> pl.DataFrame:
+    """Sessions of one instrument that overlap: it has one user at a time, unless it is shared."""
+    return _told(month, _overlapping(_exclusive(month), "instrument"), "instrument", "users")
+
+
+def overlapping_sessions_of_a_user(month: Reviewed) -> pl.DataFrame:
+    """Sessions of one user on several instruments at the same time."""
+    groups = _overlapping(_exclusive(month).drop_nulls("user"), "user")
+    return _told(month, groups.filter(pl.col("instruments").list.len() > 1), "user", "instruments")
+
+
+def implausibly_long_sessions(month: Reviewed) -> pl.DataFrame:
+    """Sessions longer than the item's, or the facility's, longest plausible one: not logged off?"""
+    elapsed = (pl.col("end") - pl.col("start")).dt.total_microseconds()
+    hours = (elapsed / 3_600_000_000).round(1)
+    found = month.sessions().filter(elapsed > pl.col("longest"))
+    return findings(
+        found.select("charge", "item", "user", "total", "start", hours=hours).with_columns(
+            charges=pl.concat_list("charge")
+        ),
+        severity=WARNING,
+        subject=pl.col("item"),
+        sentence=pl.format(
+            "a session of {} hours from {} by {}",
+            "hours",
+            month.at(pl.col("start")),
+            pl.col("user").fill_null("nobody"),
+        ),
+        remedy="set the quantity that was really used",
+        field="quantity",
+    )
+
+
+def sessions_of_no_length(month: Reviewed) -> pl.DataFrame:
+    """Sessions that end as they start: a meter that did not count, or a log-on by mistake."""
+    found = month.sessions().filter(pl.col("end") == pl.col("start"))
+    groups = found.group_by("item", "user").agg(
+        charges=pl.col("charge").sort(), total=pl.col("total").sum(), first=pl.col("start").min()
+    )
+    return findings(
+        groups,
+        severity=WARNING,
+        subject=pl.col("item"),
+        sentence=pl.format(
+            "{} of no length by {}, the first at {}",
+            _counted("session"),
+            pl.col("user").fill_null("nobody"),
+            month.at(pl.col("first")),
+        ),
+        remedy="set the quantity that was really used, or waive them",
+        field="quantity",
+    )
+
+
+def duplicates(month: Reviewed) -> pl.DataFrame:
+    """Usage that was recorded twice: the same in everything but its id."""
+    usage = month.charges.filter((pl.col("kind") == "usage") & ~pl.col("judged"))
+    # Counted by one hash first: millions of records are all different but for a few.
+    suspects = usage.filter(usage.select(_COPY).hash_rows().is_duplicated())
+    groups = (
+        suspects.group_by(_COPY)
+        .agg(
+            charges=pl.col("charge").sort(),
+            total=pl.col("total").sum(),
+        )
+        .filter(pl.col("charges").list.len() > 1)
+        .with_columns(to_change=pl.col("charges").list.slice(1))
+    )
+    return findings(
+        groups,
+        severity=WARNING,
+        subject=pl.col("item"),
+        sentence=pl.format(
+            "{} by {} on {} for {} that differ in nothing but their id",
+            _counted("charge"),
+            pl.col("user").fill_null("nobody"),
+            "date",
+            "project",
+        ),
+        remedy="waive all but one",
+        field="waived",
+        value="yes",
+    )
+
+
+def _exclusive(month: Reviewed) -> pl.DataFrame:
+    """The sessions, with some length, on what has one user at a time."""
+    return month.sessions().filter(~pl.col("shared") & (pl.col("end") > pl.col("start")))
+
+
+def _overlapping(sessions: pl.DataFrame, by: str) -> pl.DataFrame:
+    """Groups of sessions of the same ``by`` that overlap, one row per group of two or more."""
+    ordered = sessions.sort(by, "start", "end", "charge")
+    reached = pl.col("end").cum_max().shift(1).over(by)
+    begins = reached.is_null() | (pl.col("start") >= reached)
+    grouped = ordered.with_columns(group=begins.cum_sum())
+    return (
+        grouped.filter(pl.len().over("group") > 1)
+        .group_by("group")
+        .agg(
+            pl.col(by).first(),
+            charges=pl.col("charge"),  # in order of their start
+            total=pl.col("total").sum(),
+            start=pl.col("start").min(),
+            end=pl.col("end").max(),
+            users=different("user"),
+            instruments=different("instrument"),
+        )
+    )
+
+
+def _told(month: Reviewed, groups: pl.DataFrame, by: str, others: str) -> pl.DataFrame:
+    return findings(
+        groups.with_columns(to_change=pl.col("charges").list.slice(1)),
+        severity=WARNING,
+        subject=pl.col(by),
+        sentence=pl.format(
+            "{} overlap between {} and {}: {}",
+            _counted("session"),
+            month.at(pl.col("start")),
+            month.at(pl.col("end")),
+            listed(others),
+        ),
+        remedy="set the quantity that each really used, or waive what was not used",
+        field="quantity",
+    )
+
+
+def _counted(noun: str) -> pl.Expr:
+    """How many charges: ``1 session``, ``2 sessions``."""
+    count = pl.col("charges").list.len()
+    plural = pl.when(count == 1).then(pl.lit(noun)).otherwise(pl.lit(f"{noun}s"))
+    return pl.format("{} {}", count, plural)
+
+
+Check = Callable[[Reviewed], pl.DataFrame]
+Step = Callable[[int, int, str], None]
+"""Told how many checks are done, of how many, and which is next; may raise to stop."""
+
+CHECKS: tuple[Check, ...] = (
+    invalid_expense_codes,
+    splits_that_do_not_make_100,
+    overlapping_sessions_of_an_instrument,
+    overlapping_sessions_of_a_user,
+    implausibly_long_sessions,
+    sessions_of_no_length,
+    duplicates,
+    usage_outside_project_dates,
+    unbilled_usage,
+    rates_changed_within_the_month,
+    unusual_spend,
+    new_users,
+    projects_without_usage,
+)
+"""What is checked of a month, the worst first."""
+
+FOUND = pl.Schema({"key": pl.String(), **FINDINGS})
+"""Findings with the key by which one is dismissed: the same as long as it is the same finding."""
+
+
+def name_of(check: Check) -> str:
+    """A check's name as people read it."""
+    return check.__name__.replace("_", " ")
+
+
+def told(check: Check) -> str:
+    """What a check looks for, in one sentence."""
+    return " ".join((check.__doc__ or "").split())
+
+
+def find(month: Reviewed, step: Step = lambda done, total, what: None) -> pl.DataFrame:
+    """All findings of a month (schema FOUND), check by check."""
+    found = []
+    for done, check in enumerate(CHECKS):
+        step(done, len(CHECKS), name_of(check))
+        found.append((name_of(check), check(month)))
+    step(len(CHECKS), len(CHECKS), "done")
+    every = named(found)
+    return every.select(_keys(every), *every.columns)
+
+
+def _keys(findings: pl.DataFrame) -> pl.Series:
+    """What a finding is about as a short text: its check, subject, charges and records."""
+    about = findings.select(
+        pl.concat_str(
+            "check",
+            "subject",
+            pl.col("charges").list.join(","),
+            pl.when(pl.col("charges").list.len() == 0).then("sentence").otherwise(pl.lit("")),
+            separator="\n",
+        )
+    ).to_series()
+    keys = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in about]
+    return pl.Series("key", keys, dtype=pl.String)

@@ -5,15 +5,390 @@
 
 The rate is looked up by item, the project's rate group and the local day on which usage starts
 (or its date). Every record comes out on exactly one side: records in = rated + unbilled.
+
+The catalogue: a price book as frames, which is what columns are priced against.
+
+A price book becomes a catalogue when usage is rated; a snapshot holds one as Parquet files, so
+that issuing needs no price book. Rates in a snapshot are the kept copies, as they were.
+
+    rates     rate              item   group     pricing  price  minimum  step  valid_from  …
+              3f0c…             slide  internal  flat     1.25   null     null  0001-01-01
+    accounts  project  team       rate_group  from        position  expense_code  percent
+              p1       smith-lab  internal    0001-01-01  0         370-1         600000
+
+Looking up: where the codes of many records stand in a small table, and what stands there.
+
+    positions(["scope", "x"], ["slide", "scope"])    1, null
+    columns_at(rates, [1, 1, 0])                     the rates' columns, a row for each record
+    Dated(rates).at(keys, days)                      which rate holds for a key on a day
+
+A join of many records does the same, and copies all of their columns to do it: several times
+as slow where the table is small.
 """
 
-from dataclasses import dataclass
+import datetime as dt
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import polars as pl
 
-from billing_lib.pricing.catalogue import DAY, EACH, HOUR, USE, Catalogue
-from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
-from billing_lib.pricing.period import local_dates, period_of
+from billing_lib.pricing.clock import local_dates, period_of
+from billing_lib.pricing.fields import step_microseconds
+from billing_lib.pricing.money import (
+    PERCENT_PLACES,
+    PRICE_PLACES,
+    largest_of,
+    minor_places,
+    to_minor,
+)
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.rates import Rate, Rule
+
+PRICE = pl.Decimal(38, PRICE_PLACES)
+"""A price: exact, six places, in the currency's unit."""
+
+HOUR, EACH, USE, DAY = "hour", "each", "use", "day"
+"""What a rate can count; hour is also the unit of items that are counted by time."""
+
+_Made = TypeVar("_Made")
+
+_SPAN = pl.Struct({"days": pl.String(), "hours": pl.String()})
+
+RESOURCES = pl.Schema(
+    {
+        "resource": pl.String(),
+        "business_hours": pl.List(_SPAN),
+        "holidays": pl.List(pl.Date()),
+    }
+)
+ITEMS = pl.Schema(
+    {
+        "item": pl.String(),
+        "item_name": pl.String(),
+        "unit": pl.String(),
+        "resource": pl.String(),
+        "cost": PRICE,  # per unit, for staff only
+    }
+)
+RATES = pl.Schema(
+    {
+        "rate": pl.String(),  # fingerprint of the rate's body
+        "item": pl.String(),
+        "rate_group": pl.String(),
+        "pricing": pl.String(),  # flat, hours, bands or tiers; details are in the body
+        "per": pl.String(),  # null: by the item's unit
+        "price": PRICE,  # null with tiers
+        "minimum": pl.Int64(),  # minor units
+        "service_fee": pl.Int64(),
+        "step": pl.Int64(),  # microseconds
+        "valid_from": pl.Date(),
+        "valid_to": pl.Date(),  # inclusive
+        "body": pl.String(),  # canonical JSON, as the price book said it
+    }
+)
+ACCOUNTS = pl.Schema(
+    {
+        "project": pl.String(),
+        "project_name": pl.String(),
+        "project_type": pl.String(),
+        "rate_group": pl.String(),
+        "tags": pl.List(pl.String()),  # the project's own and its team's
+        "tax_name": pl.String(),
+        "tax_percent": pl.Int64(),  # ten-thousandths of a per cent
+        "team": pl.String(),
+        "team_name": pl.String(),
+        "team_tags": pl.List(pl.String()),
+        "administrators": pl.List(pl.String()),
+        "split_from": pl.Date(),  # the first and last day of this split
+        "split_to": pl.Date(),
+        "position": pl.Int32(),  # of the share in the split, from 0
+        "expense_code": pl.String(),
+        "percent": pl.Int64(),  # ten-thousandths of a per cent
+    }
+)
+RULES = pl.Schema(
+    {
+        "position": pl.Int32(),  # in the order listed
+        "name": pl.String(),
+        "scope": pl.String(),
+        "body": pl.String(),  # canonical JSON
+    }
+)
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """All that pricing reads of a facility, with its currency's places and time zone."""
+
+    places: int
+    timezone: str
+    resources: pl.DataFrame
+    items: pl.DataFrame
+    rates: pl.DataFrame
+    accounts: pl.DataFrame
+    rules: pl.DataFrame
+    _made: dict[Callable[["Catalogue"], Any], Any] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    @classmethod
+    def of(cls, book: PriceBook) -> "Catalogue":
+        """The catalogue that a price book states."""
+        places = minor_places(book.facility.currency)
+        return cls(
+            places=places,
+            timezone=book.facility.timezone,
+            resources=_resources_frame(book),
+            items=pl.DataFrame(
+                [(it.code, it.name, it.unit, it.resource, it.cost) for it in book.items],
+                schema=ITEMS,
+                orient="row",
+            ),
+            rates=rates_frame(book.rates, places),
+            accounts=_accounts_frame(book),
+            rules=pl.DataFrame(
+                [(at, rule.name, rule.scope, rule.body) for at, rule in enumerate(book.rules)],
+                schema=RULES,
+                orient="row",
+            ),
+        )
+
+    def once(self, make: Callable[["Catalogue"], _Made]) -> _Made:
+        """What a function makes of this catalogue: made when first asked for, then kept.
+
+        Usage that is priced in chunks needs the same tables for each of them, and to make them
+        anew takes as long as to price some ten thousand records. Threads that ask at the same
+        time may each make it, which does no harm.
+        """
+        if make not in self._made:
+            self._made[make] = make(self)
+        made: _Made = self._made[make]
+        return made
+
+    @property
+    def projects(self) -> pl.DataFrame:
+        """The accounts, one row per project."""
+        return self.once(_projects)
+
+    def rules_at(self, scope: str) -> list[tuple[int, Rule]]:
+        """The rules of one scope, in the order listed, each with its position."""
+        return self.once(_rules).get(scope, [])
+
+
+def _projects(catalogue: Catalogue) -> pl.DataFrame:
+    return catalogue.accounts.unique("project", keep="first", maintain_order=True)
+
+
+def _rules(catalogue: Catalogue) -> dict[str, list[tuple[int, Rule]]]:
+    listed = catalogue.rules.sort("position").select("scope", "position", "body")
+    by_scope: dict[str, list[tuple[int, Rule]]] = {}
+    for scope, position, body in listed.iter_rows():
+        by_scope.setdefault(scope, []).append((position, Rule.model_validate_json(body)))
+    return by_scope
+
+
+def rates_frame(rates: Iterable[Rate], places: int) -> pl.DataFrame:
+    """Rates as a frame (schema RATES); an open validity is filled with the calendar's ends."""
+    rows = [
+        (
+            rate.fingerprint,
+            rate.item,
+            rate.group,
+            rate.pricing,
+            rate.per,
+            rate.price,
+            None if rate.minimum is None else to_minor(rate.minimum, places),
+            None if rate.service_fee is None else to_minor(rate.service_fee, places),
+            None if rate.rounding_step is None else step_microseconds(rate.rounding_step),
+            rate.valid_from or dt.date.min,
+            rate.valid_to or dt.date.max,
+            rate.body,
+        )
+        for rate in rates
+    ]
+    return pl.DataFrame(rows, schema=RATES, orient="row")
+
+
+def _resources_frame(book: PriceBook) -> pl.DataFrame:
+    rows = [
+        (
+            resource.code,
+            [{"days": days, "hours": span} for days, span in resource.business_hours.items()],
+            list(resource.holidays),
+        )
+        for resource in book.resources
+    ]
+    return pl.DataFrame(rows, schema=RESOURCES, orient="row")
+
+
+def _accounts_frame(book: PriceBook) -> pl.DataFrame:
+    teams = {team.code: team for team in book.teams}
+    taxes = {kind.code: kind.tax for kind in book.project_types}
+    rows = []
+    for project in book.projects:
+        team, tax = teams[project.team], taxes[project.type]
+        splits = project.dated_splits()
+        ends = [later.valid_from for later in splits[1:]]
+        for split, next_from in zip(splits, [*ends, None], strict=True):
+            rows += [
+                (
+                    project.code,
+                    project.name,
+                    project.type,
+                    book.rate_group(project),
+                    [*project.tags, *team.tags],
+                    tax.name if tax else None,
+                    int(tax.percent.scaleb(PERCENT_PLACES)) if tax else None,
+                    team.code,
+                    team.name,
+                    list(team.tags),
+                    list(team.administrators),
+                    split.valid_from or dt.date.min,
+                    next_from - dt.timedelta(days=1) if next_from else dt.date.max,
+                    position,
+                    share.expense_code,
+                    int(share.percent.scaleb(PERCENT_PLACES)),
+                )
+                for position, share in enumerate(split.split)
+            ]
+    return pl.DataFrame(rows, schema=ACCOUNTS, orient="row")
+
+
+_KEY_STEP = 2**33  # more than dates are apart, in days
+_PLACES = 2**16  # so many that a thousand codes mostly have one each
+
+
+def positions(codes: pl.Series, table: pl.Series) -> pl.Series:
+    """Where each code stands in a table.
+
+    Parameters
+    ----------
+    codes
+        Texts, some perhaps null.
+    table
+        Texts, each once.
+
+    Returns
+    -------
+    pl.Series
+        UInt32, null where the table does not have it.
+    """
+    return codes.cast(pl.Enum(table), strict=False).to_physical().cast(pl.UInt32)
+
+
+class Codes:
+    """The codes of a small table, each once, to find where those of many records stand in it.
+
+    The hashes of all are computed in a tenth of the time in which each is looked up. So a code is
+    taken for the one at the place that its hash names, and compared with it; only one that is not
+    the same, as two may have one place, is looked up.
+    """
+
+    def __init__(self, table: pl.Series) -> None:
+        self.table = table
+        nothing = pl.repeat(None, _PLACES, dtype=pl.UInt32, eager=True)
+        numbers = pl.int_range(table.len(), dtype=pl.UInt32, eager=True)
+        self._at_place = nothing.scatter(_place(table), numbers)
+
+    def positions(self, codes: pl.Series) -> pl.Series:
+        """The same as positions(codes, table)."""
+        at = self._at_place[_place(codes)]
+        other = codes.ne_missing(self.table[at])
+        if not other.any():
+            return at
+        rows = other.arg_true()
+        return at.scatter(rows, positions(codes[rows], self.table))
+
+
+def _place(codes: pl.Series) -> pl.Series:
+    return (codes.hash() % _PLACES).cast(pl.UInt32)
+
+
+def columns_at(table: pl.DataFrame, at: pl.Series) -> list[pl.Expr]:
+    """The columns of a table at these positions, null where a position is null.
+
+    A column that is the same in all rows costs nothing, neither here nor in what is made of it.
+    """
+    found = bool(table.height) and at.null_count() == 0
+    return [
+        pl.lit(column.head(1)).first().alias(column.name)
+        if found and column.n_unique() == 1
+        else pl.lit(column[at]).alias(column.name)
+        for column in table
+    ]
+
+
+class Dated:
+    """A table whose rows each hold for a key between two dates.
+
+    Parameters
+    ----------
+    table
+        ``key`` (a small whole number), ``valid_from`` and ``valid_to`` (inclusive, never null);
+        no two rows of a key overlap.
+    """
+
+    def __init__(self, table: pl.DataFrame) -> None:
+        self._first, self._last = table["valid_from"], table["valid_to"]
+        self._rows = table.with_row_index("at").drop_nulls("key").sort("key", "valid_from")
+        one_each = self._rows["key"].is_unique().all()
+        self._of_key = _by_key(self._rows) if one_each else None
+        # The days on which all rows hold, which are mostly all that are asked for.
+        self._common = table.select(pl.max("valid_from"), pl.min("valid_to")).row(0)
+
+    def at(self, keys: pl.Series, days: pl.Series) -> pl.Series:
+        """Which row holds for a key on a day.
+
+        Parameters
+        ----------
+        keys, days
+            Small whole numbers, null for none; dates.
+
+        Returns
+        -------
+        pl.Series
+            The row's position, UInt32; null where there is none.
+        """
+        if self._first.len() == 0:
+            return pl.repeat(None, keys.len(), dtype=pl.UInt32, eager=True)
+        at = self._last_from(keys, days) if self._of_key is None else _at(keys, self._of_key)
+        if days.null_count() == 0 and days.is_between(*self._common).all():
+            return at
+        frame = pl.DataFrame(
+            {"at": at, "day": days, "first": self._first[at], "last": self._last[at]}
+        )
+        holds = pl.col("day").is_between("first", "last")
+        return frame.select(pl.when(holds).then("at")).to_series()
+
+    def _last_from(self, keys: pl.Series, days: pl.Series) -> pl.Series:
+        """The row of the key that starts last, at or before the day."""
+        rows = self._rows
+        starts = _key_and_day(rows["key"], rows["valid_from"])
+        wanted = _key_and_day(keys, days)
+        nearest = starts.search_sorted(wanted, side="right").cast(pl.Int64) - 1
+        known = (nearest >= 0) & wanted.is_not_null()
+        nearest = nearest.zip_with(known, pl.Series([None], dtype=pl.Int64)).cast(pl.UInt32)
+        same = rows["key"][nearest] == keys
+        nothing = pl.Series([None], dtype=pl.UInt32)
+        return rows["at"][nearest].zip_with(same.fill_null(value=False), nothing)
+
+
+def _by_key(rows: pl.DataFrame) -> pl.Series:
+    """The rows' positions, each at its key."""
+    nothing = pl.repeat(None, largest_of(rows["key"]) + 1, dtype=pl.UInt32, eager=True)
+    return nothing.scatter(rows["key"], rows["at"])
+
+
+def _at(keys: pl.Series, of_key: pl.Series) -> pl.Series:
+    beyond = largest_of(keys) + 1 - of_key.len()
+    table = of_key.extend_constant(None, beyond) if beyond > 0 else of_key
+    return table[keys.cast(pl.UInt32)]
+
+
+def _key_and_day(keys: pl.Series, days: pl.Series) -> pl.Series:
+    return keys.cast(pl.Int64) * _KEY_STEP + days.to_physical().cast(pl.Int64)
+
 
 _UNBILLED = pl.Schema(
     {
@@ -75,7 +450,7 @@ def rate_usage(
     Parameters
     ----------
     usage
-        A usage frame (pricing/usage.py).
+        A usage frame (pricing/fields.py).
     catalogue
         Items, rates and accounts.
     period

@@ -9,7 +9,7 @@ to the largest remainders, ties to the first listed. Negative amounts share like
 
 import polars as pl
 
-from billing_lib.pricing.exact import Exact, largest_of
+from billing_lib.pricing.money import Exact, largest_of
 
 _FEW = 8
 """Parts up to which each is compared with each, which is faster than sorting them."""

@@ -7,8 +7,8 @@ usage records of them by the price book's templates; registry.py takes further k
 """
 
 from billing_lib.sources.files import file_hash
-from billing_lib.sources.mapping import SourceMapping, SourceMappings, mappings
 from billing_lib.sources.read import file_kind, read_usage
+from billing_lib.sources.registry import SourceMapping, SourceMappings, mappings
 
 __all__ = [
     "SourceMapping",

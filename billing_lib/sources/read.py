@@ -12,19 +12,17 @@ from pathlib import Path
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.pricing.template import Template
-from billing_lib.sources.files import first_line
-from billing_lib.sources.mapping import SourceMapping, SourceMappings
+from billing_lib.pricing.fields import Template
+from billing_lib.sources.clusters import is_sacct_header
+from billing_lib.sources.files import SourceTable, first_line
 from billing_lib.sources.records import usage_frame
-from billing_lib.sources.registry import Source, registered
-from billing_lib.sources.sacct import is_sacct_header
-from billing_lib.sources.table import SourceTable
+from billing_lib.sources.registry import Source, SourceMapping, SourceMappings, registered
 
 _BINARY = (".xlsx", ".parquet")
 
 
 def read_usage(path: Path, mapping: SourceMappings, timezone: str) -> pl.DataFrame:
-    """Read a usage file into a usage frame (pricing/usage.py, schema USAGE), in file order.
+    """Read a usage file into a usage frame (pricing/fields.py, schema USAGE), in file order.
 
     Every record of the file is a row, those with defects too (``defect``, ``detail``, ``raw``);
     job steps of sacct are parts of records, not records. ``occurrence`` counts the rows of one

@@ -6,7 +6,7 @@
       invalid_time: usage.csv, row 3, column 'begin': '43831' is a number where a time belongs
 
 No row is lost: each gives one record. One with several defects names the first that counts, in
-the order of pricing/usage.py. A row without an id, or malformed, is identified by its place,
+the order of pricing/fields.py. A row without an id, or malformed, is identified by its place,
 ``usage.csv:3``; so the corrected file's row is a new record, not a changed one.
 """
 
@@ -14,11 +14,9 @@ from collections.abc import Mapping
 
 import polars as pl
 
-from billing_lib.pricing.template import Template, as_text
-from billing_lib.pricing.usage import REASONS, USAGE
-from billing_lib.sources.quantities import read_quantities
-from billing_lib.sources.table import SourceTable, fault
-from billing_lib.sources.times import read_dates, read_times, settle
+from billing_lib.pricing.fields import REASONS, USAGE, Template, as_text
+from billing_lib.sources.files import SourceTable, fault
+from billing_lib.sources.times import read_dates, read_quantities, read_times, settle
 
 _TEXTS = ("id", "item", "project", "user", "description", "reference")
 _TIMES = ("start", "end")

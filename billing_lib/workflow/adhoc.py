@@ -15,18 +15,17 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotReady, UnknownInvoice
+from billing_lib.ledger import charges
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import placing
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.states import CLOSED, EDITABLE
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
-from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import REFERENCES
-from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import REVIEWER, require
-from billing_lib.workflow.summing import AD_HOC
+from billing_lib.workflow.permissions import REVIEWER, note_facility, require
+from billing_lib.workflow.snapshot import AD_HOC
 
 _REFERENCE = re.compile(r"[^\s/]([^\n/]*[^\s/])?")
 
@@ -216,14 +215,14 @@ def taking_changes(connection: Connection, facility: str, reference: str) -> dic
 def attach_waiting(connection: Connection, facility: str) -> list[str]:
     """Put charges that name an ad hoc invoice on it, where it takes in changes; the codes of
     the invoices that got some."""
-    waiting = placing.read_waiting(connection, facility)
+    waiting = charges.read_waiting(connection, facility)
     if waiting.height == 0:
         return []
     taking = ledger_invoices.read_referenced(connection, facility).filter(
         pl.col("state").is_in(EDITABLE)
     )
     placed = waiting.join(taking.select("reference", invoice="code"), on="reference")
-    placing.attach_charges(connection, facility, placed)
+    charges.attach_charges(connection, facility, placed)
     return placed["invoice"].unique().sort().to_list()
 
 
@@ -235,7 +234,7 @@ def late_sentences(connection: Connection, facility: str, month: str | None = No
     month
         Only charges of this month; all unless told.
     """
-    waiting = placing.read_waiting(connection, facility)
+    waiting = charges.read_waiting(connection, facility)
     if month is not None:
         waiting = waiting.filter(pl.col("period") == month)
     if waiting.height == 0:

@@ -3,6 +3,18 @@
 Each is an event that keeps who, when, why, before and after; the charge is priced again from
 its usage, its kept rate and all its changes, and with it those whose price depends on it. A
 charge that is on an invoice, or in a run being issued, is refused.
+
+Moving charges to other projects: their team, rate group and rate change with it.
+
+    RC/57 of u4 (internal, 0.12) to u22 (industry, 0.42)
+
+What a charge becomes is told from today's price book, as if its usage had named the other
+project from the start; where that has no rate for it, the charge cannot go there.
+
+Who changed what: the changes of charges, and the groups in which they were made.
+
+RC/57   quantity 388.5 → 194.25   carol   1993-11-02 17:04   half of the nodes failed
+3f9c…   rate → 0.10   128 charges   carol   1993-11-02 17:20   agreed    open
 """
 
 from collections.abc import Mapping
@@ -12,9 +24,9 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events
+from billing_lib.ledger import events, usage
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import writing
+from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.states import APPROVING, PENDING
 from billing_lib.pricing.adjusting import (
     LINE_FIELDS,
@@ -25,19 +37,74 @@ from billing_lib.pricing.adjusting import (
     waived_charges,
 )
 from billing_lib.pricing.charging import CHARGES
-from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.fields import USAGE, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.charge_rows import (
-    differing,
-    replace_charges,
-    unbound,
-)
-from billing_lib.workflow.gathering import gather, standing_changes
-from billing_lib.workflow.moving import move_charges
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.pricing.rating import Catalogue, rate_usage
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.price import differing, gather, replace_charges, standing_changes, unbound
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.steps import Step, unheard
+
+_RECORD = ["record", "occurrence"]
+
+
+def move_charges(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, to: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Charges as those of other projects; nothing is written.
+
+    Parameters
+    ----------
+    charges
+        Rows of the charge table.
+    to
+        ``code`` and ``project``: where a charge goes. Who is not named or is there, stays.
+
+    Returns
+    -------
+    tuple[pl.DataFrame, pl.DataFrame]
+        The rows, and the rates they now name (schema RATES), which must be kept.
+
+    Raises
+    ------
+    InvalidAdjustment
+        The price book has no such project, or no rate for a charge there.
+    """
+    catalogue, facility = Catalogue.of(book), book.facility.code
+    teams = {project.code: project.team for project in book.projects}
+    unknown = to.filter(~pl.col("project").is_in(list(teams)))["project"]
+    if unknown.len():
+        raise InvalidAdjustment(f"the price book has no project '{unknown[0]}'", where="project")
+    going = charges.join(to.rename({"project": "target"}), on="code").filter(
+        pl.col("project") != pl.col("target")
+    )
+    bound = going.drop_nulls("reference").sort("code")
+    if bound.height:
+        code, reference = bound.select("code", "reference").row(0)
+        raise InvalidAdjustment(
+            f"the charge {facility}/{code} goes to the ad hoc invoice {reference}, which is of one "
+            "project",
+            where="project",
+        )
+    records = usage.read_usage(connection, facility, records=going["record"].drop_nulls())
+    there = records.join(going.select(*_RECORD, "target"), on=_RECORD, maintain_order="left")
+    rating = rate_usage(there.with_columns(project="target").select(USAGE.names()), catalogue)
+    if rating.unbilled.height:
+        record, detail = rating.unbilled.select("record", "detail").row(0)
+        raise InvalidAdjustment(
+            f"the charge {facility}/{record} cannot go there: {detail}", where="project"
+        )
+    targets = going.select(
+        "code",
+        project="target",
+        team=pl.col("target").replace_strict(teams, return_dtype=pl.String),
+    )
+    rated = rating.rated.select(*_RECORD, "rate_group", "rate")
+    rates = catalogue.rates.join(rated.select("rate").unique(), on="rate", how="semi")
+    return charges.update(targets, on="code").update(rated, on=_RECORD), rates
+
 
 _AT_ONCE = 2_000
 """How many changes are recorded at once; between them the work can be stopped."""
@@ -315,3 +382,98 @@ def current_values(
             "note": notes.get(code, ""),
         }
     return found
+
+
+CHANGES = ("adjust", "add_line", "delete")
+"""Kinds of events that change a charge."""
+
+OPEN, UNDONE, KEPT = "open", "undone", "kept"
+"""A group that can be undone, one that was, and one of which a charge is deleted, is being
+approved or is issued."""
+
+GROUPS = pl.Schema(
+    {
+        "group": pl.String(),
+        "at": pl.String(),
+        "by": pl.String(),
+        "charges": pl.Int64(),
+        "after": pl.List(pl.String()),
+        "reason": pl.String(),
+        "state": pl.String(),
+    }
+)
+
+
+def read_history(engine: Engine, book: PriceBook, charges: list[str]) -> pl.DataFrame:
+    """The changes of some charges (``RC/57``), in order: ``charge``, ``what``, ``before``,
+    ``after``, ``by``, ``at``, ``reason``.
+    """
+    facility = book.facility.code
+    codes = [split_code(charge)[1] for charge in charges]
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        return history_of(connection, facility, codes)
+
+
+def history_of(connection: Connection, facility: str, codes: pl.Series | list[str]) -> pl.DataFrame:
+    """The same, of the charges with these codes, as part of something read at one moment."""
+    changes = events.read_events(connection, facility, kinds=list(CHANGES), subjects=codes)
+    undone = events.read_events(
+        connection, facility, kinds=["undo"], subjects=changes["group_id"].drop_nulls().unique()
+    )
+    return (
+        pl.concat([changes, undone])
+        .sort("sequence")
+        .select(
+            pl.when(pl.col("kind") == "undo")
+            .then(pl.format("group {}", "subject"))
+            .otherwise(pl.format("{}/{}", pl.lit(facility), "subject"))
+            .alias("charge"),
+            pl.col("kind").alias("what"),
+            "before",
+            "after",
+            pl.col("login").alias("by"),
+            pl.col("at").dt.to_string("%Y-%m-%d %H:%M:%SZ"),
+            "reason",
+        )
+    )
+
+
+def list_groups(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
+    """The groups of changes to a month's charges (schema GROUPS), the latest first.
+
+    ``after`` is what was set, each field as JSON; ``state`` is OPEN, UNDONE or KEPT.
+    """
+    facility, period = book.facility.code, str(Period.parse(month))
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        charges = ledger_charges.read_charges(connection, facility, period=period)
+        every = events.read_events(connection, facility, kinds=["adjust"])
+        undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
+    grouped = every.filter(pl.col("group_id").is_not_null())
+    here = grouped.filter(pl.col("subject").is_in(charges["code"].implode()))["group_id"]
+    free = unbound(charges).select(subject="code", free=pl.lit(value=True))
+    state = (
+        pl.when(pl.col("group").is_in(undone.implode()))
+        .then(pl.lit(UNDONE))
+        .when(pl.col("free"))
+        .then(pl.lit(OPEN))
+        .otherwise(pl.lit(KEPT))
+    )
+    return (
+        grouped.filter(pl.col("group_id").is_in(here.implode()))
+        .join(free, on="subject", how="left")
+        .group_by(pl.col("group_id").alias("group"))
+        .agg(
+            pl.col("sequence").first(),
+            pl.col("at").first().dt.to_string("%Y-%m-%d %H:%M"),
+            pl.col("login").first().alias("by"),
+            pl.col("subject").n_unique().cast(pl.Int64).alias("charges"),
+            pl.col("after").unique(maintain_order=True),
+            pl.col("reason").first(),
+            pl.col("free").is_not_null().all(),
+        )
+        .with_columns(state=state)
+        .sort("sequence", descending=True)
+        .select(GROUPS.names())
+    )

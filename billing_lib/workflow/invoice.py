@@ -1,32 +1,102 @@
 """From a snapshot to invoices: the one computation that issuing is.
 
 ``compute_invoices`` is a pure function of a snapshot. It gives each invoice as the canonical
-result: a plain structure of text, whole counts and lists (workflow/canonical.py writes it).
+result: a plain structure of text, whole counts and lists (workflow/invoice.py writes it).
 
     snapshot ─▶ charges ─▶ invoices ─▶ invoices/RC-1994-00001.json
 
 Where a project has prepaid funds, its invoice draws from them what it can, in the order of the
 invoices' numbers; its expense codes pay the rest, each in proportion.
+
+The steps by which lines of invoices come to their raw totals, as the canonical invoice has them.
+
+{"step": "after hours", "quantity": "2", "rate": "25", "amount": "50.00"}
+
+The canonical text of an invoice, of which its fingerprint is the sha256.
+
+    invoices/RC-1994-00001.json     sorted keys, two spaces, decimal strings, a line feed at the end
+    sha256sum RC-1994-00001.json    the fingerprint, as ledger, manifest and documents have it
+
+Whoever writes the file and whoever prints the fingerprint use the same function, so that they
+cannot differ.
 """
 
+import hashlib
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
-from billing_lib.pricing.charging import QUANTITY_PLACES, Charges, shown
+from billing_lib.pricing.charging import QUANTITY_PLACES, SUBSIDY, Charges, shown
+from billing_lib.pricing.explain import STEPS, price_steps
 from billing_lib.pricing.invoicing import Invoices
-from billing_lib.pricing.money import PERCENT_PLACES, money_text, money_text_column, plain_text
+from billing_lib.pricing.money import (
+    PERCENT_PLACES,
+    money_text,
+    money_text_column,
+    plain_text,
+    plain_text_column,
+)
 from billing_lib.pricing.split import apportion
-from billing_lib.pricing.subsidies import SUBSIDY
-from billing_lib.workflow.canonical import Invoice
-from billing_lib.workflow.history import histories
-from billing_lib.workflow.line_steps import line_steps
-from billing_lib.workflow.months import charge_months
-from billing_lib.workflow.snapshot import FACILITY_TEXTS, Snapshot
-from billing_lib.workflow.summing import AD_HOC, sum_invoices
+from billing_lib.workflow.snapshot import (
+    AD_HOC,
+    FACILITY_TEXTS,
+    Snapshot,
+    charge_months,
+    histories,
+    sum_invoices,
+)
+
+
+def line_steps(snapshot: Snapshot, places: int) -> pl.DataFrame:
+    """``charge`` and ``steps``, a list of structs of texts, of the charges that have some.
+
+    Each month is priced by itself, as workflow/snapshot.py does: nothing of one counts in another.
+    """
+    usage, catalogue = snapshot.usage, snapshot.catalogue()
+    months = (usage.filter(pl.col("period") == it) for it in usage["period"].unique().sort())
+    parts = [price_steps(month, catalogue, snapshot.adjustments) for month in months]
+    quantity = money_text_column(pl.col("quantity"), QUANTITY_PLACES)
+    step = pl.struct(
+        "step",
+        quantity.str.strip_chars_end("0").str.strip_chars_end("."),
+        rate=plain_text_column(pl.col("price")),
+        amount=money_text_column(pl.col("amount"), places),
+    )
+    steps = pl.concat([STEPS.to_frame(), *parts])
+    return steps.group_by("charge", maintain_order=True).agg(step.alias("steps"))
+
+
+Invoice = dict[str, Any]
+
+
+def invoice_json(invoice: Mapping[str, Any]) -> str:
+    """The canonical text: sorted keys, two spaces, a line feed at the end."""
+    return json.dumps(invoice, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+
+
+def fingerprint(invoice: Mapping[str, Any]) -> str:
+    """The sha256 of the canonical text in UTF-8, as hexadecimal digits."""
+    return hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
+
+
+def read_invoice(text: str) -> Invoice:
+    """A canonical result from its text."""
+    invoice: Invoice = json.loads(text)
+    return invoice
+
+
+def write_invoices(invoices: Mapping[str, Invoice], folder: Path) -> None:
+    """Write each canonical result as ``<number>.json``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, invoice in invoices.items():
+        (folder / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
+
 
 FORMAT = "billing-invoice/1"
 """Name and version of the canonical result's shape."""

@@ -7,30 +7,123 @@
 
 What is not posted yet is a preview. Posting gives it the facility's next number and keeps which
 invoices it holds and with which accounts and columns, so it reads the same ever after.
+
+Postings: what an issued invoice moves in the general ledger, and its reversal back again.
+
+    RC-1994-00003   debit 370-1   89.00   credit RC       144.00
+                    debit 370-2   59.33   credit RC-tax     4.33
+
+Expense codes are debited with what they were issued to pay, the prepaid funds with what was drawn
+from them; the facility is credited before tax, and the tax apart. An amount below zero changes
+sides, nothing of nothing is posted, and a reversal is the same with its sign turned.
+
+A facility's month as costs: what its invoices that count bill, and what is still to bill.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import UnknownJournal
+from billing_lib.errors import UnknownFacility, UnknownJournal
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import issued as ledger_issued
-from billing_lib.ledger import journals as ledger_journals
-from billing_lib.ledger import runs
+from billing_lib.ledger import runs, statements
+from billing_lib.ledger.charges import read_billed, read_credits, read_pending
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import read_events, record_event
 from billing_lib.ledger.states import ISSUED, SUPERSEDED, VOID
-from billing_lib.pricing.accounts import Accounts
-from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.clock import Period, local_date
+from billing_lib.pricing.fields import Template, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
-from billing_lib.pricing.period import local_date
-from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.permissions import ISSUER, VIEWER, require
-from billing_lib.workflow.posting import ISSUE, KEY, REVERSAL, post_invoices
+from billing_lib.pricing.pricebook import ACCOUNT_FIELDS, Accounts, PriceBook
+from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require
+
+EXPENSE, PREPAID, INCOME, TAX = "expense", "prepaid", "income", "tax"
+ROLES = (EXPENSE, PREPAID, INCOME, TAX)
+"""What accounts are for, in the order in which they are posted."""
+
+ISSUE, REVERSAL = "issue", "reversal"
+
+KEY = ("date", "invoice", "kind")
+"""What a transaction is known by."""
+
+
+def post_invoices(
+    transactions: pl.DataFrame, splits: pl.DataFrame, items: pl.DataFrame, accounts: Accounts
+) -> pl.DataFrame:
+    """The postings of transactions: their columns, ``role``, ``account`` and ``amount``, in
+    minor units, debits above zero; by date, invoice and kind.
+
+    Parameters
+    ----------
+    transactions
+        ``date``, ``invoice`` (its number), ``kind`` (issue or reversal), ``facility``,
+        ``project``, ``team``, ``period``, ``tax``, ``total``, ``prepaid`` and others.
+    splits
+        ``invoice``, ``expense_code``, ``amount``.
+    items
+        What the lines of each item come to: ``invoice``, ``item``, ``total``.
+
+    Raises
+    ------
+    ValueError
+        A transaction does not come to zero.
+    """
+    mapped = _by_account(items, accounts)
+    apart = mapped.group_by("invoice").agg(apart=pl.col("amount").sum())
+    own = transactions.join(apart, on="invoice", how="left").with_columns(
+        pl.col("tax", "prepaid", "apart").fill_null(0)
+    )
+    known = own.join(splits.select("invoice", "expense_code", "amount"), on="invoice", how="left")
+    credited = own.join(mapped, on="invoice")
+    income = own.with_columns(amount=pl.col("total") - pl.col("tax") - pl.col("apart"))
+    parts = (
+        _posted(known, EXPENSE, accounts.debit, pl.col("amount")),
+        _posted(own, PREPAID, accounts.prepaid, pl.col("prepaid")),
+        _posted(income, INCOME, accounts.credit, -pl.col("amount")),
+        *(
+            _posted(credited.filter(pl.col("account") == name), INCOME, name, -pl.col("amount"))
+            for name in mapped["account"].unique().sort()
+        ),
+        _posted(own, TAX, accounts.tax, -pl.col("tax")),
+    )
+    turned = pl.when(pl.col("kind") == REVERSAL).then(-1).otherwise(1)
+    rank = pl.col("role").replace_strict({role: at for at, role in enumerate(ROLES)})
+    names = (*transactions.columns, "role", "account")
+    postings = (
+        pl.concat([part.select(*names, "amount") for part in parts])
+        .with_columns(amount=pl.col("amount") * turned)
+        .group_by(names, maintain_order=True)
+        .agg(pl.col("amount").sum())
+        .filter(pl.col("amount") != 0)
+        .sort(*KEY, rank, "account")
+    )
+    require_balance(postings)
+    return postings
+
+
+def require_balance(postings: pl.DataFrame) -> None:
+    """Refuse postings of which a transaction does not come to zero (ValueError)."""
+    sums = postings.group_by(KEY).agg(pl.col("amount").sum()).filter(pl.col("amount") != 0)
+    if sums.height:
+        row = sums.sort(*KEY).row(0, named=True)
+        raise ValueError(f"the {row['kind']} of {row['invoice']} is off by {row['amount']}")
+
+
+def _by_account(items: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
+    """What of the invoices goes to accounts of items: ``invoice``, ``account``, ``amount``."""
+    schema = {"item": pl.String, "account": pl.String}
+    names = pl.DataFrame(list(accounts.items.items()), schema=schema, orient="row")
+    found = items.join(names, on="item").group_by("invoice", "account")
+    return found.agg(amount=pl.col("total").sum())
+
+
+def _posted(rows: pl.DataFrame, role: str, account: str, amount: pl.Expr) -> pl.DataFrame:
+    fields = rows.select(pl.col(*ACCOUNT_FIELDS, "^expense_code$"))
+    name = Template.parse(account).of(fields).alias("account")
+    return rows.with_columns(name, role=pl.lit(role), amount=amount.cast(pl.Int64))
 
 
 @dataclass(frozen=True)
@@ -118,7 +211,7 @@ def read_journal(
                 transactions.filter(pl.col("journal") == row["number"]),
                 Accounts.model_validate_json(row["settings"]),
             )
-            for row in ledger_journals.read_journals(connection, facility).iter_rows(named=True)
+            for row in statements.read_journals(connection, facility).iter_rows(named=True)
         }
         if number is None:
             every = [(transactions.clear(), accounts), *parts.values()]
@@ -146,13 +239,13 @@ def post_journal(
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         _require_run(connection, selection)
-        ledger_journals.lock_journals(connection, facility)
+        statements.lock_journals(connection, facility)
         transactions = selection.of(_transactions(connection, book))
         fresh = transactions.filter(pl.col("journal").is_null())
         if fresh.height == 0:
             return None
         entries = fresh.select("kind", number="invoice", on_date="date")
-        number = ledger_journals.insert_journal(
+        number = statements.insert_journal(
             connection, facility, accounts.model_dump_json(), entries
         )
         numbered = fresh.with_columns(journal=pl.lit(number, dtype=pl.Int32))
@@ -175,8 +268,8 @@ def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        known = ledger_journals.read_journals(connection, facility)
-        entries = ledger_journals.read_entries(connection, facility)
+        known = statements.read_journals(connection, facility)
+        entries = statements.read_journal_entries(connection, facility)
     back = pl.col("kind") == REVERSAL
     counted = entries.group_by("journal").agg(
         invoices=(~back).sum(),
@@ -213,10 +306,10 @@ def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
     """
     facility = book.facility.code
     lives = ledger_invoices.read_invoices(connection, facility, states=ISSUED)
-    issued = ledger_issued.read_issued(connection, facility=facility)
+    issued = ledger_invoices.read_issued(connection, facility=facility)
     void = lives.filter(pl.col("state") == VOID)
     voided = read_events(connection, facility, kinds=["void"], subjects=void["code"])
-    entries = ledger_journals.read_entries(connection, facility)
+    entries = statements.read_journal_entries(connection, facility)
     voided_on = voided.select(
         code="subject", voided_on=local_date(pl.col("at"), book.facility.timezone)
     )
@@ -269,11 +362,76 @@ def _journal(
 ) -> Journal:
     """The journal of these transactions, each part posted with its accounts."""
     numbers = [name for part, _ in parts for name in part["invoice"].unique()]
-    splits = ledger_issued.read_splits(connection, numbers)
-    items = ledger_issued.read_item_totals(connection, numbers)
+    splits = ledger_invoices.read_splits(connection, numbers)
+    items = ledger_invoices.read_item_totals(connection, numbers)
     postings = [
         post_invoices(part, splits.rename({"number": "invoice"}), items, accounts)
         for part, accounts in parts
     ]
     facility = book.facility
     return Journal(facility.code, number, facility.currency, columns, pl.concat(postings))
+
+
+@dataclass(frozen=True)
+class Costs:
+    """A facility's month.
+
+    Attributes
+    ----------
+    charges
+        Schema BILLED_CHARGE, ``number`` null for what is still to bill; ``credits``, the number
+        of the invoice of which a line gives some back.
+    invoices
+        Those that count (schema ISSUED_INVOICE).
+    adjustments
+        What rules changed on them (schema INVOICE_ADJUSTMENT).
+    """
+
+    book: PriceBook
+    period: Period
+    charges: pl.DataFrame
+    invoices: pl.DataFrame
+    adjustments: pl.DataFrame
+
+
+def read_costs(
+    engine: Engine, books: Mapping[str, PriceBook], period: Period, facility: str | None = None
+) -> list[Costs]:
+    """The month of a facility, or of all that who is asking may read.
+
+    Raises
+    ------
+    UnknownFacility
+        No price book is for it.
+    """
+    if facility is not None and facility not in books:
+        known = ", ".join(books) or "none"
+        raise UnknownFacility(f"no price book is for the facility '{facility}' (known: {known})")
+    with reading(engine) as connection:
+        if facility is not None:
+            require(connection, facility, VIEWER)
+        wanted = readable(connection, books) if facility is None else [facility]
+        return [_of(connection, books[code], period) for code in wanted]
+
+
+def _of(connection: Connection, book: PriceBook, period: Period) -> Costs:
+    facility, month = book.facility.code, str(period)
+    charges = pl.concat(
+        [
+            read_billed(connection, facility, month),
+            read_pending(connection, facility, month),
+        ],
+        how="diagonal",
+    )
+    invoices = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)
+    return Costs(
+        book,
+        period,
+        charges.with_columns(
+            first=pl.coalesce("original", "code"),
+        )
+        .join(read_credits(connection, facility), left_on="first", right_on="code", how="left")
+        .drop("first"),
+        invoices,
+        ledger_invoices.read_adjustments(connection, invoices["number"].to_list()),
+    )

@@ -5,12 +5,21 @@
 
 Each is an event that keeps who, when and why. A month's invoice that is being approved or is
 issued takes none.
+
+Credits: some of an issued invoice given back, as a line on the project's next invoice.
+
+    billing credit RC-1994-00001 --amount 20.00 --reason "overcharged"
+    RC/line-1994-02-1: Credit for RC-1994-00001: overcharged, -20.00 USD on u4
+
+The issued invoice stays as it is. The amount is before tax, which the next invoice gives back with
+it; like any added line it counts for the rules of the next invoice.
 """
 
 import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
@@ -18,25 +27,23 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events, placing
+from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import writing
-from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE
+from billing_lib.ledger.charges import credited
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, SUPERSEDED
 from billing_lib.pricing.adjusting import LINES
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import charge_usage
-from billing_lib.pricing.fields import Amount, canonical_json
+from billing_lib.pricing.fields import USAGE, Amount, canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.pricing.rating import rate_usage
-from billing_lib.pricing.usage import USAGE
+from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.workflow.adhoc import taking_changes
 from billing_lib.workflow.adjust import require_reason
-from billing_lib.workflow.charge_rows import insert_charges
-from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import ISSUER, REVIEWER, note_facility, require, require_some
+from billing_lib.workflow.price import insert_charges
 from billing_lib.workflow.runs import follow_changes
-from billing_lib.workflow.summing import AD_HOC
+from billing_lib.workflow.snapshot import AD_HOC
 
 
 @dataclass(frozen=True)
@@ -188,7 +195,7 @@ def put_line(
     insert_charges(connection, facility, month, priced, named)
     if invoice is not None:
         placed = pl.DataFrame({"code": [code], "invoice": [invoice]})
-        placing.attach_charges(connection, facility, placed)
+        ledger_charges.attach_charges(connection, facility, placed)
     follow_changes(
         connection, book, ledger_charges.read_charges(connection, facility, codes=[code])
     )
@@ -254,3 +261,100 @@ def _require_takes(connection: Connection, facility: str, project: str, month: s
         "line",
         remedy="credit or reissue it, or date the line to another month",
     )
+
+
+def facility_of(engine: Engine, number: str) -> str:
+    """The facility of an issued invoice.
+
+    Raises
+    ------
+    UnknownInvoice
+        There is none with this number.
+    NotPermitted
+        Who is asking may see nothing of the facility.
+    """
+    with reading(engine) as connection:
+        facility = str(ledger_invoices.require_invoice(connection, number)["facility"])
+        require_some(connection, facility)
+    return facility
+
+
+def credit_invoice(
+    engine: Engine,
+    book: PriceBook,
+    number: str,
+    amount: str,
+    reason: str,
+    *,
+    date: str | None = None,
+    expense_code: str | None = None,
+    again: bool = False,
+) -> str:
+    """Give back some of an issued invoice; the line that does, in words.
+
+    Parameters
+    ----------
+    amount
+        More than nothing, before tax; with earlier credits at most what the invoice came to.
+    date
+        ``YYYY-MM-DD``; today on the facility's calendar unless told.
+    again
+        Give it although the same was given on that day already.
+
+    Raises
+    ------
+    InvalidAdjustment
+        The amount or date cannot be, or there is no reason.
+    UnknownInvoice
+        There is no such invoice.
+    NotReady
+        It no longer counts; or the invoice that would take the line takes none.
+    """
+    require_reason(reason)
+    facility, currency = book.facility.code, book.facility.currency
+    places = minor_places(currency)
+    minor = parse_amount(amount, book)
+    if minor <= 0:
+        raise InvalidAdjustment(
+            f"the credit '{amount}' gives nothing back",
+            where="amount",
+            remedy="write what is given back, such as 20.00",
+        )
+    today = dt.datetime.now(ZoneInfo(book.facility.timezone)).date()
+    on = today if date is None else parse_date(date)
+    with writing(engine) as connection:
+        require(connection, facility, ISSUER)
+        code = str(ledger_invoices.require_invoice(connection, number)["code"])
+        invoice = ledger_invoices.lock_invoices(connection, facility, [code]).row(0, named=True)
+        if invoice["state"] not in ACTIVE:
+            raise NotReady(
+                f"invoice {number} is {invoice['state']} and no longer counts",
+                remedy="credit the one that replaces it"
+                if invoice["state"] == SUPERSEDED
+                else None,
+            )
+        line = NewLine(
+            invoice["project"], on, f"Credit for {number}: {reason.strip()}", -minor, expense_code
+        )
+        said = None if again else added_before(connection, book, line)
+        if said is not None:
+            return said
+        before = credited(connection, facility, _with_replaced(connection, invoice))
+        left = invoice["total"] - (invoice["tax"] or 0) - before
+        if minor > left:
+            raise InvalidAdjustment(
+                f"invoice {number} came to {money_text(left + before, places)} {currency} before "
+                f"tax, of which {money_text(before, places)} is credited",
+                where="amount",
+                remedy=f"credit at most {money_text(max(left, 0), places)}",
+            )
+        return put_line(connection, book, line, reason, {"credits": number})
+
+
+def _with_replaced(connection: Connection, invoice: dict[str, Any]) -> list[str]:
+    """The invoice's number, and those that it replaces: what was credited of them stands."""
+    numbers, earlier = [str(invoice["number"])], invoice["replaces"]
+    while earlier is not None:
+        numbers.append(str(earlier))
+        earlier = ledger_invoices.require_invoice(connection, str(earlier))["replaces"]
+    return numbers

@@ -1,6 +1,6 @@
 """The listing: a month as a lab sees it, its issued invoices and a preview of what is pending.
 
-    read_listing(engine, books, "bio", "1993-10")   →   render_listing(…) of documents/listing.py
+    read_listing(engine, books, "bio", "1993-10")   →   render_listing(…) of documents/html.py
 
 Nothing of it depends on who is asking, beyond whether they may see the team at all: staff and the
 lab read the same. What is not issued yet is a preview, charge by charge, that may still change;
@@ -17,15 +17,13 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import UnknownTeam
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import issued as ledger_issued
-from billing_lib.ledger.costs import read_pending
+from billing_lib.ledger.charges import read_pending
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.states import ACTIVE, PAID, SUPERSEDED, VOID
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
-from billing_lib.pricing.period import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.permissions import may_team, require_team
-from billing_lib.workflow.teams import with_below
+from billing_lib.workflow.permissions import may_team, require_team, with_below
 
 FORMAT = "billing-listing/1"
 """Name and version of the listing's shape."""
@@ -111,7 +109,9 @@ def _of_facility(connection: Connection, book: PriceBook, team: str, month: str)
         "by_user": _rows(_both(_amounts(lines, "user"), _amounts(pending, "user")), places),
         "by_expense_code": _rows(
             _both(
-                ledger_issued.read_splits(connection, numbers).select("amount", key="expense_code"),
+                ledger_invoices.read_splits(connection, numbers).select(
+                    "amount", key="expense_code"
+                ),
                 _shares(pending),
             ),
             places,
@@ -128,7 +128,7 @@ def _of_facility(connection: Connection, book: PriceBook, team: str, month: str)
 
 def _issued(connection: Connection, facility: str, teams: set[str], month: str) -> pl.DataFrame:
     """The invoices of the month with what became of them, in words."""
-    found = ledger_issued.read_issued(connection, facility=facility, period=month).filter(
+    found = ledger_invoices.read_issued(connection, facility=facility, period=month).filter(
         pl.col("team").is_in(list(teams))
     )
     lives = ledger_invoices.read_invoices(connection, facility, numbers=found["number"])
@@ -159,7 +159,7 @@ def _issued(connection: Connection, facility: str, teams: set[str], month: str) 
 
 def _issued_lines(connection: Connection, book: PriceBook, numbers: list[str]) -> pl.DataFrame:
     """The lines of these invoices, each with its shares and what its charge tells beside."""
-    lines = ledger_issued.read_lines(connection, numbers)
+    lines = ledger_invoices.read_lines(connection, numbers)
     charges = ledger_charges.read_charges(connection, book.facility.code, codes=lines["charge"])
     beside = charges.select("unit", charge="code", rate="price")
     return _shown_lines(
@@ -205,7 +205,7 @@ def _invoices(
     places: int,
 ) -> list[dict[str, Any]]:
     numbers = issued["number"].to_list()
-    changes = ledger_issued.read_adjustments(connection, numbers).select(
+    changes = ledger_invoices.read_adjustments(connection, numbers).select(
         "number", "rule", "kind", "worked_on", amount=money_text_column(pl.col("amount"), places)
     )
     parts = {

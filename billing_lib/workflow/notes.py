@@ -4,7 +4,16 @@
 
 One note per project and month, kept as events; the last one stands, an empty one takes it away.
 An issued invoice keeps the note it was issued with.
+
+The texts of a facility that stand on its invoices: instructions and contacts, by version.
+
+    billing text RC instructions --set "Please check within 30 days."
+
+The price book states the first version; staff write further ones, each an event with who, when
+and why. The last one stands on what is issued from then on; an issued invoice keeps its own.
 """
+
+import json
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -14,10 +23,9 @@ from billing_lib.ledger import events
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import ADMINISTRATOR, REVIEWER, VIEWER, note_facility, require
 
-KIND = "invoice_note"
+NOTE_KIND = "invoice_note"
 """The kind of these events; their subject is ``<month>/<project>``."""
 
 NOTES = pl.Schema({"project": pl.String(), "note": pl.String()})
@@ -45,7 +53,7 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
         events.record_event(
             connection,
             facility,
-            kind=KIND,
+            kind=NOTE_KIND,
             subject=f"{month}/{project}",
             reason="",
             after=canonical_json(note),
@@ -65,9 +73,83 @@ def read_notes(engine: Engine, book: PriceBook, month: str) -> dict[str, str]:
 
 def notes_in_force(connection: Connection, facility: str, month: str) -> pl.DataFrame:
     """The notes of a month's invoices (schema NOTES), by project."""
-    written = events.read_events(connection, facility, kinds=[KIND])
+    written = events.read_events(connection, facility, kinds=[NOTE_KIND])
     of_month = written.filter(pl.col("subject").str.starts_with(f"{month}/"))
     last = of_month.group_by(pl.col("subject").str.strip_prefix(f"{month}/").alias("project")).agg(
         pl.col("after").last().str.json_decode(pl.String).alias("note")
     )
     return last.filter(pl.col("note") != "").sort("project").select(NOTES.names())
+
+
+TEXT_KIND = "text"
+"""The kind of these events; their subject is the text's name."""
+
+TEXT_NAMES = ("instructions", "contacts")
+
+
+def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: str) -> str:
+    """Write a new version of a facility's text; what was done, in words.
+
+    Raises
+    ------
+    InvalidAdjustment
+        There is no such text.
+    NotPermitted
+        Only an administrator does this.
+    """
+    _require_name(name)
+    facility = book.facility.code
+    with writing(engine) as connection:
+        require(connection, facility, ADMINISTRATOR)
+        note_facility(connection, book)
+        before = texts_in_force(connection, book)[name]
+        if before == text.strip():
+            return f"{facility}: the {name} are so already, nothing changed"
+        events.record_event(
+            connection,
+            facility,
+            kind=TEXT_KIND,
+            subject=name,
+            reason=reason,
+            before=canonical_json(before),
+            after=canonical_json(text.strip()),
+        )
+        version = _versions(connection, facility, name).height + 1
+    return f"{facility}: version {version} of the {name} stands on what is issued from now on"
+
+
+def texts_in_force(connection: Connection, book: PriceBook) -> dict[str, str]:
+    """The texts by name, as they stand on what is issued now."""
+    texts = {name: str(getattr(book.facility, name)).strip() for name in TEXT_NAMES}
+    for name in TEXT_NAMES:
+        written = _versions(connection, book.facility.code, name)
+        if written.height:
+            texts[name] = json.loads(written["after"][-1])
+    return texts
+
+
+def text_versions(engine: Engine, book: PriceBook, name: str) -> pl.DataFrame:
+    """Every version of a text, the price book's first: ``version``, ``text``, ``by``, ``at``,
+    ``reason``."""
+    _require_name(name)
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        written = _versions(connection, book.facility.code, name)
+    first = str(getattr(book.facility, name)).strip()
+    rows = [(first, "price book", "", "")] + [
+        (json.loads(after), by, at.isoformat(timespec="seconds"), reason)
+        for after, by, at, reason in written.select("after", "login", "at", "reason").iter_rows()
+    ]
+    frame = pl.DataFrame(rows, schema=["text", "by", "at", "reason"], orient="row")
+    return frame.with_row_index("version", 1).cast({"version": pl.Int64})
+
+
+def _versions(connection: Connection, facility: str, name: str) -> pl.DataFrame:
+    return events.read_events(connection, facility, kinds=[TEXT_KIND], subjects=[name])
+
+
+def _require_name(name: str) -> None:
+    if name not in TEXT_NAMES:
+        raise InvalidAdjustment(
+            f"a facility has no text '{name}'", remedy=f"write one of {', '.join(TEXT_NAMES)}"
+        )

@@ -5,29 +5,108 @@
 Every step can be repeated: taking in adds only what is on no invoice, calculating changes only
 what comes out otherwise. An invoice that cannot be calculated is in ERROR with the reason, and
 does not keep the others back.
+
+What a billing run is of: a whole month, some projects or teams of it, one invoice.
+
+''                             the whole month
+projects: u4, u22              only these
+teams: bio
+reference: PO-12               an ad hoc invoice by itself
+reissue: RC-1994-00007         what replaces an issued invoice
+
+Readiness: a person's word that a month may be issued.
+
+    billing ready RC 1993-10      RC 1993-10 is ready: 1,234 charges, total 10,204.11 USD
+
+The sign-off holds for what was seen: a charge that is added or changed afterwards asks for
+another one. A facility whose price book says ``issue: scheduled`` needs none.
 """
 
+import json
+from dataclasses import dataclass
 from itertools import chain, count
+from typing import Self
 
 import polars as pl
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import issued as ledger_issued
-from billing_lib.ledger import placing, runs
+from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.rating import Catalogue
 from billing_lib.workflow.adhoc import attach_waiting
-from billing_lib.workflow.carried import carried_amounts
-from billing_lib.workflow.charge_rows import differing, replace_charges
-from billing_lib.workflow.gathering import gather
-from billing_lib.workflow.selection import RunSelection
-from billing_lib.workflow.summing import AD_HOC, PERIODIC, sum_invoices
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.price import carried_amounts, differing, gather, replace_charges
+from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, sum_invoices
+
+
+@dataclass(frozen=True)
+class RunSelection:
+    """What of a month a run is of; nothing stated is all of it."""
+
+    projects: tuple[str, ...] = ()
+    teams: tuple[str, ...] = ()
+    reference: str | None = None
+    reissue: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As the ledger keeps it."""
+        if self.projects:
+            return "projects: " + ", ".join(sorted(self.projects))
+        if self.teams:
+            return "teams: " + ", ".join(sorted(self.teams))
+        if self.reference is not None:
+            return f"reference: {self.reference}"
+        return "" if self.reissue is None else f"reissue: {self.reissue}"
+
+    @property
+    def words(self) -> str:
+        """As people read it: ``project u4``, ``teams bio, chem``."""
+        kind, _, codes = self.text.partition(": ")
+        return f"{kind.removesuffix('s') if ', ' not in codes else kind} {codes}".strip()
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """From what the ledger keeps."""
+        kind, _, rest = text.partition(": ")
+        codes = tuple(rest.split(", "))
+        return {
+            "": cls(),
+            "projects": cls(projects=codes),
+            "teams": cls(teams=codes),
+            "reference": cls(reference=rest),
+            "reissue": cls(reissue=rest),
+        }[kind]
+
+    @property
+    def takes_charges(self) -> bool:
+        """Whether charges that are on no invoice yet go on its invoices."""
+        return self.reference is None and self.reissue is None
+
+    @property
+    def asks_sign_off(self) -> bool:
+        """Whether somebody must have said that the month is ready; for a reissue nobody has to."""
+        return self.reissue is None
+
+    def of(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """Those rows (with ``project``, ``team`` and ``reference``) that are selected."""
+        if self.projects:
+            return frame.filter(pl.col("project").is_in(self.projects))
+        if self.teams:
+            return frame.filter(pl.col("team").is_in(self.teams))
+        if self.reference is not None:
+            return frame.filter(pl.col("reference") == self.reference)
+        return frame
+
 
 UNFINISHED = (*EDITABLE, "APPROVING")
 """States of an invoice that is not issued and may still be."""
@@ -100,7 +179,7 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     )
     drafts = pl.concat([known, new.select(known.columns)])
     placed = free.drop("invoice").join(drafts, on="project")
-    placing.attach_charges(connection, facility, placed)
+    ledger_charges.attach_charges(connection, facility, placed)
     # Those that stood before may be another run's, or in quarantine: nobody calculates them next.
     grown = placed["invoice"].unique().sort()
     calculate(connection, book, grown.filter(grown.is_in(known["invoice"].implode())).to_list())
@@ -123,7 +202,7 @@ def _free_codes(connection: Connection, run: str, projects: pl.Series) -> pl.Ser
 
 def closed_projects(connection: Connection, facility: str, month: str) -> pl.Series:
     """The projects whose month is issued: what comes now is late."""
-    issued = ledger_issued.read_issued(connection, facility=facility, period=month, active=True)
+    issued = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)
     return issued.filter(pl.col("kind") != AD_HOC)["project"].unique()
 
 
@@ -281,7 +360,7 @@ def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame
         pl.col("invoice").is_null() & (pl.col("reference").is_null() | pl.col("was").is_not_null())
     )
     placed = left.join(fitting, on=["project", "period"])
-    placing.attach_charges(connection, facility, placed.select("code", invoice="fit"))
+    ledger_charges.attach_charges(connection, facility, placed.select("code", invoice="fit"))
     touched = pl.concat([before["invoice"], now["invoice"], placed["fit"]]).drop_nulls().unique()
     calculate(connection, book, touched.sort().to_list())
 
@@ -303,7 +382,7 @@ def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) 
     calculate(connection, book, codes, as_reviewed=True)
     now = ledger_invoices.read_invoices(connection, facility, codes=codes, states=(OPEN,))
     ready = now.filter(pl.col("charges") > 0)["code"].to_list()
-    placing.bind_charges(connection, facility, ready, run)
+    ledger_charges.bind_charges(connection, facility, ready, run)
     ledger_invoices.move_invoices(connection, facility, ready, "submit")
     return ready
 
@@ -325,7 +404,7 @@ def bind_for_good(connection: Connection, book: PriceBook, closing: pl.DataFrame
         ledger_invoices.put_in_run(connection, facility, [code], own)
     now = ledger_invoices.read_invoices(connection, facility, codes=closing["code"])
     for (run,), part in now.filter(pl.col("run").is_not_null()).group_by("run"):
-        placing.bind_charges(connection, facility, part["code"].to_list(), str(run))
+        ledger_charges.bind_charges(connection, facility, part["code"].to_list(), str(run))
 
 
 def finish_if_done(connection: Connection, book: PriceBook, run: str) -> bool:
@@ -361,3 +440,91 @@ def require_open(connection: Connection, run: str) -> None:
     state = runs.read_run(connection, run).state
     if state != OPEN:
         raise NotReady(f"billing run {run} is {state}", remedy="'billing runs' lists the open ones")
+
+
+KIND = "ready"
+"""The kind of these events; their subject is the month."""
+
+
+def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> str:
+    """Say that a month may be issued as it stands; what was signed, in words.
+
+    Raises
+    ------
+    NotReady
+        It has no charges.
+    """
+    facility = book.facility.code
+    with writing(engine) as connection:
+        require(connection, facility, REVIEWER)
+        seen = _seen(connection, book, month)
+        if seen["charges"] == "0":
+            raise NotReady(
+                f"there are no charges for {facility} {month}",
+                remedy=f"load usage and run 'billing rate {facility} {month}'",
+            )
+        said = f"{facility} {month} is ready: {_words(book, seen)}"
+        if _signed(connection, facility, month) == seen:
+            return f"{said}; it was said before, nothing changed"
+        events.record_event(
+            connection,
+            facility,
+            kind=KIND,
+            subject=month,
+            reason=comment,
+            after=canonical_json(seen),
+        )
+    return said
+
+
+def is_ready(engine: Engine, book: PriceBook, month: str) -> bool:
+    """Whether a month may be issued."""
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        try:
+            require_ready(connection, book, month)
+        except NotReady:
+            return False
+    return True
+
+
+def require_ready(connection: Connection, book: PriceBook, month: str) -> None:
+    """Pass if the month is signed off as it stands, or the facility issues by schedule.
+
+    Raises
+    ------
+    NotReady
+        It is not.
+    """
+    facility = book.facility.code
+    if book.facility.issue == "scheduled":
+        return
+    signed, seen = _signed(connection, facility, month), _seen(connection, book, month)
+    remedy = f"review it, then run 'billing ready {facility} {month}'"
+    if signed is None:
+        raise NotReady(f"nobody has said that {facility} {month} is ready", remedy=remedy)
+    if signed != seen:
+        raise NotReady(
+            f"{facility} {month} was said to be ready with {_words(book, signed)}; it has "
+            f"{_words(book, seen)} now",
+            remedy=remedy,
+        )
+
+
+def _signed(connection: Connection, facility: str, month: str) -> dict[str, str] | None:
+    said = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
+    if said.height == 0:
+        return None
+    seen: dict[str, str] = json.loads(said["after"][-1])
+    return seen
+
+
+def _seen(connection: Connection, book: PriceBook, month: str) -> dict[str, str]:
+    count, total = ledger_charges.count_charges(connection, book.facility.code, month)
+    places = minor_places(book.facility.currency)
+    return {"charges": str(count), "total": money_text(total, places)}
+
+
+def _words(book: PriceBook, seen: dict[str, str]) -> str:
+    charges, total = int(seen["charges"]), seen["total"]
+    return f"{charges:,} charges, total {total} {book.facility.currency}"

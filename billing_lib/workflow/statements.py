@@ -10,30 +10,149 @@ on the team's next statement of the month.
 A statement is of one currency. The first of a team's month is ``smith-lab-1993-11``, the next
 ``smith-lab-1993-11-2``. Where the team owes in another currency too, that is behind the month:
 ``smith-lab-1993-11-EUR``, ``smith-lab-1993-11-EUR-2``; where both come at once, behind both.
+
+The rules at statement scope, over facilities: each facility's work on what is its own.
+
+    MIC  75.00 ─ MIC's rules ─▶ courtesy -3.00 ┐
+    RC  940.00 ─ RC's rules ──▶ cap    -140.00 ┴▶ adjustment -143.00
+
+A month is ruled by the rules it was rated by (rules_in_force.py). A cap over a quarter or fiscal
+year counts what the team's earlier statements hold of the facility: those of earlier months, and
+of the same month those before it and those that are paid.
+
+One statement as it is shown: a plain structure of texts and counts, and its canonical JSON.
+
+{"facilities": [{"facility": {"code": "MIC", …}, "invoices": [{"number": …, "total": "75.00"}],
+  "adjustments": [{"rule": "courtesy", "amount": "-3.00"}], "total": "72.00"}], …}
 """
 
-from dataclasses import dataclass, field
+import json
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, NotReady, UnknownStatement
+from billing_lib.errors import InvalidAdjustment, NotReady, UnknownFacility, UnknownStatement
+from billing_lib.ledger import charges
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import placing
 from billing_lib.ledger import statements as ledger_statements
-from billing_lib.ledger.database import writing
+from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
-from billing_lib.ledger.statements import STATED
+from billing_lib.ledger.people import read_facilities
+from billing_lib.ledger.statements import STATED, STATEMENT_ADJUSTMENT
 from billing_lib.ledger.states import ACTIVE, APPROVED, OPEN, PAID
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
-from billing_lib.pricing.money import minor_places, money_text
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.invoicing import CARRIED, rule_statements
+from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.approving import require_word
-from billing_lib.workflow.payments import payment_day
-from billing_lib.workflow.permissions import ISSUER, require
-from billing_lib.workflow.reissue import require_no_reissue
-from billing_lib.workflow.statement_rules import statement_adjustments
+from billing_lib.pricing.rates import STATEMENT, Rule
+from billing_lib.pricing.rating import Catalogue
+from billing_lib.workflow.after_issue import payment_day, require_no_reissue
+from billing_lib.workflow.approve import require_word
+from billing_lib.workflow.permissions import ISSUER, may_team, require, require_team
+from billing_lib.workflow.price import rules_in_force, span
+
+
+def statement_adjustments(
+    connection: Connection,
+    books: dict[str, PriceBook],
+    period: Period,
+    sequence: int,
+    stated: pl.DataFrame,
+) -> pl.DataFrame:
+    """What rules change on statements of a month (schema STATEMENT_ADJUSTMENT).
+
+    Parameters
+    ----------
+    sequence
+        Of all of them: a team's first, its second.
+    stated
+        The invoices on them (schema STATED).
+
+    Raises
+    ------
+    UnknownFacility
+        The parameters have no price book for a facility that is on one.
+    """
+    found = [STATEMENT_ADJUSTMENT.to_frame()]
+    for (code,), part in stated.sort("facility").group_by("facility", maintain_order=True):
+        facility = str(code)
+        if facility not in books:
+            raise UnknownFacility(
+                f"there is no price book for the facility '{facility}', which has "
+                f"{part.height:,} invoices on statements of {period}",
+                remedy="put it back into the folder of price books",
+            )
+        lines = _facility_lines(connection, books[facility], period, sequence, part)
+        names = part.select("statement", "team").unique("team")
+        found.append(
+            lines.join(names, left_on="subject", right_on="team")
+            .with_columns(facility=pl.lit(facility), team="subject")
+            .select(STATEMENT_ADJUSTMENT.names())
+        )
+    return pl.concat(found).sort("statement", "facility", "position")
+
+
+def _facility_lines(
+    connection: Connection, book: PriceBook, period: Period, sequence: int, part: pl.DataFrame
+) -> pl.DataFrame:
+    rules = rules_in_force(connection, book, str(period))
+    catalogue = replace(Catalogue.of(book), rules=rules)
+    teams = pl.DataFrame(
+        [(team.code, list(team.tags)) for team in book.teams],
+        schema={"team": pl.String, "team_tags": pl.List(pl.String)},
+        orient="row",
+    )
+    summed = part.group_by("team").agg(pl.col("total").sum().alias("raw_total")).sort("team")
+    carried = _carried(connection, book, catalogue, period, sequence, summed["team"].to_list())
+    return rule_statements(summed, teams, catalogue, carried)[1]
+
+
+def _carried(
+    connection: Connection,
+    book: PriceBook,
+    catalogue: Catalogue,
+    period: Period,
+    sequence: int,
+    teams: list[str],
+) -> pl.DataFrame:
+    """What caps over a span have come to on earlier statements (schema CARRIED)."""
+    caps = [rule for _, rule in catalogue.rules_at(STATEMENT) if rule.over is not None]
+    return pl.concat(
+        [
+            CARRIED.to_frame(),
+            *(_came_to(connection, book, rule, period, sequence, teams) for rule in caps),
+        ]
+    )
+
+
+def _came_to(
+    connection: Connection,
+    book: PriceBook,
+    rule: Rule,
+    period: Period,
+    sequence: int,
+    teams: list[str],
+) -> pl.DataFrame:
+    month = str(period)
+    months = span(period, book.facility.fiscal_year_start, str(rule.over))
+    standing = ledger_statements.read_statements(
+        connection, periods=[str(each) for each in months], teams=teams
+    )
+    earlier = (pl.col("period") < month) | (pl.col("sequence") < sequence)
+    ids = standing.filter(earlier | (pl.col("state") == PAID))["id"].to_list()
+    billed = ledger_statements.read_stated(connection, ids).select("facility", "team", "total")
+    changed = ledger_statements.read_statement_adjustments(connection, ids)
+    both = pl.concat([billed, changed.select("facility", "team", total="amount")])
+    return (
+        both.filter(pl.col("facility") == book.facility.code)
+        .group_by("team")
+        .agg(pl.col("total").sum())
+        .select(pl.lit(rule.name).alias("rule"), pl.col("team").alias("key"), amount="total")
+        .sort("key")
+    )
 
 
 @dataclass(frozen=True)
@@ -310,7 +429,7 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
             ledger_invoices.move_invoices(
                 connection, facility, codes, "pay", payment=(paid_on, reference, statement_id)
             )
-            placing.pay_charges(connection, facility, codes)
+            charges.pay_charges(connection, facility, codes)
         total = money_text(row.total, minor_places(row.currency))
         ledger_statements.move_statement(
             connection,
@@ -354,7 +473,7 @@ def unpay_statement(engine: Engine, statement_id: str, reason: str) -> str:
             facts={"invoices": ", ".join(paid["number"].sort())},
         )
         for facility, codes in _by_facility(paid):
-            placing.unpay_charges(connection, facility, codes)
+            charges.unpay_charges(connection, facility, codes)
             ledger_invoices.move_invoices(connection, facility, codes, "unpay", reason)
     alone = stated.height - paid.height
     rest = f"; {alone:,} that were paid by themselves stay paid" if alone else ""
@@ -386,3 +505,151 @@ def _require_payable(statement_id: str, state: str, period: str, stated: pl.Data
 def _by_facility(stated: pl.DataFrame) -> list[tuple[str, list[str]]]:
     groups = stated.sort("facility", "code").group_by("facility", maintain_order=True)
     return list(groups.agg("code").iter_rows())
+
+
+FORMAT = "billing-statement/1"
+"""What the canonical JSON calls its own format."""
+
+Statement = dict[str, Any]
+"""A statement as it is shown; amounts are decimal text."""
+
+
+def read_statement(engine: Engine, books: dict[str, PriceBook], statement_id: str) -> Statement:
+    """One statement.
+
+    Parameters
+    ----------
+    books
+        Where the team's name stands.
+
+    Raises
+    ------
+    UnknownStatement
+        There is none with this id.
+    NotPermitted
+        Who is asking may not see the team in every facility that is on it.
+    """
+    with reading(engine) as connection:
+        stated = ledger_statements.read_stated(connection, [statement_id])
+        for facility, team in _facilities_on(stated).rows():
+            require_team(connection, facility, team)
+        return shown_statement(connection, books, statement_id)
+
+
+def statement_json(statement: Statement) -> str:
+    """The canonical text: sorted keys, two spaces, a line feed at the end."""
+    return json.dumps(statement, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+
+
+def list_statements(engine: Engine, month: str, teams: list[str] | None = None) -> pl.DataFrame:
+    """The statements of a month that may be seen, as lists show them, amounts as text in their
+    currency: those of teams that who is asking may see in every facility that is on them."""
+    with reading(engine) as connection:
+        found = ledger_statements.read_statements(connection, periods=[month], teams=teams)
+        stated = ledger_statements.read_stated(connection, found["id"].to_list())
+        may = [
+            (facility, team, may_team(connection, facility, team))
+            for facility, team in _facilities_on(stated).rows()
+        ]
+    schema = {"facility": pl.String, "team": pl.String, "may": pl.Boolean}
+    seen = stated.join(pl.DataFrame(may, schema=schema, orient="row"), on=["facility", "team"])
+    hidden = seen.filter(~pl.col("may"))["statement"]
+    found = found.filter(~pl.col("id").is_in(hidden.implode()))
+    facilities = stated.group_by("statement").agg(
+        pl.col("facility").unique().sort().str.join(", ").alias("facilities")
+    )
+    places = [minor_places(currency) for currency in found["currency"]]
+    amounts = {
+        name: pl.Series(
+            [money_text(amount, n) for amount, n in zip(found[name], places, strict=True)],
+            dtype=pl.String,
+        )
+        for name in ("raw_total", "adjustment", "total")
+    }
+    return (
+        found.with_columns(**amounts)
+        .join(facilities, left_on="id", right_on="statement", how="left", maintain_order="left")
+        .select(
+            pl.col("id").alias("statement"),
+            "team",
+            pl.col("facilities").fill_null(""),
+            "invoices",
+            *amounts,
+            "currency",
+            "state",
+            pl.col("paid_on").cast(pl.String),
+            "payment_reference",
+        )
+    )
+
+
+def _facilities_on(stated: pl.DataFrame) -> pl.DataFrame:
+    return stated.select("facility", "team").unique().sort("facility", "team")
+
+
+def shown_statement(
+    connection: Connection, books: dict[str, PriceBook], statement_id: str
+) -> Statement:
+    """One statement, whoever is asking."""
+    row = ledger_statements.require_statement(connection, statement_id)
+    places = minor_places(row.currency)
+    stated = ledger_statements.read_stated(connection, [statement_id])
+    adjusted = ledger_statements.read_statement_adjustments(connection, [statement_id])
+    named = read_facilities(connection).filter(pl.col("code").is_in(stated["facility"].implode()))
+    drawn = int(stated["prepaid"].sum())
+    return {
+        "format": FORMAT,
+        "id": row.id,
+        "team": {"code": row.team, "name": _team_name(books, row.team)},
+        "period": row.period,
+        "sequence": row.sequence,
+        "currency": row.currency,
+        "state": row.state,
+        "facilities": [
+            _facility(code, name, stated, adjusted, places)
+            for code, name in named.select("code", "name").iter_rows()
+        ],
+        "payment": None
+        if row.paid_on is None
+        else {"date": row.paid_on.isoformat(), "reference": row.payment_reference},
+        "totals": {
+            "invoices": row.invoices,
+            "raw_total": money_text(row.raw_total, places),
+            "adjustment": money_text(row.adjustment, places),
+            "total": money_text(row.total, places),
+            "prepaid": money_text(drawn, places),
+            "due": money_text(row.total - drawn, places),
+        },
+    }
+
+
+def _facility(
+    code: str, name: str, stated: pl.DataFrame, adjusted: pl.DataFrame, places: int
+) -> dict[str, Any]:
+    here = stated.filter(pl.col("facility") == code)
+    changes = adjusted.filter(pl.col("facility") == code)
+    raw, change = int(here["total"].sum()), int(changes["amount"].sum())
+    return {
+        "facility": {"code": code, "name": name},
+        "invoices": here.select(
+            "number",
+            "project",
+            "kind",
+            "state",
+            pl.col("invoice_date").cast(pl.String),
+            money_text_column(pl.col("total"), places),
+            money_text_column(pl.col("prepaid").fill_null(0), places),
+        ).to_dicts(),
+        "adjustments": changes.select(
+            "rule", "kind", money_text_column(pl.col("amount"), places)
+        ).to_dicts(),
+        "raw_total": money_text(raw, places),
+        "adjustment": money_text(change, places),
+        "total": money_text(raw + change, places),
+    }
+
+
+def _team_name(books: dict[str, PriceBook], team: str) -> str:
+    """As the first price book that has the team says it; its code where none has."""
+    names = (known.name for book in books.values() for known in book.teams if known.code == team)
+    return next(names, team)

@@ -22,9 +22,8 @@ from billing_lib.audit.bag import (
     payload_files,
     tag_files,
 )
-from billing_lib.audit.description import RunDescription
 from billing_lib.audit.provenance import provenance
-from billing_lib.audit.record import seal
+from billing_lib.audit.record import RunDescription, seal
 
 PROJECT = Path(__file__).parent.parent.parent
 RUN = RunDescription(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from billing_lib.audit.archive import find_record, list_records
+from billing_lib.audit.verify import find_record, list_records
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 
 

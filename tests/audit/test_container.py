@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from billing_lib.audit.container import find_engine, image_commit
+from billing_lib.audit.reproduce import find_engine, image_commit
 
 # With the tests of the real image on one worker: buildah's storage is one for the machine.
 pytestmark = pytest.mark.xdist_group("image")

@@ -3,7 +3,7 @@
 import subprocess
 from pathlib import Path
 
-from billing_lib.audit.proof import prove
+from billing_lib.audit.verify import prove
 
 
 def sha256sum(path: Path) -> str:

@@ -13,8 +13,7 @@ from signing_key import new_key
 from small_run import files, rebuild_manifests
 
 from billing_lib.audit.bag import DECLARATION, INFO, MANIFEST, SIGNATURE, TAG_MANIFEST, file_sha256
-from billing_lib.audit.signature import signature_sentence
-from billing_lib.audit.verify import Finding, verify
+from billing_lib.audit.verify import Finding, signature_sentence, verify
 from billing_lib.errors import InvalidRecord
 
 INVOICE = "data/invoices/MIC-2020-00001.json"

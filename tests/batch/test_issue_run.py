@@ -9,22 +9,21 @@ from en16931 import judge
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
-from billing_lib import issuer
 from billing_lib.audit.verify import verify
-from billing_lib.batch import issue_month, issued_records
+from billing_lib.batch import issuing
+from billing_lib.batch.issuing import Issued, Terms, issue_month, issued_records
 from billing_lib.documents.ubl import EN16931
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotReady, RunFailed
-from billing_lib.issuer import Issued, Terms
-from billing_lib.ledger import charges, invoices, issued, issuings, runs
+from billing_lib.ledger import charges, invoices, runs
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.finding import list_invoices
-from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.issue import ledger_fingerprints
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.search import list_invoices
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 
@@ -86,7 +85,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 @pytest.fixture
 def generous_notebook(tmp_path: Path) -> Path:
     """The issuing notebook, but for a cent that it takes off each total."""
-    notebook = nbformat.read(issuer.NOTEBOOK, as_version=4)
+    notebook = nbformat.read(issuing.NOTEBOOK, as_version=4)
     last = notebook.cells[-1]
     last.source = last.source.replace(
         "write_invoices(",
@@ -103,12 +102,12 @@ def test_a_notebook_that_computes_otherwise_issues_nothing(
     ledger: Engine, office: Settings, generous_notebook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(issuer, "NOTEBOOK", generous_notebook)
+        patch.setattr(issuing, "NOTEBOOK", generous_notebook)
         with pytest.raises(RunFailed, match="MIC-2020-00001 is not what the library computes"):
             issue(ledger, office, APRIL, "2020-05-04")
     with reading(ledger) as connection:
-        assert issued.read_issued(connection).height == 0
-        assert issuings.read_issuings(connection, "MIC")["state"].to_list() == ["FAILED"]
+        assert invoices.read_issued(connection).height == 0
+        assert runs.read_issuings(connection, "MIC")["state"].to_list() == ["FAILED"]
         drafts = invoices.read_invoices(connection, "MIC", period="2020-04")
         assert drafts.select("state", "number").unique().rows() == [("APPROVING", None)]
         kept = charges.read_charges(connection, "MIC", period="2020-04")

@@ -9,20 +9,18 @@ from sample_facility import BOOK, price_book
 from sample_statements import APRIL, SEQUENCING, books, load_both
 from sqlalchemy import Engine
 
+from billing_lib.batch.issuing import Terms
+from billing_lib.batch.month import Month, issue_all, issue_facility
 from billing_lib.errors import InvalidPeriod
-from billing_lib.issuer import Terms
-from billing_lib.ledger import events, invoices, issued, runs
+from billing_lib.ledger import events, invoices, runs
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.facilities import know_facility
-from billing_lib.ledger.permissions import current_login, insert_permission
-from billing_lib.month import Month, issue_all, issue_facility
-from billing_lib.pricing.period import Period
+from billing_lib.ledger.people import current_login, insert_permission, know_facility
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.approving import approve
-from billing_lib.workflow.price_books import read_price_books
-from billing_lib.workflow.runs import open_run, take_in
-from billing_lib.workflow.selection import RunSelection
-from billing_lib.workflow.statement_view import list_statements
+from billing_lib.workflow.approve import approve
+from billing_lib.workflow.load import read_price_books
+from billing_lib.workflow.runs import RunSelection, open_run, take_in
+from billing_lib.workflow.statements import list_statements
 
 TERMS = Terms("2020-05-04", allow_dirty=True)
 ONE_OF_TWO = RunSelection(projects=("p2",))
@@ -59,7 +57,11 @@ def written(ledger: Engine) -> list[int]:
     """How much there is in the ledger that running again must not add to."""
     with reading(ledger) as connection:
         counted = [events.read_events(connection, each).height for each in ("MIC", "SEQ", "CYT")]
-        return [*counted, issued.read_issued(connection).height, runs.read_runs(connection).height]
+        return [
+            *counted,
+            invoices.read_issued(connection).height,
+            runs.read_runs(connection).height,
+        ]
 
 
 @ON_SQLITE
@@ -145,4 +147,4 @@ def test_a_date_that_cannot_be_is_the_users_mistake(ledger: Engine, office: Sett
     with pytest.raises(InvalidPeriod, match="'May' is not an invoice date"):
         issue_all(ledger, office, APRIL, terms=Terms("May", allow_dirty=True))
     with reading(ledger) as connection:
-        assert issued.read_issued(connection).height == 0
+        assert invoices.read_issued(connection).height == 0

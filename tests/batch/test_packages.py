@@ -16,7 +16,6 @@ from sample_statements import MAY, pay_alone, void
 from sqlalchemy import Engine
 
 from billing_lib.documents import registry
-from billing_lib.documents.store import Store
 from billing_lib.errors import (
     InvalidFilter,
     InvalidRecord,
@@ -25,16 +24,21 @@ from billing_lib.errors import (
     UnknownExport,
     UnwritableFile,
 )
-from billing_lib.ledger import packages as ledger_packages
+from billing_lib.exports.packages import (
+    Store,
+    delete_package,
+    list_packages,
+    make_package,
+    read_package,
+)
+from billing_lib.ledger import exports
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import check_chain, read_events
-from billing_lib.ledger.permissions import current_login
-from billing_lib.packages import delete_package, list_packages, make_package, read_package
-from billing_lib.workflow.exporting import Export
-from billing_lib.workflow.filters import Filter
-from billing_lib.workflow.granting import grant
-from billing_lib.workflow.run_actions import make_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.ledger.people import current_login
+from billing_lib.workflow.approve import make_run
+from billing_lib.workflow.permissions import grant
+from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.search import Export, Filter
 
 APRIL = Export(Filter.parse({"period_from": "2020-04", "period_to": "2020-04"}), (), True)
 SMITH = Export(Filter.parse({"team": "smith", "facility": "MIC"}))
@@ -100,8 +104,8 @@ def test_a_package_has_what_was_archived_and_the_same_bytes_again(
 
     # What became of an invoice is told, and then it is another package.
     with reading(ledger) as connection:
-        before = ledger_packages.read_files(connection, [first.id]).drop("package")
-        assert before.equals(ledger_packages.read_files(connection, [second.id]).drop("package"))
+        before = exports.read_files(connection, [first.id]).drop("package")
+        assert before.equals(exports.read_files(connection, [second.id]).drop("package"))
     pay_alone(ledger, "MIC-2021-00001")
     void(ledger, "MIC-2021-00002")
     third = make_package(ledger, here, both, SMITH, ("json",))
@@ -125,7 +129,7 @@ def test_a_file_goes_with_the_last_package_that_refers_to_it(
         ledger, here, both, Export(statements=("smith-2020-04",)), ("json",), today=NEW_YEAR
     )
     with reading(ledger) as connection:
-        files = ledger_packages.read_files(connection, [one.id])
+        files = exports.read_files(connection, [one.id])
     assert files["facility"].to_list() == ["MIC", "SEQ"]  # of both, for who may see it
     (shared,) = files["sha256"].unique()
     assert {shared, one.sha256, with_statements.sha256} <= kept(here.store)
@@ -174,7 +178,7 @@ def test_two_at_once_and_a_crash_leave_whole_packages(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as crashing:
-        crashing.setattr(ledger_packages, "insert_package", crash)
+        crashing.setattr(exports, "insert_package", crash)
         with pytest.raises(KeyboardInterrupt):
             make_package(ledger, here, both, SMITH, ("json",))
     (here.store / "package.partial").write_bytes(b"half a zip")

@@ -7,18 +7,15 @@ import pytest
 from sample_facility import BOOK, nothing, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.batch import issue_month
+from billing_lib.batch.issuing import Terms, issue_month
 from billing_lib.errors import NotReady, UnknownFormat
-from billing_lib.issuer import Terms
-from billing_lib.pricing.period import Period
-from billing_lib.run_documents import write_run_documents
+from billing_lib.exports.documents import write_run_documents
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.approving import change_invoices
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.price_books import read_price_book
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.run_actions import make_run, read_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.approve import change_invoices, make_run, read_run
+from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection
 
 LOGO = Path(__file__).parent.parent.parent / "parameters" / "research-computing.svg"
 APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"

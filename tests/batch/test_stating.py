@@ -10,19 +10,18 @@ from sample_issuing import issue_here
 from sample_statements import APRIL, MAY, books, load_both
 from sqlalchemy import Engine
 
-from billing_lib.errors import (
-    InvalidRecord,
-    NotPermitted,
-    UnknownFormat,
-    UnknownStatement,
-)
+from billing_lib.errors import InvalidRecord, NotPermitted, UnknownFormat, UnknownStatement
+from billing_lib.exports.documents import write_statement, write_statements
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
+from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.stating import write_statement, write_statements
-from billing_lib.workflow.canonical import write_invoices
-from billing_lib.workflow.statement_view import read_statement, statement_json
-from billing_lib.workflow.statements import generate_statements, pay_statement
+from billing_lib.workflow.invoice import write_invoices
+from billing_lib.workflow.statements import (
+    generate_statements,
+    pay_statement,
+    read_statement,
+    statement_json,
+)
 
 SMITH, JONES = "smith-2020-04", "jones-2020-04"
 DISCOUNT = '\nrules: [{name: courtesy, scope: statement, kind: discount, amount: "3.00"}]\n'

@@ -13,22 +13,21 @@ from sample_facility import BOOK
 from sample_statements import SEQUENCING, void
 from sqlalchemy import Engine
 
-from billing_lib.documents.facility_templates import read_templates
-from billing_lib.documents.sandbox import render
 from billing_lib.errors import InvalidFilter, InvalidTemplate, NotPermitted, NotReady, UnknownExport
-from billing_lib.ledger.database import reading
-from billing_lib.ledger.events import check_chain, read_events
-from billing_lib.settings import Settings
-from billing_lib.transformations import (
+from billing_lib.exports.templates import (
     Transformed,
     delete_transformation,
     list_transformations,
+    read_templates,
     read_transformation,
+    render,
     transform,
 )
-from billing_lib.workflow.exporting import Export
-from billing_lib.workflow.filters import Filter
-from billing_lib.workflow.granting import grant
+from billing_lib.ledger.database import reading
+from billing_lib.ledger.events import check_chain, read_events
+from billing_lib.settings import Settings
+from billing_lib.workflow.permissions import grant
+from billing_lib.workflow.search import Export, Filter
 
 ROOT = Path(__file__).parent.parent.parent
 RUN = Export(Filter.parse({"run": "MIC-2020-04-1"}))

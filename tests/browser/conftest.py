@@ -18,10 +18,10 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_facility import BOOK, nothing, price_book, usage_file
 
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.intake import load_files
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notebooks import open_month
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.rate import rate_period
 
 expect.set_options(timeout=SLOW)
 

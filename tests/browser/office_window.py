@@ -14,9 +14,8 @@ from pathlib import Path
 from playwright.sync_api import Locator, Page
 from sqlalchemy import Engine
 
-from billing_lib.ledger.database import reading
+from billing_lib.ledger.database import operating_system_login, reading
 from billing_lib.ledger.events import read_events
-from billing_lib.ledger.identity import operating_system_login
 from billing_lib.pricing.pricebook import PriceBook
 
 APRIL = "2020-04"

@@ -7,9 +7,9 @@ from axe_playwright_python.sync_playwright import Axe
 from office_window import Facility
 from playwright.sync_api import Page, expect
 
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.run_actions import make_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.approve import make_run
+from billing_lib.workflow.runs import RunSelection
 
 OPTIONS = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 OURS = ".jp-OutputArea-output"

@@ -9,15 +9,14 @@ from office_window import APRIL, SLOW, Facility, Lab, button, wait_until
 from playwright.sync_api import Page, expect
 
 from billing_lib.audit.bag import file_sha256
-from billing_lib.batch import issue_month
-from billing_lib.issuer import Terms
+from billing_lib.batch.issuing import Terms, issue_month
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.notices import STAFF, add_notices
-from billing_lib.pricing.period import Period
+from billing_lib.ledger.messages import STAFF, add_notices
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.inbox import list_notices
+from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.notebooks import open_home
-from billing_lib.workflow.price_books import read_price_books
+from billing_lib.workflow.outbox import list_notices
 from billing_lib.workflow.statements import generate_statements
 
 Make = Callable[..., Facility]

@@ -5,13 +5,12 @@ from collections.abc import Callable
 from office_window import APRIL, ME, SLOW, Facility, Lab, button
 from playwright.sync_api import Page, expect
 
-from billing_lib.audit.archive import find_record
-from billing_lib.audit.verify import verify
+from billing_lib.audit.verify import find_record, verify
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.invoices import read_invoices
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.approving import prepare
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.approve import prepare
+from billing_lib.workflow.runs import RunSelection
 
 Make = Callable[..., Facility]
 Open = Callable[..., Page]

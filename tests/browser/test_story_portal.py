@@ -12,10 +12,10 @@ from playwright.sync_api import Browser, expect
 from sample_facility import BOOK, nothing, price_book, usage_file
 
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.granting import grant, revoke
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.permissions import grant, revoke
+from billing_lib.workflow.rate import rate_period
 
 ROOT = Path(__file__).parent.parent.parent
 TWO_LABS = BOOK.replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ").replace(

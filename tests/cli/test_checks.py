@@ -9,9 +9,9 @@ from typer.testing import CliRunner
 
 from billing_lib.cli import app
 from billing_lib.ledger.database import open_ledger
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 
 def test_findings_are_listed_and_dismissed(

@@ -12,9 +12,9 @@ from sample_issuing import issue_here
 
 from billing_lib.cli import main
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 APRIL = Period(2020, 4)
 Billing = Callable[..., tuple[int, str, str]]

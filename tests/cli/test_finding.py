@@ -13,9 +13,9 @@ import pytest
 from sample_invoices import TEXTS, fill
 
 from billing_lib.cli import main
-from billing_lib.cli.finding import Shown
+from billing_lib.cli.app import Shown
 from billing_lib.ledger.database import open_ledger
-from billing_lib.workflow.finding import Page
+from billing_lib.workflow.search import Page
 
 # One worker makes the office, and tests all of it.
 pytestmark = pytest.mark.xdist_group("finding by words")

@@ -10,9 +10,8 @@ from sample_facility import price_book
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import open_ledger, writing
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.runs import calculate, open_run, take_in
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.runs import RunSelection, calculate, open_run, take_in
 
 from .conftest import Office, new_office
 

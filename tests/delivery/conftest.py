@@ -11,11 +11,12 @@ from sample_issuing import issue_here
 from sqlalchemy import Engine
 
 from billing_lib.documents.pdf import render_pdf
-from billing_lib.ledger import issued, issuings
+from billing_lib.ledger import invoices as ledger_invoices
+from billing_lib.ledger import runs as ledger_runs
 from billing_lib.ledger.database import reading
-from billing_lib.workflow.canonical import invoice_json
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.invoice import invoice_json
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 
 @pytest.fixture(scope="session")
@@ -39,8 +40,10 @@ def billed(ledger: Engine, ledger_url: str, tmp_path: Path, post: PostOffice) ->
     invoices = issue_here(ledger, book, APRIL, tmp_path / "issuing")
     runs = tmp_path / "runs"
     with reading(ledger) as connection:
-        records = dict(issuings.read_issuings(connection, "MIC").select("id", "record").iter_rows())
-        of = dict(issued.read_issued(connection).select("number", "issuing").iter_rows())
+        records = dict(
+            ledger_runs.read_issuings(connection, "MIC").select("id", "record").iter_rows()
+        )
+        of = dict(ledger_invoices.read_issued(connection).select("number", "issuing").iter_rows())
     for number, invoice in invoices.items():
         data = runs / records[of[number]] / "data"
         for name in ("invoices", "documents"):

@@ -12,7 +12,7 @@ from billing_lib.delivery.queue import queue_invoices
 from billing_lib.delivery.send import Sent, send_waiting
 from billing_lib.ledger import messages
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 

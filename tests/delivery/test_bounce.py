@@ -8,9 +8,8 @@ from mailed import P1, ZOE, Billed, ids, queued, sent, standing
 
 from billing_lib.delivery.bounce import note_bounce
 from billing_lib.errors import NotReady, UnknownMessage, UnreadableFile
-from billing_lib.workflow.inbox import list_notices
-from billing_lib.workflow.outbox import settle_message
-from billing_lib.workflow.run_actions import read_run
+from billing_lib.workflow.approve import read_run
+from billing_lib.workflow.outbox import list_notices, settle_message
 
 # As Postfix writes one (RFC 3464), with the message's headers only.
 REPORT = """\

@@ -11,9 +11,9 @@ from sample_facility import price_book
 from typer.testing import CliRunner, Result
 
 from billing_lib.cli import app
-from billing_lib.delivery.automatic import deliver_month
+from billing_lib.delivery.queue import deliver_month
 from billing_lib.errors import InvalidAdjustment, InvalidSettings
-from billing_lib.panels.notices import NoticePanel
+from billing_lib.panels.home import NoticePanel
 from billing_lib.panels.office import Office
 from billing_lib.settings import settings
 from billing_lib.workflow.statements import generate_statements

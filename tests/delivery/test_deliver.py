@@ -24,12 +24,11 @@ from billing_lib.errors import (
 )
 from billing_lib.ledger import events, messages
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.delivery_tables import message
 from billing_lib.ledger.invoices import move_invoices, require_invoice
+from billing_lib.ledger.schema import message
 from billing_lib.settings import Settings
-from billing_lib.workflow.inbox import list_notices, read_all
-from billing_lib.workflow.outbox import list_outbox, settle_message
-from billing_lib.workflow.run_actions import read_run
+from billing_lib.workflow.approve import read_run
+from billing_lib.workflow.outbox import list_notices, list_outbox, read_all, settle_message
 
 
 def part(mail: EmailMessage, kind: str) -> str:

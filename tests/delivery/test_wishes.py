@@ -14,8 +14,7 @@ from billing_lib.errors import InvalidAdjustment, InvalidSettings, NotReady
 from billing_lib.ledger import events
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.invoices import move_invoices, require_invoice
-from billing_lib.workflow.inbox import list_notices
-from billing_lib.workflow.preferences import list_preferences, prefer
+from billing_lib.workflow.outbox import list_notices, list_preferences, prefer
 from billing_lib.workflow.statements import generate_statements, pay_statement
 
 STATEMENT = "smith-2020-04"

@@ -7,7 +7,7 @@ from collections import defaultdict
 from decimal import Decimal
 from typing import Any
 
-from billing_lib.pricing.logo import Logo
+from billing_lib.pricing.fields import Logo
 
 Invoice = dict[str, Any]
 CENT = Decimal("0.01")
@@ -323,7 +323,7 @@ def ad_hoc_credit() -> Invoice:
 
 
 def draft() -> Invoice:
-    """A draft as workflow/preview.py gives it."""
+    """A draft as workflow/issue.py gives it."""
     return invoice() | {
         "draft": "RC-1993-10-1/u4",
         "number": None,

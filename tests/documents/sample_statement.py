@@ -18,7 +18,7 @@ from sample_invoice import (
 )
 
 from billing_lib.documents import renderers
-from billing_lib.documents.statements import FORMATS, render_statement
+from billing_lib.documents.statement import FORMATS, render_statement
 
 Rules = Mapping[str, list[tuple[str, str]]]
 

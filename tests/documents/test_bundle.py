@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sample_invoice import draft, invoice
 
-from billing_lib.documents import bundle, render_html, write_document, write_documents_of
+from billing_lib.documents import registry, render_html, write_document, write_documents_of
 from billing_lib.errors import NotReady, UnwritableFile
 from billing_lib.workflow.steps import Stopped
 
@@ -41,18 +41,18 @@ def test_what_is_there_already_is_left_as_it_is_and_what_differs_is_written(tmp_
 def test_many_are_made_by_several_processes_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = invoices(bundle.FEW + 3)
+    many = invoices(registry.FEW + 3)
     apart = write_documents_of(many, "html", tmp_path / "apart")
-    monkeypatch.setattr(bundle, "ProcessPoolExecutor", None)  # none is started any more
+    monkeypatch.setattr(registry, "ProcessPoolExecutor", None)  # none is started any more
     with pytest.raises(TypeError):
         write_documents_of(many, "html", tmp_path / "none")
-    monkeypatch.setattr(bundle, "FEW", len(many))
+    monkeypatch.setattr(registry, "FEW", len(many))
     here = write_documents_of(many, "html", tmp_path / "here")
     assert [path.name for path in apart] == [path.name for path in here]
     assert [path.read_bytes() for path in apart] == [path.read_bytes() for path in here]
 
 
-@pytest.mark.parametrize("count", [5, bundle.FEW + 5])
+@pytest.mark.parametrize("count", [5, registry.FEW + 5])
 def test_who_stops_it_has_what_was_written_until_then(tmp_path: Path, count: int) -> None:
     told: list[tuple[int, int, str]] = []
 
@@ -72,7 +72,7 @@ def test_who_stops_it_has_what_was_written_until_then(tmp_path: Path, count: int
         assert text == render_html(wanted[number])
 
 
-@pytest.mark.parametrize("count", [1, bundle.FEW])
+@pytest.mark.parametrize("count", [1, registry.FEW])
 def test_a_draft_among_what_programs_read_is_refused(tmp_path: Path, count: int) -> None:
     # The refusal is the same whether it comes from this process or from another.
     with pytest.raises(NotReady, match="RC-1993-10-1/u4 is a draft"):

@@ -18,8 +18,8 @@ from test_ubl import SAMPLES, invoices_of
 from workbook_reading import read
 
 from billing_lib.documents import renderers
-from billing_lib.documents.statements import FORMATS, render_statement
-from billing_lib.workflow.canonical import invoice_json
+from billing_lib.documents.statement import FORMATS, render_statement
+from billing_lib.workflow.invoice import invoice_json
 
 SCENARIOS = Path(__file__).parent.parent / "scenarios"
 PRICED = ("bands", "splits", "tax", "tiers-per-project", "own-subsidy", "added-lines", "rules")

@@ -18,21 +18,18 @@ from sample_issuing import issue_here
 from sample_statements import SEQUENCING
 from sqlalchemy import Engine
 
-from billing_lib.documents.focus import COLUMNS, focus_rows, write_focus
-from billing_lib.documents.focus_charges import unit_name
+from billing_lib.documents.focus import COLUMNS, focus_rows, unit_name, write_focus
 from billing_lib.errors import InvalidPriceBook, UnknownFacility, UnwritableFile
-from billing_lib.ledger import issued
+from billing_lib.ledger import invoices
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.costs import Costs, read_costs
-from billing_lib.workflow.credit import credit_invoice
-from billing_lib.workflow.funds import deposit
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue, void
+from billing_lib.workflow.after_issue import deposit, reissue, void
+from billing_lib.workflow.journal import Costs, read_costs
+from billing_lib.workflow.lines import NewLine, add_charge_line, credit_invoice
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 
@@ -206,7 +203,7 @@ def test_a_month_in_all_its_kinds_keeps_the_rules_and_comes_to_its_invoices(
     due = {number: it["totals"]["due"] for number, it in bills.items()}
     assert {number: f"{total(rows.filter(pl.col('InvoiceId') == number))}" for number in due} == due
     with reading(ledger) as connection:
-        every = issued.read_issued(connection, active=True)["total"].sum()
+        every = invoices.read_issued(connection, active=True)["total"].sum()
     not_prepaid = rows.filter(pl.col("ChargeCategory") != "Purchase")
     assert total(not_prepaid) == total(rows, "EffectiveCost") == Decimal(every) / 100
     assert total(rows.filter(pl.col("ChargeCategory") == "Purchase")) == Decimal(-30)

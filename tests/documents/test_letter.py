@@ -10,8 +10,8 @@ import pytest
 from lxml import html
 from sample_invoice import ad_hoc_credit, invoice, prepaid_invoice, reissue, taxed_invoice
 
-from billing_lib.documents.letter import invoice_letter, statement_letter
 from billing_lib.documents.mail import Attached, Mail, mail_bytes
+from billing_lib.documents.pdf import invoice_letter, statement_letter
 
 STATEMENT: dict[str, Any] = {
     "id": "aero-1993-10",

@@ -17,9 +17,9 @@ from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject
 from sample_invoice import LOGO, draft, invoice, lettered, reissue
 
 from billing_lib.documents import render_html, render_pdf, with_logo, write_documents
-from billing_lib.documents.chart import chart
+from billing_lib.documents.pictures import chart
 from billing_lib.errors import InvalidRecord
-from billing_lib.pricing.logo import Logo
+from billing_lib.pricing.fields import Logo
 
 
 def canonical_sha256(sample: dict[str, Any]) -> str:

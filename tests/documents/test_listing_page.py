@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from billing_lib.documents.listing import PREVIEW, render_listing, write_listing
+from billing_lib.documents.html import PREVIEW, render_listing, write_listing
 from billing_lib.errors import UnwritableFile
 
 

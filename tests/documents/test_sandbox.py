@@ -7,9 +7,8 @@ import pytest
 from pypdf import PdfReader
 from pypdf.generic import StreamObject
 
-from billing_lib.documents.facility_templates import Templates, read_templates
-from billing_lib.documents.sandbox import Limits, render
 from billing_lib.errors import InvalidTemplate
+from billing_lib.exports.templates import Limits, Templates, read_templates, render
 
 VALUES = {"amounts": ["10.10", "-0.05"], "name": 'a "b",\n<c>', "none": None, "day": "1993-11-08"}
 SHORT = Limits(seconds=0.3, length=100_000, memory=1 << 28)
@@ -104,7 +103,7 @@ def test_a_page_becomes_the_same_pdf_again_and_asks_for_nothing_elsewhere(tmp_pa
 def test_the_process_knows_nothing_of_the_office(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from billing_lib.documents import sandbox  # noqa: PLC0415
+    from billing_lib.exports import templates as exports_templates  # noqa: PLC0415
 
     worker = tmp_path / "worker.py"
     worker.write_text(
@@ -113,7 +112,7 @@ def test_the_process_knows_nothing_of_the_office(
         "json.dump({'results': [base64.b64encode(said).decode()]}, sys.stdout)\n"
     )
     monkeypatch.setenv("BILLING_DATABASE", "postgresql://ann:secret@host/name")
-    monkeypatch.setattr(sandbox, "WORKER", worker)
+    monkeypatch.setattr(exports_templates, "WORKER", worker)
     made = templates(tmp_path, a__txt__j2="")
     assert b"BILLING" not in render(made, "a.txt", [VALUES])[0]
 

@@ -10,7 +10,7 @@ from sample_invoice import invoice
 from sample_statement import paid, statement_of, three_facilities
 from workbook_reading import formulas, read
 
-from billing_lib.documents.statements import render_statement, statement_file
+from billing_lib.documents.statement import render_statement, statement_file
 from billing_lib.errors import UnknownFormat
 
 

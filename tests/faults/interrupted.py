@@ -11,12 +11,12 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from billing_lib import issuer
-from billing_lib.batch import issue_month
+from billing_lib.batch import issuing
+from billing_lib.batch.issuing import issue_month
 from billing_lib.ledger.database import open_ledger
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import settings
-from billing_lib.workflow.price_books import read_price_book
+from billing_lib.workflow.load import read_price_book
 
 
 def dying(function: Callable[..., Any], instant: str) -> Callable[..., Any]:
@@ -31,14 +31,14 @@ def dying(function: Callable[..., Any], instant: str) -> Callable[..., Any]:
 def main() -> None:
     facility, period, where = sys.argv[1:]
     name, instant = where.split(":")
-    setattr(issuer, name, dying(getattr(issuer, name), instant))
+    setattr(issuing, name, dying(getattr(issuing, name), instant))
     current = settings()
     issue_month(
         open_ledger(current.database),
         current,
         read_price_book(current.parameters, facility),
         Period.parse(period),
-        terms=issuer.Terms(allow_dirty=True),
+        terms=issuing.Terms(allow_dirty=True),
     )
 
 

@@ -11,14 +11,13 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.audit.verify import verify
-from billing_lib.batch import issue_month
-from billing_lib.issuer import Terms
-from billing_lib.ledger import charges, events, invoices, issued, issuings, runs
+from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.ledger import charges, events, invoices, runs
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 APRIL = Period(2020, 4)
 INSTANTS = (
@@ -74,24 +73,24 @@ def test_after_a_crash_the_same_command_issues_once(
     assert crashed.returncode == 9, crashed.stderr
     if instant == "_move:after":
         with reading(ledger) as connection:
-            assert issued.read_issued(connection).height == 2
+            assert invoices.read_issued(connection).height == 2
     else:
         again = issue_month(ledger, settings, price_book(), APRIL, terms=Terms(allow_dirty=True))
         assert len(again.numbers) == 2
     with reading(ledger) as connection:
-        bills = issued.read_issued(connection)
+        bills = invoices.read_issued(connection)
         assert bills["number"].str.tail(5).to_list() == ["00001", "00002"]
         assert bills["total"].to_list() == [14833, 1250]  # 133.33 + 15.00; 12.50
         billed = charges.read_charges(connection, "MIC", period="2020-04")
         assert billed["state"].unique().to_list() == ["BILLED"]
-        finished = issuings.read_issuings(connection, "MIC").row(-1, named=True)
+        finished = runs.read_issuings(connection, "MIC").row(-1, named=True)
         assert finished["state"] == "ISSUED"
         assert events.read_events(connection, "MIC", kinds=["issue"]).height == 2
         assert runs.read_runs(connection, "MIC")["state"].to_list() == ["FINISHED"]
         lives = invoices.read_invoices(connection)
         assert lives["state"].unique().to_list() == ["APPROVED"]
         assert events.check_chain(connection, "MIC") == []
-        found = issued.read_all_fingerprints(connection).select("number", "fingerprint")
+        found = invoices.read_all_fingerprints(connection).select("number", "fingerprint")
     fingerprints = dict(found.iter_rows())
     assert list(settings.runs.glob("*/*/.*.partial")) == []
     records = list(settings.runs.glob("*/*/*"))

@@ -9,11 +9,11 @@ import pytest
 from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.ledger import charges, issued, issuings
+from billing_lib.ledger import charges, invoices, runs
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 APRIL = Period(2020, 4)
 UNSHARED = ["unshare", "--mount"] + (["--map-root-user"] if os.getuid() else [])
@@ -49,14 +49,14 @@ def test_a_full_disk_issues_nothing_and_the_next_try_takes_the_same_numbers(
     assert full.returncode == 2, full.stderr
     assert "nothing was issued" in full.stderr and "Traceback" not in full.stderr
     with reading(ledger) as connection:
-        assert issued.read_issued(connection).height == 0
+        assert invoices.read_issued(connection).height == 0
         pending = charges.read_charges(connection, "MIC", period="2020-04")
         assert pending["state"].unique().to_list() == ["PENDING"]
-        assert issuings.read_issuings(connection, "MIC")["state"].to_list() == ["FAILED"]
+        assert runs.read_issuings(connection, "MIC")["state"].to_list() == ["FAILED"]
     again = subprocess.run(
         issue.split(), env=environment, capture_output=True, text=True, check=False
     )
     assert again.returncode == 0, again.stderr
     with reading(ledger) as connection:
-        numbers = issued.read_issued(connection)["number"]
+        numbers = invoices.read_issued(connection)["number"]
     assert numbers.str.tail(5).to_list() == ["00001", "00002"]

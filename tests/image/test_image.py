@@ -19,7 +19,7 @@ from typing import NamedTuple
 
 import pytest
 
-from billing_lib.audit.container import find_engine, run_inside
+from billing_lib.audit.reproduce import find_engine, run_inside
 from billing_lib.errors import InvalidRecord
 
 ROOT = Path(__file__).parent.parent.parent

@@ -10,29 +10,16 @@ from decimal import Decimal
 import polars as pl
 from sqlalchemy import Connection, insert, update
 
-from billing_lib.ledger import (
-    charges,
-    facilities,
-    funds,
-    invoices,
-    issued,
-    issuings,
-    journals,
-    messages,
-    notices,
-    placing,
-    runs,
-    usage,
-)
+from billing_lib.ledger import charges, invoices, messages, people, runs, statements, usage
 from billing_lib.ledger.charges import CHARGE_SPLIT
 from billing_lib.ledger.events import record_event
-from billing_lib.ledger.invoice_tables import statement, statement_adjustment, statement_invoice
-from billing_lib.ledger.issued import (
+from billing_lib.ledger.invoices import (
     INVOICE_ADJUSTMENT,
     INVOICE_LINE,
     INVOICE_SPLIT,
     ISSUED_INVOICE,
 )
+from billing_lib.ledger.schema import statement, statement_adjustment, statement_invoice
 
 
 def usage_records(*rows: tuple[str, str, str, str | None]) -> pl.DataFrame:
@@ -70,7 +57,7 @@ _GIVEN = {
 
 def load_and_rate(connection: Connection) -> None:
     """The three charges above, PENDING."""
-    facilities.know_facility(connection, "RC", "Research Computing", "USD", "America/New_York")
+    people.know_facility(connection, "RC", "Research Computing", "USD", "America/New_York")
     usage.insert_file(connection, "RC", "4f", "april.csv", "csv", 3)
     records = usage_records(
         ("u1", "scope-1-hour", "p1", None), ("u2", "slide", "p1", "9"), ("u3", "slide", "p2", "2")
@@ -143,7 +130,7 @@ def draft(connection: Connection) -> list[str]:
     april_drafts(connection, run, "p1", "p2")
     placed = [("u1", f"{run}/p1"), ("u2", f"{run}/p1"), ("u3", f"{run}/p2")]
     schema = ["code", "invoice"]
-    placing.attach_charges(connection, "RC", pl.DataFrame(placed, schema=schema, orient="row"))
+    charges.attach_charges(connection, "RC", pl.DataFrame(placed, schema=schema, orient="row"))
     invoices.set_totals(connection, "RC", totals)
     return totals["code"].to_list()
 
@@ -167,7 +154,7 @@ def april_drafts(connection: Connection, run: str, *projects: str) -> None:
 def submit(connection: Connection) -> list[str]:
     """The same being approved, the charges bound."""
     codes = draft(connection)
-    placing.bind_charges(connection, "RC", codes, RUN)
+    charges.bind_charges(connection, "RC", codes, RUN)
     invoices.move_invoices(connection, "RC", codes, "submit")
     return codes
 
@@ -175,7 +162,7 @@ def submit(connection: Connection) -> list[str]:
 def freeze(connection: Connection, codes: list[str] | None = None, run: str = RUN) -> pl.DataFrame:
     """Freeze April; the numbers reserved for p1 and p2."""
     codes = codes or submit(connection)
-    begun = issuings.freeze(
+    begun = runs.freeze(
         connection,
         facility="RC",
         run=run,
@@ -183,7 +170,7 @@ def freeze(connection: Connection, codes: list[str] | None = None, run: str = RU
         invoice_date=date(2020, 5, 4),
         fiscal_year=2020,
     )
-    return issuings.reserve_numbers(
+    return runs.reserve_numbers(
         connection, begun.id, "RC", 2020, codes, lambda n: f"RC-2020-{n:04}"
     )
 
@@ -267,12 +254,12 @@ def adjustments() -> pl.DataFrame:
 def issue(connection: Connection, numbers: pl.DataFrame | None = None) -> None:
     """All of April, issued."""
     numbers = freeze(connection) if numbers is None else numbers
-    issuing = issuings.frozen(connection, "RC")
+    issuing = runs.frozen(connection, "RC")
     assert issuing is not None
     bills, lines, splits = issued_frames(issuing.id, numbers)
-    issued.insert_issued(connection, bills, lines, splits, adjustments())
+    invoices.insert_issued(connection, bills, lines, splits, adjustments())
     bill(connection, numbers)
-    issuings.finish(connection, issuing.id)
+    runs.finish(connection, issuing.id)
     runs.move_run(connection, RUN, "finish")
 
 
@@ -280,7 +267,7 @@ def bill(connection: Connection, numbers: pl.DataFrame) -> None:
     """The invoices APPROVED and their charges BILLED, once they are inserted as issued."""
     given = dict(numbers.select("invoice", "number").iter_rows())
     invoices.move_invoices(connection, "RC", list(given), "issue", numbers=given)
-    placing.bill_charges(connection, "RC", list(given))
+    charges.bill_charges(connection, "RC", list(given))
 
 
 def reissue(connection: Connection, number: str = "RC-2020-0001") -> str:
@@ -291,9 +278,9 @@ def reissue(connection: Connection, number: str = "RC-2020-0001") -> str:
     kept = ("facility", "kind", "period", "project", "team", "covers_from", "covers_to")
     draft = old.select(*kept, "description", code=pl.lit(code), run=pl.lit(run))
     invoices.insert_invoices(connection, draft.with_columns(replaces=pl.lit(number)))
-    copies = placing.copy_charges(connection, "RC", P1, ("BILLED",))
-    placing.attach_charges(connection, "RC", copies.select("code", invoice=pl.lit(code)))
-    placing.bind_charges(connection, "RC", [code], run)
+    copies = charges.copy_charges(connection, "RC", P1, ("BILLED",))
+    charges.attach_charges(connection, "RC", copies.select("code", invoice=pl.lit(code)))
+    charges.bind_charges(connection, "RC", [code], run)
     totals = old.select("team", "charges", "raw_total", "adjustment", "tax", "total", "cost")
     invoices.set_totals(connection, "RC", totals.with_columns(code=pl.lit(code)))
     invoices.move_invoices(connection, "RC", [code], "submit")
@@ -303,22 +290,22 @@ def reissue(connection: Connection, number: str = "RC-2020-0001") -> str:
 def issue_reissue(connection: Connection, code: str, *, supersede: bool = True) -> None:
     """The reissue issued in place of p1's invoice."""
     numbers = freeze(connection, [code], code.removesuffix("/p1"))
-    issuing = issuings.frozen(connection, "RC")
+    issuing = runs.frozen(connection, "RC")
     assert issuing is not None
     bills, lines, splits = issued_frames(issuing.id, numbers)
     copied = lines.with_columns(charge=pl.col("charge") + "~2")
-    issued.insert_issued(connection, bills, copied, splits)
+    invoices.insert_issued(connection, bills, copied, splits)
     bill(connection, numbers)
     if supersede:
         invoices.move_invoices(connection, "RC", [P1], "supersede", "replaced")
-    issuings.finish(connection, issuing.id)
+    runs.finish(connection, issuing.id)
 
 
 def pay(connection: Connection, code: str, statement_id: str | None = None) -> None:
     """An issued invoice and its charges PAID, perhaps with a statement."""
     payment = (date(2020, 6, 2), "transfer 8812", statement_id)
     invoices.move_invoices(connection, "RC", [code], "pay", payment=payment)
-    placing.pay_charges(connection, "RC", [code])
+    charges.pay_charges(connection, "RC", [code])
 
 
 def state(connection: Connection) -> str:
@@ -353,20 +340,20 @@ def queue(connection: Connection) -> None:
     pdf = file | {"media_type": "application/pdf", "place": None, "content": b"%PDF"}
     messages.insert_messages(connection, [row | texts], [told], [pdf])
     notice = {"facility": "RC", "team": "smith-lab", "kind": "invoice", "key": "RC-2020-0001"}
-    notices.add_notices(connection, [notice | {"text": "It is ready", "link": ""}])
-    notices.mark_read(connection, notices.read_notices(connection, "RC", ["smith-lab"]))
-    notices.set_preference(connection, "RC", "ann@example.edu", "digest")
+    messages.add_notices(connection, [notice | {"text": "It is ready", "link": ""}])
+    messages.mark_read(connection, messages.read_notices(connection, "RC", ["smith-lab"]))
+    messages.set_preference(connection, "RC", "ann@example.edu", "digest")
 
 
 def all_there_is(connection: Connection) -> None:
     """A row in every table that has guards: April issued, funds, a job, a paid statement."""
     issue(connection)
     runs.end_job(connection, RUN, runs.begin_job(connection, RUN, "issue"), "DONE", "issued")
-    funds.insert_entry(connection, "RC", "p1", "smith-lab", "deposit", 5000, "paid in")
+    statements.insert_entry(connection, "RC", "p1", "smith-lab", "deposit", 5000, "paid in")
     pay_statement(connection, state(connection))
     posted = pl.DataFrame(
         {"number": ["RC-2020-0001"], "kind": "issue", "on_date": date(2020, 5, 4)}
     )
-    journals.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
+    statements.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
     queue(connection)
     record_event(connection, "RC", "issue", RUN, "April")

@@ -19,13 +19,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from billing_lib.errors import BillingError, NotReady
-from billing_lib.ledger import issuings
-from billing_lib.ledger.database import open_ledger, reading, writing
-from billing_lib.ledger.lock import issuing
-from billing_lib.pricing.period import Period
+from billing_lib.ledger import runs
+from billing_lib.ledger.database import issuing, open_ledger, reading, writing
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.approving import prepare
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.approve import prepare
+from billing_lib.workflow.runs import RunSelection
 
 APRIL = Period(2020, 4)
 
@@ -109,8 +108,8 @@ def issue_one(ledger: Engine, book: PriceBook, number: int, folder: Path) -> Non
         issue_prepared(ledger, book, prepared, folder)
     except Exception:
         with reading(ledger) as connection:
-            frozen = issuings.frozen(connection, "MIC")
+            frozen = runs.frozen(connection, "MIC")
         if frozen is not None and frozen.run == prepared.run:
             with writing(ledger) as connection:
-                issuings.fail(connection, frozen.id, "lost the race")
+                runs.fail(connection, frozen.id, "lost the race")
         raise

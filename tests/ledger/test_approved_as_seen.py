@@ -11,7 +11,8 @@ from april import P1, P2, RUN, draft, late_charge
 from dialects import ON_POSTGRESQL
 from sqlalchemy import Engine, text
 
-from billing_lib.ledger import invoices, placing
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import invoices
 from billing_lib.ledger.database import reading, writing
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -96,7 +97,7 @@ def test_only_what_comes_to_its_charges_is_submitted(
 ) -> None:
     with writing(rated) as connection:
         codes = draft(connection)
-        placing.bind_charges(connection, "RC", codes, RUN)
+        ledger_charges.bind_charges(connection, "RC", codes, RUN)
     if said is None:
         with pytest.raises(REFUSED, match="bound to a run does not change"):
             raw(slip)
@@ -149,7 +150,7 @@ def test_an_invoice_is_in_a_run_of_its_facility_and_month_that_goes_on(
 def test_charges_are_freed_by_a_rejection_and_taken_off_then(submitted: Engine) -> None:
     with writing(submitted) as connection:
         invoices.move_invoices(connection, "RC", [P1], "reject", "look again")
-        placing.free_charges(connection, "RC", [P1])
+        ledger_charges.free_charges(connection, "RC", [P1])
         late_charge(connection)
     with writing(submitted) as connection:
         connection.execute(text(f"UPDATE charge SET invoice = '{P1}' WHERE code = 'late'"))
@@ -163,7 +164,7 @@ def test_a_charge_that_is_put_on_meanwhile_keeps_an_invoice_from_approval(
     """Both write without this library's locks; neither sees the other's row while it waits."""
     with writing(rated) as connection:
         codes = draft(connection)
-        placing.bind_charges(connection, "RC", codes, RUN)
+        ledger_charges.bind_charges(connection, "RC", codes, RUN)
         late_charge(connection)
     submit = f"UPDATE invoice SET state = 'APPROVING' WHERE code = '{P1}'"
     attach = f"UPDATE charge SET invoice = '{P1}' WHERE code = 'late'"

@@ -7,7 +7,7 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
 from billing_lib.errors import InvalidPriceBook, UnknownCharge
-from billing_lib.ledger import charges, facilities, usage
+from billing_lib.ledger import charges, people, usage
 from billing_lib.ledger.database import reading, writing
 
 
@@ -139,13 +139,13 @@ def test_a_facility_keeps_its_currency_and_time_zone(
     rated: Engine, currency: str, zone: str, what: str
 ) -> None:
     with pytest.raises(InvalidPriceBook, match=what), writing(rated) as connection:
-        facilities.know_facility(connection, "RC", "Research Computing", currency, zone)
+        people.know_facility(connection, "RC", "Research Computing", currency, zone)
 
 
 def test_a_facility_may_change_its_name(rated: Engine) -> None:
     with writing(rated) as connection:
-        facilities.know_facility(connection, "RC", "Cluster", "USD", "America/New_York")
-        assert facilities.read_facilities(connection)["name"].to_list() == ["Cluster"]
+        people.know_facility(connection, "RC", "Cluster", "USD", "America/New_York")
+        assert people.read_facilities(connection)["name"].to_list() == ["Cluster"]
 
 
 def test_added_lines_are_numbered(rated: Engine) -> None:

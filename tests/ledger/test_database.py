@@ -20,7 +20,7 @@ from billing_lib.ledger.database import (
     require_initialised,
     writing,
 )
-from billing_lib.ledger.tables import metadata
+from billing_lib.ledger.schema import metadata
 
 
 def test_setting_up_twice_is_the_same_as_once(bare_url: str) -> None:

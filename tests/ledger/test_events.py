@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, event_hash, read_events, record_event
-from billing_lib.ledger.guard_sql import remove
+from billing_lib.ledger.triggers import remove
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
 FORGED = (
@@ -202,7 +202,7 @@ def test_a_rolled_back_event_leaves_no_gap(rated: Engine) -> None:
 
 
 def test_each_facility_has_a_chain_of_its_own(rated: Engine) -> None:
-    from billing_lib.ledger.facilities import know_facility  # noqa: PLC0415
+    from billing_lib.ledger.people import know_facility  # noqa: PLC0415
 
     with writing(rated) as connection:
         know_facility(connection, "NF", "Nanofab", "CHF", "Europe/Zurich")

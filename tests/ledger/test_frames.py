@@ -10,10 +10,10 @@ from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, Table, select
 from sqlalchemy.exc import IntegrityError
 
-from billing_lib.ledger import facilities, frames, usage
+from billing_lib.ledger import frames, people, usage
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.tables import charge, usage_record
-from billing_lib.ledger.types import frame_schema
+from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.schema import charge, usage_record
 
 AWKWARD = [
     "plain",
@@ -69,7 +69,7 @@ def _awkward_usage() -> pl.DataFrame:
 @pytest.fixture
 def with_file(ledger: Engine) -> Engine:
     with writing(ledger) as connection:
-        facilities.know_facility(connection, "RC", "RC", "USD", "UTC")
+        people.know_facility(connection, "RC", "RC", "USD", "UTC")
         usage.insert_file(connection, "RC", "4f", "a.csv", "csv", 1)
     return ledger
 

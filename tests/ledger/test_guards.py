@@ -13,10 +13,10 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from billing_lib.ledger import charges
-from billing_lib.ledger.columns import metadata
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.guard_sql import guarded_tables, install, remove
-from billing_lib.ledger.permissions import insert_permission
+from billing_lib.ledger.people import insert_permission
+from billing_lib.ledger.schema import metadata
+from billing_lib.ledger.triggers import guarded_tables, install, remove
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
 REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)

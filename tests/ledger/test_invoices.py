@@ -24,8 +24,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 
 from billing_lib.errors import NotReady, UnknownInvoice
-from billing_lib.ledger import charges, events, funds, invoices, issuings, placing
-from billing_lib.ledger import issued as ledger_issued
+from billing_lib.ledger import charges, events, invoices, runs, statements
 from billing_lib.ledger.database import reading, writing
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -34,18 +33,18 @@ REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 def test_issued_invoices_are_read_as_they_were_written(issued: Engine) -> None:
     with reading(issued) as connection:
-        numbers = issuings.read_numbers(connection, RUN)
+        numbers = runs.read_numbers(connection, RUN)
         bills, lines, splits = issued_frames(RUN, numbers)
         both = numbers["number"].to_list()
-        assert_frame_equal(ledger_issued.read_issued(connection, period="2020-04"), bills)
-        assert_frame_equal(ledger_issued.read_lines(connection, both), lines)
-        assert_frame_equal(ledger_issued.read_splits(connection, both), splits)
-        assert_frame_equal(ledger_issued.read_adjustments(connection, both), adjustments())
-        prints = ledger_issued.read_all_fingerprints(connection)
+        assert_frame_equal(invoices.read_issued(connection, period="2020-04"), bills)
+        assert_frame_equal(invoices.read_lines(connection, both), lines)
+        assert_frame_equal(invoices.read_splits(connection, both), splits)
+        assert_frame_equal(invoices.read_adjustments(connection, both), adjustments())
+        prints = invoices.read_all_fingerprints(connection)
         assert prints.select("number", "fingerprint").rows() == [(it, "ab" * 32) for it in both]
-        of_p2 = ledger_issued.read_issued(connection, project="p2", active=True)
+        of_p2 = invoices.read_issued(connection, project="p2", active=True)
         assert of_p2["number"].to_list() == both[1:]
-        assert ledger_issued.read_issued(connection, number="RC-2020-0009").height == 0
+        assert invoices.read_issued(connection, number="RC-2020-0009").height == 0
         billed = charges.read_charges(connection, "RC", state="BILLED")
     assert billed.select("code", "run", "invoice").rows() == [
         ("u1", RUN, P1),
@@ -83,7 +82,7 @@ def test_a_step_is_set_only_while_it_is_being_approved(issued: Engine, raw: Raw)
 def test_no_invoice_is_approved_under_the_number_of_another(rated: Engine, raw: Raw) -> None:
     with writing(rated) as connection:
         numbers = freeze(connection)
-        ledger_issued.insert_issued(connection, *issued_frames(RUN, numbers))
+        invoices.insert_issued(connection, *issued_frames(RUN, numbers))
     for code, number in (
         (P1, "RC-2020-0002"),
         (P2, "RC-2020-0001"),
@@ -97,7 +96,7 @@ def test_no_invoice_is_approved_under_the_number_of_another(rated: Engine, raw: 
             raw(f"UPDATE invoice SET {slip} WHERE code = '{P1}'")
     with writing(rated) as connection:
         bill(connection, numbers)
-        issuings.finish(connection, RUN)
+        runs.finish(connection, RUN)
     with pytest.raises(REFUSED, match="keeps it"):
         raw(f"UPDATE invoice SET number = 'RC-2020-0009' WHERE code = '{P1}'")
 
@@ -131,7 +130,7 @@ def test_a_paid_invoice_and_its_charges_are_paid_together(issued: Engine, raw: R
     with pytest.raises(REFUSED, match="that is not paid are not paid"):
         raw(f"UPDATE invoice SET {unpaid} WHERE code = '{P1}'")
     with writing(issued) as connection:
-        placing.unpay_charges(connection, "RC", [P1])
+        charges.unpay_charges(connection, "RC", [P1])
         invoices.move_invoices(connection, "RC", [P1], "unpay", "another's payment")
     with reading(issued) as connection:
         found = invoices.read_invoices(connection, "RC", codes=[P1])
@@ -193,7 +192,7 @@ def test_prepaid_funds_are_drawn_as_issued_and_given_back_once(rated: Engine, ra
         drawn = pl.when(pl.col("project") == "p1").then(3000)
         paid = pl.when(pl.col("number") == "RC-2020-0001", pl.col("expense_code") == "370-1")
         left = pl.col("amount") - paid.then(3000).otherwise(0)
-        ledger_issued.insert_issued(
+        invoices.insert_issued(
             connection,
             bills.with_columns(prepaid=drawn),
             lines,
@@ -229,8 +228,10 @@ def test_prepaid_funds_are_drawn_as_issued_and_given_back_once(rated: Engine, ra
     with pytest.raises(REFUSED, match="what it drew"):
         enter(5, "return", 3000, "RC-2020-0001")
     with reading(rated) as connection:
-        assert funds.read_entries(connection, "RC")["amount"].sum() == 6000
-        assert funds.read_entries(connection, "RC", number="RC-2020-0001")["kind"].to_list() == [
+        assert statements.read_entries(connection, "RC")["amount"].sum() == 6000
+        assert statements.read_entries(connection, "RC", number="RC-2020-0001")[
+            "kind"
+        ].to_list() == [
             "draw",
             "return",
         ]

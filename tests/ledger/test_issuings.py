@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
 
 from billing_lib.errors import NotReady
-from billing_lib.ledger import invoices, issued, issuings, runs
+from billing_lib.ledger import invoices, runs
 from billing_lib.ledger.database import reading, writing
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -26,12 +26,12 @@ def test_the_numbers_of_a_failed_issuing_go_to_its_next_try(rated: Engine) -> No
         codes = submit(connection)
         assert freeze(connection, codes)["number"].to_list() == ["RC-2020-0001", "RC-2020-0002"]
     with writing(rated) as connection:
-        issuings.fail(connection, RUN, "the disk was full")
-        assert issuings.read_numbers(connection, RUN).height == 0
+        runs.fail(connection, RUN, "the disk was full")
+        assert runs.read_numbers(connection, RUN).height == 0
     with writing(rated) as connection:
         issue(connection, freeze(connection, codes))
-        bills = issued.read_issued(connection, facility="RC")
-        tries = issuings.read_issuings(connection, "RC")
+        bills = invoices.read_issued(connection, facility="RC")
+        tries = runs.read_issuings(connection, "RC")
     assert bills["number"].to_list() == ["RC-2020-0001", "RC-2020-0002"]
     assert bills["issuing"].unique().to_list() == [f"{RUN}.2"]
     assert tries.select("id", "state", "failure").rows() == [
@@ -45,7 +45,7 @@ def test_numbers_begin_anew_with_each_fiscal_year(rated: Engine) -> None:
     with writing(rated) as connection:
         codes = submit(connection)
         for year in (2020, 2021):
-            begun = issuings.freeze(
+            begun = runs.freeze(
                 connection,
                 facility="RC",
                 run=RUN,
@@ -53,15 +53,15 @@ def test_numbers_begin_anew_with_each_fiscal_year(rated: Engine) -> None:
                 invoice_date=date(2020, 8, 1),
                 fiscal_year=year,
             )
-            reserved = issuings.reserve_numbers(
+            reserved = runs.reserve_numbers(
                 connection, begun.id, "RC", year, codes, lambda n, year=year: f"RC-{year}-{n:04}"
             )
-            assert_frame_equal(issuings.read_numbers(connection, begun.id), reserved)
+            assert_frame_equal(runs.read_numbers(connection, begun.id), reserved)
             assert reserved.rows() == [
                 (P1, 1, f"RC-{year}-0001"),
                 (P2, 2, f"RC-{year}-0002"),
             ]
-            issuings.fail(connection, begun.id, "tried only")
+            runs.fail(connection, begun.id, "tried only")
 
 
 def test_the_next_numbers_go_on_from_what_is_issued(issued: Engine) -> None:
@@ -76,7 +76,7 @@ def test_the_next_numbers_go_on_from_what_is_issued(issued: Engine) -> None:
             ),
         )
         invoices.move_invoices(connection, "RC", [f"{may}/p2"], "submit")
-        begun = issuings.freeze(
+        begun = runs.freeze(
             connection,
             facility="RC",
             run=may,
@@ -84,7 +84,7 @@ def test_the_next_numbers_go_on_from_what_is_issued(issued: Engine) -> None:
             invoice_date=date(2020, 6, 1),
             fiscal_year=2020,
         )
-        reserved = issuings.reserve_numbers(
+        reserved = runs.reserve_numbers(
             connection, begun.id, "RC", 2020, [f"{may}/p2"], lambda n: f"RC-2020-{n:04}"
         )
     assert reserved["number"].to_list() == ["RC-2020-0003"]
@@ -121,7 +121,7 @@ def test_an_issuing_begins_frozen_and_of_an_open_run(submitted: Engine, raw: Raw
         raw(_issuing("'x'"))
 
 
-@pytest.mark.parametrize("end", [issuings.finish, lambda *known: issuings.fail(*known, "late")])
+@pytest.mark.parametrize("end", [runs.finish, lambda *known: runs.fail(*known, "late")])
 def test_an_issuing_ends_once(issued: Engine, end: Callable[..., None]) -> None:
     with pytest.raises((NotReady, IntegrityError)), writing(issued) as connection:
         end(connection, RUN)
@@ -130,10 +130,10 @@ def test_an_issuing_ends_once(issued: Engine, end: Callable[..., None]) -> None:
 def test_only_what_may_be_told_later_of_an_issuing_is_set(submitted: Engine) -> None:
     with writing(submitted) as connection:
         freeze(connection, [P1, P2])
-        issuings.describe(connection, RUN, snapshot_sha256="ab", record="RC/2020-04/x")
-        assert issuings.read_issuing(connection, RUN).record == "RC/2020-04/x"
+        runs.describe(connection, RUN, snapshot_sha256="ab", record="RC/2020-04/x")
+        assert runs.read_issuing(connection, RUN).record == "RC/2020-04/x"
         with pytest.raises(TypeError):
-            issuings.describe(connection, RUN, period="2020-05")
+            runs.describe(connection, RUN, period="2020-05")
 
 
 def test_a_number_is_reserved_in_sequence_for_what_is_being_approved(
@@ -160,11 +160,11 @@ def test_a_number_that_is_taken_away_meanwhile_leaves_no_gap(submitted: Engine, 
         second = numbers.tail(1)
         bills, lines, splits = issued_frames(RUN, numbers)
         only = pl.col("number") == "RC-2020-0002"
-        issued.insert_issued(
+        invoices.insert_issued(
             connection, bills.filter(only), lines.filter(only), splits.filter(only)
         )
         bill(connection, second)
-        issuings.finish(connection, RUN)
+        runs.finish(connection, RUN)
 
 
 @pytest.mark.parametrize(
@@ -192,12 +192,12 @@ def test_what_does_not_fit_is_not_issued(
         numbers = freeze(connection)
         parts = list(issued_frames(RUN, numbers))
         parts[part] = parts[part].with_columns(change)
-        issued.insert_issued(connection, *parts)
+        invoices.insert_issued(connection, *parts)
         bill(connection, numbers)
-        issuings.finish(connection, RUN)
+        runs.finish(connection, RUN)
     with reading(rated) as connection:
-        assert issued.read_issued(connection).height == 0
-        assert issuings.frozen(connection, "RC") is None
+        assert invoices.read_issued(connection).height == 0
+        assert runs.frozen(connection, "RC") is None
 
 
 @pytest.mark.parametrize(
@@ -209,13 +209,13 @@ def test_what_lacks_a_part_is_not_issued(rated: Engine, left_out: str, said: str
         numbers = freeze(connection)
         bills, lines, splits = issued_frames(RUN, numbers)
         fewer = {"line": lines.head(2), "split": splits.head(2)}
-        issued.insert_issued(
+        invoices.insert_issued(
             connection, bills, fewer.get("line" * (left_out == "line"), lines),
             fewer.get("split" * (left_out == "split"), splits),
         )  # fmt: skip
         if left_out != "bill":
             bill(connection, numbers)
-        issuings.finish(connection, RUN)
+        runs.finish(connection, RUN)
 
 
 def test_a_number_without_invoice_is_not_issued(submitted: Engine, raw: Raw) -> None:

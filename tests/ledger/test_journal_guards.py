@@ -11,7 +11,7 @@ import pytest
 from april import P1
 from sqlalchemy import Engine
 
-from billing_lib.ledger import invoices, journals
+from billing_lib.ledger import invoices, statements
 from billing_lib.ledger.database import writing
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -36,7 +36,7 @@ def journal(number: int, entries: int = 1) -> str:
 def test_nothing_is_posted_twice_and_nothing_added_later(issued: Engine, raw: Raw) -> None:
     posted = {"number": ["RC-2020-0001"], "kind": ["issue"], "on_date": [date(2020, 5, 4)]}
     with writing(issued) as connection:
-        assert journals.insert_journal(connection, "RC", "{}", pl.DataFrame(posted)) == 1
+        assert statements.insert_journal(connection, "RC", "{}", pl.DataFrame(posted)) == 1
     with pytest.raises(REFUSED, match="gets no further entry"):
         raw(entry("RC-2020-0002", "issue"))
     for number in (1, 3):  # 1 is there, 2 is the next one

@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import Engine
 
 from billing_lib.errors import IssuingElsewhere
-from billing_lib.ledger.lock import issuing
+from billing_lib.ledger.database import issuing
 
 HOLD = """
 import sys
 from billing_lib.ledger.database import open_ledger
-from billing_lib.ledger.lock import issuing
+from billing_lib.ledger.database import issuing
 with issuing(open_ledger(sys.argv[1]), "RC"):
     print("held", flush=True)
     sys.stdin.readline()

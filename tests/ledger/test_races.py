@@ -13,10 +13,10 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.errors import AlreadyIssued
-from billing_lib.ledger import charges, events, invoices, issued, issuings
+from billing_lib.ledger import charges, events, invoices, runs
 from billing_lib.ledger.database import reading
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 
 def _rated(ledger: Engine, folder: Path, count: int) -> None:
@@ -45,17 +45,17 @@ def _race(url: str, folder: Path, count: int, *, locked: bool) -> list[Outcome]:
 def _require_whole(ledger: Engine, count: int) -> None:
     """Each project has one invoice, the numbers have no gap, no charge is billed twice."""
     with reading(ledger) as connection:
-        bills = issued.read_issued(connection)
+        bills = invoices.read_issued(connection)
         assert bills["sequence"].to_list() == list(range(1, count + 1))
         assert bills["project"].n_unique() == count
         billed = charges.read_charges(connection, "MIC")
         assert billed["state"].unique().to_list() == ["BILLED"]
-        lines = issued.read_lines(connection, bills["number"].to_list())
+        lines = invoices.read_lines(connection, bills["number"].to_list())
         assert sorted(lines["charge"]) == sorted(billed["code"])
         lives = invoices.read_invoices(connection, "MIC")
         assert lives["state"].unique().to_list() == ["APPROVED"]
         assert events.check_chain(connection, "MIC") == []
-        assert issuings.frozen(connection, "MIC") is None
+        assert runs.frozen(connection, "MIC") is None
 
 
 @ON_POSTGRESQL
@@ -123,5 +123,5 @@ def test_of_two_commands_at_once_one_issues_and_the_other_says_why_not(
     assert told.strip().startswith("billing: ") and "\n" not in told.strip(), told
     assert "another process is issuing at this moment" in told or "is issued" in told
     with reading(ledger) as connection:
-        assert issued.read_issued(connection)["sequence"].to_list() == [1, 2]
+        assert invoices.read_issued(connection)["sequence"].to_list() == [1, 2]
     assert [record.name for record in (tmp_path / "runs").glob("*/*/*")] == ["MIC-2020-04-1"]

@@ -31,19 +31,10 @@ from april import pay as pay_invoice
 from sqlalchemy import Connection, Engine, text
 
 from billing_lib.errors import NotReady
-from billing_lib.ledger import (
-    events,
-    guard_sql,
-    invoices,
-    issued,
-    issuings,
-    messages,
-    placing,
-    runs,
-)
+from billing_lib.ledger import charges, events, invoices, messages, runs, triggers
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.guard import moves_only
-from billing_lib.ledger.permissions import current_login
+from billing_lib.ledger.guards import moves_only
+from billing_lib.ledger.people import current_login
 from billing_lib.ledger.states import CHARGE, FIRST, INVOICE, MESSAGE, STATEMENT, moves, states
 from billing_lib.ledger.states import RUN as OF_RUN
 
@@ -61,27 +52,27 @@ def _move(action: str, connection: Connection) -> None:
 
 
 def _submit(connection: Connection) -> None:
-    placing.bind_charges(connection, "RC", [P1], RUN)
+    charges.bind_charges(connection, "RC", [P1], RUN)
     _move("submit", connection)
 
 
 def _free(action: str, connection: Connection) -> None:
     _move(action, connection)
-    placing.free_charges(connection, "RC", [P1])
+    charges.free_charges(connection, "RC", [P1])
 
 
 def _close(connection: Connection) -> None:
-    placing.bind_charges(connection, "RC", [P1], RUN)
+    charges.bind_charges(connection, "RC", [P1], RUN)
     _move("close", connection)
 
 
 def _issue(connection: Connection) -> None:
     numbers = freeze(connection, [P1])
-    issuing = issuings.frozen(connection, "RC")
+    issuing = runs.frozen(connection, "RC")
     assert issuing is not None
-    issued.insert_issued(connection, *issued_frames(issuing.id, numbers))
+    invoices.insert_issued(connection, *issued_frames(issuing.id, numbers))
     bill(connection, numbers)
-    issuings.finish(connection, issuing.id)
+    runs.finish(connection, issuing.id)
 
 
 def _supersede(connection: Connection) -> None:
@@ -93,7 +84,7 @@ def _pay(connection: Connection) -> None:
 
 
 def _unpay(connection: Connection) -> None:
-    placing.unpay_charges(connection, "RC", [P1])
+    charges.unpay_charges(connection, "RC", [P1])
     _move("unpay", connection)
 
 
@@ -279,9 +270,9 @@ def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -
             messages.move_message(connection, MAIL, action, "for the test")
     elif of == CHARGE:  # it moves with its invoice; asked alone, it stays where it is
         alone = {
-            "bill": placing.bill_charges,
-            "pay": placing.pay_charges,
-            "unpay": placing.unpay_charges,
+            "bill": charges.bill_charges,
+            "pay": charges.pay_charges,
+            "unpay": charges.unpay_charges,
         }
         with writing(ledger) as connection:
             alone[action](connection, "RC", [P1])
@@ -297,12 +288,12 @@ def test_the_guard_on_moves_alone_holds_the_table(
         issue(connection)
         state(connection)
         queue(connection)
-    monkeypatch.setattr(guard_sql, "GUARDS", moves_only(of, "it"))
+    monkeypatch.setattr(triggers, "GUARDS", moves_only(of, "it"))
     for before in states(of):
         with writing(rated) as connection:
-            guard_sql.remove(connection)
+            triggers.remove(connection)
             connection.execute(text(f"UPDATE {of} SET state = '{before}' WHERE {ROWS[of]}"))
-            guard_sql.install(connection)
+            triggers.install(connection)
         legal = {before, *(move.after for move in moves(of) if move.before == before)}
         for after in [*states(of), "OTHER"]:
             change = f"UPDATE {of} SET state = '{after}' WHERE {ROWS[of]}"

@@ -15,16 +15,13 @@ import papermill
 import pytest
 from nbconvert import HTMLExporter
 
-from billing_lib.batch import issue_month
-from billing_lib.issuer import Terms
+from billing_lib.batch.issuing import Terms, issue_month
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.price_books import read_price_book
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.readiness import sign_off
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, sign_off
 from billing_lib.workflow.statements import generate_statements
 
 ROOT = Path(__file__).parent.parent.parent

@@ -8,10 +8,10 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 
 from billing_lib.ledger.database import open_ledger
 from billing_lib.panels.office import Office
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 
 @pytest.fixture

@@ -10,18 +10,17 @@ import pytest
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import read_events
 from billing_lib.panels.adjust import AdjustPanel
-from billing_lib.panels.change_charges import ChangeCharges
+from billing_lib.panels.change import ChangeCharges
 from billing_lib.panels.charge_list import PER_PAGE
-from billing_lib.panels.office import Message, Office
-from billing_lib.panels.progress import Progress
-from billing_lib.pricing.period import Period
+from billing_lib.panels.office import Message, Office, Progress
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.approve import make_run
 from billing_lib.workflow.bulk import adjust_many
-from billing_lib.workflow.filters import Filter
 from billing_lib.workflow.notes import read_notes
 from billing_lib.workflow.review import read_month
-from billing_lib.workflow.run_actions import make_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.search import Filter
 from billing_lib.workflow.steps import Step
 
 

@@ -7,16 +7,14 @@ import pytest
 from sample_facility import BOOK
 
 from billing_lib.ledger.charges import read_charges
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import operating_system_login, reading, writing
 from billing_lib.ledger.events import read_events
-from billing_lib.ledger.identity import operating_system_login
 from billing_lib.ledger.invoices import read_invoices
-from billing_lib.panels.approve import ApprovePanel
 from billing_lib.panels.office import Office
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.approving import prepare
-from billing_lib.workflow.run_actions import make_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.panels.run import ApprovePanel
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.approve import make_run, prepare
+from billing_lib.workflow.runs import RunSelection
 
 P1, P2 = "MIC-2020-04-1/p1", "MIC-2020-04-1/p2"
 

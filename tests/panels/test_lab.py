@@ -11,18 +11,15 @@ from sample_facility import BOOK, price_book
 from sample_issuing import issue_here
 
 from billing_lib.documents import write_documents
-from billing_lib.documents.listing import render_listing
-from billing_lib.ledger.identity import operating_system_login
-from billing_lib.panels.invoice import InvoicePanel
-from billing_lib.panels.lab import LabChooser
-from billing_lib.panels.listing import ListingPanel
+from billing_lib.documents.html import render_listing
+from billing_lib.ledger.database import operating_system_login
+from billing_lib.panels.lab import InvoicePanel, LabChooser, ListingPanel, StatementPanel
 from billing_lib.panels.office import Message, Office
-from billing_lib.panels.statement import StatementPanel
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.canonical import invoice_json
-from billing_lib.workflow.granting import grant, revoke
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.permissions import grant, revoke
+from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.statements import generate_statements, pay_statement
 
 APRIL = Period(2020, 4)

@@ -1,8 +1,8 @@
 """The panels without a browser: what the forms do, and what they say of a mistake."""
 
 from billing_lib.panels.audit import AuditPanel
+from billing_lib.panels.forms import table
 from billing_lib.panels.office import Office
-from billing_lib.panels.tables import table
 from billing_lib.workflow.review import read_month
 
 

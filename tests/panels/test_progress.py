@@ -3,8 +3,7 @@
 from threading import Event
 
 from billing_lib.errors import NotReady
-from billing_lib.panels.office import Message
-from billing_lib.panels.progress import Progress
+from billing_lib.panels.office import Message, Progress
 from billing_lib.workflow.steps import Step
 
 

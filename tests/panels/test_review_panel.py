@@ -8,15 +8,13 @@ import pytest
 from html_cells import cells
 from sample_facility import BOOK, nothing, usage_file
 
-from billing_lib.panels.change_charges import ChangeCharges
-from billing_lib.panels.charges import ChargesPanel
-from billing_lib.panels.findings import FindingsPanel
+from billing_lib.panels.change import ChangeCharges
 from billing_lib.panels.office import Office
-from billing_lib.panels.paged import PagedTable
-from billing_lib.panels.review import ReviewPanel
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.panels.review import ChargesPanel, FindingsPanel, ReviewPanel
+from billing_lib.panels.table import PagedTable
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.review import read_month
 
 TWICE = (

@@ -1,6 +1,6 @@
 """Where the portal listens, by itself and started by JupyterHub; tests/browser opens it."""
 
-from billing_lib.portal import PAGES, portal_settings
+from billing_lib.portal.pages import PAGES, portal_settings
 from billing_lib.workflow.notebooks import NOTEBOOKS
 
 

@@ -4,8 +4,7 @@ scenario(rates='[{item: slide, group: internal, price: "0.10"}]',
          usage='[{id: u1, item: slide, project: p, date: 2020-04-06, quantity: "3"}]')
 """
 
-from billing_lib.pricing.quote import Result, quote
-from billing_lib.pricing.scenario import Scenario
+from billing_lib.pricing.scenario import Result, Scenario, quote
 
 SECTIONS = {
     "facility": "{code: RC, name: Computing, currency: USD, timezone: America/New_York}",

@@ -11,7 +11,7 @@ import re
 import polars as pl
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
-from billing_lib.pricing.usage import DECIMAL, INSTANT, USAGE
+from billing_lib.pricing.fields import DECIMAL, INSTANT, USAGE
 
 
 def usage(text: str) -> pl.DataFrame:

@@ -8,12 +8,10 @@ import pytest
 from hypothesis import event, given
 from polars.testing import assert_frame_equal
 
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.invoicing import invoice_charges, statements
-from billing_lib.pricing.quote import quote
-from billing_lib.pricing.rating import Rating, rate_usage
-from billing_lib.pricing.scenario import Scenario
+from billing_lib.pricing.rating import Catalogue, Rating, rate_usage
+from billing_lib.pricing.scenario import Scenario, quote
 
 from .made_up import EXAMPLES, drawn, months, uncoupled
 from .oracle import bill

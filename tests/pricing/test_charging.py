@@ -4,10 +4,9 @@ import polars as pl
 import pytest
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import CHARGES, SPLITS, Charges, charge_usage, shown
-from billing_lib.pricing.exact import AmountTooLarge
-from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.money import AmountTooLarge
+from billing_lib.pricing.rating import Catalogue, rate_usage
 
 from .small_book import scenario
 from .tables import changes, lines, rows, usage

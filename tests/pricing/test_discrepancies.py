@@ -9,38 +9,38 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_facility import BOOK, price_book
 
-from billing_lib.pricing.discrepancies import CHECKS, FOUND, find, name_of, told
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.fields import REASONS
 from billing_lib.pricing.month_checks import (
-    REMEDIES,
-    invalid_expense_codes,
-    new_users,
-    projects_without_usage,
-    rates_changed_within_the_month,
-    splits_that_do_not_make_100,
-    unbilled_usage,
-    unusual_spend,
-    usage_outside_project_dates,
-)
-from billing_lib.pricing.period import Period
-from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.pricing.reviewed import (
     CHARGES,
+    CHECKS,
+    FOUND,
     INVALID_CODES,
+    REMEDIES,
     SHARES,
     SPEND,
     UNBILLED,
     Reviewed,
-    items_frame,
-    projects_frame,
-)
-from billing_lib.pricing.session_checks import (
     duplicates,
+    find,
     implausibly_long_sessions,
+    invalid_expense_codes,
+    items_frame,
+    name_of,
+    new_users,
     overlapping_sessions_of_a_user,
     overlapping_sessions_of_an_instrument,
+    projects_frame,
+    projects_without_usage,
+    rates_changed_within_the_month,
     sessions_of_no_length,
+    splits_that_do_not_make_100,
+    told,
+    unbilled_usage,
+    unusual_spend,
+    usage_outside_project_dates,
 )
-from billing_lib.pricing.usage import REASONS
+from billing_lib.pricing.pricebook import PriceBook
 
 from .tables import table
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from billing_lib.pricing.exact import AmountTooLarge, Exact
+from billing_lib.pricing.money import AmountTooLarge, Exact
 
 from .made_up import drawn
 from .oracle import half_up

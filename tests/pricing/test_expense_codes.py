@@ -4,8 +4,7 @@ import datetime as dt
 
 import polars as pl
 
-from billing_lib.pricing.expense_codes import invalid_codes
-from billing_lib.pricing.pricebook import ExpenseCodes
+from billing_lib.pricing.pricebook import ExpenseCodes, invalid_codes
 
 CHARGED = pl.DataFrame(
     {

@@ -1,8 +1,7 @@
 """The derivation of a charge, in words."""
 
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.explain import explain_charge
-from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.rating import Catalogue, rate_usage
 
 from .small_book import SLIDES, WHO, scenario
 

@@ -2,10 +2,9 @@
 
 import polars as pl
 
-from billing_lib.pricing.catalogue import Catalogue
-from billing_lib.pricing.charging import CHARGES, SPLITS, Charges
+from billing_lib.pricing.charging import CHARGES, RULE_LINES, SPLITS, Charges
 from billing_lib.pricing.invoicing import Invoices, invoice_charges, statements
-from billing_lib.pricing.ruling import RULE_LINES
+from billing_lib.pricing.rating import Catalogue
 
 from .small_book import scenario
 from .tables import rows, table

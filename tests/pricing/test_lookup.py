@@ -6,7 +6,7 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_lib.pricing.lookup import Codes, Dated, columns_at, positions
+from billing_lib.pricing.rating import Codes, Dated, columns_at, positions
 
 from .made_up import drawn
 

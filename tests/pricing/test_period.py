@@ -6,8 +6,8 @@ import polars as pl
 import pytest
 
 from billing_lib.errors import InvalidPeriod
-from billing_lib.pricing.period import Period, closing_date, local_date, local_dates, period_of
-from billing_lib.pricing.usage import INSTANT
+from billing_lib.pricing.clock import Period, closing_date, local_date, local_dates, period_of
+from billing_lib.pricing.fields import INSTANT
 
 
 def utc(text: str) -> dt.datetime:

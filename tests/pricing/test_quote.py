@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from billing_lib.pricing.quote import differences, quote
-from billing_lib.pricing.scenario import Scenario
+from billing_lib.pricing.scenario import Scenario, differences, quote
 
 from .oracle import bill
 from .small_book import SLIDES, WHO, quoted

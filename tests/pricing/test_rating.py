@@ -5,10 +5,9 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
-from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.fields import REASONS
 from billing_lib.pricing.money import plain_text
-from billing_lib.pricing.rating import Rating, rate_usage
-from billing_lib.pricing.usage import REASONS
+from billing_lib.pricing.rating import Catalogue, Rating, rate_usage
 
 from .small_book import scenario
 from .tables import rows, usage

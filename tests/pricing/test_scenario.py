@@ -7,8 +7,8 @@ import pytest
 
 from billing_lib.errors import BillingError, InvalidPeriod, InvalidPriceBook
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
+from billing_lib.pricing.fields import USAGE
 from billing_lib.pricing.scenario import Scenario
-from billing_lib.pricing.usage import USAGE
 
 from .small_book import SLIDES, WHO, scenario, text
 from .tables import rows

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from billing_lib.pricing.exact import AmountTooLarge
+from billing_lib.pricing.money import AmountTooLarge
 from billing_lib.pricing.split import Plans, apportion
 
 from .made_up import drawn

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_facility import price_book
 
-from billing_lib.pricing.catalogue import RULES, Catalogue
 from billing_lib.pricing.invoicing import CARRIED, rule_statements
-from billing_lib.pricing.rules import Rule
+from billing_lib.pricing.rates import Rule
+from billing_lib.pricing.rating import RULES, Catalogue
 
 _KINDS: list[dict[str, Any]] = [
     {"kind": "cap", "amount": "50.00"},

@@ -6,12 +6,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from billing_lib.pricing.catalogue import Catalogue
 from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.explain import price_steps
 from billing_lib.pricing.rates import FLAT
-from billing_lib.pricing.rating import rate_usage
+from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.pricing.scenario import Scenario
-from billing_lib.pricing.steps import price_steps
 
 from .small_book import WHO, scenario
 

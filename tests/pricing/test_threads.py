@@ -11,12 +11,12 @@ DIGESTS = """
 import hashlib, sys
 from pathlib import Path
 import polars as pl
-from billing_lib.pricing.catalogue import Catalogue
+from billing_lib.pricing.rating import Catalogue
 from billing_lib.pricing.charging import charge_usage
 from billing_lib.pricing.invoicing import invoice_charges, statements
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import rate_usage
-from billing_lib.sources.mapping import mappings
+from billing_lib.sources.registry import mappings
 from billing_lib.sources.read import read_usage
 
 book = PriceBook.parse(Path(sys.argv[1]).read_text(), "book.yml")

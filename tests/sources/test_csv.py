@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.pricing.usage import USAGE
+from billing_lib.pricing.fields import USAGE
 from billing_lib.sources import delimited, mappings, read_usage
 
 HEADER = "id,item,project,user,start,end,date,quantity\n"

@@ -8,16 +8,9 @@ import pytest
 from pydantic import ValidationError
 
 from billing_lib.errors import AmbiguousFormat, InvalidPriceBook, UnreadableFile
-from billing_lib.pricing.template import Template
-from billing_lib.sources import (
-    SourceMapping,
-    file_hash,
-    file_kind,
-    mappings,
-    read_usage,
-    registry,
-)
-from billing_lib.sources.csv_file import read_csv
+from billing_lib.pricing.fields import Template
+from billing_lib.sources import SourceMapping, file_hash, file_kind, mappings, read_usage, registry
+from billing_lib.sources.delimited import read_csv
 from billing_lib.sources.registry import Source
 
 FIELDS = pl.DataFrame({"user": ["4", None], "a.b": ["x", "y"], "hours": [1.0, 2.5]})

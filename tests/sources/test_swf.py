@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.pricing.usage import USAGE
+from billing_lib.pricing.fields import USAGE
 from billing_lib.sources import file_kind, mappings, read_usage
 
 NASA = Path(__file__).parents[2] / "data" / "NASA-iPSC-1993-3.1-cln.swf.gz"

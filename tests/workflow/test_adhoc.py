@@ -19,17 +19,16 @@ from billing_lib.errors import (
 )
 from billing_lib.ledger import charges, events, invoices
 from billing_lib.ledger.database import reading, writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import Words, create_ad_hoc, edit_ad_hoc
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.approving import change_invoices, prepare
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.after_issue import reissue, void
+from billing_lib.workflow.approve import change_invoices, prepare
 from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.rating import rate_period, read_unbilled
-from billing_lib.workflow.readiness import sign_off
-from billing_lib.workflow.reissue import reissue, void
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period, read_unbilled
+from billing_lib.workflow.runs import RunSelection, sign_off
 
 BOOKED = price_book()
 APRIL, MAY = Period(2020, 4), Period(2020, 5)

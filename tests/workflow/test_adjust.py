@@ -10,12 +10,12 @@ from sqlalchemy import Engine
 from billing_lib.errors import InvalidAdjustment, UnknownCharge
 from billing_lib.ledger import charges, events
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.explain import explain
-from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.rating import rate_period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.review import explain
 
 BOOKED = price_book()
 

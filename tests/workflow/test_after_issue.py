@@ -10,21 +10,19 @@ from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Engine
 
 from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotReady, UnknownInvoice
-from billing_lib.ledger import charges, events, invoices, issued
+from billing_lib.ledger import charges, events, invoices
 from billing_lib.ledger.database import reading, writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import change_invoices, prepare_run
-from billing_lib.workflow.funds import deposit, list_funds
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.payments import pay, unpay
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue, void
-from billing_lib.workflow.run_report import report_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.after_issue import deposit, list_funds, pay, reissue, unpay, void
+from billing_lib.workflow.approve import change_invoices, prepare_run
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.notes import text_versions, write_text
+from billing_lib.workflow.overview import report_run
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection
 from billing_lib.workflow.statements import generate_statements, pay_statement
-from billing_lib.workflow.texts import text_versions, write_text
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 ONE, TWO, THREE = (f"MIC-2021-0000{at}" for at in (1, 2, 3))
@@ -58,14 +56,14 @@ def lives(ledger: Engine) -> list[tuple[Any, ...]]:
 def counting(ledger: Engine) -> int:
     """What all invoices that count come to."""
     with reading(ledger) as connection:
-        return int(issued.read_issued(connection, active=True)["total"].sum())
+        return int(invoices.read_issued(connection, active=True)["total"].sum())
 
 
 def test_a_reissue_replaces_an_invoice_and_keeps_the_old_one_whole(
     april: Engine, tmp_path: Path
 ) -> None:
     with reading(april) as connection:
-        before = issued.read_issued(connection, number=ONE)
+        before = invoices.read_issued(connection, number=ONE)
     said = reissue(april, price_book(), ONE, "two slides broke")
     assert said[0].startswith(f"invoice {ONE} is being reissued as MIC-2020-04-2/p1: 2 charges")
     assert "already, nothing changed" in reissue(april, price_book(), ONE, "again")[0]
@@ -83,7 +81,7 @@ def test_a_reissue_replaces_an_invoice_and_keeps_the_old_one_whole(
     ]
     assert counting(april) == 14583 + 1250
     with reading(april) as connection:
-        assert issued.read_issued(connection, number=ONE).equals(before)
+        assert invoices.read_issued(connection, number=ONE).equals(before)
     # a second one goes on from the changes of the first
     reissue(april, price_book(), THREE, "one more broke")
     with reading(april) as connection:

@@ -12,18 +12,24 @@ from sqlalchemy import Engine, make_url
 
 from billing_lib.errors import InvalidAdjustment, NotPermitted, NotReady
 from billing_lib.ledger import charges, events, invoices, runs
-from billing_lib.ledger.database import open_ledger, reading, writing
-from billing_lib.ledger.identity import operating_system_login
-from billing_lib.pricing.period import Period
+from billing_lib.ledger.database import open_ledger, operating_system_login, reading, writing
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
-from billing_lib.workflow.choosing import Choice
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.readiness import sign_off
-from billing_lib.workflow.run_actions import cancel, make_run, read_run, set_enabled
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.approve import (
+    Prepared,
+    approve,
+    cancel,
+    change_invoices,
+    make_run,
+    prepare,
+    read_run,
+    set_enabled,
+)
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.search import Choice
 
 APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"
 P1, P2 = f"{RUN}/p1", f"{RUN}/p2"

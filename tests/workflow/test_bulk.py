@@ -12,20 +12,17 @@ from sqlalchemy import Engine
 from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges, events, invoices
 from billing_lib.ledger.database import open_ledger, reading, writing
-from billing_lib.ledger.permissions import current_login
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.approving import prepare
-from billing_lib.workflow.bulk import adjust_many, preview, preview_undo, undo_group
-from billing_lib.workflow.changes import list_groups
-from billing_lib.workflow.effect import Changed
-from billing_lib.workflow.filters import Filter
-from billing_lib.workflow.intake import load_files
+from billing_lib.ledger.people import current_login
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.adjust import adjust_charge, delete_charge, list_groups
+from billing_lib.workflow.approve import make_run, prepare
+from billing_lib.workflow.bulk import Changed, adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.rating import list_charges, rate_period
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import list_charges, rate_period
 from billing_lib.workflow.review import read_month
-from billing_lib.workflow.run_actions import make_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.search import Filter
 
 APRIL = "2020-04"
 SLIDES = Filter(item="slide")

@@ -12,17 +12,17 @@ from sqlalchemy import Engine
 
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pdf import render_pdf
-from billing_lib.documents.xlsx import render_xlsx
+from billing_lib.documents.workbook import render_xlsx
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownInvoice
-from billing_lib.ledger import events, issued
+from billing_lib.ledger import events, invoices
 from billing_lib.ledger.database import reading
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.credit import credit_invoice, facility_of
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import list_charges, rate_period
-from billing_lib.workflow.reissue import reissue
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.after_issue import reissue
+from billing_lib.workflow.lines import credit_invoice, facility_of
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import list_charges, rate_period
+from billing_lib.workflow.runs import RunSelection
 
 BOOKED = price_book()
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -77,7 +77,7 @@ def test_a_credit_is_a_line_of_the_next_invoice_that_names_what_it_credits(
     assert render_pdf(bill).startswith(b"%PDF")
     assert render_xlsx(bill).startswith(b"PK")
     with reading(april) as connection:
-        known = issued.read_issued(connection, number=bill["number"])
+        known = invoices.read_issued(connection, number=bill["number"])
     assert known["total"].to_list() == [-1500]
 
 

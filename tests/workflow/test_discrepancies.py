@@ -10,19 +10,19 @@ from sqlalchemy import Engine
 from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import read_events
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.after_issue import reissue
 from billing_lib.workflow.bulk import adjust_many, undo_group
-from billing_lib.workflow.discrepancies import (
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.review import (
     dismiss,
     find_discrepancies,
     read_charges,
+    remedy,
     summarise_month,
 )
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue
-from billing_lib.workflow.remedies import remedy
 
 APRIL = Period(2020, 4)
 USAGE = HEADER + (

@@ -17,11 +17,19 @@ from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidFilter, NotPermitted
 from billing_lib.ledger.database import open_ledger, reading, writing
-from billing_lib.ledger.finding import CHARGES, INVOICES
-from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
+from billing_lib.ledger.people import current_login, delete_permission, insert_permission
+from billing_lib.ledger.search import CHARGES, INVOICES
 from billing_lib.ledger.states import INVOICE, states
-from billing_lib.workflow.filters import KINDS, STATES, VIEWS, Filter
-from billing_lib.workflow.finding import Page, find_charges, find_codes, find_invoices
+from billing_lib.workflow.search import (
+    KINDS,
+    STATES,
+    VIEWS,
+    Filter,
+    Page,
+    find_charges,
+    find_codes,
+    find_invoices,
+)
 
 # One worker makes the ledger of each kind, and tests all of it.
 pytestmark = pytest.mark.xdist_group("finding")
@@ -229,7 +237,7 @@ def test_it_is_said_how_much_there_is(filled: Engine) -> None:
 
 
 def test_csv_says_what_json_says(filled: Engine, capfdbinary: pytest.CaptureFixture[bytes]) -> None:
-    from billing_lib.cli.finding import Shown  # noqa: PLC0415
+    from billing_lib.cli.app import Shown  # noqa: PLC0415
 
     for find, noun in ((find_invoices, "invoices"), (find_charges, "charges")):
         found = find(filled, Filter())

@@ -9,15 +9,14 @@ from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import approved_of
-from billing_lib.workflow.canonical import invoice_json
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.invoice import compute_invoices
-from billing_lib.workflow.preview import preview_draft
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue, void
+from billing_lib.workflow.after_issue import reissue, void
+from billing_lib.workflow.approve import approved_of
+from billing_lib.workflow.invoice import compute_invoices, invoice_json
+from billing_lib.workflow.issue import preview_draft
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import submit
 from billing_lib.workflow.snapshot import Snapshot
 

@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from billing_lib.errors import ChangedRecord, UnreadableFile
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.load import load_files
 
 
 def records(ledger: Engine, period: str | None = None) -> list[str]:

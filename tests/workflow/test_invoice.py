@@ -12,8 +12,7 @@ import pytest
 from sample_snapshot import NUMBER, snapshot
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS
-from billing_lib.workflow.canonical import invoice_json, write_invoices
-from billing_lib.workflow.invoice import compute_invoices
+from billing_lib.workflow.invoice import compute_invoices, invoice_json, write_invoices
 from billing_lib.workflow.snapshot import SCHEMAS, Snapshot
 
 

@@ -8,10 +8,10 @@ from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here
 from sqlalchemy import Engine
 
-from billing_lib.pricing.period import Period
-from billing_lib.workflow.canonical import invoice_json
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import rate_period
+from billing_lib.pricing.clock import Period
+from billing_lib.workflow.invoice import invoice_json
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
 
 RULED = (
     (

@@ -18,27 +18,26 @@ from sqlalchemy import Engine
 
 from billing_lib.documents.journal import FORMATS, account_name, render_journal
 from billing_lib.errors import InvalidPriceBook, UnknownJournal, UnknownRun
-from billing_lib.ledger import invoices, issued
+from billing_lib.ledger import invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import check_chain, read_events
-from billing_lib.pricing.accounts import Accounts
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.pricebook import Accounts
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import prepare_run
-from billing_lib.workflow.credit import credit_invoice
-from billing_lib.workflow.funds import deposit
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.after_issue import deposit, reissue, void
+from billing_lib.workflow.approve import prepare_run
 from billing_lib.workflow.journal import (
     Journal,
     Selection,
     list_journals,
+    post_invoices,
     post_journal,
     read_journal,
 )
-from billing_lib.workflow.posting import post_invoices
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue, void
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.lines import credit_invoice
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 ONE, TWO, THREE = (f"MIC-2021-0000{at}" for at in (1, 2, 3))
@@ -102,7 +101,7 @@ def accepted(journal: Journal, folder: Path) -> dict[str, str]:
 def counting(ledger: Engine) -> int:
     """What the invoices that count come to."""
     with reading(ledger) as connection:
-        return int(issued.read_issued(connection, active=True)["total"].sum())
+        return int(invoices.read_issued(connection, active=True)["total"].sum())
 
 
 def test_what_is_issued_is_posted_once_and_what_is_undone_is_taken_back_once(

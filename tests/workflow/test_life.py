@@ -36,32 +36,30 @@ from sample_issuing import issue_prepared
 
 from billing_lib.errors import BillingError
 from billing_lib.ledger import charges, events, invoices, runs
-from billing_lib.ledger.database import open_ledger, reading, writing
-from billing_lib.ledger.identity import operating_system_login
+from billing_lib.ledger.database import open_ledger, operating_system_login, reading, writing
 from billing_lib.ledger.states import INVOICE
 from billing_lib.ledger.states import states as invoice_states
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.approving import (
+from billing_lib.workflow.after_issue import deposit, pay, reissue, unpay, void
+from billing_lib.workflow.approve import (
     Prepared,
     approve,
     approved_of,
+    cancel,
     change_invoices,
+    make_run,
     prepare,
     prepare_run,
+    set_enabled,
 )
 from billing_lib.workflow.bulk import adjust_many, undo_group
-from billing_lib.workflow.filters import Filter
-from billing_lib.workflow.funds import deposit
-from billing_lib.workflow.intake import load_files
 from billing_lib.workflow.lines import NewLine, add_charge_line
+from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
-from billing_lib.workflow.payments import pay, unpay
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.readiness import sign_off
-from billing_lib.workflow.reissue import reissue, void
-from billing_lib.workflow.run_actions import cancel, make_run, set_enabled
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.search import Filter
 
 REVIEWED = price_book(
     BOOK.replace(

@@ -10,21 +10,18 @@ from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Engine
 
-from billing_lib.documents.listing import render_listing
+from billing_lib.documents.html import render_listing
 from billing_lib.errors import UnknownTeam
 from billing_lib.ledger.database import writing
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import to_minor
-from billing_lib.pricing.period import Period
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import change_invoices, prepare, prepare_run
-from billing_lib.workflow.funds import deposit
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.after_issue import deposit, pay, reissue, void
+from billing_lib.workflow.approve import change_invoices, make_run, prepare, prepare_run
 from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.payments import pay
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue, void
-from billing_lib.workflow.run_actions import make_run
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection
 
 RULED = (
     BOOK.replace("unit: each}", 'unit: each, cost: "0.77"}')

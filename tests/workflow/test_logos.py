@@ -8,8 +8,7 @@ import pytest
 from sample_facility import BOOK
 
 from billing_lib.errors import InvalidPriceBook
-from billing_lib.workflow.logos import LARGEST
-from billing_lib.workflow.price_books import read_price_book
+from billing_lib.workflow.load import LARGEST, read_price_book
 
 DEMONSTRATION = Path(__file__).parent.parent.parent / "parameters"
 

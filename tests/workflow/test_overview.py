@@ -8,15 +8,14 @@ from sample_issuing import issue_here
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.approving import change_invoices, prepare
-from billing_lib.workflow.granting import grant
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.approve import change_invoices, prepare
+from billing_lib.workflow.load import load_files
 from billing_lib.workflow.overview import read_overview
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.readiness import sign_off
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.permissions import grant
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, sign_off
 
 APRIL = Period(2020, 4)
 READY = BOOK.replace("issue: scheduled", "issue: ready")

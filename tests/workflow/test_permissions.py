@@ -19,8 +19,8 @@ from sqlalchemy import Engine, delete, insert, make_url, select, update
 from sqlalchemy.exc import IntegrityError
 
 import billing_lib.workflow
-from billing_lib import batch, issuer, packages, stating, transformations
-from billing_lib.batch import issue_approved, issue_month, issued_records, process_run
+from billing_lib.batch import issuing
+from billing_lib.batch.issuing import issue_approved, issue_month, issued_records, process_run
 from billing_lib.delivery import bounce, queue, send
 from billing_lib.errors import (
     InvalidPeriod,
@@ -29,62 +29,54 @@ from billing_lib.errors import (
     NotPermitted,
     NotReady,
 )
+from billing_lib.exports import documents, packages, templates
 from billing_lib.ledger import messages, runs
-from billing_lib.ledger.columns import metadata
 from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.events import check_chain, read_events
-from billing_lib.ledger.facilities import know_facility
-from billing_lib.ledger.permissions import current_login, read_permissions
-from billing_lib.ledger.tables import permission
-from billing_lib.pricing.period import Period
+from billing_lib.ledger.people import current_login, know_facility, read_permissions
+from billing_lib.ledger.schema import metadata, permission
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
-from billing_lib.workflow import permissions, run_actions
-from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.approving import Prepared, approve, change_invoices, prepare
+from billing_lib.workflow import approve as workflow_approve
+from billing_lib.workflow import permissions
+from billing_lib.workflow.adjust import adjust_charge, delete_charge, list_groups, read_history
+from billing_lib.workflow.after_issue import deposit, list_funds, pay, reissue, unpay, void
+from billing_lib.workflow.approve import Prepared, approve, change_invoices, prepare
 from billing_lib.workflow.bulk import adjust_many, changeable, preview, preview_undo, undo_group
-from billing_lib.workflow.changes import list_groups, read_history
-from billing_lib.workflow.choosing import Choice
-from billing_lib.workflow.costs import read_costs
-from billing_lib.workflow.credit import credit_invoice
-from billing_lib.workflow.discrepancies import (
+from billing_lib.workflow.issue import ledger_fingerprints
+from billing_lib.workflow.journal import list_journals, post_journal, read_costs, read_journal
+from billing_lib.workflow.lines import NewLine, add_charge_line, credit_invoice
+from billing_lib.workflow.listing import read_listing
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.notes import read_notes, text_versions, write_note, write_text
+from billing_lib.workflow.outbox import (
+    list_notices,
+    list_outbox,
+    list_preferences,
+    prefer,
+    settle_message,
+)
+from billing_lib.workflow.permissions import (
+    grant,
+    list_permissions,
+    note_facility,
+    read_trail,
+    revoke,
+    with_below,
+)
+from billing_lib.workflow.rate import list_charges, rate_period, read_unbilled, unbilled_by_reason
+from billing_lib.workflow.review import (
     dismiss,
+    explain,
     find_discrepancies,
     read_charges,
+    read_month,
     summarise_month,
 )
-from billing_lib.workflow.explain import explain
-from billing_lib.workflow.exporting import Export
-from billing_lib.workflow.facility import note_facility
-from billing_lib.workflow.filters import Filter
-from billing_lib.workflow.finding import list_invoices
-from billing_lib.workflow.funds import deposit, list_funds
-from billing_lib.workflow.granting import grant, list_permissions, revoke
-from billing_lib.workflow.inbox import list_notices
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.issue import ledger_fingerprints
-from billing_lib.workflow.journal import list_journals, post_journal, read_journal
-from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.notes import read_notes, write_note
-from billing_lib.workflow.outbox import list_outbox, settle_message
-from billing_lib.workflow.payments import pay, unpay
-from billing_lib.workflow.preferences import list_preferences, prefer
-from billing_lib.workflow.rating import (
-    list_charges,
-    rate_period,
-    read_unbilled,
-    unbilled_by_reason,
-)
-from billing_lib.workflow.readiness import is_ready, sign_off
-from billing_lib.workflow.reissue import reissue, void
-from billing_lib.workflow.review import read_month
-from billing_lib.workflow.selection import RunSelection
-from billing_lib.workflow.statement_view import list_statements, read_statement
-from billing_lib.workflow.statements import generate_statements
-from billing_lib.workflow.teams import with_below
-from billing_lib.workflow.texts import text_versions, write_text
-from billing_lib.workflow.trail import read_trail
+from billing_lib.workflow.runs import RunSelection, is_ready, sign_off
+from billing_lib.workflow.search import Choice, Export, Filter, list_invoices
+from billing_lib.workflow.statements import generate_statements, list_statements, read_statement
 
 # One worker makes the ledger, and tests all of it.
 pytestmark = pytest.mark.xdist_group("permissions")
@@ -168,7 +160,7 @@ def of_invoice(number: str) -> Export:
 
 def transform_one(engine: Engine, folder: Path) -> None:
     here, books = exporting(folder), {"MIC": BOOK_HERE}
-    transformations.transform(engine, here, books, "number.txt", of_invoice(ISSUED[11]))
+    templates.transform(engine, here, books, "number.txt", of_invoice(ISSUED[11]))
 
 
 def package_one(engine: Engine, folder: Path) -> None:
@@ -272,8 +264,8 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "review": (READ, lambda e, f: read_month(e, BOOK_HERE, "2020-04")),
     "explain": (READ, lambda e, f: explain(e, BOOK_HERE, "MIC/u1")),
     "invoices": (LAB, lambda e, f: list_invoices(e, "MIC")),
-    "runs": (READ, lambda e, f: run_actions.list_runs(e, "MIC")),
-    "run": (READ, lambda e, f: run_actions.read_run(e, BOOK_HERE, "MIC-2020-05-1")),
+    "runs": (READ, lambda e, f: workflow_approve.list_runs(e, "MIC")),
+    "run": (READ, lambda e, f: workflow_approve.read_run(e, BOOK_HERE, "MIC-2020-05-1")),
     "choose": (READ, choose),
     "records": (READ, lambda e, f: issued_records(e, f, "MIC", Period(2020, 9))),
     "texts": (READ, lambda e, f: text_versions(e, BOOK_HERE, "contacts")),
@@ -306,7 +298,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "delete a package": (CHANGE, delete_first("package", packages.delete_package)),
     "delete a transformation": (
         CHANGE,
-        delete_first("transformation", transformations.delete_transformation),
+        delete_first("transformation", templates.delete_transformation),
     ),
     "load": (CHANGE, lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing)),
     "rate": (CHANGE, lambda e, f: rate_period(e, BOOK_HERE, Period(2020, 4))),
@@ -337,16 +329,19 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "close": (CHANGE, changed("close", 8)),
     "make run": (
         CHANGE,
-        lambda e, f: run_actions.make_run(e, BOOK_HERE, Period(2020, 4), RunSelection()),
+        lambda e, f: workflow_approve.make_run(e, BOOK_HERE, Period(2020, 4), RunSelection()),
     ),
-    "describe": (CHANGE, lambda e, f: run_actions.describe(e, BOOK_HERE, "MIC-2020-06-1", "June")),
+    "describe": (
+        CHANGE,
+        lambda e, f: workflow_approve.describe(e, BOOK_HERE, "MIC-2020-06-1", "June"),
+    ),
     "disable": (
         CHANGE,
-        lambda e, f: run_actions.set_enabled(e, BOOK_HERE, "MIC-2020-06-1", enabled=False),
+        lambda e, f: workflow_approve.set_enabled(e, BOOK_HERE, "MIC-2020-06-1", enabled=False),
     ),
     "cancel": (
         CHANGE,
-        lambda e, f: run_actions.cancel(e, BOOK_HERE, "MIC-2020-06-1", "why", reopen=True),
+        lambda e, f: workflow_approve.cancel(e, BOOK_HERE, "MIC-2020-06-1", "why", reopen=True),
     ),
     "deposit": (ISSUE, lambda e, f: deposit(e, BOOK_HERE, "p1", "5.00", "paid in")),
     "issue": (ISSUE, lambda e, f: issue_prepared(e, BOOK_HERE, DECEMBER, f)),
@@ -490,14 +485,14 @@ def test_every_function_that_opens_the_ledger_asks() -> None:
         f"{module.__name__.split('.')[-1]}.{name}"
         for module in (
             *modules,
-            batch,
-            issuer,
+            issuing,
+            issuing,
             bounce,
             queue,
             send,
             packages,
-            stating,
-            transformations,
+            documents,
+            templates,
         )
         for name, function in vars(module).items()
         if isinstance(function, FunctionType)
@@ -549,7 +544,7 @@ def test_a_list_of_several_facilities_shows_those_that_may_be_read(
                 "facilities": sorted(set(rows["facility"])),
                 "drafts": rows["number"].null_count() > 0,
                 "fingerprints": len(ledger_fingerprints(engine)),
-                "runs": sorted(set(run_actions.list_runs(engine)["facility"])),
+                "runs": sorted(set(workflow_approve.list_runs(engine)["facility"])),
                 "permissions": sorted(set(list_permissions(engine)["facility"])),
                 "statements": list_statements(engine, "2020-10")["statement"].to_list(),
             }
@@ -581,7 +576,7 @@ def test_a_lab_sees_its_own_permission_and_staff_see_all(new_staffed: str) -> No
             ("lab", "lab_administrator", "smith")
         ]
         with pytest.raises(NotPermitted, match="lab may not do this in MIC"):
-            run_actions.list_runs(engine, "MIC")
+            workflow_approve.list_runs(engine, "MIC")
     with ledger_as(new_staffed, "vic") as engine:
         assert list_permissions(engine, "MIC").height == 8
 

@@ -11,21 +11,19 @@ from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Engine
 
 from billing_lib.errors import NotPermitted, NotReady, UnknownInvoice
-from billing_lib.ledger import invoices, permissions, placing
+from billing_lib.ledger import charges, invoices, people
 from billing_lib.ledger.database import reading, writing
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approving import change_invoices, prepare, prepare_run
-from billing_lib.workflow.funds import deposit
-from billing_lib.workflow.intake import load_files
+from billing_lib.workflow.after_issue import deposit, reissue
+from billing_lib.workflow.approve import change_invoices, prepare, prepare_run
 from billing_lib.workflow.invoice import Invoice
+from billing_lib.workflow.issue import facility_of, preview_draft, preview_invoices
 from billing_lib.workflow.lines import NewLine, add_charge_line
+from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
-from billing_lib.workflow.preview import facility_of, preview_draft, preview_invoices
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.reissue import reissue
-from billing_lib.workflow.runs import calculate, open_run, take_in
-from billing_lib.workflow.selection import RunSelection
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, calculate, open_run, take_in
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 TAXED = price_book(
@@ -74,7 +72,7 @@ def drafted(ledger: Engine, tmp_path: Path) -> str:
         of = {"project": "p2", "team": "smith", "description": "Training", "run": None}
         rows = pl.DataFrame([draft | days | of], schema_overrides={"run": pl.String})
         invoices.insert_invoices(connection, rows)
-        placing.attach_charges(
+        charges.attach_charges(
             connection, "MIC", pl.DataFrame({"code": [training], "invoice": [PO]})
         )
         calculate(connection, TAXED, [PO])
@@ -161,7 +159,7 @@ def test_a_reissue_is_previewed_with_what_the_old_invoice_had_drawn(
 
 def test_a_draft_that_bills_nothing_is_left_out(ledger: Engine, drafted: str) -> None:
     with writing(ledger) as connection:
-        placing.detach_charges(connection, "MIC", pl.Series(["line-2020-05-1"]))
+        charges.detach_charges(connection, "MIC", pl.Series(["line-2020-05-1"]))
         calculate(connection, TAXED, [P1])
     assert list(previewed(ledger, [P1, P2])) == [P2]
     with pytest.raises(NotReady, match=f"{P1} bills nothing and would not be issued"):
@@ -182,7 +180,7 @@ def test_what_is_no_draft_is_said(ledger: Engine, drafted: str) -> None:
 
 def test_who_has_no_role_sees_no_draft(ledger: Engine, drafted: str) -> None:
     with writing(ledger) as connection:
-        permissions.insert_permission(connection, "MIC", "someone else", "administrator", "")
+        people.insert_permission(connection, "MIC", "someone else", "administrator", "")
     with pytest.raises(NotPermitted, match="it takes the role viewer"):
         preview_draft(ledger, TAXED, P1)
 

@@ -6,15 +6,10 @@ import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.pricing.period import Period
+from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.rating import (
-    list_charges,
-    rate_period,
-    read_unbilled,
-    unbilled_by_reason,
-)
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import list_charges, rate_period, read_unbilled, unbilled_by_reason
 
 APRIL = Period(2020, 4)
 

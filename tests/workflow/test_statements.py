@@ -29,18 +29,23 @@ from billing_lib.errors import (
     UnknownFacility,
     UnknownStatement,
 )
-from billing_lib.ledger import charges, events, invoices, placing
+from billing_lib.ledger import charges, events, invoices
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.permissions import current_login, delete_permission, insert_permission
+from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.intake import load_files
-from billing_lib.workflow.payments import unpay
-from billing_lib.workflow.rating import rate_period
-from billing_lib.workflow.runs import calculate
-from billing_lib.workflow.selection import RunSelection
-from billing_lib.workflow.statement_view import list_statements, read_statement, statement_json
-from billing_lib.workflow.statements import generate_statements, pay_statement, unpay_statement
+from billing_lib.workflow.after_issue import unpay
+from billing_lib.workflow.load import load_files
+from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.runs import RunSelection, calculate
+from billing_lib.workflow.statements import (
+    generate_statements,
+    list_statements,
+    pay_statement,
+    read_statement,
+    statement_json,
+    unpay_statement,
+)
 
 SMITH, JONES = "smith-2020-04", "jones-2020-04"
 DISCOUNT = '\nrules: [{name: courtesy, scope: statement, kind: discount, amount: "3.00"}]\n'
@@ -151,7 +156,7 @@ def test_an_ad_hoc_invoice_counts_too(
         }
         invoices.insert_invoices(connection, pl.DataFrame([draft]))
         placed = pl.DataFrame({"code": ["v1"], "invoice": ["PO-12"]})
-        placing.attach_charges(connection, "SEQ", placed)
+        charges.attach_charges(connection, "SEQ", placed)
         calculate(connection, both["SEQ"], ["PO-12"])
     issue_here(ledger, both["SEQ"], APRIL, tmp_path)
     generate_statements(ledger, both, APRIL)

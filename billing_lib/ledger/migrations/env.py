@@ -6,12 +6,12 @@ this version of the program. All of it commits at once or not at all.
 
 from alembic import context
 
-from billing_lib.ledger import guard_sql
-from billing_lib.ledger.columns import metadata
+from billing_lib.ledger import triggers
+from billing_lib.ledger.schema import metadata
 
 connection = context.config.attributes["connection"]
-guard_sql.remove(connection)
+triggers.remove(connection)
 context.configure(connection=connection, target_metadata=metadata, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()
-guard_sql.install(connection)
+triggers.install(connection)

@@ -5,7 +5,7 @@ from typing import NoReturn
 import sqlalchemy as sa
 from alembic import op
 
-from billing_lib.ledger.types import DecimalText, Instant
+from billing_lib.ledger.frames import DecimalText, Instant
 
 revision = "0002"
 down_revision = None

@@ -5,7 +5,7 @@ from typing import NoReturn
 import sqlalchemy as sa
 from alembic import op
 
-from billing_lib.ledger.types import Instant
+from billing_lib.ledger.frames import Instant
 
 revision = "0005"
 down_revision = "0004"

@@ -1,0 +1,1 @@
+"""The batch: a month of many facilities, and issuing under a lock."""

@@ -1,0 +1,1 @@
+"""Exports: packages, facility templates and the store they are kept in."""

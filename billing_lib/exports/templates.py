@@ -1,0 +1,787 @@
+"""The templates of a facility: Jinja2 files in the folder of its price book's name.
+
+    parameters/research-computing.yml
+    parameters/research-computing/templates/ap-upload.csv.j2     one file of all invoices of a run
+                                            cover-letter.html.j2  one page for each invoice
+                                            logo.svg              beside it, for its PDF
+
+A template's first line may say what it is for and how its lines end; else it is for an invoice,
+and they end as on Unix:
+
+    {# for: run, lines: crlf #}
+
+It may extend, include and import its neighbours, and the program's own templates: a neighbour of
+the same name takes the place of the program's, which stays there as ``builtin/…``.
+
+What a template is rendered for: each invoice, run or statement of a selection, and its values.
+
+"cover-letter.html" for: invoice    RC-1994-00003   {"facility": …, "invoice": …, "page": …}
+"ap-upload.csv"     for: run        RC-1993-11-1    {"facility": …, "run": …, "invoices": […]}
+"dunning.html"      for: statement  bio-1993-11     {"facility": …, "statement": …, …}
+
+Rendering a facility's templates, which are not trusted: in processes that hold nothing.
+
+    render(read_templates(folder), "letter.html", [{"invoice": {…}, …}], pdf=True)   →  [b"%PDF-…"]
+
+A template is a program that somebody else wrote. It runs in Jinja's sandbox (template_worker.py),
+and that in a process without settings, ledger and network, with limits. The same template and
+values give the same bytes.
+
+Transformations: a facility's templates rendered for invoices, runs and statements, and kept.
+
+    transform(engine, settings, books, "ap-upload.csv", Export(Filter.parse({"run": …})))
+    RC-1993-11-1 ap-upload.csv: made, 2,113 bytes
+
+What is made is kept in the store with the hashes of its template and of what it was made from. The
+next time it is taken from there; made again on demand, it is kept anew where it came out
+otherwise. It is nothing issued: it may be deleted.
+"""
+
+import base64
+import hashlib
+import json
+import os
+import re
+import subprocess
+import sys
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+from jinja2 import Environment, TemplateSyntaxError
+from jinja2.meta import find_referenced_templates
+from sqlalchemy import Connection, Engine
+
+from billing_lib.audit.verify import sealed_invoices
+from billing_lib.documents.html import page_of
+from billing_lib.documents.pictures import with_logo
+from billing_lib.errors import InvalidFilter, InvalidTemplate, UnknownExport
+from billing_lib.exports.packages import Store, sweep
+from billing_lib.ledger import exports, invoices
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.events import record_event
+from billing_lib.ledger.states import ACTIVE
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.settings import Settings
+from billing_lib.workflow.load import templates_folder
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
+from billing_lib.workflow.search import Chosen, Export, choose
+from billing_lib.workflow.snapshot import read_logo
+from billing_lib.workflow.statements import read_statement
+
+INVOICE, RUN, STATEMENT = "invoice", "run", "statement"
+PURPOSES = (INVOICE, RUN, STATEMENT)
+"""What a template can be for."""
+
+_BUILT_IN = Path(__file__).parent.parent / "documents" / "templates"
+_BUILT_IN_PREFIX = "builtin/"
+_PAGES = ("invoice.html.j2",)
+"""Those of the program's own templates that can be rendered by themselves."""
+
+_SUFFIX = ".j2"
+_TAKEN_IN = (_SUFFIX, ".css")
+_LINES = {"lf": "\n", "crlf": "\r\n"}
+_HEAD = re.compile(r"\A\s*\{#-?\s*((?:for|lines)\s*:[^#]*?)\s*-?#\}\n?")
+_NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.([A-Za-z0-9]+)")
+
+
+@dataclass(frozen=True)
+class Template:
+    """One template that can be rendered.
+
+    Attributes
+    ----------
+    name
+        As it is asked for: ``ap-upload.csv``.
+    file
+        ``ap-upload.csv.j2``.
+    purpose
+        What it is for, one of PURPOSES.
+    newline
+        How its lines end.
+    """
+
+    name: str
+    file: str
+    purpose: str
+    newline: str
+
+    @property
+    def format(self) -> str:
+        """The suffix of what it makes: ``csv``."""
+        return self.name.rpartition(".")[2].lower()
+
+
+@dataclass(frozen=True)
+class Templates:
+    """A facility's folder of templates, read.
+
+    Attributes
+    ----------
+    folder
+        It need not exist; then there are only the program's own.
+    sources
+        The text of each template by its file's name, the program's own among them.
+    own
+        The names of the facility's own files.
+    beside
+        The sha256 of each other file in the folder: pictures, fonts.
+    """
+
+    folder: Path
+    sources: Mapping[str, str]
+    own: frozenset[str]
+    beside: Mapping[str, str]
+
+    def all(self) -> list[Template]:
+        """Those that can be rendered, by name."""
+        files = {*_PAGES, *(file for file in self.own if file.endswith(_SUFFIX))}
+        names = (file.removesuffix(_SUFFIX) for file in files)
+        return [self.require(name) for name in sorted(names) if _NAME.fullmatch(name)]
+
+    def has(self, name: str) -> bool:
+        """Whether the facility has a template of its own of this name."""
+        return _file(name) in self.own
+
+    def require(self, name: str) -> Template:
+        """The template of this name.
+
+        Raises
+        ------
+        InvalidTemplate
+            There is none, or its first line says what cannot be.
+        """
+        file = _file(name)
+        plain = file.removesuffix(_SUFFIX)
+        if (file not in self.own and file not in _PAGES) or _NAME.fullmatch(plain) is None:
+            known = ", ".join(
+                sorted(it.removesuffix(_SUFFIX) for it in {*_PAGES, *self.own} if _SUFFIX in it)
+            )
+            raise InvalidTemplate(
+                f"there is no template '{plain}'",
+                where=str(self.folder),
+                remedy=f"it is one of {known}",
+            )
+        head = _HEAD.match(self.sources[file])
+        stated = {"for": INVOICE, "lines": "lf"} | _stated(head[1] if head else "")
+        for key, known_values in (("for", PURPOSES), ("lines", tuple(_LINES))):
+            if stated[key] not in known_values or len(stated) > 2:
+                raise InvalidTemplate(
+                    f"its first line says '{head[1] if head else ''}'",
+                    where=f"{self.shown(file)}, line 1",
+                    remedy="write {# for: invoice, run or statement, lines: lf or crlf #}",
+                )
+        return Template(plain, file, stated["for"], _LINES[stated["lines"]])
+
+    def require_page(self, name: str) -> None:
+        """Pass if the template makes HTML, of which a PDF can be made.
+
+        Raises
+        ------
+        InvalidTemplate
+            It makes something else.
+        """
+        template = self.require(name)
+        if template.format != "html":
+            raise InvalidTemplate(
+                f"it makes {template.format}, and a PDF is made of HTML",
+                where=self.shown(template.file),
+                remedy="leave --pdf out",
+            )
+
+    def sha256(self, name: str, *, pdf: bool = False) -> str:
+        """The template's hash: the file's own sha256; where it takes others in, that of a list of
+        all, as sha256sum writes it. For a PDF the files beside it are in the list.
+
+        Raises
+        ------
+        InvalidTemplate
+            One of them has a mistake.
+        """
+        first = self.require(name).file
+        hashes = {
+            file: _template_sha256(self.sources[file].encode()) for file in self._taken_in(first)
+        }
+        if pdf:
+            hashes |= self.beside
+        if len(hashes) == 1:
+            return hashes[first]
+        lines = "".join(f"{hashes[file]}  {file}\n" for file in sorted(hashes))
+        return _template_sha256(lines.encode())
+
+    def shown(self, file: str) -> str:
+        """A template's file as a message names it."""
+        return str(self.folder / file) if file in self.own else f"{file} of the program"
+
+    def _taken_in(self, first: str) -> set[str]:
+        """The template and all that it takes in; all there are where it says which by a value."""
+        found, waiting = {first}, [first]
+        while waiting:
+            file = waiting.pop()
+            try:
+                named = list(find_referenced_templates(Environment().parse(self.sources[file])))  # noqa: S701 - parsed, not rendered
+            except TemplateSyntaxError as error:
+                place = f"{self.shown(file)}, line {error.lineno}"
+                raise InvalidTemplate(str(error.message), where=place) from None
+            if None in named:
+                return set(self.sources)
+            more = {it for it in named if it is not None and it in self.sources} - found
+            found |= more
+            waiting += more
+        return found
+
+
+def read_templates(folder: Path) -> Templates:
+    """Read a facility's folder of templates, which need not exist.
+
+    Raises
+    ------
+    InvalidTemplate
+        A file cannot be read, is no UTF-8, or is a link that leads out of the folder.
+    """
+    built_in = {
+        path.name: path.read_text(encoding="utf-8")
+        for path in sorted(_BUILT_IN.iterdir())
+        if path.name.endswith(_TAKEN_IN)
+    }
+    paths = [path for path in sorted(folder.glob("*")) if path.is_file()] if folder.exists() else []
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise InvalidTemplate("the link leads out of the folder of templates", where=str(path))
+    contents = {path.name: _read(path) for path in paths}
+    own = {
+        name: _text(folder / name, content)
+        for name, content in contents.items()
+        if name.endswith(_TAKEN_IN)
+    }
+    beside = {
+        name: _template_sha256(content) for name, content in contents.items() if name not in own
+    }
+    named = {f"{_BUILT_IN_PREFIX}{name}": text for name, text in built_in.items()}
+    return Templates(folder, built_in | named | own, frozenset(own), beside)
+
+
+def _file(name: str) -> str:
+    return name if name.endswith(_SUFFIX) else name + _SUFFIX
+
+
+def _stated(head: str) -> dict[str, str]:
+    pairs = (part.partition(":") for part in re.split("[,;]", head) if part.strip())
+    return {key.strip(): value.strip().lower() for key, _, value in pairs}
+
+
+def _template_sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidTemplate(f"it cannot be read ({error.strerror})", where=str(path)) from None
+
+
+def _text(path: Path, content: bytes) -> str:
+    try:
+        return content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = content[: error.start].count(b"\n") + 1
+        raise InvalidTemplate("it is no text in UTF-8", where=f"{path}, line {line}") from None
+
+
+Books = dict[str, PriceBook]
+
+
+@dataclass(frozen=True)
+class Task:
+    """One template for one subject: what it is given, and what is kept of it from before.
+
+    ``record`` is the audit record of an invoice, which has the logo of its page.
+    """
+
+    facility: str
+    templates: Templates
+    template: Template
+    subject: str
+    context: dict[str, Any]
+    format: str
+    template_sha256: str
+    input_sha256: str
+    last: dict[str, Any] | None = None
+    record: Path | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.subject} {self.template.name}" + (
+            " as PDF" if self.format != self.template.format else ""
+        )
+
+    @property
+    def file(self) -> str:
+        stem = self.template.name.removesuffix(f".{self.template.format}")
+        return f"{self.subject}-{stem}.{self.format}".replace("/", "_")
+
+
+def tasks_of(
+    engine: Engine,
+    connection: Connection,
+    settings: Settings,
+    books: Books,
+    name: str,
+    chosen: Chosen,
+    facility: str | None,
+    pdf: bool,
+) -> list[Task]:
+    """What is to be rendered for whom, in order of facility and subject."""
+    named = () if facility is None else (facility,)
+    codes = sorted({*chosen.invoices["facility"], *chosen.stated["facility"], *named})
+    read = {code: read_templates(templates_folder(settings.parameters, code)) for code in codes}
+    if chosen.invoices.height == 0 and facility is None:  # of a statement's facilities, who has it
+        codes = [code for code in codes if read[code].has(name)] or codes[:1]
+        if len(codes) > 1:
+            raise InvalidFilter(
+                f"{' and '.join(codes)} have a template '{name}'",
+                remedy="say whose with --facility",
+            )
+    elif facility is not None:
+        codes = [facility]
+    tasks = []
+    for code in codes:
+        require(connection, code, VIEWER)
+        templates = read[code]
+        template = templates.require(name)
+        if pdf:
+            templates.require_page(name)
+        given = _given(engine, connection, settings, books, code, template, chosen)
+        if not given:
+            raise InvalidFilter(
+                f"the template '{template.name}' of {code} is for a {template.purpose}, and none"
+                " is selected",
+                remedy="name statements with --statement, else invoices by a filter",
+            )
+        records = dict(chosen.invoices.select("number", "record").iter_rows())
+        for subject, context in given:
+            tasks.append(
+                Task(
+                    facility=code,
+                    templates=templates,
+                    template=template,
+                    subject=subject,
+                    context=context,
+                    format="pdf" if pdf else template.format,
+                    template_sha256=templates.sha256(name, pdf=pdf),
+                    input_sha256=_sha256(canonical_json(context).encode()),
+                    record=settings.runs / records[subject] if subject in records else None,
+                )
+            )
+    return tasks
+
+
+def _given(
+    engine: Engine,
+    connection: Connection,
+    settings: Settings,
+    books: Books,
+    code: str,
+    template: Template,
+    chosen: Chosen,
+) -> list[tuple[str, dict[str, Any]]]:
+    """What the template is given for each subject, by names (docs/templates.md)."""
+    archive, about = settings.runs, books[code].facility
+    facility = {name: getattr(about, name) for name in ("code", "name", "currency", "timezone")}
+    own = chosen.invoices.filter(pl.col("facility") == code)
+    if template.purpose == STATEMENT:
+        return [
+            (
+                statement,
+                {
+                    "facility": facility,
+                    "statement": read_statement(engine, books, statement),
+                    "invoices": sealed_invoices(archive, chosen.on(statement)),
+                },
+            )
+            for statement in chosen.statements
+        ]
+    if template.purpose == INVOICE:
+        return [
+            (invoice["number"], {"facility": facility, "invoice": invoice})
+            for invoice in sealed_invoices(archive, own)
+        ]
+    runs = own["run"].unique().sort().to_list()
+    whole = invoices.read_archived(connection, runs=runs)
+    whole = whole.filter(pl.col("state").is_in(ACTIVE))  # what is void is posted nowhere
+    return [
+        (
+            run,
+            {
+                "facility": facility,
+                "run": {"id": run, "period": part["period"][0]},
+                "invoices": sealed_invoices(archive, part),
+            },
+        )
+        for run in runs
+        for part in [whole.filter(pl.col("run") == run)]
+        if part.height
+    ]
+
+
+def with_page(task: Task) -> dict[str, Any]:
+    """What the program's own page shows of an invoice is there for templates that change it."""
+    if task.record is None:
+        return task.context
+    logo = read_logo(task.record / "data" / "snapshot")
+    return task.context | {"page": page_of(with_logo(task.context["invoice"], logo))}
+
+
+def changes(last: dict[str, Any], task: Task) -> list[str]:
+    pairs = (
+        ("template_sha256", task.template_sha256, "the template has changed"),
+        ("input_sha256", task.input_sha256, "what it is made of has changed"),
+    )
+    return [said for column, now, said in pairs if last[column] != now]
+
+
+def _sha256(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
+WORKER = Path(__file__).with_name("template_worker.py")
+"""What renders, run as a script."""
+
+_AT_ONCE = 8  # documents that one process makes
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}  # fonts in PDF bear a date
+
+Step = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one document may take.
+
+    Attributes
+    ----------
+    seconds
+        Of the processor.
+    length
+        In characters, of the text.
+    memory
+        In bytes, of its process.
+    """
+
+    seconds: float = 10
+    length: int = 20_000_000
+    memory: int = 1 << 30
+
+
+def render(
+    templates: Templates,
+    name: str,
+    contexts: Sequence[dict[str, Any]],
+    *,
+    pdf: bool = False,
+    limits: Limits | None = None,
+    step: Step = lambda done, total, what: None,
+) -> list[bytes]:
+    """One document for each context, in that order; all or none.
+
+    Parameters
+    ----------
+    name
+        The template's, ``letter.html``.
+    contexts
+        Values of JSON, by the names that the template has them by.
+    pdf
+        Make a PDF of each HTML page.
+
+    Raises
+    ------
+    InvalidTemplate
+        It cannot be rendered, takes too long or needs too much; by template and line.
+    """
+    template = templates.require(name)
+    if pdf:
+        templates.require_page(name)
+    stated = limits or Limits()
+    job = {
+        "name": template.file,
+        "sources": dict(templates.sources),
+        "newline": template.newline,
+        "pdf": pdf,
+        "folder": str(templates.folder),
+        "seconds": stated.seconds,
+        "bytes": stated.length,
+        "memory": stated.memory,
+    }
+    parts = [contexts[at : at + _AT_ONCE] for at in range(0, len(contexts), _AT_ONCE)]
+    made: list[bytes] = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        jobs = [pool.submit(_run, templates, job | {"contexts": part}) for part in parts]
+        try:
+            for running in jobs:
+                made += running.result()
+                step(len(made), len(contexts), name)
+        finally:
+            pool.shutdown(cancel_futures=True)
+    return made
+
+
+def _run(templates: Templates, job: dict[str, Any]) -> list[bytes]:
+    where = templates.shown(job["name"])
+    done = subprocess.run(  # noqa: S603 - this Python, this program's own file
+        [sys.executable, "-I", str(WORKER)],
+        input=json.dumps(job).encode(),
+        capture_output=True,
+        env=_ENVIRONMENT,
+        check=False,
+    )
+    if done.returncode < 0:
+        raise InvalidTemplate("it takes longer, or needs more memory, than it may", where=where)
+    if done.returncode:
+        raise RuntimeError(done.stderr.decode(errors="replace"))
+    said = json.loads(done.stdout)
+    found = said.get("problem")
+    if found is None:
+        return [base64.b64decode(result) for result in said["results"]]
+    place = templates.shown(found["template"])
+    raise InvalidTemplate(
+        found["what"], where=place if found["line"] is None else f"{place}, line {found['line']}"
+    )
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """One result.
+
+    Attributes
+    ----------
+    file
+        A name for it: ``RC-1993-11-1-ap-upload.csv``.
+    said
+        What was done, in words.
+    """
+
+    id: str
+    file: str
+    content: bytes
+    said: str
+
+
+def list_templates(settings: Settings, facility: str) -> pl.DataFrame:
+    """A facility's templates: ``template``, ``purpose``, ``file``, ``sha256``, by name."""
+    templates = read_templates(templates_folder(settings.parameters, facility))
+    rows = [
+        {
+            "template": it.name,
+            "for": it.purpose,
+            "file": templates.shown(it.file),
+            "sha256": templates.sha256(it.name),
+        }
+        for it in templates.all()
+    ]
+    return pl.DataFrame(rows)
+
+
+def transform(
+    engine: Engine,
+    settings: Settings,
+    books: Books,
+    name: str,
+    export: Export,
+    *,
+    pdf: bool = False,
+    again: bool = False,
+    step: Step = lambda done, total, what: None,
+) -> list[Transformed]:
+    """Render a template for what is selected, or take what is kept; all of it or nothing.
+
+    Parameters
+    ----------
+    name
+        ``ap-upload.csv``; each facility's own where the selection is of several.
+    export
+        A template for invoices is rendered for each, one for runs for each run that has any of
+        them, with all of the run, and one for statements for each statement.
+    pdf
+        Make a PDF of the HTML.
+    again
+        Render it though it is kept.
+
+    Raises
+    ------
+    InvalidTemplate
+        There is no such template, or it cannot be rendered; by template and line.
+    NotPermitted
+        It takes the role viewer in the facility whose template it is.
+    InvalidFilter, NotReady, UnknownStatement
+        Nothing is selected; nothing of it is issued; there is no such statement.
+    InvalidRecord, UnwritableFile
+        What is archived is not as it was sealed; the store cannot be written.
+    """
+    with reading(engine) as connection:
+        chosen = choose(connection, export, books)
+        wanted = export.wanted.facility
+        tasks = tasks_of(engine, connection, settings, books, name, chosen, wanted, pdf)
+        kept = exports.read_transformations(connection, subjects=[task.subject for task in tasks])
+    tasks = [replace(task, last=_last(kept, task)) for task in tasks]
+    store = Store(settings.store)
+    with store.locked():
+        sweep(engine, store)
+        stale = [task for task in tasks if again or not _is_kept(store, task)]
+        contents = dict(zip([id(task) for task in stale], _render(stale, pdf, step), strict=True))
+        done = [_done(store, task, contents.get(id(task))) for task in tasks]
+        fresh = [row for _, row in done if row is not None]
+        if fresh:
+            with writing(engine) as connection:
+                exports.insert_transformations(connection, pl.DataFrame(fresh))
+    return [transformed for transformed, _ in done]
+
+
+def list_transformations(engine: Engine, search: str = "") -> pl.DataFrame:
+    """The results that are kept in facilities that who is asking may read, the last made last.
+
+    ``id``, ``made_at``, ``login``, ``facility``, ``for``, ``subject``, ``template``, ``format``,
+    ``bytes``, ``template_sha256`` and ``sha256``.
+
+    Parameters
+    ----------
+    search
+        Part of any of these, whatever its case.
+    """
+    with reading(engine) as connection:
+        found = exports.read_transformations(connection)
+        seen = readable(connection, found["facility"].unique())
+    listed = found.filter(pl.col("facility").is_in(seen)).select(
+        "id",
+        pl.col("made_at").dt.strftime("%Y-%m-%d %H:%M"),
+        "login",
+        "facility",
+        pl.col("purpose").alias("for"),
+        *("subject", "template", "format", "bytes", "template_sha256", "sha256"),
+    )
+    words = pl.concat_str(pl.all().cast(pl.String), separator="\n").str.to_lowercase()
+    return listed.filter(words.str.contains(search.lower(), literal=True))
+
+
+def read_transformation(engine: Engine, settings: Settings, result: str) -> Transformed:
+    """A result that is kept.
+
+    Raises
+    ------
+    UnknownExport
+        There is none with this id, or its file is gone.
+    NotPermitted
+        It takes the role viewer.
+    """
+    with reading(engine) as connection:
+        row = _require(connection, result, VIEWER)
+    stem = row["template"].rpartition(".")[0]
+    file = f"{row['subject']}-{stem}.{row['format']}".replace("/", "_")
+    content = Store(settings.store).read(row["sha256"])
+    return Transformed(result, file, content, f"{result}: as it was made")
+
+
+def delete_transformation(engine: Engine, settings: Settings, result: str, reason: str = "") -> str:
+    """Delete a result that is kept, and its file where nothing else refers to it; what was done.
+
+    Raises
+    ------
+    UnknownExport
+        There is none with this id.
+    NotPermitted
+        It takes the role reviewer.
+    """
+    store = Store(settings.store)
+    with store.locked():
+        with writing(engine) as connection:
+            row = _require(connection, result, REVIEWER)
+            if not exports.delete_transformation(connection, result):
+                raise _unknown(result)
+            told = ("subject", "template", "format", "template_sha256", "sha256")
+            record_event(
+                connection,
+                row["facility"],
+                kind="delete_transformation",
+                subject=result,
+                reason=reason,
+                before=canonical_json({name: row[name] for name in told}),
+            )
+        sweep(engine, store)
+    return f"{result}: {row['subject']} {row['template']} deleted"
+
+
+def _last(kept: pl.DataFrame, task: Task) -> dict[str, Any] | None:
+    same = kept.filter(
+        (pl.col("facility") == task.facility)
+        & (pl.col("subject") == task.subject)
+        & (pl.col("template") == task.template.name)
+        & (pl.col("format") == task.format)
+    )
+    return same.row(-1, named=True) if same.height else None
+
+
+def _is_kept(store: Store, task: Task) -> bool:
+    return task.last is not None and store.has(task.last["sha256"])
+
+
+def _render(tasks: Sequence[Task], pdf: bool, step: Step) -> list[bytes]:
+    """The results in the order of the tasks, each facility's with its own templates."""
+    made: list[bytes] = []
+    for code in dict.fromkeys(task.facility for task in tasks):
+        part = [task for task in tasks if task.facility == code]
+        contexts = [with_page(task) for task in part]
+        made += render(part[0].templates, part[0].template.name, contexts, pdf=pdf, step=step)
+    return made
+
+
+def _done(
+    store: Store, task: Task, content: bytes | None
+) -> tuple[Transformed, dict[str, Any] | None]:
+    """A result with what is said of it, and its row where it is kept anew."""
+    last = task.last
+    changed = [] if last is None else changes(last, task)
+    if content is None:
+        if last is None:
+            raise InvalidTemplate(f"{task.name} was neither kept nor made")
+        since = f"; {' and '.join(changed)} since, --again makes it anew" if changed else ""
+        said = f"{task.name}: made before, nothing changed{since}"
+        return Transformed(last["id"], task.file, store.read(last["sha256"]), said), None
+    sha256 = store.put(content)
+    if last is not None and last["sha256"] == sha256 and not changed:
+        said = f"{task.name}: made again, nothing changed"
+        return Transformed(last["id"], task.file, content, said), None
+    made = uuid.uuid4().hex[:12]
+    row: dict[str, Any] = {
+        "id": made,
+        "facility": task.facility,
+        "purpose": task.template.purpose,
+        "subject": task.subject,
+        "template": task.template.name,
+        "format": task.format,
+        "template_sha256": task.template_sha256,
+        "input_sha256": task.input_sha256,
+        "sha256": sha256,
+        "bytes": len(content),
+    }
+    why = f" again: {' and '.join(changed)}" if changed else ""
+    said = f"{task.name}: made{why}, {len(content):,} bytes"
+    return Transformed(made, task.file, content, said), row
+
+
+def _require(connection: Connection, result: str, role: str) -> dict[str, Any]:
+    found = exports.read_transformations(connection, ids=[result])
+    if found.height == 0:
+        raise _unknown(result)
+    row = found.row(0, named=True)
+    require(connection, row["facility"], role)
+    return row
+
+
+def _unknown(result: str) -> UnknownExport:
+    return UnknownExport(
+        f"there is no transformation {result}", remedy="'billing transformations' lists them"
+    )

@@ -1,0 +1,111 @@
+"""Who may do what in a facility, as the ledger keeps it.
+
+    facility  login  role                team
+    RC        carol  issuer
+    RC        li     lab_administrator   bio
+
+The login is the database's own on PostgreSQL and the operating system's on SQLite (identity.py),
+never what a client says.
+
+Facilities the ledger knows: each from its first use on, with its currency and time zone.
+
+    RC  Research Computing  USD  America/New_York
+
+Amounts are whole minor units and periods are local months, so neither may change afterwards.
+"""
+
+import polars as pl
+from sqlalchemy import Connection, delete, func, insert, select, update
+
+from billing_lib.errors import InvalidPriceBook
+from billing_lib.ledger import frames
+from billing_lib.ledger.database import operating_system_login
+from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.schema import facility, permission
+
+PERMISSION = frame_schema(permission.columns)
+"""Columns of a permission: facility, login, role, team ('' but for a lab administrator)."""
+
+
+def current_login(connection: Connection) -> str:
+    """Who is asking."""
+    if connection.dialect.name == "postgresql":
+        return str(connection.scalars(select(func.session_user())).one())
+    return operating_system_login()
+
+
+def read_permissions(
+    connection: Connection, facility: str | None = None, login: str | None = None
+) -> pl.DataFrame:
+    """Permissions (schema PERMISSION), by facility, login, role and team."""
+    statement = select(permission)
+    for column, wanted in (("facility", facility), ("login", login)):
+        if wanted is not None:
+            statement = statement.where(permission.c[column] == wanted)
+    found = frames.read_frame(connection, statement, PERMISSION)
+    return found.sort("facility", "login", "role", "team")
+
+
+def lock_permissions(connection: Connection, facility: str) -> pl.DataFrame:
+    """A facility's permissions (schema PERMISSION), kept from others until the end of the
+    transaction."""
+    if connection.dialect.name == "postgresql":
+        chosen = select(permission.c.login).where(permission.c.facility == facility)
+        connection.execute(chosen.order_by(permission.c.login).with_for_update())
+    return read_permissions(connection, facility)
+
+
+def insert_permission(
+    connection: Connection, facility: str, login: str, role: str, team: str
+) -> None:
+    """Give a permission that is not given yet."""
+    connection.execute(
+        insert(permission).values(facility=facility, login=login, role=role, team=team)
+    )
+
+
+def delete_permission(
+    connection: Connection, facility: str, login: str, role: str, team: str
+) -> None:
+    """Take a permission back."""
+    connection.execute(
+        delete(permission).where(
+            permission.c.facility == facility,
+            permission.c.login == login,
+            permission.c.role == role,
+            permission.c.team == team,
+        )
+    )
+
+
+def know_facility(
+    connection: Connection, code: str, name: str, currency: str, timezone: str
+) -> None:
+    """Note a facility at its first use, and its name whenever that changes.
+
+    Raises
+    ------
+    InvalidPriceBook
+        Its currency or time zone is another than when it was first used.
+    """
+    known = connection.execute(select(facility).where(facility.c.code == code)).one_or_none()
+    if known is None:
+        values = {"code": code, "name": name, "currency": currency, "timezone": timezone}
+        connection.execute(insert(facility).values(values))
+        return
+    for what, was, now in (
+        ("currency", known.currency, currency),
+        ("time zone", known.timezone, timezone),
+    ):
+        if was != now:
+            raise InvalidPriceBook(
+                f"the {what} of {code} was {was} when it was first used and cannot become {now}",
+                remedy="set it back, or bill under another facility code",
+            )
+    if known.name != name:
+        connection.execute(update(facility).where(facility.c.code == code).values(name=name))
+
+
+def read_facilities(connection: Connection) -> pl.DataFrame:
+    """``code``, ``name``, ``currency``, ``timezone``, by code."""
+    return frames.read_frame(connection, select(facility).order_by(facility.c.code))

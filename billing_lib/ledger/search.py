@@ -1,0 +1,493 @@
+"""What matches: the conditions by which invoices and charges are found, as SQL for both databases.
+
+    text "Müller"   →   x ~ '[mM][üÜ][lL][lL][eE][rR]'
+
+Texts are found whatever the case of their letters. That is written into the pattern, since what
+the databases themselves take for the same letter depends on the one and on its locale.
+
+Finding invoices and charges: a page of what matches, how much all that matches comes to.
+
+    Criteria(states=("OPEN",), text="laser")   page 2 of 50 rows, by total   312 rows, 10,204.11 USD
+
+What matches is asked in matching.py. Rows come in the same order from both databases: texts by
+their code points, what is missing last, ties by facility and code.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date
+from typing import Any, NamedTuple
+
+import polars as pl
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    Text,
+    UnaryExpression,
+    and_,
+    exists,
+    false,
+    func,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.sql.operators import custom_op
+
+from billing_lib.ledger import frames
+from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.schema import charge, charge_split, event, invoice, issued_invoice
+from billing_lib.ledger.schema import facility as facilities
+
+Condition = ColumnElement[bool]
+
+_NUMBERS = (invoice.c.number, invoice.c.code)
+_OF_CHARGES = ("adjust", "add_line", "delete")
+_NOTE = "invoice_note"
+_WITHIN = r'(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*'
+"""Any part of a JSON text, so that what follows does not start within an escape."""
+
+REISSUE = "reissue"
+"""What an invoice that replaces another is found as, beside its kind."""
+
+
+@dataclass(frozen=True)
+class View:
+    """A view of invoices by what is to be done with them.
+
+    Attributes
+    ----------
+    title
+        As people see it.
+    states
+        Of its invoices.
+    odd
+        States in which an invoice belongs to it if it has no charges, or comes to less than
+        nothing.
+    unplaced
+        Whether charges on no invoice belong to it.
+    """
+
+    title: str
+    states: tuple[str, ...]
+    odd: tuple[str, ...] = ()
+    unplaced: bool = False
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """Between which totals, in minor units, what these facilities bill lies; both included."""
+
+    facilities: tuple[str, ...]
+    least: int | None
+    most: int | None
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What may be seen: all of these facilities, and what was issued to these teams, without
+    its cost, as ``(facility, team)``."""
+
+    facilities: tuple[str, ...]
+    labs: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Criteria:
+    """What is looked for; what is not stated matches all.
+
+    Attributes
+    ----------
+    seen
+        To whom it is shown.
+    team, below
+        A team, and the teams that belong to it, over others too, by facility.
+    number
+        Part of an invoice's number or code, or of a charge's code.
+    states
+        Of invoices or of charges; a charge has its own and its invoice's.
+    kinds
+        Of invoices; REISSUE is one that replaces another, whatever it is otherwise.
+    empty
+        Whether an invoice has no charges, a charge a total of nothing.
+    amounts
+        One for each currency; what is of none of their facilities does not match.
+    user, item, date_from, date_to, expense_code
+        An invoice matches by any of its charges; both dates are included.
+    text
+        Part of a description, or of what was said when something was changed: reasons and notes.
+    """
+
+    seen: Seen
+    facility: str | None = None
+    team: str | None = None
+    below: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    project: str | None = None
+    run: str | None = None
+    number: str | None = None
+    reference: str | None = None
+    states: tuple[str, ...] = ()
+    kinds: tuple[str, ...] = ()
+    empty: bool | None = None
+    amounts: tuple[Amounts, ...] | None = None
+    period_from: str | None = None
+    period_to: str | None = None
+    user: str | None = None
+    item: str | None = None
+    date_from: date | None = None
+    date_to: date | None = None
+    expense_code: str | None = None
+    text: str | None = None
+    view: View | None = None
+
+
+def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
+    """All that an invoice must meet."""
+    yield from _shared(criteria, invoice)
+    yield or_(
+        invoice.c.facility.in_(criteria.seen.facilities),
+        *(
+            (invoice.c.facility == facility)
+            & (invoice.c.team == team)
+            & invoice.c.number.is_not(None)
+            for facility, team in criteria.seen.labs
+        ),
+    )
+    if criteria.number is not None:
+        yield or_(*(_holds(column, criteria.number) for column in _NUMBERS))
+    if criteria.reference is not None:
+        yield invoice.c.reference == criteria.reference
+    if criteria.states:
+        yield invoice.c.state.in_(criteria.states)
+    if criteria.empty is not None:
+        yield invoice.c.charges == 0 if criteria.empty else invoice.c.charges != 0
+    if criteria.view is not None:
+        yield _in_view(criteria.view)
+    of_invoice = select(charge.c.code).where(
+        charge.c.facility == invoice.c.facility, charge.c.invoice == invoice.c.code
+    )
+    for condition in _of_usage(criteria):
+        yield exists(of_invoice.where(condition))
+    if criteria.expense_code is not None:
+        yield exists(of_invoice.where(_charged_to(criteria)))
+    if criteria.text is not None:
+        yield or_(
+            _holds(invoice.c.description, criteria.text),
+            _holds(invoice.c.reason, criteria.text),
+            tuple_(invoice.c.facility, invoice.c.code).in_(_told(criteria.text, of_charges=False)),
+            tuple_(invoice.c.facility, invoice.c.period + "/" + invoice.c.project).in_(
+                _noted(criteria.text)
+            ),
+            exists(of_invoice.where(_told_of_charge(criteria.text))),
+        )
+
+
+def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
+    """All that a charge must meet; ``invoice`` is the one that it is on, if any."""
+    yield from _shared(criteria, charge)
+    yield charge.c.facility.in_(criteria.seen.facilities)
+    if criteria.number is not None:
+        columns = (charge.c.code, *_NUMBERS)
+        yield or_(*(_holds(column, criteria.number) for column in columns))
+    if criteria.reference is not None:
+        yield or_(
+            charge.c.reference == criteria.reference,
+            invoice.c.reference == criteria.reference,
+        )
+    if criteria.states:
+        yield or_(charge.c.state.in_(criteria.states), invoice.c.state.in_(criteria.states))
+    if criteria.empty is not None:
+        yield charge.c.total == 0 if criteria.empty else charge.c.total != 0
+    if criteria.view is not None:
+        unplaced = [charge.c.invoice.is_(None)] if criteria.view.unplaced else []
+        yield or_(_in_view(criteria.view), *unplaced)
+    yield from _of_usage(criteria)
+    if criteria.expense_code is not None:
+        yield _charged_to(criteria)
+    if criteria.text is not None:
+        yield _told_of_charge(criteria.text)
+
+
+def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
+    """What is asked of columns that both have."""
+    if criteria.facility is not None:
+        yield table.c.facility == criteria.facility
+    yield from _within(table, criteria.period_from, criteria.period_to)
+    if criteria.project is not None:
+        yield table.c.project == criteria.project
+    if criteria.team is not None:
+        yield or_(
+            table.c.team == criteria.team,
+            *(
+                (table.c.facility == facility) & table.c.team.in_(teams)
+                for facility, teams in criteria.below.items()
+            ),
+        )
+    if criteria.run is not None:
+        yield invoice.c.run == criteria.run
+    if criteria.kinds:
+        replacing = invoice.c.replaces.is_not(None)
+        of_kind = invoice.c.kind.in_(criteria.kinds)
+        yield or_(of_kind, replacing) if REISSUE in criteria.kinds else of_kind
+    if criteria.amounts is not None:
+        yield or_(false(), *(_between(table, amounts) for amounts in criteria.amounts))
+
+
+def _of_usage(criteria: Criteria) -> Iterator[Condition]:
+    """What is asked of what a charge is for."""
+    if criteria.user is not None:
+        yield charge.c.user == criteria.user
+    if criteria.item is not None:
+        yield charge.c.item == criteria.item
+    if criteria.date_from is not None:
+        yield charge.c.on_date >= criteria.date_from
+    if criteria.date_to is not None:
+        yield charge.c.on_date <= criteria.date_to
+
+
+def _within(table: Table, first: str | None, last: str | None) -> Iterator[Condition]:
+    if first is not None and first == last:
+        yield table.c.period == first  # an index goes on behind it, and not behind a range
+        return
+    if first is not None:
+        yield table.c.period >= first
+    if last is not None:
+        yield table.c.period <= last
+
+
+def _between(table: Table, amounts: Amounts) -> Condition:
+    conditions: list[Condition] = [table.c.facility.in_(amounts.facilities)]
+    if amounts.least is not None:
+        conditions.append(table.c.total >= amounts.least)
+    if amounts.most is not None:
+        conditions.append(table.c.total <= amounts.most)
+    return and_(*conditions)
+
+
+def _in_view(view: View) -> Condition:
+    odd = (invoice.c.charges == 0) | (invoice.c.total < 0)
+    return or_(invoice.c.state.in_(view.states), invoice.c.state.in_(view.odd) & odd)
+
+
+def _charged_to(criteria: Criteria) -> Condition:
+    """Read once and in a row, not charge by charge."""
+    charged = select(charge_split.c.facility, charge_split.c.charge).where(
+        charge_split.c.expense_code == criteria.expense_code
+    )
+    if criteria.facility is not None:
+        charged = charged.where(charge_split.c.facility == criteria.facility)
+    return tuple_(charge.c.facility, charge.c.code).in_(charged)
+
+
+def _told_of_charge(text: str) -> Condition:
+    """What a charge says, or was said of it or of what it copies on a reissue."""
+    told = _told(text, of_charges=True)
+    earlier = charge.alias("earlier")
+    copied = select(earlier.c.code).where(
+        earlier.c.facility == charge.c.facility,
+        (earlier.c.code == charge.c.original)
+        | ((earlier.c.original == charge.c.original) & (earlier.c.revision < charge.c.revision)),
+        tuple_(earlier.c.facility, earlier.c.code).in_(told),
+    )
+    return or_(
+        _holds(charge.c.description, text),
+        tuple_(charge.c.facility, charge.c.code).in_(told),
+        charge.c.original.is_not(None) & exists(copied),
+    )
+
+
+def _told(text: str, *, of_charges: bool) -> Select[tuple[str, str]]:
+    """Of what (``facility``, ``subject``) something was said, as a reason or a note."""
+    return select(event.c.facility, event.c.subject).where(
+        event.c.kind.in_(_OF_CHARGES) if of_charges else event.c.kind.not_in(_OF_CHARGES),
+        _holds(event.c.reason, text)
+        | event.c.after.regexp_match(rf'^\{{"note":"{_WITHIN}{_pattern(_in_json(text))}'),
+    )
+
+
+def _noted(text: str) -> Select[tuple[str, str]]:
+    """On the invoices of which months and projects a note was written (workflow/notes.py)."""
+    return select(event.c.facility, event.c.subject).where(
+        event.c.kind == _NOTE,
+        event.c.after.regexp_match(f'^"{_WITHIN}{_pattern(_in_json(text))}'),
+    )
+
+
+def _holds(column: ColumnElement[str], text: str) -> Condition:
+    return column.regexp_match(_pattern(text))
+
+
+def _in_json(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)[1:-1]
+
+
+def _pattern(text: str) -> str:
+    """A regular expression, of Python's and of PostgreSQL's, for this text in any case."""
+    return "".join(_either_case(letter) for letter in text)
+
+
+def _either_case(letter: str) -> str:
+    cases = {case for case in (letter, letter.lower(), letter.upper()) if len(case) == 1}
+    if len(cases) > 1:
+        return f"[{''.join(sorted(cases))}]"
+    return f"\\{letter}" if letter.isascii() and not letter.isalnum() else letter
+
+
+class Listing(NamedTuple):
+    """What can be listed: its table, what is joined to it, and its columns as lists name them."""
+
+    table: Table
+    joined: FromClause
+    columns: Mapping[str, ColumnElement[Any]]
+    sorts: Mapping[str, ColumnElement[Any]]
+    """The columns by which rows are sorted, under the names that people write."""
+
+
+_INVOICE_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "number": invoice.c.number,
+    "invoice": invoice.c.code,
+    "facility": invoice.c.facility,
+    "period": invoice.c.period,
+    "project": invoice.c.project,
+    "team": invoice.c.team,
+    "invoice_date": issued_invoice.c.invoice_date,
+    "state": invoice.c.state,
+    "kind": invoice.c.kind,
+    "reference": invoice.c.reference,
+    "charges": invoice.c.charges,
+    "raw_total": invoice.c.raw_total,
+    "adjustment": invoice.c.adjustment,
+    "tax": invoice.c.tax,
+    "total": invoice.c.total,
+    "currency": facilities.c.currency,
+    "cost": invoice.c.cost,
+    "reason": invoice.c.reason,
+}
+_CHARGE_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "charge": charge.c.code,
+    "facility": charge.c.facility,
+    "project": charge.c.project,
+    "item": charge.c.item,
+    "user": charge.c.user,
+    "date": charge.c.on_date,
+    "description": charge.c.description,
+    "quantity": charge.c.quantity,
+    "price": charge.c.price,
+    "raw_total": charge.c.raw_total,
+    "adjustment": charge.c.adjustment,
+    "total": charge.c.total,
+    "cost": charge.c.cost,
+    "state": charge.c.state,
+    "invoice": charge.c.invoice,
+    "currency": facilities.c.currency,
+}
+
+INVOICES = Listing(
+    invoice,
+    invoice.join(facilities, facilities.c.code == invoice.c.facility).outerjoin(
+        issued_invoice, issued_invoice.c.number == invoice.c.number
+    ),
+    _INVOICE_COLUMNS,
+    {name: column for name, column in _INVOICE_COLUMNS.items() if name != "reason"}
+    | {"date": issued_invoice.c.invoice_date},
+)
+CHARGES = Listing(
+    charge,
+    charge.join(facilities, facilities.c.code == charge.c.facility).outerjoin(
+        invoice,
+        (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice),
+    ),
+    _CHARGE_COLUMNS,
+    {
+        name: column
+        for name, column in _CHARGE_COLUMNS.items()
+        if name not in ("description", "quantity", "price")  # as shown, so not in order
+    }
+    | {"period": charge.c.period, "team": charge.c.team},
+)
+
+
+def read_rows(
+    connection: Connection,
+    listing: Listing,
+    criteria: Criteria,
+    order: Sequence[tuple[str, bool]],
+    limit: int | None = None,
+    offset: int = 0,
+) -> pl.DataFrame:
+    """What matches (the listing's columns), in order.
+
+    Parameters
+    ----------
+    order
+        Names of the listing's ``sorts``, each with whether the largest comes first.
+    limit, offset
+        How many rows, after how many; all by default.
+    """
+    key = (listing.table.c.facility, listing.table.c.code)
+    sorting = [
+        *(_sorted(connection, listing.sorts[name], falling=falling) for name, falling in order),
+        *(_sorted(connection, column, falling=False) for column in key),
+    ]
+    columns = [column.label(name) for name, column in listing.columns.items()]
+    if limit is None:
+        chosen = _matching(select(*columns), listing, criteria)
+    else:
+        # Only keys are sorted; the other columns are read of what is on the page.
+        page = _matching(select(*key), listing, criteria).order_by(*sorting)
+        on_page = page.limit(limit).offset(offset).subquery("page")
+        same = (on_page.c.facility == key[0]) & (on_page.c.code == key[1])
+        chosen = select(*columns).select_from(listing.joined.join(on_page, same))
+    return frames.read_frame(connection, chosen.order_by(*sorting), frame_schema(columns))
+
+
+def read_totals(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
+    """How many match and what they come to: ``currency``, ``count``, ``total``, by currency."""
+    statement = _matching(
+        select(
+            facilities.c.currency.label("currency"),
+            func.count().label("count"),
+            func.sum(listing.table.c.total).label("total"),
+        ),
+        listing,
+        criteria,
+    ).group_by(facilities.c.currency)
+    schema = pl.Schema({"currency": pl.String(), "count": pl.Int64(), "total": pl.Int64()})
+    return frames.read_frame(connection, statement, schema).sort("currency")
+
+
+def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
+    """``facility`` and ``code`` of what matches, by both."""
+    key = (listing.table.c.facility, listing.table.c.code)
+    return frames.read_frame(connection, _matching(select(*key), listing, criteria)).sort(
+        "facility", "code"
+    )
+
+
+def read_values(
+    connection: Connection, listing: Listing, criteria: Criteria, column: str
+) -> list[str]:
+    """The different values that a column of what matches has, in order."""
+    values = _matching(select(listing.sorts[column].label("value")).distinct(), listing, criteria)
+    return frames.read_frame(connection, values)["value"].drop_nulls().sort().to_list()
+
+
+def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> Select[Any]:
+    conditions = charge_conditions if listing is CHARGES else invoice_conditions
+    return statement.select_from(listing.joined).where(*conditions(criteria))
+
+
+def _sorted(
+    connection: Connection, column: ColumnElement[Any], *, falling: bool
+) -> ColumnElement[Any]:
+    if connection.dialect.name == "postgresql":
+        value = column.collate("C") if isinstance(column.type, Text) else column
+    else:
+        # SQLite walks no index for the order of +x. It would read each row at another place,
+        # ten times as slow as all of them one after the other.
+        value = UnaryExpression(column, operator=custom_op("+"), type_=column.type)
+    return (value.desc() if falling else value.asc()).nulls_last()

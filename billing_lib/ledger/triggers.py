@@ -1,0 +1,284 @@
+"""The guards as triggers: the same refusals on SQLite and PostgreSQL, and what only one needs.
+
+SQLite     REPLACE overwrites rows without asking the DELETE triggers: a row whose key exists is
+           refused on guarded tables. An event must continue the chain.
+PostgreSQL TRUNCATE is refused. Who and when are set by the database, and events are numbered and
+           hashed, after a lock per facility (the rendering is told in events.py). Only a login
+           that is an administrator gives and takes permissions, once a facility has one. What
+           moves waits for those who are putting something on it, and what looks other rows up
+           must see what is committed: writing under another isolation than READ COMMITTED is
+           refused.
+
+PostgreSQL's functions run with their owner's rights and a fixed search path, so neither row-level
+security nor a temporary table of the same name hides rows from them; ``session_user`` stays the
+login of who is connected.
+"""
+
+from collections.abc import Iterator
+
+from sqlalchemy import (
+    BigInteger,
+    Connection,
+    Index,
+    Table,
+    Text,
+    UniqueConstraint,
+    column,
+    func,
+    select,
+    table,
+)
+
+from billing_lib.ledger.events import BEGINNING, FIELDS
+from billing_lib.ledger.guards import DELETE, GUARDS, INSERT, UPDATE, Guard
+from billing_lib.ledger.schema import metadata, package, transformation
+
+_PREFIX = "billing_guard_"
+_ROW_SETS = {
+    INSERT: "NEW TABLE AS fresh",
+    UPDATE: "NEW TABLE AS fresh",
+    DELETE: "OLD TABLE AS gone",
+}
+_FREE_OF_REPLACE = {
+    "unbilled",
+    "charge_split",
+    "statement_adjustment",
+}  # rows come and go, or their charge is asked
+
+
+def install(connection: Connection) -> None:
+    """Put all guards; none may be there yet."""
+    on_postgresql = connection.dialect.name == "postgresql"
+    for statement in _postgresql(connection) if on_postgresql else _sqlite():
+        connection.exec_driver_sql(statement)
+
+
+def remove(connection: Connection) -> None:
+    """Take all guards away, as a migration must before it changes tables."""
+    if connection.dialect.name == "postgresql":
+        names = column("proname", Text)
+        here = select(column("oid", BigInteger)).select_from(table("pg_namespace"))
+        functions = (
+            select(names)
+            .select_from(table("pg_proc"))
+            .where(
+                names.startswith(_PREFIX, autoescape=True),
+                column("pronamespace").in_(here.where(column("nspname") == func.current_schema())),
+            )
+        )
+        for name in list(connection.scalars(functions)):
+            connection.exec_driver_sql(f"DROP FUNCTION {name} CASCADE")  # with its triggers
+        return
+    names = column("name", Text)
+    triggers = (
+        select(names)
+        .select_from(table("sqlite_master"))
+        .where(column("type") == "trigger", names.startswith(_PREFIX, autoescape=True))
+    )
+    for name in list(connection.scalars(triggers)):
+        connection.exec_driver_sql(f"DROP TRIGGER {name}")
+
+
+def guarded_tables() -> list[str]:
+    """The tables that some guard stands on."""
+    return sorted({guard.table for guard in GUARDS})
+
+
+def _named() -> Iterator[tuple[str, Guard, str]]:
+    """Each guard and operation with the name of its trigger."""
+    for number, guard in enumerate(GUARDS):
+        for operation in guard.operations:
+            yield f"{_PREFIX}{guard.table}_{operation.lower()}_{number:02}", guard, operation
+
+
+def _sqlite() -> Iterator[str]:
+    for name, guard, operation in _named():
+        moment = "AFTER" if guard.lookup else "BEFORE"
+        yield _sqlite_trigger(name, moment, operation, guard.table, guard.when, guard.says)
+    for guarded in guarded_tables():
+        if guarded not in _FREE_OF_REPLACE:
+            for number, (keys, only) in enumerate(_unique_keys(metadata.tables[guarded])):
+                same = " AND ".join(f'kept."{key}" = NEW."{key}"' for key in keys)
+                found = f'EXISTS (SELECT 1 FROM "{guarded}" kept WHERE {same}{only})'
+                name = f"{_PREFIX}{guarded}_replace_{number}"
+                says = f"a row of {guarded} with this key exists"
+                yield _sqlite_trigger(name, "BEFORE", INSERT, guarded, found, says)
+    last = "FROM event e WHERE e.facility = NEW.facility ORDER BY e.sequence DESC LIMIT 1"
+    follows = (
+        f"NEW.sequence = coalesce((SELECT e.sequence {last}), 0) + 1"
+        f" AND NEW.previous_hash = coalesce((SELECT e.hash {last}), '{BEGINNING}')"
+    )
+    yield _sqlite_trigger(
+        f"{_PREFIX}event_chain",
+        "BEFORE",
+        INSERT,
+        "event",
+        f"NOT ({follows})",
+        "an event follows the last one of its facility",
+    )
+
+
+def _sqlite_trigger(name: str, moment: str, operation: str, on: str, when: str, says: str) -> str:
+    condition = when.replace("IS DISTINCT FROM", "IS NOT")
+    only = f"WHEN {condition} " if condition else ""
+    return (
+        f'CREATE TRIGGER {name} {moment} {operation} ON "{on}" FOR EACH ROW {only}'
+        f"BEGIN SELECT RAISE(ABORT, {_literal(says)}); END"
+    )
+
+
+def _unique_keys(guarded: Table) -> Iterator[tuple[list[str], str]]:
+    """The sets of columns by which a row is unique, and the condition of a partial one."""
+    yield [key.name for key in guarded.primary_key], ""
+    for constraint in sorted(guarded.constraints, key=lambda found: str(found.name)):
+        if isinstance(constraint, UniqueConstraint):
+            yield [key.name for key in constraint.columns], ""
+    for index in sorted(guarded.indexes, key=lambda found: str(found.name)):
+        if index.unique:
+            yield [key.name for key in index.columns], _partial(index)
+
+
+def _partial(index: Index) -> str:
+    only = index.dialect_options["sqlite"]["where"]
+    return "" if only is None else f" AND kept.{only} AND NEW.{only}"
+
+
+def _postgresql(connection: Connection) -> Iterator[str]:
+    schema = connection.dialect.identifier_preparer.quote(
+        connection.scalars(select(func.current_schema())).one()
+    )
+    path = f"SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp"
+    yield _function(f"{_PREFIX}refuse", path, _raised("TG_ARGV[0]"))
+    for name, guard, operation in _named():
+        if guard.lookup:
+            # Row by row a bulk write would pay a query per row; the statement's rows join at once.
+            condition = guard.when.replace("NEW.", "fresh.").replace("OLD.", "gone.")
+            rows = "gone" if operation == DELETE else "fresh"
+            found = f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"
+            refused = f"IF {found} THEN {_raised(_literal(guard.says))} END IF; RETURN NULL;"
+            yield _function(name, path, f"{_AS_COMMITTED} {refused}")
+            moment = f"AFTER {operation}"
+            every = f"REFERENCING {_ROW_SETS[operation]} FOR EACH STATEMENT"
+            yield from _trigger(name, moment, guard.table, every, f"{name}()")
+        else:
+            every = f"FOR EACH ROW WHEN ({guard.when})" if guard.when else "FOR EACH ROW"
+            call = f"{_PREFIX}refuse({_literal(guard.says)})"
+            yield from _trigger(name, f"BEFORE {operation}", guard.table, every, call)
+    for guarded in guarded_tables():
+        name = f"{_PREFIX}{guarded}_truncate"
+        call = f"{_PREFIX}refuse({_literal(f'the table {guarded} is not emptied')})"
+        yield from _trigger(name, "BEFORE TRUNCATE", guarded, "FOR EACH STATEMENT", call)
+    for stamped, moment, body in (
+        ("event", "BEFORE INSERT", _event_link()),
+        ("source_file", "BEFORE INSERT", f"{_WHO} NEW.loaded_at := clock_timestamp();"),
+        ("billing_run", "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();"),
+        *(
+            (made.name, "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();")
+            for made in (transformation, package)
+        ),
+        ("issuing", "BEFORE INSERT OR UPDATE", _pass_stamp("frozen_at")),
+        ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
+        ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
+        ("message", "BEFORE INSERT OR UPDATE", _pass_stamp("queued_at", "moved_at")),
+        ("notice", "BEFORE INSERT", "NEW.made_at := clock_timestamp();"),
+        ("notice_seen", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
+        ("journal", "BEFORE INSERT", f"{_WHO} NEW.posted_at := clock_timestamp();"),
+    ):
+        name = f"{_PREFIX}{stamped}_stamp"
+        yield _function(name, path, f"{body} RETURN NEW;")
+        yield from _trigger(name, moment, stamped, "FOR EACH ROW", f"{name}()")
+    name = f"{_PREFIX}permission_giver"
+    yield _function(name, path, _by_an_administrator())
+    moment = "BEFORE INSERT OR DELETE"
+    yield from _trigger(name, moment, "permission", "FOR EACH ROW", f"{name}()")
+    for moving, keys in _MOVING.items():
+        name = f"{_PREFIX}{moving}_lock"
+        same = " AND ".join(f"kept.{key} = OLD.{key}" for key in keys)
+        locked = f"PERFORM 1 FROM {moving} kept WHERE {same} FOR UPDATE; RETURN NEW;"
+        yield _function(name, path, locked)
+        every = "FOR EACH ROW WHEN (NEW.state <> OLD.state)"
+        yield from _trigger(name, "BEFORE UPDATE", moving, every, f"{name}()")
+
+
+_MOVING = {
+    "invoice": ("facility", "code"),
+    "billing_run": ("id",),
+    "issuing": ("id",),
+    "statement": ("id",),
+}
+"""What has a state that other rows depend on. Whoever refers to a row holds a share of its key
+until the end of the transaction; a change of state alone would not wait for that."""
+
+_AS_COMMITTED = (
+    "IF current_setting('transaction_isolation') <> 'read committed' THEN RAISE EXCEPTION USING"
+    " MESSAGE = 'the ledger is written under READ COMMITTED only',"
+    " ERRCODE = 'integrity_constraint_violation'; END IF;"
+)
+"""Under another isolation a guard would look up what has long changed."""
+
+_WHO = "NEW.login := session_user;"
+
+
+def _pass_stamp(began: str, ended: str = "ended_at") -> str:
+    """Who and when of what begins, and ends with a change of its state."""
+    return f"""
+    IF TG_OP = 'INSERT' THEN
+        {_WHO} NEW.{began} := clock_timestamp(); NEW.{ended} := NULL;
+    ELSIF NEW.state <> OLD.state THEN
+        NEW.{ended} := clock_timestamp();
+    ELSE
+        NEW.{ended} := OLD.{ended};
+    END IF;"""
+
+
+def _event_link() -> str:
+    """Who, when, number and hashes of an event, one writer per facility at a time."""
+    texts = {
+        "sequence": "NEW.sequence::text",
+        "at": """to_char(NEW.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
+    }
+    rendering = " || ".join(
+        f"coalesce(octet_length(convert_to({text}, 'UTF8')) || ':' || {text} || ',', '-,')"
+        for text in (texts.get(name, f'NEW."{name}"') for name in FIELDS)
+    )
+    last = "FROM event e WHERE e.facility = NEW.facility ORDER BY e.sequence DESC LIMIT 1"
+    return f"""
+    PERFORM pg_advisory_xact_lock(hashtextextended('billing.event:' || NEW.facility, 0));
+    {_WHO}
+    NEW.at := clock_timestamp();
+    NEW.sequence := coalesce((SELECT e.sequence {last}), 0) + 1;
+    NEW.previous_hash := coalesce((SELECT e.hash {last}), '{BEGINNING}');
+    NEW.hash := encode(sha256(convert_to({rendering}, 'UTF8')), 'hex');"""
+
+
+def _by_an_administrator() -> str:
+    """Refuse permissions that a login who is no administrator gives, takes, or gives to itself."""
+    given = (
+        "SELECT 1 FROM permission p WHERE p.facility = coalesce(NEW.facility, OLD.facility)"
+        " AND p.role = 'administrator'"
+    )
+    says = _raised(_literal("an administrator of the facility gives and takes permissions"))
+    return f"""
+    IF EXISTS ({given}) AND NOT EXISTS ({given} AND p.login = session_user) THEN {says} END IF;
+    RETURN coalesce(NEW, OLD);"""
+
+
+def _raised(message: str) -> str:
+    return f"RAISE EXCEPTION USING MESSAGE = {message}, ERRCODE = 'integrity_constraint_violation';"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _function(name: str, path: str, body: str) -> str:
+    return (
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql {path}"
+        f" AS $body$ BEGIN {body} END $body$"
+    )
+
+
+def _trigger(name: str, moment: str, on: str, every: str, call: str) -> Iterator[str]:
+    yield f"CREATE TRIGGER {name} {moment} ON {on} {every} EXECUTE FUNCTION {call}"
+    # Else a session could set itself to be a replica, for which triggers rest.
+    yield f"ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"

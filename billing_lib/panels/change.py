@@ -1,0 +1,629 @@
+"""A split as a form: expense codes, their percentages, and what they make together.
+
+370-2110   60 %
+370-2190   40 %      together 100 %
+
+What is changed on charges, as a form: the field, and the entry that fits it.
+
+What a change comes to, before and after: on each invoice, and on each charge.
+
+What staff changed, in words: the trail of a month with who, when and why.
+
+RC/4   quantity   388.5   194.25   carol   1993-11-02 …   half of the nodes failed
+
+Beside the selected charges: how each comes to its total, and who changed what.
+
+Changing charges: choose them, choose the change, see what it does, give a reason, apply.
+
+What is applied is what was shown: any other choice, and any change by somebody else, asks for it
+to be shown again.
+
+Undoing a group of changes: which there are, what undoing one does, and why.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from decimal import Decimal, InvalidOperation
+from html import escape
+
+import ipywidgets as widgets
+import polars as pl
+from IPython.display import HTML
+
+from billing_lib.documents.text import number, value_of
+from billing_lib.errors import BillingError, ChangedMeanwhile, InvalidAdjustment
+from billing_lib.panels.charge_list import ChargeList
+from billing_lib.panels.forms import (
+    BESIDE_LABEL,
+    button,
+    buttons,
+    choice,
+    heading,
+    offer,
+    suggestion,
+    table,
+    text_entry,
+)
+from billing_lib.panels.office import Desk, Message, Progress
+from billing_lib.pricing.adjusting import FIELDS, NO, YES
+from billing_lib.pricing.money import money_text, plain_text
+from billing_lib.workflow.adjust import KEPT, OPEN, UNDONE, list_groups, read_history
+from billing_lib.workflow.bulk import Changed, adjust_many, preview, preview_undo, undo_group
+from billing_lib.workflow.review import explain
+
+_WHOLE = Decimal(100)
+
+
+class SplitEditor:
+    """The shares of a split, one row each.
+
+    Parameters
+    ----------
+    codes
+        The expense codes that are offered.
+
+    Attributes
+    ----------
+    widget
+        What a panel shows.
+    """
+
+    def __init__(self, codes: list[str]) -> None:
+        self.codes = codes
+        self.shares: list[tuple[widgets.Combobox, widgets.Text]] = []
+        self.add = button("Another expense code")
+        self.sum = widgets.HTML()
+        self._rows = widgets.VBox()
+        self._on_edit: Callable[[], None] = lambda: None
+        self.add.on_click(lambda _: self.add_share())
+        below = widgets.HBox(
+            [self.add, self.sum], layout=widgets.Layout(margin=f"0 0 0 {BESIDE_LABEL}")
+        )
+        self.widget = widgets.VBox([self._rows, below])
+        self.fill("")
+
+    def on_edit(self, told: Callable[[], None]) -> None:
+        """Have this called whenever the split is another."""
+        self._on_edit = told
+
+    @property
+    def value(self) -> str:
+        """The split as people write it, ``370-1=60,370-2=40``; rows left empty are none."""
+        return ",".join(
+            f"{code.value.strip()}={percent.value.strip()}"
+            for code, percent in self.shares
+            if code.value.strip() or percent.value.strip()
+        )
+
+    def fill(self, value: str) -> None:
+        """Show a split that is written so; two empty rows for none."""
+        pairs = [part.partition("=") for part in value.split(",")] if value else [("", "", "")] * 2
+        self.shares = []
+        for code, _, percent in pairs:
+            self.add_share(code.strip(), percent.strip())
+
+    def add_share(self, code: str = "", percent: str = "") -> None:
+        """A further row."""
+        first = not self.shares
+        at = suggestion(
+            "Expense codes" if first else "\N{NO-BREAK SPACE}", self.codes, "370-2110", width="23em"
+        )
+        part = text_entry("", "60", width="6em")
+        part.style.description_width = "0"
+        at.value, part.value = code, percent
+        for entry in (at, part):
+            entry.observe(lambda _: self._edited(), names="value")
+        self.shares.append((at, part))
+        rows = [widgets.HBox([at, part, widgets.Label("%")]) for at, part in self.shares]
+        self._rows.children = rows
+        self._edited()
+
+    def _edited(self) -> None:
+        self.sum.value = (
+            f'<span role="status" style="margin-left: 8px">{escape(self._said())}</span>'
+        )
+        self._on_edit()
+
+    def _said(self) -> str:
+        together = Decimal(0)
+        for _, percent in self.shares:
+            try:
+                together += Decimal(percent.value.strip() or "0")
+            except InvalidOperation:
+                return f"'{percent.value}' is no percentage"
+        said = f"together {number(plain_text(together))} %"
+        if together == _WHOLE:
+            return said
+        left = plain_text(abs(_WHOLE - together))
+        return f"{said}, {left} % {'missing' if together < _WHOLE else 'too much'}"
+
+
+LABELS = {
+    "quantity": "Quantity",
+    "rate": "Rate (price per unit)",
+    "amount": "Amount (the total)",
+    "split": "Split over expense codes",
+    "expense_code": "Expense code for all of it",
+    "project": "Project that pays",
+    "waived": "Waived, or not any more",
+    "note": "Note on the invoice",
+}
+"""What the fields of a charge are called."""
+
+_HINTS = {
+    "quantity": "a number, such as 10 or 2.5",
+    "rate": "a price per unit, such as 0.12",
+    "amount": "the total in the currency, such as 75.00",
+    "note": "a text beside the charge on the invoice",
+}
+
+
+class ChangeForm:
+    """The field and its new value.
+
+    Parameters
+    ----------
+    field, value
+        What stands in the form at first; a split as ``370-1=60,370-2=40``.
+    on_edit
+        Called when it says something else.
+
+    Attributes
+    ----------
+    widget
+        What a panel shows.
+    """
+
+    def __init__(
+        self, desk: Desk, field: str | None, value: str, on_edit: Callable[[], None]
+    ) -> None:
+        self.field = choice("Change", [(LABELS[name], name) for name in FIELDS])
+        codes = desk.expense_codes()
+        self.split = SplitEditor(codes)
+        self.entries: dict[str, widgets.Widget] = {
+            name: text_entry("New value", hint) for name, hint in _HINTS.items()
+        }
+        self.entries["project"] = choice("New value", desk.projects())
+        self.entries["expense_code"] = suggestion("New value", codes, "one code, such as 370-2110")
+        self.entries["waived"] = choice(
+            "New value",
+            [("yes: it stays on the invoice at nothing", YES), ("no: it is billed", NO)],
+        )
+        self._entry = widgets.VBox()
+        self._on_edit = on_edit
+        self.field.observe(lambda _: self._show_entry(), names="value")
+        self.split.on_edit(self._edited)
+        for entry in self.entries.values():
+            entry.observe(lambda _: self._edited(), names="value")
+        self.widget = widgets.VBox([self.field, self._entry])
+        if field is not None:
+            self.fill(field, value)
+        self._show_entry()
+
+    def changes(self) -> dict[str, str]:
+        """What is set, by field."""
+        field = str(self.field.value)
+        value = self.split.value if field == "split" else self.entries[field].value
+        return {field: str(value)}
+
+    def fill(self, field: str, value: str) -> None:
+        """Have the form say this."""
+        self.field.value = field
+        if field == "split":
+            self.split.fill(value)
+        elif value:
+            self.entries[field].value = value
+
+    def clear(self) -> None:
+        """Take the value away, where it is a text."""
+        field = str(self.field.value)
+        if field == "split":
+            self.split.fill("")
+        elif field not in ("project", "waived"):
+            self.entries[field].value = ""
+
+    def _show_entry(self) -> None:
+        field = str(self.field.value)
+        shown = self.split.widget if field == "split" else self.entries[field]
+        self._entry.children = [shown]
+        self._edited()
+
+    def _edited(self) -> None:
+        self._on_edit()
+
+
+SHOWN = 50
+"""How many of the changed charges are listed; all of them are counted."""
+
+
+def effect_sentence(changed: Changed, desk: Desk) -> str:
+    """How much changes in all: ``2 charges selected; 2 totals change, together 27.50 → …``."""
+    before, after = (
+        money_text(int(changed.effect[name].sum()), desk.places) for name in ("before", "after")
+    )
+    count = changed.effect.height
+    selected = f"{changed.selected:,} charge{'' if changed.selected == 1 else 's'}"
+    if count == 0:
+        return f"{selected}; no total changes"
+    totals = f"{count:,} total{' changes' if count == 1 else 's change, together'}"
+    return f"{selected}; {totals} {before} → {after} {desk.currency}"
+
+
+def effect_tables(changed: Changed, desk: Desk, *, done: bool) -> str:
+    """The invoices and the charges before and after, as HTML.
+
+    Parameters
+    ----------
+    done
+        Whether it was written, or would be.
+    """
+    would = "" if done else " would be"
+    invoices = changed.invoices.select(
+        pl.col("invoice").fill_null("on no invoice yet"),
+        "project",
+        "state",
+        "charges",
+        total="before",
+        total_after="after",
+        difference=pl.col("after") - pl.col("before"),
+    )
+    charges, count = _charges(changed, desk.facility)
+    more = "" if count <= SHOWN else f", the first {SHOWN} of {count:,}"
+    shown = [
+        table(invoices, f"Invoices as they{would or ' are'}", places=desk.places),
+        table(charges, f"Charges as they{would or ' are'}{more}", places=desk.places),
+    ]
+    return "".join(str(part.data) for part in shown)
+
+
+def _charges(changed: Changed, facility: str) -> tuple[pl.DataFrame, int]:
+    """The first of the selected charges and those whose totals change with theirs, and how many
+    they are in all."""
+    totals = changed.effect.rename({"before": "total", "after": "total_after"})
+    every = changed.values.join(totals, on="charge", how="full", coalesce=True)
+    first = every.sort(pl.col("field").is_null(), "charge").head(SHOWN)
+    told = first.with_columns(
+        pl.struct("field", value=name)
+        .map_elements(lambda it: value_of(it["field"] or "", it["value"]), return_dtype=pl.String)
+        .alias(name)
+        for name in ("before", "after")
+    )
+    shown = told.select(
+        pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
+        "project",
+        pl.col("field").str.replace("_", " ").fill_null("priced with them").alias("what"),
+        "before",
+        "after",
+        "total",
+        "total_after",
+        difference=pl.col("total_after") - pl.col("total"),
+    )
+    return shown, every.height
+
+
+_COLUMNS = ("charge", "what", "before", "after", "by", "at", "reason")
+
+
+def changes_table(changes: pl.DataFrame, caption: str = "Changes by staff") -> HTML:
+    """Changes (``Month.changes``, or the history of a charge), one row per field changed."""
+    rows = [row for change in changes.iter_rows() for row in _fields(*change)]
+    schema = dict.fromkeys(_COLUMNS, pl.String)
+    return table(pl.DataFrame(rows, schema=schema, orient="row"), caption)
+
+
+def _fields(
+    charge: str, what: str, before: str | None, after: str | None, by: str, at: str, reason: str
+) -> Iterator[tuple[str | None, ...]]:
+    was, now = json.loads(before or "{}"), json.loads(after or "{}")
+    if what == "adjust":
+        for field in now:
+            values = (value_of(field, was[field]), value_of(field, now[field]))
+            yield charge, field.replace("_", " "), *values, by, at, reason
+    else:
+        said = {"add_line": "line added", "delete": "deleted", "undo": "group undone"}[what]
+        yield charge, said, _listed(was), _listed(now), by, at, reason
+
+
+def _listed(values: dict[str, str | None]) -> str:
+    return ", ".join(str(value) for value in values.values() if value is not None)
+
+
+SHOWN_EVENTS = 3
+"""How many of the selected charges are told of, those chosen last."""
+
+
+class Trail:
+    """The derivation and history of selected charges.
+
+    Attributes
+    ----------
+    widget
+        What a panel shows.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.widget = widgets.HTML()
+
+    def show(self, charges: Sequence[str]) -> None:
+        """Tell of those that were chosen last, the last one first.
+
+        Raises
+        ------
+        UnknownCharge
+            One of them is not there any more.
+        """
+        told = [self._told(charge) for charge in reversed(charges[-SHOWN_EVENTS:])]
+        left = len(charges) - SHOWN_EVENTS
+        if left > 0:
+            told.append(f"<p>and {left:,} more</p>")
+        self.widget.value = "".join(told)
+
+    def _told(self, charge: str) -> str:
+        engine, book = self.desk.engine, self.desk.book
+        steps = "".join(
+            f"<li>{escape(step.removeprefix(f'{charge}: '))}</li>"
+            for step in explain(engine, book, charge)
+        )
+        history = read_history(engine, book, [charge])
+        changes = changes_table(history, f"Who changed {charge}").data
+        never = "<p>Nobody has changed it.</p>"
+        return (
+            f"<details open><summary><b>{escape(charge)}</b>: how it comes to its total</summary>"
+            f'<ul style="line-height: 1.5; margin: 2px 0 2px 1em">{steps}</ul>'
+            f"{changes if history.height else never}</details>"
+        )
+
+
+class ChangeCharges:
+    """The form for one charge or many.
+
+    Parameters
+    ----------
+    charges, field, value
+        What is chosen at first, so that something found elsewhere can be mended here.
+    fixed
+        Whether it is for just these charges, which are listed elsewhere.
+
+    Attributes
+    ----------
+    widget
+        What a panel shows.
+    """
+
+    def __init__(
+        self,
+        desk: Desk,
+        charges: Sequence[str] = (),
+        field: str | None = None,
+        value: str = "",
+        *,
+        fixed: bool = False,
+    ) -> None:
+        self.desk = desk
+        self.message = Message()
+        self.seen = ""
+        self.effect = widgets.HTML()
+        self.trail = Trail(desk)
+        self.show = button("Show what it does")
+        self.apply = button("Apply", primary=True, disabled=True)
+        self.reason = text_entry("Reason", "why; kept with every change")
+        self.progress = Progress(self.message, self.show, self.apply)
+        self.list = ChargeList(desk, self.message, charges, self._chosen)
+        self.form = ChangeForm(desk, field, value, self._forget)
+        self.show.on_click(lambda _: self.show_effect())
+        self.apply.on_click(lambda _: self.apply_change())
+        desk.on_change(self.refresh)
+        self._tell()
+        column = widgets.Layout(flex="0 0 auto", margin="0 24px 0 0")
+        form = widgets.VBox(
+            [
+                heading("Choose the change" if fixed else "2. Choose the change"),
+                self.form.widget,
+                self.reason,
+                buttons(self.show, self.apply),
+                self.progress.widget,
+                self.message.widget,
+                self.effect,
+            ],
+            layout=column,
+        )
+        beside = widgets.VBox(
+            [heading("The selected charges"), self.trail.widget],
+            layout=widgets.Layout(flex="1 1 30em", min_width="30em"),
+        )
+        selecting = () if fixed else (heading("1. Select charges"), self.list.widget)
+        both = widgets.HBox([form, beside], layout=widgets.Layout(flex_flow="row wrap"))
+        self.widget = widgets.VBox([*selecting, both])
+
+    def refresh(self) -> None:
+        """Read the month again."""
+        self.list.refresh()
+        self._tell()
+        self._forget()
+
+    def show_effect(self) -> None:
+        """Show what the change would come to, and allow it to be applied."""
+        with self.message.sentences():
+            desk, chosen, changes = self.desk, self._some(), self.form.changes()
+            self._forget()
+            self.progress.start(
+                lambda step: preview(desk.engine, desk.book, desk.period, chosen, changes, step),
+                lambda would: self._show(would, chosen, changes),
+            )
+
+    def apply_change(self) -> None:
+        """Make the change just as it was shown."""
+        with self.message.sentences():
+            desk, chosen, changes = self.desk, self._some(), self.form.changes()
+            if not self.seen:
+                raise InvalidAdjustment("it was not shown yet", remedy="have it shown first")
+            seen, reason = self.seen, self.reason.value
+            self.progress.start(
+                lambda step: adjust_many(
+                    *(desk.engine, desk.book, desk.period, chosen, changes, reason),
+                    seen=seen,
+                    step=step,
+                ),
+                self._applied,
+                refused=self._refused,
+            )
+
+    def _some(self) -> list[str]:
+        if not self.list.chosen:
+            raise InvalidAdjustment("no charge is selected", remedy="tick one in the list")
+        return self.list.chosen
+
+    def _show(self, would: Changed, chosen: list[str], changes: dict[str, str]) -> None:
+        if (chosen, changes) != (self.list.chosen, self.form.changes()):
+            return  # something else was chosen while it was worked out
+        if would.selected == 0:
+            self.message.say("What is selected was set so before; there is nothing to change.")
+            return
+        self.seen = would.seen
+        self.effect.value = effect_tables(would, self.desk, done=False)
+        self.message.say(f"Nothing is changed yet. {effect_sentence(would, self.desk)}.")
+        self.apply.disabled = False
+
+    def _applied(self, done: Changed) -> None:
+        self.desk.changed()
+        self.form.clear()
+        self.reason.value = ""
+        self.effect.value = effect_tables(done, self.desk, done=True)
+        self.message.say(
+            f"Changed: {effect_sentence(done, self.desk)}. The group is {done.group}; "
+            "it can be undone."
+        )
+
+    def _refused(self, error: BillingError) -> None:
+        if isinstance(error, ChangedMeanwhile):
+            self.refresh()
+
+    def _chosen(self) -> None:
+        self._forget()
+        self._tell()
+
+    def _forget(self) -> None:
+        """What was shown is of another choice than what is chosen now."""
+        self.seen, self.effect.value, self.apply.disabled = "", "", True
+
+    def _tell(self) -> None:
+        with self.message.sentences():
+            self.trail.show(self.list.chosen)
+
+
+_STATES = {
+    OPEN: "can be undone",
+    UNDONE: "undone",
+    KEPT: "stays: a charge of it is deleted, being approved or issued",
+}
+
+
+class UndoGroup:
+    """The form that takes a group of changes back.
+
+    Attributes
+    ----------
+    widget
+        What a panel shows.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk = desk
+        self.message = Message()
+        self.seen = ""
+        self.listed = widgets.HTML()
+        self.group = choice("Group", width="60em")
+        self.reason = text_entry("Reason", "why it is taken back")
+        self.show = button("Show what it does")
+        self.undo = button("Undo the group", primary=True, disabled=True)
+        self.effect = widgets.HTML()
+        self.progress = Progress(self.message, self.show, self.undo)
+        self.group.observe(lambda _: self._forget(), names="value")
+        self.show.on_click(lambda _: self.show_effect())
+        self.undo.on_click(lambda _: self.undo_change())
+        desk.on_change(self.refresh)
+        self.refresh()
+        self.widget = widgets.VBox(
+            [
+                heading("Groups of changes"),
+                self.listed,
+                heading("Undo a group"),
+                self.group,
+                self.reason,
+                buttons(self.show, self.undo),
+                self.progress.widget,
+                self.message.widget,
+                self.effect,
+            ]
+        )
+
+    def refresh(self) -> None:
+        """Read again which groups there are."""
+        with self.message.sentences():
+            groups = list_groups(self.desk.engine, self.desk.book, self.desk.period)
+            told = groups.with_columns(
+                pl.col("after").map_elements(_set, return_dtype=pl.String).alias("what"),
+                pl.col("state").replace_strict(_STATES, return_dtype=pl.String),
+            )
+            shown = told.select("group", "at", "by", "charges", "what", "reason", "state")
+            self.listed.value = (
+                table(shown, "Groups, the latest first").data
+                if groups.height
+                else "<p>Nothing was changed in this month yet.</p>"
+            )
+            open_ones = told.filter(groups["state"] == OPEN)
+            labels = pl.format("{} · {} · {} × {}", "at", "by", "charges", "what")
+            offer(self.group, open_ones.select(labels, "group").rows())
+            self._forget()
+
+    def show_effect(self) -> None:
+        """Show what undoing the chosen group would come to, and allow it."""
+        with self.message.sentences():
+            desk, group = self.desk, self._one()
+            self._forget()
+            self.progress.start(
+                lambda step: preview_undo(desk.engine, desk.book, group, step), self._show
+            )
+
+    def undo_change(self) -> None:
+        """Take the chosen group back just as it was shown."""
+        with self.message.sentences():
+            desk, group = self.desk, self._one()
+            if not self.seen:
+                raise InvalidAdjustment("it was not shown yet", remedy="have it shown first")
+            seen, reason = self.seen, self.reason.value
+            self.progress.start(
+                lambda step: undo_group(
+                    desk.engine, desk.book, group, reason, seen=seen, step=step
+                ),
+                self._undone,
+            )
+
+    def _one(self) -> str:
+        if self.group.value is None:
+            raise InvalidAdjustment("there is no group to undo")
+        return str(self.group.value)
+
+    def _show(self, would: Changed) -> None:
+        if would.group != self.group.value:
+            return  # another was chosen while it was worked out
+        self.seen = would.seen
+        self.effect.value = effect_tables(would, self.desk, done=False)
+        self.message.say(f"Nothing is undone yet. {effect_sentence(would, self.desk)}.")
+        self.undo.disabled = False
+
+    def _undone(self, done: Changed) -> None:
+        self.desk.changed()
+        self.reason.value = ""
+        self.effect.value = effect_tables(done, self.desk, done=True)
+        self.message.say(f"Group {done.group} is undone: {effect_sentence(done, self.desk)}.")
+
+    def _forget(self) -> None:
+        self.seen, self.effect.value, self.undo.disabled = "", "", True
+
+
+def _set(after: pl.Series) -> str:
+    """What a group set, in words."""
+    fields = [pair for text in after for pair in json.loads(text).items()]
+    return "; ".join(f"{LABELS[field]}: {value_of(field, value)}" for field, value in fields)

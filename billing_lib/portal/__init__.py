@@ -1,0 +1,1 @@
+"""The portal: read-only pages for labs, and their server."""

@@ -1,0 +1,99 @@
+"""The portal: Voilà serves the lab's notebooks, and nothing else of Jupyter, to one person.
+
+    billing portal                       on this machine, for who starts it
+    jupyterhub_config.py                 behind JupyterHub's login, one portal per person
+
+Voilà takes no code from the browser: of what a kernel can be sent it passes on widget messages
+only. Each portal runs as its person's own account, so the ledger sees their login and shows what
+that login may see. Under JupyterHub the Hub says who may come in (its environment variables
+JUPYTERHUB_*, https://jupyterhub.readthedocs.io, "Services").
+"""
+
+import os
+import shutil
+from collections.abc import Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+from urllib.parse import urlparse
+
+from billing_lib.errors import NotReady
+from billing_lib.workflow.notebooks import NOTEBOOKS, lab_environment
+
+PAGES = ("listing", "invoice", "statement")
+"""The notebooks that the portal serves."""
+
+
+def require_portal() -> None:
+    """Pass if the portal's packages are installed.
+
+    Raises
+    ------
+    NotReady
+        They are not.
+    """
+    missing = [name for name in ("voila", "jupyterhub") if find_spec(name) is None]
+    if missing:
+        raise NotReady(
+            f"the portal needs {' and '.join(missing)}", remedy="run 'scripts/setup.sh portal'"
+        )
+
+
+def portal_settings(environment: Mapping[str, str]) -> dict[str, Any]:
+    """Where Voilà is to listen.
+
+    Parameters
+    ----------
+    environment
+        JUPYTERHUB_SERVICE_URL and JUPYTERHUB_SERVICE_PREFIX where the Hub starts it; without
+        them it listens on this machine alone.
+    """
+    stated: dict[str, Any] = {
+        "open_browser": False,
+        "ip": "127.0.0.1",
+        "base_url": "/",
+        "port_retries": 0,
+    }
+    service = environment.get("JUPYTERHUB_SERVICE_URL")
+    if service:
+        url = urlparse(service)
+        stated |= {
+            "ip": url.hostname or "127.0.0.1",
+            "port": url.port or 80,
+            "base_url": environment["JUPYTERHUB_SERVICE_PREFIX"],
+        }
+    return stated
+
+
+def serve(arguments: list[str]) -> None:
+    """Serve the portal until it is stopped; further words go to Voilà.
+
+    Raises
+    ------
+    NotReady
+        The portal's packages are not installed.
+    """
+    require_portal()
+    from traitlets.config import Config  # noqa: PLC0415
+
+    from billing_lib.portal import server  # noqa: PLC0415
+
+    os.environ.update(lab_environment())  # what the kernels inherit
+    with TemporaryDirectory(prefix="portal-") as folder:  # Voilà shows all that is in its folder
+        for name in PAGES:
+            shutil.copyfile(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb")
+        config = Config()
+        config.Portal.update(portal_settings(os.environ) | {"root_dir": folder})
+        config.VoilaConfiguration.strip_sources = True
+        config.VoilaConfiguration.show_tracebacks = False
+        config.VoilaConfiguration.file_allowlist = []  # no file but the pages
+        config.VoilaConfiguration.extension_denylist = ["nbdime-jupyterlab"]
+        config.VoilaConfiguration.allow_template_override = "NO"
+        config.VoilaConfiguration.allow_theme_override = "NO"
+        if "JUPYTERHUB_SERVICE_URL" in os.environ:
+            config.Portal.identity_provider_class = server.HubIdentity
+            config.Portal.authorizer_class = server.HubAuthorizer
+        app = server.Portal(config=config)
+        app.initialize(arguments)
+        app.start()

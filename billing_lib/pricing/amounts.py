@@ -1,0 +1,458 @@
+"""Quantities: what a rate counts of a record.
+
+    per hour   elapsed hours, up to the next step, × units; or the quantity that is stated
+    per each   the quantity that is stated
+    per use    1, whatever its length
+    per day    the local days it touches that no earlier record has: a day pass, once per
+               project (and ad hoc invoice), user, item and day, on the first record of that day
+               (by start, then id)
+
+What staff set goes before all of these.
+
+Prices by time: a session's hours, each at the price of the hours in which they lie.
+
+    17:00 to 20:00, open until 18:00, 40.00 and 25.00 after:
+    (40.00 × 1 h + 25.00 × 2 h) × units = 90.00, which is 30.000000 an hour
+
+A rate with after hours has the labels 0 and 1 of its resource's clock, a rate with bands those
+of its own (pricing/clock.py). A stated quantity takes the same blend of its elapsed time.
+
+Tiers: prices by quantity, of each part at its own tier's price, or all at one.
+
+    steps up to 10 at 5.00, then 3.00; a quantity of 12
+    graduated   10 × 5.00 + 2 × 3.00 = 56.00
+    volume      12 × 3.00            = 36.00, the price of the tier that 12 reaches
+
+Per charge each counts alone. Per project the project's quantity of the item counts through the
+month, in order of end time, then id (a date counts as the end of its day); with volume the
+month's whole decides for every charge. What goes to an ad hoc invoice counts for itself.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from math import lcm
+from typing import Any
+
+import polars as pl
+
+from billing_lib.pricing.clock import (
+    Week,
+    closing_date,
+    day_start,
+    local_date,
+    period_of,
+    time_line,
+    week_of,
+)
+from billing_lib.pricing.fields import DECIMAL
+from billing_lib.pricing.money import PRICE_PLACES, Exact, plain_text
+from billing_lib.pricing.rates import BANDS, HOURS, TIERS, Rate, Tiers
+from billing_lib.pricing.rating import DAY, PRICE, USE, Catalogue
+
+MICROSECONDS_PER_HOUR = 3_600_000_000
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Quantities of some records, in two columns, each null where the other is not.
+
+    They are apart because over one denominator a job timed to the microsecond would take
+    the digits that a large stated quantity in the same frame needs.
+    """
+
+    known: pl.Series
+    """The stated ones as they were stated, Decimal."""
+    stated: Exact
+    timed: Exact
+
+    def joined(self) -> Exact:
+        """Both as one column."""
+        denominator = lcm(self.stated.denominator, self.timed.denominator)
+        stated, timed = self.stated.over(denominator), self.timed.over(denominator)
+        wide = stated.numerators.cast(pl.Int128)
+        return Exact(_either(wide, timed.numerators.cast(pl.Int128)), denominator)
+
+    def rounded(self, places: int) -> pl.Series:
+        """Whole numbers of 10^-places."""
+        return self._each(lambda part: part.rounded(places))
+
+    def times(self, price: Exact, places: int) -> pl.Series:
+        """Quantity × price in whole numbers of 10^-places, rounded once."""
+        return self._each(lambda part: part.times(price).rounded(places))
+
+    def _each(self, computed: Callable[[Exact], pl.Series]) -> pl.Series:
+        """Something of both in one column, computed where there are some."""
+        stated = self.known.len() - self.known.null_count()
+        if stated == 0:
+            return computed(self.timed)
+        if stated == self.known.len():
+            return computed(self.stated)
+        return _either(computed(self.stated), computed(self.timed))
+
+
+def _either(first: pl.Series, second: pl.Series) -> pl.Series:
+    if first.null_count() == 0:
+        return first
+    return second if second.null_count() == 0 else first.zip_with(first.is_not_null(), second)
+
+
+def elapsed() -> pl.Expr:
+    """Real time between start and end, in microseconds."""
+    return (pl.col("end") - pl.col("start")).dt.total_microseconds()
+
+
+def stepped() -> pl.Expr:
+    """Elapsed time up to the next multiple of the rate's step."""
+    time, step = elapsed(), pl.col("step")
+    return pl.when(step.is_null()).then(time).otherwise((time + step - 1) // step * step)
+
+
+def quantities(frame: pl.DataFrame, timezone: str) -> Quantities:
+    """What each record counts.
+
+    Parameters
+    ----------
+    frame
+        Rated usage with ``counts`` (hour, each, use or day), ``set_quantity`` and ``step``.
+    timezone
+        The facility's.
+    """
+    known = frame.select(counted=_stated(frame, timezone)).to_series()
+    time = frame.select(stepped()).to_series()
+    nothing = pl.Series([None], dtype=pl.Int64)
+    if known.null_count() < known.len():
+        time = time.zip_with(known.is_null(), nothing)
+    hours = Exact(time, MICROSECONDS_PER_HOUR).reduced()
+    units = Exact.of_decimals(frame.get_column("units").fill_null(1))
+    return Quantities(known, Exact.of_decimals(known), hours.times(units))
+
+
+def _stated(frame: pl.DataFrame, timezone: str) -> pl.Expr:
+    one = pl.lit(1).cast(DECIMAL)
+    counts = pl.col("counts")
+    stated = pl.when(counts == USE).then(one).otherwise(pl.col("quantity"))
+    if frame.select((counts == DAY).any()).item():
+        days = pl.lit(_new_days(frame, timezone)).cast(DECIMAL)
+        stated = pl.when(counts == DAY).then(days).otherwise(stated)
+    return pl.coalesce("set_quantity", stated)
+
+
+def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
+    """How many days each record is the first of; null where days do not count."""
+    last = local_date(pl.col("end").dt.offset_by("-1us"), timezone)
+    passes = frame.with_row_index("at").filter(pl.col("counts") == DAY)
+    # A record with a date alone stands at the start of its day, before those with a time.
+    begins = pl.coalesce(pl.col("start"), day_start(pl.col("day"), timezone))
+    touched = passes.select(
+        "at", "project", "reference", "user", "item", "charge", begins=begins,
+        days=pl.date_ranges("day", pl.max_horizontal("day", last)),
+    ).explode("days")  # fmt: skip
+    firsts = (
+        touched.sort("begins", "charge", "at")
+        .unique(["project", "reference", "user", "item", "days"], keep="first", maintain_order=True)
+        .group_by("at")
+        .agg(pl.len().cast(pl.Int64).alias("new"))
+    )
+    counted = (
+        passes.select("at")
+        .join(firsts, on="at", how="left")
+        .with_columns(pl.col("new").fill_null(0))
+    )
+    return pl.select(at=pl.int_range(frame.height, dtype=pl.UInt32)).join(
+        counted, on="at", how="left", maintain_order="left"
+    )["new"]
+
+
+def elapsed_hours(frame: pl.DataFrame) -> Exact:
+    """Hours between start and end, as they are shown."""
+    return Exact(frame.select(elapsed()).to_series(), MICROSECONDS_PER_HOUR)
+
+
+_PRICE_UNIT = 10**PRICE_PLACES
+
+
+class Blends:
+    """Sessions under rates that price by time, and what each hour of them costs.
+
+    Parameters
+    ----------
+    frame
+        Rated usage with start before end, each under a rate of ``hours`` or ``bands``, with
+        ``step``, ``units``, ``known`` (the quantity that is stated, a Decimal; null where the
+        clock counts).
+    """
+
+    def __init__(self, frame: pl.DataFrame, catalogue: Catalogue) -> None:
+        self._frame = frame
+        rates = catalogue.rates.join(frame.select("rate").unique(), on="rate", how="semi")
+        self.parts = _parts(frame, rates, catalogue)
+        self._labels = sum(name.startswith("time_") for name in self.parts.columns)
+        self._time = self.parts["time"]
+
+    def amounts(self, places: int) -> pl.Series:
+        """Quantity × blended price in whole numbers of 10^-places, rounded once."""
+        return self._amounts(self._weighted("price"), places)
+
+    def by_label(self, places: int) -> Iterator[tuple[pl.Series, pl.Series, pl.Series]]:
+        """Label by label the quantity in millionths, its price (10^-6), and what it comes to in
+        whole numbers of 10^-places, each rounded by itself."""
+        for label in range(self._labels):
+            price, time = self.parts[f"price_{label}"], Exact(self.parts[f"time_{label}"], 1)
+            one = pl.repeat(_PRICE_UNIT, price.len(), dtype=pl.Int64, eager=True)
+            quantity = self._amounts(time.times(Exact(one, 1)).numerators, PRICE_PLACES)
+            amount = self._amounts(time.times(Exact(price, 1)).numerators, places)
+            yield quantity, price, amount
+
+    def _amounts(self, weighted: pl.Series, places: int) -> pl.Series:
+        counted = self._frame["known"].is_null()
+        nothing = pl.Series([None], dtype=weighted.dtype)
+        timed = Exact(
+            weighted.zip_with(counted, nothing), MICROSECONDS_PER_HOUR * _PRICE_UNIT
+        ).times(Exact.of_decimals(self._frame["units"].fill_null(1)))
+        stated = Exact.of_decimals(self._frame["known"]).times_ratio(
+            weighted, self._time, _PRICE_UNIT, places
+        )
+        return timed.rounded(places).zip_with(counted, stated)
+
+    def effective_rates(self) -> pl.Series:
+        """The blended prices, in whole numbers of 10^-6."""
+        return self._one.times_ratio(self._weighted("price"), self._time, 1, 0)
+
+    def minimums(self) -> pl.Series:
+        """The mean of the minimums, weighted by time, rounded to minor units."""
+        return self._one.times_ratio(self._weighted("minimum"), self._time, 1, 0)
+
+    @property
+    def _one(self) -> Exact:
+        return Exact(pl.repeat(1, self._frame.height, dtype=pl.Int64, eager=True), 1)
+
+    def _weighted(self, what: str) -> pl.Series:
+        """Σ price × time over the labels."""
+        total = Exact(pl.zeros(self._frame.height, dtype=pl.Int64, eager=True), 1)
+        for label in range(self._labels):
+            value, time = self.parts[f"{what}_{label}"], self.parts[f"time_{label}"]
+            total = total.plus(Exact(value, 1).times(Exact(time, 1)))
+        return total.numerators
+
+
+def label_names(rate: Rate) -> list[str]:
+    """What the labels of a rate that prices by time are called."""
+    if rate.pricing == BANDS:
+        return ["outside the bands", *(f"in the band {band.name}" for band in rate.bands or ())]
+    return ["in business hours", "after hours"]
+
+
+def _parts(frame: pl.DataFrame, rates: pl.DataFrame, catalogue: Catalogue) -> pl.DataFrame:
+    """Per session: ``time`` and by label ``time_n`` (µs), ``price_n`` (10^-6), ``minimum_n``."""
+    labelled, weeks = _labelled(rates, catalogue)
+    most = sum(name.startswith("price_") for name in labelled.columns) - 1
+    sessions = frame.select(
+        "rate", start=pl.col("start").to_physical(), end=pl.col("end").to_physical()
+    )
+    span = sessions.select(first=pl.col("start").min(), last=pl.col("end").max()).row(0)
+    line = time_line(weeks, most, catalogue.timezone, *span)
+    priced = labelled.join(line.clocks, on="clock").drop("clock").rename({"number": "clock"})
+    sessions = sessions.join(priced, on="rate", how="left", maintain_order="left")
+    times = line.time_by_label(sessions)
+    known = pl.col("known").is_not_null()
+    # A stated quantity takes the blend of its elapsed time, which no step lengthens.
+    time = frame.select(time=pl.when(known).then(elapsed()).otherwise(stepped())).to_series()
+    added = pl.col("time") - (pl.col("end") - pl.col("start"))
+    labels = range(1, line.labels + 1)
+    stretched = (
+        pl.concat([sessions, times], how="horizontal")
+        .with_columns(time)
+        .with_columns(
+            (pl.col(f"time_{n}") + pl.when(pl.col("last") == n).then(added).otherwise(0))
+            for n in labels
+        )
+    )
+    rest = pl.col("time") - pl.sum_horizontal(f"time_{n}" for n in labels)
+    return stretched.with_columns(time_0=rest)
+
+
+def _labelled(rates: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.DataFrame, dict[str, Week]]:
+    """By rate its clock, prices and minimums by label; and the week of each clock."""
+    weeks: dict[str, Week] = {}
+    labels: list[tuple[str, str, list[tuple[Decimal | None, Decimal | None]]]] = []
+    resources = dict(catalogue.items.select("item", "resource").iter_rows())
+    stated = {row["resource"]: row for row in catalogue.resources.iter_rows(named=True)}
+    for name, body in rates.select("rate", "body").iter_rows():
+        rate = Rate.model_validate_json(body)
+        if rate.pricing == HOURS:
+            # Resources with the same hours and holidays share a clock.
+            hours = stated[resources[rate.item]]
+            clock = f"hours of {hours['business_hours']} but {hours['holidays']}"
+            if clock not in weeks:
+                weeks[clock] = _business_week(hours)
+            labels.append((name, clock, [(rate.price, None), (rate.after_hours, None)]))
+        else:
+            clock, bands = f"bands of {name}", rate.bands or ()
+            weeks[clock] = Week(week_of(band.hours for band in bands))
+            values = [(rate.price, rate.minimum), *((it.price, it.minimum) for it in bands)]
+            labels.append((name, clock, values))
+    most = max(len(values) for _, _, values in labels)
+    columns: dict[str, list[object]] = {
+        "rate": [name for name, _, _ in labels],
+        "clock": [clock for _, clock, _ in labels],
+    }
+    for n in range(most):
+        here = [values[n] if n < len(values) else (None, None) for _, _, values in labels]
+        columns[f"price_{n}"] = [_scaled(price, PRICE_PLACES) for price, _ in here]
+        columns[f"minimum_{n}"] = [_scaled(least, catalogue.places) for _, least in here]
+    return pl.DataFrame(columns), weeks
+
+
+def _scaled(value: Decimal | None, places: int) -> int:
+    return int((value or Decimal(0)).scaleb(places))
+
+
+def _business_week(resource: dict[str, Any]) -> Week:
+    open_minutes = week_of([{span["days"]: span["hours"] for span in resource["business_hours"]}])
+    return Week([1 - label for label in open_minutes], frozenset(resource["holidays"]), 1)
+
+
+_GROUP = ("project", "reference", "item", "month")
+_ONE_PRICE_PLACE = Decimal(1).scaleb(-PRICE_PLACES)
+
+
+def tier_amounts(
+    frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue
+) -> tuple[pl.Series, pl.Series]:
+    """The amounts of records under rates with tiers, null elsewhere, and their one price.
+
+    Parameters
+    ----------
+    frame
+        All the rated records, with ``prices`` (how each is priced); those of other rates count
+        towards a project's quantity too.
+    counted
+        Their quantities.
+
+    Returns
+    -------
+    tuple[pl.Series, pl.Series]
+        Minor units, and the price of the tier where one holds for all of a charge.
+    """
+    amounts = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
+    prices = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
+    for one in _tiered(frame, counted, catalogue):
+        if one.tiers.mode == "graduated":
+            total = Exact(pl.zeros(one.reached.height, dtype=pl.Int64, eager=True), 1)
+            for _, part, price in _graduated(one):
+                total = total.plus(part.times(price))
+        else:
+            reached = _volume_price(one.reached["whole"], one.tiers, one.denominator)
+            total = Exact(one.reached["quantity"], one.denominator).times(
+                Exact(reached, 10**PRICE_PLACES)
+            )
+            prices = prices.scatter(one.at, reached)
+        amounts = amounts.scatter(one.at, total.rounded(catalogue.places))
+    return amounts, (prices.cast(pl.Decimal(38, 0)) * _ONE_PRICE_PLACE).cast(PRICE)
+
+
+def graduated_parts(
+    frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue
+) -> Iterator[tuple[pl.Series, str, Exact, Exact]]:
+    """Tier by tier of the graduated rates: the records' places in the frame, what the tier is
+    called, how much of each record is in it, and its price; as for :func:`tier_amounts`."""
+    for one in _tiered(frame, counted, catalogue):
+        if one.tiers.mode == "graduated":
+            for name, part, price in _graduated(one):
+                yield one.at, name, part, price
+
+
+@dataclass(frozen=True)
+class _Tiered:
+    """The records under one rate: their places in the frame, and what they have reached."""
+
+    tiers: Tiers
+    at: pl.Series
+    reached: pl.DataFrame
+    denominator: int
+
+
+def _tiered(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> Iterator[_Tiered]:
+    tiered = frame.select("rate", "prices").with_row_index("at")
+    tiered = tiered.filter(pl.col("prices") == TIERS)
+    if tiered.height == 0:
+        return
+    used = catalogue.rates.join(tiered.select("rate").unique(), on="rate", how="semi")
+    stated = [(name, Rate.model_validate_json(body)) for name, body in used["rate", "body"].rows()]
+    bounds = [step.up_to for _, rate in stated for step in _tiers(rate).steps if step.up_to]
+    quantity = counted.joined()
+    quantity = quantity.over(
+        lcm(quantity.denominator, *(bound.as_integer_ratio()[1] for bound in bounds))
+    )
+    reached = _reached(frame, quantity, catalogue.timezone)
+    for name, rate in stated:
+        tiers, at = _tiers(rate), tiered.filter(pl.col("rate") == name)["at"]
+        here = reached[at]
+        if tiers.per == "charge":
+            alone = pl.col("quantity")
+            here = here.select("quantity", before=alone - alone, after=alone, whole=alone)
+        yield _Tiered(tiers, at, here, quantity.denominator)
+
+
+def _tiers(rate: Rate) -> Tiers:
+    if rate.tiers is None:
+        raise TypeError(f"the rate {rate.fingerprint} has no tiers")
+    return rate.tiers
+
+
+def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFrame:
+    """Per record its ``quantity``, what its project had used ``before`` and ``after`` it in the
+    month, and the month's ``whole``; numerators of the quantity's denominator."""
+    day_ends = day_start(pl.col("day").dt.offset_by("1d"), timezone)
+    month = period_of(closing_date(pl.col("end"), pl.col("day"), timezone))
+    # Sums may pass 64 bits where no quantity does.
+    wide = quantity.numerators.cast(pl.Int128)
+    return (
+        frame.select(
+            "project", "reference", "item", "charge",
+            month=month, ends=pl.coalesce("end", day_ends), quantity=wide,
+        )
+        .with_row_index("at")
+        .sort("ends", "charge", "at")
+        .with_columns(
+            after=pl.col("quantity").cum_sum().over(_GROUP),
+            whole=pl.col("quantity").sum().over(_GROUP),
+        )
+        .with_columns(before=pl.col("after") - pl.col("quantity"))
+        .sort("at")
+        .select("quantity", "before", "after", "whole")
+    )  # fmt: skip
+
+
+def _graduated(one: _Tiered) -> Iterator[tuple[str, Exact, Exact]]:
+    """Each tier's name, the part of each record that is in it, and its price."""
+    here, nothing = one.reached, _whole_number(Decimal(0), one.denominator)
+    lower, name = nothing, ""
+    for step in one.tiers.steps:
+        upper = pl.col("after")
+        if step.up_to is not None:
+            upper = pl.min_horizontal("after", _whole_number(step.up_to, one.denominator))
+        part = here.select(
+            part=pl.max_horizontal(upper - pl.max_horizontal("before", lower), nothing)
+        )["part"]
+        price = pl.repeat(int(step.price.scaleb(PRICE_PLACES)), here.height, eager=True)
+        if step.up_to is not None:
+            lower, name = _whole_number(step.up_to, one.denominator), plain_text(step.up_to)
+        called = f"up to {name}" if step.up_to is not None else f"beyond {name}".strip()
+        yield called, Exact(part, one.denominator), Exact(price, 10**PRICE_PLACES)
+
+
+def _volume_price(whole: pl.Series, tiers: Tiers, denominator: int) -> pl.Series:
+    """The price (10^-6) of the tier that a quantity reaches."""
+    chosen = pl.lit(int(tiers.steps[-1].price.scaleb(PRICE_PLACES)), dtype=pl.Int64)
+    for step in reversed(tiers.steps[:-1]):
+        bound = _whole_number(step.up_to or Decimal(0), denominator)
+        price = int(step.price.scaleb(PRICE_PLACES))
+        chosen = pl.when(pl.col("whole") <= bound).then(price).otherwise(chosen)
+    return pl.DataFrame({"whole": whole}).select(price=chosen)["price"]
+
+
+def _whole_number(value: Decimal, denominator: int) -> pl.Expr:
+    above, below = value.as_integer_ratio()
+    return pl.lit(pl.Series([above * (denominator // below)], dtype=pl.Int128)).first()

@@ -1,0 +1,271 @@
+"""The Standard Workload Format, in which the Parallel Workloads Archive keeps logs.
+
+    ; UnixStartTime: 749458803
+       57  25574  -1  10  1  -1 -1 -1 -1 -1 -1  4  1  2 -1 -1 -1 -1
+       job submit wait run processors …         user group application queue partition …
+
+Version 2.2 (Feitelson, "The Standard Workload Format", Parallel Workloads Archive): 18 numbers
+a line; ``;`` begins a comment, of which the first ones are the header; -1 is unknown. Times are
+seconds, whole or with a fraction, from ``UnixStartTime``. A job starts at submit + wait (an
+unknown or negative wait counts 0, as in logs whose submit times are start times) and ends after
+its run time; a job of zero length is usage like any other.
+
+Slurm's accounting: what ``sacct --parsable2`` prints.
+
+    JobID|User|Account|Partition|Start|End|ElapsedRaw|AllocCPUS
+    4711|ann|chem|long|2020-04-06T17:00:00|2020-04-06T20:00:00|10800|32
+    4711.batch||chem||2020-04-06T17:00:00|2020-04-06T20:00:00|10800|32
+
+The columns are whatever ``--format`` asked for (sacct(1), "Job Accounting Fields"); a field is
+found whatever its case, as sacct finds it. Times are the wall clock of the cluster, or what
+``SLURM_TIME_FORMAT`` says: seconds since 1970 (``%s``) and times with an offset are read too.
+``Elapsed`` or ``ElapsedRaw``, where exported, settles times that the end of daylight saving
+makes ambiguous.
+
+A job step (a JobID with a point) is a part of its job, whose row counts all of it. Steps are
+no usage records: they are left out, and nothing that was used goes with them. The trailing bar
+of ``--parsable`` makes a column without a name, which harms nobody.
+"""
+
+import re
+from pathlib import Path
+
+import polars as pl
+
+from billing_lib.errors import UnreadableFile
+from billing_lib.pricing.fields import INSTANT
+from billing_lib.sources.delimited import check_header, split
+from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_bytes, read_utf8
+
+SWF_FIELDS = (
+    "job",
+    "submit",
+    "wait",
+    "run",
+    "processors",
+    "user",
+    "group",
+    "application",
+    "queue",
+    "partition",
+)
+"""The fields that a mapping can use."""
+
+_COLUMNS = [
+    *("job", "submit", "wait", "run", "processors", "cpu_time", "memory"),
+    *("requested_processors", "requested_time", "requested_memory", "status"),
+    *("user", "group", "application", "queue", "partition", "preceding_job", "think_time"),
+]
+_SECONDS = ("submit", "wait", "run")
+_WHO_AND_WHAT = ("user", "group", "application", "queue", "partition")
+_LABELS = ("job", *_WHO_AND_WHAT)
+_MOST_SECONDS = 10**10
+_START = re.compile(rb"^;[ \t]*UnixStartTime:[ \t]*(\d{1,10})\b", re.IGNORECASE | re.MULTILINE)
+
+
+def read_swf(path: Path) -> SourceTable:
+    """Read a log, plain or gzipped.
+
+    Returns the fields SWF_FIELDS as text, and ``start`` and ``end`` as INSTANT; an unknown user,
+    group, application, queue or partition is empty. A row is the line of the file. Found here:
+    a number of fields other than 18, text where a number belongs, unknown or negative submit and
+    run times (invalid_time), and unknown or negative processors (invalid_quantity).
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, empty, or its header has no UnixStartTime.
+    """
+    data = read_bytes(path)
+    header = _START.search(data)
+    if header is None:
+        raise UnreadableFile(
+            "the header has no line '; UnixStartTime: …', so that no job has a date",
+            where=path.name,
+            remedy="add the line with the log's first second, in seconds since 1970 UTC",
+        )
+    cut = split(
+        _squeezed(data),
+        _COLUMNS,
+        " ",
+        first=1,
+        quoted=False,
+        wanted=list(SWF_FIELDS),
+        original=Lines(data),
+    )
+    frame = _timed(cut.fields, int(header[1])).with_columns(
+        found=cut.found, position=pl.int_range(pl.len(), dtype=pl.Int64)
+    )
+    return SourceTable(
+        name=path.name,
+        fields=frame.with_columns(
+            pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name) for name in _WHO_AND_WHAT
+        ).select(*SWF_FIELDS, "start", "end"),
+        rows=cut.rows,
+        raw=cut.raw,
+        faults=_faults(frame),
+        counted=True,
+    )
+
+
+def _squeezed(data: bytes) -> bytes:
+    """One space between fields and none around a line; every line stays on its number."""
+    text = b"".join((b"\n", data.replace(b"\t", b" "), b"\n"))
+    text = text.replace(b"    ", b" ")  # spares two of the passes below, each over the whole text
+    while b"  " in text:
+        text = text.replace(b"  ", b" ")
+    text = text.replace(b"\n ", b"\n").replace(b" \n", b"\n")
+    # Comments become empty lines: their text may be in any encoding.
+    jobs = re.sub(rb"\n;[^\n]*", b"\n", text)[1:-1]
+    return jobs if jobs.isascii() else jobs.decode("utf-8", errors="replace").encode("utf-8")
+
+
+def _timed(fields: pl.DataFrame, origin: int) -> pl.DataFrame:
+    """The fields with ``start`` and ``end``; the seconds as ``submit_us``, ``wait_us``, …"""
+    micros = {f"{name}_us": _microseconds(fields[name]) for name in _SECONDS}
+    waited = pl.col("wait_us").clip(lower_bound=0)
+    start = pl.when(pl.col("submit_us") >= 0).then(
+        pl.col("submit_us") + waited + origin * 1_000_000
+    )
+    return (
+        fields.with_columns(**micros)
+        .with_columns(start=start)
+        .with_columns(end=pl.when(pl.col("run_us") >= 0).then(pl.col("start") + pl.col("run_us")))
+        .with_columns(pl.col("start", "end").cast(INSTANT))
+    )
+
+
+def _microseconds(seconds: pl.Series) -> pl.Series:
+    """Seconds as text into whole microseconds, Int64; null where it is no number or absurd."""
+    read = seconds.cast(pl.Int64, strict=False)
+    if read.null_count() == seconds.null_count():
+        return read.set(read.abs() > _MOST_SECONDS, None) * 1_000_000
+    exact = seconds.cast(pl.Decimal(38, 6), strict=False)
+    return exact.set(exact.abs() > _MOST_SECONDS, None).to_physical().cast(pl.Int64)
+
+
+def _faults(frame: pl.DataFrame) -> pl.DataFrame:
+    """What is wrong with a job, schema FAULTS; the first finding of a row counts."""
+    of_18 = pl.format("it has {} fields instead of 18", "found")
+    found = [fault(frame, pl.col("found").is_not_null(), "invalid_time", of_18)]
+    complete = frame.filter(pl.col("found").is_null())
+
+    def note(name: str, where: pl.Expr, defect: str, detail: pl.Expr) -> None:
+        found.append(fault(complete, where, defect, detail, f"field '{name}'"))
+
+    for name in _LABELS:
+        is_number = pl.col(name).str.contains(r"^-?\d+$")
+        note(name, ~is_number, "invalid_time", _no_number(name))
+    for name in _SECONDS:
+        value = pl.col(f"{name}_us")
+        note(name, value.is_null(), "invalid_time", _no_number(name))
+        if name != "wait":
+            note(name, value < 0, "invalid_time", _unknown_or_negative(name))
+    count = pl.col("processors").cast(pl.Int64, strict=False)
+    note("processors", count.is_null(), "invalid_quantity", _no_number("processors"))
+    note("processors", count < 0, "invalid_quantity", _unknown_or_negative("processors"))
+    return pl.concat([FAULTS.to_frame(), *found])
+
+
+def _no_number(name: str) -> pl.Expr:
+    return pl.format("'{}' stands where a number belongs", name)
+
+
+def _unknown_or_negative(name: str) -> pl.Expr:
+    negative = pl.format("'{}' is negative", name)
+    unknown = pl.col(name).cast(pl.Float64) == -1
+    return pl.when(unknown).then(pl.lit("it is unknown (-1)")).otherwise(negative)
+
+
+_FIELDS = """
+    Account AdminComment AllocCPUS AllocGRES AllocNodes AllocTRES AssocID AveCPU AveCPUFreq
+    AveDiskRead AveDiskWrite AvePages AveRSS AveVMSize BlockID Cluster Comment Constraints
+    ConsumedEnergy ConsumedEnergyRaw Container CPUTime CPUTimeRAW DBIndex DerivedExitCode Elapsed
+    ElapsedRaw Eligible End ExitCode Extra FailedNode Flags GID Group JobID JobIDRaw JobName
+    Layout Licenses MaxDiskRead MaxDiskReadNode MaxDiskReadTask MaxDiskWrite MaxDiskWriteNode
+    MaxDiskWriteTask MaxPages MaxPagesNode MaxPagesTask MaxRSS MaxRSSNode MaxRSSTask MaxVMSize
+    MaxVMSizeNode MaxVMSizeTask McsLabel MinCPU MinCPUNode MinCPUTask NCPUS NNodes NodeList NTasks
+    Partition Planned PlannedCPU PlannedCPURAW Priority QOS QOSRAW QOSREQ Reason ReqCPUFreq
+    ReqCPUFreqGov ReqCPUFreqMax ReqCPUFreqMin ReqCPUS ReqGRES ReqMem ReqNodes ReqReservation
+    ReqTRES Reservation ReservationId Reserved Restarts ResvCPU ResvCPURAW SegmentSize SLUID Start
+    State StdErr StdIn StdOut Submit SubmitLine Suspended SystemComment SystemCPU Timelimit
+    TimelimitRaw TotalCPU TRESUsageInAve TRESUsageInMax TRESUsageInMaxNode TRESUsageInMaxTask
+    TRESUsageInMin TRESUsageInMinNode TRESUsageInMinTask TRESUsageInTot TRESUsageOutAve
+    TRESUsageOutMax TRESUsageOutMaxNode TRESUsageOutMaxTask TRESUsageOutMin TRESUsageOutMinNode
+    TRESUsageOutMinTask TRESUsageOutTot UID User UserCPU WCKey WCKeyID WorkDir
+"""
+SACCT_FIELDS = tuple(_FIELDS.split())
+"""The fields of sacct, those of older versions included."""
+
+_SPELLING = {name.lower(): name for name in SACCT_FIELDS}
+_ELAPSED = r"^(?:(?:(?<days>\d+)-)?(?<hours>\d+):)?(?<minutes>\d+):(?<seconds>\d+)(?:\.\d+)?$"
+
+
+def is_sacct_header(line: str) -> bool:
+    """Whether a file's first line is a header of ``sacct``: bars, and JobID among the names."""
+    names = {name.strip().lower() for name in line.split("|")}
+    return "|" in line and not names.isdisjoint({"jobid", "jobidraw"})
+
+
+def read_sacct(path: Path) -> SourceTable:
+    """Read the jobs of an export, without their steps.
+
+    Returns the exported columns as text, named as sacct(1) spells them. A row is the line of
+    the file. A line with too few or too many fields (a job name with a bar in it) is malformed.
+
+    Raises
+    ------
+    UnreadableFile
+        The file is missing, empty, has no header with JobID, or holds nothing but steps.
+    """
+    data = read_utf8(path)
+    skipped = len(data) - len(data.lstrip(b"\n"))
+    top, _, body = data[skipped:].partition(b"\n")
+    header = top.decode("utf-8")
+    if not is_sacct_header(header):
+        raise UnreadableFile(
+            f"the first line is no header of sacct with JobID in it but '{header[:60]}'",
+            where=path.name,
+            remedy="export with sacct --parsable2 and --format=JobID,…, without --noheader",
+        )
+    spelled = [_SPELLING.get(name.strip().lower(), name) for name in header.split("|")]
+    names = check_header(spelled, f"{path.name}, row {skipped + 1}")
+    cut = split(body, names, "|", first=skipped + 2, quoted=False)
+    identity = "JobID" if "JobID" in names else "JobIDRaw"
+    step = cut.fields[identity].str.contains(".", literal=True).fill_null(value=False)
+    jobs = (~step).arg_true()
+    if jobs.is_empty() and step.len():
+        raise UnreadableFile(
+            "it holds job steps only, which are parts of jobs",
+            where=path.name,
+            remedy="export the jobs too, or them alone with sacct --allocations",
+        )
+    frame = cut.fields[jobs].with_columns(
+        found=cut.found.gather(jobs), position=pl.int_range(jobs.len(), dtype=pl.Int64, eager=True)
+    )
+    of_so_many = pl.format(f"it has {{}} fields instead of {len(names)}", "found")
+    odd = fault(frame, pl.col("found").is_not_null(), "invalid_time", of_so_many)
+    return SourceTable(
+        name=path.name,
+        fields=cut.fields[jobs],
+        rows=cut.rows.gather(jobs),
+        raw=lambda at: cut.raw(jobs.gather(at)),
+        faults=pl.concat([FAULTS.to_frame(), odd]),
+        epoch=True,
+        elapsed=_elapsed(cut.fields[jobs]),
+        counted=True,
+    )
+
+
+def _elapsed(fields: pl.DataFrame) -> pl.Series | None:
+    """How long each job took, as sacct says; [DD-[HH:]]MM:SS or whole seconds."""
+    if "ElapsedRaw" in fields.columns:
+        seconds = pl.col("ElapsedRaw").cast(pl.Int64, strict=False)
+        return fields.select(elapsed=pl.duration(seconds=seconds))["elapsed"]
+    if "Elapsed" not in fields.columns:
+        return None
+    parts = fields["Elapsed"].str.extract_groups(_ELAPSED).struct.unnest()
+    numbers = parts.select(pl.all().cast(pl.Int64))
+    days, hours = (pl.col(name).fill_null(0) for name in ("days", "hours"))
+    elapsed = pl.duration(days=days, hours=hours, minutes="minutes", seconds="seconds")
+    return numbers.select(elapsed=elapsed)["elapsed"]
