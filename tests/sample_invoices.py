@@ -165,7 +165,7 @@ def _reissue(ledger: Engine, folder: Path, old: str) -> None:
         code = f"{run}/superseded"
         _draft(connection, APRIL, code, "superseded", "periodic", run=run, replaces=known["number"])
         copies = ledger_charges.copy_charges(connection, "MIC", old, ("BILLED",))
-        placed = copies.select("code", invoice=pl.lit(code))
+        placed = copies.select("charge", invoice=pl.lit(code))
         ledger_charges.attach_charges(connection, "MIC", placed)
         calculate(connection, MIC, [code])
         submit(connection, MIC, run, [code])
@@ -192,7 +192,7 @@ def _may(ledger: Engine) -> None:
         }
         add_charge_line(ledger, MIC, NewLine.parse(stated, MIC), "asked for by Frau Müller")
         with writing(ledger) as connection:
-            placed = pl.DataFrame({"code": [f"line-2020-05-{number}"], "invoice": [reference]})
+            placed = pl.DataFrame({"charge": [f"line-2020-05-{number}"], "invoice": [reference]})
             ledger_charges.attach_charges(connection, "MIC", placed)
             calculate(connection, MIC, [reference])
 
@@ -236,7 +236,7 @@ class Rows:
     def matching_charges(self, wanted: Filter) -> list[str]:
         """The charges that match, as ``MIC/57``."""
         return sorted(
-            f"{row['facility']}/{row['code']}"
+            f"{row['facility']}/{row['charge']}"
             for row in self.charges
             if self._charge_matches(wanted, row)
         )
@@ -281,7 +281,7 @@ class Rows:
         invoice = on or nothing
         return (
             self._both_match(wanted, row, invoice)
-            and _part(wanted.number, row["code"], invoice["number"], invoice["code"])
+            and _part(wanted.number, row["charge"], invoice["number"], invoice["code"])
             and wanted.reference in (None, row["reference"], invoice["reference"])
             and (
                 not wanted.states
@@ -304,8 +304,8 @@ class Rows:
         return [
             *([lambda each: each["user"] == wanted.user] if wanted.user else []),
             *([lambda each: each["item"] == wanted.item] if wanted.item else []),
-            *([lambda each: each["on_date"] >= first] if first else []),
-            *([lambda each: each["on_date"] <= last] if last else []),
+            *([lambda each: each["date"] >= first] if first else []),
+            *([lambda each: each["date"] <= last] if last else []),
         ]
 
     def _both_match(self, wanted: Filter, row: dict[str, Any], invoice: dict[str, Any]) -> bool:
@@ -324,7 +324,7 @@ class Rows:
         )
 
     def _codes(self, charge: dict[str, Any]) -> set[str]:
-        return self.splits.get((charge["facility"], charge["code"]), set())
+        return self.splits.get((charge["facility"], charge["charge"]), set())
 
     def _told_of_invoice(self, row: dict[str, Any]) -> list[str]:
         texts = []
@@ -342,12 +342,12 @@ class Rows:
 
     def _texts(self, charge: dict[str, Any]) -> list[str | None]:
         """What a charge says and what was said of it, and of what it is a copy of."""
-        family = {charge["code"]} | {
-            other["code"]
+        family = {charge["charge"]} | {
+            other["charge"]
             for other in self.charges
             if charge["original"] is not None
             and (
-                other["code"] == charge["original"]
+                other["charge"] == charge["original"]
                 or (
                     other["original"] == charge["original"]
                     and other["revision"] < charge["revision"]

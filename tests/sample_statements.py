@@ -108,7 +108,7 @@ def reissue(engine: Engine, book: PriceBook, number: str, folder: Path) -> str:
         }
         invoices.insert_invoices(connection, pl.DataFrame(draft))
         copies = charges.copy_charges(connection, facility, str(old["code"]), ("BILLED",))
-        charges.attach_charges(connection, facility, copies.select("code", invoice=pl.lit(code)))
+        charges.attach_charges(connection, facility, copies.select("charge", invoice=pl.lit(code)))
         submit(connection, book, run, [code])
         prepared = approved_of(connection, book, run, [code], [])
     (new,) = issue_prepared(engine, book, prepared, folder)

@@ -27,10 +27,11 @@ runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json
 
 import base64
 import hashlib
+import json
 import os
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ from billing_lib.audit.bag import (
 )
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.settings import settings
-from billing_lib.workflow.invoice import Invoice, read_invoice
+from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
 
 NAMESPACE = "billing-record"
 """What the signature is for, so that it cannot serve elsewhere."""
@@ -208,7 +209,13 @@ def verify(record: Path, *, fingerprints: Mapping[str, str] | None = None) -> li
     """
     require_record(record)
     try:
-        return [*_against_manifests(record), *_against_ledger(record, fingerprints or {})]
+        findings = _against_manifests(record)
+        changed = {finding.file for finding in findings}
+        return [
+            *findings,
+            *_against_schema(record, changed),
+            *_against_ledger(record, fingerprints or {}),
+        ]
     except OSError as error:
         path = Path(error.filename or record)
         name = path.relative_to(record).as_posix() if path.is_relative_to(record) else str(path)
@@ -336,6 +343,22 @@ def _against_ledger(record: Path, fingerprints: Mapping[str, str]) -> list[Findi
         for path in sorted((record / "data" / "invoices").glob("*.json"))
         if path.stem in fingerprints and file_sha256(path) != fingerprints[path.stem]
     ]
+
+
+def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:
+    """Results that are not changed, and are no invoices in the format of this version."""
+    findings = []
+    for path in sorted((record / "data" / "invoices").glob("*.json")):
+        name = path.relative_to(record).as_posix()
+        if name in changed:
+            continue
+        try:
+            wrong = misfit(json.loads(path.read_bytes()))
+        except ValueError:
+            wrong = "it is no JSON"
+        if wrong is not None:
+            findings.append(Finding(name, wrong))
+    return findings
 
 
 INVOICES = pl.Schema({"number": pl.String(), "sha256": pl.String(), "ledger": pl.String()})

@@ -207,14 +207,23 @@ class Shown:
         size = TERMINAL_ROWS if paged and self.per_page is None else self.per_page
         return Page(1 if self.page is None else self.page, size, self.sort)
 
-    def say(self, found: "Found", noun: str, title: str, spared: Sequence[str]) -> None:
-        """Print what was found; below a table how much it is."""
+    def say(
+        self,
+        found: "Found",
+        noun: str,
+        title: str,
+        spared: Sequence[str],
+        columns: Sequence[str] | None = None,
+    ) -> None:
+        """Print what was found, these columns of it or all; below a table how much it is."""
+        rows = found.texts()
+        rows = rows if columns is None else rows.select(columns)
         if self.as_csv:
             sys.stdout.flush()
-            text = found.rows.write_csv(line_terminator="\r\n")
+            text = rows.write_csv(line_terminator="\r\n")
             sys.stdout.buffer.write(text.encode())
             return
-        say_frame(found.rows, title=title, as_json=self.as_json, spared=spared)
+        say_frame(rows, title=title, as_json=self.as_json, spared=spared)
         if not self.as_json:
             say(found.sentence(noun))
 

@@ -88,6 +88,10 @@ def charges(
             *("currency", "cost", "item", "raw_total", "adjustment", "user", "price", "state"),
             *("invoice", "project"),
         ),
+        columns=(
+            *("charge", "project", "item", "user", "date", "description", "quantity", "price"),
+            *("raw_total", "adjustment", "total", "cost", "state", "invoice", "currency"),
+        ),
     )
 
 

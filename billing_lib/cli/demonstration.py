@@ -26,9 +26,9 @@ from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files, read_price_book
-from billing_lib.workflow.rate import RatedPeriod, list_charges, rate_period
+from billing_lib.workflow.rate import RatedPeriod, rate_period
 from billing_lib.workflow.runs import sign_off
-from billing_lib.workflow.search import list_invoices
+from billing_lib.workflow.search import Filter, find_charges, list_invoices
 
 FACILITY = "RC"
 PERIOD = Period(1993, 10)
@@ -104,7 +104,8 @@ def _load_and_rate(setting: _Setting) -> RatedPeriod:
 
 def _adjust(setting: _Setting) -> None:
     """Make the two adjustments, unless an interrupted demonstration has made them."""
-    charges = list_charges(setting.engine, FACILITY, str(PERIOD))
+    month = {"facility": FACILITY, "period_from": str(PERIOD), "period_to": str(PERIOD)}
+    charges = find_charges(setting.engine, Filter.parse(month)).texts()
     if charges.filter(pl.col("charge") == CHARGE)["quantity"].item() != HALF:
         said = adjust_charge(setting.engine, setting.book, CHARGE, {"quantity": HALF}, FAILED)
         setting.tell(f"adjust {CHARGE} --set quantity={HALF} --reason '{FAILED}'", said[-1])

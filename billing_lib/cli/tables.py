@@ -182,7 +182,7 @@ def _lines(invoice: dict[str, Any]) -> Texts:
                 line["user"] or "",
                 line["item"]["name"] if line["item"] else line["description"],
                 line["quantity"] or "",
-                line["rate"] or "",
+                line["price"] or "",
                 line["raw_total"],
                 line["adjustment"],
                 line["total"],

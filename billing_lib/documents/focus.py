@@ -23,6 +23,7 @@ import polars as pl
 
 from billing_lib.documents.writing import write_file
 from billing_lib.errors import UnwritableFile
+from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.clock import day_start
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text_column
@@ -30,7 +31,6 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.journal import Costs
 
 UNIT_PRICE_PLACES = 12
-QUANTITY_PLACES = 6
 COST_PLACES = UNIT_PRICE_PLACES + QUANTITY_PLACES
 
 UTC = "%Y-%m-%dT%H:%M:%SZ"
@@ -50,6 +50,7 @@ def charge_rows(costs: Costs) -> pl.DataFrame:
     code, currency = pl.lit(book.facility.code), pl.lit(book.facility.currency)
     usage = pl.col("item").is_not_null()
     frame = _priced(costs.charges, minor_places(book.facility.currency))
+    frame = as_text(frame, only=("quantity", "price"))
     frame = _with_times(frame, book.facility.timezone)
     frame = frame.join(_items(book), on="item", how="left", maintain_order="left").with_columns(
         pl.col("item_name").fill_null(pl.col("item")),
@@ -66,7 +67,7 @@ def charge_rows(costs: Costs) -> pl.DataFrame:
         .otherwise(pl.format("{}, {}", "item_name", told))
     )
     sku = pl.format("{}/{}", code, "item")
-    late = pl.col("reference").is_null() & (pl.col("on_date") < pl.lit(costs.period.first_day))
+    late = pl.col("reference").is_null() & (pl.col("date") < pl.lit(costs.period.first_day))
     return frame.select(
         *("team", "project", "ChargePeriodStart", "ChargePeriodEnd"),
         InvoiceId="number",
@@ -101,7 +102,7 @@ def charge_rows(costs: Costs) -> pl.DataFrame:
         SkuMeter="item_name",
         SkuPriceDetails="price_details",
         SkuPriceId=pl.format("{}/{}", sku, "rate_group"),
-        x_Charge=pl.format("{}/{}", code, "code"),
+        x_Charge=pl.format("{}/{}", code, "charge"),
         x_State="state",
         x_User="user",
     )
@@ -117,8 +118,8 @@ def _priced(charges: pl.DataFrame, places: int) -> pl.DataFrame:
     """``unit_price``, ``list_cost`` and the ``priced`` quantity as text; whether the price as
     stated gives what is charged (``flat``), and whether the quantity does at all
     (``countable``): what costs something though nothing was used counts as one charge."""
-    quantity = _scaled(pl.col("quantity"), QUANTITY_PLACES).fill_null(0)
-    price = _scaled(pl.col("price"), UNIT_PRICE_PLACES)
+    quantity = pl.col("quantity").cast(pl.Int128).fill_null(0)
+    price = pl.col("price").cast(pl.Decimal(38, UNIT_PRICE_PLACES)).to_physical()
     cost = pl.col("raw_total").cast(pl.Int128) * _power(COST_PLACES - places)
     half = _power(COST_PLACES - places) // 2
     flat = ((price * quantity - cost).abs() <= half).fill_null(value=False)
@@ -141,11 +142,6 @@ def _priced(charges: pl.DataFrame, places: int) -> pl.DataFrame:
     )
 
 
-def _scaled(text: pl.Expr, places: int) -> pl.Expr:
-    """Decimal text in whole numbers of 10^-places."""
-    return text.str.to_decimal(scale=places).to_physical().cast(pl.Int128)
-
-
 def _power(places: int) -> pl.Expr:
     return pl.lit(10**places, dtype=pl.Int128)
 
@@ -157,14 +153,14 @@ def _text(scaled: pl.Expr, places: int) -> pl.Expr:
 
 def _with_times(charges: pl.DataFrame, timezone: str) -> pl.DataFrame:
     """From when until when: a session's times to the second, or the whole of its day."""
-    tomorrow = pl.col("on_date").dt.offset_by("1d")
-    days = charges.select(pl.col("on_date").unique()).with_columns(
-        day_start=day_start(pl.col("on_date"), timezone), day_end=day_start(tomorrow, timezone)
+    tomorrow = pl.col("date").dt.offset_by("1d")
+    days = charges.select(pl.col("date").unique()).with_columns(
+        day_start=day_start(pl.col("date"), timezone), day_end=day_start(tomorrow, timezone)
     )
-    start = pl.coalesce("start_at", "day_start").dt.truncate("1s")
-    ended = pl.col("end_at").dt.offset_by("999999us").dt.truncate("1s")
-    end = pl.when(pl.col("start_at").is_null()).then("day_end").otherwise(ended)
-    return charges.join(days, on="on_date", how="left", maintain_order="left").with_columns(
+    start = pl.coalesce("start", "day_start").dt.truncate("1s")
+    ended = pl.col("end").dt.offset_by("999999us").dt.truncate("1s")
+    end = pl.when(pl.col("start").is_null()).then("day_end").otherwise(ended)
+    return charges.join(days, on="date", how="left", maintain_order="left").with_columns(
         ChargePeriodStart=start.dt.to_string(UTC),
         ChargePeriodEnd=pl.max_horizontal(end, start.dt.offset_by("1s")).dt.to_string(UTC),
     )

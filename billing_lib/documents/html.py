@@ -289,7 +289,7 @@ def _line(line: dict[str, Any]) -> list[str]:
         "\n".join(_share(code, alone=len(codes) == 1) for code in codes) or NOTHING,
         number(line["quantity"]),
         line["unit"] or NOTHING,
-        number(line["rate"]),
+        number(line["price"]),
         money(line["raw_total"]),
         money(line["adjustment"]),
         money(line["total"]),

@@ -298,13 +298,13 @@ def _invoice_line(root: Element, line: dict[str, Any], terms: _Terms) -> None:
 
 def _priced(line: dict[str, Any]) -> tuple[str, str, str, str | None]:
     """Quantity, its unit, price and base quantity that come to the raw total exactly."""
-    raw_total, rate = Decimal(line["raw_total"]), line["rate"]
+    raw_total, price = Decimal(line["raw_total"]), line["price"]
     quantity = Decimal(line["quantity"] or 0)
     unit = UNIT_CODES.get((line["unit"] or "").lower(), PIECE)
-    if line["quantity"] is not None and rate is not None:
-        amount = _WIDE.quantize(_WIDE.multiply(quantity, Decimal(rate)), raw_total)
+    if line["quantity"] is not None and price is not None:
+        amount = _WIDE.quantize(_WIDE.multiply(quantity, Decimal(price)), raw_total)
         if amount == raw_total:
-            return line["quantity"], unit, rate, None
+            return line["quantity"], unit, price, None
     sign, price = "-" if raw_total < 0 else "", f"{raw_total.copy_abs():f}"
     if not quantity:
         return f"{sign}1", PIECE, price, None
@@ -339,7 +339,7 @@ def _item(
         "Hours": line["hours"],
         "Units": line["units"] if line["hours"] else None,
         "Unit": line["unit"] if unit == PIECE else None,  # the code alone would lose it
-        "Rate": line["rate"] if base is not None else None,  # else it is the price
+        "Rate": line["price"] if base is not None else None,  # else it is the price
         "Blended rate": line.get("effective_rate"),
         "Rate group": line["rate_group"],
     }
@@ -352,7 +352,7 @@ def _item(
 
 def _no_charge(invoice: dict[str, Any], terms: _Terms) -> dict[str, Any]:
     """The line of an invoice without charges: there must be one (BR-16)."""
-    nothing = dict.fromkeys(("start", "end", "user", "hours", "quantity", "unit", "rate", "item"))
+    nothing = dict.fromkeys(("start", "end", "user", "hours", "quantity", "unit", "price", "item"))
     return nothing | {
         "charge": "0",
         "date": invoice["dates_covered"]["to"],

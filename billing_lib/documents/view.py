@@ -209,7 +209,7 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
         number(line["hours"]),
         number(line["quantity"]),
         line["unit"] or NOTHING,
-        number(line["rate"]),
+        number(line["price"]),
         money(line["raw_total"]),
         money(line["adjustment"]),
         money(line["total"]),
@@ -495,7 +495,7 @@ def _use(line: dict[str, Any]) -> Iterator[str]:
 
 def _price(line: dict[str, Any]) -> Iterator[str]:
     for step in line["steps"]:
-        quantity = f"{number(step['quantity'])} × {number(step['rate'])} = "
+        quantity = f"{number(step['quantity'])} × {number(step['price'])} = "
         counted = quantity if step["quantity"] is not None else ""
         yield f"{step['step']}: {counted}{number(step['amount'])}"
     raw_total = money(line["raw_total"])
@@ -503,7 +503,7 @@ def _price(line: dict[str, Any]) -> Iterator[str]:
         yield f"Raw total: {raw_total}"
         return
     unit = f" {line['unit']}" if line["unit"] else ""
-    times = f" × {number(line['rate'])}" if line["rate"] is not None else ""
+    times = f" × {number(line['price'])}" if line["price"] is not None else ""
     yield f"{number(line['quantity'])}{unit}{times} = {raw_total}"
 
 

@@ -532,7 +532,7 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         line["user"],
         _amount(line["quantity"]),
         line["unit"],
-        _amount(line["rate"]),
+        _amount(line["price"]),
         Decimal(line["raw_total"]),
         Decimal(line["adjustment"]),
         Decimal(line["total"]),

@@ -2,8 +2,8 @@
 
     PENDING ─ priced again, adjusted, deleted ─▶ BILLED (on an issued invoice) ─▶ PAID
 
-Frames have the tables' column names: ``charge`` without facility as CHARGE, ``charge_split`` as
-CHARGE_SPLIT. A PENDING charge bound to a run waits for its invoice and does not change.
+Frames have the tables' columns without the facility: ``charge`` as KEPT, ``charge_split`` as
+SPLIT of pricing. A PENDING charge bound to a run waits for its invoice and does not change.
 The rates that charges name by fingerprint are kept as they were.
 
 Where charges stand: put on invoices, bound to runs, billed, paid, copied for a reissue.
@@ -32,23 +32,9 @@ from sqlalchemy.dialects import postgresql, sqlite
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
 from billing_lib.ledger.events import read_events
-from billing_lib.ledger.frames import frame_schema
-from billing_lib.ledger.schema import charge, charge_split, event, invoice, rate, usage_record
+from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, rate, usage_record
 from billing_lib.ledger.states import ACTIVE, CLOSED, PENDING
-
-CHARGE = pl.Schema(
-    {name: dtype for name, dtype in frame_schema(charge.columns).items() if name != "facility"}
-)
-"""Columns of a charge: code, kind, record, occurrence, period, project, … state, run, invoice."""
-
-CHARGE_SPLIT = pl.Schema(
-    {
-        name: dtype
-        for name, dtype in frame_schema(charge_split.columns).items()
-        if name != "facility"
-    }
-)
-"""Columns of a charge's split: charge, position, expense_code, percent, amount."""
+from billing_lib.pricing.charge import SPLIT
 
 _LOCKING = ("state", "run", "invoice")
 
@@ -61,9 +47,9 @@ def insert_charges(
     Parameters
     ----------
     charges
-        Schema CHARGE, without state, run and invoice.
+        Schema KEPT, without state, run and invoice.
     splits
-        Schema CHARGE_SPLIT.
+        Schema SPLIT.
     """
     frames.insert_frame(
         connection, charge, charges.drop(_LOCKING, strict=False), facility=facility, state="PENDING"
@@ -81,20 +67,20 @@ def replace_charges(
     Parameters
     ----------
     charges
-        Schema CHARGE or some of it: ``code`` and the columns to set.
+        Schema KEPT or some of it: ``charge`` and the columns to set.
     splits
-        All the splits of these charges (schema CHARGE_SPLIT).
+        All the splits of these charges (schema SPLIT).
 
     Raises
     ------
     UnknownCharge
         One of them is not in the ledger, is billed, or bound to another run.
     """
-    codes = charges.get_column("code")
+    codes = charges.get_column("charge")
     _require_pending(connection, facility, codes)
     values = charges.drop(*_LOCKING, "kind", "record", "occurrence", strict=False)
     _leave_invoices(connection, facility, values)
-    frames.update_frame(connection, charge, values, ["facility", "code"], facility=facility)
+    frames.update_frame(connection, charge, values, ["facility", "charge"], facility=facility)
     listed = frames.listed(connection, codes)
     connection.execute(
         delete(charge_split).where(
@@ -108,18 +94,18 @@ def _leave_invoices(connection: Connection, facility: str, values: pl.DataFrame)
     """Take those charges off their invoices that these values move to another project."""
     if "project" not in values.columns:
         return
-    listed = frames.listed(connection, values["code"])
-    placed = select(charge.c.code, charge.c.project).where(
+    listed = frames.listed(connection, values["charge"])
+    placed = select(charge.c.charge, charge.c.project).where(
         charge.c.facility == facility,
         charge.c.invoice.is_not(None),
-        charge.c.code.in_(select(listed.c.value)),
+        charge.c.charge.in_(select(listed.c.value)),
     )
     standing = frames.read_frame(connection, placed)
-    moved = standing.join(values.select("code", to="project"), on="code").filter(
+    moved = standing.join(values.select("charge", to="project"), on="charge").filter(
         pl.col("to") != pl.col("project")
     )
-    off = moved.select("code", invoice=pl.lit(None, dtype=pl.String))
-    frames.update_frame(connection, charge, off, ["facility", "code"], facility=facility)
+    off = moved.select("charge", invoice=pl.lit(None, dtype=pl.String))
+    frames.update_frame(connection, charge, off, ["facility", "charge"], facility=facility)
 
 
 def delete_charge(connection: Connection, facility: str, code: str) -> None:
@@ -131,7 +117,7 @@ def delete_charge(connection: Connection, facility: str, code: str) -> None:
         It is not in the ledger, is billed, or bound to a run.
     """
     _require_pending(connection, facility, pl.Series([code]))
-    connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.code == code))
+    connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.charge == code))
 
 
 def read_charges(
@@ -143,10 +129,10 @@ def read_charges(
     codes: pl.Series | list[str] | None = None,
     invoices: pl.Series | list[str] | None = None,
 ) -> pl.DataFrame:
-    """Charges (schema CHARGE), usage before added lines, by code."""
+    """Charges (schema KEPT), usage before added lines, by charge."""
     statement = _selected(
         connection,
-        select(*(charge.c[name] for name in CHARGE)),
+        select(*(charge.c[name] for name in KEPT)),
         facility,
         period,
         project,
@@ -154,14 +140,14 @@ def read_charges(
         codes,
         invoices,
     )
-    return frames.read_frame(connection, statement, CHARGE).sort(
-        "kind", "code", descending=[True, False]
+    return frames.read_frame(connection, statement, KEPT).sort(
+        "kind", "charge", descending=[True, False]
     )
 
 
 def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The PENDING charges of a month (schema CHARGE) that are on no invoice yet and in no run."""
-    statement = select(*(charge.c[name] for name in CHARGE)).where(
+    """The PENDING charges of a month (schema KEPT) that are on no invoice yet and in no run."""
+    statement = select(*(charge.c[name] for name in KEPT)).where(
         charge.c.facility == facility,
         charge.c.period == period,
         charge.c.state == "PENDING",
@@ -169,7 +155,7 @@ def read_unattached(connection: Connection, facility: str, period: str) -> pl.Da
         charge.c.invoice.is_(None),
         not_billed_otherwise(),
     )
-    return frames.read_frame(connection, statement, CHARGE).sort("code")
+    return frames.read_frame(connection, statement, KEPT).sort("charge")
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
@@ -194,27 +180,27 @@ def count_charges(connection: Connection, facility: str, period: str) -> tuple[i
 def read_copies(
     connection: Connection, facility: str, billed: pl.Series | list[str]
 ) -> pl.DataFrame:
-    """The PENDING copies (schema CHARGE) of billed charges that are bound to no run."""
+    """The PENDING copies (schema KEPT) of billed charges that are bound to no run."""
     listed = frames.listed(connection, billed)
     earlier = charge.alias("earlier")
     wanted = (
-        select(earlier.c.code)
+        select(earlier.c.charge)
         .where(
             earlier.c.facility == facility,
-            earlier.c.code.in_(select(listed.c.value)),
-            func.coalesce(earlier.c.original, earlier.c.code) == charge.c.original,
+            earlier.c.charge.in_(select(listed.c.value)),
+            func.coalesce(earlier.c.original, earlier.c.charge) == charge.c.original,
             func.coalesce(earlier.c.revision, 1) < charge.c.revision,
         )
         .exists()
     )
-    statement = select(*(charge.c[name] for name in CHARGE)).where(
+    statement = select(*(charge.c[name] for name in KEPT)).where(
         charge.c.facility == facility,
         charge.c.state == "PENDING",
         charge.c.run.is_(None),
         charge.c.original.is_not(None),
         wanted,
     )
-    return frames.read_frame(connection, statement, CHARGE).sort("code")
+    return frames.read_frame(connection, statement, KEPT).sort("charge")
 
 
 def not_billed_otherwise() -> ColumnElement[bool]:
@@ -222,7 +208,7 @@ def not_billed_otherwise() -> ColumnElement[bool]:
     counts: a copy on a reissue waits until the old invoice is superseded."""
     other = charge.alias("other")
     counted = (
-        select(other.c.code)
+        select(other.c.charge)
         .join_from(
             other,
             invoice,
@@ -230,8 +216,8 @@ def not_billed_otherwise() -> ColumnElement[bool]:
         )
         .where(
             other.c.facility == charge.c.facility,
-            other.c.code != charge.c.code,
-            (other.c.code == charge.c.original) | (other.c.original == charge.c.original),
+            other.c.charge != charge.c.charge,
+            (other.c.charge == charge.c.original) | (other.c.original == charge.c.original),
             invoice.c.state.in_(ACTIVE),
         )
         .exists()
@@ -248,7 +234,7 @@ def read_charged(connection: Connection, facility: str, period: str) -> pl.DataF
             usage_record,
             charge,
             (charge.c.facility == usage_record.c.facility)
-            & (charge.c.code == usage_record.c.record),  # the key; copies have originals
+            & (charge.c.charge == usage_record.c.record),  # the key; copies have originals
         )
         .where(usage_record.c.facility == facility, usage_record.c.period == period)
     )
@@ -264,10 +250,10 @@ def read_splits(
     codes: pl.Series | list[str] | None = None,
     invoices: pl.Series | list[str] | None = None,
 ) -> pl.DataFrame:
-    """The splits (schema CHARGE_SPLIT) of the charges that read_charges gives, by charge."""
+    """The splits (schema SPLIT) of the charges that read_charges gives, by charge."""
     statement = _selected(
         connection,
-        select(*(charge_split.c[name] for name in CHARGE_SPLIT)).join_from(charge_split, charge),
+        select(*(charge_split.c[name] for name in SPLIT)).join_from(charge_split, charge),
         facility,
         period,
         project,
@@ -275,16 +261,18 @@ def read_splits(
         codes,
         invoices,
     )
-    return frames.read_frame(connection, statement, CHARGE_SPLIT).sort("charge", "position")
+    return frames.read_frame(connection, statement, SPLIT).sort("charge", "position")
 
 
 def read_families(
     connection: Connection, facility: str, codes: pl.Series | list[str]
 ) -> pl.DataFrame:
     """Each charge with itself and, where it is a copy on a reissue, with what it goes on from:
-    ``code``, ``member``."""
-    every = pl.DataFrame({"code": pl.Series(codes, dtype=pl.String)}).with_columns(member="code")
-    copied = select(charge.c.code).where(
+    ``charge``, ``member``."""
+    every = pl.DataFrame({"charge": pl.Series(codes, dtype=pl.String)}).with_columns(
+        member="charge"
+    )
+    copied = select(charge.c.charge).where(
         charge.c.facility == facility, charge.c.original.is_not(None)
     )
     if connection.execute(copied.limit(1)).one_or_none() is None:
@@ -292,14 +280,14 @@ def read_families(
     listed = frames.listed(connection, codes)
     copy, earlier = charge.alias("copy"), charge.alias("earlier")
     found = (
-        select(copy.c.code.label("code"), earlier.c.code.label("member"))
+        select(copy.c.charge, earlier.c.charge.label("member"))
         .where(
             copy.c.facility == facility,
             copy.c.original.is_not(None),
-            copy.c.code.in_(select(listed.c.value)),
+            copy.c.charge.in_(select(listed.c.value)),
             earlier.c.facility == facility,
             earlier.c.state != "PENDING",  # a copy on a closed reissue leads nowhere
-            (earlier.c.code == copy.c.original)
+            (earlier.c.charge == copy.c.original)
             | ((earlier.c.original == copy.c.original) & (earlier.c.revision < copy.c.revision)),
         )
         .distinct()
@@ -349,7 +337,7 @@ def _selected(
     for column, wanted in (("period", period), ("project", project), ("state", state)):
         if wanted is not None:
             statement = statement.where(charge.c[column] == wanted)
-    for name, values in (("code", codes), ("invoice", invoices)):
+    for name, values in (("charge", codes), ("invoice", invoices)):
         if values is not None:
             listed = frames.listed(connection, values)
             statement = statement.where(charge.c[name].in_(select(listed.c.value)))
@@ -359,11 +347,11 @@ def _selected(
 def _require_pending(connection: Connection, facility: str, codes: pl.Series) -> None:
     """Refuse unless all are PENDING, and bound to no run."""
     listed = frames.listed(connection, codes)
-    statement = select(charge.c.code).where(
+    statement = select(charge.c.charge).where(
         charge.c.facility == facility,
         charge.c.state == "PENDING",
         charge.c.run.is_(None),
-        charge.c.code.in_(select(listed.c.value)),
+        charge.c.charge.in_(select(listed.c.value)),
     )
     if connection.dialect.name == "postgresql":
         statement = statement.with_for_update()  # nobody bills them meanwhile
@@ -379,12 +367,12 @@ def _require_pending(connection: Connection, facility: str, codes: pl.Series) ->
 
 
 def lock_charge(connection: Connection, facility: str, code: str) -> pl.DataFrame:
-    """One charge (schema CHARGE; no row if there is none), kept from others until the end of
+    """One charge (schema KEPT; no row if there is none), kept from others until the end of
     the transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(
-            select(charge.c.code)
-            .where(charge.c.facility == facility, charge.c.code == code)
+            select(charge.c.charge)
+            .where(charge.c.facility == facility, charge.c.charge == code)
             .with_for_update()
         )
     return read_charges(connection, facility, codes=[code])
@@ -397,10 +385,10 @@ def lock_charges(connection: Connection, facility: str, codes: pl.Series) -> Non
     """
     if connection.dialect.name == "postgresql":
         listed = frames.listed(connection, codes)
-        chosen = select(charge.c.code).where(
-            charge.c.facility == facility, charge.c.code.in_(select(listed.c.value))
+        chosen = select(charge.c.charge).where(
+            charge.c.facility == facility, charge.c.charge.in_(select(listed.c.value))
         )
-        connection.execute(chosen.order_by(charge.c.code).with_for_update())
+        connection.execute(chosen.order_by(charge.c.charge).with_for_update())
 
 
 def next_line_code(connection: Connection, facility: str, period: str) -> str:
@@ -419,13 +407,13 @@ def attach_charges(connection: Connection, facility: str, placing: pl.DataFrame)
     Parameters
     ----------
     placing
-        ``code``, ``invoice`` (the invoice's code, or null).
+        ``charge``, ``invoice`` (the invoice's code, or null).
     """
     frames.update_frame(
         connection,
         charge,
-        placing.select("code", "invoice"),
-        ["facility", "code"],
+        placing.select("charge", "invoice"),
+        ["facility", "charge"],
         facility=facility,
     )
 
@@ -438,16 +426,16 @@ def forget_references(connection: Connection, facility: str, codes: pl.Series) -
         .where(
             charge.c.facility == facility,
             charge.c.state == "PENDING",
-            charge.c.code.in_(select(listed.c.value)),
+            charge.c.charge.in_(select(listed.c.value)),
         )
         .values(reference=None)
     )
 
 
 def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
-    """The PENDING charges that go to an ad hoc invoice and are not on it: ``code``,
+    """The PENDING charges that go to an ad hoc invoice and are not on it: ``charge``,
     ``reference``, ``period``."""
-    statement = select(charge.c.code, charge.c.reference, charge.c.period).where(
+    statement = select(charge.c.charge, charge.c.reference, charge.c.period).where(
         charge.c.facility == facility,
         charge.c.reference.is_not(None),
         charge.c.state == "PENDING",
@@ -455,8 +443,8 @@ def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
         charge.c.invoice.is_(None),
         not_billed_otherwise(),
     )
-    schema = pl.Schema(dict.fromkeys(("code", "reference", "period"), pl.String()))
-    return frames.read_frame(connection, statement, schema).sort("code")
+    schema = pl.Schema(dict.fromkeys(("charge", "reference", "period"), pl.String()))
+    return frames.read_frame(connection, statement, schema).sort("charge")
 
 
 def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
@@ -465,7 +453,7 @@ def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> N
     chosen = (
         charge.c.facility == facility,
         charge.c.state == "PENDING",
-        charge.c.code.in_(select(listed.c.value)),
+        charge.c.charge.in_(select(listed.c.value)),
     )
     bound = update(charge).where(*chosen, charge.c.run.is_not(None))
     connection.execute(bound.values(run=None))  # refused while the invoice is being approved
@@ -505,24 +493,25 @@ def copy_charges(
     Returns
     -------
     polars.DataFrame
-        ``code`` (``57~2``), ``original`` and ``copied``, the code of what was copied.
+        ``charge`` (``57~2``), ``original`` and ``copied``, the code of what was copied.
     """
     charges = read_charges(connection, facility, invoices=[invoice])
     charges = charges.filter(pl.col("state").is_in(states))
-    named = charges.with_columns(copied="code", original=pl.coalesce("original", "code"))
+    named = charges.with_columns(copied="charge", original=pl.coalesce("original", "charge"))
     last = _last_revisions(connection, facility, named["original"])
     copies = named.join(last, on="original", how="left").with_columns(
         revision=pl.col("last").fill_null(1) + 1
     )
-    copies = copies.drop("last").with_columns(code=pl.format("{}~{}", "original", "revision"))
+    copies = copies.drop("last").with_columns(charge=pl.format("{}~{}", "original", "revision"))
+    named = copies.select("copied", copy="charge")
     splits = (
-        read_splits(connection, facility, codes=charges["code"])
-        .join(copies.select("code", charge="copied"), on="charge")
-        .with_columns(charge="code")
-        .drop("code")
+        read_splits(connection, facility, codes=charges["charge"])
+        .join(named, left_on="charge", right_on="copied")
+        .with_columns(charge="copy")
+        .drop("copy")
     )
     insert_charges(connection, facility, copies.drop("copied"), splits)
-    return copies.select("code", "original", "copied")
+    return copies.select("charge", "original", "copied")
 
 
 def _last_revisions(connection: Connection, facility: str, originals: pl.Series) -> pl.DataFrame:
@@ -550,7 +539,7 @@ def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
         )
         .exists()
     )
-    statement = select(charge.c.code).where(
+    statement = select(charge.c.charge).where(
         charge.c.facility == facility,
         charge.c.period < period,
         charge.c.state == "PENDING",
@@ -560,7 +549,7 @@ def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
         not_billed_otherwise(),
         closed,
     )
-    return frames.read_frame(connection, statement)["code"].sort()
+    return frames.read_frame(connection, statement)["charge"].sort()
 
 
 def set_period(connection: Connection, facility: str, codes: pl.Series, period: str) -> None:
@@ -568,8 +557,8 @@ def set_period(connection: Connection, facility: str, codes: pl.Series, period: 
     frames.update_frame(
         connection,
         charge,
-        pl.DataFrame({"code": codes}, schema={"code": pl.String}),
-        ["facility", "code"],
+        pl.DataFrame({"charge": codes}, schema={"charge": pl.String}),
+        ["facility", "charge"],
         facility=facility,
         period=period,
     )
@@ -582,7 +571,7 @@ def count_late(connection: Connection, facility: str, period: str) -> int:
         charge.c.facility == facility,
         charge.c.period == period,
         charge.c.state == "PENDING",
-        charge.c.on_date < first,
+        charge.c.date < first,
     )
     return int(connection.scalars(counted).one())
 
@@ -602,17 +591,17 @@ def _set(
     )
 
 
-BILLED_CHARGE = pl.Schema({**CHARGE, "number": pl.String(), "invoice_kind": pl.String()})
-"""Columns of a charge on an issued invoice: CHARGE, and the invoice's number and kind."""
+BILLED_CHARGE = pl.Schema({**KEPT, "number": pl.String(), "invoice_kind": pl.String()})
+"""Columns of a charge on an issued invoice: KEPT, and the invoice's number and kind."""
 
 _ON = (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice)
 
 
 def read_billed(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The charges of a month's issued invoices that count (schema BILLED_CHARGE), by code."""
+    """The charges of a month's issued invoices that count (schema BILLED_CHARGE), by charge."""
     statement = (
         select(
-            *(charge.c[name] for name in CHARGE),
+            *(charge.c[name] for name in KEPT),
             invoice.c.number.label("number"),
             invoice.c.kind.label("invoice_kind"),
         )
@@ -623,16 +612,16 @@ def read_billed(connection: Connection, facility: str, period: str) -> pl.DataFr
             invoice.c.state.in_(ACTIVE),
         )
     )
-    return frames.read_frame(connection, statement, BILLED_CHARGE).sort("code")
+    return frames.read_frame(connection, statement, BILLED_CHARGE).sort("charge")
 
 
 def read_pending(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The month's PENDING charges that an invoice may still bill (schema CHARGE), by code.
+    """The month's PENDING charges that an invoice may still bill (schema KEPT), by charge.
 
     Left out are those of closed invoices, and copies of what an invoice that counts bills.
     """
     statement = (
-        select(*(charge.c[name] for name in CHARGE))
+        select(*(charge.c[name] for name in KEPT))
         .join_from(charge, invoice, _ON, isouter=True)
         .where(
             charge.c.facility == facility,
@@ -642,17 +631,17 @@ def read_pending(connection: Connection, facility: str, period: str) -> pl.DataF
             not_billed_otherwise(),
         )
     )
-    return frames.read_frame(connection, statement, CHARGE).sort("code")
+    return frames.read_frame(connection, statement, KEPT).sort("charge")
 
 
 _GONE = ("CLOSED", "VOID", "SUPERSEDED")
 
 
 def read_credits(connection: Connection, facility: str) -> pl.DataFrame:
-    """The added lines that give back some of an invoice: ``code``, ``credits`` (its number)."""
+    """The added lines that give back some of an invoice: ``charge``, ``credits`` (its number)."""
     added = read_events(connection, facility, kinds=["add_line"])
     of = pl.col("after").str.json_path_match("$.credits")
-    return added.select(code="subject", credits=of).drop_nulls().unique("code")
+    return added.select(charge="subject", credits=of).drop_nulls().unique("charge")
 
 
 def credited(connection: Connection, facility: str, numbers: list[str]) -> int:
@@ -662,7 +651,7 @@ def credited(connection: Connection, facility: str, numbers: list[str]) -> int:
     does.
     """
     given = read_credits(connection, facility).filter(pl.col("credits").is_in(numbers))
-    listed = frames.listed(connection, given["code"])
+    listed = frames.listed(connection, given["charge"])
     codes = select(listed.c.value)
     statement = (
         select(charge.c.total, invoice.c.state)
@@ -673,7 +662,7 @@ def credited(connection: Connection, facility: str, numbers: list[str]) -> int:
         )
         .where(
             charge.c.facility == facility,
-            charge.c.code.in_(codes) | charge.c.original.in_(codes),
+            charge.c.charge.in_(codes) | charge.c.original.in_(codes),
         )
     )
     schema = pl.Schema({"total": pl.Int64(), "state": pl.String()})

@@ -19,7 +19,7 @@ module alone, which keeps clear of the date adapters that Python's sqlite3 depre
 
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -32,6 +32,7 @@ import psycopg
 from sqlalchemy import (
     JSON,
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     Date,
@@ -86,10 +87,14 @@ class Instant(TypeDecorator[datetime]):
 
 
 class DecimalText(TypeDecorator[Decimal]):
-    """An exact decimal, kept as text without exponent or trailing zeros."""
+    """An exact decimal of so many places, kept as text without exponent or trailing zeros."""
 
     impl = Text
     cache_ok = True
+
+    def __init__(self, places: int = DECIMAL.scale) -> None:
+        super().__init__()
+        self.places = places
 
     def process_bind_param(self, value: Decimal | None, dialect: Dialect) -> str | None:
         return None if value is None else plain_text(value)
@@ -105,6 +110,28 @@ def instant_text(value: datetime) -> str:
     return value.astimezone(UTC).strftime(INSTANT_TEXT)
 
 
+def columns_of(
+    schema: pl.Schema, *, key: Collection[str] = (), required: Collection[str] = ()
+) -> Iterator[Column[Any]]:
+    """A table's columns for a polars schema, by its names and in its order.
+
+    Parameters
+    ----------
+    key
+        Columns of the table's key.
+    required
+        The others that are never null.
+    """
+    for name, dtype in schema.items():
+        yield Column(
+            name,
+            _sql_type(dtype),
+            primary_key=name in key,
+            nullable=name not in key and name not in required,
+            autoincrement=False,
+        )
+
+
 def frame_schema(columns: Iterable[ColumnElement[Any]]) -> pl.Schema:
     """The polars schema of a table's or a select's columns, by their names and in their order."""
     return pl.Schema({_name(column): _polars_type(column.type) for column in columns})
@@ -116,11 +143,24 @@ def _name(column: ColumnElement[Any]) -> str:
     return column.name
 
 
+def _sql_type(dtype: pl.DataType) -> TypeEngine[Any]:
+    if isinstance(dtype, pl.Decimal):
+        return DecimalText(dtype.scale)
+    types: dict[pl.DataType, TypeEngine[Any]] = {
+        pl.String(): Text(),
+        pl.Int64(): BigInteger(),
+        pl.Int32(): Integer(),
+        pl.Date(): Date(),
+        INSTANT: Instant(),
+    }
+    return types[dtype]
+
+
 def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
     if isinstance(kind, Instant):
         return INSTANT
     if isinstance(kind, DecimalText):
-        return DECIMAL
+        return pl.Decimal(38, kind.places)
     if isinstance(kind, BigInteger):
         return pl.Int64()
     if isinstance(kind, Integer):

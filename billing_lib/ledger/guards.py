@@ -270,7 +270,7 @@ _ISSUING_BINDING = (
         "a line bills a charge that its invoice holds, at the charge's total",
         "NOT EXISTS (SELECT 1 FROM issued_invoice i JOIN charge c"
         " ON c.facility = i.facility AND c.invoice = i.invoice"
-        " WHERE i.number = NEW.number AND c.facility = NEW.facility AND c.code = NEW.charge"
+        " WHERE i.number = NEW.number AND c.facility = NEW.facility AND c.charge = NEW.charge"
         " AND c.state = 'PENDING' AND c.run IS NOT NULL AND c.raw_total = NEW.raw_total"
         " AND c.adjustment = NEW.adjustment AND c.total = NEW.total)",
         lookup=True,
@@ -538,8 +538,8 @@ _ISSUING = (
         "it is issued when what it bills is on no other invoice that counts",
         "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice s JOIN charge c"
         " ON c.facility = s.facility AND c.invoice = s.invoice JOIN charge o"
-        " ON o.facility = c.facility AND o.code <> c.code"
-        " AND (o.code = c.original OR o.original = c.original) JOIN invoice i"
+        " ON o.facility = c.facility AND o.charge <> c.charge"
+        " AND (o.charge = c.original OR o.original = c.original) JOIN invoice i"
         " ON i.facility = o.facility AND i.code = o.invoice"
         f" WHERE s.issuing = NEW.id AND c.original IS NOT NULL AND i.state IN {named(ACTIVE)})",
         lookup=True,
@@ -827,7 +827,7 @@ _USAGE = (
 )
 _LOCKED_CHARGE = (
     "EXISTS (SELECT 1 FROM charge c WHERE c.facility = ROW.facility"
-    " AND c.code = ROW.charge AND (c.state <> 'PENDING' OR c.run IS NOT NULL))"
+    " AND c.charge = ROW.charge AND (c.state <> 'PENDING' OR c.run IS NOT NULL))"
 )
 _CHARGE = (
     *moves_only(CHARGE, "a charge"),
@@ -841,7 +841,7 @@ _CHARGE = (
         "charge",
         (UPDATE,),
         "a charge keeps its facility and code",
-        differs(("facility", "code")),
+        differs(("facility", "charge")),
     ),
     Guard(
         "charge",

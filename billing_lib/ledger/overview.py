@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Table, and_, case, func, or_, select
 from billing_lib.ledger import frames
 from billing_lib.ledger.charges import not_billed_otherwise
 from billing_lib.ledger.frames import frame_schema
-from billing_lib.ledger.schema import charge, charge_split, invoice, unbilled, usage_record
+from billing_lib.ledger.schema import KEPT, charge, charge_split, invoice, unbilled, usage_record
 from billing_lib.ledger.states import CLOSED, SUPERSEDED, VOID
 
 CHARGED = pl.Schema(
@@ -96,11 +96,11 @@ def read_team_months(connection: Connection, facility: str) -> pl.DataFrame:
 
 
 _NAMES = (
-    *("code", "kind", "project", "team", "item", "user", "on_date", "start_at", "end_at"),
+    *("charge", "kind", "project", "team", "item", "user", "date", "start", "end"),
     *("description", "unit", "quantity", "rate", "rate_group", "price", "raw_total"),
     *("adjustment", "total", "cost", "state", "run", "invoice"),
 )
-CHARGE = pl.Schema(frame_schema(charge.c[name] for name in _NAMES))
+REVIEWED = pl.Schema({name: KEPT[name] for name in _NAMES})
 """The columns of a charge that review reads."""
 
 _KEYS = ("period", "project", "item", "user")
@@ -160,21 +160,21 @@ def count_records(connection: Connection, facility: str, period: str) -> int:
 def read_month(
     connection: Connection, facility: str, period: str, first: int | None = None
 ) -> pl.DataFrame:
-    """A month's charges that count (schema CHARGE), by project and code.
+    """A month's charges that count (schema REVIEWED), by project and charge.
 
     Parameters
     ----------
     first
         Only those of the first so many, which is quick however many there are.
     """
-    statement = select(*(charge.c[name] for name in CHARGE)).where(
+    statement = select(*(charge.c[name] for name in REVIEWED)).where(
         charge.c.facility == facility, charge.c.period == period
     )
     if first is not None:
-        statement = statement.order_by(charge.c.project, charge.c.code).limit(first)
-    found = frames.read_frame(connection, statement, CHARGE)
+        statement = statement.order_by(charge.c.project, charge.c.charge).limit(first)
+    found = frames.read_frame(connection, statement, REVIEWED)
     left_out = _uncounted(connection, facility, period)
-    return found.join(left_out, on="code", how="anti").sort("project", "code")
+    return found.join(left_out, on="charge", how="anti").sort("project", "charge")
 
 
 def read_shares(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -216,7 +216,7 @@ def _count(connection: Connection, table: Table, facility: str, period: str) -> 
 def _uncounted(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """The charges of a month that do not count, which are few: asked by themselves, so that no
     other has to be joined with its invoice."""
-    names = ("facility", *_KEYS, "code", "kind", "total", "cost")
+    names = ("facility", *_KEYS, "charge", "kind", "total", "cost")
     columns = [charge.c[name] for name in names]
     # Asked so that SQLite walks the short indices of charges on invoices and of copies: of the
     # first the facility is told below, of the second "is not null" by what is above ''.
@@ -231,4 +231,4 @@ def _uncounted(connection: Connection, facility: str, period: str) -> pl.DataFra
         ~not_billed_otherwise(),
     )
     found = [frames.read_frame(connection, statement) for statement in (gone, copies)]
-    return pl.concat(found).filter(facility=facility, period=period).unique("code")
+    return pl.concat(found).filter(facility=facility, period=period).unique("charge")

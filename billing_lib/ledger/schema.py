@@ -7,13 +7,14 @@ The ledger's tables: usage in, charges in the middle, events beside them all.
     permission (who may do what)    event (who, when, why; hash-chained per facility)
 
 The tables of runs, invoices and statements stand in invoice_tables.py, those of what is made of
-them in document_tables.py, those of mail and notices in delivery_tables.py. Money is whole minor
-units of the facility's currency; quantities and percentages are exact decimals in text. Keys are
-the field's own. Every row names its facility, and its team where a lab's administrator may one
-day read it, so that row-level security can tell without a join. What may happen to a row stands
-in guards.py, not in CHECK constraints: SQLite cannot alter those, and the list of states grows.
-SQLite's tables have no rowid, so REPLACE can overwrite a row by its declared keys only, and the
-guards watch those.
+them in document_tables.py, those of mail and notices in delivery_tables.py. Usage and charges
+have the columns of their frames (USAGE, CHARGE and SPLIT of pricing), in the same types: money is
+whole minor units of the facility's currency, a decimal is kept as text. Keys are the field's own.
+Every row names its facility, and its team where a lab's administrator may one day read it, so
+that row-level security can tell without a join. What may happen to a row stands in guards.py, not
+in CHECK constraints: SQLite cannot alter those, and the list of states grows. SQLite's tables
+have no rowid, so REPLACE can overwrite a row by its declared keys only, and the guards watch
+those.
 
 The ledger's tables of runs, invoices and statements.
 
@@ -46,6 +47,7 @@ The ledger's tables of delivery: the outbox of mail, notices in the notebooks, p
 What a message says never changes; only its state, its tries and the server's last answer do.
 """
 
+import polars as pl
 from sqlalchemy import (
     BigInteger,
     Column,
@@ -63,7 +65,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.types import LargeBinary
 
-from billing_lib.ledger.frames import DecimalText, Instant
+from billing_lib.ledger.frames import Instant, columns_of
+from billing_lib.pricing.charge import CHARGE, SPLIT
+from billing_lib.pricing.fields import USAGE
 
 metadata = MetaData(
     naming_convention={
@@ -128,25 +132,9 @@ usage_record = Table(
     "usage_record",
     metadata,
     Column("facility", Text, primary_key=True),
-    Column("record", Text, primary_key=True),
-    Column("occurrence", Integer, primary_key=True, autoincrement=False),
+    *columns_of(USAGE, key=("record", "occurrence")),
     Column("period", Text),  # null where the time could not be read
-    Column("item", Text),
-    Column("project", Text),
-    Column("user", Text),
-    Column("start_at", Instant),
-    Column("end_at", Instant),
-    Column("on_date", Date),
-    Column("units", DecimalText),
-    Column("quantity", DecimalText),
-    Column("description", Text),
-    Column("reference", Text),  # of the ad hoc invoice that this usage goes to
     Column("file_sha256", Text, nullable=False),
-    Column("file", Text),
-    Column("row", BigInteger),
-    Column("defect", Text),
-    Column("detail", Text),
-    Column("raw", Text),
     ForeignKeyConstraint(
         ["facility", "file_sha256"], ["source_file.facility", "source_file.sha256"]
     ),
@@ -181,40 +169,23 @@ rate = Table(
     sqlite_with_rowid=False,
 )
 
+KEPT = pl.Schema(
+    {name: dtype for name, dtype in CHARGE.items() if name not in ("units", "file", "row")}
+)
+"""Columns of a charge that its table has; the usage record has the others."""
+
+_TOTALS = ("raw_total", "adjustment", "total")
+
 charge = Table(
     "charge",
     metadata,
     Column("facility", Text, primary_key=True),
-    Column("code", Text, primary_key=True),  # the usage record's id, or an added line's
-    stated("kind"),  # usage or line
-    Column("record", Text),
-    Column("occurrence", Integer),
-    stated("period"),
-    stated("project"),
-    stated("team"),
-    Column("item", Text),
-    Column("user", Text),
-    Column("description", Text),
-    Column("on_date", Date),
-    Column("start_at", Instant),
-    Column("end_at", Instant),
-    Column("unit", Text),
-    Column("hours", Text),  # as shown, like quantity and price
-    Column("quantity", Text),
-    Column("rate", Text),  # fingerprint; null for an added line
-    Column("rate_group", Text),
-    Column("price", Text),
-    Column("effective_rate", Text),  # blended, where the rate has after hours
-    minor("raw_total"),
-    minor("adjustment"),
-    minor("total"),
-    Column("cost", BigInteger),  # what it costs the facility, where that is stated
-    stated("state"),
-    Column("reference", Text),  # of the ad hoc invoice it goes to
-    Column("original", Text),  # the charge that this one bills anew, on a reissue
-    Column("revision", Integer),  # 2 for the first such copy; null for what is no copy
-    Column("run", Text, ForeignKey("billing_run.id")),  # while it waits locked for its invoice
-    Column("invoice", Text),  # the invoice's code
+    *columns_of(
+        KEPT,
+        key=("charge",),
+        required=("kind", "period", "project", "team", *_TOTALS, "state"),
+    ),
+    ForeignKeyConstraint(["run"], ["billing_run.id"]),
     ForeignKeyConstraint(["facility", "invoice"], ["invoice.facility", "invoice.code"]),
     ForeignKeyConstraint(
         ["facility", "record", "occurrence"],
@@ -242,13 +213,9 @@ charge_split = Table(
     "charge_split",
     metadata,
     Column("facility", Text, primary_key=True),
-    Column("charge", Text, primary_key=True),
-    Column("position", Integer, primary_key=True, autoincrement=False),
-    stated("expense_code"),
-    stated("percent"),
-    minor("amount"),
+    *columns_of(SPLIT, key=("charge", "position"), required=("expense_code", "percent", "amount")),
     ForeignKeyConstraint(
-        ["facility", "charge"], ["charge.facility", "charge.code"], ondelete="CASCADE"
+        ["facility", "charge"], ["charge.facility", "charge.charge"], ondelete="CASCADE"
     ),
     sqlite_with_rowid=False,
 )
@@ -429,6 +396,16 @@ def _of_invoice() -> ForeignKeyConstraint:
     )
 
 
+_LINE = pl.Schema(
+    {
+        name: CHARGE[name]
+        for name in (
+            *("charge", "item", "user", "date", "description", "quantity"),
+            *("raw_total", "adjustment", "total"),
+        )
+    }
+)
+
 invoice_line = Table(
     "invoice_line",
     metadata,
@@ -436,15 +413,7 @@ invoice_line = Table(
     Column("position", Integer, primary_key=True, autoincrement=False),
     stated("facility"),
     stated("team"),
-    stated("charge"),
-    Column("item", Text),
-    Column("user", Text),
-    Column("on_date", Date),
-    Column("description", Text),
-    Column("quantity", Text),  # as shown
-    minor("raw_total"),
-    minor("adjustment"),
-    minor("total"),
+    *columns_of(_LINE, required=("charge", "raw_total", "adjustment", "total")),
     _of_invoice(),
     Index(None, "facility", "charge", unique=True),  # billed again it is a copy, of its own code
     sqlite_with_rowid=False,
@@ -555,7 +524,7 @@ journal_entry = Table(
     Column("kind", Text, primary_key=True),  # issue or reversal
     stated("facility"),
     Column("journal", Integer, nullable=False),
-    Column("on_date", Date, nullable=False),
+    Column("date", Date, nullable=False),
     _of_invoice(),
     ForeignKeyConstraint(["facility", "journal"], ["journal.facility", "journal.number"]),
     sqlite_with_rowid=False,

@@ -39,8 +39,8 @@ from sqlalchemy import (
 from sqlalchemy.sql.operators import custom_op
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.frames import frame_schema
-from billing_lib.ledger.schema import charge, charge_split, event, invoice, issued_invoice
+from billing_lib.ledger.frames import DecimalText, frame_schema
+from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, issued_invoice
 from billing_lib.ledger.schema import facility as facilities
 
 Condition = ColumnElement[bool]
@@ -167,7 +167,7 @@ def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
         yield invoice.c.charges == 0 if criteria.empty else invoice.c.charges != 0
     if criteria.view is not None:
         yield _in_view(criteria.view)
-    of_invoice = select(charge.c.code).where(
+    of_invoice = select(charge.c.charge).where(
         charge.c.facility == invoice.c.facility, charge.c.invoice == invoice.c.code
     )
     for condition in _of_usage(criteria):
@@ -191,7 +191,7 @@ def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
     yield from _shared(criteria, charge)
     yield charge.c.facility.in_(criteria.seen.facilities)
     if criteria.number is not None:
-        columns = (charge.c.code, *_NUMBERS)
+        columns = (charge.c.charge, *_NUMBERS)
         yield or_(*(_holds(column, criteria.number) for column in columns))
     if criteria.reference is not None:
         yield or_(
@@ -244,9 +244,9 @@ def _of_usage(criteria: Criteria) -> Iterator[Condition]:
     if criteria.item is not None:
         yield charge.c.item == criteria.item
     if criteria.date_from is not None:
-        yield charge.c.on_date >= criteria.date_from
+        yield charge.c.date >= criteria.date_from
     if criteria.date_to is not None:
-        yield charge.c.on_date <= criteria.date_to
+        yield charge.c.date <= criteria.date_to
 
 
 def _within(table: Table, first: str | None, last: str | None) -> Iterator[Condition]:
@@ -280,22 +280,22 @@ def _charged_to(criteria: Criteria) -> Condition:
     )
     if criteria.facility is not None:
         charged = charged.where(charge_split.c.facility == criteria.facility)
-    return tuple_(charge.c.facility, charge.c.code).in_(charged)
+    return tuple_(charge.c.facility, charge.c.charge).in_(charged)
 
 
 def _told_of_charge(text: str) -> Condition:
     """What a charge says, or was said of it or of what it copies on a reissue."""
     told = _told(text, of_charges=True)
     earlier = charge.alias("earlier")
-    copied = select(earlier.c.code).where(
+    copied = select(earlier.c.charge).where(
         earlier.c.facility == charge.c.facility,
-        (earlier.c.code == charge.c.original)
+        (earlier.c.charge == charge.c.original)
         | ((earlier.c.original == charge.c.original) & (earlier.c.revision < charge.c.revision)),
-        tuple_(earlier.c.facility, earlier.c.code).in_(told),
+        tuple_(earlier.c.facility, earlier.c.charge).in_(told),
     )
     return or_(
         _holds(charge.c.description, text),
-        tuple_(charge.c.facility, charge.c.code).in_(told),
+        tuple_(charge.c.facility, charge.c.charge).in_(told),
         charge.c.original.is_not(None) & exists(copied),
     )
 
@@ -341,6 +341,7 @@ class Listing(NamedTuple):
     """What can be listed: its table, what is joined to it, and its columns as lists name them."""
 
     table: Table
+    key: tuple[ColumnElement[Any], ColumnElement[Any]]
     joined: FromClause
     columns: Mapping[str, ColumnElement[Any]]
     sorts: Mapping[str, ColumnElement[Any]]
@@ -368,26 +369,14 @@ _INVOICE_COLUMNS: dict[str, ColumnElement[Any]] = {
     "reason": invoice.c.reason,
 }
 _CHARGE_COLUMNS: dict[str, ColumnElement[Any]] = {
-    "charge": charge.c.code,
     "facility": charge.c.facility,
-    "project": charge.c.project,
-    "item": charge.c.item,
-    "user": charge.c.user,
-    "date": charge.c.on_date,
-    "description": charge.c.description,
-    "quantity": charge.c.quantity,
-    "price": charge.c.price,
-    "raw_total": charge.c.raw_total,
-    "adjustment": charge.c.adjustment,
-    "total": charge.c.total,
-    "cost": charge.c.cost,
-    "state": charge.c.state,
-    "invoice": charge.c.invoice,
+    **{name: charge.c[name] for name in KEPT},
     "currency": facilities.c.currency,
 }
 
 INVOICES = Listing(
     invoice,
+    (invoice.c.facility, invoice.c.code),
     invoice.join(facilities, facilities.c.code == invoice.c.facility).outerjoin(
         issued_invoice, issued_invoice.c.number == invoice.c.number
     ),
@@ -397,6 +386,7 @@ INVOICES = Listing(
 )
 CHARGES = Listing(
     charge,
+    (charge.c.facility, charge.c.charge),
     charge.join(facilities, facilities.c.code == charge.c.facility).outerjoin(
         invoice,
         (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice),
@@ -405,9 +395,8 @@ CHARGES = Listing(
     {
         name: column
         for name, column in _CHARGE_COLUMNS.items()
-        if name not in ("description", "quantity", "price")  # as shown, so not in order
-    }
-    | {"period": charge.c.period, "team": charge.c.team},
+        if name != "description" and not isinstance(column.type, DecimalText)
+    },
 )
 
 
@@ -428,7 +417,7 @@ def read_rows(
     limit, offset
         How many rows, after how many; all by default.
     """
-    key = (listing.table.c.facility, listing.table.c.code)
+    key = listing.key
     sorting = [
         *(_sorted(connection, listing.sorts[name], falling=falling) for name, falling in order),
         *(_sorted(connection, column, falling=False) for column in key),
@@ -440,7 +429,7 @@ def read_rows(
         # Only keys are sorted; the other columns are read of what is on the page.
         page = _matching(select(*key), listing, criteria).order_by(*sorting)
         on_page = page.limit(limit).offset(offset).subquery("page")
-        same = (on_page.c.facility == key[0]) & (on_page.c.code == key[1])
+        same = and_(*(on_page.c[part.name] == part for part in key))
         chosen = select(*columns).select_from(listing.joined.join(on_page, same))
     return frames.read_frame(connection, chosen.order_by(*sorting), frame_schema(columns))
 
@@ -462,10 +451,9 @@ def read_totals(connection: Connection, listing: Listing, criteria: Criteria) ->
 
 def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
     """``facility`` and ``code`` of what matches, by both."""
-    key = (listing.table.c.facility, listing.table.c.code)
-    return frames.read_frame(connection, _matching(select(*key), listing, criteria)).sort(
-        "facility", "code"
-    )
+    facility, code = listing.key
+    keys = _matching(select(facility, code.label("code")), listing, criteria)
+    return frames.read_frame(connection, keys).sort("facility", "code")
 
 
 def read_values(

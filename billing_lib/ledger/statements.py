@@ -338,7 +338,7 @@ JOURNAL = frame_schema(journal.columns)
 """Columns of a journal: facility, number, entries, settings, login, posted_at."""
 
 JOURNAL_ENTRY = frame_schema(journal_entry.columns)
-"""Columns of an entry: number (the invoice's), kind, facility, journal, on_date."""
+"""Columns of an entry: number (the invoice's), kind, facility, journal, date."""
 
 
 def lock_journals(connection: Connection, facility: str) -> None:
@@ -358,7 +358,7 @@ def insert_journal(
     settings
         JSON of the accounts and columns that it is posted with.
     entries
-        ``number``, ``kind``, ``on_date``.
+        ``number``, ``kind``, ``date``.
     """
     posted = select(func.count()).where(journal.c.facility == facility)
     number = int(connection.scalars(posted).one()) + 1
@@ -368,7 +368,7 @@ def insert_journal(
     frames.insert_frame(
         connection,
         journal_entry,
-        entries.select("number", "kind", "on_date"),
+        entries.select("number", "kind", "date"),
         facility=facility,
         journal=number,
     )
@@ -385,4 +385,4 @@ def read_journal_entries(connection: Connection, facility: str) -> pl.DataFrame:
     """What a facility's journals posted (schema JOURNAL_ENTRY), by journal, date and number."""
     statement = select(journal_entry).where(journal_entry.c.facility == facility)
     found = frames.read_frame(connection, statement, JOURNAL_ENTRY)
-    return found.sort("journal", "on_date", "number", "kind")
+    return found.sort("journal", "date", "number", "kind")

@@ -41,8 +41,6 @@ UNBILLED = pl.Schema(
 )
 """The unbilled report: one reason per record, and where the record stands."""
 
-_COLUMNS = {"start": "start_at", "end": "end_at", "date": "on_date"}
-
 
 def known_file(connection: Connection, facility: str, sha256: str) -> Row[Any] | None:
     """The file with these bytes, if the facility has loaded it: its columns by name."""
@@ -75,7 +73,7 @@ def insert_usage(
     return frames.insert_frame(
         connection,
         usage_record,
-        usage.select(USAGE_WITH_PERIOD.names()).rename(_COLUMNS),
+        usage.select(USAGE_WITH_PERIOD.names()),
         facility=facility,
         file_sha256=file_sha256,
     )
@@ -100,7 +98,7 @@ def read_usage(
     undated
         With a period: also the records whose period could not be told.
     """
-    statement = select(*(_column(name).label(name) for name in USAGE_WITH_PERIOD)).where(
+    statement = select(*(usage_record.c[name] for name in USAGE_WITH_PERIOD)).where(
         usage_record.c.facility == facility
     )
     if period is not None:
@@ -133,10 +131,7 @@ def read_unbilled(
     """The unbilled report (schema UNBILLED), by file and row; parameters as of read_usage."""
     statement = (
         select(
-            *(
-                (unbilled.c[name] if name in unbilled.c else _column(name)).label(name)
-                for name in UNBILLED
-            )
+            *(unbilled.c[name] if name in unbilled.c else usage_record.c[name] for name in UNBILLED)
         )
         .join_from(unbilled, usage_record)
         .where(unbilled.c.facility == facility)
@@ -191,7 +186,3 @@ def count_unbilled(
 def _ends_in(table: Table, period: str, *, undated: bool) -> ColumnElement[bool]:
     dated = table.c.period == period
     return dated | table.c.period.is_(None) if undated else dated
-
-
-def _column(name: str) -> ColumnElement[Any]:
-    return usage_record.c[_COLUMNS.get(name, name)]

@@ -91,7 +91,7 @@ class AdHocInvoice:
         """Read again which there are."""
         with self.message.sentences():
             wanted = {"facility": self.desk.facility, "kinds": (AD_HOC,)}
-            found = find_invoices(self.desk.engine, Filter.parse(wanted)).rows
+            found = find_invoices(self.desk.engine, Filter.parse(wanted)).texts()
             shown = found.select("reference", "project", "period", "charges", "total", "state")
             title = "Ad hoc invoices"
             self.listed.value = table(shown, title).data if shown.height else ""

@@ -392,7 +392,7 @@ class ChargeList:
 
     def _as_shown(self, found: Found) -> pl.DataFrame:
         """The page with numbers as people read them and who changed each charge last."""
-        rows = found.rows
+        rows = found.texts()
         history = read_history(self.desk.engine, self.desk.book, rows["charge"].to_list())
         last = history.group_by("charge").agg(
             pl.format("{}, {}", pl.col("by").last(), pl.col("at").last().str.head(16)).alias(

@@ -138,7 +138,7 @@ class InvoicePanel(Displayed):
 
     def _issued(self, team: str, period: str) -> pl.DataFrame:
         wanted = Filter.parse({"team": team, "period_from": period, "period_to": period})
-        return find_invoices(self.office.engine, wanted, self.books).rows.drop_nulls("number")
+        return find_invoices(self.office.engine, wanted, self.books).texts().drop_nulls("number")
 
     def _has(self, team: str, period: str) -> bool:
         return self._issued(team, period).height > 0

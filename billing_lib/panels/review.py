@@ -44,6 +44,7 @@ from billing_lib.panels.change import ChangeCharges, changes_table
 from billing_lib.panels.forms import bundle, in_browser, table
 from billing_lib.panels.office import Desk, Later, Message, Office, Progress
 from billing_lib.panels.table import DATE, MONEY, NUMBER, OPENING, Column, PagedTable
+from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.month_checks import CHECKS, name_of, told
@@ -71,6 +72,9 @@ _RECORDS = (
     Column("file", "File"),
     Column("row", "Row", NUMBER),
 )
+
+FIGURES = ("quantity", "price")
+"""Columns of charges that are shown as text."""
 
 
 def charge_columns(places: int) -> tuple[Column, ...]:
@@ -283,7 +287,8 @@ class FindingsPanel:
     def _rows(self, finding: dict[str, Any]) -> list[widgets.Widget]:
         found: list[widgets.Widget] = []
         if finding["charges"]:
-            charges = self.month.charges.filter(pl.col("charge").is_in(finding["charges"]))
+            found_in = self.month.charges.filter(pl.col("charge").is_in(finding["charges"]))
+            charges = as_text(found_in, only=FIGURES)
             columns = charge_columns(self.desk.places)
             currency = self.desk.currency
             found.append(
@@ -316,7 +321,7 @@ class ChargesPanel:
 
     def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
         self.desk = Desk(facility, period, office)
-        opening = read_charges(self.desk.engine, self.desk.book, period, OPENING)
+        opening = self.read(OPENING)
         self.table = PagedTable(
             "charges",
             charge_columns(self.desk.places),
@@ -346,9 +351,10 @@ class ChargesPanel:
             ]
         )
 
-    def read(self) -> pl.DataFrame:
-        """All charges of the month, from the ledger."""
-        return read_charges(self.desk.engine, self.desk.book, self.desk.period)
+    def read(self, first: int | None = None) -> pl.DataFrame:
+        """All charges of the month, or the first of them, from the ledger."""
+        charges = read_charges(self.desk.engine, self.desk.book, self.desk.period, first)
+        return as_text(charges, only=FIGURES)
 
     def change_one(self, at: int) -> None:
         """Open the form for one charge, by its place among all."""
@@ -508,9 +514,7 @@ def months(
 def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
     """Hours of each item by day, as a heat map: what is sold by the hour, the most used first."""
     hourly = charges.filter((pl.col("unit") == "hour") & (pl.col("kind") == "usage"))
-    used = hourly.group_by("item", "date").agg(
-        pl.col("quantity").cast(pl.Decimal(38, 9)).sum().alias("hours")
-    )
+    used = hourly.group_by("item", "date").agg(hours=pl.col("quantity").sum())
     most = (
         used.group_by("item")
         .agg(pl.col("hours").sum())
@@ -524,7 +528,7 @@ def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
         .select(
             pl.col("item").alias("name"),
             pl.col("date").dt.strftime("%d").alias("day"),
-            pl.col("hours").cast(pl.Float64).round(1).alias("amount"),  # a shade, no money
+            (pl.col("hours") / 10**QUANTITY_PLACES).round(1).alias("amount"),  # a shade, no money
         )
     )
     days = [f"{day:02d}" for day in range(1, period.last_day.day + 1)]
@@ -555,7 +559,7 @@ def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
         .properties(width=_WIDTH, height=20 * max(4, most.height))
     )
     largest = most.with_columns(
-        name="item", text=pl.col("hours").cast(pl.Float64).round(1).cast(pl.String)
+        name="item", text=(pl.col("hours") / 10**QUANTITY_PLACES).round(1).cast(pl.String)
     )
     return _picture(title, chart, largest, "hours")
 
@@ -700,7 +704,8 @@ class ReviewPanel:
 
         def made(month: ReviewedMonth) -> HTML:
             frame = month.charges.sort("total", "charge", descending=[True, False]).head(LARGEST)
-            return table(frame.select(shown), f"The {LARGEST} largest charges", places=self.places)
+            figures = as_text(frame.select(shown), only=FIGURES)
+            return table(figures, f"The {LARGEST} largest charges", places=self.places)
 
         return self._later(made)
 

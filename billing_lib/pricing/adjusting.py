@@ -16,6 +16,7 @@ import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from billing_lib.errors import InvalidAdjustment
+from billing_lib.pricing.charge import SPLIT
 from billing_lib.pricing.fields import DECIMAL, Amount, Code, Price, Quantity, canonical_json
 from billing_lib.pricing.money import PERCENT_PLACES, plain_text, to_minor
 from billing_lib.pricing.pricebook import Share, check_split
@@ -55,14 +56,7 @@ LINES = pl.Schema(
         "reason": pl.String(),
     }
 )
-SHARES = pl.Schema(
-    {
-        "charge": pl.String(),
-        "position": pl.Int32(),
-        "expense_code": pl.String(),
-        "percent": pl.Int64(),
-    }
-)
+SHARES = pl.Schema({name: dtype for name, dtype in SPLIT.items() if name != "amount"})
 
 _QUANTITY_PLACES = DECIMAL.scale
 _VALUES = pl.Schema(

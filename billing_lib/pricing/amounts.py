@@ -143,10 +143,10 @@ def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
     last = local_date(pl.col("end").dt.offset_by("-1us"), timezone)
     passes = frame.with_row_index("at").filter(pl.col("counts") == DAY)
     # A record with a date alone stands at the start of its day, before those with a time.
-    begins = pl.coalesce(pl.col("start"), day_start(pl.col("day"), timezone))
+    begins = pl.coalesce(pl.col("start"), day_start(pl.col("date"), timezone))
     touched = passes.select(
         "at", "project", "reference", "user", "item", "charge", begins=begins,
-        days=pl.date_ranges("day", pl.max_horizontal("day", last)),
+        days=pl.date_ranges("date", pl.max_horizontal("date", last)),
     ).explode("days")  # fmt: skip
     firsts = (
         touched.sort("begins", "charge", "at")
@@ -404,8 +404,8 @@ def _tiers(rate: Rate) -> Tiers:
 def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFrame:
     """Per record its ``quantity``, what its project had used ``before`` and ``after`` it in the
     month, and the month's ``whole``; numerators of the quantity's denominator."""
-    day_ends = day_start(pl.col("day").dt.offset_by("1d"), timezone)
-    month = period_of(closing_date(pl.col("end"), pl.col("day"), timezone))
+    day_ends = day_start(pl.col("date").dt.offset_by("1d"), timezone)
+    month = period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
     # Sums may pass 64 bits where no quantity does.
     wide = quantity.numerators.cast(pl.Int128)
     return (

@@ -32,21 +32,13 @@ import polars as pl
 from billing_lib.pricing.adjusting import (
     ADJUSTMENTS,
     LINES,
-    SHARES,
     last_values,
     replaced_splits,
     waived_charges,
 )
 from billing_lib.pricing.amounts import Blends, Quantities, elapsed_hours, quantities, tier_amounts
-from billing_lib.pricing.fields import DECIMAL, INSTANT
-from billing_lib.pricing.money import (
-    PRICE_PLACES,
-    AmountTooLarge,
-    Exact,
-    largest_of,
-    money_text_column,
-    plain_text_column,
-)
+from billing_lib.pricing.charge import PRICED, QUANTITY_PLACES
+from billing_lib.pricing.money import PRICE_PLACES, AmountTooLarge, Exact, largest_of
 from billing_lib.pricing.rates import BANDS, CHARGE, FLAT, HOURS, TIERS, Rate, Rule
 from billing_lib.pricing.rating import (
     DAY,
@@ -232,51 +224,15 @@ def _subsidised(catalogue: Catalogue) -> pl.DataFrame:
     return catalogue.rates.filter(pl.col("body").str.contains('"subsidy"', literal=True))
 
 
-QUANTITY_PLACES = 6
-"""Places to which quantities and hours are shown; never computed with.
-
-Charges hold them as whole numbers, for few who price read them all: texts are made at the edge.
-"""
-
-CHARGES = pl.Schema(
-    {
-        "charge": pl.String(),  # the usage record's id, or an added line's
-        "kind": pl.String(),  # usage or line
-        "project": pl.String(),
-        "team": pl.String(),
-        "item": pl.String(),
-        "user": pl.String(),
-        "date": pl.Date(),  # the local day it starts
-        "start": INSTANT,
-        "end": INSTANT,
-        "description": pl.String(),
-        "unit": pl.String(),
-        "hours": pl.Int64(),  # elapsed, in millionths as shown
-        "units": DECIMAL,
-        "quantity": pl.Int64(),  # in millionths as shown
-        "rate": pl.String(),  # fingerprint
-        "rate_group": pl.String(),
-        "price": PRICE,  # in force, after adjustment; null where tiers have several
-        "effective_rate": pl.Int64(),  # blended, in millionths, where the rate has after hours
-        "raw_total": pl.Int64(),  # minor units, as are the next two
-        "adjustment": pl.Int64(),
-        "total": pl.Int64(),
-        "cost": pl.Int64(),  # what it costs the facility, where the item says so
-        "file": pl.String(),
-        "row": pl.Int64(),
-    }
-)
-SPLITS = pl.Schema(SHARES | {"amount": pl.Int64()})
-
 _OF_RATE = ("pricing", "per", "price", "minimum", "service_fee", "step")
 _OF_SHARE = ("position", "expense_code", "percent")
-_MILLIONTH = Decimal(1).scaleb(-QUANTITY_PLACES)
+_MILLIONTH = Decimal(1).scaleb(-PRICE_PLACES)
 _LARGEST_SUM = 10**18  # minor units
 
 
 @dataclass(frozen=True)
 class Charges:
-    """Charges (schema CHARGES) and their splits (schema SPLITS), in the order of the usage,
+    """Charges (schema PRICED) and their splits (schema SPLIT), in the order of the usage,
     added lines last; and what each rule changed (schema RULE_LINES), in order."""
 
     charges: pl.DataFrame
@@ -335,24 +291,6 @@ def _waive(charges: pl.DataFrame, waived: pl.Series) -> pl.DataFrame:
     )
 
 
-def shown(charges: pl.DataFrame) -> pl.DataFrame:
-    """Charges with their numbers as they are shown: as text, without trailing zeros, an effective
-    rate with all its places. Money stays in minor units."""
-    return charges.with_columns(
-        _shown("hours"),
-        plain_text_column(pl.col("units")),
-        _shown("quantity"),
-        plain_text_column(pl.col("price")),
-        money_text_column(pl.col("effective_rate"), PRICE_PLACES),
-    )
-
-
-def _shown(column: str) -> pl.Expr:
-    # Through a decimal: several times as fast as padding digits with zeros.
-    text = (pl.col(column).cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(pl.String)
-    return text.str.strip_chars_end("0").str.strip_chars_end(".").alias(column)
-
-
 def couples_records(catalogue: Catalogue) -> bool:
     """Whether what one record costs may depend on others: tiers per project, day passes."""
     rates = catalogue.rates.join(catalogue.items.select("item", "unit"), on="item", how="left")
@@ -387,11 +325,13 @@ def _usage_charges(
     ).select(
         "charge",
         pl.lit("usage").alias("kind"),
+        "record",
+        "occurrence",
         "project",
         "team",
         "item",
         "user",
-        pl.col("day").alias("date"),
+        "date",
         "start",
         "end",
         "description",
@@ -402,7 +342,7 @@ def _usage_charges(
         "rate",
         "rate_group",
         pl.coalesce("tier_price", "set_price", "price").alias("price"),
-        "effective_rate",
+        (pl.col("effective_rate").cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(PRICE),
         "raw_total",
         pl.lit(0, dtype=pl.Int64).alias("adjustment"),
         "total",
@@ -429,12 +369,13 @@ def price_usage(
     -------
     tuple[pl.DataFrame, Quantities]
         With ``prices`` (how each is priced), ``priced`` (what that comes to, minor units),
-        ``least`` (the minimum it has), ``raw_total``, ``effective_rate``, ``tier_price``.
+        ``least`` (the minimum it has), ``raw_total``, ``effective_rate`` (in millionths),
+        ``tier_price``.
     """
     rates, fingerprints = catalogue.once(_rates)
     rate_at = fingerprints.positions(rated["rate"])
     frame = (
-        _with_values(rated.rename({"record": "charge"}), values)
+        _with_values(rated, values)
         .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
         .with_columns(counts=counted_per(), prices=_prices())
     )
@@ -537,7 +478,7 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
     )
     return known.select(
         pl.col(name).cast(dtype) if name in known.columns else pl.lit(None, dtype=dtype).alias(name)
-        for name, dtype in CHARGES.items()
+        for name, dtype in PRICED.items()
     )
 
 

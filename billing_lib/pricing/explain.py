@@ -35,8 +35,9 @@ from billing_lib.pricing.amounts import (
     graduated_parts,
     label_names,
 )
-from billing_lib.pricing.charging import QUANTITY_PLACES, charge_usage, price_usage, shown
-from billing_lib.pricing.money import PERCENT_PLACES, PRICE_PLACES, Exact, money_text, plain_text
+from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
+from billing_lib.pricing.charging import charge_usage, price_usage
+from billing_lib.pricing.money import PRICE_PLACES, Exact, money_text, plain_text
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, Rate, TierStep
 from billing_lib.pricing.rating import DAY, HOUR, PRICE, USE, Catalogue
 
@@ -61,9 +62,9 @@ def explain_charge(
         What prices it, with all the records whose prices it depends on.
     """
     priced = charge_usage(rated, catalogue, adjustments, lines)
-    row = shown(priced.charges.filter(pl.col("charge") == charge)).row(0, named=True)
-    own = rated.filter(pl.col("record") == charge)
     places = catalogue.places
+    row = as_text(priced.charges.filter(pl.col("charge") == charge), places).row(0, named=True)
+    own = rated.filter(pl.col("charge") == charge)
     sentences = [_heading(row, catalogue)]
     if row["kind"] == "usage":
         rates = catalogue.rates.filter(pl.col("rate") == row["rate"])
@@ -74,17 +75,17 @@ def explain_charge(
         if not changed & {"rate", "quantity"}:
             sentences += _by_time(row, rate, own, catalogue)
         sentences += [_quantity(row), *_price(row, rate, currency)]
-    sentences.append(f"Before adjustments: {money_text(row['raw_total'], places)} {currency}.")
+    sentences.append(f"Before adjustments: {row['raw_total']} {currency}.")
     sentences += _changes(adjustments.filter(pl.col("charge") == charge))
     sentences += [
         f"{_rule_name(line)}: {money_text(line['amount'], places)}."
         for line in priced.rule_lines.filter(pl.col("subject") == charge).iter_rows(named=True)
     ]
-    sentences.append(f"Total: {money_text(row['total'], places)} {currency}.")
+    sentences.append(f"Total: {row['total']} {currency}.")
+    shares = priced.splits.filter(pl.col("charge") == charge)
     sentences += [
-        f"{share['expense_code']} pays {_percent(share['percent'])} %: "
-        f"{money_text(share['amount'], places)}."
-        for share in priced.splits.filter(pl.col("charge") == charge).iter_rows(named=True)
+        f"{share['expense_code']} pays {share['percent']} %: {share['amount']}."
+        for share in as_text(shares, places).iter_rows(named=True)
     ]
     return sentences
 
@@ -181,10 +182,6 @@ def _shown(microseconds: int) -> str:
 
 def _hours(text: str) -> str:
     return f"{text} hour{'' if text == '1' else 's'}"
-
-
-def _percent(scaled: int) -> str:
-    return money_text(scaled, PERCENT_PLACES).rstrip("0").rstrip(".")
 
 
 STEPS = pl.Schema(

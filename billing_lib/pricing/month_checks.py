@@ -35,37 +35,26 @@ from dataclasses import dataclass
 
 import polars as pl
 
+from billing_lib.pricing.charge import CHARGE, SPLIT, as_text
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.fields import INSTANT, step_microseconds
-from billing_lib.pricing.money import PERCENT_PLACES, minor_places, money_text_column
+from billing_lib.pricing.fields import step_microseconds
+from billing_lib.pricing.money import WHOLE, minor_places, money_text_column
 from billing_lib.pricing.pricebook import Facility, PriceBook
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
 """How bad a finding is: it cannot be billed so; it is likely wrong; staff should know."""
 
+_NAMES = (
+    *("charge", "kind", "project", "item", "user", "date", "start", "end", "description"),
+    *("quantity", "rate", "rate_group", "price", "raw_total", "total"),
+)
 CHARGES = pl.Schema(
-    {
-        "charge": pl.String(),
-        "kind": pl.String(),  # usage or line
-        "project": pl.String(),
-        "item": pl.String(),
-        "user": pl.String(),
-        "description": pl.String(),
-        "date": pl.Date(),
-        "start": INSTANT,
-        "end": INSTANT,
-        "quantity": pl.String(),  # as shown, like price
-        "rate": pl.String(),  # fingerprint
-        "rate_group": pl.String(),
-        "price": pl.String(),
-        "raw_total": pl.Int64(),
-        "total": pl.Int64(),
-        "judged": pl.Boolean(),  # staff set its quantity or amount, or waived it
-    }
+    {name: CHARGE[name] for name in _NAMES}
+    | {"judged": pl.Boolean()}  # staff set its quantity or amount, or waived it
 )
 """The charges that count: none that another copy or a reissue has taken the place of."""
 
-SHARES = pl.Schema({"charge": pl.String(), "expense_code": pl.String(), "percent": pl.String()})
+SHARES = pl.Schema({name: SPLIT[name] for name in ("charge", "expense_code", "percent")})
 UNBILLED = pl.Schema({"record": pl.String(), "reason": pl.String(), "detail": pl.String()})
 INVALID_CODES = pl.Schema(
     {"charge": pl.String(), "expense_code": pl.String(), "problem": pl.String()}
@@ -318,21 +307,20 @@ def invalid_expense_codes(month: Reviewed) -> pl.DataFrame:
 
 def splits_that_do_not_make_100(month: Reviewed) -> pl.DataFrame:
     """Charges whose shares do not make 100 per cent, or that have none."""
-    percent = pl.col("percent").cast(pl.Decimal(38, PERCENT_PLACES))
-    sums = month.shares.group_by("charge").agg(percent.sum().alias("made"))
+    sums = month.shares.group_by("charge").agg(pl.col("percent").sum())
     groups = (
         month.charges.join(sums, on="charge", how="left")
-        .filter(pl.col("made").is_null() | (pl.col("made") != 100))
-        .with_columns(made=_plain(pl.col("made")))
-        .group_by("project", "made")
+        .with_columns(pl.col("percent").fill_null(0))
+        .filter(pl.col("percent") != WHOLE)
+        .group_by("project", "percent")
         .agg(charges=pl.col("charge").sort(), total=pl.col("total").sum())
     )
     return findings(
-        groups,
+        as_text(groups, only=["percent"]),
         severity=ERROR,
         subject=pl.col("project"),
         sentence=pl.format(
-            "{} charges whose split makes {} %", pl.col("charges").list.len(), "made"
+            "{} charges whose split makes {} %", pl.col("charges").list.len(), "percent"
         ),
         remedy="set a split that makes 100 %",
         field="split",
@@ -341,7 +329,7 @@ def splits_that_do_not_make_100(month: Reviewed) -> pl.DataFrame:
 
 def rates_changed_within_the_month(month: Reviewed) -> pl.DataFrame:
     """Items that have several rates in one rate group: priced before and after a change."""
-    usage = month.charges.drop_nulls(["item", "rate"])
+    usage = as_text(month.charges.drop_nulls(["item", "rate"]), only=["price"])
     used = usage.group_by("item", "rate_group", "rate").agg(
         first=pl.col("date").min(),
         price=pl.col("price").drop_nulls().mode().sort().first(),
@@ -511,11 +499,6 @@ def findings_of_nothing() -> pl.DataFrame:
     return findings(
         nothing, severity=NOTICE, subject=pl.col("none"), sentence=pl.col("none"), remedy=""
     )
-
-
-def _plain(percent: pl.Expr) -> pl.Expr:
-    text = percent.cast(pl.String).str.strip_chars_end("0").str.strip_chars_end(".")
-    return text.fill_null("0")
 
 
 _COPY = ("project", "item", "user", "start", "end", "date", "quantity", "description")

@@ -409,8 +409,9 @@ class Rating:
     Attributes
     ----------
     rated
-        The usage frame's billable rows with ``team``, ``rate_group``, ``unit``, ``day`` (the
-        local day the usage starts) and ``rate`` (fingerprint).
+        The usage frame's billable rows with ``charge`` (the code of the charge that the record
+        becomes), ``team``, ``rate_group``, ``unit`` and ``rate`` (fingerprint); ``date`` is the
+        local day on which each starts.
     unbilled
         ``record``, ``occurrence``, ``reason``, ``detail``, ``file``, ``row``.
     """
@@ -450,7 +451,7 @@ def rate_usage(
     Parameters
     ----------
     usage
-        A usage frame (pricing/fields.py).
+        A usage frame (pricing/fields.py); with ``charge`` where the records have charges already.
     catalogue
         Items, rates and accounts.
     period
@@ -460,10 +461,12 @@ def rate_usage(
         no project; None takes any.
     """
     usage, named = _of_references(usage, references)
+    if "charge" not in usage.columns:
+        usage = usage.with_columns(charge="record")
     frame = _looked_up(usage, catalogue, period).with_columns(named.alias("_named"))
     checks = _checks(period)
     refused = frame.select(pl.any_horizontal(checks.values()).fill_null(value=False)).to_series()
-    rated = frame.select(*usage.columns, "team", "rate_group", "unit", "day", "rate")
+    rated = frame.select(*usage.columns, "team", "rate_group", "unit", "rate")
     if not refused.any():  # then no row is copied and no sentence made
         return Rating(rated, _UNBILLED.to_frame())
     return Rating(rated.filter(~refused), _unbilled(frame.filter(refused), checks))
@@ -544,11 +547,11 @@ def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) ->
     tables = catalogue.once(_tables)
     item_at = tables.items.positions(usage["item"])
     project_at = tables.projects.positions(usage["project"])
-    day = local_dates(usage["start"], catalogue.timezone)
-    if day.null_count():
-        day = day.zip_with(day.is_not_null(), usage["date"])
+    date = local_dates(usage["start"], catalogue.timezone)
+    if date.null_count():
+        date = date.zip_with(date.is_not_null(), usage["date"])
     pairs = _pair(item_at, tables.group_at[project_at], tables.groups)
-    rate_at = tables.rates.at(pairs, day)
+    rate_at = tables.rates.at(pairs, date)
     closes = None
     if period is not None:
         end_day = local_dates(usage["end"], catalogue.timezone, before=True)
@@ -556,7 +559,7 @@ def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) ->
     return usage.with_columns(
         *columns_at(tables.of_item, item_at),
         *columns_at(tables.of_project, project_at),
-        day.alias("day"),
+        date.alias("date"),
         pl.lit(closes, dtype=pl.String).alias("_period"),
         *columns_at(catalogue.rates.select("rate", "per"), rate_at),
     )
@@ -621,7 +624,7 @@ def _detail() -> pl.Expr:
         ),
         "outside_period": pl.format("the usage ends in {}", "_period"),
         "no_rate": pl.format(
-            "no rate for item '{}' and group '{}' on {}", "item", "rate_group", "day"
+            "no rate for item '{}' and group '{}' on {}", "item", "rate_group", "date"
         ),
     }
     sentences = pl.coalesce(

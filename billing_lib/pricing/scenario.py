@@ -28,11 +28,12 @@ from billing_lib.pricing.adjusting import (
     adjustment_value,
     moved,
 )
-from billing_lib.pricing.charging import Charges, charge_usage, shown
+from billing_lib.pricing.charge import as_text
+from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.clock import Period, cut_to_period
 from billing_lib.pricing.fields import USAGE, Amount, Code, Day, Entry, Quantity
 from billing_lib.pricing.invoicing import CARRIED, Invoices, invoice_charges, statements
-from billing_lib.pricing.money import minor_places, money_text_column, to_minor
+from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.pricebook import PriceBook, check_references
 from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.pricing.yaml_text import Document
@@ -279,6 +280,8 @@ def _check_carried(scenario: Scenario, document: Document) -> None:
 
 Result = dict[str, dict[str, Any]]
 
+_TOTALS = ("raw_total", "adjustment", "total")
+
 
 def quote(scenario: Scenario) -> Result:
     """Price a scenario: ``charges``, ``splits``, ``invoices``, ``statements``, ``unbilled``,
@@ -334,36 +337,31 @@ def _shown(value: Any) -> str:
 
 
 def _charges(priced: Charges, places: int) -> dict[str, Any]:
-    frame = shown(priced.charges).select("charge", "quantity", "effective_rate", *_money(places))
+    frame = as_text(priced.charges.select("charge", "quantity", "effective_rate", *_TOTALS), places)
     return {
         row.pop("charge"): {key: value for key, value in row.items() if value is not None}
         for row in frame.iter_rows(named=True)
     }
 
 
-def _money(places: int) -> list[pl.Expr]:
-    totals = ("raw_total", "adjustment", "total")
-    return [money_text_column(pl.col(name), places) for name in totals]
-
-
 def _nested(frame: pl.DataFrame, outer: str, places: int) -> dict[str, dict[str, str]]:
     nested: dict[str, dict[str, str]] = {}
-    text = money_text_column(pl.col("amount"), places)
-    for code, expense_code, amount in frame.select(outer, "expense_code", text).iter_rows():
+    texts = as_text(frame.select(outer, "expense_code", "amount"), places)
+    for code, expense_code, amount in texts.iter_rows():
         nested.setdefault(code, {})[expense_code] = amount
     return nested
 
 
 def _totals(frame: pl.DataFrame, key: str, places: int) -> dict[str, Any]:
-    texts = frame.select(key, *_money(places))
+    texts = as_text(frame.select(key, *_TOTALS), places)
     return {row.pop(key): row for row in texts.iter_rows(named=True)}
 
 
 def _invoices(invoices: Invoices, places: int) -> dict[str, Any]:
     by_code = _nested(invoices.by_expense_code, "project", places)
     taxed = invoices.invoices.filter(pl.col("tax").is_not_null())
-    text = money_text_column(pl.col("tax"), places)
-    taxes = {project: {"tax": tax} for project, tax in taxed.select("project", text).iter_rows()}
+    texts = as_text(taxed.select("project", "tax"), places)
+    taxes = {project: {"tax": tax} for project, tax in texts.iter_rows()}
     return {
         project: totals | taxes.get(project, {}) | {"by_expense_code": by_code[project]}
         for project, totals in _totals(invoices.invoices, "project", places).items()

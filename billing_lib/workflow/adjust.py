@@ -36,7 +36,7 @@ from billing_lib.pricing.adjusting import (
     notes_of,
     waived_charges,
 )
-from billing_lib.pricing.charging import CHARGES
+from billing_lib.pricing.charge import PRICED, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
@@ -60,7 +60,7 @@ def move_charges(
     charges
         Rows of the charge table.
     to
-        ``code`` and ``project``: where a charge goes. Who is not named or is there, stays.
+        ``charge`` and ``project``: where a charge goes. Who is not named or is there, stays.
 
     Returns
     -------
@@ -77,12 +77,12 @@ def move_charges(
     unknown = to.filter(~pl.col("project").is_in(list(teams)))["project"]
     if unknown.len():
         raise InvalidAdjustment(f"the price book has no project '{unknown[0]}'", where="project")
-    going = charges.join(to.rename({"project": "target"}), on="code").filter(
+    going = charges.join(to.rename({"project": "target"}), on="charge").filter(
         pl.col("project") != pl.col("target")
     )
-    bound = going.drop_nulls("reference").sort("code")
+    bound = going.drop_nulls("reference").sort("charge")
     if bound.height:
-        code, reference = bound.select("code", "reference").row(0)
+        code, reference = bound.select("charge", "reference").row(0)
         raise InvalidAdjustment(
             f"the charge {facility}/{code} goes to the ad hoc invoice {reference}, which is of one "
             "project",
@@ -97,14 +97,16 @@ def move_charges(
             f"the charge {facility}/{record} cannot go there: {detail}", where="project"
         )
     targets = going.select(
-        "code",
+        "charge",
         project="target",
         team=pl.col("target").replace_strict(teams, return_dtype=pl.String),
     )
     rated = rating.rated.select(*_RECORD, "rate_group", "rate")
     rates = catalogue.rates.join(rated.select("rate").unique(), on="rate", how="semi")
-    return charges.update(targets, on="code").update(rated, on=_RECORD), rates
+    return charges.update(targets, on="charge").update(rated, on=_RECORD), rates
 
+
+_OF_DELETED = ("project", "item", "quantity", "price", "rate", "total")
 
 _AT_ONCE = 2_000
 """How many changes are recorded at once; between them the work can be stopped."""
@@ -180,7 +182,7 @@ def checked_values(
     missing = [field for field in values if field not in LINE_FIELDS]
     if lines.height and missing:
         raise InvalidAdjustment(
-            f"the added line {book.facility.code}/{lines['code'][0]} has no {missing[0]}",
+            f"the added line {book.facility.code}/{lines['charge'][0]} has no {missing[0]}",
             remedy=f"set one of {', '.join(LINE_FIELDS)}",
         )
     return values
@@ -190,7 +192,7 @@ def standing_so(
     connection: Connection, facility: str, charges: pl.DataFrame, values: Mapping[str, str]
 ) -> pl.Series:
     """Which of these charges staff have set to just these values already: their codes."""
-    changes, _ = standing_changes(connection, facility, charges["code"])
+    changes, _ = standing_changes(connection, facility, charges["charge"])
     last = changes.group_by("charge", "field").agg(pl.col("value").last())
     wanted = pl.DataFrame(list(values.items()), schema=["field", "value"], orient="row")
     same = last.join(wanted, on=["field", "value"]).group_by("charge").len()
@@ -218,7 +220,7 @@ def record_changes(
             "before": canonical_json({field: before[code][field]}),
             "after": canonical_json({field: value}),
         }
-        for code, team in charges.select("code", "team").iter_rows()
+        for code, team in charges.select("charge", "team").iter_rows()
         for field, value in values.items()
     ]
     for first in range(0, len(told), _AT_ONCE):
@@ -233,7 +235,7 @@ def move_to(
     """The charges as those of the project that the values name, if they do; its rates are kept."""
     if "project" not in values:
         return charges
-    to = charges.select("code", project=pl.lit(values["project"]))
+    to = charges.select("charge", project=pl.lit(values["project"]))
     moved, rates = move_charges(connection, book, charges, to)
     pairs = rates.select("rate", "body").rows()
     ledger_charges.keep_rates(connection, book.facility.code, pairs)
@@ -255,14 +257,14 @@ def price_with_kin(
     Returns
     -------
     pl.DataFrame
-        The charges and their kin as they are now (schema CHARGES).
+        The charges and their kin as they are now (schema PRICED).
     """
     facility = book.facility.code
     kin = kin_of(connection, facility, pl.concat([charges, now]))
-    wanted = pl.concat([kin.join(now, on="code", how="anti"), now])
+    wanted = pl.concat([kin.join(now, on="charge", how="anti"), now])
     priced = gather(connection, book, wanted).price()
     if kin.height == 0:
-        return CHARGES.to_frame()
+        return PRICED.to_frame()
     replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
     return priced.charges
 
@@ -283,7 +285,7 @@ def lock_with_kin(
         return
     both = [found, found.with_columns(project=pl.lit(str(project)))] if project else [found]
     kin = kin_of(connection, facility, pl.concat(both))
-    every = pl.concat([found["code"], kin["code"]]).unique()
+    every = pl.concat([found["charge"], kin["charge"]]).unique()
     ledger_charges.lock_charges(connection, facility, every)
 
 
@@ -305,15 +307,14 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
         lock_with_kin(connection, facility, pl.Series([code]))
         frame = _pending(connection, facility, code)
         row = frame.row(0, named=True)
+        before = as_text(frame.select(_OF_DELETED), only=("quantity", "price"))
         events.record_event(
             connection,
             facility,
             kind="delete",
             subject=code,
             reason=reason,
-            before=canonical_json(
-                {key: row[key] for key in ("project", "item", "quantity", "price", "rate", "total")}
-            ),
+            before=canonical_json(before.row(0, named=True)),
             team=row["team"],
         )
         ledger_charges.delete_charge(connection, facility, code)
@@ -358,18 +359,19 @@ def current_values(
 ) -> dict[str, dict[str, str | None]]:
     """What these charges have now, by code and field, as text."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
-    splits = ledger_charges.read_splits(connection, facility, codes=charges["code"])
+    splits = ledger_charges.read_splits(connection, facility, codes=charges["charge"])
     shares = (
-        splits.sort("position")
+        as_text(splits.sort("position"), places)
         .group_by("charge")
         .agg(pl.struct("expense_code", "percent").alias("shares"))
     )
     parts = dict(shares.iter_rows())
-    changes, _ = standing_changes(connection, facility, charges["code"])
+    changes, _ = standing_changes(connection, facility, charges["charge"])
     waived, notes = set(waived_charges(changes)), dict(notes_of(changes).iter_rows())
     found: dict[str, dict[str, str | None]] = {}
-    for row in charges.iter_rows(named=True):
-        code, total = row["code"], money_text(row["total"], places)
+    figures = as_text(charges.select("charge", "project", "quantity", "price", "total"), places)
+    for row in figures.iter_rows(named=True):
+        code, total = row["charge"], row["total"]
         found[code] = {
             "quantity": row["quantity"],
             "rate": row["price"],
@@ -451,8 +453,8 @@ def list_groups(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
         every = events.read_events(connection, facility, kinds=["adjust"])
         undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
     grouped = every.filter(pl.col("group_id").is_not_null())
-    here = grouped.filter(pl.col("subject").is_in(charges["code"].implode()))["group_id"]
-    free = unbound(charges).select(subject="code", free=pl.lit(value=True))
+    here = grouped.filter(pl.col("subject").is_in(charges["charge"].implode()))["group_id"]
+    free = unbound(charges).select(subject="charge", free=pl.lit(value=True))
     state = (
         pl.when(pl.col("group").is_in(undone.implode()))
         .then(pl.lit(UNDONE))

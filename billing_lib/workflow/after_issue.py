@@ -226,13 +226,12 @@ def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[s
             "replaces": number,
         }
         ledger_invoices.insert_invoices(connection, pl.DataFrame([draft]))
-        copies = ledger_charges.copy_charges(connection, facility, str(old["code"]), ("BILLED",))[
-            "code"
-        ]
+        made = ledger_charges.copy_charges(connection, facility, str(old["code"]), ("BILLED",))
+        copies = made["charge"]
         late = _late(connection, book, old)
         both = pl.concat([copies, late])
         ledger_charges.attach_charges(
-            connection, facility, pl.DataFrame({"code": both}).with_columns(invoice=pl.lit(code))
+            connection, facility, pl.DataFrame({"charge": both}).with_columns(invoice=pl.lit(code))
         )
         events.record_event(
             connection,
@@ -283,11 +282,9 @@ def void(
         then = "its charges stay with it"
         if reopen:
             copies = ledger_charges.copy_charges(connection, facility, code, ("BILLED",))
-            ledger_charges.forget_references(
-                connection, facility, copies["code"]
-            )  # the month bills them
-            then = f"{copies.height:,} charges are free again, the first {facility}/"
-            then += copies["code"].sort()[0]
+            free = copies["charge"].sort()
+            ledger_charges.forget_references(connection, facility, free)  # the month bills them
+            then = f"{free.len():,} charges are free again, the first {facility}/{free[0]}"
     return [f"invoice {number} is void; {then}"]
 
 
@@ -295,8 +292,8 @@ def drop_copies(connection: Connection, facility: str, number: str) -> int:
     """Delete the copies of a reissue that does not take place; how many."""
     old = issued_invoice(connection, facility, number)
     billed = ledger_charges.read_charges(connection, facility, invoices=[str(old["code"])])
-    copies = ledger_charges.read_copies(connection, facility, billed["code"])
-    for code, team in copies.select("code", "team").iter_rows():
+    copies = ledger_charges.read_copies(connection, facility, billed["charge"])
+    for code, team in copies.select("charge", "team").iter_rows():
         events.record_event(
             connection,
             facility,
@@ -344,7 +341,7 @@ def _late(connection: Connection, book: PriceBook, old: dict[str, object]) -> pl
         return pl.Series([], dtype=pl.String)
     waiting = ledger_charges.read_unattached(connection, book.facility.code, str(old["period"]))
     mine = waiting.filter((pl.col("project") == old["project"]) & pl.col("reference").is_null())
-    return mine["code"]
+    return mine["charge"]
 
 
 def _require_reason(reason: str) -> None:

@@ -341,7 +341,7 @@ def _require_another(connection: Connection, book: PriceBook, code: str, login: 
     if approval is None or not approval.two_persons:
         return
     facility = book.facility.code
-    charges = ledger_charges.read_charges(connection, facility, invoices=[code])["code"]
+    charges = ledger_charges.read_charges(connection, facility, invoices=[code])["charge"]
     family = ledger_charges.read_families(connection, facility, charges)["member"].unique()
     changes = events.read_events(
         connection, facility, kinds=["adjust", "add_line"], subjects=family
@@ -432,10 +432,10 @@ def close(
         seen = chosen.filter(pl.col("state") == APPROVING)["code"].to_list()
         ledger_invoices.move_invoices(connection, facility, seen, "reject", reason)
         held = ledger_charges.read_charges(connection, facility, invoices=codes)
-        ledger_charges.detach_charges(connection, facility, held["code"])
+        ledger_charges.detach_charges(connection, facility, held["charge"])
         apart = chosen.filter(pl.col("replaces").is_null())["code"].to_list()
         ledger_charges.forget_references(
-            connection, facility, held.filter(pl.col("invoice").is_in(apart))["code"]
+            connection, facility, held.filter(pl.col("invoice").is_in(apart))["charge"]
         )
         for number in chosen["replaces"].drop_nulls():
             drop_copies(connection, facility, number)

@@ -133,11 +133,11 @@ class Standing:
 
     def effect(self, after: "Standing") -> pl.DataFrame:
         """The charges whose total is another one after (schema EFFECT), by charge."""
-        now = after.charges.select("code", "total")
+        now = after.charges.select("charge", "total")
         return (
-            self.charges.join(now, on="code", suffix="_after")
+            self.charges.join(now, on="charge", suffix="_after")
             .filter(pl.col("total") != pl.col("total_after"))
-            .select(charge="code", project="project", before="total", after="total_after")
+            .select("charge", "project", before="total", after="total_after")
             .sort("charge")
         )
 
@@ -180,7 +180,7 @@ class Standing:
         return self.charges.filter(pl.col("invoice").is_in(on) | free)
 
     def _holding(self, codes: pl.Series) -> pl.DataFrame:
-        return self.charges.filter(pl.col("code").is_in(codes.implode()))
+        return self.charges.filter(pl.col("charge").is_in(codes.implode()))
 
     def _on_none(self, after: "Standing", codes: pl.Series) -> pl.DataFrame:
         before, now = (
@@ -405,7 +405,7 @@ def changeable(engine: Engine, book: PriceBook, month: str, wanted: Filter) -> l
         require(connection, facility, VIEWER)
         codes = _codes(connection, book, month, wanted)
         charges = ledger_charges.read_charges(connection, facility, period=month)
-    free = unbound(charges).filter(pl.col("code").is_in(codes.implode()))["code"]
+    free = unbound(charges).filter(pl.col("charge").is_in(codes.implode()))["charge"]
     return [f"{facility}/{code}" for code in free.sort()]
 
 
@@ -468,7 +468,7 @@ def _change(
     charges = _changeable(book, month, before.charges, codes, changes, chosen)
     values = checked_values(book, charges, changes)
     so = standing_so(connection, facility, charges, values)
-    charges = charges.filter(~pl.col("code").is_in(so.implode()))
+    charges = charges.filter(~pl.col("charge").is_in(so.implode()))
     if charges.height == 0:
         return Changed.nothing()
     group = uuid.uuid4().hex[:12]
@@ -510,10 +510,10 @@ def _undo(
         )
     if charges.height == 0:
         raise NotReady(f"the charges of the group {group} were deleted since")
-    locked = charges.join(unbound(charges), on="code", how="anti").sort("code")
+    locked = charges.join(unbound(charges), on="charge", how="anti").sort("charge")
     if locked.height:
         raise NotReady(
-            f"the charge {facility}/{locked['code'][0]} of the group is issued or submitted",
+            f"the charge {facility}/{locked['charge'][0]} of the group is issued or submitted",
             remedy="reject its invoice first; what is issued is credited or reissued",
         )
     had = current_values(connection, book, charges)
@@ -521,7 +521,7 @@ def _undo(
     back, rates = move_charges(connection, book, charges, _projects_without(connection, made))
     ledger_charges.keep_rates(connection, facility, rates.select("rate", "body").rows())
     after = _write(connection, book, months[0], charges, back, step)
-    has = current_values(connection, book, after.charges.join(charges, on="code", how="semi"))
+    has = current_values(connection, book, after.charges.join(charges, on="charge", how="semi"))
     field = pl.col("after").str.extract(r'^\{"([a-z_]+)":')
     set_by_it = made.select("subject", field).unique().sort("subject", "after").rows()
     told = _values(
@@ -566,7 +566,7 @@ def _compared(
         Of the last event before it.
     """
     before, after, told = came
-    codes = charges["code"].sort()
+    codes = charges["charge"].sort()
     effect, invoices = before.effect(after), before.invoices(after, codes)
     mark = Seen.of(sequence, (codes.to_frame(), effect, told, invoices), book)
     if seen is not None:
@@ -586,7 +586,7 @@ def _standing(
     before = Standing.read(connection, facility, month)
     if seen is not None:
         beside = before.beside(codes)
-        every = pl.concat([codes, beside["code"]]).unique()
+        every = pl.concat([codes, beside["charge"]]).unique()
         invoices = beside["invoice"].drop_nulls().unique()
         require_untouched(connection, facility, Seen.parse(seen), every, invoices)
     return before, events.last_sequence(connection, facility)
@@ -599,12 +599,12 @@ def _codes(connection: Connection, book: PriceBook, month: str, chosen: Chosen) 
         here = {"facility": facility, "period_from": month, "period_to": month}
         wanted = chosen.model_copy(update=here)
         found = find_charge_codes(connection, wanted, {facility: book})
-        return pl.Series("code", [code for _, code in found], dtype=pl.String)
+        return pl.Series("charge", [code for _, code in found], dtype=pl.String)
     named = [split_code(charge) for charge in chosen]
     others = [f"{of}/{code}" for of, code in named if of != facility]
     if others:
         raise UnknownCharge(f"the charge {others[0]} is not of {facility}")
-    return pl.Series("code", sorted({code for _, code in named}), dtype=pl.String)
+    return pl.Series("charge", sorted({code for _, code in named}), dtype=pl.String)
 
 
 def _changeable(
@@ -617,18 +617,18 @@ def _changeable(
 ) -> pl.DataFrame:
     """The chosen charges; of a quantity or rate, which added lines do not have, usage alone."""
     facility = book.facility.code
-    found = charges.filter(pl.col("code").is_in(codes.implode()))
+    found = charges.filter(pl.col("charge").is_in(codes.implode()))
     free = unbound(found)
     if not isinstance(chosen, Filter):
-        missing = sorted(set(codes) - set(found["code"]))
+        missing = sorted(set(codes) - set(found["charge"]))
         if missing:
             raise UnknownCharge(
                 f"there is no charge {facility}/{missing[0]} in {month}",
                 remedy="'billing charges' lists them",
             )
-        bound = found.join(free, on="code", how="anti").sort("code")
+        bound = found.join(free, on="charge", how="anti").sort("charge")
         if bound.height:
-            code, invoice = bound.select("code", "invoice").row(0)
+            code, invoice = bound.select("charge", "invoice").row(0)
             raise NotReady(
                 f"the charge {facility}/{code} is on invoice {invoice}, which is being approved "
                 "or issued",
@@ -645,7 +645,7 @@ def _changeable(
 
 
 def _projects_without(connection: Connection, made: pl.DataFrame) -> pl.DataFrame:
-    """Where the charges that a group moved belong without it: ``code``, ``project``.
+    """Where the charges that a group moved belong without it: ``charge``, ``project``.
 
     That is the last other move that stands, or the project from which the first one took them.
     """
@@ -654,13 +654,13 @@ def _projects_without(connection: Connection, made: pl.DataFrame) -> pl.DataFram
     standing, _ = standing_changes(connection, facility, codes)
     last = (
         standing.filter(pl.col("field") == "project")
-        .group_by(pl.col("charge").alias("code"), maintain_order=True)
+        .group_by("charge", maintain_order=True)
         .agg(pl.col("value").last().alias("project"))
     )
     ever = events.read_events(connection, facility, kinds=["adjust"], subjects=codes)
     first = (
         ever.filter(pl.col("before").str.contains('{"project":', literal=True))
-        .group_by(pl.col("subject").alias("code"), maintain_order=True)
+        .group_by(pl.col("subject").alias("charge"), maintain_order=True)
         .agg(pl.col("before").first().str.json_path_match("$.project").alias("project"))
     )
-    return first.update(last, on="code")
+    return first.update(last, on="charge")

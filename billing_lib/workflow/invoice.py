@@ -10,7 +10,7 @@ invoices' numbers; its expense codes pay the rest, each in proportion.
 
 The steps by which lines of invoices come to their raw totals, as the canonical invoice has them.
 
-{"step": "after hours", "quantity": "2", "rate": "25", "amount": "50.00"}
+{"step": "after hours", "quantity": "2", "price": "25", "amount": "50.00"}
 
 The canonical text of an invoice, of which its fingerprint is the sha256.
 
@@ -18,30 +18,27 @@ The canonical text of an invoice, of which its fingerprint is the sha256.
     sha256sum RC-1994-00001.json    the fingerprint, as ledger, manifest and documents have it
 
 Whoever writes the file and whoever prints the fingerprint use the same function, so that they
-cannot differ.
+cannot differ. invoice.schema.json describes the format (JSON Schema 2020-12).
 """
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
+import fastjsonschema
 import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
-from billing_lib.pricing.charging import QUANTITY_PLACES, SUBSIDY, Charges, shown
+from billing_lib.pricing.charge import as_text
+from billing_lib.pricing.charging import SUBSIDY, Charges
 from billing_lib.pricing.explain import STEPS, price_steps
 from billing_lib.pricing.invoicing import Invoices
-from billing_lib.pricing.money import (
-    PERCENT_PLACES,
-    money_text,
-    money_text_column,
-    plain_text,
-    plain_text_column,
-)
+from billing_lib.pricing.money import PERCENT_PLACES, money_text, plain_text
 from billing_lib.pricing.split import apportion
 from billing_lib.workflow.snapshot import (
     AD_HOC,
@@ -61,18 +58,18 @@ def line_steps(snapshot: Snapshot, places: int) -> pl.DataFrame:
     usage, catalogue = snapshot.usage, snapshot.catalogue()
     months = (usage.filter(pl.col("period") == it) for it in usage["period"].unique().sort())
     parts = [price_steps(month, catalogue, snapshot.adjustments) for month in months]
-    quantity = money_text_column(pl.col("quantity"), QUANTITY_PLACES)
-    step = pl.struct(
-        "step",
-        quantity.str.strip_chars_end("0").str.strip_chars_end("."),
-        rate=plain_text_column(pl.col("price")),
-        amount=money_text_column(pl.col("amount"), places),
-    )
-    steps = pl.concat([STEPS.to_frame(), *parts])
+    steps = as_text(pl.concat([STEPS.to_frame(), *parts]), places)
+    step = pl.struct("step", "quantity", "price", "amount")
     return steps.group_by("charge", maintain_order=True).agg(step.alias("steps"))
 
 
 Invoice = dict[str, Any]
+
+FORMAT = "billing-invoice/2"
+"""Name and version of the canonical result's shape."""
+
+SCHEMA = Path(__file__).with_name("invoice.schema.json")
+"""The JSON Schema of that shape."""
 
 
 def invoice_json(invoice: Mapping[str, Any]) -> str:
@@ -98,8 +95,23 @@ def write_invoices(invoices: Mapping[str, Invoice], folder: Path) -> None:
         (folder / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
 
 
-FORMAT = "billing-invoice/1"
-"""Name and version of the canonical result's shape."""
+def misfit(invoice: object) -> str | None:
+    """How a canonical result differs from its schema, in a sentence; None where it fits."""
+    stated = invoice.get("format") if isinstance(invoice, dict) else None
+    if stated != FORMAT:
+        return f"its format is {stated or 'not stated'}, and this version reads {FORMAT} only"
+    try:
+        _validate()(invoice)
+    except fastjsonschema.JsonSchemaValueException as error:
+        return f"it does not fit {SCHEMA.name}: {error.message.replace('data.', '', 1)}"
+    return None
+
+
+@cache
+def _validate() -> Callable[[object], object]:
+    schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    validate: Callable[[object], object] = fastjsonschema.compile(schema)
+    return validate
 
 
 @dataclass(frozen=True)
@@ -293,9 +305,8 @@ def _apart(
     priced: Charges, summed: Invoices, places: int
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     """What stands beside the lines: adjustments by invoice rules, and subsidies by who pays."""
-    amount = money_text_column(pl.col("amount"), places)
-    adjustments = summed.rule_lines.select(
-        invoice="subject", part=pl.struct("rule", "kind", "on", amount)
+    adjustments = as_text(summed.rule_lines, places).select(
+        invoice="subject", part=pl.struct("rule", "kind", "on", "amount")
     )
     subsidies = (
         priced.rule_lines.filter(pl.col("kind") == SUBSIDY)
@@ -303,7 +314,8 @@ def _apart(
         .group_by("invoice", "rule")
         .agg(-pl.col("amount").sum())
         .sort("invoice", "rule")
-        .select("invoice", part=pl.struct(amount, by="rule"))
+        .pipe(as_text, places)
+        .select("invoice", part=pl.struct("amount", by="rule"))
     )
     parts = {"adjustments": adjustments, "subsidies": subsidies}
     return {
@@ -316,12 +328,10 @@ def _lines(
     priced: Charges, snapshot: Snapshot, places: int, timezone: str
 ) -> dict[str, list[dict[str, Any]]]:
     facility = snapshot.text["facility"]
-    splits = priced.splits.group_by("charge", maintain_order=True).agg(
-        pl.struct(
-            "expense_code",
-            percent=_shown(pl.col("percent"), PERCENT_PLACES),
-            amount=money_text_column(pl.col("amount"), places),
-        ).alias("expense_codes")
+    splits = (
+        as_text(priced.splits, places)
+        .group_by("charge", maintain_order=True)
+        .agg(pl.struct("expense_code", "percent", "amount").alias("expense_codes"))
     )
     adjustments = (
         snapshot.adjustments.sort("order")
@@ -332,19 +342,26 @@ def _lines(
             ).alias("adjustments")
         )
     )
-    rules = priced.rule_lines.group_by(pl.col("subject").alias("charge"), maintain_order=True).agg(
-        pl.struct(
-            "rule",
-            "kind",
-            amount=money_text_column(pl.col("amount"), places),
-        ).alias("rules")
+    rules = (
+        as_text(priced.rule_lines, places)
+        .group_by(pl.col("subject").alias("charge"), maintain_order=True)
+        .agg(pl.struct("rule", "kind", "amount").alias("rules"))
     )
     notes = notes_of(snapshot.adjustments)
     waived = pl.col("charge").is_in(waived_charges(snapshot.adjustments).implode())
     added = snapshot.lines.select("charge", added=pl.struct("by", "at", "reason"))
     items = snapshot.items.select("item", "item_name")
+    month = snapshot.text["period"]
+    of_month = pl.col("date").dt.to_string("%Y-%m")
+    invoiced = priced.charges.join(
+        snapshot.invoices.select("invoice", of="kind"), on="invoice", how="left"
+    ).with_columns(
+        # An ad hoc invoice bills what it bills, whenever that was.
+        late=pl.when((of_month < month) & (pl.col("of") != AD_HOC)).then(of_month)
+    )
+    in_order = invoiced.sort("invoice", "date", "start", "charge", nulls_last=True)
     frame = (
-        shown(priced.charges)
+        as_text(in_order.with_row_index("place"), places, timezone)
         .join(splits, on="charge", how="left")
         .join(adjustments, on="charge", how="left")
         .join(rules, on="charge", how="left")
@@ -353,11 +370,8 @@ def _lines(
         .join(notes, on="charge", how="left")
         .with_columns(waived=waived)
         .join(items, on="item", how="left")
-        .join(snapshot.invoices.select("invoice", of="kind"), on="invoice", how="left")
-        .sort("invoice", "date", "start", "charge", nulls_last=True)
+        .sort("place")
     )
-    month = snapshot.text["period"]
-    of_month = pl.col("date").dt.to_string("%Y-%m")
     timed = pl.col("start").is_not_null()
     line = pl.struct(
         pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
@@ -366,26 +380,27 @@ def _lines(
         .then(pl.struct(code="item", name="item_name"))
         .alias("item"),
         "unit",
-        pl.col("date").dt.to_string("%Y-%m-%d"),
-        _local("start", timezone),
-        _local("end", timezone),
+        "date",
+        "start",
+        "end",
         pl.col("description").fill_null(""),
         "user",
         pl.when(timed).then(pl.col("hours")).alias("hours"),
         pl.when(timed).then(pl.col("units")).alias("units"),
         "quantity",
-        pl.col("price").alias("rate"),
+        "price",
         "effective_rate",
         "rate_group",
         pl.col("steps").fill_null([]),
-        *(money_text_column(pl.col(name), places) for name in ("raw_total", "adjustment", "total")),
+        "raw_total",
+        "adjustment",
+        "total",
         "expense_codes",
         pl.col("adjustments").fill_null([]),
         pl.col("rules").fill_null([]),
         "added",
         "waived",
-        # An ad hoc invoice bills what it bills, whenever that was.
-        pl.when((of_month < month) & (pl.col("of") != AD_HOC)).then(of_month).alias("late"),
+        "late",
         "note",
         pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
     )
@@ -393,32 +408,22 @@ def _lines(
     return dict(grouped.iter_rows())
 
 
-def _local(column: str, timezone: str) -> pl.Expr:
-    local = pl.col(column).dt.convert_time_zone(timezone)
-    return local.dt.to_string("%Y-%m-%dT%H:%M:%S%.f%:z").alias(column)
-
-
-def _shown(scaled: pl.Expr, places: int) -> pl.Expr:
-    return money_text_column(scaled, places).str.strip_chars_end("0").str.strip_chars_end(".")
-
-
 def _summaries(
     priced: Charges, summed: Invoices, snapshot: Snapshot, places: int
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
     charges = priced.charges.join(snapshot.items.select("item", "item_name"), on="item", how="left")
-    total = money_text_column(pl.col("total"), places)
     by_user = (
         charges.group_by("invoice", "user")
-        .agg(pl.len().alias("charges"), pl.col("hours").sum(), pl.col("total").sum())
+        .agg(pl.len().alias("charges"), pl.col("hours", "total").sum())
         .sort("invoice", "user", nulls_last=True)
-        .select(
-            "invoice", part=pl.struct("user", "charges", hours=_shown_micro("hours"), total=total)
-        )
+        .pipe(as_text, places)
+        .select("invoice", part=pl.struct("user", "charges", "hours", "total"))
     )
     by_item = (
         charges.group_by("invoice", "item", "item_name", "unit")
-        .agg(pl.len().alias("charges"), pl.col("quantity").sum(), pl.col("total").sum())
+        .agg(pl.len().alias("charges"), pl.col("quantity", "total").sum())
         .sort("invoice", "item", nulls_last=True)
+        .pipe(as_text, places)
         .select(
             "invoice",
             part=pl.struct(
@@ -426,20 +431,16 @@ def _summaries(
                 "unit",
                 "charges",
                 name="item_name",
-                quantity=pl.when(pl.col("item").is_not_null()).then(_shown_micro("quantity")),
-                total=total,
+                quantity=pl.when(pl.col("item").is_not_null()).then("quantity"),
+                total="total",
             ),
         )
     )
-    by_code = summed.by_expense_code.rename({"amount": "total"}).select(
-        "invoice", part=pl.struct("expense_code", total=total)
+    by_code = as_text(summed.by_expense_code.rename({"amount": "total"}), places).select(
+        "invoice", part=pl.struct("expense_code", "total")
     )
     parts = {"by_user": by_user, "by_item": by_item, "by_expense_code": by_code}
     return {
         name: dict(frame.group_by("invoice", maintain_order=True).agg("part").iter_rows())
         for name, frame in parts.items()
     }
-
-
-def _shown_micro(column: str) -> pl.Expr:
-    return _shown(pl.col(column), QUANTITY_PLACES)

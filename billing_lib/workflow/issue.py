@@ -41,7 +41,6 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, usage
 from billing_lib.ledger.database import open_ledger, reading, require_initialised
 from billing_lib.ledger.states import CLOSED, ISSUED
-from billing_lib.pricing.charging import shown
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
@@ -112,7 +111,7 @@ def compose(
         adjustments=gathered.adjustments,
         lines=gathered.lines,
         invoices=_invoices(connection, facility, invoices, numbers),
-        placing=charges.select("invoice", charge="code"),
+        placing=charges.select("charge", "invoice"),
         history=billed_before(connection, facility, period, invoices),
         texts=_texts(connection, book, period, said),
         logo=book.facility.logo,
@@ -396,11 +395,10 @@ def _parts(
     names = computation.totals.select("invoice", "number", "team")
     numbered = pl.int_range(pl.len(), dtype=pl.Int32).over("number") + 1
     lines = (
-        shown(computation.priced.charges)
-        .drop("team")
+        computation.priced.charges.drop("team")
         .join(names, on="invoice")
         .sort("number", "date", "start", "charge", nulls_last=True)
-        .with_columns(position=numbered, facility=pl.lit(facility), on_date="date")
+        .with_columns(position=numbered, facility=pl.lit(facility))
     )
     adjustments = (
         computation.rule_lines.join(names, left_on="subject", right_on="invoice")

@@ -244,7 +244,7 @@ def post_journal(
         fresh = transactions.filter(pl.col("journal").is_null())
         if fresh.height == 0:
             return None
-        entries = fresh.select("kind", number="invoice", on_date="date")
+        entries = fresh.select("kind", "date", number="invoice")
         number = statements.insert_journal(
             connection, facility, accounts.model_dump_json(), entries
         )
@@ -274,8 +274,8 @@ def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
     counted = entries.group_by("journal").agg(
         invoices=(~back).sum(),
         reversals=back.sum(),
-        first=pl.col("on_date").min(),
-        last=pl.col("on_date").max(),
+        first=pl.col("date").min(),
+        last=pl.col("date").max(),
     )
     at = pl.col("posted_at").dt.convert_time_zone(book.facility.timezone)
     return (
@@ -344,7 +344,7 @@ def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
     both = pl.concat(
         [part.with_columns(description=described).select(names) for part in (forth, back)]
     )
-    posted = entries.select("kind", "journal", invoice="number", posted_on="on_date")
+    posted = entries.select("kind", "journal", invoice="number", posted_on="date")
     return (
         both.join(posted, on=["invoice", "kind"], how="left")
         .with_columns(date=pl.coalesce("posted_on", "date"))
@@ -428,9 +428,9 @@ def _of(connection: Connection, book: PriceBook, period: Period) -> Costs:
         book,
         period,
         charges.with_columns(
-            first=pl.coalesce("original", "code"),
+            first=pl.coalesce("original", "charge"),
         )
-        .join(read_credits(connection, facility), left_on="first", right_on="code", how="left")
+        .join(read_credits(connection, facility), left_on="first", right_on="charge", how="left")
         .drop("first"),
         invoices,
         ledger_invoices.read_adjustments(connection, invoices["number"].to_list()),

@@ -191,10 +191,10 @@ def put_line(
     catalogue = Catalogue.of(book)
     nothing = rate_usage(USAGE.to_frame(), catalogue).rated
     priced = charge_usage(nothing, catalogue, lines=pl.DataFrame([row], schema=LINES))
-    named = pl.DataFrame({"code": [code], "reference": [line.reference]}).drop_nulls()
+    named = pl.DataFrame({"charge": [code], "reference": [line.reference]}).drop_nulls()
     insert_charges(connection, facility, month, priced, named)
     if invoice is not None:
-        placed = pl.DataFrame({"code": [code], "invoice": [invoice]})
+        placed = pl.DataFrame({"charge": [code], "invoice": [invoice]})
         ledger_charges.attach_charges(connection, facility, placed)
     follow_changes(
         connection, book, ledger_charges.read_charges(connection, facility, codes=[code])
@@ -212,7 +212,7 @@ def added_before(connection: Connection, book: PriceBook, line: NewLine) -> str 
         connection, facility, period=f"{line.date:%Y-%m}", project=line.project
     ).filter(
         (pl.col("kind") == "line")
-        & (pl.col("on_date") == line.date)
+        & (pl.col("date") == line.date)
         & (pl.col("description") == line.description)
         & (pl.col("raw_total") == line.amount)
         & pl.col("reference").eq_missing(pl.lit(line.reference, dtype=pl.String))
@@ -220,7 +220,7 @@ def added_before(connection: Connection, book: PriceBook, line: NewLine) -> str 
     if lines.height == 0:
         return None
     return (
-        f"{facility}/{lines['code'][0]}: {line.description} was added before, nothing changed; "
+        f"{facility}/{lines['charge'][0]}: {line.description} was added before, nothing changed; "
         "say again (--again) to add it once more"
     )
 

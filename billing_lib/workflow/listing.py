@@ -20,18 +20,19 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.charges import read_pending
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.states import ACTIVE, PAID, SUPERSEDED, VOID
+from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import may_team, require_team, with_below
 
-FORMAT = "billing-listing/1"
+FORMAT = "billing-listing/2"
 """Name and version of the listing's shape."""
 
 Listing = dict[str, Any]
 
 _CODES = "expense_codes"
-_LINE = ("charge", "date", "item", "description", "user", "quantity", "unit", "rate")
+_LINE = ("charge", "date", "item", "description", "user", "quantity", "unit", "price")
 _AMOUNTS = ("raw_total", "adjustment", "total")
 
 
@@ -161,10 +162,10 @@ def _issued_lines(connection: Connection, book: PriceBook, numbers: list[str]) -
     """The lines of these invoices, each with its shares and what its charge tells beside."""
     lines = ledger_invoices.read_lines(connection, numbers)
     charges = ledger_charges.read_charges(connection, book.facility.code, codes=lines["charge"])
-    beside = charges.select("unit", charge="code", rate="price")
-    return _shown_lines(
-        connection, book, lines.rename({"on_date": "date"}).join(beside, on="charge", how="left")
-    ).sort("number", "position")
+    beside = charges.select("charge", "unit", "price")
+    return _shown_lines(connection, book, lines.join(beside, on="charge", how="left")).sort(
+        "number", "position"
+    )
 
 
 def _pending_lines(
@@ -173,9 +174,8 @@ def _pending_lines(
     """The charges that an invoice may still bill, as they are priced now."""
     facility = book.facility.code
     free = read_pending(connection, facility, month).filter(pl.col("team").is_in(list(teams)))
-    named = free.drop("rate").rename({"code": "charge", "on_date": "date", "price": "rate"})
-    return _shown_lines(connection, book, named).sort(
-        "project", "date", "start_at", "charge", nulls_last=True
+    return _shown_lines(connection, book, free).sort(
+        "project", "date", "start", "charge", nulls_last=True
     )
 
 
@@ -183,16 +183,14 @@ def _shown_lines(connection: Connection, book: PriceBook, lines: pl.DataFrame) -
     """Lines with the names of their items and their ``shares`` of expense codes."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
     splits = ledger_charges.read_splits(connection, facility, codes=lines["charge"])
-    shares = splits.group_by("charge", maintain_order=True).agg(
-        pl.struct("expense_code", "percent", minor="amount").alias("shares"),
-        pl.struct(
-            "expense_code", "percent", amount=money_text_column(pl.col("amount"), places)
-        ).alias("expense_codes"),
+    texts = as_text(splits, places).with_columns(minor=splits["amount"])
+    shares = texts.group_by("charge", maintain_order=True).agg(
+        pl.struct("expense_code", "minor").alias("shares"),
+        pl.struct("expense_code", "percent", "amount").alias("expense_codes"),
     )
     names = {item.code: item.name for item in book.items}
     return lines.join(shares, on="charge", how="left", maintain_order="left").with_columns(
         pl.col("item").replace(names),
-        pl.col("date").cast(pl.String),
         pl.col("description").fill_null(""),
     )
 
@@ -205,22 +203,20 @@ def _invoices(
     places: int,
 ) -> list[dict[str, Any]]:
     numbers = issued["number"].to_list()
-    changes = ledger_invoices.read_adjustments(connection, numbers).select(
-        "number", "rule", "kind", "worked_on", amount=money_text_column(pl.col("amount"), places)
-    )
+    adjustments = ledger_invoices.read_adjustments(connection, numbers)
+    changes = as_text(adjustments.select("number", "rule", "kind", "worked_on", "amount"), places)
     parts = {
         "adjustments": _parted(changes, "number", ("rule", "kind", "worked_on", "amount")),
         "lines": _parted(_texts(book, lines, places), "number", (*_LINE, *_AMOUNTS, _CODES)),
     }
     names = {project.code: project.name or project.code for project in book.projects}
-    amounts = (*_AMOUNTS, "tax", "prepaid")
-    shown = issued.select(
+    columns = issued.select(
         *("number", "kind", "invoice_date", "project", "team", "became", "counts", "replaces"),
-        "charges",
-        *(money_text_column(pl.col(name), places) for name in amounts),
-        due=money_text_column(pl.col("total") - pl.col("prepaid"), places),
+        *("charges", *_AMOUNTS, "tax", "prepaid"),
+        due=pl.col("total") - pl.col("prepaid"),
         name=pl.col("project").replace(names),
-    ).with_columns(pl.col("invoice_date").cast(pl.String))
+    )
+    shown = as_text(columns, places)
     return [
         row | {part: found.get(row["number"], []) for part, found in parts.items()}
         for row in shown.iter_rows(named=True)
@@ -233,7 +229,7 @@ def _pending(book: PriceBook, lines: pl.DataFrame, places: int) -> list[dict[str
         lines.group_by("project")
         .agg(pl.len().alias("charges"), *(pl.col(name).sum() for name in _AMOUNTS))
         .sort("project")
-        .with_columns(money_text_column(pl.col(name), places) for name in _AMOUNTS)
+        .pipe(as_text, places)
         .with_columns(name=pl.col("project").replace(names))
     )
     texts = _texts(book, lines, places)
@@ -243,8 +239,7 @@ def _pending(book: PriceBook, lines: pl.DataFrame, places: int) -> list[dict[str
 
 def _texts(book: PriceBook, lines: pl.DataFrame, places: int) -> pl.DataFrame:
     """Lines with amounts as text, and the charge as people name it."""
-    return lines.with_columns(
-        *(money_text_column(pl.col(name), places) for name in _AMOUNTS),
+    return as_text(lines, places).with_columns(
         charge=pl.format("{}/{}", pl.lit(book.facility.code), "charge"),
     )
 

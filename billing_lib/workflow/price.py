@@ -36,12 +36,13 @@ from sqlalchemy import Connection
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, invoices, usage
+from billing_lib.ledger.schema import KEPT
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
-from billing_lib.pricing.charging import Charges, shown, targeted
+from billing_lib.pricing.charge import SPLIT
+from billing_lib.pricing.charging import Charges, targeted
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, canonical_json
 from billing_lib.pricing.invoicing import CARRIED, part_worked_on
-from billing_lib.pricing.money import PERCENT_PLACES, plain_text_column
 from billing_lib.pricing.pricebook import Facility, PriceBook
 from billing_lib.pricing.rates import INVOICE, Rate, Rule
 from billing_lib.pricing.rating import RULES, Catalogue, rate_usage, rates_frame
@@ -117,9 +118,9 @@ class Gathered:
 
     def at_rates_of(self, today: Catalogue) -> "Gathered":
         """The same at today's rates; usage without one today keeps its own."""
-        rated = rate_usage(self.usage.select(USAGE.names()), today).rated
-        found = rated.select("record", "occurrence", "team", "rate_group", "unit", "day", "rate")
-        usage_now = self.usage.update(found, on=["record", "occurrence"])
+        rated = rate_usage(self.usage.select(*USAGE.names(), "charge"), today).rated
+        found = rated.select("charge", "team", "rate_group", "unit", "date", "rate")
+        usage_now = self.usage.update(found, on="charge")
         rates = pl.concat([self.catalogue.rates, today.rates]).unique("rate", maintain_order=True)
         used = rates.join(usage_now.select("rate").unique(), on="rate", how="semi")
         return replace(self, usage=usage_now, catalogue=replace(self.catalogue, rates=used))
@@ -154,7 +155,7 @@ def gather(
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
     _require_hours(book, kept)
-    changes, added = standing_changes(connection, facility, charges["code"])
+    changes, added = standing_changes(connection, facility, charges["charge"])
     return Gathered(
         usage=_rated_usage(connection, facility, charges),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
@@ -175,9 +176,9 @@ def _rules(connection: Connection, book: PriceBook, months: set[str]) -> pl.Data
 
 def _require_projects(book: PriceBook, charges: pl.DataFrame) -> None:
     known = [project.code for project in book.projects]
-    lost = charges.filter(~pl.col("project").is_in(known)).sort("code")
+    lost = charges.filter(~pl.col("project").is_in(known)).sort("charge")
     if lost.height:
-        code, project = lost.select("code", "project").row(0)
+        code, project = lost.select("charge", "project").row(0)
         raise NotReady(
             f"the charge {book.facility.code}/{code} belongs to the project '{project}', which "
             "the price book no longer has",
@@ -197,26 +198,25 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
 
 
 def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
-    """The usage of these charges; a charge's code stands for its record, which a copy shares."""
+    """The usage of these charges; a copy on a reissue shares its record with the original."""
+    # A charge has its own project, date and period: it may have moved, or be late.
     rated = charges.filter(pl.col("kind") == "usage").select(
-        "record", "occurrence", "team", "rate_group", "unit", "rate", "code", day="on_date"
+        *("charge", "record", "occurrence", "period", "project", "date"),
+        *("team", "rate_group", "unit", "rate"),
     )
     records = usage.read_usage(connection, facility, records=rated["record"].unique())
-    bound = charges.select("code", "period", bound="project")
     return (
-        records.drop("period")  # the record's own; late usage is of a later month's charges
-        .join(rated, on=["record", "occurrence"], how="inner", maintain_order="left")
-        .join(bound, on="code")
-        .with_columns(project=pl.col("bound"), record=pl.col("code"))
+        records.drop("project", "date", "period")
+        .join(rated, on=["record", "occurrence"], how="inner")
         .select(RATED_USAGE.names())
-        .sort("record")
+        .sort("charge")
     )
 
 
 def standing_changes(
     connection: Connection, facility: str, codes: pl.Series
 ) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """The changes to these charges that stand (schema ADJUSTMENTS), and by code what was said
+    """The changes to these charges that stand (schema ADJUSTMENTS), and by charge what was said
     when a line was added.
 
     Deleting a charge takes the changes before it with it, undoing a group those of the group. A
@@ -231,8 +231,8 @@ def standing_changes(
     )
     history = (
         history.join(family, left_on="subject", right_on="member")
-        .with_columns(subject="code")
-        .drop("code")
+        .with_columns(subject="charge")
+        .drop("charge")
         .sort("sequence")
     )
     undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
@@ -274,7 +274,7 @@ def standing_changes(
 
 def _lines(charges: pl.DataFrame, added: dict[str, dict[str, Any]]) -> pl.DataFrame:
     lines = charges.filter(pl.col("kind") == "line").select(
-        "project", "description", charge="code", date="on_date", amount="raw_total"
+        "charge", "project", "description", "date", amount="raw_total"
     )
     said = pl.DataFrame(
         [
@@ -298,37 +298,17 @@ def insert_charges(
     Parameters
     ----------
     references
-        ``code``, ``reference``: which of them go to ad hoc invoices; none by default.
+        ``charge``, ``reference``: which of them go to ad hoc invoices; none by default.
     """
-    rows = ledger_rows(priced)
+    rows = kept_columns(priced.charges).with_columns(period=pl.lit(month))
     if references is not None and references.height:
-        rows = rows.join(references, on="code", how="left", maintain_order="left")
-    usage_charge = pl.col("kind") == "usage"
-    ledger_charges.insert_charges(
-        connection,
-        facility,
-        rows.with_columns(
-            period=pl.lit(month),
-            record=pl.when(usage_charge).then(pl.col("code")),
-            occurrence=pl.when(usage_charge).then(pl.lit(1, dtype=pl.Int32)),
-        ),
-        ledger_splits(priced),
-    )
+        rows = rows.join(references, on="charge", how="left", maintain_order="left")
+    ledger_charges.insert_charges(connection, facility, rows, priced.splits)
 
 
-def ledger_rows(priced: Charges) -> pl.DataFrame:
-    """Charges under the ledger's column names, with numbers as texts."""
-    return (
-        shown(priced.charges)
-        .rename({"charge": "code", "date": "on_date", "start": "start_at", "end": "end_at"})
-        .drop("file", "row", "units")
-    )
-
-
-def ledger_splits(priced: Charges) -> pl.DataFrame:
-    """Splits as the ledger keeps them, percentages as decimal text."""
-    percent = pl.col("percent").cast(pl.Decimal(38, PERCENT_PLACES)) / 10**PERCENT_PLACES
-    return priced.splits.with_columns(percent=plain_text_column(percent))
+def kept_columns(charges: pl.DataFrame) -> pl.DataFrame:
+    """The columns of priced charges that the ledger's table has."""
+    return charges.select(name for name in charges.columns if name in KEPT)
 
 
 def differing(
@@ -347,19 +327,19 @@ def differing(
         "total",
         "cost",
     ]
-    now = ledger_rows(priced).select("code", *compared)
-    again = standing.select("code", *compared).join(now, on="code", suffix="_now")
+    now = priced.charges.select("charge", *compared)
+    again = standing.select("charge", *compared).join(now, on="charge", suffix="_now")
     other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
-    splits = ledger_charges.read_splits(connection, facility, codes=standing["code"])
-    keys = ["charge", "position", "expense_code", "percent", "amount"]
-    split_now = ledger_splits(priced).select(keys)
+    splits = ledger_charges.read_splits(connection, facility, codes=standing["charge"])
+    keys = SPLIT.names()
+    split_now = priced.splits.select(keys)
     moved = pl.concat(
         [
-            split_now.join(splits.select(keys), on=keys, how="anti"),
-            splits.select(keys).join(split_now, on=keys, how="anti"),
+            split_now.join(splits, on=keys, how="anti"),
+            splits.join(split_now, on=keys, how="anti"),
         ]
     )
-    return pl.concat([again.filter(other)["code"], moved["charge"]]).unique().sort()
+    return pl.concat([again.filter(other)["charge"], moved["charge"]]).unique().sort()
 
 
 def replace_charges(
@@ -369,8 +349,8 @@ def replace_charges(
     ledger_charges.replace_charges(
         connection,
         facility,
-        ledger_rows(priced).filter(pl.col("code").is_in(codes.implode())),
-        ledger_splits(priced).filter(pl.col("charge").is_in(codes.implode())),
+        kept_columns(priced.charges).filter(pl.col("charge").is_in(codes.implode())),
+        priced.splits.filter(pl.col("charge").is_in(codes.implode())),
     )
 
 

@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
+from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.charging import Charges, charge_usage, couples_records
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.workflow.adhoc import attach_waiting, known_references, late_sentences
@@ -26,7 +27,6 @@ from billing_lib.workflow.price import (
     differing,
     gather,
     insert_charges,
-    ledger_rows,
     replace_charges,
     rules_in_force,
     take_rules,
@@ -137,7 +137,7 @@ def rate_period(
 
 def _named(rated: pl.DataFrame) -> pl.DataFrame:
     """Which records go to ad hoc invoices."""
-    return rated.drop_nulls("reference").select("reference", code="record")
+    return rated.drop_nulls("reference").select("charge", "reference")
 
 
 def take_late(connection: Connection, book: PriceBook, month: str) -> int:
@@ -178,7 +178,7 @@ def _price_again(
     priced = gathered.price()
     codes = differing(connection, facility, free, priced)
     replace_charges(connection, facility, priced, codes)
-    changed = codes.filter(codes.is_in(standing["code"].implode()))
+    changed = codes.filter(codes.is_in(standing["charge"].implode()))
     return changed.to_list(), _in_words(book, standing, priced, changed)
 
 
@@ -186,12 +186,15 @@ def _in_words(
     book: PriceBook, standing: pl.DataFrame, priced: Charges, codes: pl.Series
 ) -> list[str]:
     places = minor_places(book.facility.currency)
-    was = standing.filter(pl.col("code").is_in(codes.implode())).sort("code")
-    now = ledger_rows(priced).select("code", price_now="price", total_now="total")
+    was, now = (
+        as_text(frame.select("charge", "price", "total"), places)
+        for frame in (standing.filter(pl.col("charge").is_in(codes.implode())), priced.charges)
+    )
+    both = was.sort("charge").join(now, on="charge", suffix="_now", maintain_order="left")
     return [
-        f"{book.facility.code}/{row['code']}: {_price_change(row)}total "
-        f"{money_text(row['total'], places)} → {money_text(row['total_now'], places)}"
-        for row in was.join(now, on="code", maintain_order="left").iter_rows(named=True)
+        f"{book.facility.code}/{row['charge']}: {_price_change(row)}total "
+        f"{row['total']} → {row['total_now']}"
+        for row in both.iter_rows(named=True)
     ]
 
 
@@ -218,29 +221,4 @@ def unbilled_by_reason(engine: Engine, facility: str, month: str) -> pl.DataFram
     counts = _counted(read_unbilled(engine, facility, month))
     return pl.DataFrame(
         list(counts.items()), schema={"reason": pl.String, "records": pl.Int64}, orient="row"
-    )
-
-
-def list_charges(
-    engine: Engine, facility: str, month: str, project: str | None = None
-) -> pl.DataFrame:
-    """The charges of a period as lists show them; the code as ``charge``, ``RC/57``."""
-    with reading(engine) as connection:
-        require(connection, facility, VIEWER)
-        frame = ledger_charges.read_charges(connection, facility, period=month, project=project)
-    return frame.sort("project", "on_date", "code").select(
-        pl.format("{}/{}", pl.lit(facility), "code").alias("charge"),
-        "project",
-        "item",
-        "user",
-        pl.col("on_date").cast(pl.String).alias("date"),
-        "description",
-        "quantity",
-        "price",
-        "raw_total",
-        "adjustment",
-        "total",
-        "cost",
-        "state",
-        "invoice",
     )

@@ -100,23 +100,21 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         charges = ledger_charges.read_charges(connection, facility, period=month)
         splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")
         unbilled = usage.read_unbilled(connection, facility, month)
-        changes = history_of(connection, facility, charges["code"])
+        changes = history_of(connection, facility, charges["charge"])
     if charges.height + unbilled.height == 0:
         raise NotReady(
             f"{facility} {month} has no charges yet",
             remedy=f"load usage and run 'billing rate {facility} {month}'",
         )
-    charged = splits.join(charges.select("on_date", charge="code"), on="charge").select(
-        pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
-        "expense_code",
-        date="on_date",
+    named = pl.format("{}/{}", pl.lit(facility), "charge").alias("charge")
+    charged = splits.join(charges.select("charge", "date"), on="charge").select(
+        named, "expense_code", "date"
     )
-    named = pl.format("{}/{}", pl.lit(facility), "code").alias("charge")
     return Month(
         facility,
         month,
         records,
-        charges.with_columns(named, date="on_date").drop("code"),
+        charges.with_columns(named),
         unbilled,
         find_invalid_codes(book, charged),
         changes,
@@ -309,24 +307,24 @@ def _name(facility: str, column: str) -> pl.Expr:
 
 
 def _named(charges: pl.DataFrame, facility: str) -> pl.DataFrame:
-    renamed = charges.rename({"on_date": "date", "start_at": "start", "end_at": "end"})
-    return renamed.select(_name(facility, "code").alias("charge"), *renamed.columns)
+    return charges.with_columns(_name(facility, "charge").alias("charge"))
 
 
 def _as_checked(charges: pl.DataFrame, judged: pl.Series) -> pl.DataFrame:
-    known = pl.col("code").is_in(judged.implode())
+    known = pl.col("charge").is_in(judged.implode())
     return charges.with_columns(judged=known).select(CHARGES.names())
 
 
 def _judged(connection: Connection, facility: str) -> pl.Series:
-    """The codes of charges on which staff set what was used or what it comes to."""
+    """The charges on which staff set what was used or what it comes to."""
     made = events.read_events(connection, facility, kinds=["adjust"])
     undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
     sets = pl.any_horizontal(
         pl.col("after").str.json_path_match(f"$.{field}").is_not_null() for field in _JUDGING
     )
     standing = ~pl.col("group_id").is_in(undone.implode()).fill_null(value=False)
-    return made.filter(sets & standing)["subject"].unique()
+    judged = made.filter(sets & standing).select(_name(facility, "subject").alias("charge"))
+    return judged["charge"].unique()
 
 
 def _invalid(book: PriceBook, charges: pl.DataFrame, shares: pl.DataFrame) -> pl.DataFrame:
@@ -393,7 +391,7 @@ def explain(engine: Engine, book: PriceBook, charge: str) -> list[str]:
         )
         kin = month.filter(
             pl.col("item").eq_missing(pl.lit(row["item"], dtype=pl.String))
-            | (pl.col("code") == code)
+            | (pl.col("charge") == code)
         )
         it = gather(connection, book, kin)
         held = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"] or ""])

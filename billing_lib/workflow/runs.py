@@ -298,7 +298,7 @@ def _totals(
             remedy=f"run 'billing rate {facility} {month}' and review them",
         )
     replace_charges(connection, facility, priced, codes)
-    stands_on = charges.select("invoice", charge="code")
+    stands_on = charges.select("charge", "invoice")
     invoices = drafts.select("kind", "project", invoice="code")
     carried = carried_amounts(
         connection,
@@ -350,17 +350,17 @@ def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame
         The charges as they stood (schema CHARGE); an added line as it stands.
     """
     facility = book.facility.code
-    now = ledger_charges.read_charges(connection, facility, codes=before["code"])
+    now = ledger_charges.read_charges(connection, facility, codes=before["charge"])
     drafts = ledger_invoices.read_invoices(connection, facility, states=EDITABLE)
     holding = drafts.filter(pl.col("kind") != AD_HOC)
     fitting = holding.select("project", "period", fit="code").unique(
         ["project", "period"], keep="last", maintain_order=True
     )
-    left = now.join(before.select("code", was="invoice"), on="code").filter(
+    left = now.join(before.select("charge", was="invoice"), on="charge").filter(
         pl.col("invoice").is_null() & (pl.col("reference").is_null() | pl.col("was").is_not_null())
     )
     placed = left.join(fitting, on=["project", "period"])
-    ledger_charges.attach_charges(connection, facility, placed.select("code", invoice="fit"))
+    ledger_charges.attach_charges(connection, facility, placed.select("charge", invoice="fit"))
     touched = pl.concat([before["invoice"], now["invoice"], placed["fit"]]).drop_nulls().unique()
     calculate(connection, book, touched.sort().to_list())
 

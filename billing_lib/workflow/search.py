@@ -30,7 +30,7 @@ Only what is issued is exported, and of that what who asks may see.
 
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from decimal import Decimal
 from fractions import Fraction
 from itertools import product
@@ -72,9 +72,10 @@ from billing_lib.ledger.states import (
     VOID,
     states,
 )
+from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import Amount, Day, Entry
-from billing_lib.pricing.money import minor_places, money_text, money_text_column
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import (
     VIEWER,
@@ -204,7 +205,6 @@ class Filter(Entry):
 
 
 _INVOICES_ORDER, _CHARGES_ORDER = ("number",), ("project", "date")
-_AMOUNTS = ("raw_total", "adjustment", "tax", "total", "cost")
 
 Books = Mapping[str, PriceBook]
 
@@ -236,7 +236,7 @@ class Found:
     Attributes
     ----------
     rows
-        Of the page, amounts as text in the row's currency.
+        Of the page, each with its facility and currency.
     count
         How many match on all pages.
     totals
@@ -248,6 +248,13 @@ class Found:
     totals: dict[str, int]
     page: int
     pages: int
+
+    def texts(self) -> pl.DataFrame:
+        """The rows as people read them: numbers and dates as text, a charge as ``RC/57``."""
+        rows = as_text(self.rows)
+        if "charge" in rows.columns:
+            rows = rows.with_columns(charge=pl.format("{}/{}", "facility", "charge"))
+        return rows
 
     def sentence(self, noun: str) -> str:
         """The same in words: ``page 2 of 7, 312 invoices, total 10,204.11 USD``."""
@@ -293,18 +300,17 @@ def find_charges(
 ) -> Found:
     """A page of the charges that match; by project and date unless told.
 
-    Rows have ``charge`` (``RC/57``), ``project``, ``item``, ``user``, ``date``, ``description``,
-    ``quantity``, ``price``, ``raw_total``, ``adjustment``, ``total``, ``cost``, ``state``,
-    ``invoice`` and ``currency``.
+    Rows have ``facility``, the columns of a charge that the ledger keeps (schema KEPT) and
+    ``currency``.
 
     Raises
     ------
     InvalidFilter
         There is no such column or page.
+    NotPermitted
+        A facility is named whose charges the user may not see.
     """
-    found = _find(engine, CHARGES, wanted, books, page, _CHARGES_ORDER)
-    named = pl.format("{}/{}", "facility", "charge").alias("charge")
-    return replace(found, rows=found.rows.with_columns(named).drop("facility"))
+    return _find(engine, CHARGES, wanted, books, page, _CHARGES_ORDER)
 
 
 def find_codes(
@@ -339,9 +345,9 @@ def find_values(engine: Engine, wanted: Filter, column: str) -> list[str]:
 def list_invoices(
     engine: Engine, facility: str | None = None, month: str | None = None
 ) -> pl.DataFrame:
-    """All invoices of a facility or month, as find_invoices gives them."""
+    """All invoices of a facility or month, as people read them."""
     stated = {"facility": facility, "period_from": month, "period_to": month}
-    return find_invoices(engine, Filter.parse(stated)).rows
+    return find_invoices(engine, Filter.parse(stated)).texts()
 
 
 def _find(
@@ -356,6 +362,8 @@ def _find(
     if page.number < 1 or (page.size is not None and page.size < 1):
         raise InvalidFilter("pages and their rows are counted from 1")
     with reading(engine) as connection:
+        if listing is CHARGES and wanted.facility is not None:
+            require(connection, wanted.facility, VIEWER)
         criteria = _criteria(connection, wanted, books or {})
         totals = search.read_totals(connection, listing, criteria)
         count = int(totals["count"].sum())
@@ -367,7 +375,7 @@ def _find(
     staff = pl.col("facility").is_in(criteria.seen.facilities)
     rows = rows.with_columns(pl.when(staff).then(pl.col("^cost|reason$")))
     sums = dict(totals.select("currency", "total").iter_rows())
-    return Found(_as_text(rows), count, sums, page.number, pages)
+    return Found(rows, count, sums, page.number, pages)
 
 
 def _order(listing: Listing, sort: tuple[str, ...]) -> list[tuple[str, bool]]:
@@ -448,28 +456,6 @@ def _amounts(connection: Connection, wanted: Filter) -> tuple[Amounts, ...] | No
 
 def _minor(amount: Decimal, currency: str) -> Fraction:
     return Fraction(amount) * int(10 ** minor_places(currency))
-
-
-def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
-    """Amounts and dates as text, each amount by its row's currency."""
-    places = {currency: minor_places(currency) for currency in rows["currency"].unique()}
-    dates = [name for name, dtype in rows.schema.items() if dtype == pl.Date]
-    return rows.with_columns(
-        pl.col(dates).cast(pl.String),
-        *(
-            pl.coalesce(
-                pl.lit(None, pl.String),
-                *(
-                    pl.when(pl.col("currency") == currency).then(
-                        money_text_column(pl.col(name), known)
-                    )
-                    for currency, known in sorted(places.items())
-                ),
-            ).alias(name)
-            for name in _AMOUNTS
-            if name in rows.columns
-        ),
-    )
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,7 @@ from sqlalchemy import Connection
 from billing_lib.errors import InvalidRecord
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
+from billing_lib.pricing.charge import CHARGE
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, Logo
@@ -279,28 +280,15 @@ def _named(summed: Invoices, part: pl.DataFrame) -> Invoices:
 
 
 RATED_USAGE = pl.Schema(
-    USAGE
-    | {
-        "team": pl.String(),
-        "rate_group": pl.String(),
-        "unit": pl.String(),
-        "day": pl.Date(),
-        "rate": pl.String(),
-        "period": pl.String(),  # the month that its charge belongs to
-    }
+    {"charge": CHARGE["charge"]}
+    | USAGE
+    | {name: CHARGE[name] for name in ("team", "rate_group", "unit", "rate", "period")}
 )
+"""Usage as its charges have it: the project that pays and the local day on which it starts."""
 UNBILLED = pl.Schema(
-    {
-        "record": pl.String(),
-        "occurrence": pl.Int32(),
-        "item": pl.String(),
-        "project": pl.String(),
-        "user": pl.String(),
-        "reason": pl.String(),
-        "detail": pl.String(),
-        "file": pl.String(),
-        "row": pl.Int64(),
-    }
+    {name: USAGE[name] for name in ("record", "occurrence", "item", "project", "user")}
+    | {"reason": pl.String(), "detail": pl.String()}
+    | {name: USAGE[name] for name in ("file", "row")}
 )
 INVOICES = pl.Schema(
     {

@@ -162,6 +162,30 @@ def test_a_rebuilt_record_does_not_fit_its_signature(record: Path) -> None:
     assert named(record) == {SIGNATURE, TAG_MANIFEST}
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "what"),
+    [
+        (
+            '"billing-invoice/2"',
+            '"billing-invoice/1"',
+            "its format is billing-invoice/1, and this version reads billing-invoice/2 only",
+        ),
+        ('"period"', '"month"', "it does not fit invoice.schema.json: data must contain"),
+        ("{", "", "it is no JSON"),
+    ],
+)
+def test_a_sealed_result_that_does_not_fit_its_schema_is_named(
+    record: Path, old: str, new: str, what: str
+) -> None:
+    path = record / INVOICE
+    path.write_text(path.read_text().replace(old, new, 1))
+    rebuild_manifests(record)
+    (record / SIGNATURE).unlink()
+    (finding,) = verify(record)
+    assert finding.file == INVOICE
+    assert what in finding.what
+
+
 def test_the_ledger_knows_an_invoice_by_its_fingerprint(record: Path) -> None:
     fingerprints = {"MIC-2020-00001": file_sha256(record / INVOICE), "MIC-2020-00009": "0" * 64}
     assert verify(record, fingerprints=fingerprints) == []

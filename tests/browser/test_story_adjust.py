@@ -19,7 +19,7 @@ def totals(facility: Facility) -> dict[str, int]:
     """Charge → total, in cents."""
     with reading(facility.engine) as connection:
         found = read_charges(connection, facility.code, period=APRIL)
-    return dict(found.select("code", "total").iter_rows())
+    return dict(found.select("charge", "total").iter_rows())
 
 
 def show_rate(page: Page, charge: str, rate: str, reason: str) -> None:

@@ -26,12 +26,12 @@ def decimal_text(minor: int, places: int) -> str:
 def drawn_line(draw: st.DrawFn, charge: str, places: int) -> dict[str, Any]:
     """Usage at a rate that gives its raw total or does not, or an added line."""
     quantity = draw(st.none() | st.decimals(0, 500, places=6))
-    rate = draw(st.none() | st.decimals(0, 90, places=draw(st.integers(0, 6))))
+    price = draw(st.none() | st.decimals(0, 90, places=draw(st.integers(0, 6))))
     raw_total = Decimal(draw(st.integers(-99_999, 99_999))).scaleb(-places)
     if quantity is not None:
         raw_total = abs(raw_total)
-        if rate is not None and draw(st.booleans()):
-            raw_total = (quantity * rate).quantize(raw_total, ROUND_HALF_UP)
+        if price is not None and draw(st.booleans()):
+            raw_total = (quantity * price).quantize(raw_total, ROUND_HALF_UP)
     rules = draw(REASONS) if quantity is not None else []
     by_staff = draw(st.sampled_from([0, 0, 12_34, -12_34]))
     change = Decimal(sum(amount for _, amount in rules) + by_staff).scaleb(-places)
@@ -45,7 +45,7 @@ def drawn_line(draw: st.DrawFn, charge: str, places: int) -> dict[str, Any]:
         "user": draw(st.none() | TEXTS),
         "note": draw(st.none() | TEXTS),
         "quantity": None if quantity is None else f"{quantity:f}",
-        "rate": None if rate is None or quantity is None else f"{rate:f}",
+        "price": None if price is None or quantity is None else f"{price:f}",
         "raw_total": f"{raw_total:f}",
         "adjustment": f"{change:f}",
         "total": f"{total:f}",

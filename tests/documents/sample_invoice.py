@@ -41,7 +41,7 @@ def hourly(charge: str = "RC/57", *, user: str = "u4", hours: str = "2.5", **cha
         "hours": hours,
         "units": "128",
         "quantity": str(quantity),
-        "rate": "0.125",
+        "price": "0.125",
         "rate_group": "internal",
         "raw_total": str(raw_total),
         "adjustment": "0.00",
@@ -71,7 +71,7 @@ def slides(charge: str = "RC/58", **changed: Any) -> dict:
         "hours": None,
         "units": "1",
         "quantity": "10",
-        "rate": "1.25",
+        "price": "1.25",
         "rate_group": "internal",
         "raw_total": "12.50",
         "adjustment": "-1.25",
@@ -88,11 +88,9 @@ def slides(charge: str = "RC/58", **changed: Any) -> dict:
             },
             {
                 "field": "split",
-                "before": [
-                    {"expense_code": "370-1", "percent": "60"},
-                    {"expense_code": "370-2", "percent": "40"},
-                ],
-                "after": [{"expense_code": "370-1", "percent": "100"}],
+                "before": '[{"expense_code":"370-1","percent":"60"},'
+                '{"expense_code":"370-2","percent":"40"}]',
+                "after": '[{"expense_code":"370-1","percent":"100"}]',
                 "by": "dave",
                 "at": "1993-11-02T10:00:00-08:00",
                 "reason": "belongs to the first grant",
@@ -118,7 +116,7 @@ def added_line(charge: str = "RC/59", amount: str = "-1275.00", **changed: Any) 
         "hours": None,
         "units": "1",
         "quantity": None,
-        "rate": None,
+        "price": None,
         "rate_group": None,
         "raw_total": amount,
         "adjustment": "0.00",
@@ -169,7 +167,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
         by_code[min(by_code)] += Decimal(adjustment)
     raw_total = total_of(lines, "total")
     sample = {
-        "format": "billing-invoice/1",
+        "format": "billing-invoice/2",
         "number": "RC-1993-00001",
         "kind": "periodic",
         "reference": None,

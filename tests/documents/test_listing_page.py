@@ -20,7 +20,7 @@ def line(charge: str, total: str, **changed: Any) -> dict[str, Any]:
         "user": "bob",
         "quantity": "12",
         "unit": "each",
-        "rate": "1.25",
+        "price": "1.25",
         "raw_total": total,
         "adjustment": "0.00",
         "total": total,

@@ -1,12 +1,22 @@
-"""The invoices that these tests render have the shape that the library computes."""
+"""The invoices that these tests render have the shape that the library computes and publishes."""
 
+import json
 from typing import Any
 
 import pytest
-from sample_invoice import ad_hoc_credit, invoice, prepaid_invoice, reissue, taxed_invoice
+from jsonschema import Draft202012Validator
+from sample_invoice import (
+    ad_hoc_credit,
+    invoice,
+    lettered,
+    prepaid_invoice,
+    reissue,
+    stated,
+    taxed_invoice,
+)
 from sample_snapshot import NUMBER, snapshot
 
-from billing_lib.workflow.invoice import compute_invoices
+from billing_lib.workflow.invoice import SCHEMA, compute_invoices, misfit
 
 SAMPLES = {
     "plain": invoice(),
@@ -28,6 +38,41 @@ def test_a_sample_has_the_keys_of_a_computed_invoice(name: str) -> None:
     for summary, rows in sample["summaries"].items():
         for row in rows:
             assert keys(row) == keys(computed["summaries"][summary][0]), summary
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_a_sample_fits_the_published_schema(name: str) -> None:
+    schema = json.loads(SCHEMA.read_text())
+    Draft202012Validator.check_schema(schema)
+    for sample in (SAMPLES[name], lettered(stated(SAMPLES[name]))):
+        Draft202012Validator(schema).validate(sample)
+        assert misfit(sample) is None
+
+
+def test_every_field_of_the_schema_is_described() -> None:
+    def told(part: dict[str, Any]) -> None:
+        for name, field in part.get("properties", {}).items():
+            assert "description" in field or name in ("period", "total"), name
+            assert not field.get("properties") or field["additionalProperties"] is False, name
+            told(field)
+            told(field.get("items", {}))
+
+    told(json.loads(SCHEMA.read_text()))
+
+
+def test_a_misfit_is_told_in_a_sentence() -> None:
+    sample = invoice()
+    sample["lines"][1]["rate"] = "1.25"
+    assert misfit(sample) == (
+        "it does not fit invoice.schema.json: lines[1] must not contain {'rate'} properties"
+    )
+    assert misfit(invoice(tax="6 %")) == (
+        "it does not fit invoice.schema.json: tax must be object or null"
+    )
+    assert misfit(invoice(format="billing-invoice/1")) == (
+        "its format is billing-invoice/1, and this version reads billing-invoice/2 only"
+    )
+    assert misfit([]) == "its format is not stated, and this version reads billing-invoice/2 only"
 
 
 def keys(part: dict[str, Any]) -> list[str]:

@@ -275,9 +275,9 @@ def test_what_led_to_a_total_is_said() -> None:
     [
         (hourly(), ("320.0", "0.125", None)),
         (hourly(raw_total="55.00", total="55.00"), ("320.0", "55.00", "320.0")),
-        (hourly(rate=None), ("320.0", "40.00", "320.0")),
+        (hourly(price=None), ("320.0", "40.00", "320.0")),
         (hourly(quantity="0", raw_total="5.00", total="5.00"), ("1", "5.00", None)),
-        (slides(quantity="0.333333", rate="37.500000"), ("0.333333", "37.500000", None)),
+        (slides(quantity="0.333333", price="37.500000"), ("0.333333", "37.500000", None)),
         (added_line(amount="75.00"), ("1", "75.00", None)),
     ],
     ids=["rate", "minimum or fee", "tiers", "no quantity", "rounded", "added"],

@@ -65,9 +65,9 @@ def test_one_sheet_holds_every_charge_and_its_table_sums_to_the_total() -> None:
 def test_each_charge_has_its_derivation_step_by_step() -> None:
     at = {"by": "carol", "at": "1993-11-02T10:00:00-08:00", "reason": "agreed"}
     steps = [
-        {"step": "in business hours", "quantity": "1", "rate": "40", "amount": "40.00"},
-        {"step": "after hours", "quantity": "2", "rate": "25", "amount": "50.00"},
-        {"step": "service fee", "quantity": None, "rate": None, "amount": "5.00"},
+        {"step": "in business hours", "quantity": "1", "price": "40", "amount": "40.00"},
+        {"step": "after hours", "quantity": "2", "price": "25", "amount": "50.00"},
+        {"step": "service fee", "quantity": None, "price": None, "amount": "5.00"},
     ]
     line = hourly(
         raw_total="95.00",

@@ -11,7 +11,6 @@ import polars as pl
 from sqlalchemy import Connection, insert, update
 
 from billing_lib.ledger import charges, invoices, messages, people, runs, statements, usage
-from billing_lib.ledger.charges import CHARGE_SPLIT
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.invoices import (
     INVOICE_ADJUSTMENT,
@@ -20,6 +19,7 @@ from billing_lib.ledger.invoices import (
     ISSUED_INVOICE,
 )
 from billing_lib.ledger.schema import statement, statement_adjustment, statement_invoice
+from billing_lib.pricing.charge import SPLIT
 
 
 def usage_records(*rows: tuple[str, str, str, str | None]) -> pl.DataFrame:
@@ -70,33 +70,31 @@ def load_and_rate(connection: Connection) -> None:
 def three_charges() -> tuple[pl.DataFrame, pl.DataFrame]:
     """The charges above and their splits."""
     rows = [
-        ("u1", "p1", "scope-1-hour", "2.25", 9000),
-        ("u2", "p1", "slide", "9", 1125),
-        ("u3", "p2", "slide", "2", 250),
+        ("u1", "p1", "scope-1-hour", 2_250_000, 9000),
+        ("u2", "p1", "slide", 9_000_000, 1125),
+        ("u3", "p2", "slide", 2_000_000, 250),
     ]
     priced = pl.DataFrame(
-        rows, schema=["code", "project", "item", "quantity", "total"], orient="row"
+        rows, schema=["charge", "project", "item", "quantity", "total"], orient="row"
     ).with_columns(
         kind=pl.lit("usage"),
-        record=pl.col("code"),
+        record=pl.col("charge"),
         occurrence=pl.lit(1),
         period=pl.lit("2020-04"),
         team=pl.lit("smith-lab"),
         user=pl.lit("ann"),
-        on_date=pl.lit(date(2020, 4, 6)),
+        date=pl.lit(date(2020, 4, 6)),
         rate=pl.lit("3f0c"),
         raw_total=pl.col("total"),
         adjustment=pl.lit(0),
     )
     splits = [
-        ("u1", 0, "370-1", "60", 5400),
-        ("u1", 1, "370-2", "40", 3600),
-        ("u2", 0, "370-1", "100", 1125),
-        ("u3", 0, "370-1", "100", 250),
+        ("u1", 0, "370-1", 600_000, 5400),
+        ("u1", 1, "370-2", 400_000, 3600),
+        ("u2", 0, "370-1", 1_000_000, 1125),
+        ("u3", 0, "370-1", 1_000_000, 250),
     ]
-    columns = ["charge", "position", "expense_code", "percent", "amount"]
-    schema = {name: CHARGE_SPLIT[name] for name in columns}
-    return priced, pl.DataFrame(splits, schema=schema, orient="row")
+    return priced, pl.DataFrame(splits, schema=SPLIT, orient="row")
 
 
 RUN = "RC-2020-04-1"
@@ -107,7 +105,7 @@ MAIL = "RC-2020-0001-3f09ab12cd34"
 
 def late_charge(connection: Connection, code: str = "late", **columns: str) -> None:
     """A further PENDING charge of p1, 1.00."""
-    row = {"code": code, "kind": "line", "period": "2020-04", "project": "p1"} | columns
+    row = {"charge": code, "kind": "line", "period": "2020-04", "project": "p1"} | columns
     frame = pl.DataFrame([row | {"team": "smith-lab"}]).with_columns(
         raw_total=pl.lit(100, pl.Int64), adjustment=pl.lit(0, pl.Int64), total=pl.lit(100, pl.Int64)
     )
@@ -129,7 +127,7 @@ def draft(connection: Connection) -> list[str]:
     )
     april_drafts(connection, run, "p1", "p2")
     placed = [("u1", f"{run}/p1"), ("u2", f"{run}/p1"), ("u3", f"{run}/p2")]
-    schema = ["code", "invoice"]
+    schema = ["charge", "invoice"]
     charges.attach_charges(connection, "RC", pl.DataFrame(placed, schema=schema, orient="row"))
     invoices.set_totals(connection, "RC", totals)
     return totals["code"].to_list()
@@ -233,7 +231,7 @@ def issued_frames(
         )
         if of in given
     ]
-    empty = {"item": None, "user": None, "on_date": None, "description": None, "quantity": None}
+    empty = {"item": None, "user": None, "date": None, "description": None, "quantity": None}
     return (
         pl.DataFrame(bills, schema=ISSUED_INVOICE),
         pl.DataFrame([row | empty for row in lines], schema=INVOICE_LINE),
@@ -279,7 +277,7 @@ def reissue(connection: Connection, number: str = "RC-2020-0001") -> str:
     draft = old.select(*kept, "description", code=pl.lit(code), run=pl.lit(run))
     invoices.insert_invoices(connection, draft.with_columns(replaces=pl.lit(number)))
     copies = charges.copy_charges(connection, "RC", P1, ("BILLED",))
-    charges.attach_charges(connection, "RC", copies.select("code", invoice=pl.lit(code)))
+    charges.attach_charges(connection, "RC", copies.select("charge", invoice=pl.lit(code)))
     charges.bind_charges(connection, "RC", [code], run)
     totals = old.select("team", "charges", "raw_total", "adjustment", "tax", "total", "cost")
     invoices.set_totals(connection, "RC", totals.with_columns(code=pl.lit(code)))
@@ -351,9 +349,7 @@ def all_there_is(connection: Connection) -> None:
     runs.end_job(connection, RUN, runs.begin_job(connection, RUN, "issue"), "DONE", "issued")
     statements.insert_entry(connection, "RC", "p1", "smith-lab", "deposit", 5000, "paid in")
     pay_statement(connection, state(connection))
-    posted = pl.DataFrame(
-        {"number": ["RC-2020-0001"], "kind": "issue", "on_date": date(2020, 5, 4)}
-    )
+    posted = pl.DataFrame({"number": ["RC-2020-0001"], "kind": "issue", "date": date(2020, 5, 4)})
     statements.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
     queue(connection)
     record_event(connection, "RC", "issue", RUN, "April")

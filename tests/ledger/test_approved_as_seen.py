@@ -19,18 +19,18 @@ Raw = Callable[[str], list[tuple[Any, ...]]]
 REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 CHANGES = (
-    ("charge", "total = 1, raw_total = 1", "code = 'u1'"),
-    ("charge", "description = 'other'", "code = 'u1'"),
-    ("charge", "team = 'other-lab'", "code = 'u1'"),
-    ("charge", "project = 'p2'", "code = 'u1'"),
-    ("charge", "period = '2020-05'", "code = 'u1'"),
-    ("charge", "run = NULL, invoice = NULL", "code = 'u1'"),
-    ("charge", "run = NULL", "code = 'u1'"),
-    ("charge", "invoice = NULL", "code = 'u1'"),
-    ("charge", f"invoice = '{P2}'", "code = 'u1'"),
-    ("charge", f"run = NULL, invoice = '{P2}'", "code = 'u1'"),
-    ("charge", f"invoice = '{P1}'", "code = 'late'"),
-    ("charge", f"run = '{RUN}', invoice = '{P1}'", "code = 'late'"),
+    ("charge", "total = 1, raw_total = 1", "charge = 'u1'"),
+    ("charge", "description = 'other'", "charge = 'u1'"),
+    ("charge", "team = 'other-lab'", "charge = 'u1'"),
+    ("charge", "project = 'p2'", "charge = 'u1'"),
+    ("charge", "period = '2020-05'", "charge = 'u1'"),
+    ("charge", "run = NULL, invoice = NULL", "charge = 'u1'"),
+    ("charge", "run = NULL", "charge = 'u1'"),
+    ("charge", "invoice = NULL", "charge = 'u1'"),
+    ("charge", f"invoice = '{P2}'", "charge = 'u1'"),
+    ("charge", f"run = NULL, invoice = '{P2}'", "charge = 'u1'"),
+    ("charge", f"invoice = '{P1}'", "charge = 'late'"),
+    ("charge", f"run = '{RUN}', invoice = '{P1}'", "charge = 'late'"),
     ("charge_split", "amount = 1", "charge = 'u1' AND position = 0"),
     ("charge_split", "charge = 'u1', position = 7", "charge = 'u3'"),
     ("invoice", "total = 1, raw_total = 1", f"code = '{P1}'"),
@@ -71,7 +71,7 @@ def test_what_is_being_approved_or_closed_stays_as_it_is(
         with pytest.raises(REFUSED):
             raw(f"UPDATE {table} SET {change} WHERE {row}")
     for statement in (
-        "DELETE FROM charge WHERE code = 'u1'",
+        "DELETE FROM charge WHERE charge = 'u1'",
         "DELETE FROM charge_split WHERE charge = 'u1'",
         "INSERT INTO charge_split VALUES ('RC', 'u1', 7, '370-1', '0', 0)",
     ):
@@ -84,7 +84,7 @@ def test_what_is_being_approved_or_closed_stays_as_it_is(
     ("slip", "said"),
     [
         ("UPDATE charge SET run = NULL WHERE invoice = '{P1}'", "are bound|come to"),
-        ("UPDATE charge SET run = NULL, total = 8999, raw_total = 8999 WHERE code = 'u1'", None),
+        ("UPDATE charge SET run = NULL, total = 8999, raw_total = 8999 WHERE charge = 'u1'", None),
         ("UPDATE invoice SET raw_total = 1, total = 1 WHERE code = '{P1}'", "come to"),
         ("UPDATE invoice SET adjustment = 1 WHERE code = '{P1}'", "come to"),
         ("UPDATE invoice SET total = 1 WHERE code = '{P1}'", "come to"),
@@ -153,8 +153,8 @@ def test_charges_are_freed_by_a_rejection_and_taken_off_then(submitted: Engine) 
         ledger_charges.free_charges(connection, "RC", [P1])
         late_charge(connection)
     with writing(submitted) as connection:
-        connection.execute(text(f"UPDATE charge SET invoice = '{P1}' WHERE code = 'late'"))
-        connection.execute(text("UPDATE charge SET invoice = NULL WHERE code = 'u1'"))
+        connection.execute(text(f"UPDATE charge SET invoice = '{P1}' WHERE charge = 'late'"))
+        connection.execute(text("UPDATE charge SET invoice = NULL WHERE charge = 'u1'"))
 
 
 @ON_POSTGRESQL  # SQLite has one writer at a time
@@ -167,7 +167,7 @@ def test_a_charge_that_is_put_on_meanwhile_keeps_an_invoice_from_approval(
         ledger_charges.bind_charges(connection, "RC", codes, RUN)
         late_charge(connection)
     submit = f"UPDATE invoice SET state = 'APPROVING' WHERE code = '{P1}'"
-    attach = f"UPDATE charge SET invoice = '{P1}' WHERE code = 'late'"
+    attach = f"UPDATE charge SET invoice = '{P1}' WHERE charge = 'late'"
     for first, second in ((attach, submit), (submit, attach)):
         with psycopg.connect(ledger_url) as one, psycopg.connect(ledger_url) as two:
             with ThreadPoolExecutor(1) as pool:
@@ -178,7 +178,7 @@ def test_a_charge_that_is_put_on_meanwhile_keeps_an_invoice_from_approval(
                 with pytest.raises(psycopg.IntegrityError):
                     waiting.result(timeout=30)
             two.rollback()
-            one.execute(b"UPDATE charge SET invoice = NULL WHERE code = 'late'")
+            one.execute(b"UPDATE charge SET invoice = NULL WHERE charge = 'late'")
             one.commit()
     with reading(rated) as connection:
         states = invoices.read_invoices(connection, "RC", codes=[P1])

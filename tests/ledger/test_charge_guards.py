@@ -25,18 +25,18 @@ def test_what_happens_to_a_billed_charge_is_only_that_it_is_paid(issued: Engine,
         f"state = 'PAID', invoice = '{P2}'",
         "state = 'CANCELLED'",
         "team = 'other-lab'",
-        "code = 'u9'",
+        "charge = 'u9'",
     ):
         with pytest.raises(REFUSED):
-            raw(f"UPDATE charge SET {change} WHERE code = 'u1'")
+            raw(f"UPDATE charge SET {change} WHERE charge = 'u1'")
     with writing(issued) as connection:
         pay(connection, P1)
-    assert raw("SELECT state FROM charge WHERE code = 'u1'") == [("PAID",)]
+    assert raw("SELECT state FROM charge WHERE charge = 'u1'") == [("PAID",)]
     for change in ("state = 'PENDING'", "total = 1", "description = 'other'", "team = 'other-lab'"):
         with pytest.raises(REFUSED):
-            raw(f"UPDATE charge SET {change} WHERE code = 'u1'")
+            raw(f"UPDATE charge SET {change} WHERE charge = 'u1'")
     with pytest.raises(REFUSED):
-        raw("DELETE FROM charge WHERE code = 'u1'")
+        raw("DELETE FROM charge WHERE charge = 'u1'")
 
 
 def test_a_pending_charge_is_not_billed_by_hand(issued: Engine, raw: Raw) -> None:
@@ -52,10 +52,10 @@ def test_a_pending_charge_is_not_billed_by_hand(issued: Engine, raw: Raw) -> Non
         f"run = '{RUN}', invoice = '{P1}'",
         f"run = '{RUN}'",
         f"invoice = '{P1}'",  # it is issued
-        "code = 'u9'",
+        "charge = 'u9'",
     ):
         with pytest.raises(REFUSED):
-            raw(f"UPDATE charge SET {change} WHERE code = 'late'")
+            raw(f"UPDATE charge SET {change} WHERE charge = 'late'")
 
 
 @pytest.mark.parametrize("state", ["BILLED", "PAID", "OTHER"])
@@ -67,7 +67,7 @@ def test_a_charge_begins_pending(rated: Engine, raw: Raw, state: str) -> None:
 def _inserted(**columns: str) -> str:
     row = {
         "facility": "'RC'",
-        "code": "'late'",
+        "charge": "'late'",
         "kind": "'line'",
         "period": "'2020-04'",
         "project": "'p1'",
@@ -97,20 +97,22 @@ def test_a_charge_goes_on_an_open_invoice_of_its_facility_and_project(
     raw("INSERT INTO facility VALUES ('NF', 'Nanofab', 'USD', 'UTC')")
     raw(_inserted(facility="'NF'"))
     with pytest.raises(REFUSED, match="of its facility and project"):
-        raw(f"UPDATE charge SET invoice = '{P2}' WHERE code = 'late' AND facility = 'RC'")
+        raw(f"UPDATE charge SET invoice = '{P2}' WHERE charge = 'late' AND facility = 'RC'")
     with pytest.raises(REFUSED):
         raw(f"UPDATE charge SET invoice = '{P1}' WHERE facility = 'NF'")
-    raw(f"UPDATE charge SET invoice = '{P1}' WHERE code = 'late' AND facility = 'RC'")
+    raw(f"UPDATE charge SET invoice = '{P1}' WHERE charge = 'late' AND facility = 'RC'")
     with pytest.raises(REFUSED, match="of its facility and project"):
-        raw("UPDATE charge SET project = 'p2' WHERE code = 'late' AND facility = 'RC'")
-    raw("UPDATE charge SET project = 'p2', invoice = NULL WHERE code = 'late' AND facility = 'RC'")
+        raw("UPDATE charge SET project = 'p2' WHERE charge = 'late' AND facility = 'RC'")
+    raw(
+        "UPDATE charge SET project = 'p2', invoice = NULL WHERE charge = 'late' AND facility = 'RC'"
+    )
 
 
 def test_a_pending_charge_and_its_splits_may_change_and_go(rated: Engine, raw: Raw) -> None:
-    raw("UPDATE charge SET total = 1, raw_total = 1 WHERE code = 'u1'")
+    raw("UPDATE charge SET total = 1, raw_total = 1 WHERE charge = 'u1'")
     raw("UPDATE charge_split SET amount = 1 WHERE charge = 'u1' AND position = 0")
     raw("DELETE FROM charge_split WHERE charge = 'u1'")
-    raw("DELETE FROM charge WHERE code = 'u1'")
+    raw("DELETE FROM charge WHERE charge = 'u1'")
     assert raw("SELECT count(*) FROM charge") == [(2,)]
 
 
@@ -118,6 +120,6 @@ def test_usage_is_kept_while_a_charge_refers_to_it(rated: Engine, raw: Raw) -> N
     with pytest.raises(REFUSED):
         raw("DELETE FROM usage_record WHERE record = 'u3'")
     raw("DELETE FROM charge_split WHERE charge = 'u3'")
-    raw("DELETE FROM charge WHERE code = 'u3'")
+    raw("DELETE FROM charge WHERE charge = 'u3'")
     raw("DELETE FROM usage_record WHERE record = 'u3'")
     assert raw("SELECT count(*) FROM usage_record") == [(2,)]

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 from billing_lib.errors import InvalidPriceBook, UnknownCharge
 from billing_lib.ledger import charges, people, usage
 from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.schema import KEPT
 
 
 def test_charges_and_splits_are_read_as_they_were_written(rated: Engine) -> None:
@@ -16,7 +17,7 @@ def test_charges_and_splits_are_read_as_they_were_written(rated: Engine) -> None
     with reading(rated) as connection:
         kept = charges.read_charges(connection, "RC")
         shares = charges.read_splits(connection, "RC")
-    names = [name for name in charges.CHARGE.names() if name in priced.columns]
+    names = [name for name in KEPT.names() if name in priced.columns]
     assert_frame_equal(kept.select(names), priced.select(names), check_dtypes=False)
     assert_frame_equal(shares.select(splits.columns), splits)
     assert kept["state"].unique().to_list() == ["PENDING"]
@@ -37,26 +38,26 @@ def test_charges_are_filtered(rated: Engine, filters: dict[str, object], codes: 
     with reading(rated) as connection:
         found = charges.read_charges(connection, "RC", **filters)  # type: ignore[arg-type]
         splits = charges.read_splits(connection, "RC", **filters)  # type: ignore[arg-type]
-    assert found["code"].to_list() == codes
+    assert found["charge"].to_list() == codes
     assert splits["charge"].unique(maintain_order=True).to_list() == codes
 
 
 def test_pending_charges_take_their_new_price_and_splits(rated: Engine) -> None:
     priced, splits = three_charges()
-    dearer = priced.filter(pl.col("code") == "u1").with_columns(total=9500, adjustment=500)
-    whole = splits.filter(pl.col("charge") == "u1").head(1).with_columns(percent=pl.lit("100"))
+    dearer = priced.filter(pl.col("charge") == "u1").with_columns(total=9500, adjustment=500)
+    whole = splits.filter(pl.col("charge") == "u1").head(1).with_columns(percent=pl.lit(1_000_000))
     with writing(rated) as connection:
         charges.replace_charges(connection, "RC", dearer, whole.with_columns(amount=9500))
         kept = charges.read_charges(connection, "RC")
         shares = charges.read_splits(connection, "RC", codes=["u1"])
     assert kept["total"].to_list() == [9500, 1125, 250]
-    assert shares.select("percent", "amount").rows() == [("100", 9500)]
+    assert shares.select("percent", "amount").rows() == [(1_000_000, 9500)]
 
 
 def test_a_deleted_charge_takes_its_splits_with_it(rated: Engine) -> None:
     with writing(rated) as connection:
         charges.delete_charge(connection, "RC", "u1")
-        assert charges.read_charges(connection, "RC")["code"].to_list() == ["u2", "u3"]
+        assert charges.read_charges(connection, "RC")["charge"].to_list() == ["u2", "u3"]
         assert "u1" not in charges.read_splits(connection, "RC")["charge"]
         assert connection.scalar(text("SELECT count(*) FROM charge_split")) == 2
 
@@ -72,7 +73,7 @@ def test_a_charge_that_is_not_free_is_named(
         request.getfixturevalue("issued")
     code = "u9" if fate == "unknown" else "u1"
     priced, splits = three_charges()
-    one = priced.filter(pl.col("code") == "u1").with_columns(code=pl.lit(code))
+    one = priced.filter(pl.col("charge") == "u1").with_columns(charge=pl.lit(code))
     with pytest.raises(UnknownCharge, match=f"'{code}'"), writing(rated) as connection:
         charges.replace_charges(connection, "RC", one, splits.clear())
     with pytest.raises(UnknownCharge, match=f"'{code}'"), writing(rated) as connection:

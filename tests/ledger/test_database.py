@@ -3,6 +3,7 @@
 import sqlite3
 from pathlib import Path
 
+import polars as pl
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -20,7 +21,10 @@ from billing_lib.ledger.database import (
     require_initialised,
     writing,
 )
+from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import metadata
+from billing_lib.pricing.charge import CHARGE, SPLIT
+from billing_lib.pricing.fields import USAGE
 
 
 def test_setting_up_twice_is_the_same_as_once(bare_url: str) -> None:
@@ -57,6 +61,25 @@ def test_a_ledger_of_a_later_version_is_not_set_up_again(ledger: Engine) -> None
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     with pytest.raises(NotReady, match="later version"):
         initialise(ledger)
+
+
+def test_a_ledger_of_before_the_first_release_is_refused(ledger: Engine) -> None:
+    with writing(ledger) as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '0007'"))
+    with pytest.raises(NotReady, match=r"before the first release.*begin a new one"):
+        initialise(ledger)
+
+
+def test_a_charge_has_the_same_columns_in_frames_and_in_its_table() -> None:
+    def columns(name: str) -> dict[str, pl.DataType]:
+        return frame_schema(metadata.tables[name].columns)
+
+    charge = columns("charge")
+    assert charge.pop("facility") == pl.String()
+    assert list(charge.items()) == [it for it in CHARGE.items() if it[0] in charge]
+    assert CHARGE.keys() - charge.keys() == {"units", "file", "row"}
+    assert {name: columns("usage_record")[name] for name in USAGE} == USAGE
+    assert {name: columns("charge_split")[name] for name in SPLIT} == SPLIT
 
 
 def test_the_migrations_make_the_tables(ledger: Engine) -> None:

@@ -121,14 +121,14 @@ def test_a_row_that_is_refused_takes_the_whole_frame_with_it(with_file: Engine) 
 
 
 def test_rows_are_updated_by_their_keys(rated: Engine) -> None:
-    fresh = pl.DataFrame({"code": ["u1", "u3", "none"], "description": ["a\tb", None, "c"]})
+    fresh = pl.DataFrame({"charge": ["u1", "u3", "none"], "description": ["a\tb", None, "c"]})
     with writing(rated) as connection:
         updated = frames.update_frame(
-            connection, charge, fresh, ["facility", "code"], facility="RC", user="bob"
+            connection, charge, fresh, ["facility", "charge"], facility="RC", user="bob"
         )
         out = frames.read_frame(
-            connection, select(charge.c.code, charge.c.description, charge.c.user)
-        ).sort("code")
+            connection, select(charge.c.charge, charge.c.description, charge.c.user)
+        ).sort("charge")
     assert updated == 2
     assert out.rows() == [("u1", "a\tb", "bob"), ("u2", None, "ann"), ("u3", None, "bob")]
 

@@ -24,7 +24,7 @@ REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
 ISSUED = {
     "billing_run": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
     "attachment": ("name = 'other.pdf'", "position = 1"),
-    "charge": ("total = 0, raw_total = 0", "code = 'u1'"),
+    "charge": ("total = 0, raw_total = 0", "charge = 'u1'"),
     "charge_split": ("amount = 0", "charge = 'u1' AND position = 0"),
     "event": ("reason = 'another'", "sequence = 1"),
     "facility": ("currency = 'EUR'", "code = 'RC'"),
@@ -38,7 +38,7 @@ ISSUED = {
     "issuing": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
     "job": ("log = 'another'", "run = 'RC-2020-04-1' AND sequence = 1"),
     "journal": ("settings = '{}'", "number = 1"),
-    "journal_entry": ("on_date = '2020-05-05'", "number = 'RC-2020-0001'"),
+    "journal_entry": ("date = '2020-05-05'", "number = 'RC-2020-0001'"),
     "message": ("subject = 'another'", "id = 'RC-2020-0001-3f09ab12cd34'"),
     "notice": ("text = 'another'", "key = 'RC-2020-0001'"),
     "notice_seen": ("login = 'mallory'", "key = 'RC-2020-0001'"),
@@ -121,7 +121,7 @@ def test_no_row_is_overwritten_by_an_insert(full: Engine, raw: Raw) -> None:
 
 
 KEYS = {
-    "charge": ("code = 'u1'", "code = 'u2'"),
+    "charge": ("charge = 'u1'", "charge = 'u2'"),
     "charge_split": ("position = 0", "charge = 'u1' AND position = 1"),
     "fund_entry": ("sequence = 1", "sequence = 2"),
     "invoice": ("number = 'RC-2020-0001'", "number = 'RC-2020-0002'"),
@@ -153,7 +153,7 @@ def test_a_session_that_poses_as_a_replica_is_refused_too(full: Engine, raw: Raw
 def test_a_merge_is_refused_as_an_update_is(full: Engine, raw: Raw) -> None:
     with pytest.raises(REFUSED, match="does not change"):
         raw(
-            "MERGE INTO charge c USING (SELECT 'u1' AS code) s ON c.code = s.code"
+            "MERGE INTO charge c USING (SELECT 'u1' AS code) s ON c.charge = s.code"
             " WHEN MATCHED THEN UPDATE SET total = 0"
         )
 
@@ -163,7 +163,7 @@ def test_a_merge_is_refused_as_an_update_is(full: Engine, raw: Raw) -> None:
 def test_what_looks_at_an_old_snapshot_writes_nothing(rated: Engine, raw: Raw, level: str) -> None:
     raw(f"SET default_transaction_isolation = '{level.lower()}'")
     with pytest.raises(REFUSED, match="under READ COMMITTED only"):
-        raw("UPDATE charge SET description = 'seen' WHERE code = 'u1'")
+        raw("UPDATE charge SET description = 'seen' WHERE charge = 'u1'")
 
 
 def test_the_library_is_refused_as_anybody_is(issued: Engine) -> None:

@@ -46,7 +46,7 @@ def test_issued_invoices_are_read_as_they_were_written(issued: Engine) -> None:
         assert of_p2["number"].to_list() == both[1:]
         assert invoices.read_issued(connection, number="RC-2020-0009").height == 0
         billed = charges.read_charges(connection, "RC", state="BILLED")
-    assert billed.select("code", "run", "invoice").rows() == [
+    assert billed.select("charge", "run", "invoice").rows() == [
         ("u1", RUN, P1),
         ("u2", RUN, P1),
         ("u3", RUN, P2),

@@ -20,7 +20,7 @@ REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 def entry(number: str, kind: str, journal: int = 1) -> str:
     return (
-        "INSERT INTO journal_entry (number, kind, facility, journal, on_date)"
+        "INSERT INTO journal_entry (number, kind, facility, journal, date)"
         f" VALUES ('{number}', '{kind}', 'RC', {journal}, '2020-05-04')"
     )
 
@@ -34,7 +34,7 @@ def journal(number: int, entries: int = 1) -> str:
 
 
 def test_nothing_is_posted_twice_and_nothing_added_later(issued: Engine, raw: Raw) -> None:
-    posted = {"number": ["RC-2020-0001"], "kind": ["issue"], "on_date": [date(2020, 5, 4)]}
+    posted = {"number": ["RC-2020-0001"], "kind": ["issue"], "date": [date(2020, 5, 4)]}
     with writing(issued) as connection:
         assert statements.insert_journal(connection, "RC", "{}", pl.DataFrame(posted)) == 1
     with pytest.raises(REFUSED, match="gets no further entry"):

@@ -51,7 +51,7 @@ def _require_whole(ledger: Engine, count: int) -> None:
         billed = charges.read_charges(connection, "MIC")
         assert billed["state"].unique().to_list() == ["BILLED"]
         lines = invoices.read_lines(connection, bills["number"].to_list())
-        assert sorted(lines["charge"]) == sorted(billed["code"])
+        assert sorted(lines["charge"]) == sorted(billed["charge"])
         lives = invoices.read_invoices(connection, "MIC")
         assert lives["state"].unique().to_list() == ["APPROVED"]
         assert events.check_chain(connection, "MIC") == []

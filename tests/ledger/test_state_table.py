@@ -163,7 +163,7 @@ ACTIONS: dict[str, dict[str, Action]] = {
     },
 }
 ROWS = {
-    CHARGE: "code = 'u1'",
+    CHARGE: "charge = 'u1'",
     INVOICE: f"code = '{P1}'",
     OF_RUN: f"id = '{RUN}'",
     STATEMENT: "id = 'smith-lab-2020-04'",

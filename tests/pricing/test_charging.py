@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS
-from billing_lib.pricing.charging import CHARGES, SPLITS, Charges, charge_usage, shown
+from billing_lib.pricing.charge import PRICED, SPLIT, as_text
+from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.money import AmountTooLarge
 from billing_lib.pricing.rating import Catalogue, rate_usage
 
@@ -15,6 +16,7 @@ SLIDES = """
     record  item   project  date        quantity
     u1      slide  p        2020-04-06  12
 """
+FIGURES = ("hours", "units", "quantity", "price")
 MONEY = ("raw_total", "adjustment", "total")
 
 
@@ -49,7 +51,7 @@ def session(start: str, end: str, price: str, units: str = "1", step: str = "") 
         f"u1  scope  p  2020-04-06T{start}-0400  2020-04-06T{end}-0400  {units}",
         rates=f'[{{item: scope, group: internal, price: "{price}"{rounding}}}]',
     )
-    return rows(shown(priced.charges), "quantity", "raw_total")[0]
+    return rows(as_text(priced.charges, only=FIGURES), "quantity", "raw_total")[0]
 
 
 @pytest.mark.parametrize(
@@ -135,7 +137,9 @@ def test_a_stated_quantity_stands_before_the_clock_and_the_units() -> None:
         """
     )
 
-    assert rows(shown(priced.charges), "charge", "hours", "quantity", "raw_total") == [
+    assert rows(
+        as_text(priced.charges, only=FIGURES), "charge", "hours", "quantity", "raw_total"
+    ) == [
         ("u1", "2", "0.25", 1000),
         ("u2", "2", "2", 8000),
     ]
@@ -171,8 +175,8 @@ def test_a_charge_carries_where_it_comes_from_and_what_it_was_made_of() -> None:
     )
     catalogue = Catalogue.of(scenario())
 
-    assert priced.charges.schema == CHARGES
-    charge = shown(priced.charges).row(0, named=True)
+    assert priced.charges.schema == PRICED
+    charge = as_text(priced.charges, only=FIGURES).row(0, named=True)
     assert {key: charge[key] for key in ("charge", "kind", "project", "team", "item", "user")} == {
         "charge": "u1",
         "kind": "usage",
@@ -192,7 +196,7 @@ def test_a_charge_carries_where_it_comes_from_and_what_it_was_made_of() -> None:
 def test_a_charge_is_split_as_its_project_says() -> None:
     priced = charged(SLIDES)
 
-    assert priced.splits.schema == SPLITS
+    assert priced.splits.schema == SPLIT
     assert rows(priced.splits, "charge", "position", "expense_code", "percent", "amount") == [
         ("u1", 0, "A", 600_000, 900),
         ("u1", 1, "B", 400_000, 600),
@@ -214,7 +218,7 @@ def test_quantity_and_rate_set_by_staff_price_the_charge_anew() -> None:
     """)
     priced = charged(SLIDES, both)
 
-    assert rows(shown(priced.charges), "quantity", "price", *MONEY) == [
+    assert rows(as_text(priced.charges, only=FIGURES), "quantity", "price", *MONEY) == [
         ("10", "0.333333", 333, 0, 333)
     ]
 
@@ -233,7 +237,7 @@ def test_added_lines_come_last_and_are_charges_without_usage() -> None:
     """)
     priced = charged(SLIDES, None, added)
 
-    assert priced.charges.schema == CHARGES
+    assert priced.charges.schema == PRICED
     assert rows(priced.charges, "charge", "kind", "team", "description", "total") == [
         ("u1", "usage", "smith", None, 1500),
         ("line-1", "line", "smith", "Training", 7500),
@@ -254,8 +258,8 @@ def test_nothing_is_charged_to_nothing() -> None:
 
     priced = charge_usage(rating.rated, catalogue, ADJUSTMENTS.to_frame())
 
-    assert (priced.charges.schema, priced.charges.height) == (CHARGES, 0)
-    assert (priced.splits.schema, priced.splits.height) == (SPLITS, 0)
+    assert (priced.charges.schema, priced.charges.height) == (PRICED, 0)
+    assert (priced.splits.schema, priced.splits.height) == (SPLIT, 0)
 
 
 def test_an_amount_that_cannot_be_held_is_refused() -> None:

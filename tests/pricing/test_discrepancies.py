@@ -234,7 +234,11 @@ def test_usage_outside_a_projects_dates() -> None:
 def test_codes_that_may_not_be_charged_are_told_with_what_would_set_them_right() -> None:
     it = month(
         "charge  total\n c1  500\n c2  700\n c3  900",
-        shares="charge  expense_code  percent\n c1  A  100\n c2  A  60\n c2  B  40\n c3  C  100",
+        shares="""charge  expense_code  percent
+            c1  A  1000000
+            c2  A  600000
+            c2  B  400000
+            c3  C  1000000""",
         invalid_codes="charge  expense_code  problem\n c1  A  expired\n c2  B  unknown",
     )
     found = invalid_expense_codes(it)
@@ -251,10 +255,10 @@ def test_splits_must_make_100() -> None:
         month(
             "charge  total\n c1  1\n c2  1\n c3  1",
             shares="""charge  expense_code  percent
-            c1  A  33.3333
-            c1  B  66.6667
-            c2  A  33.3333
-            c2  B  66.6666""",
+            c1  A  333333
+            c1  B  666667
+            c2  A  333333
+            c2  B  666666""",
         )
     )
     assert [(sentence, charges) for _, sentence, charges in said(found)] == [
@@ -274,9 +278,9 @@ def test_a_rate_that_changed_within_the_month() -> None:
         c5      scope  f4    40     2020-04-15  internal
         """)
     )
-    sentence = "for internal the price is 1.25 from 2020-04-02, 1.30 from 2020-04-16"
+    sentence = "for internal the price is 1.25 from 2020-04-02, 1.3 from 2020-04-16"
     assert said(found) == [("slide", sentence, ["c1", "c2", "c3"])]
-    assert found.select("to_change", "field", "value").row(0) == (["c1", "c3"], "rate", "1.30")
+    assert found.select("to_change", "field", "value").row(0) == (["c1", "c3"], "rate", "1.3")
 
 
 def before(*totals: int, project: str = "p1", user: str = "ann") -> str:
@@ -357,7 +361,7 @@ def test_an_ordinary_month_and_an_empty_one_have_no_findings() -> None:
         c1      scope  ann   2020-04-06T10:00:00-04:00  2020-04-06T12:00:00-04:00  f1
         c2      scope  bob   2020-04-06T12:00:00-04:00  2020-04-06T13:00:00-04:00  f1
         """,
-        shares="charge  expense_code  percent\n c1  A  100\n c2  A  100",
+        shares="charge  expense_code  percent\n c1  A  1000000\n c2  A  1000000",
         spend=before(100, 200, 100, 200) + "\n2020-03  p1  bob  50",
     )
     assert said(find(ordinary)) == []

@@ -2,7 +2,8 @@
 
 import polars as pl
 
-from billing_lib.pricing.charging import CHARGES, RULE_LINES, SPLITS, Charges
+from billing_lib.pricing.charge import PRICED, SPLIT
+from billing_lib.pricing.charging import RULE_LINES, Charges
 from billing_lib.pricing.invoicing import Invoices, invoice_charges, statements
 from billing_lib.pricing.rating import Catalogue
 
@@ -17,7 +18,7 @@ CHARGED = """
     u4      r        jones  500        -1000       -500
     u5      z        jones  0          0           0
 """
-SPLIT = """
+SPLITS = """
     charge  position  expense_code  percent  amount
     u1      0         B             600000   900
     u1      1         A             400000   600
@@ -33,8 +34,8 @@ SPLIT = """
 CATALOGUE = Catalogue.of(scenario())
 
 
-def invoiced(charges: str = CHARGED, splits: str = SPLIT) -> Invoices:
-    priced = Charges(table(charges, CHARGES), table(splits, SPLITS), RULE_LINES.to_frame())
+def invoiced(charges: str = CHARGED, splits: str = SPLITS) -> Invoices:
+    priced = Charges(table(charges, PRICED), table(splits, SPLIT), RULE_LINES.to_frame())
     return invoice_charges(priced, CATALOGUE)
 
 
@@ -80,7 +81,7 @@ def test_a_statement_sums_the_invoices_of_a_team() -> None:
 
 def test_no_charges_are_no_invoices() -> None:
     nothing = invoice_charges(
-        Charges(CHARGES.to_frame(), SPLITS.to_frame(), RULE_LINES.to_frame()), CATALOGUE
+        Charges(PRICED.to_frame(), SPLIT.to_frame(), RULE_LINES.to_frame()), CATALOGUE
     )
 
     assert nothing.invoices.is_empty()

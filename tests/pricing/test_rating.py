@@ -73,7 +73,7 @@ def test_a_rated_record_carries_what_charging_needs() -> None:
 
     columns = ("record", "team", "rate_group", "unit", "file", "row")
     assert rows(rating.rated, *columns) == [("u2", "smith", "internal", "hour", "april.csv", 2)]
-    assert [str(day) for day in rating.rated["day"]] == ["2020-04-14"]
+    assert [str(day) for day in rating.rated["date"]] == ["2020-04-14"]
 
 
 def test_every_reason_has_its_sentence() -> None:

@@ -26,28 +26,28 @@ WRITTEN_ONCE = {
 
 QUERIES = {
     "an invoice does not come to its charges, adjustment and tax": """
-        SELECT i.code, i.state, i.charges, i.raw_total, i.total, count(c.code), sum(c.total)
+        SELECT i.code, i.state, i.charges, i.raw_total, i.total, count(c.charge), sum(c.total)
         FROM invoice i LEFT JOIN charge c ON c.facility = i.facility AND c.invoice = i.code
         WHERE i.state NOT IN ('CLOSED', 'ERROR') GROUP BY i.facility, i.code
-        HAVING i.charges <> count(c.code) OR i.raw_total <> coalesce(sum(c.total), 0)
+        HAVING i.charges <> count(c.charge) OR i.raw_total <> coalesce(sum(c.total), 0)
             OR i.total <> i.raw_total + i.adjustment + coalesce(i.tax, 0)""",
     "a charge is on an invoice of another project, or of none": """
-        SELECT c.code, c.invoice FROM charge c LEFT JOIN invoice i
+        SELECT c.charge, c.invoice FROM charge c LEFT JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice
         WHERE c.invoice IS NOT NULL AND i.project IS NOT c.project""",
     "a charge is bound while its invoice takes in changes, or free while it does not": f"""
-        SELECT c.code, c.state, c.run, i.code, i.state FROM charge c JOIN invoice i
+        SELECT c.charge, c.state, c.run, i.code, i.state FROM charge c JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice
         WHERE (c.run IS NULL) <> (i.state IN {EDITABLE})""",
     "a charge is not as its invoice is": f"""
-        SELECT c.code, c.state, i.code, i.state FROM charge c LEFT JOIN invoice i
+        SELECT c.charge, c.state, i.code, i.state FROM charge c LEFT JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice
         WHERE c.state <> CASE WHEN i.state = 'PAID' THEN 'PAID'
             WHEN i.state IN {ISSUED} THEN 'BILLED' ELSE 'PENDING' END""",
     "usage is billed on two invoices that count": """
-        SELECT coalesce(c.original, c.code), count(*) FROM charge c JOIN invoice i
+        SELECT coalesce(c.original, c.charge), count(*) FROM charge c JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice AND i.state IN ('APPROVED', 'PAID')
-        GROUP BY c.facility, coalesce(c.original, c.code) HAVING count(*) > 1""",
+        GROUP BY c.facility, coalesce(c.original, c.charge) HAVING count(*) > 1""",
     "an issued invoice is not what its lines and splits make": """
         SELECT s.number, s.charges, s.raw_total, s.total FROM issued_invoice s WHERE
         s.charges <> (SELECT count(*) FROM invoice_line l WHERE l.number = s.number)
@@ -99,7 +99,7 @@ def broken(ledger: Path, rated: set[str]) -> list[str]:
 
 def _counts(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int, int]]:
     yield from connection.execute(
-        """SELECT u.period, count(*), count(c.code),
+        """SELECT u.period, count(*), count(c.charge),
             (SELECT count(*) FROM unbilled b WHERE b.period = u.period)
         FROM usage_record u LEFT JOIN charge c
             ON c.facility = u.facility AND c.record = u.record AND c.occurrence = u.occurrence

@@ -57,7 +57,7 @@ def invoice(ledger: Engine, reference: str = "PO-12") -> dict[str, Any]:
 def where(ledger: Engine) -> dict[str, str | None]:
     with reading(ledger) as connection:
         frame = charges.read_charges(connection, "MIC")
-    return dict(frame.select("code", "invoice").iter_rows())
+    return dict(frame.select("charge", "invoice").iter_rows())
 
 
 def line(amount: str, date: str = "2020-04-07", **stated: str | None) -> NewLine:
@@ -354,7 +354,7 @@ def test_tiers_of_a_project_count_what_goes_to_it_apart(ledger: Engine, tmp_path
     with reading(ledger) as connection:
         found = charges.read_charges(connection, "MIC")
     # 10 at 2.00 and 2 at 1.00, then 4 at 1.00; the month's 8 are in the first step
-    assert dict(found.select("code", "total").iter_rows()) == {"a1": 2200, "a2": 400, "a3": 1600}
+    assert dict(found.select("charge", "total").iter_rows()) == {"a1": 2200, "a2": 400, "a3": 1600}
     bills = issue_here(ledger, book, APRIL, tmp_path)
     assert [bill["totals"]["total"] for bill in bills.values()] == ["16.00", "26.00"]
 

@@ -86,8 +86,8 @@ def test_a_reissue_replaces_an_invoice_and_keeps_the_old_one_whole(
     reissue(april, price_book(), THREE, "one more broke")
     with reading(april) as connection:
         copies = charges.read_charges(connection, "MIC", invoices=["MIC-2020-04-3/p1"])
-    assert copies["code"].to_list() == ["u1~3", "u2~3"]
-    assert copies["quantity"].to_list()[1] == "10"
+    assert copies["charge"].to_list() == ["u1~3", "u2~3"]
+    assert copies["quantity"].to_list()[1] == 10_000_000
     with pytest.raises(NotReady, match=f"invoice {ONE} is SUPERSEDED; 'supersede' is for APPROVED"):
         reissue(april, price_book(), ONE, "once more")
     with pytest.raises(UnknownInvoice, match="there is no invoice MIC-1999-00001"):
@@ -197,7 +197,7 @@ def test_a_payment_locks_and_is_undone_only_with_a_reason(april: Engine) -> None
         unpay(april, book, ONE, "")
     unpay(april, book, ONE, "another's transfer")
     with reading(april) as connection:
-        assert charges.read_charges(connection, "MIC", state="PAID")["code"].to_list() == ["u3"]
+        assert charges.read_charges(connection, "MIC", state="PAID")["charge"].to_list() == ["u3"]
         told = events.read_events(connection, "MIC", kinds=["pay", "unpay"])
         assert events.check_chain(connection, "MIC") == []
     assert told["kind"].to_list() == ["pay", "pay", "unpay"]

@@ -242,7 +242,7 @@ def test_usage_that_comes_while_a_run_is_open_joins_its_invoices(
     make_run(rated, book, APRIL, WHOLE)
     with reading(rated) as connection:
         found = invoices.read_invoices(connection, codes=[P2]).row(0, named=True)
-        held = charges.read_charges(connection, "MIC", invoices=[P2])["code"].to_list()
+        held = charges.read_charges(connection, "MIC", invoices=[P2])["charge"].to_list()
     assert (found["charges"], found["total"], held) == (2, 1500, ["u3", "u9"])
 
 

@@ -19,10 +19,10 @@ from billing_lib.workflow.approve import make_run, prepare
 from billing_lib.workflow.bulk import Changed, adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
-from billing_lib.workflow.rate import list_charges, rate_period
+from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.review import read_month
 from billing_lib.workflow.runs import RunSelection
-from billing_lib.workflow.search import Filter
+from billing_lib.workflow.search import Filter, find_charges
 
 APRIL = "2020-04"
 SLIDES = Filter(item="slide")
@@ -37,7 +37,9 @@ def rated(ledger: Engine, tmp_path: Path) -> Engine:
 
 
 def totals(ledger: Engine) -> dict[str, int]:
-    return dict(list_charges(ledger, "MIC", APRIL).select("charge", "total").iter_rows())
+    wanted = Filter(facility="MIC", period_from=APRIL, period_to=APRIL)
+    found = find_charges(ledger, wanted).rows
+    return {f"MIC/{charge}": total for charge, total in found.select("charge", "total").iter_rows()}
 
 
 def log(ledger: Engine) -> list[str]:
@@ -296,7 +298,7 @@ def owners(ledger: Engine) -> dict[str, tuple[str, str, str, int]]:
     """Who pays each charge: project, team, rate group, and how much."""
     with reading(ledger) as connection:
         found = charges.read_charges(connection, "MIC", period=APRIL)
-    rows = found.select("code", "project", "team", "rate_group", "total").iter_rows()
+    rows = found.select("charge", "project", "team", "rate_group", "total").iter_rows()
     return {code: (project, team, group, total) for code, project, team, group, total in rows}
 
 

@@ -21,8 +21,9 @@ from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.after_issue import reissue
 from billing_lib.workflow.lines import credit_invoice, facility_of
 from billing_lib.workflow.load import load_files
-from billing_lib.workflow.rate import list_charges, rate_period
+from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.search import Filter, find_charges
 
 BOOKED = price_book()
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -154,5 +155,7 @@ def test_only_what_is_issued_is_credited_and_not_on_what_is_issued(april: Engine
 def test_it_is_of_today_and_may_go_to_one_expense_code(april: Engine) -> None:
     today = dt.datetime.now(ZoneInfo("America/New_York")).date()
     credit(april, "5.00", date=None, expense_code="Z")
-    found = list_charges(april, "MIC", f"{today:%Y-%m}")
-    assert found.select("date", "total").rows() == [(str(today), -500)]
+    month = f"{today:%Y-%m}"
+    wanted = Filter(facility="MIC", period_from=month, period_to=month)
+    found = find_charges(april, wanted).rows
+    assert found.select("date", "total").rows() == [(today, -500)]

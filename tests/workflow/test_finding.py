@@ -9,6 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -96,7 +97,7 @@ def check(filled: Engine, rows: Rows, stated: dict[str, Any]) -> bool:
     wanted = Filter.parse(stated)
     charges = find_charges(filled, wanted, BOOKS)
     expected = rows.matching_charges(wanted)
-    assert sorted(charges.rows["charge"]) == expected
+    assert sorted(charges.texts()["charge"]) == expected
     assert charges.count == len(expected)
     if not of_invoices(stated):
         with pytest.raises(InvalidFilter, match="no invoice is ever"):
@@ -181,7 +182,7 @@ def test_pages_cover_all_once_whatever_the_order(filled: Engine, falling: str) -
         find, key = (
             (find_invoices, ("facility", "invoice"))
             if listing is INVOICES
-            else (find_charges, ("charge",))
+            else (find_charges, ("facility", "charge"))
         )
         whole = find(filled, Filter(), page=Page(sort=(f"{falling}{name}", "-total")))
         pages = [
@@ -232,7 +233,7 @@ def test_it_is_said_how_much_there_is(filled: Engine) -> None:
         "page 2 of 2, 5 invoices, total 30 JPY, 77.50 USD"
     )
     assert find_invoices(filled, Filter(project="none")).sentence("invoices") == "no invoices"
-    amounts = found.rows.filter(found.rows["facility"] == "YEN")
+    amounts = found.texts().filter(pl.col("facility") == "YEN")
     assert amounts.select("total", "currency").rows() == [("20", "JPY"), ("10", "JPY")]
 
 
@@ -301,7 +302,7 @@ def test_a_lab_sees_what_was_issued_to_it_and_no_cost(ledger: Engine, tmp_path: 
     mine = found.filter(found["facility"] == "MIC")
     assert everything.filter(everything["project"] == "paid")["reason"].to_list() == ["paid"]
     assert mine["reason"].null_count() == mine["cost"].null_count() == mine.height
-    assert set(find_charges(ledger, Filter()).rows["charge"]) == {"YEN/y1", "YEN/y2"}
+    assert set(find_charges(ledger, Filter()).texts()["charge"]) == {"YEN/y1", "YEN/y2"}
     with writing(ledger) as connection:
         insert_permission(connection, "YEN", "carol", "administrator", "")
     assert find_invoices(ledger, Filter(facility="MIC")).count == 2

@@ -12,7 +12,7 @@ import pytest
 from sample_snapshot import NUMBER, snapshot
 
 from billing_lib.pricing.adjusting import ADJUSTMENTS
-from billing_lib.workflow.invoice import compute_invoices, invoice_json, write_invoices
+from billing_lib.workflow.invoice import compute_invoices, invoice_json, misfit, write_invoices
 from billing_lib.workflow.snapshot import SCHEMAS, Snapshot
 
 
@@ -36,9 +36,13 @@ def test_totals_are_the_sum_of_lines_users_items_and_expense_codes() -> None:
         assert amounts(line["expense_codes"], "amount") == Decimal(line["total"])
 
 
+def test_it_fits_the_published_schema() -> None:
+    assert misfit(invoice()) is None
+
+
 def test_each_line_names_its_usage_its_rate_and_who_changed_it() -> None:
     scope, slides, training = invoice()["lines"]
-    assert (scope["charge"], scope["hours"], scope["rate"]) == ("MIC/u1", "3.333333", "40")
+    assert (scope["charge"], scope["hours"], scope["price"]) == ("MIC/u1", "3.333333", "40")
     assert scope["start"] == "2020-04-06T17:00:00-04:00"
     assert scope["source"]["row"] == 1
     (change,) = slides["adjustments"]

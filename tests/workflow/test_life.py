@@ -129,7 +129,7 @@ class Life(RuleBasedStateMachine):
 
     def charge(self, which: int) -> str:
         with reading(self.ledger) as connection:
-            codes = charges.read_charges(connection, "MIC")["code"]
+            codes = charges.read_charges(connection, "MIC")["charge"]
         return f"MIC/{codes[which % len(codes)] if len(codes) else 'none'}"
 
     def invoice(self, which: int, *states: str) -> tuple[str, str | None]:

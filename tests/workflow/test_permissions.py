@@ -65,7 +65,7 @@ from billing_lib.workflow.permissions import (
     revoke,
     with_below,
 )
-from billing_lib.workflow.rate import list_charges, rate_period, read_unbilled, unbilled_by_reason
+from billing_lib.workflow.rate import rate_period, read_unbilled, unbilled_by_reason
 from billing_lib.workflow.review import (
     dismiss,
     explain,
@@ -75,7 +75,7 @@ from billing_lib.workflow.review import (
     summarise_month,
 )
 from billing_lib.workflow.runs import RunSelection, is_ready, sign_off
-from billing_lib.workflow.search import Choice, Export, Filter, list_invoices
+from billing_lib.workflow.search import Choice, Export, Filter, find_charges, list_invoices
 from billing_lib.workflow.statements import generate_statements, list_statements, read_statement
 
 # One worker makes the ledger, and tests all of it.
@@ -129,6 +129,7 @@ AUDIT = {"auditor", "administrator"}
 LAB = READ | {"lab_administrator"}
 
 OF_P2 = Filter(project="p2")
+OF_APRIL = Filter(facility="MIC", period_from="2020-04", period_to="2020-04")
 
 Action = Callable[[Engine, Path], object]
 
@@ -258,7 +259,7 @@ def changed(action: str, month: int) -> Action:
 
 
 ACTIONS: dict[str, tuple[set[str], Action]] = {
-    "charges": (READ, lambda e, f: list_charges(e, "MIC", "2020-04")),
+    "charges": (READ, lambda e, f: find_charges(e, OF_APRIL)),
     "unbilled": (READ, lambda e, f: read_unbilled(e, "MIC", "2020-04")),
     "unbilled by reason": (READ, lambda e, f: unbilled_by_reason(e, "MIC", "2020-04")),
     "review": (READ, lambda e, f: read_month(e, BOOK_HERE, "2020-04")),
@@ -612,7 +613,7 @@ def test_what_the_database_refuses_to_a_login_is_said_in_a_sentence(new_staffed:
         ledger_as(new_staffed, "vic") as engine,
         pytest.raises(NotPermitted, match="permission denied for table charge; docs/permissions"),
     ):
-        list_charges(engine, "MIC", "2020-04")
+        find_charges(engine, OF_APRIL)
 
 
 def test_the_first_permission_makes_an_administrator_and_then_only_they_give(
@@ -659,7 +660,7 @@ def test_permissions_are_given_and_taken_once_and_the_last_administrator_stays(
     grant(ledger, book, "ann", "administrator")
     revoke(ledger, book, me, "administrator")
     with pytest.raises(NotPermitted):
-        list_charges(ledger, "MIC", "2020-04")
+        find_charges(ledger, OF_APRIL)
     with reading(ledger) as connection:
         made = read_events(connection, "MIC", kinds=["grant", "revoke"])
         assert made["kind"].to_list() == ["grant", "grant", "revoke", "grant", "revoke"]

@@ -73,7 +73,7 @@ def drafted(ledger: Engine, tmp_path: Path) -> str:
         rows = pl.DataFrame([draft | days | of], schema_overrides={"run": pl.String})
         invoices.insert_invoices(connection, rows)
         charges.attach_charges(
-            connection, "MIC", pl.DataFrame({"code": [training], "invoice": [PO]})
+            connection, "MIC", pl.DataFrame({"charge": [training], "invoice": [PO]})
         )
         calculate(connection, TAXED, [PO])
         run = open_run(connection, TAXED, MAY, RunSelection())

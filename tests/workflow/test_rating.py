@@ -9,14 +9,20 @@ from sqlalchemy import Engine
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.load import load_files
-from billing_lib.workflow.rate import list_charges, rate_period, read_unbilled, unbilled_by_reason
+from billing_lib.workflow.rate import rate_period, read_unbilled, unbilled_by_reason
+from billing_lib.workflow.search import Filter, find_charges
 
 APRIL = Period(2020, 4)
 
 
 def totals(ledger: Engine) -> dict[str, int]:
-    frame = list_charges(ledger, "MIC", "2020-04")
-    return dict(frame.select("charge", "total").iter_rows())
+    return totals_of(ledger, "2020-04")
+
+
+def totals_of(ledger: Engine, month: str) -> dict[str, int]:
+    wanted = Filter(facility="MIC", period_from=month, period_to=month)
+    found = find_charges(ledger, wanted).rows
+    return {f"MIC/{charge}": total for charge, total in found.select("charge", "total").iter_rows()}
 
 
 @pytest.fixture
@@ -193,5 +199,4 @@ def test_usage_across_a_month_is_cut_at_intake_where_the_facility_says_so(
     rate_period(ledger, book, Period(2020, 5))
 
     assert totals(ledger) == {"MIC/u1@2020-04": 8000}  # 2 h x 40.00
-    may = list_charges(ledger, "MIC", "2020-05")
-    assert may.select("charge", "total").rows() == [("MIC/u1", 12000)]
+    assert totals_of(ledger, "2020-05") == {"MIC/u1": 12000}

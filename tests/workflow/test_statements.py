@@ -155,7 +155,7 @@ def test_an_ad_hoc_invoice_counts_too(
             **{"covers_from": APRIL.first_day, "covers_to": APRIL.last_day},
         }
         invoices.insert_invoices(connection, pl.DataFrame([draft]))
-        placed = pl.DataFrame({"code": ["v1"], "invoice": ["PO-12"]})
+        placed = pl.DataFrame({"charge": ["v1"], "invoice": ["PO-12"]})
         charges.attach_charges(connection, "SEQ", placed)
         calculate(connection, both["SEQ"], ["PO-12"])
     issue_here(ledger, both["SEQ"], APRIL, tmp_path)

@@ -1,0 +1,23 @@
+"""The tables as they stand before the first release.
+
+Revisions 0001 to 0007 were never released; their ledgers are refused (database.py).
+"""
+
+from typing import NoReturn
+
+from alembic import op
+
+from billing_lib.ledger.schema import metadata
+
+revision = "0008"
+down_revision = None
+
+
+def upgrade() -> None:
+    """Create them."""
+    metadata.create_all(op.get_bind())
+
+
+def downgrade() -> NoReturn:
+    """There is none: what is issued is not dropped."""
+    raise NotImplementedError("a ledger is not taken back to before its first version")
