@@ -13,7 +13,7 @@ network. So a notebook that runs without JupyterLab, by papermill or nbconvert, 
 alone; one that was saved by JupyterLab has both, and nbconvert takes the HTML, since JupyterLab
 keeps no widget's state unless told.
 
-Tables where people look: a polars frame as a styled pandas table.
+Tables where people look: a polars frame as a styled HTML table.
 
 Money columns become decimal text aligned to the right; nothing is computed here. The same frame
 gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
@@ -24,18 +24,13 @@ from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from mimetypes import guess_type
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ipywidgets as widgets
-import pandas as pd
 import polars as pl
 from IPython.display import HTML
 
 from billing_lib.pricing.money import money_text_column
-
-if TYPE_CHECKING:
-    from pandas.io.formats.style_render import CSSDict
-
 
 LABEL = "11em"
 """The width of labels: the longest of them is read in full."""
@@ -216,14 +211,11 @@ MONEY = (
 )
 """Columns of amounts: minor units, or text as it is shown."""
 
-_STYLES: list["CSSDict"] = [
-    # ipywidgets would set each row 28 px high, which is twice what reading wants.
-    {"selector": "th, td", "props": "padding: 2px 10px; line-height: 1.4;"},
-    {
-        "selector": "caption",
-        "props": "text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;",
-    },
-]
+# ipywidgets would set each row 28 px high, which is twice what reading wants.
+_STYLES = (
+    "#{id} th, #{id} td {padding: 2px 10px; line-height: 1.4;}",
+    "#{id} caption {text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;}",
+)
 
 _UNBROKEN = ("charge", "invoice", "number", "date", "at")
 """Columns of names and moments, which stay on one line."""
@@ -258,28 +250,36 @@ def table(
     shown = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
     money = [name for name in shown.columns if name in MONEY and _counts(shown, name)]
     texts = shown.with_columns(money_text_column(pl.col(name), places) for name in money)
-    pandas = pd.DataFrame(
-        {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
-    )
-    unbroken: list[CSSDict] = [
-        {"selector": f"td.col{at}", "props": "white-space: nowrap;"}
+    identity = "T_" + "".join(letter for letter in caption.lower() if letter.isalnum())
+    styles = [style.replace("{id}", identity) for style in _STYLES]
+    for at, name in enumerate(shown.columns):
+        number = name in MONEY or name in right or _counts(shown, name)
+        styles.append(f"#{identity} .col{at} {{{_RIGHT if number else _LEFT}}}")
+        if name in _UNBROKEN:
+            styles.append(f"#{identity} td.col{at} {{white-space: nowrap;}}")
+    head = "".join(
+        f'<th class="col{at}">{escape(_heading(name))}</th>'
         for at, name in enumerate(shown.columns)
-        if name in _UNBROKEN
-    ]
-    aligned: list[CSSDict] = [
-        {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if numbers else _LEFT}
-        for at, numbers in enumerate(
-            name in MONEY or name in right or _counts(shown, name) for name in shown.columns
-        )
-    ]
-    styler = (
-        pandas.style.hide(axis="index")
-        .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
-        .set_caption(caption)
-        .format(na_rep="", escape="html")  # what people wrote is shown, never run
-        .set_table_styles([*_STYLES, *aligned, *unbroken])
     )
-    return HTML(styler.to_html())
+    body = [
+        "<tr>"
+        + "".join(f'<td class="col{at}">{_cell(value)}</td>' for at, value in enumerate(row))
+        + "</tr>"
+        for row in texts.iter_rows()
+    ]
+    lines = (
+        f"<style>{' '.join(styles)}</style>",
+        f'<table id="{identity}">',
+        f"<caption>{escape(caption)}</caption>",
+        f"<thead><tr>{head}</tr></thead>",
+        *("<tbody>", *body, "</tbody>"),
+        "</table>",
+    )
+    return HTML("\n".join(lines))
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else escape(str(value))  # what people wrote is shown, never run
 
 
 def _counts(frame: pl.DataFrame, name: str) -> bool:
