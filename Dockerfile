@@ -20,7 +20,7 @@ WORKDIR /opt/billing
 # The packages come in a layer of their own, which all commits with the same lock share.
 # openssh-client signs records and verifies their signatures; WeasyPrint draws with Pango, in the
 # fonts that are there.
-COPY pyproject.toml uv.lock scripts/uv.txt ./
+COPY pyproject.toml uv.lock hatch_build.py scripts/uv.txt ./
 RUN set -eux; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -qq; \
@@ -30,19 +30,18 @@ RUN set -eux; \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log; \
     python3 -m venv /opt/uv; \
     /opt/uv/bin/pip install --quiet --no-cache-dir --require-hashes -r uv.txt; \
-    /opt/uv/bin/uv sync --quiet --frozen --no-dev --no-install-project --compile-bytecode; \
+    /opt/uv/bin/uv sync --quiet --frozen --no-dev --all-extras --no-install-project --compile-bytecode; \
     rm uv.txt; \
     useradd --create-home billing; \
     mkdir /work; \
     chmod 1777 /home/billing /work
 
 ARG COMMIT
-ENV BILLING_COMMIT=${COMMIT} \
-    BILLING_PARAMETERS=/opt/billing/parameters
+ENV BILLING_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.title=billing-notebooks \
       org.opencontainers.image.revision=${COMMIT}
 COPY . .
-RUN /opt/uv/bin/uv sync --quiet --frozen --no-dev --compile-bytecode
+RUN /opt/uv/bin/uv sync --quiet --frozen --no-dev --all-extras --compile-bytecode
 
 # The program's own files belong to root: who runs it cannot change it. Any user may run it,
 # with a working folder mounted on /work.

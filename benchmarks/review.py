@@ -102,6 +102,7 @@ def jupyterlab(office: Path) -> Iterator[str]:
         port = free.getsockname()[1]
     settings = {
         "BILLING_DATABASE": f"sqlite:///{office / 'billing.db'}",
+        "BILLING_RUNS": str(office / "runs"),
         "BILLING_PARAMETERS": str(office / "parameters"),
     }
     words = ["--no-browser", f"--port={port}", "--ServerApp.token=", "--allow-root"]

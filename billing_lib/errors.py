@@ -139,7 +139,15 @@ class UnknownMessage(BillingError):
 
 
 class InvalidSettings(BillingError):
-    """A setting in the environment has a value that cannot be."""
+    """A setting has a value that cannot be, or a site's file of settings cannot be read."""
+
+
+class NoSite(BillingError):
+    """No folder from the working folder upward is a site."""
+
+
+class MissingExtra(BillingError):
+    """A command needs packages of an extra that is not installed."""
 
 
 class DirtyTree(BillingError):

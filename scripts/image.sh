@@ -104,7 +104,6 @@ run() {
     tool=$(find_tool)
     # Inside, too, the ledger's events name who works here, and settings hold as they do here.
     options=(--user "$(id -u):$(id -g)" -v "$here:/work" -e "USER=$(id -un)" -e "LOGNAME=$(id -un)")
-    if [ -d "$here/parameters" ]; then options+=(-e BILLING_PARAMETERS=parameters); fi
     for name in $(compgen -e BILLING_); do options+=(-e "$name=${!name}"); done
     options+=(-e "BILLING_IMAGE=$image")
     case $tool in
@@ -134,7 +133,7 @@ demo() { # options for the tool, should it build
     digest_of "$(find_tool)" "$name" >build/image.txt 2>/dev/null || build "$@"
     here=$root/build/demo
     (run demo)
-    for record in "$here"/runs/*/*/*/data/environment.json; do
+    for record in "$here"/billing-demo/runs/*/*/*/data/environment.json; do
         say "$record names $(grep -o '[^"]*@sha256:[0-9a-f]*' "$record")"
     done
 }

@@ -13,7 +13,10 @@ if uv --version >/dev/null 2>&1; then uv=uv; fi
 # The header would name the command line, and with it this machine's settings.
 printf 'uv\n' | "$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
     --no-header --no-annotate "$@" --output-file scripts/uv.txt - >/dev/null
-"$uv" export --quiet --frozen --no-dev --no-hashes --no-emit-project --no-header --no-annotate |
+"$uv" pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    --no-header --no-annotate "$@" --output-file tests/audit/validator.txt tests/audit/validator.in \
+    >/dev/null
+"$uv" export --quiet --frozen --no-dev --all-extras --no-hashes --no-emit-project --no-header --no-annotate |
     .venv/bin/python scripts/environment.py >environment.yml.new
 mv environment.yml.new environment.yml
-"$uv" sync --quiet --frozen --all-groups
+"$uv" sync --quiet --frozen --all-extras --all-groups

@@ -61,10 +61,9 @@ if ! python_fits .venv/bin/python; then
 fi
 
 case ${1:-} in
-    demo) groups=(--no-dev --inexact) ;;
-    portal) groups=(--no-dev --inexact --group portal) ;;
-    test) groups=() ;;
-    bench) groups=(--all-groups) ;;
+    demo | portal) groups=(--all-extras --no-dev --inexact) ;;
+    test) groups=(--all-extras) ;;
+    bench) groups=(--all-extras --all-groups) ;;
     *) stop "usage: scripts/setup.sh demo|portal|test|bench" ;;
 esac
 "$uv" sync --quiet --frozen "${groups[@]}" "${python_option[@]}"

@@ -28,6 +28,7 @@ _LONGEST = (
         "tests/browser/",
         "tests/image/",
         "tests/quarter/",
+        "tests/environment/test_wheel.py",
         "tests/cli/test_readme.py",
         "tests/notebooks/",
     ),

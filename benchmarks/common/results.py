@@ -18,7 +18,7 @@ import polars as pl
 from common.measure import BUSY, machine
 
 FOLDER = Path(__file__).parent.parent
-SHOWN_PACKAGES = ("polars", "duckdb", "sqlalchemy", "psycopg", "pyarrow")
+SHOWN_PACKAGES = ("polars", "duckdb", "sqlalchemy", "psycopg")
 PEERS = ("nemo", "nemo-billing", "django")
 _COMPARED = {"≤": operator.le, "≥": operator.ge}
 _TITLES = {

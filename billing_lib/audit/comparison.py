@@ -1,20 +1,18 @@
 """Comparing what a record holds with what running it again gave, line by line.
 
-Results and documents are compared byte for byte; what the notebook displayed, by nbdime, so
-that what was seen then is what is seen now.
+Results and documents are compared byte for byte; notebooks by their sources and the outputs that
+they displayed, without what belongs to the process: ids, counts, times, addresses.
 """
 
 import difflib
-import io
+import json
 import re
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from zipfile import BadZipFile, ZipFile, is_zipfile
 
-import nbdime
 import nbformat
-from nbdime.prettyprint import PrettyPrintConfig, pretty_print_notebook_diff
 from nbformat import NotebookNode, ValidationError
 
 LINES = 40
@@ -72,14 +70,9 @@ def compare_notebooks(archived: Path, now: Path, file: str) -> list[Difference]:
     except (OSError, ValueError, ValidationError) as error:  # missing, not JSON, no notebook
         said = str(error).splitlines() or [""]
         return [Difference(file, (f"it cannot be read as a notebook ({said[0]})",))]
-    difference = nbdime.diff_notebooks(before, after)
-    if not difference:
+    if before == after:
         return []
-    out = io.StringIO()
-    pretty_print_notebook_diff(
-        "archived", "now", before, difference, PrettyPrintConfig(out=out, use_color=False)
-    )
-    return [Difference(file, _limited(out.getvalue().splitlines()))]
+    return [Difference(file, _limited(_unified(_displayed(before), _displayed(after))))]
 
 
 def _files(folder: Path) -> dict[str, Path]:
@@ -96,8 +89,29 @@ def _lines(before: Path, after: Path) -> tuple[str, ...]:
     was, now = (
         path.read_bytes().decode(errors="backslashreplace").splitlines() for path in (before, after)
     )
-    lines = list(difflib.unified_diff(was, now, "archived", "now", n=1, lineterm=""))
+    lines = _unified(was, now)
     return _limited(lines) if lines else ("the lines are the same, but not how they end",)
+
+
+def _unified(before: list[str], after: list[str]) -> list[str]:
+    return list(difflib.unified_diff(before, after, "archived", "now", n=1, lineterm=""))
+
+
+def _displayed(notebook: NotebookNode) -> list[str]:
+    """A notebook line by line: each cell's source, and each output by its kind."""
+    lines = []
+    for number, cell in enumerate(notebook.cells):
+        lines += [f"cell {number} ({cell.cell_type}):", *cell.source.splitlines()]
+        for output in cell.get("outputs", []):
+            kind = output.output_type
+            contents = output.get("data", {kind: {k: v for k, v in output.items() if k != "data"}})
+            for name, content in sorted(contents.items()):
+                text = content.get("text", content) if isinstance(content, dict) else content
+                shown = (
+                    text if isinstance(text, str) else json.dumps(text, sort_keys=True, indent=1)
+                )
+                lines += [f"cell {number} shows {name}:", *shown.splitlines()]
+    return lines
 
 
 def _parts(before: Path, after: Path) -> tuple[str, ...]:

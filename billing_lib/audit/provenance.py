@@ -1,32 +1,34 @@
-"""Provenance: by which commit, in which environment a record is made.
+"""Provenance: by which program, from which price book, in which environment a record is made.
 
-The commit is the full git hash of the tree that holds the running program. A tree that differs
-from it is refused for a real issue; when it is allowed, the difference itself goes into the
-record, so that the commit and the diff together are the program.
+The program is a version and a commit, and whether its own files differ from that: files from
+which it is installed, never price books, ledgers or records that stand in the same folder. A
+program that differs is refused for a real issue; when it is allowed, the difference goes into the
+record, so that the commit and the diff together are the program. The price book is the site's:
+its file, and its commit where the site is a git repository. It may differ from that as it likes,
+for the snapshot holds it.
 
-    commit      3f0c…(40 digits)      dirty  false      diff_sha256  null
+    version     0.1.0   commit  3f0c…(40 digits)   dirty  false   diff_sha256  null
+    price_book  microscopy.yml, its sha256, the site's commit or null, whether it differs from it
     container   name@sha256:… or "none"
     lock_sha256 of uv.lock; Python and every installed package with its version
 """
 
 import hashlib
 import json
-import os
 import platform
 import re
 import subprocess
-import tempfile
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
 
+from billing_lib import program
 from billing_lib.errors import DirtyTree, InvalidRecord
-from billing_lib.settings import settings
-
-SOURCE = Path(__file__).parent.parent.parent
-"""The tree that holds the running program."""
+from billing_lib.program import Source, said_by
+from billing_lib.settings import anywhere
+from billing_lib.workflow.load import BookFile
 
 NO_CONTAINER = "none"
 COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
@@ -34,17 +36,25 @@ COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
 IMAGE = r"\w[\w.:/-]*@sha256:[0-9a-f]{64}"
 """An image by its digest."""
 
-_ELSEWHERE = {
-    "GIT_ALTERNATE_OBJECT_DIRECTORIES",
-    "GIT_COMMON_DIR",
-    "GIT_DIR",
-    "GIT_INDEX_FILE",
-    "GIT_NAMESPACE",
-    "GIT_OBJECT_DIRECTORY",
-    "GIT_PREFIX",
-    "GIT_WORK_TREE",
-}
-"""What git sets for its hooks; left alone it would make git answer about another tree."""
+
+@dataclass(frozen=True)
+class PriceBookOrigin:
+    """The price book from which a record's charges were rated.
+
+    Attributes
+    ----------
+    file
+        Its name in the site's folder of price books.
+    commit
+        The commit of the site's git repository; None where the site is none.
+    changed
+        Whether the file differs from that commit; None without a commit.
+    """
+
+    file: str
+    sha256: str
+    commit: str | None = None
+    changed: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -53,29 +63,43 @@ class Provenance:
 
     Attributes
     ----------
-    commit
-        The full git hash.
+    version, commit
+        The program's; the commit is the full git hash.
     changed
-        Files that differ from the commit, untracked ones with them.
+        The program's files that differ from the commit, untracked ones with them.
     diff
-        The difference from the commit, as ``git apply`` takes it; empty for a clean tree.
+        The difference from the commit, as ``git apply`` takes it; empty for an unchanged program,
+        None where it cannot be told, as for an installed wheel whose files were changed.
     container
         ``name@sha256:…``, or ``none``.
+    price_book
+        None for what is not priced from a file.
     """
 
+    version: str
     commit: str
     changed: tuple[str, ...]
-    diff: bytes
+    diff: bytes | None
     container: str
     lock_sha256: str
     python: str
     platform: str
     packages: dict[str, str]
+    price_book: PriceBookOrigin | None = field(default=None)
 
     @property
     def dirty(self) -> bool:
-        """Whether the tree differs from the commit."""
+        """Whether the program differs from the commit."""
         return bool(self.changed)
+
+    @property
+    def said(self) -> dict[str, str]:
+        """The program and the price book as texts of the snapshot."""
+        stated = {"program_version": self.version, "program_commit": self.commit}
+        if self.price_book is None:
+            return stated
+        book = self.price_book
+        return stated | {"price_book": book.file, "price_book_sha256": book.sha256}
 
     def environment_json(self) -> str:
         """The content of a record's environment.json: sorted keys, a line feed at the end."""
@@ -84,61 +108,96 @@ class Provenance:
         content |= {
             "changed": list(self.changed),
             "dirty": self.dirty,
-            "diff_sha256": hashlib.sha256(self.diff).hexdigest() if self.dirty else None,
+            "diff_sha256": hashlib.sha256(self.diff or b"").hexdigest() if self.dirty else None,
         }
         return json.dumps(content, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
 
-def provenance(source: Path | None = None) -> Provenance:
-    """The provenance of what the running program computes.
+def provenance(root: Path | None = None, book: BookFile | None = None) -> Provenance:
+    """The provenance of results that the running program computes.
 
     Parameters
     ----------
-    source
-        The tree that holds the program; by default the one that is running. Where it is no
-        repository, as inside an image, BILLING_COMMIT says the commit.
+    root
+        The tree that holds the program; by default the one that is running. Where it is neither
+        a repository nor an installed wheel, as inside an image, BILLING_COMMIT says the commit.
+    book
+        The price book's file.
 
     Raises
     ------
     InvalidRecord
         There is no commit to name, or BILLING_IMAGE is no digest.
     """
-    source = source or SOURCE
-    current = settings()
+    root = root or program.ROOT
+    current = anywhere()
     image = current.image
     if image is not None and re.fullmatch(IMAGE, image) is None:
         raise InvalidRecord(
             f"BILLING_IMAGE is '{image}', which names no image by digest",
             remedy="set it to name@sha256:…, or unset it outside a container",
         )
-    commit, changed, diff = _tree(source) or (_stated_commit(current.commit), (), b"")
+    source = program_source(root) or Source(_stated_commit(current.commit))
     return Provenance(
-        commit=commit,
-        changed=changed,
-        diff=diff,
+        version=program.version(),
+        commit=source.commit,
+        changed=source.changed,
+        diff=source.diff,
         container=image or NO_CONTAINER,
-        lock_sha256=lock_sha256(source),
+        lock_sha256=lock_sha256(root),
         python=python_version(),
         platform=platform.platform(),
         packages=packages(),
+        price_book=_book_origin(book) if book else None,
     )
 
 
+def program_source(root: Path) -> Source | None:
+    """The commit of the program in a tree, and how its files differ; None where nothing says it.
+
+    Raises
+    ------
+    InvalidRecord
+        git cannot say it.
+    """
+    try:
+        source = program.repository_source(root)
+    except FileNotFoundError:
+        raise InvalidRecord(
+            "there is no git to read the commit with", remedy="install git"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise InvalidRecord(
+            f"git cannot read the commit ({said_by(error)})",
+            where=str(root),
+            remedy="run the program from a clone that git can read",
+        ) from None
+    if source is None and root == program.ROOT:
+        source = program.installed_source()
+    return source
+
+
 def require_clean(origin: Provenance, allow_dirty: bool) -> None:
-    """Refuse a tree that differs from its commit, unless that is allowed.
+    """Refuse a program that differs from its commit, unless that is allowed.
 
     Raises
     ------
     DirtyTree
         Which files differ.
     """
-    if origin.dirty and not allow_dirty:
-        named = ", ".join(origin.changed[:3])
-        more = f" and {len(origin.changed) - 3} more" if len(origin.changed) > 3 else ""
+    if not origin.dirty or (allow_dirty and origin.diff is not None):
+        return
+    named = ", ".join(origin.changed[:3])
+    more = f" and {len(origin.changed) - 3} more" if len(origin.changed) > 3 else ""
+    if origin.diff is None:
         raise DirtyTree(
-            f"files differ from commit {origin.commit[:12]}: {named}{more}",
-            remedy="commit them, or issue with --allow-dirty, which the record will say",
+            f"files of the installed program are not as they were installed: {named}{more}",
+            remedy="install it again; to bill by a changed program, work in a clone",
         )
+    raise DirtyTree(
+        f"files of the program differ from commit {origin.commit[:12]}: {named}{more}",
+        remedy="commit them, or issue with --allow-dirty, which the record will say",
+    )
 
 
 def lock_sha256(source: Path) -> str:
@@ -173,95 +232,32 @@ def packages(installed: Iterable[Distribution] | None = None) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def git(
-    source: Path,
-    *words: str,
-    environment: Mapping[str, str] | None = None,
-    stdin: bytes | None = None,
-) -> bytes:
-    """What a git command prints about a tree.
+def _book_origin(book: BookFile) -> PriceBookOrigin:
+    """The price book's file as the site's repository knows it.
 
-    Parameters
-    ----------
-    environment
-        Further variables for git.
-
-    Raises
-    ------
-    InvalidRecord
-        There is no git.
-    subprocess.CalledProcessError
-        git refuses.
+    A site without git, or that git cannot read, has no commit; nothing needs one.
     """
-    kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
+    name, folder = book.path.name, book.path.absolute().parent
     try:
-        return subprocess.run(
-            ["git", *words],
-            cwd=source,
-            env=kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(environment or {}),
-            input=stdin,
-            capture_output=True,
-            check=True,
-        ).stdout
+        commit = program.git(folder, "rev-parse", "--verify", "HEAD").decode().strip()
+        words = ("cat-file", "blob", f"HEAD:./{name}")
+        committed: bytes | None = program.git(folder, *words)
     except FileNotFoundError:
-        raise InvalidRecord(
-            "there is no git to read the commit with", remedy="install git"
-        ) from None
-
-
-def said_by(error: subprocess.CalledProcessError) -> str:
-    """The last line of what a refusing command said."""
-    lines = error.stderr.decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"
-
-
-def _tree(source: Path) -> tuple[str, tuple[str, ...], bytes] | None:
-    """Commit, changed files and diff; None where the source stands in no repository.
-
-    Only the tree's own ``.git`` counts: a program installed below some other project's
-    repository is not of that project's commit.
-    """
-    if not (source / ".git").exists():
-        return None
-    try:
-        commit = git(source, "rev-parse", "--verify", "HEAD").decode().strip()
-        return commit, *_difference(source)
+        return PriceBookOrigin(name, book.sha256)
     except subprocess.CalledProcessError as error:
-        raise InvalidRecord(
-            f"git cannot read the commit ({said_by(error)})",
-            where=str(source),
-            remedy="run the program from a clone that git can read",
-        ) from None
-
-
-def _difference(source: Path) -> tuple[tuple[str, ...], bytes]:
-    """What differs from HEAD, untracked files with it: their names and the diff.
-
-    Taken with an index and an object store of its own. So the repository is not written to,
-    and a file that its own index tells git to overlook (``--assume-unchanged``) is seen too.
-    """
-    objects = git(source, "rev-parse", "--path-format=absolute", "--git-path", "objects")
-    with tempfile.TemporaryDirectory() as folder:
-        aside = {
-            "GIT_INDEX_FILE": str(Path(folder) / "index"),
-            "GIT_OBJECT_DIRECTORY": folder,
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": objects.decode().strip(),
-        }
-        git(source, "read-tree", "HEAD", environment=aside)
-        git(source, "add", "--all", environment=aside)
-        # diff-index, unlike diff, does not heed the user's configuration
-        compare = ("diff-index", "--cached", "--no-renames")
-        names = git(source, *compare, "--name-only", "-z", "HEAD", environment=aside)
-        how = ("--patch", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
-        diff = git(source, *compare, *how, "HEAD", environment=aside) if names else b""
-    changed = (name.decode(errors="replace") for name in names.split(b"\0") if name)
-    return tuple(sorted(changed)), diff
+        if "cat-file" not in error.cmd:
+            return PriceBookOrigin(name, book.sha256)
+        committed = None  # it is not committed yet
+    changed = committed is None or hashlib.sha256(committed).hexdigest() != book.sha256
+    return PriceBookOrigin(name, book.sha256, commit, changed)
 
 
 def _stated_commit(commit: str | None) -> str:
     if commit is None or re.fullmatch(COMMIT, commit) is None:
         raise InvalidRecord(
-            "the program stands in no git repository, so a record could name no commit",
-            remedy="run it from a clone, or set BILLING_COMMIT to the full hash, as the image does",
+            "the program stands in no git repository and is no installed wheel, so a record "
+            "could name no commit",
+            remedy="run it from a clone, install its wheel, or set BILLING_COMMIT to the full "
+            "hash, as the image does",
         )
     return commit

@@ -27,9 +27,10 @@ from rocrate.model import ContextEntity, DataEntity, Person
 from rocrate.rocrate import ROCrate
 
 from billing_lib.audit.bag import SIGNATURE, write_bag
-from billing_lib.audit.provenance import NO_CONTAINER, Provenance
+from billing_lib.audit.provenance import NO_CONTAINER, PriceBookOrigin, Provenance
 from billing_lib.audit.verify import sign
-from billing_lib.settings import settings
+from billing_lib.program import NAME
+from billing_lib.settings import anywhere
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,8 @@ _DESCRIPTIONS = {
     "snapshot": "part of the frozen snapshot that the notebook read",
     "invoices": "the canonical result of an invoice",
     "documents": "an invoice as it was sent",
-    ENVIRONMENT: "commit, container, lock file and package versions that the notebook ran with",
-    SOURCE_DIFF: "what differed from the commit",
+    ENVIRONMENT: "program, price book, container, lock file and package versions of the run",
+    SOURCE_DIFF: "how the program's files differed from the commit",
     PARAMETERS: "the notebook's parameters",
     NOTEBOOK: "the notebook that computes invoices from a snapshot",
     EXECUTED: "the notebook as it was executed, with what it displayed",
@@ -131,6 +132,8 @@ def write_crate(data: Path, run: RunDescription, origin: Provenance) -> None:
     action["agent"] = agent
     action["instrument"] = _instrument(crate, entities[NOTEBOOK], origin)
     action["object"] = [entity for name, entity in entities.items() if _is_read(name)]
+    if origin.price_book is not None:
+        action["object"] += [crate.add(_crate_price_book(crate, origin.price_book))]
     action["result"] = [entity for name, entity in entities.items() if _is_made(name)]
     if origin.container != NO_CONTAINER:
         action["containerImage"] = crate.add(_image(crate, origin.container))
@@ -173,6 +176,7 @@ def _work(crate: ROCrate, identifier: str, name: str, about: str) -> ContextEnti
 
 def _instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -> DataEntity:
     notebook["version"] = origin.commit
+    notebook["softwareVersion"] = origin.version
     notebook["license"] = crate.add(
         _work(crate, _LICENSE, "Apache License 2.0", "The licence of the program.")
     )
@@ -184,6 +188,20 @@ def _instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -> Dat
         )
     )
     return notebook
+
+
+def _crate_price_book(crate: ROCrate, book: PriceBookOrigin) -> ContextEntity:
+    """The price book, of which the snapshot holds all that the run needed."""
+    properties = {
+        "@type": "CreativeWork",
+        "name": book.file,
+        "description": "The price book from which the charges were rated.",
+        "identifier": f"sha256:{book.sha256}",
+    }
+    if book.commit is not None:
+        differs = ", with changes" if book.changed else ""
+        properties["version"] = f"commit {book.commit}{differs}"
+    return ContextEntity(crate, f"#price-book-{book.sha256}", properties)
 
 
 def _action(crate: ROCrate, run: RunDescription) -> ContextEntity:
@@ -236,7 +254,7 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
     """
     data = folder / "data"
     (data / ENVIRONMENT).write_text(origin.environment_json(), encoding="utf-8")
-    if origin.dirty:
+    if origin.diff:
         (data / SOURCE_DIFF).write_bytes(origin.diff)
     write_crate(data, run, origin)
     write_bag(
@@ -246,19 +264,27 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
             "External-Identifier": run.run,
             "External-Description": f"Audit record of billing run {run.run}",
             "Bagging-Date": run.ended.date().isoformat(),
-            "Bag-Software-Agent": f"billing-notebooks {origin.commit}",
+            "Bag-Software-Agent": f"{NAME} {origin.version}, commit {origin.commit}",
             "Billing-Facility": run.facility,
             "Billing-Period": run.period,
             "Billing-Selection": run.selection or "all projects",
+            "Billing-Version": origin.version,
             "Billing-Commit": origin.commit,
+            **_price_book(origin),
             "Billing-Container": origin.container,
         },
     )
     (folder / SIGNATURE).unlink(missing_ok=True)
-    key = settings().signing_key
+    key = anywhere().signing_key
     if key is not None:
         sign(folder, key)
     _flush(folder)
+
+
+def _price_book(origin: Provenance) -> dict[str, str]:
+    if origin.price_book is None:
+        return {}
+    return {"Billing-Price-Book": f"{origin.price_book.file} {origin.price_book.sha256}"}
 
 
 def _flush(folder: Path) -> None:

@@ -18,8 +18,9 @@ reaches git, an engine or an installer: a commit is a full hash, a container a d
 
 Checkout: the code of a record's commit, with the record's own difference from it.
 
-commit 3f0c…           git archive ─▶ a folder of its own; the repository stays as it is
-dirty, source.diff     git apply, if its sha256 is the recorded one
+in a clone     commit 3f0c…        git archive ─▶ a folder of its own; the clone stays as it is
+               dirty, source.diff  git apply, if its sha256 is the recorded one
+in a wheel     of the same commit  a copy of the installed program
 
 Interpreter: a Python with the packages that a record's lock file states.
 
@@ -56,17 +57,15 @@ from billing_lib.audit.provenance import (
     COMMIT,
     IMAGE,
     NO_CONTAINER,
-    SOURCE,
-    git,
     lock_sha256,
     packages,
     python_version,
-    said_by,
 )
 from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
 from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
-from billing_lib.settings import settings
+from billing_lib.program import PACKAGE, ROOT, git, installed_source, said_by
+from billing_lib.settings import anywhere
 from billing_lib.workflow.steps import Step, unheard
 
 _SHA256 = r"^[0-9a-f]{64}$"
@@ -120,15 +119,15 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
     data
         The record's ``data/``.
     repository
-        A git repository; where it is none, as inside an image, the running program will do if
-        BILLING_COMMIT says that it is of this commit.
+        A git repository; where it is none, the running program will do if it is of the
+        record's commit: an installed wheel says its own, inside an image BILLING_COMMIT says it.
     target
         Where the tree is put; it does not exist yet.
 
     Returns
     -------
     Path
-        ``target``, or the running program's own tree.
+        ``target``.
 
     Raises
     ------
@@ -136,15 +135,13 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
         The commit is not in reach, or its difference is not as recorded.
     """
     if not (repository / ".git").exists():
-        if settings().commit == origin.commit and not origin.dirty:
-            return SOURCE
-        raise InvalidRecord(
-            f"the record's commit {origin.commit} is not in reach: "
-            f"{repository} is no git repository",
-            remedy="run 'billing reproduce' from a clone that has the commit",
-        )
+        return _copy_running(origin, target)
     try:
         archive = git(repository, "archive", "--format=tar", origin.commit)
+    except FileNotFoundError:
+        raise InvalidRecord(
+            "there is no git to take the commit from", remedy="install git"
+        ) from None
     except subprocess.CalledProcessError as error:
         raise InvalidRecord(
             f"the repository {repository} does not have the record's commit {origin.commit} "
@@ -155,6 +152,30 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
     subprocess.run(["tar", "-x", "-C", target], input=archive, check=True)
     if origin.dirty:
         _apply_difference(origin, data / SOURCE_DIFF, target)
+    return target
+
+
+def _copy_running(origin: Origin, target: Path) -> Path:
+    """Copy the running program, if it is the one by which the record was made."""
+    if (running := installed_source()) is not None:
+        commit, differing = running.commit, bool(running.changed)
+        same = (commit, differing, running.diff_sha256) == (
+            *(origin.commit, origin.dirty, origin.diff_sha256),
+        )
+    else:
+        commit, differing = anywhere().commit or "unknown", False
+        same = (commit, origin.dirty) == (origin.commit, False)
+    if not same:
+        differs = " and its files differ from that" if differing else ""
+        raise InvalidRecord(
+            f"the record's commit {origin.commit} is not in reach: the running program is of "
+            f"commit {commit}{differs}",
+            remedy="run 'billing reproduce' from a clone that has the commit, or install its wheel",
+        )
+    ignored = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(PACKAGE, target / "billing_lib", ignore=ignored)
+    for name in ("pyproject.toml", "uv.lock"):
+        shutil.copyfile(ROOT / name, target / name)
     return target
 
 
@@ -211,7 +232,7 @@ def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str,
 def _synchronise(origin: Origin, checkout: Path, target: Path) -> None:
     """Install the lock's packages into an environment of their own."""
     remedy = "reproduce again where uv can reach the packages"
-    uv = shutil.which("uv") or shutil.which("uv", path=str(SOURCE / ".tools" / "bin"))
+    uv = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".tools" / "bin"))
     if uv is None:
         raise InvalidRecord(
             "the packages here are not those of the record's lock, and there is no uv",
@@ -426,7 +447,8 @@ def reproduce(
     step
         Told how far it is, while the notebook runs twice a second; stopping ends it.
     repository
-        The git repository that has the recorded commit; by default the running program's.
+        The git repository that has the recorded commit; by default the running program's own
+        files, a clone or an installed wheel.
 
     Raises
     ------
@@ -446,7 +468,7 @@ def reproduce(
         work = place / "data"
         _lay_out(data, work)
         step(1, _STEPS, "making its environment")
-        done, environment = _run(origin, data, place, repository or SOURCE, step)
+        done, environment = _run(origin, data, place, repository or ROOT, step)
         if done.returncode != 0:
             failed = Difference(NOTEBOOK, ("the notebook fails now", *_failure(done, work)))
             return Reproduction((*damaged, failed), environment)
@@ -480,7 +502,7 @@ def _run(
     origin: Origin, data: Path, place: Path, repository: Path, step: Step
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute the notebook in ``place/data``; what came of it, and in what it ran."""
-    container, inside = origin.container, settings().image
+    container, inside = origin.container, anywhere().image
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:

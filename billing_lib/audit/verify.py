@@ -48,7 +48,7 @@ from billing_lib.audit.bag import (
     tag_files,
 )
 from billing_lib.errors import InvalidRecord, UnknownInvoice
-from billing_lib.settings import settings
+from billing_lib.settings import anywhere
 from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
 
 NAMESPACE = "billing-record"
@@ -90,7 +90,7 @@ def signature_sentence(record: Path) -> str:
     manifest = record / TAG_MANIFEST
     if not (record / SIGNATURE).is_file() or not manifest.is_file():
         return "not signed"
-    return check_signature(record, manifest.read_bytes(), settings().allowed_signers).sentence
+    return check_signature(record, manifest.read_bytes(), anywhere().allowed_signers).sentence
 
 
 def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None) -> SignatureCheck:
@@ -253,7 +253,7 @@ def _against_signature(
     record: Path, tags: bytes | None, tags_now: bytes
 ) -> tuple[bytes | None, list[Finding]]:
     """The tag manifest that the signature is of, if it is known, and what is wrong."""
-    allowed = settings().allowed_signers
+    allowed = anywhere().allowed_signers
     if not (record / SIGNATURE).is_file():
         unsigned = Finding(SIGNATURE, "the record is not signed, and allowed signers are set")
         return None, [unsigned] if allowed is not None else []

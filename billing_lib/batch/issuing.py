@@ -38,15 +38,17 @@ from billing_lib.ledger.database import issuing, reading, writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare_run, run_of
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
+from billing_lib.workflow.load import book_file
 from billing_lib.workflow.permissions import ISSUER, VIEWER, require
 from billing_lib.workflow.runs import RunSelection
 from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Step, unheard
 
-NOTEBOOK = Path(__file__).parent.parent.parent / "notebooks" / "issue.ipynb"
+NOTEBOOK = NOTEBOOKS / "issue.ipynb"
 """The notebook that issues."""
 
 _PRIVATE_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
@@ -107,7 +109,7 @@ class Terms:
     date
         The invoice date, ``YYYY-MM-DD``; today on the facility's calendar unless told.
     allow_dirty
-        Issue although the program's files differ from their commit; the record keeps the diff.
+        Issue although the program differs from its commit; the record keeps the diff.
     unattended
         Nobody is there: what a reviewer has rejected waits for a person to take it up.
     """
@@ -153,7 +155,7 @@ class Issuer:
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
         invoice_date = parse_invoice_date(terms.date, period, today)
-        origin = provenance()
+        origin = provenance(book=book_file(settings.parameters, book))
         require_clean(origin, terms.allow_dirty)
         return cls(engine, settings, book, period, invoice_date, origin, step)
 
@@ -172,6 +174,7 @@ class Issuer:
                 invoice_date=self.invoice_date,
                 commit=self.origin.commit,
                 container=self.origin.container,
+                said=self.origin.said,
             )
         try:
             issued = self._compute_and_commit(frozen, job)

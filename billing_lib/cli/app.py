@@ -41,10 +41,33 @@ app = typer.Typer(
     name="billing",
     help="Internal billing for core facilities, reproducible to the cent.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from billing_lib import program
+        from billing_lib.audit.provenance import program_source
+        from billing_lib.settings import anywhere
+
+        source, stated = program_source(program.ROOT), anywhere().commit
+        commit = source.commit if source else stated or "unknown"
+        differs = ", with changed files" if source and source.changed else ""
+        say(f"{program.NAME} {program.version()}, commit {commit}{differs}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Version and commit."),
+    ] = False,
+) -> None:
+    """Internal billing for core facilities, reproducible to the cent."""
+
 
 FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]
 PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")]

@@ -1,7 +1,7 @@
 """``billing demo``: the whole way on the real usage log that ships with the project.
 
-It does what the commands it prints would do, in one process; each step says what it did, and a
-second time finds everything done and changes nothing.
+It runs the commands that it prints in one process; each step says the outcome, and a second time
+finds everything done and changes nothing. Where no site is, it makes one of its own.
 """
 
 from dataclasses import dataclass
@@ -17,23 +17,27 @@ from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
 from billing_lib.batch.issuing import Terms, issue_month, issued_records
 from billing_lib.cli.app import progress
-from billing_lib.errors import BillingError
+from billing_lib.errors import BillingError, NotReady
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.settings import Settings, settings
+from billing_lib.program import DATA, INSTALLED, PARAMETERS
+from billing_lib.settings import SITE_FILE, Settings, anywhere
 from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.lines import NewLine, add_charge_line
-from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.load import load_files, read_price_book, read_price_books
 from billing_lib.workflow.rate import RatedPeriod, rate_period
 from billing_lib.workflow.runs import sign_off
 from billing_lib.workflow.search import Filter, find_charges, list_invoices
+from billing_lib.workflow.site import make_site
 
 FACILITY = "RC"
 PERIOD = Period(1993, 10)
 INVOICE_DATE = "1993-11-05"
-LOG = Path(__file__).parent.parent.parent / "data" / "NASA-iPSC-1993-3.1-cln.swf.gz"
+LOG = DATA / "NASA-iPSC-1993-3.1-cln.swf.gz"
+OWN_SITE = "billing-demo"
+"""The site that is made where there is none."""
 CHARGE = f"{FACILITY}/4"
 HALF = "194.25"
 FAILED = "half of the nodes failed during the run"
@@ -70,10 +74,11 @@ def demonstrate() -> None:
     DemonstrationFailed
         The record does not verify or reproduce.
     """
-    where = settings()
+    console = Console()
+    where = _site(console)
     engine = open_ledger(where.database)
     initialise(engine)
-    setting = _Setting(Console(), where, engine, read_price_book(where.parameters, FACILITY))
+    setting = _Setting(console, where, engine, read_price_book(where.parameters, FACILITY))
     before = issued_records(engine, where.runs, FACILITY, PERIOD)
     rated = _load_and_rate(setting)
     if not before:
@@ -92,10 +97,29 @@ def demonstrate() -> None:
     _summarise(setting, rated, record, unchanged=bool(before))
 
 
+def _site(console: Console) -> Settings:
+    """The settings of the site here, or of one that is made for the demonstration."""
+    here = anywhere()
+    if here.site is None and not here.places_given:
+        own = Path(OWN_SITE)
+        made = make_site(own, demonstration=True) if not (own / SITE_FILE).exists() else []
+        what = "made one in" if made else "using that in"
+        console.print(f"There is no site here: {what} ./{OWN_SITE}", highlight=False)
+        return anywhere(own)
+    books = read_price_books(here.parameters)
+    if books.get(FACILITY) != read_price_book(PARAMETERS, FACILITY):
+        raise NotReady(
+            "this site is not the demonstration's, which would bill into it",
+            where=str(here.site or here.parameters),
+            remedy="run 'billing demo' in an empty folder",
+        )
+    return here
+
+
 def _load_and_rate(setting: _Setting) -> RatedPeriod:
     with progress("load") as step:
         loaded = load_files(setting.engine, setting.book, [LOG], step)
-    setting.tell(f"load {FACILITY} data/{LOG.name}", loaded[0].sentence)
+    setting.tell(f"load {FACILITY} {_shown(LOG)}", loaded[0].sentence)
     with progress("rate"):
         rated = rate_period(setting.engine, setting.book, PERIOD)
     setting.tell(f"rate {FACILITY} {PERIOD}", rated.sentence)
@@ -124,7 +148,7 @@ def _check(setting: _Setting, record: Path) -> None:
         raise DemonstrationFailed(
             f"{findings[0].file} {findings[0].what}", where=str(record), remedy="run billing verify"
         )
-    setting.tell(f"verify {record}", "verified: every byte is as it was sealed")
+    setting.tell(f"verify {_shown(record)}", "verified: every byte is as it was sealed")
     with progress("reproduce"):
         reproduction = reproduce(record)
     if reproduction.differences:
@@ -133,7 +157,7 @@ def _check(setting: _Setting, record: Path) -> None:
             where=str(record),
             remedy="run billing reproduce to see every difference",
         )
-    setting.tell(f"reproduce {record}", f"reproduced ({reproduction.environment})")
+    setting.tell(f"reproduce {_shown(record)}", f"reproduced ({reproduction.environment})")
 
 
 def _summarise(setting: _Setting, rated: RatedPeriod, record: Path, *, unchanged: bool) -> None:
@@ -149,17 +173,28 @@ def _summarise(setting: _Setting, rated: RatedPeriod, record: Path, *, unchanged
         table.add_row("unbilled", f"{count:,} {reason}")
     table.add_row("invoices", f"{invoices.height:,}, {invoices['number'][0]} onwards")
     table.add_row("total", f"{total:,} {currency}")
-    table.add_row("record", str(record))
+    table.add_row("record", str(_shown(record)))
     table.add_row("record is", "verified, reproduced")
     setting.console.print(table)
     if unchanged:
         setting.console.print("Everything was done before; nothing changed.")
     first = invoices["number"][0]
+    site = setting.settings.site
+    billing = "billing" if INSTALLED else ".venv/bin/billing"
+    if site and site != Path.cwd():
+        billing = f"BILLING_SITE={_shown(site)} {billing}"
     setting.console.print(
         "What to try next:\n"
-        f"  .venv/bin/billing show {first}\n"
-        f"  .venv/bin/billing unbilled {FACILITY} {PERIOD} --summary\n"
-        "  .venv/bin/billing lab\n"
-        f"  open {record}/data/documents/{first}.pdf",
+        f"  {billing} show {first}\n"
+        f"  {billing} unbilled {FACILITY} {PERIOD} --summary\n"
+        f"  {billing} lab\n"
+        f"  open {_shown(record)}/data/documents/{first}.pdf",
         highlight=False,
+        soft_wrap=True,
     )
+
+
+def _shown(path: Path) -> Path:
+    """A path as it is typed here: relative where it is below the working folder."""
+    whole = path.absolute()
+    return whole.relative_to(Path.cwd()) if whole.is_relative_to(Path.cwd()) else whole

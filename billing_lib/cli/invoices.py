@@ -322,15 +322,24 @@ Targets = Annotated[
 ]
 
 
+def _records(targets: list[str]) -> list[tuple[str, Path]]:
+    """Each target with its record; folders are records anywhere, a number is one of a site."""
+    from billing_lib.audit.verify import find_record
+    from billing_lib.settings import anywhere, settings
+
+    here = anywhere() if all(Path(target).is_dir() for target in targets) else settings()
+    return [(target, find_record(target, here.runs)) for target in targets]
+
+
 @app.command(epilog="Example: billing verify RC-1994-00001")
 def verify(targets: Targets) -> None:
     """Check that records are intact, byte for byte; a difference ends with status 1."""
-    from billing_lib.audit.verify import find_record, verify
-    from billing_lib.settings import settings
+    from billing_lib.audit.verify import verify
+    from billing_lib.settings import anywhere
     from billing_lib.workflow.issue import known_fingerprints
 
-    records = [(target, find_record(target, settings().runs)) for target in targets]
-    fingerprints = known_fingerprints(settings().database)
+    records = _records(targets)
+    fingerprints = known_fingerprints(anywhere().database)
     broken = False
     for target, record in records:
         findings = verify(record, fingerprints=fingerprints)
@@ -346,10 +355,8 @@ def verify(targets: Targets) -> None:
 def reproduce(targets: Targets) -> None:
     """Run archived records again and compare every result; a difference ends with status 1."""
     from billing_lib.audit.reproduce import reproduce
-    from billing_lib.audit.verify import find_record
-    from billing_lib.settings import settings
 
-    records = [(target, find_record(target, settings().runs)) for target in targets]
+    records = _records(targets)
     different = False
     for target, record in records:
         with progress(f"reproduce {target}") as step:

@@ -30,13 +30,28 @@ from billing_lib.cli.runs import Reason
 from billing_lib.errors import InvalidAdjustment, UnreadableFile
 
 
-@app.command(epilog="Example: BILLING_DATABASE=sqlite:///billing.db billing init")
-def init() -> None:
-    """Set up the ledger, or bring it to this version; doing it again changes nothing."""
+@app.command(epilog="Example: billing init core-facility")
+def init(
+    folder: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FOLDER]", help="The folder to make a site; without it the site that is here."
+        ),
+    ] = None,
+) -> None:
+    """Make a site and set up its ledger; doing it again changes nothing."""
     from billing_lib.ledger.database import initialise, open_ledger
-    from billing_lib.settings import settings
+    from billing_lib.settings import SITE_FILE, anywhere
+    from billing_lib.workflow.site import make_site
 
-    engine = open_ledger(settings().database)
+    here = anywhere() if folder is None else None
+    if here is None or not (here.site or here.places_given):
+        folder = folder or Path()
+        if not (folder / SITE_FILE).exists():
+            made = make_site(folder)
+            say(f"{folder.absolute()}: a site, with {', '.join(made)} and runs/")
+        here = anywhere(folder)
+    engine = open_ledger(here.database)
     shown = engine.url.render_as_string(hide_password=True)
     say(f"{shown}: set up" if initialise(engine) else f"{shown}: set up before, nothing changed")
 
@@ -50,10 +65,11 @@ def lab(context: typer.Context) -> None:
     import os
     import sys
 
-    from billing_lib.settings import settings
+    from billing_lib.settings import require_extra, settings
     from billing_lib.workflow.notebooks import JUPYTER, lab_environment, open_home
 
     office = settings().office.absolute()
+    require_extra("lab", "billing lab")
     words = [
         "jupyter",
         "lab",

@@ -2,8 +2,8 @@
 
 Texts reach the template as JSON data and are never read as markup. System fonts are ignored, and
 the document's date is the invoice's: the same invoice gives the same bytes. The fonts inside
-Typst have Latin, Greek and Cyrillic; the Noto fonts, which the lock pins, nearly all the rest, and
-are loaded where a text needs them. What no font has is written as its code point and the page says
+Typst have Latin, Greek and Cyrillic; the Noto fonts in fonts/ nearly all the rest, and are loaded
+where a text needs them. What no font has is written as its code point and the page says
 so, for a name must never turn into empty boxes:
 
     张伟 → 张伟        𓀀 → [U+13000]
@@ -24,7 +24,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
-from importlib.resources import files
 from pathlib import Path
 from typing import Any, Literal
 
@@ -51,8 +50,8 @@ _LETTER = frozenset(
     {"BZD", "CAD", "CLP", "COP", "CRC", "GTQ", "MXN", "NIO", "PAB", "PHP", "USD", "VES"}
 )
 
-_NOTO = ("manimgx_fonts", "manimgx_fonts_cjk")
-"""Packages that hold Noto fonts and nothing else."""
+_NOTO = Path(__file__).parent / "fonts"
+"""The Noto fonts."""
 
 _HAN = {"JP": "JP", "KR": "KR", "TW": "TC", "HK": "HK", "MO": "HK"}
 """How Chinese characters are shaped, by the facility's country; elsewhere as in China."""
@@ -107,8 +106,7 @@ def typeset(template: str, said: Mapping[str, Any], pictures: Mapping[str, bytes
 @cache
 def _fonts(*, noto: bool) -> Fonts:
     """The fonts inside Typst, and the Noto fonts, which take longer to open."""
-    folders = [str(files(package)) for package in _NOTO] if noto else []
-    return Fonts(include_system_fonts=False, font_paths=folders)
+    return Fonts(include_system_fonts=False, font_paths=[str(_NOTO)] if noto else [])
 
 
 @cache

@@ -67,7 +67,7 @@ from billing_lib.ledger.events import record_event
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.settings import Settings
+from billing_lib.settings import Settings, require_extra
 from billing_lib.workflow.load import templates_folder
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
 from billing_lib.workflow.search import Chosen, Export, choose
@@ -502,9 +502,12 @@ def render(
     ------
     InvalidTemplate
         It cannot be rendered, takes too long or needs too much; by template and line.
+    MissingExtra
+        A PDF is asked for, and the packages that make it are not installed.
     """
     template = templates.require(name)
     if pdf:
+        require_extra("templates", "a PDF of a template")
         templates.require_page(name)
     stated = limits or Limits()
     job = {

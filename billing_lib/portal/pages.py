@@ -12,32 +12,17 @@ JUPYTERHUB_*, https://jupyterhub.readthedocs.io, "Services").
 import os
 import shutil
 from collections.abc import Mapping
-from importlib.util import find_spec
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlparse
 
-from billing_lib.errors import NotReady
-from billing_lib.workflow.notebooks import NOTEBOOKS, lab_environment
+from billing_lib.program import NOTEBOOKS
+from billing_lib.settings import require_extra
+from billing_lib.workflow.notebooks import lab_environment
 
 PAGES = ("listing", "invoice", "statement")
 """The notebooks that the portal serves."""
-
-
-def require_portal() -> None:
-    """Pass if the portal's packages are installed.
-
-    Raises
-    ------
-    NotReady
-        They are not.
-    """
-    missing = [name for name in ("voila", "jupyterhub") if find_spec(name) is None]
-    if missing:
-        raise NotReady(
-            f"the portal needs {' and '.join(missing)}", remedy="run 'scripts/setup.sh portal'"
-        )
 
 
 def portal_settings(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -71,10 +56,10 @@ def serve(arguments: list[str]) -> None:
 
     Raises
     ------
-    NotReady
+    MissingExtra
         The portal's packages are not installed.
     """
-    require_portal()
+    require_extra("portal", "the portal")
     from traitlets.config import Config  # noqa: PLC0415
 
     from billing_lib.portal import server  # noqa: PLC0415

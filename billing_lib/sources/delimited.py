@@ -6,10 +6,10 @@
     4,slide,p1,"a       5 lines with the quoted line break in it: a row that stands on line 4
     b"
 
-Arrow splits the file at once where every record is one line, which its count of records shows.
-Where some quoted field holds a line break, the standard library's csv module takes the file
-record by record, since only so can be told on which line each one begins. There a quote that
-is never closed costs the line it stands on, not the rest of the file.
+polars splits the lines at once where each is one record, which no quote leaves open. Where some
+quoted field holds a line break, the standard library's csv module takes the file record by record,
+since only so can be told on which line each one begins. There a quote that is never closed costs
+the line it stands on, not the rest of the file.
 
 CSV and its relatives: one header line, then one record a line (RFC 4180).
 
@@ -26,19 +26,17 @@ malformed, and kept.
 
 import csv
 import io
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
 import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped]
-from pyarrow import csv as arrow_csv
 
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_utf8
 
-_BLOCK = 1 << 28
 _SPLIT = pl.Schema({"row": pl.Int64(), "found": pl.Int64()})
 
 
@@ -120,75 +118,75 @@ def split(
         nothing = pl.DataFrame(schema=dict.fromkeys(wanted or names, pl.String))
         none = pl.Series("found", [], dtype=pl.Int64)
         return Split(nothing, filled, none, (original or lines).text)
-    at_once = _split_at_once(body, names, separator, wanted or names, quoted=quoted)
-    if at_once is None or at_once.records != filled.len():
+    at_once = _split_lines(lines.text(filled), names, separator, quoted=quoted)
+    if at_once is None:
         return _split_record_by_record(
             body, names, separator, first, wanted or names, quoted=quoted
         )
-    numbers = pl.int_range(1, filled.len() + 1, eager=True)
-    odd = at_once.odd
-    exceptions = pl.Series([number for number, _ in odd] + at_once.blank, dtype=pl.Int64)
-    good = filled.filter(~numbers.is_in(exceptions.implode()))
-    malformed = pl.DataFrame(odd, schema=_SPLIT, orient="row").with_columns(
-        row=filled.gather(pl.Series([number - 1 for number, _ in odd], dtype=pl.Int64))
-    )
-    frame = _in_file_order(at_once.fields, good, malformed)
+    fields, found, blank = at_once
+    frame = fields.select(wanted or names).with_columns(row=filled, found=found).filter(~blank)
     rows, shown = frame["row"], original or lines
     return Split(
         frame.drop("row", "found"), rows, frame["found"], lambda at: shown.text(rows.gather(at))
     )
 
 
-@dataclass(frozen=True)
-class _AtOnce:
-    """What Arrow made of a text; ``odd`` and ``blank`` by the number of the record, from 1."""
+def _split_lines(
+    lines: pl.Series, names: list[str], separator: str, *, quoted: bool
+) -> tuple[pl.DataFrame, pl.Series, pl.Series] | None:
+    """Split lines that are a record each.
 
-    fields: pl.DataFrame
-    odd: list[tuple[int, int]]
-    blank: list[int]
+    Returns
+    -------
+    tuple or None
+        The fields, all null in a malformed line; its number of fields, else null; whether it is
+        blank. None where a line is no record, for a quoted field goes on in the next one.
+    """
+    counts = lines.str.count_matches(separator, literal=True).cast(pl.Int64) + 1
+    if not quoted or not (has_quotes := lines.str.contains('"', literal=True)).any():
+        fields = _split_plain(lines, names, separator)
+    else:
+        with_quotes = _split_quoted(lines.filter(has_quotes), names, separator)
+        if with_quotes is None:
+            return None
+        places = pl.concat([(~has_quotes).arg_true(), has_quotes.arg_true()]).arg_sort()
+        of_quoted, counted = with_quotes
+        plain = _split_plain(lines.filter(~has_quotes), names, separator)
+        fields = pl.concat([plain, of_quoted])[places]
+        counts = pl.concat([counts.filter(~has_quotes), counted])[places]
+    odd = counts != len(names)
+    good = fields.select(pl.when(~odd).then(pl.all()))
+    found = pl.select(found=pl.when(odd).then(counts))["found"]
+    return good, found, odd & (lines.str.strip_chars() == "")
 
-    @property
-    def records(self) -> int:
-        return self.fields.height + len(self.odd) + len(self.blank)
+
+def _split_plain(lines: pl.Series, names: list[str], separator: str) -> pl.DataFrame:
+    """The fields of lines without quotes, for a line with too many the first ones."""
+    parts = lines.str.split_exact(separator, len(names) - 1).struct.unnest()
+    return parts.rename(dict(zip(parts.columns, names, strict=True)))
 
 
-def _split_at_once(
-    body: bytes, names: list[str], separator: str, wanted: list[str], *, quoted: bool
-) -> _AtOnce | None:
-    """None where a record is longer than Arrow takes, as one with an open quote is."""
-    odd: list[tuple[int, int]] = []
-    blank: list[int] = []
-
-    def note(row: arrow_csv.InvalidRow) -> str:
-        if row.text.strip():
-            odd.append((row.number, row.actual_columns))
-        else:
-            blank.append(row.number)
-        return "skip"
-
-    try:
-        table = arrow_csv.read_csv(
-            io.BytesIO(body),
-            read_options=arrow_csv.ReadOptions(
-                use_threads=False,  # else rows have no numbers
-                column_names=names,
-                block_size=min(len(body) + 1, _BLOCK),
-            ),
-            parse_options=arrow_csv.ParseOptions(
-                delimiter=separator,
-                quote_char='"' if quoted else False,
-                newlines_in_values=quoted,
-                invalid_row_handler=note,
-            ),
-            convert_options=arrow_csv.ConvertOptions(
-                column_types=dict.fromkeys(names, pa.string()),
-                include_columns=wanted,
-                strings_can_be_null=False,
-            ),
-        )
-    except pa.ArrowInvalid:
+def _split_quoted(
+    lines: pl.Series, names: list[str], separator: str
+) -> tuple[pl.DataFrame, pl.Series] | None:
+    """The fields of lines with quotes, and how many each has; all null in a line with another
+    number. None where a quote is not closed on its line, or closed within a field."""
+    apart = re.escape(separator)
+    field = f'{apart}(?:"(?:[^"]|"")*"|[^"{apart}][^{apart}]*|)'
+    parts = (separator + lines).str.extract_all(field)
+    whole = parts.list.join("").str.len_bytes() == lines.str.len_bytes() + len(separator)
+    if not whole.all():
         return None
-    return _AtOnce(pl.DataFrame(pl.from_arrow(table)), odd, blank)
+    counts = parts.list.len().cast(pl.Int64)
+    good = counts == len(names)
+    text = parts.filter(good).explode(empty_as_null=False).str.slice(1)
+    is_quoted = text.str.starts_with('"')
+    bare = text.str.slice(1).str.strip_suffix('"').str.replace_all('""', '"', literal=True)
+    text = text.zip_with(~is_quoted, bare)
+    columns = {name: text.gather_every(len(names), at) for at, name in enumerate(names)}
+    frame = pl.DataFrame(columns, schema=dict.fromkeys(names, pl.String))
+    place = pl.select(pl.when(good).then(good.cum_sum().cast(pl.Int64) - 1)).to_series()
+    return frame.select(pl.all().gather(place)), counts
 
 
 def _in_file_order(fields: pl.DataFrame, rows: pl.Series, malformed: pl.DataFrame) -> pl.DataFrame:

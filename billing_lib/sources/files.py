@@ -22,7 +22,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
@@ -124,7 +123,7 @@ def read_utf8(path: Path) -> bytes:
 
 
 class Lines:
-    """Where each line of a text begins and ends.
+    """The lines of a text by their numbers; what is not UTF-8 in them is shown as U+FFFD.
 
     Parameters
     ----------
@@ -135,27 +134,19 @@ class Lines:
     """
 
     def __init__(self, data: bytes, first: int = 1) -> None:
-        self._data = data
+        text = data.decode("utf-8", errors="replace").removesuffix("\n")
+        whole = pl.Series("raw", [text] if data else [], dtype=pl.String)
+        self._lines = whole.str.split("\n").explode()
         self._first = first
-        ends = np.flatnonzero(np.frombuffer(data, dtype=np.uint8) == ord("\n"))
-        if not data.endswith(b"\n"):
-            ends = np.append(ends, len(data))
-        self._ends = ends
-        self._starts = np.concatenate(
-            [np.zeros(min(1, ends.size), dtype=ends.dtype), ends[:-1] + 1]
-        )
 
     def filled(self) -> pl.Series:
         """The numbers of the lines that are not empty, Int64."""
-        places = np.flatnonzero(self._ends > self._starts) + self._first
-        return pl.Series("row", places, dtype=pl.Int64)
+        places = (self._lines != "").arg_true().cast(pl.Int64) + self._first
+        return places.alias("row")
 
     def text(self, numbers: pl.Series) -> pl.Series:
         """The lines of these numbers, as they stand."""
-        places = numbers.to_numpy() - self._first
-        spans = zip(self._starts[places].tolist(), self._ends[places].tolist(), strict=True)
-        texts = [self._data[start:end].decode("utf-8", errors="replace") for start, end in spans]
-        return pl.Series("raw", texts, dtype=pl.String)
+        return self._lines.gather(numbers - self._first)
 
 
 def _broken_gzip(path: Path) -> UnreadableFile:

@@ -31,6 +31,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -191,8 +192,14 @@ def freeze(
     invoice_date: dt.date,
     commit: str,
     container: str,
+    said: Mapping[str, str] = MappingProxyType({}),
 ) -> Frozen:
     """Freeze invoices of a run that all reviewers have approved.
+
+    Parameters
+    ----------
+    said
+        Further texts of the snapshot, by name: the program and the price book.
 
     Raises
     ------
@@ -247,6 +254,7 @@ def freeze(
             "invoice_date": begun.invoice_date.isoformat(),
             "frozen_by": begun.login,
             "frozen_at": begun.frozen_at.isoformat(timespec="seconds"),
+            **said,
         },
     )
     return Frozen(

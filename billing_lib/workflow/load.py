@@ -34,6 +34,7 @@ The folder of price books: every ``*.yml`` in it is one, named by the code insid
 
 import csv
 import datetime as dt
+import hashlib
 import re
 import zlib
 from collections.abc import Callable, Sequence
@@ -48,7 +49,7 @@ from defusedxml.ElementTree import fromstring
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import ChangedRecord, InvalidPriceBook, UnknownFacility
+from billing_lib.errors import ChangedRecord, InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import closing_date, cut_with_ids, period_of
@@ -415,6 +416,32 @@ def read_price_book(folder: Path, facility: str) -> PriceBook:
     return _require(folder, facility)[1]
 
 
+@dataclass(frozen=True)
+class BookFile:
+    """The file of a price book, and the sha256 of its bytes."""
+
+    path: Path
+    sha256: str
+
+
+def book_file(folder: Path, book: PriceBook) -> BookFile | None:
+    """The file that a price book was read from; None where the folder has none of its facility.
+
+    Raises
+    ------
+    NotReady
+        The file was changed since the book was read.
+    """
+    file, now = _read_all(folder).get(book.facility.code, (None, book))
+    if file is not None and now != book:
+        raise NotReady(
+            "the price book was changed since it was read here",
+            where=str(file.path),
+            remedy="open it again, and look at the charges as they are now",
+        )
+    return file
+
+
 def templates_folder(folder: Path, facility: str) -> Path:
     """Where a facility's templates are: beside its price book, in the folder of its name.
 
@@ -426,10 +453,10 @@ def templates_folder(folder: Path, facility: str) -> Path:
     UnknownFacility
         None of the price books has this code.
     """
-    return _require(folder, facility)[0].with_suffix("") / "templates"
+    return _require(folder, facility)[0].path.with_suffix("") / "templates"
 
 
-def _require(folder: Path, facility: str) -> tuple[Path, PriceBook]:
+def _require(folder: Path, facility: str) -> tuple[BookFile, PriceBook]:
     books = _read_all(folder)
     if facility not in books:
         known = ", ".join(books) or "none"
@@ -440,20 +467,21 @@ def _require(folder: Path, facility: str) -> tuple[Path, PriceBook]:
     return books[facility]
 
 
-def _read_all(folder: Path) -> dict[str, tuple[Path, PriceBook]]:
+def _read_all(folder: Path) -> dict[str, tuple[BookFile, PriceBook]]:
     """Each price book with its file, by facility code."""
-    books: dict[str, tuple[Path, PriceBook]] = {}
+    books: dict[str, tuple[BookFile, PriceBook]] = {}
     for path in sorted(folder.glob("*.yml")):
-        book = with_listed_codes(PriceBook.parse(read_text(path), str(path)), folder)
+        text = read_text(path)
+        book = with_listed_codes(PriceBook.parse(text, str(path)), folder)
         book = with_logo(book, folder)
         code = book.facility.code
         if code in books:
             raise InvalidPriceBook(
-                f"the facility '{code}' already has the price book {books[code][0]}",
+                f"the facility '{code}' already has the price book {books[code][0].path}",
                 where=str(path),
                 remedy="keep one of them",
             )
-        books[code] = path, book
+        books[code] = BookFile(path, hashlib.sha256(text.encode()).hexdigest()), book
     return books
 
 
@@ -466,7 +494,7 @@ def read_text(path: Path) -> str:
         It is missing, or no text in UTF-8.
     """
     try:
-        return path.read_text(encoding="utf-8")
+        return path.read_bytes().decode("utf-8")
     except FileNotFoundError:
         raise InvalidPriceBook("there is no such file", where=str(path)) from None
     except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:

@@ -17,10 +17,8 @@ from pathlib import Path
 import nbformat
 from nbformat.sign import NotebookNotary
 
+from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import settings
-
-NOTEBOOKS = Path(__file__).parent.parent.parent / "notebooks"
-"""The folder of the notebooks."""
 
 JUPYTER = Path(__file__).parent / "jupyter"
 """What JupyterLab gets from the office: settings (it asks about no news and looks for no
@@ -127,4 +125,5 @@ def lab_environment() -> dict[str, str]:
         "BILLING_STORE": str(current.store.absolute()),
         "BILLING_PARAMETERS": str(current.parameters.absolute()),
         "BILLING_OFFICE": str(current.office.absolute()),
+        **({"BILLING_SITE": str(current.site)} if current.site else {}),
     }

@@ -1,17 +1,19 @@
-"""Provenance: the commit that computes, and all that differs from it; a digest or the word none."""
+"""Provenance: the program that computes and its difference from its commit; the price book."""
 
 import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from importlib.metadata import PathDistribution
 from pathlib import Path
 
 import pytest
 from small_run import files, git
 
-from billing_lib.audit.provenance import packages, provenance, require_clean
+from billing_lib.audit.provenance import PriceBookOrigin, packages, provenance, require_clean
 from billing_lib.errors import DirtyTree, InvalidRecord
+from billing_lib.workflow.load import BookFile
 
 
 def test_a_clean_tree_is_of_its_commit(clone: Path) -> None:
@@ -35,21 +37,76 @@ def test_the_environment_is_written_with_sorted_keys(clone: Path) -> None:
 
 
 def test_changed_deleted_and_new_files_are_in_the_diff(repository: Path, tmp_path: Path) -> None:
-    (repository / "Makefile").write_text("changed\n")
-    (repository / "LICENSE").unlink()
-    (repository / "new folder").mkdir()
-    (repository / "new folder" / "picture.bin").write_bytes(bytes(range(256)))
-    (repository / ".venv").mkdir()
-    (repository / ".venv" / "ignored").write_text("x")
+    (repository / "notebooks" / "issue.ipynb").write_text("changed\n")
+    (repository / "environment.yml").unlink()
+    (repository / "billing_lib" / "new folder").mkdir()
+    (repository / "billing_lib" / "new folder" / "picture.bin").write_bytes(bytes(range(256)))
+    (repository / "billing_lib" / "__pycache__").mkdir()
+    (repository / "billing_lib" / "__pycache__" / "ignored").write_text("x")
     origin = provenance(repository)
-    assert origin.changed == ("LICENSE", "Makefile", "new folder/picture.bin")
+    assert origin.changed == (
+        "billing_lib/new folder/picture.bin",
+        "environment.yml",
+        "notebooks/issue.ipynb",
+    )
     stated = json.loads(origin.environment_json())
     assert stated["diff_sha256"] == hashlib.sha256(origin.diff).hexdigest()
     again = tmp_path / "again"
     git(repository, "clone", "--quiet", str(repository), str(again))
     subprocess.run(["git", "apply", "-"], cwd=again, input=origin.diff, check=True)
     assert provenance(again).diff == origin.diff
-    assert (again / "new folder" / "picture.bin").read_bytes() == bytes(range(256))
+    picture = again / "billing_lib" / "new folder" / "picture.bin"
+    assert picture.read_bytes() == bytes(range(256))
+
+
+def test_a_sites_files_in_the_clone_are_no_part_of_the_program(repository: Path) -> None:
+    book = repository / "parameters" / "research-computing.yml"
+    book.write_text(book.read_text().replace('"0.12"', '"0.13"'))
+    (repository / "parameters" / "microscopy.yml").write_text("facility: {}\n")
+    (repository / "README.md").write_text("changed\n")
+    for name in ("ledger.db", "data/usage.csv", "runs/note.txt"):
+        (repository / name).write_bytes(bytes(1000))
+    origin = provenance(repository)
+    assert (origin.changed, origin.diff) == ((), b"")
+    require_clean(origin, allow_dirty=False)
+
+
+def book_of(folder: Path, text: str) -> BookFile:
+    path = folder / "microscopy.yml"
+    path.write_text(text)
+    return BookFile(path, hashlib.sha256(text.encode()).hexdigest())
+
+
+def test_a_price_book_is_named_by_file_hash_and_commit(clone: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    site.mkdir()
+    first = book_of(site, "prices: 1\n")
+    stated = provenance(clone, first).price_book
+    assert stated == PriceBookOrigin("microscopy.yml", first.sha256)
+    git(site, "init", "--quiet")
+    assert provenance(clone, first).price_book == stated  # no commit yet
+    git(site, "commit", "--quiet", "--allow-empty", "--message", "A site")
+    commit = git(site, "rev-parse", "HEAD")
+    assert provenance(clone, first).price_book == replace(stated, commit=commit, changed=True)
+    git(site, "add", "microscopy.yml")
+    git(site, "commit", "--quiet", "--message", "A price book")
+    commit = git(site, "rev-parse", "HEAD")
+    assert provenance(clone, first).price_book == replace(stated, commit=commit, changed=False)
+    origin = provenance(clone, book_of(site, "prices: 2\n"))
+    assert origin.price_book is not None
+    assert (origin.price_book.commit, origin.price_book.changed) == (commit, True)
+    assert not origin.dirty
+    require_clean(origin, allow_dirty=False)
+    written = json.loads(origin.environment_json())["price_book"]
+    assert written["file"] == "microscopy.yml"
+    assert written["sha256"] == hashlib.sha256(b"prices: 2\n").hexdigest()
+
+
+def test_what_cannot_be_told_of_an_installation_is_refused_even_if_allowed(clone: Path) -> None:
+    origin = replace(provenance(clone), changed=("billing_lib/batch.py",), diff=None)
+    for allowed in (False, True):
+        with pytest.raises(DirtyTree, match=r"not as they were installed: billing_lib/batch\.py"):
+            require_clean(origin, allow_dirty=allowed)
 
 
 def test_a_file_that_git_was_told_to_overlook_is_seen(repository: Path) -> None:
@@ -62,7 +119,7 @@ def test_a_file_that_git_was_told_to_overlook_is_seen(repository: Path) -> None:
 def test_the_users_git_configuration_does_not_change_the_diff(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (repository / "Makefile").write_text("changed\n")
+    (repository / "Dockerfile").write_text("changed\n")
     before = provenance(repository)
     config = tmp_path / "gitconfig"
     config.write_text(
@@ -74,16 +131,16 @@ def test_the_users_git_configuration_does_not_change_the_diff(
 
 
 def test_the_repository_is_not_written_to(repository: Path) -> None:
-    (repository / "new.txt").write_text("new\n")
+    (repository / "notebooks" / "new.ipynb").write_text("{}\n")
     before = files(repository / ".git")
-    assert provenance(repository).changed == ("new.txt",)
+    assert provenance(repository).changed == ("notebooks/new.ipynb",)
     assert files(repository / ".git") == before
 
 
 def test_a_hooks_variables_do_not_lead_to_another_tree(
     clone: Path, repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (repository / "Makefile").write_text("changed\n")
+    (repository / "Dockerfile").write_text("changed\n")
     monkeypatch.setenv("GIT_DIR", str(repository / ".git"))
     monkeypatch.setenv("GIT_WORK_TREE", str(repository))
     monkeypatch.setenv("GIT_INDEX_FILE", str(repository / ".git" / "index"))
@@ -91,13 +148,14 @@ def test_a_hooks_variables_do_not_lead_to_another_tree(
 
 
 def test_a_changed_tree_is_refused_by_the_names_of_its_files(repository: Path) -> None:
-    for name in ("a.txt", "b.txt", "c.txt", "d.txt"):
-        (repository / name).write_text("new\n")
+    for name in ("a.py", "b.py", "c.py", "d.py"):
+        (repository / "billing_lib" / name).write_text("new\n")
     origin = provenance(repository)
     with pytest.raises(DirtyTree) as refused:
         require_clean(origin, allow_dirty=False)
     assert str(refused.value) == (
-        f"files differ from commit {origin.commit[:12]}: a.txt, b.txt, c.txt and 1 more; "
+        f"files of the program differ from commit {origin.commit[:12]}: billing_lib/a.py, "
+        "billing_lib/b.py, billing_lib/c.py and 1 more; "
         "commit them, or issue with --allow-dirty, which the record will say"
     )
     require_clean(origin, allow_dirty=True)

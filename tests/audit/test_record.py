@@ -35,16 +35,18 @@ def test_without_a_key_an_old_signature_does_not_stay(record: Path, clone: Path)
 
 def test_the_info_says_which_run_by_which_commit(record: Path, clone: Path) -> None:
     payload = {name: data for name, data in files(record).items() if name.startswith("data/")}
-    commit = provenance(clone).commit
+    origin = provenance(clone)
+    commit = origin.commit
     assert (record / INFO).read_text() == (
         "Source-Organization: Microscopy\n"
         "External-Identifier: MIC-2020-04-1\n"
         "External-Description: Audit record of billing run MIC-2020-04-1\n"
         "Bagging-Date: 2020-05-04\n"
-        f"Bag-Software-Agent: billing-notebooks {commit}\n"
+        f"Bag-Software-Agent: billing-notebooks {origin.version}, commit {commit}\n"
         "Billing-Facility: MIC\n"
         "Billing-Period: 2020-04\n"
         "Billing-Selection: all projects\n"
+        f"Billing-Version: {origin.version}\n"
         f"Billing-Commit: {commit}\n"
         "Billing-Container: none\n"
         f"Payload-Oxum: {sum(map(len, payload.values()))}.{len(payload)}\n"

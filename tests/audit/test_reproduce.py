@@ -10,10 +10,11 @@ from small_run import files, git, issue, rebuild_manifests
 
 from billing_lib.audit.bag import SIGNATURE
 from billing_lib.audit.comparison import Difference
-from billing_lib.audit.provenance import SOURCE, lock_sha256
+from billing_lib.audit.provenance import lock_sha256
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord
+from billing_lib.program import ROOT
 from billing_lib.workflow.steps import Stopped
 
 FIRST = "invoices/MIC-2020-00001.json"
@@ -191,7 +192,7 @@ def test_where_no_repository_is_the_stated_commit_will_do(
     record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BILLING_COMMIT", git(clone, "rev-parse", "HEAD"))
-    restate(record, lock_sha256=lock_sha256(SOURCE))  # the running program's own tree
+    restate(record, lock_sha256=lock_sha256(ROOT))  # the running program's own tree
     assert reproduce(record, repository=tmp_path).differences == ()
 
 

@@ -109,8 +109,9 @@ def _here(words: list[str], folder: Path, environment: Mapping[str, str]) -> Sai
 
 
 def new_office(folder: Path) -> Office:
-    """An office with its price book and usage file and nothing done yet."""
+    """A site with its price book and usage file and nothing done yet."""
     (folder / "parameters").mkdir(parents=True)
+    (folder / "billing.toml").touch()
     (folder / "parameters" / "microscopy.yml").write_text(BOOK)
     usage_file(folder)
     return Office(folder)

@@ -25,6 +25,7 @@ def billing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> Billing:
     """The command line where April is issued; status, output and messages of a command."""
+    (tmp_path / "billing.toml").touch()
     (tmp_path / "parameters").mkdir()
     (tmp_path / "parameters" / "mic.yml").write_text(BOOK, encoding="utf-8")
     monkeypatch.setenv("BILLING_DATABASE", f"sqlite:///{tmp_path / 'billing.db'}")

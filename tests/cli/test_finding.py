@@ -28,6 +28,7 @@ def folder(sqlite_template: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     """An office with two price books and invoices in every state."""
     folder = tmp_path_factory.mktemp("office")
     (folder / "parameters").mkdir()
+    (folder / "billing.toml").touch()
     for code, text in TEXTS.items():
         (folder / "parameters" / f"{code}.yml").write_text(text)
     shutil.copyfile(sqlite_template, folder / "billing.db")

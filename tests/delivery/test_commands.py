@@ -22,6 +22,7 @@ from billing_lib.workflow.statements import generate_statements
 @pytest.fixture
 def at_work(billed: Billed, monkeypatch: pytest.MonkeyPatch) -> Billed:
     """The office as its settings in the environment name it."""
+    (billed.folder / "billing.toml").touch()
     (billed.folder / "parameters").mkdir()
     (billed.folder / "parameters" / "microscopy.yml").write_text(MAILED, encoding="utf-8")
     monkeypatch.chdir(billed.folder)

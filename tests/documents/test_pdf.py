@@ -1,6 +1,9 @@
 """The PDF holds every figure, is archival and tagged, and draws every letter that it shows."""
 
+import hashlib
+import re
 from io import BytesIO
+from pathlib import Path
 
 import pypdfium2
 import pytest
@@ -15,7 +18,10 @@ from sample_invoice import (
     reissue,
 )
 
+from billing_lib import documents
 from billing_lib.documents import render_pdf
+
+FONTS = Path(documents.__file__).parent / "fonts"
 
 
 def test_the_pdf_shows_the_way_to_the_total(read_pdf) -> None:
@@ -103,6 +109,17 @@ def test_names_from_right_to_left_are_drawn_by_letters_that_join() -> None:
     assert any("محمد" in page for page in pages)
     assert b"NotoSansArabic" in rendered
     assert b"DejaVuSansMono-Bold" not in rendered
+
+
+def test_the_fonts_are_those_that_their_list_names() -> None:
+    named = dict(
+        re.findall(
+            r"^\| `(\S+)` \| .* \| `([0-9a-f]{64})` \|$", (FONTS / "README.md").read_text(), re.M
+        )
+    )
+    here = {path.name: path.read_bytes() for path in FONTS.glob("*.tt[cf]")}
+    assert {name: hashlib.sha256(font).hexdigest() for name, font in here.items()} == named
+    assert "SIL OPEN FONT LICENSE Version 1.1" in (FONTS / "OFL.txt").read_text()
 
 
 def test_characters_that_no_font_has_are_spelled_out_and_explained(read_pdf) -> None:

@@ -14,6 +14,8 @@ import yaml
 from packaging.markers import Marker
 from packaging.requirements import Requirement
 
+from billing_lib.settings import EXTRAS
+
 ROOT = Path(__file__).parent.parent.parent
 PYTHON_3_11_ON_LINUX = {
     "implementation_name": "cpython",
@@ -42,7 +44,8 @@ def holds(entry: dict[str, Any]) -> bool:
 
 
 def runtime_pins(lock: dict[str, Any]) -> set[str]:
-    """``name==version`` of all that the project needs at run time, found from the project on."""
+    """``name==version`` of all that the project needs at run time, found from the project on, its
+    extras with it."""
     versions: dict[str, list[dict[str, Any]]] = {}
     for package in lock["package"]:
         versions.setdefault(package["name"], []).append(package)
@@ -54,7 +57,8 @@ def runtime_pins(lock: dict[str, Any]) -> set[str]:
 
     pins: set[str] = set()
     seen: set[tuple[str, str]] = set()
-    waiting = [({"name": "billing-notebooks"}, "")]
+    extras = package_for({"name": "billing-notebooks"})["optional-dependencies"]
+    waiting = [({"name": "billing-notebooks"}, extra) for extra in ("", *extras)]
     while waiting:
         dependency, extra = waiting.pop()
         package = package_for(dependency)
@@ -90,10 +94,31 @@ def test_the_lock_was_made_from_what_the_project_asks_for(
 ) -> None:
     locked = next(one for one in lock["package"] if one["name"] == "billing-notebooks")
     entries = locked["metadata"]["requires-dist"]
-    recorded = {(one["name"], one.get("specifier", ""), *one.get("extras", [])) for one in entries}
-    requirements = [Requirement(one) for one in project["project"]["dependencies"]]
-    asked = {(one.name, str(one.specifier), *sorted(one.extras)) for one in requirements}
+    recorded = {
+        (one["name"], one.get("specifier", ""), one.get("marker", ""), *one.get("extras", []))
+        for one in entries
+    }
+    stated = project["project"]
+    asked = set()
+    for extra, lines in {"": stated["dependencies"], **stated["optional-dependencies"]}.items():
+        for one in map(Requirement, lines):
+            marker = f"extra == '{extra}'" if extra else ""
+            asked.add((one.name, str(one.specifier), marker, *sorted(one.extras)))
     assert recorded == asked, "run `make lock`"
+
+
+def test_each_extra_is_asked_for_by_the_packages_that_it_brings(project: dict[str, Any]) -> None:
+    imported = {"vl-convert-python": "vl_convert"}
+    for extra, lines in project["project"]["optional-dependencies"].items():
+        names = {Requirement(line).name for line in lines} - {"configurable-http-proxy"}
+        assert {imported.get(name, name) for name in names} == set(EXTRAS[extra])
+
+
+def test_what_only_a_test_brings_in_is_locked_with_hashes() -> None:
+    lines = (ROOT / "tests" / "audit" / "validator.txt").read_text().splitlines()
+    pins = [line for line in lines if not line.startswith(" ")]
+    assert any(line.startswith("roc-validator==") for line in pins)
+    assert all(re.match(r"[\w.\[\]-]+==\S+ ", line) and line.endswith("\\") for line in pins)
 
 
 def test_every_download_that_the_lock_names_has_a_hash(lock: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """Where the portal listens, by itself and started by JupyterHub; tests/browser opens it."""
 
 from billing_lib.portal.pages import PAGES, portal_settings
-from billing_lib.workflow.notebooks import NOTEBOOKS
+from billing_lib.program import NOTEBOOKS
 
 
 def test_by_itself_it_listens_on_this_machine_alone() -> None:

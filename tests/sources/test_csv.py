@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from billing_lib.errors import UnreadableFile
 from billing_lib.pricing.fields import USAGE
-from billing_lib.sources import delimited, mappings, read_usage
+from billing_lib.sources import mappings, read_usage
 
 HEADER = "id,item,project,user,start,end,date,quantity\n"
 SLIDES = "u2,slide,p1,bob,,,2020-04-07,12\n"
@@ -225,13 +225,19 @@ def test_a_missing_file_is_refused(tmp_path):
         read_usage(tmp_path / "usage.csv", mappings({}), "America/New_York")
 
 
-def test_a_file_of_many_blocks_is_read_as_one_of_a_single_block(read_text, monkeypatch):
+def test_lines_are_read_the_same_with_quotes_and_without(read_text):
     lines = [SLIDES.replace("u2", f"u{place}") for place in range(50)]
     lines[20] = "u20,slide\n"
     lines[40] = "\n"
     whole = read_text("usage.csv", HEADER + "".join(lines))
-    monkeypatch.setattr(delimited, "_BLOCK", 100)
-    assert read_text("usage.csv", HEADER + "".join(lines)).equals(whole)
+    lines[10], lines[30] = (lines[at].replace("bob", '"bob"') for at in (10, 30))
+    some = read_text("usage.csv", HEADER + "".join(lines))
+    assert some.equals(whole)
+    lines[11] = lines[11].replace("bob", '"b\nob"')  # now the file is taken record by record
+    broken = read_text("usage.csv", HEADER + "".join(lines))
+    others = pl.col("record").is_in(["u11"]) | pl.col("defect").is_not_null()  # they name lines
+    assert broken.filter(~others).drop("row").equals(whole.filter(~others).drop("row"))
+    assert broken["row"].to_list()[20] == 23
     assert whole.filter(pl.col("defect").is_not_null())["row"].to_list() == [22]
 
 
