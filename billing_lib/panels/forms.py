@@ -31,7 +31,7 @@ import pandas as pd
 import polars as pl
 from IPython.display import HTML
 
-from billing_lib.pricing.money import money_text_column
+from billing_lib.panels.html import shown_texts, table_name
 
 if TYPE_CHECKING:
     from pandas.io.formats.style_render import CSSDict
@@ -199,23 +199,6 @@ class Displayed:
         return bundle(self.widget, self.html())
 
 
-MONEY = (
-    "raw_total",
-    "adjustment",
-    "total",
-    "total_after",
-    "difference",
-    "cost",
-    "amount",
-    "charges_raw_total",
-    "charges_adjustment",
-    "drawn",
-    "due",
-    "prepaid_left",
-    "last_total",
-)
-"""Columns of amounts: minor units, or text as it is shown."""
-
 _STYLES: list["CSSDict"] = [
     # ipywidgets would set each row 28 px high, which is twice what reading wants.
     {"selector": "th, td", "props": "padding: 2px 10px; line-height: 1.4;"},
@@ -255,46 +238,22 @@ def table(
     right
         Columns to set to the right, beside those of money and counts.
     """
-    shown = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
-    money = [name for name in shown.columns if name in MONEY and _counts(shown, name)]
-    texts = shown.with_columns(money_text_column(pl.col(name), places) for name in money)
-    pandas = pd.DataFrame(
-        {_heading(name): texts[name].to_list() for name in texts.columns}, dtype=object
-    )
-    unbroken: list[CSSDict] = [
+    texts, numbers = shown_texts(frame, places, total)
+    numbers |= {name.replace("_", " ").capitalize() for name in right}
+    pandas = pd.DataFrame({name: texts[name].to_list() for name in texts.columns}, dtype=object)
+    columns: list[CSSDict] = [
+        {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if name in numbers else _LEFT}
+        for at, name in enumerate(texts.columns)
+    ] + [
         {"selector": f"td.col{at}", "props": "white-space: nowrap;"}
-        for at, name in enumerate(shown.columns)
+        for at, name in enumerate(frame.columns)
         if name in _UNBROKEN
-    ]
-    aligned: list[CSSDict] = [
-        {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if numbers else _LEFT}
-        for at, numbers in enumerate(
-            name in MONEY or name in right or _counts(shown, name) for name in shown.columns
-        )
     ]
     styler = (
         pandas.style.hide(axis="index")
-        .set_uuid("".join(letter for letter in caption.lower() if letter.isalnum()))
+        .set_uuid(table_name(caption).removeprefix("T_"))
         .set_caption(caption)
         .format(na_rep="", escape="html")  # what people wrote is shown, never run
-        .set_table_styles([*_STYLES, *aligned, *unbroken])
+        .set_table_styles([*_STYLES, *columns])
     )
     return HTML(styler.to_html())
-
-
-def _counts(frame: pl.DataFrame, name: str) -> bool:
-    return frame.schema[name].is_numeric()
-
-
-def _heading(name: str) -> str:
-    return name.replace("_", " ").capitalize()
-
-
-def _total_row(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
-    first = frame.columns[0]
-    return frame.select(
-        pl.col(name).sum().cast(dtype)
-        if name in columns
-        else pl.lit("Total" if name == first else None, dtype=dtype).alias(name)
-        for name, dtype in frame.schema.items()
-    )

@@ -3,7 +3,7 @@
 import polars as pl
 from IPython.display import HTML
 
-from billing_lib.panels.forms import table
+from billing_lib.panels.html import plain_table
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, Snapshot
@@ -47,7 +47,7 @@ def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:
     about = [name for name in ("kind", "reference", "replaces") if totals[name].count()]
     frame = totals.select("number", "project", "team", *about, *amounts)
     summed = [name for name in amounts if name != "prepaid_left"]
-    return table(frame, "Invoices", places=_places(snapshot), total=summed)
+    return plain_table(frame, "Invoices", places=_places(snapshot), total=summed)
 
 
 def codes_table(snapshot: Snapshot, computation: Computation) -> HTML:
@@ -57,7 +57,7 @@ def codes_table(snapshot: Snapshot, computation: Computation) -> HTML:
         .agg(pl.col("number").n_unique().cast(pl.Int64).alias("invoices"), pl.col("amount").sum())
         .sort("expense_code")
     )
-    return table(frame, "Expense codes", places=_places(snapshot), total=("amount",))
+    return plain_table(frame, "Expense codes", places=_places(snapshot), total=("amount",))
 
 
 def adjustments_table(snapshot: Snapshot) -> HTML:
@@ -75,7 +75,7 @@ def adjustments_table(snapshot: Snapshot) -> HTML:
         at="at",
         reason="reason",
     )
-    return table(pl.concat([changes, lines]).sort("at", maintain_order=True), "Adjustments")
+    return plain_table(pl.concat([changes, lines]).sort("at", maintain_order=True), "Adjustments")
 
 
 def unbilled_table(snapshot: Snapshot) -> HTML:
@@ -88,7 +88,7 @@ def unbilled_table(snapshot: Snapshot) -> HTML:
         )
         .sort("records", descending=True)
     )
-    return table(frame, "Unbilled records", total=("records",))
+    return plain_table(frame, "Unbilled records", total=("records",))
 
 
 def late_table(snapshot: Snapshot, computation: Computation) -> HTML:
@@ -104,7 +104,7 @@ def late_table(snapshot: Snapshot, computation: Computation) -> HTML:
         .agg(pl.len().cast(pl.Int64).alias("charges"), pl.col("total").sum())
         .sort("month", "project")
     )
-    return table(frame, "Late charges", places=_places(snapshot), total=("charges", "total"))
+    return plain_table(frame, "Late charges", places=_places(snapshot), total=("charges", "total"))
 
 
 def _places(snapshot: Snapshot) -> int:

@@ -1,0 +1,98 @@
+"""A frame as an HTML table, where pandas is not installed: in the issuing notebook.
+
+Money columns become decimal text aligned to the right; nothing is computed here. The same frame
+gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
+panels/forms.py shows the same texts by pandas.
+"""
+
+from collections.abc import Sequence
+from html import escape
+
+import polars as pl
+from IPython.display import HTML
+
+from billing_lib.pricing.money import money_text_column
+
+MONEY = (
+    "raw_total",
+    "adjustment",
+    "total",
+    "total_after",
+    "difference",
+    "cost",
+    "amount",
+    "charges_raw_total",
+    "charges_adjustment",
+    "drawn",
+    "due",
+    "prepaid_left",
+    "last_total",
+)
+"""Columns of amounts: minor units, or text as it is shown."""
+
+_STYLES = (
+    "#{id} th, #{id} td {padding: 2px 10px; line-height: 1.4;}",
+    "#{id} caption {text-align: left; font-weight: bold; padding: 6px 10px; caption-side: top;}",
+    "#{id} .number {text-align: right; font-variant-numeric: tabular-nums;}",
+    "#{id} .text {text-align: left;}",
+)
+
+
+def plain_table(
+    frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence[str] = ()
+) -> HTML:
+    """A frame as an HTML table; parameters as for panels/forms.table."""
+    texts, numbers = shown_texts(frame, places, total)
+    name = table_name(caption)
+    kinds = ["number" if heading in numbers else "text" for heading in texts.columns]
+    head = "".join(
+        f'<th class="{kind}">{escape(heading)}</th>'
+        for kind, heading in zip(kinds, texts.columns, strict=True)
+    )
+    rows = (
+        "".join(
+            f'<td class="{kind}">{"" if value is None else escape(str(value))}</td>'
+            for kind, value in zip(kinds, row, strict=True)
+        )
+        for row in texts.iter_rows()
+    )
+    styles = " ".join(style.replace("{id}", name) for style in _STYLES)
+    body = "\n".join(f"<tr>{row}</tr>" for row in rows)
+    return HTML(
+        f'<style>{styles}</style>\n<table id="{name}">\n<caption>{escape(caption)}</caption>\n'
+        f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}\n</tbody>\n</table>"
+    )
+
+
+def shown_texts(
+    frame: pl.DataFrame, places: int, total: Sequence[str]
+) -> tuple[pl.DataFrame, set[str]]:
+    """The cells under their headings, amounts as text; and the headings of numbers."""
+    rows = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
+    counted = {name for name, dtype in rows.schema.items() if dtype.is_numeric()}
+    texts = rows.select(
+        (
+            money_text_column(pl.col(name), places) if name in counted & {*MONEY} else pl.col(name)
+        ).alias(_heading(name))
+        for name in rows.columns
+    )
+    return texts, {_heading(name) for name in rows.columns if name in MONEY or name in counted}
+
+
+def table_name(caption: str) -> str:
+    """The HTML id of the table with this caption."""
+    return "T_" + "".join(letter for letter in caption.lower() if letter.isalnum())
+
+
+def _heading(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _total_row(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
+    first = frame.columns[0]
+    return frame.select(
+        pl.col(name).sum().cast(dtype)
+        if name in columns
+        else pl.lit("Total" if name == first else None, dtype=dtype).alias(name)
+        for name, dtype in frame.schema.items()
+    )
