@@ -244,7 +244,8 @@ def table(
     columns: list[CSSDict] = [
         {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if name in numbers else _LEFT}
         for at, name in enumerate(texts.columns)
-    ] + [
+    ]
+    columns += [
         {"selector": f"td.col{at}", "props": "white-space: nowrap;"}
         for at, name in enumerate(frame.columns)
         if name in _UNBROKEN
