@@ -47,15 +47,7 @@ class Report:
 
 
 def read_report(content: bytes, name: str) -> Report:
-    """The report that a mail holds.
-
-    Raises
-    ------
-    UnreadableFile
-        It is no delivery status notification.
-    UnknownMessage
-        It does not say which message it is about.
-    """
+    """The report that a mail holds."""
     mail = message_from_bytes(content, policy=policy.default)
     parts = list(mail.walk())
     status = next((it for it in parts if it.get_content_type() == "message/delivery-status"), None)
@@ -84,19 +76,7 @@ def read_report(content: bytes, name: str) -> Report:
 
 
 def note_bounce(engine: Engine, path: Path) -> str:
-    """Note that a message was not delivered, by the report that came back; what was done.
-
-    Raises
-    ------
-    UnreadableFile
-        It is missing, or no delivery status notification.
-    UnknownMessage
-        No message of the outbox is the one that it is about.
-    NotReady
-        The message was not sent.
-    NotPermitted
-        Only an issuer of the facilities it tells of does this.
-    """
+    """Note that a message was not delivered, by the report that came back; what was done."""
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -115,15 +115,7 @@ class _Ready:
 def compose_invoices(
     connection: Connection, settings: Settings, book: PriceBook, period: Period
 ) -> Composed:
-    """The messages on a month's issued invoices that count and are not told yet.
-
-    Raises
-    ------
-    NotReady
-        Nothing of the month is issued.
-    InvalidSettings
-        The sender or the link cannot be.
-    """
+    """The messages on a month's issued invoices that count and are not told yet."""
     facility, month = book.facility.code, str(period)
     sender, link = sender_of(settings, book.facility.name), link_of(settings)
     rows = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)
@@ -184,13 +176,6 @@ def compose_statements(
         Only theirs.
     facilities
         Only those over none but these.
-
-    Raises
-    ------
-    NotReady
-        There are none.
-    InvalidSettings
-        The sender or the link cannot be.
     """
     month, link = str(period), link_of(settings)
     rows = ledger_statements.read_statements(connection, periods=[month], teams=teams)

@@ -377,13 +377,7 @@ def mail_of(
 
 
 def write_previews(mails: Iterable[Mail], folder: Path) -> tuple[int, int]:
-    """Write messages as ``.eml`` files; how many there are, and how many were not so already.
-
-    Raises
-    ------
-    UnwritableFile
-        The folder cannot be written.
-    """
+    """Write messages as ``.eml`` files; how many there are, and how many were not so already."""
     make_folder(folder)
     written = [write_file(folder / f"{mail.id}.eml", mail_bytes(mail)) for mail in mails]
     return len(written), sum(written)
@@ -473,15 +467,6 @@ def send_waiting(
     ----------
     step
         Told how far it is.
-
-    Raises
-    ------
-    NotPermitted
-        Something waits, and all of it is of other facilities.
-    SendingElsewhere
-        Another process is sending.
-    InvalidSettings
-        No mail server is named, or the settings do not fit together.
     """
     done = Sent()
     with sending(engine):
@@ -631,13 +616,7 @@ _PLACE = "{id}"
 
 
 def sender_of(settings: Settings, name: str) -> Mailbox:
-    """Whom messages are from, by this name unless the setting has one.
-
-    Raises
-    ------
-    InvalidSettings
-        The setting is missing, or no address.
-    """
+    """Whom messages are from, by this name unless the setting has one."""
     where, remedy = "BILLING_SMTP_FROM", "set it to the address that bounces may go to"
     if settings.smtp_from is None:
         raise InvalidSettings("nobody is named as the sender of mail", where=where, remedy=remedy)
@@ -649,13 +628,7 @@ def sender_of(settings: Settings, name: str) -> Mailbox:
 
 
 def link_of(settings: Settings) -> Link:
-    """The page about an invoice or a statement, by its number or id.
-
-    Raises
-    ------
-    InvalidSettings
-        The setting is no address of a page, or has no place for the number.
-    """
+    """The page about an invoice or a statement, by its number or id."""
     url = settings.portal_url
     if url is None:
         return lambda _: None

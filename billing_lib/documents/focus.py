@@ -256,25 +256,13 @@ COLUMNS: dict[str, pl.DataType] = {
 
 
 def focus_rows(months: Iterable[Costs]) -> pl.DataFrame:
-    """The dataset of these months of facilities, all columns as text.
-
-    Raises
-    ------
-    ValueError
-        The rows of an invoice are not what is left to pay of it.
-    """
+    """The dataset of these months of facilities, all columns as text."""
     empty = pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
     return pl.concat([empty, *(_of_facility(costs) for costs in months)])
 
 
 def write_focus(rows: pl.DataFrame, path: Path) -> bool:
-    """Write the dataset as CSV or Parquet, by the file's name; whether it was not there already.
-
-    Raises
-    ------
-    UnwritableFile
-        The name is that of neither, or the file cannot be written.
-    """
+    """Write the dataset as CSV or Parquet, by the file's name; whether it was not there already."""
     match path.suffix:
         case ".csv":
             return write_file(path, rows.write_csv(line_terminator="\r\n").encode())

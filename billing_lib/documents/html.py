@@ -106,13 +106,7 @@ def render_listing(listing: Mapping[str, Any]) -> str:
 
 
 def write_listing(listing: Mapping[str, Any], path: Path) -> bool:
-    """Write the page unless the file holds just this; whether it did not.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
+    """Write the page unless the file holds just this; whether it did not."""
     return write_file(path, render_listing(listing).encode())
 
 

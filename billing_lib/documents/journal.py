@@ -33,24 +33,13 @@ def render_journal(journal: Journal, kind: str) -> str:
     ----------
     kind
         One of FORMATS.
-
-    Raises
-    ------
-    UnknownJournal
-        There is no such format.
     """
     require_format(kind)
     return FORMATS[kind](journal)
 
 
 def require_format(kind: str) -> None:
-    """Pass if a journal is written so.
-
-    Raises
-    ------
-    UnknownJournal
-        There is no such format.
-    """
+    """Pass if a journal is written so."""
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
         raise UnknownJournal(f"there is no format '{kind}' of a journal", remedy=f"say {known}")

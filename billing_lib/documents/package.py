@@ -83,11 +83,6 @@ def write_zip(
     ----------
     content
         A file's bytes by its path in the zip; asked for one after the other.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written.
     """
     own = {
         "summary.csv": summary_csv(packed, formats).encode(),

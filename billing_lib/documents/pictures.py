@@ -37,13 +37,7 @@ from billing_lib.workflow.invoice import fingerprint
 
 
 def with_logo(invoice: Invoice, logo: Logo | None) -> Invoice:
-    """The invoice with the content of the logo that it names; as it is, if it names none.
-
-    Raises
-    ------
-    InvalidRecord
-        This is not the logo that it names.
-    """
+    """The invoice with the content of the logo that it names; as it is, if it names none."""
     named = invoice["facility"].get("logo")
     if named is None:
         return invoice
@@ -66,13 +60,7 @@ def without_content(invoice: Invoice) -> Invoice:
 
 
 def logo_of(invoice: Invoice) -> Logo | None:
-    """The logo to draw, if the invoice names one.
-
-    Raises
-    ------
-    InvalidRecord
-        It names one, and was not given its content by :func:`with_logo`.
-    """
+    """The logo to draw, if the invoice names one."""
     named = invoice["facility"].get("logo")
     if named is None:
         return None

@@ -60,13 +60,7 @@ FOR_DRAFTS = ("html", "pdf", "xlsx")
 
 
 def renderers() -> dict[str, Renderer]:
-    """Suffix → renderer: the built-in ones, then the installed ones, in order of suffix.
-
-    Raises
-    ------
-    AmbiguousFormat
-        Two installed packages give the same suffix: which one writes must not be chance.
-    """
+    """Suffix → renderer: the built-in ones, then the installed ones, in order of suffix."""
     added: dict[str, Renderer] = {}
     offered: dict[str, str] = {}
     for entry in entry_points(GROUP):
@@ -81,13 +75,7 @@ def renderers() -> dict[str, Renderer]:
 
 
 def require_format(suffix: str) -> None:
-    """Pass if invoices are written in this format.
-
-    Raises
-    ------
-    UnknownFormat
-        They are not.
-    """
+    """Pass if invoices are written in this format."""
     if suffix not in renderers():
         raise UnknownFormat(
             f"no invoice is written as '{suffix}'", remedy=f"say {', '.join(renderers())}"
@@ -95,13 +83,7 @@ def require_format(suffix: str) -> None:
 
 
 def render(invoice: Invoice, suffix: str) -> bytes:
-    """The invoice, or a draft of one, in a format.
-
-    Raises
-    ------
-    NotReady
-        It is a draft, and the format is for issued invoices.
-    """
+    """The invoice, or a draft of one, in a format."""
     if draft_of(invoice) and suffix not in FOR_DRAFTS:
         raise NotReady(
             f"{draft_of(invoice)} is a draft, and .{suffix} is for issued invoices",
@@ -119,11 +101,6 @@ def write_documents(invoice: Invoice, folder: Path, logo: Logo | None = None) ->
     ----------
     logo
         The one that the invoice names, if it names one.
-
-    Raises
-    ------
-    InvalidRecord
-        It is another one.
     """
     invoice = with_logo(invoice, logo)
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,13 +137,6 @@ def write_documents_of(
         package. A draft is left out of those that are for issued invoices, if there are several.
     step
         Told how many are written; who stops it there has these, each whole.
-
-    Raises
-    ------
-    NotReady
-        One is a draft, and the one format is for issued invoices.
-    UnwritableFile
-        The folder cannot be written, or two drafts would be in one file.
     """
     several = [suffixes] if isinstance(suffixes, str) else suffixes
     wanted = [
@@ -202,11 +172,6 @@ def write_each(
         All in one folder, which is made where there is none.
     step
         Told how many are written; who stops it there has these, each whole.
-
-    Raises
-    ------
-    UnwritableFile
-        The folder cannot be written.
     """
     for folder in {path.parent for path in paths}:
         make_folder(folder)
@@ -221,13 +186,7 @@ def write_each(
 
 
 def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
-    """Write an invoice, or a draft, in one format; whether the file was not so already.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written.
-    """
+    """Write an invoice, or a draft, in one format; whether the file was not so already."""
     return write_file(path, render(invoice, suffix))
 
 

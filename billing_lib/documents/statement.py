@@ -314,11 +314,6 @@ def render_statement(
     ----------
     invoices
         The canonical invoices that are on it, by number; for the workbook alone.
-
-    Raises
-    ------
-    UnknownFormat
-        Statements are not written in this one.
     """
     require_statement_format(suffix)
     if suffix == "pdf":
@@ -329,13 +324,7 @@ def render_statement(
 
 
 def require_statement_format(suffix: str) -> None:
-    """Refuse a format that statements are not written in.
-
-    Raises
-    ------
-    UnknownFormat
-        It is none of FORMATS.
-    """
+    """Refuse a format that statements are not written in."""
     if suffix not in FORMATS:
         named = f"'{suffix}'" if suffix else "a file without a suffix"
         raise UnknownFormat(
@@ -349,13 +338,7 @@ def statement_file(statement: Statement, suffix: str) -> str:
 
 
 def suffix_of(path: Path) -> str:
-    """The format that a file's name says.
-
-    Raises
-    ------
-    UnknownFormat
-        It says none that a statement is written in.
-    """
+    """The format that a file's name says."""
     suffix = path.suffix.removeprefix(".").lower()
     require_statement_format(suffix)
     return suffix

@@ -7,13 +7,7 @@ from billing_lib.errors import UnwritableFile
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where there is none.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be made.
-    """
+    """Make a folder, and those above it, where there is none."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -21,13 +15,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> bool:
-    """Write a file unless it holds just this; whether it did not.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
+    """Write a file unless it holds just this; whether it did not."""
     partial_path = path.with_name(f".{path.name}.partial")
     try:
         if path.is_file() and path.read_bytes() == content:

@@ -60,19 +60,7 @@ def statement_documents(
     statement_id: str,
     suffixes: Sequence[str],
 ) -> dict[str, bytes]:
-    """A statement in each of these formats, by file name.
-
-    Raises
-    ------
-    UnknownFormat
-        Statements are not written in one of them.
-    UnknownStatement
-        There is none with this id.
-    NotPermitted
-        Who is asking may not see the team in every facility that is on it.
-    InvalidRecord
-        The archive lacks an invoice that is on it, or has another than the ledger.
-    """
+    """A statement in each of these formats, by file name."""
     statement = read_statement(engine, books, statement_id)
     made = {}
     for suffix in suffixes:
@@ -85,15 +73,7 @@ def statement_documents(
 def write_statement(
     engine: Engine, archive: Path, books: dict[str, PriceBook], statement_id: str, path: Path
 ) -> bool:
-    """Write a statement in the format that the file's name says; whether it was not so already.
-
-    Raises
-    ------
-    UnknownFormat, UnknownStatement, NotPermitted, InvalidRecord
-        As ``statement_documents``.
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
+    """Write a statement in the format that the file's name says; whether it was not so already."""
     suffix = suffix_of(path)
     made = statement_documents(engine, archive, books, statement_id, [suffix])
     return write_file(path, next(iter(made.values())))
@@ -116,15 +96,6 @@ def write_statements(
     ----------
     step
         Told how many are written.
-
-    Raises
-    ------
-    UnknownFormat
-        Statements are not written in this one.
-    InvalidRecord
-        The archive lacks an invoice that is on one, or has another than the ledger.
-    UnwritableFile
-        The folder cannot be written.
     """
     require_statement_format(suffix)
     listed = list_statements(engine, str(period), teams)["statement"]
@@ -173,13 +144,6 @@ def write_run_documents(
     ----------
     step
         Told how many are written; who stops it there has these, each whole.
-
-    Raises
-    ------
-    NotReady
-        The run has no invoice that can be written so.
-    UnknownFormat
-        There is no such format, or none is named.
     """
     suffixes = list(dict.fromkeys(suffixes))  # one that is named twice is written once
     for suffix in suffixes or [""]:

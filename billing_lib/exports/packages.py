@@ -72,15 +72,7 @@ class Store:
 
     @contextmanager
     def locked(self, wait: float = _WAIT) -> Iterator[None]:
-        """Keep others from putting and sweeping; they wait.
-
-        Raises
-        ------
-        NotReady
-            Another process has kept it for as long as ``wait`` seconds.
-        UnwritableFile
-            The folder cannot be made or written.
-        """
+        """Keep others from putting and sweeping; they wait."""
         make_folder(self.folder / "files")
         lock = FileLock(self.folder / "lock")
         try:
@@ -99,13 +91,7 @@ class Store:
             lock.release()
 
     def put(self, content: bytes) -> str:
-        """Keep a file's content; its sha256.
-
-        Raises
-        ------
-        UnwritableFile
-            It cannot be written.
-        """
+        """Keep a file's content; its sha256."""
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._path(sha256)
         make_folder(path.parent)
@@ -118,13 +104,7 @@ class Store:
         return self.folder / _PARTIAL
 
     def take(self) -> tuple[str, int]:
-        """Keep what was written to ``partial``; its sha256 and bytes.
-
-        Raises
-        ------
-        UnwritableFile
-            It cannot be moved into place.
-        """
+        """Keep what was written to ``partial``; its sha256 and bytes."""
         with self.partial.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -146,13 +126,7 @@ class Store:
         return self._path(sha256).stat().st_size
 
     def read(self, sha256: str) -> bytes:
-        """A file's content.
-
-        Raises
-        ------
-        UnknownExport
-            It is not kept any more, or was changed by somebody.
-        """
+        """A file's content."""
         path = self._path(sha256)
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -316,11 +290,6 @@ def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invo
     ----------
     invoices
         Schema ARCHIVED.
-
-    Raises
-    ------
-    InvalidRecord
-        One is missing, or is not what was issued.
     """
     snapshots = [archive / record / "data" / "snapshot" for record in invoices["record"]]
     return {
@@ -381,13 +350,7 @@ def _render(to_make: Sequence[tuple[Document, int]]) -> Iterator[bytes]:
 
 
 def read_file(store: Store, file: File) -> bytes:
-    """A file's bytes.
-
-    Raises
-    ------
-    InvalidRecord, UnknownExport
-        It is not as it was sealed, or not as it was kept.
-    """
+    """A file's bytes."""
     sha256 = str(file.sha256)
     if file.record is not None:
         return sealed_file(file.record, file.name, sha256)
@@ -463,19 +426,6 @@ def make_package(
         ``pdf``, ``xlsx``, ``xml``, ``html``, ``json``, or that of an installed package.
     today
         From when its validity counts; the day in UTC unless told.
-
-    Raises
-    ------
-    InvalidFilter
-        Nothing is selected, or there is no such format.
-    NotReady
-        Nothing of it is issued, or another process keeps the store.
-    NotPermitted
-        A statement is asked for that may not be seen.
-    InvalidRecord
-        An archived document is not as it was sealed.
-    UnwritableFile
-        The store cannot be written.
     """
     wanted = _formats(formats)
     day = today or dt.datetime.now(dt.UTC).date()
@@ -555,15 +505,7 @@ def list_packages(engine: Engine, *, today: dt.date | None = None) -> pl.DataFra
 def read_package(
     engine: Engine, settings: Settings, package: str, *, today: dt.date | None = None
 ) -> bytes:
-    """A package's zip.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id; it has expired, or its file is gone.
-    NotPermitted
-        Who is asking may not see every file of it.
-    """
+    """A package's zip."""
     with reading(engine) as connection:
         row = _require(connection, package)
     if row["valid_until"] < (today or dt.datetime.now(dt.UTC).date()):
@@ -582,15 +524,7 @@ def delete_package(
     *,
     today: dt.date | None = None,
 ) -> str:
-    """Delete a package, and of its files those that nothing else refers to; what was done.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id.
-    NotPermitted
-        It takes the role reviewer in every facility that is in it.
-    """
+    """Delete a package, and of its files those that nothing else refers to; what was done."""
     day = today or dt.datetime.now(dt.UTC).date()
     store = Store(settings.store)
     with store.locked():

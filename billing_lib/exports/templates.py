@@ -149,13 +149,7 @@ class Templates:
         return _file(name) in self.own
 
     def require(self, name: str) -> Template:
-        """The template of this name.
-
-        Raises
-        ------
-        InvalidTemplate
-            There is none, or its first line says what cannot be.
-        """
+        """The template of this name."""
         file = _file(name)
         plain = file.removesuffix(_SUFFIX)
         if (file not in self.own and file not in _PAGES) or _NAME.fullmatch(plain) is None:
@@ -179,13 +173,7 @@ class Templates:
         return Template(plain, file, stated["for"], _LINES[stated["lines"]])
 
     def require_page(self, name: str) -> None:
-        """Pass if the template makes HTML, of which a PDF can be made.
-
-        Raises
-        ------
-        InvalidTemplate
-            It makes something else.
-        """
+        """Pass if the template makes HTML, of which a PDF can be made."""
         template = self.require(name)
         if template.format != "html":
             raise InvalidTemplate(
@@ -197,11 +185,6 @@ class Templates:
     def sha256(self, name: str, *, pdf: bool = False) -> str:
         """The template's hash: the file's own sha256; where it takes others in, that of a list of
         all, as sha256sum writes it. For a PDF the files beside it are in the list.
-
-        Raises
-        ------
-        InvalidTemplate
-            One of them has a mistake.
         """
         first = self.require(name).file
         hashes = {
@@ -237,13 +220,7 @@ class Templates:
 
 
 def read_templates(folder: Path) -> Templates:
-    """Read a facility's folder of templates, which need not exist.
-
-    Raises
-    ------
-    InvalidTemplate
-        A file cannot be read, is no UTF-8, or is a link that leads out of the folder.
-    """
+    """Read a facility's folder of templates, which need not exist."""
     built_in = {
         path.name: path.read_text(encoding="utf-8")
         for path in sorted(_BUILT_IN.iterdir())
@@ -497,11 +474,6 @@ def render(
         Values of JSON, by the names that the template has them by.
     pdf
         Make a PDF of each HTML page.
-
-    Raises
-    ------
-    InvalidTemplate
-        It cannot be rendered, takes too long or needs too much; by template and line.
     """
     template = templates.require(name)
     if pdf:
@@ -610,17 +582,6 @@ def transform(
         Make a PDF of the HTML.
     again
         Render it though it is kept.
-
-    Raises
-    ------
-    InvalidTemplate
-        There is no such template, or it cannot be rendered; by template and line.
-    NotPermitted
-        It takes the role viewer in the facility whose template it is.
-    InvalidFilter, NotReady, UnknownStatement
-        Nothing is selected; nothing of it is issued; there is no such statement.
-    InvalidRecord, UnwritableFile
-        What is archived is not as it was sealed; the store cannot be written.
     """
     with reading(engine) as connection:
         chosen = choose(connection, export, books)
@@ -668,15 +629,7 @@ def list_transformations(engine: Engine, search: str = "") -> pl.DataFrame:
 
 
 def read_transformation(engine: Engine, settings: Settings, result: str) -> Transformed:
-    """A result that is kept.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id, or its file is gone.
-    NotPermitted
-        It takes the role viewer.
-    """
+    """A result that is kept."""
     with reading(engine) as connection:
         row = _require(connection, result, VIEWER)
     stem = row["template"].rpartition(".")[0]
@@ -686,15 +639,7 @@ def read_transformation(engine: Engine, settings: Settings, result: str) -> Tran
 
 
 def delete_transformation(engine: Engine, settings: Settings, result: str, reason: str = "") -> str:
-    """Delete a result that is kept, and its file where nothing else refers to it; what was done.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id.
-    NotPermitted
-        It takes the role reviewer.
-    """
+    """Delete a result that is kept, and its file where nothing else refers to it; what was done."""
     store = Store(settings.store)
     with store.locked():
         with writing(engine) as connection:
