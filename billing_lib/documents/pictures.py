@@ -132,7 +132,7 @@ def chart(invoice: Invoice) -> Chart:
         + ("no bill" if month["total"] is None else money(month["total"]))
         for month in history
     )
-    words = f"Bar chart of this project's bills by month, in {currency}: {amounts}."
+    words = f"Bar chart of the bills of this project by month, in {currency}: {amounts}."
     return Chart(f"Last twelve months ({currency})", words, zero, tuple(bars))
 
 
