@@ -28,21 +28,11 @@ _LONGEST = 500
 
 @dataclass(frozen=True)
 class Report:
-    """The content of a delivery status notification.
+    """The content of a delivery status notification."""
 
-    Attributes
-    ----------
-    returned
-        The Message-ID of the returned message.
-    action
-        failed, delayed, delivered, relayed or expanded.
-    said
-        The status and the words of the refusing server.
-    """
-
-    returned: str
-    action: str
-    said: str
+    returned: str  # the Message-ID of the returned message
+    action: str  # failed, delayed, delivered, relayed or expanded
+    said: str  # the status and the words of the refusing server
 
 
 def read_report(content: bytes, name: str) -> Report:

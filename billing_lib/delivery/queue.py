@@ -64,34 +64,18 @@ _NOT_SENT = (WAITING, FAILED)
 
 @dataclass
 class _Composed:
-    """The messages about a month's invoices or statements.
+    """The messages about a month's invoices or statements."""
 
-    Attributes
-    ----------
-    of, kind
-        The subject in words: ``RC 1993-11``, ``invoices``.
-    notices
-        Notices in the notebooks, as rows of the table without stamps.
-    problems
-        Sentences about invoices and statements without a message.
-    before, unwished
-        Number of recipients and documents told before, or not told by the recipient's preference.
-    standing
-        Earlier messages about the same documents.
-    outdated
-        Those of the standing that are not sent and whose document has changed.
-    """
-
-    of: str
-    kind: str
+    of: str  # the subject in words: ``RC 1993-11``
+    kind: str  # ``invoices`` or ``statements``
     facilities: list[str]
     outgoing: list[Outgoing] = field(default_factory=list)
-    notices: list[dict[str, str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    before: int = 0
-    unwished: int = 0
-    standing: list[str] = field(default_factory=list)
-    outdated: list[str] = field(default_factory=list)
+    notices: list[dict[str, str]] = field(default_factory=list)  # rows of the table without stamps
+    problems: list[str] = field(default_factory=list)  # sentences on documents without a message
+    before: int = 0  # documents told before, once per recipient
+    unwished: int = 0  # documents that a recipient's preference excludes
+    standing: list[str] = field(default_factory=list)  # earlier messages about the same documents
+    outdated: list[str] = field(default_factory=list)  # of those, unsent ones of changed documents
 
 
 @dataclass(frozen=True)
@@ -349,17 +333,8 @@ def _statement_fingerprint(statement: Mapping[str, Any]) -> str:
 
 @dataclass(frozen=True)
 class Queued:
-    """The result of queueing or of a preview.
-
-    Attributes
-    ----------
-    messages
-        Their number.
-    sentences
-        The counts in words.
-    problems
-        Sentences on wrong addresses, teams without an address and missing documents.
-    """
+    """The result of queueing or of a preview; problems are wrong addresses, teams without an
+    address and missing documents."""
 
     messages: int
     sentences: list[str] = field(default_factory=list)

@@ -60,24 +60,12 @@ _LONGEST = 500
 
 @dataclass(frozen=True)
 class Answer:
-    """The outcome of one message at the mail server.
+    """The outcome of one message at the mail server."""
 
-    Attributes
-    ----------
-    action
-        The move in states.py: send, refuse, defer or lose.
-    said
-        The server's words.
-    stops
-        Whether the server would give the next message the same answer.
-    gone
-        Whether the server went away.
-    """
-
-    action: str
-    said: str
-    stops: bool = False
-    gone: bool = False
+    action: str  # the move in states.py: send, refuse, defer or lose
+    said: str  # the server's words
+    stops: bool = False  # whether the server would give the next message the same answer
+    gone: bool = False  # whether the server went away
 
 
 class MailServer:
@@ -411,21 +399,11 @@ _DIED = "a process ended while it was sending this"
 
 @dataclass
 class Sent:
-    """The result of sending.
+    """The result of sending."""
 
-    Attributes
-    ----------
-    sent
-        Number of messages that the server took.
-    sentences
-        A sentence on each other message.
-    failed
-        Whether a person has to look at one.
-    """
-
-    sent: int = 0
-    sentences: list[str] = field(default_factory=list)
-    failed: bool = False
+    sent: int = 0  # number of messages that the server took
+    sentences: list[str] = field(default_factory=list)  # a sentence on each other message
+    failed: bool = False  # whether a person has to look at one
 
     def say(self, sentence: str, *, failed: bool = True) -> None:
         """Add a sentence on an unsent message."""

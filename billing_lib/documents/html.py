@@ -29,7 +29,7 @@ from billing_lib.documents.text import (
     printable_invoice,
     share_text,
 )
-from billing_lib.documents.view import Column, DocumentTable, Total, view
+from billing_lib.documents.view import Column, DocumentTable, Total, numbers, texts, view
 from billing_lib.documents.writing import write_file
 from billing_lib.pricing.fields import Logo
 
@@ -150,15 +150,8 @@ def _facility(part: dict[str, Any]) -> FacilityView:
 
 def _invoices(invoices: list[dict[str, Any]], currency: str, invoiced: str) -> DocumentTable:
     columns = (
-        Column("Invoice"),
-        Column("Date"),
-        Column("Project"),
-        Column("Team"),
-        Column("State"),
-        Column("Charges", numeric=True),
-        Column(f"Total ({currency})", numeric=True),
-        Column("Of it prepaid", numeric=True),
-        Column("Due", numeric=True),
+        *texts("Invoice", "Date", "Project", "Team", "State"),
+        *numbers("Charges", f"Total ({currency})", "Of it prepaid", "Due"),
     )
     rows = [
         [
@@ -201,12 +194,7 @@ def _summary(
     totals: dict[str, str],
     currency: str,
 ) -> DocumentTable:
-    columns = (
-        Column(label),
-        Column(f"Invoiced ({currency})", numeric=True),
-        Column("Pending", numeric=True),
-        Column("Total", numeric=True),
-    )
+    columns = (*texts(label), *numbers(f"Invoiced ({currency})", "Pending", "Total"))
     listed = [[row["key"] or NOTHING, *(money(row[name]) for name in _AMOUNTS)] for row in rows]
     footer = ["Total", *(money(totals[name]) for name in _AMOUNTS)]
     return DocumentTable(title, columns, [*listed, *more] if rows else [], footer)
@@ -239,17 +227,12 @@ def _pending_lines(pending: dict[str, Any], currency: str) -> DocumentTable:
 
 def _lines(title: str, lines: list[dict[str, Any]], remark: str) -> DocumentTable:
     columns = (
-        Column("Charge"),
-        Column("Date"),
+        *texts("Charge", "Date"),
         Column("Item and description", notes=True),
-        Column("User"),
-        Column("Expense code"),
-        Column("Quantity", numeric=True),
-        Column("Unit"),
-        Column("Rate", numeric=True),
-        Column("Amount", numeric=True),
-        Column("Adjustment", numeric=True),
-        Column("Total", numeric=True),
+        *texts("User", "Expense code"),
+        *numbers("Quantity"),
+        *texts("Unit"),
+        *numbers("Rate", "Amount", "Adjustment", "Total"),
     )
     amounts = ("raw_total", "adjustment", "total")
     sums = [money(str(sum(Decimal(line[name]) for line in lines))) for name in amounts]

@@ -31,25 +31,15 @@ class Attached:
 
 @dataclass(frozen=True)
 class Mail:
-    """A message to one recipient.
+    """A message to one recipient; addresses are with or without names."""
 
-    Attributes
-    ----------
-    id
-        Its key in the outbox.
-    sender, recipient
-        Addresses, with or without names.
-    queued_at
-        Its date; None for a preview.
-    """
-
-    id: str
+    id: str  # its key in the outbox
     sender: str
     recipient: str
     subject: str
     text: str
     html: str
-    queued_at: dt.datetime | None
+    queued_at: dt.datetime | None  # its date; None for a preview
     attached: Sequence[Attached] = ()
 
 

@@ -21,7 +21,7 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 from billing_lib.documents.html import page_template
 from billing_lib.documents.text import money, printable
-from billing_lib.documents.view import Column, DocumentTable
+from billing_lib.documents.view import DocumentTable, numbers, texts
 from billing_lib.documents.writing import unwritable
 
 STATEMENTS = "statements"
@@ -35,24 +35,10 @@ _FORMULA_LIKE = re.compile(r"[=+\-@\t\r]")
 
 @dataclass(frozen=True)
 class Packed:
-    """One invoice or statement of a package.
+    """One invoice or statement of a package."""
 
-    Attributes
-    ----------
-    kind
-        ``invoice`` or ``statement``.
-    facility
-        The facility's code; for a statement the codes of all its facilities.
-    counts
-        Whether it is neither superseded nor void.
-    files
-        The sha256 of each file by its path in the zip.
-    sizes
-        The bytes of each file by its path in the zip.
-    """
-
-    kind: str
-    facility: str
+    kind: str  # ``invoice`` or ``statement``
+    facility: str  # the facility's code; for a statement the codes of all its facilities
     number: str
     project: str
     team: str
@@ -61,9 +47,9 @@ class Packed:
     state: str
     total: str
     currency: str
-    counts: bool
-    files: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    counts: bool  # whether it is neither superseded nor void
+    files: dict[str, str] = field(default_factory=dict)  # each file's sha256 by its path in the zip
+    sizes: dict[str, int] = field(default_factory=dict)  # each file's bytes by its path in the zip
 
 
 _FACTS = ("kind", "facility", "number", "project", "team", "period", "date", "state")
@@ -143,8 +129,8 @@ def _totals(packed: Sequence[Packed]) -> DocumentTable:
         rows.append([f"{kind.capitalize()}s", f"{len(totals):,}", currency, total])
     uncounted = sum(not it.counts for it in packed)
     remark = f"Not counted: {uncounted:,} superseded or void." if uncounted else ""
-    columns = (Column("Documents"), Column("Number", numeric=True), Column("Currency"))
-    return DocumentTable("Totals", (*columns, Column("Total", numeric=True)), rows, None, remark)
+    columns = (*texts("Documents"), *numbers("Number"), *texts("Currency"), *numbers("Total"))
+    return DocumentTable("Totals", columns, rows, None, remark)
 
 
 def _documents(kind: str, packed: Sequence[Packed]) -> DocumentTable:
@@ -160,7 +146,7 @@ def _documents(kind: str, packed: Sequence[Packed]) -> DocumentTable:
     if kind == "statement":  # it has neither project nor date
         labels = [label for label in labels if label not in ("Project", "Date")]
         rows = [[*row[:2], row[3], row[4], *row[6:]] for row in rows]
-    columns = (*(Column(label) for label in labels), Column("Total", numeric=True))
+    columns = (*texts(*labels), *numbers("Total"))
     return DocumentTable(f"{kind.capitalize()}s", columns, rows)
 
 
@@ -170,6 +156,6 @@ def _files(packed: Sequence[Packed]) -> DocumentTable:
         for document in packed
         for path, sha256 in sorted(document.files.items())
     ]
-    columns = (Column("File"), Column("Bytes", numeric=True), Column("SHA-256"))
+    columns = (*texts("File"), *numbers("Bytes"), *texts("SHA-256"))
     remark = f"sha256sum -c {MANIFEST} checks all of them."
     return DocumentTable(f"Files ({len(rows):,})", columns, rows, None, remark)

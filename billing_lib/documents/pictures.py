@@ -68,29 +68,15 @@ _HEIGHT = 1000
 
 @dataclass(frozen=True)
 class Bar:
-    """One month.
-
-    Attributes
-    ----------
-    year
-        Empty if the same as of the bar before.
-    amount
-        The month's bill; empty without one.
-    top, height
-        In thousandths of the drawing's height; ``top`` counts from above.
-    now
-        Whether this is the invoice's own month.
-    labelled
-        Whether the bar has its amount where there is no room for all: the invoice's own month
-        and, at some distance from it, the highest.
-    """
+    """One month. Where there is no room for all amounts, ``labelled`` bars have theirs: the
+    invoice's own month and, at some distance from it, the highest."""
 
     month: str
-    year: str
-    amount: str
-    top: int
-    height: int
-    now: bool
+    year: str  # empty if the same as of the bar before
+    amount: str  # the month's bill; empty without one
+    top: int  # in thousandths of the drawing's height, from above
+    height: int  # in thousandths of the drawing's height
+    now: bool  # whether this is the invoice's own month
     labelled: bool
 
 
@@ -138,23 +124,13 @@ def chart(invoice: Invoice) -> Chart:
 
 @dataclass(frozen=True)
 class Check:
-    """The means on a page to check an invoice.
-
-    Attributes
-    ----------
-    qr
-        The QR code as SVG.
-    says
-        The text in the QR code.
-    address
-        The address of the record, if the facility states one.
-    """
+    """The means on a page to check an invoice."""
 
     fingerprint: str
     sentence: str
-    qr: str
-    says: str
-    address: str
+    qr: str  # the QR code as SVG
+    says: str  # the text in the QR code
+    address: str  # the address of the record, if the facility states one
 
 
 def check(invoice: Invoice) -> Check | None:

@@ -25,7 +25,7 @@ from billing_lib.documents.text import (
     named,
     printable_invoice,
 )
-from billing_lib.documents.view import Column, DocumentTable, Total, view
+from billing_lib.documents.view import DocumentTable, Total, numbers, texts, view
 from billing_lib.documents.workbook import (
     BOLD,
     HEADING,
@@ -125,13 +125,8 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
     invoices = DocumentTable(
         "Invoices",
         (
-            Column("Invoice"),
-            Column("Project"),
-            Column("Kind"),
-            Column("Invoice date"),
-            Column("State"),
-            Column("From prepaid", numeric=True),
-            Column(f"Total ({currency})", numeric=True),
+            *texts("Invoice", "Project", "Kind", "Invoice date", "State"),
+            *numbers("From prepaid", f"Total ({currency})"),
         ),
         [
             [
@@ -149,7 +144,7 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
     )
     adjustments = DocumentTable(
         "Adjustments of the statement",
-        (Column("Rule"), Column("Kind"), Column(f"Amount ({currency})", numeric=True)),
+        (*texts("Rule", "Kind"), *numbers(f"Amount ({currency})")),
         [[it["rule"], it["kind"], money(it["amount"])] for it in part["adjustments"]],
         ["Total of the facility", "", money(part["total"])],
     )
@@ -179,10 +174,10 @@ def render_statement_xlsx(statement: Statement, invoices: Mapping[str, Invoice])
     title = f"Statement {shown['id']}"
     book = Book(title, shown["team"]["name"], day_of(shown))
     summary = book.sheet(SUMMARY)
-    numbers = [it["number"] for part in statement["facilities"] for it in part["invoices"]]
+    listed = [it for part in statement["facilities"] for it in part["invoices"]]
     sheets = {
         number: add_invoice_sheet(book, invoices[number], view(invoices[number]), f"Charges_{at}")
-        for at, number in enumerate(numbers, start=1)
+        for at, number in enumerate((it["number"] for it in listed), start=1)
     }
     below = _head(summary, shown)
     below = _invoices(summary, below, shown, list(sheets.values()))

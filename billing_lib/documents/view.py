@@ -51,6 +51,16 @@ class Column:
     notes: bool = False
 
 
+def texts(*labels: str) -> tuple[Column, ...]:
+    """Columns of text."""
+    return tuple(Column(label) for label in labels)
+
+
+def numbers(*labels: str) -> tuple[Column, ...]:
+    """Numeric columns."""
+    return tuple(Column(label, numeric=True) for label in labels)
+
+
 @dataclass(frozen=True)
 class DocumentTable:
     """A titled table of texts; the footer holds sums."""
@@ -78,7 +88,7 @@ class Change:
 
 def subsidies(invoice: Invoice) -> list[DocumentTable]:
     """The table of subsidies, amounts that others pay; none without subsidies."""
-    columns = (Column("Paid by"), Column(f"Amount ({invoice['currency']})", numeric=True))
+    columns = (*texts("Paid by"), *numbers(f"Amount ({invoice['currency']})"))
     rows = [[part["by"], money(part["amount"])] for part in invoice["subsidies"]]
     footer = ["Total", _sum(part["amount"] for part in invoice["subsidies"])]
     remark = "Paid by others, and taken off the charges; no part of this invoice's total."
@@ -95,21 +105,21 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
     codes, items, users = (
         invoice["summaries"][f"by_{by}"] for by in ("expense_code", "item", "user")
     )
-    total = Column(f"Total ({invoice['currency']})", numeric=True)
+    total = f"Total ({invoice['currency']})"
     drawing = invoice["prepaid"] is not None
     spread = "Adjustments and tax of the invoice are spread over the expense codes"
     drawn = "; what is drawn from prepaid funds is taken off each in proportion" if drawing else ""
     tables = [
         DocumentTable(
             "By expense code",
-            (Column("Expense code"), total),
+            (*texts("Expense code"), *numbers(total)),
             [[row["expense_code"] or NOTHING, money(row["total"])] for row in codes],
             ["Left to pay" if drawing else "Total", _sum(row["total"] for row in codes)],
             f"{spread}{drawn}.",
         ),
         DocumentTable(
             "By item",
-            (Column("Item", notes=True), Column("Quantity", numeric=True), Column("Unit"), total),
+            (Column("Item", notes=True), *numbers("Quantity"), *texts("Unit"), *numbers(total)),
             [
                 [
                     row["name"] or row["item"] or "Added lines",
@@ -124,7 +134,7 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
         ),
         DocumentTable(
             "By user",
-            (Column("User"), Column("Charges", numeric=True), Column("Hours", numeric=True), total),
+            (*texts("User"), *numbers("Charges", "Hours", total)),
             [
                 [
                     row["user"] or "No user",
@@ -152,18 +162,12 @@ def charges_table(invoice: Invoice) -> DocumentTable:
     return DocumentTable(
         "Itemised charges",
         (
-            Column("Charge"),
-            Column("Date"),
+            *texts("Charge", "Date"),
             Column("Item and description", notes=True),
-            Column("User"),
-            Column("Expense code"),
-            Column("Hours", numeric=True),
-            Column("Quantity", numeric=True),
-            Column("Unit"),
-            Column("Rate", numeric=True),
-            Column("Amount", numeric=True),
-            Column("Adjustment", numeric=True),
-            Column("Total", numeric=True),
+            *texts("User", "Expense code"),
+            *numbers("Hours", "Quantity"),
+            *texts("Unit"),
+            *numbers("Rate", "Amount", "Adjustment", "Total"),
         ),
         [_charge(line, invoice["project"]["rate_group"]) for line in lines],
         [
@@ -239,8 +243,8 @@ def adjustments_table(lines: list[dict[str, Any]]) -> DocumentTable | None:
         ]
         for it in changes(lines)
     ]
-    labels = ("Charge", "Date", "Changed", "Before", "After", "By", "When", "Reason")
-    return DocumentTable("Adjustments", [Column(label) for label in labels], rows) if rows else None
+    columns = texts("Charge", "Date", "Changed", "Before", "After", "By", "When", "Reason")
+    return DocumentTable("Adjustments", columns, rows) if rows else None
 
 
 @dataclass(frozen=True)
@@ -254,35 +258,19 @@ class Total:
 
 @dataclass(frozen=True)
 class InvoiceView:
-    """The content of an invoice's page, in reading order; absent texts are empty.
+    """The content of an invoice's page, in reading order; absent texts are empty."""
 
-    Attributes
-    ----------
-    draft
-        A draft's warning.
-    kind
-        The heading.
-    replaces
-        A sentence about the invoice that this one replaces.
-    letterhead
-        Lines beside the facility's name.
-    check
-        The means to check it; None for a draft.
-    invoice_date_iso
-        The date in the files' properties; for a draft the last day covered.
-    """
-
-    draft: str
-    kind: str
+    draft: str  # a draft's warning
+    kind: str  # the heading
     title: str
-    replaces: str
+    replaces: str  # a sentence about the invoice that this one replaces
     description: str
     currency: str
     facility: str
-    letterhead: str
+    letterhead: str  # lines beside the facility's name
     logo: Logo | None
     invoice_date: str
-    invoice_date_iso: str
+    invoice_date_iso: str  # the date in the files' properties; for a draft the last day covered
     facts: Sequence[tuple[str, str]]
     bill_to: Sequence[tuple[str, str]]
     totals: Sequence[Total]
@@ -290,7 +278,7 @@ class InvoiceView:
     instructions: str
     contacts: str
     chart: Chart
-    check: Check | None
+    check: Check | None  # the means to check it; None for a draft
     summaries: Sequence[DocumentTable]
     charges: DocumentTable
     adjustments: DocumentTable | None
@@ -313,7 +301,7 @@ def view(invoice: Invoice) -> InvoiceView:
     return InvoiceView(
         draft=DRAFT if draft else "",
         kind=_kind(shown),
-        title=_title(shown),
+        title=f"Draft {draft}" if draft else f"Invoice {shown['number']}",
         replaces=f"Replaces invoice {shown['replaces']}" if shown["replaces"] else "",
         description=shown["description"].strip(),
         currency=shown["currency"],
@@ -340,12 +328,6 @@ def _kind(invoice: Invoice) -> str:
     word = KINDS[invoice["kind"]]
     reissued = f"Reissued {word.lower()}" if invoice["replaces"] else word
     return f"Draft: {reissued}" if draft_of(invoice) else reissued
-
-
-def _title(invoice: Invoice) -> str:
-    """A document's title: its number, or a draft's code."""
-    draft = draft_of(invoice)
-    return f"Draft {draft}" if draft else f"Invoice {invoice['number']}"
 
 
 def _facts(invoice: dict[str, Any]) -> list[tuple[str, str]]:

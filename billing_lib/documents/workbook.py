@@ -71,23 +71,13 @@ _LONGEST_SHEET_NAME, _LONGEST_HEADER = 31, 255  # in characters; the limits of s
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a table.
-
-    Attributes
-    ----------
-    width
-        In digits.
-    total
-        The sum of its amounts, for the total row; None for a column without a sum.
-    wrapped
-        Whether its texts may take several lines.
-    """
+    """A column of a table."""
 
     label: str
-    width: float
-    total: Decimal | None = None
+    width: float  # in digits
+    total: Decimal | None = None  # the sum for the total row, if it has one
     numeric: bool = False
-    wrapped: bool = False
+    wrapped: bool = False  # whether its texts may take several lines
 
 
 class Book:

@@ -148,44 +148,24 @@ JSON = "json"
 
 @dataclass(frozen=True)
 class _File:
-    """One file of a package.
+    """One file of a package."""
 
-    Attributes
-    ----------
-    path
-        Inside the zip.
-    source_sha256
-        Of the canonical JSON.
-    sha256
-        Of the file; None before it is made.
-    record, name
-        The audit record and the path in it of an archived file; other files are in the store.
-    """
-
-    path: str
+    path: str  # in the zip
     format: str
-    source_sha256: str
-    sha256: str | None = None
+    source_sha256: str  # of the canonical JSON
+    sha256: str | None = None  # of the file; None before it is made
     size: int = 0
-    record: Path | None = None
-    name: str = ""
+    record: Path | None = None  # the audit record of an archived file; other files are in the store
+    name: str = ""  # its path in the record
 
 
 @dataclass
 class _Document:
-    """An invoice or statement with its files.
-
-    Attributes
-    ----------
-    owners
-        Its facilities and teams.
-    invoices
-        Reads the canonical invoice, or those on the statement, by number.
-    """
+    """An invoice or statement with its files."""
 
     packed: Packed
-    owners: list[tuple[str, str]]
-    invoices: Callable[[], dict[str, Invoice]]
+    owners: list[tuple[str, str]]  # its facilities and teams
+    invoices: Callable[[], dict[str, Invoice]]  # reads it, or the invoices on the statement
     files: list[_File] = field(default_factory=list)
     statement: Statement | None = None
 

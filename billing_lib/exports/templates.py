@@ -87,24 +87,12 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.([A-Za-z0-9]+)")
 
 @dataclass(frozen=True)
 class Template:
-    """A template that can be rendered.
+    """A template that can be rendered."""
 
-    Attributes
-    ----------
-    name
-        ``ap-upload.csv``.
-    file
-        ``ap-upload.csv.j2``.
-    purpose
-        One of PURPOSES.
-    newline
-        Its line ends.
-    """
-
-    name: str
-    file: str
-    purpose: str
-    newline: str
+    name: str  # ``ap-upload.csv``
+    file: str  # ``ap-upload.csv.j2``
+    purpose: str  # one of PURPOSES
+    newline: str  # its line ends
 
     @property
     def format(self) -> str:
@@ -114,24 +102,12 @@ class Template:
 
 @dataclass(frozen=True)
 class Templates:
-    """The contents of a facility's folder of templates.
+    """The contents of a facility's folder of templates."""
 
-    Attributes
-    ----------
-    folder
-        It need not exist.
-    sources
-        The texts of all templates by file name, including the program's own.
-    own
-        The names of the facility's own templates.
-    beside
-        The sha256 of the folder's other files (pictures, fonts) by name.
-    """
-
-    folder: Path
-    sources: Mapping[str, str]
-    own: frozenset[str]
-    beside: Mapping[str, str]
+    folder: Path  # it need not exist
+    sources: Mapping[str, str]  # the text of each template by file name, also the program's own
+    own: frozenset[str]  # the names of the facility's own templates
+    beside: Mapping[str, str]  # the sha256 of the folder's other files (pictures, fonts) by name
 
     def all(self) -> list[Template]:
         """The templates that can be rendered, by name."""
@@ -220,16 +196,23 @@ def read_templates(folder: Path) -> Templates:
         if path.name.endswith(_TAKEN_IN)
     }
     paths = [path for path in sorted(folder.glob("*")) if path.is_file()] if folder.exists() else []
+    own: dict[str, str] = {}
+    beside: dict[str, str] = {}
     for path in paths:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InvalidTemplate("the link leads out of the folder of templates", where=str(path))
-    contents = {path.name: _read(path) for path in paths}
-    own = {
-        name: _text(folder / name, content)
-        for name, content in contents.items()
-        if name.endswith(_TAKEN_IN)
-    }
-    beside = {name: _sha256(content) for name, content in contents.items() if name not in own}
+        try:
+            content = path.read_bytes()
+            if path.name.endswith(_TAKEN_IN):
+                own[path.name] = content.decode("utf-8")
+            else:
+                beside[path.name] = _sha256(content)
+        except OSError as error:
+            message = f"it cannot be read ({error.strerror})"
+            raise InvalidTemplate(message, where=str(path)) from None
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+            raise InvalidTemplate("it is no text in UTF-8", where=f"{path}, line {line}") from None
     named = {f"{_BUILT_IN_PREFIX}{name}": text for name, text in built_in.items()}
     return Templates(folder, built_in | named | own, frozenset(own), beside)
 
@@ -243,48 +226,23 @@ def _stated(head: str) -> dict[str, str]:
     return {key.strip(): value.strip().lower() for key, _, value in pairs}
 
 
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidTemplate(f"it cannot be read ({error.strerror})", where=str(path)) from None
-
-
-def _text(path: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InvalidTemplate("it is no text in UTF-8", where=f"{path}, line {line}") from None
-
-
 Books = dict[str, PriceBook]
 
 
 @dataclass(frozen=True)
 class _Task:
-    """One template to render for one subject.
-
-    Attributes
-    ----------
-    context
-        The template's values, by name.
-    last
-        The row of the newest kept result.
-    record
-        An invoice's audit record, which has the logo of its page.
-    """
+    """One template to render for one subject."""
 
     facility: str
     templates: Templates
     template: Template
     subject: str
-    context: dict[str, Any]
+    context: dict[str, Any]  # the template's values, by name
     format: str
     template_sha256: str
     input_sha256: str
-    last: dict[str, Any] | None = None
-    record: Path | None = None
+    last: dict[str, Any] | None = None  # the row of the newest kept result
+    record: Path | None = None  # an invoice's audit record, which has the logo of its page
 
     @property
     def name(self) -> str:
@@ -512,20 +470,12 @@ def _run(templates: Templates, job: dict[str, Any]) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Transformed:
-    """A result of a template.
-
-    Attributes
-    ----------
-    file
-        A name for it: ``RC-1993-11-1-ap-upload.csv``.
-    said
-        A sentence about its making.
-    """
+    """A result of a template."""
 
     id: str
-    file: str
+    file: str  # a name for it: ``RC-1993-11-1-ap-upload.csv``
     content: bytes
-    said: str
+    said: str  # a sentence about its making
 
 
 def list_templates(settings: Settings, facility: str) -> pl.DataFrame:
@@ -576,7 +526,11 @@ def transform(
     store = Store(settings.store)
     with store.locked():
         sweep(engine, store)
-        stale = [task for task in tasks if again or not _is_kept(store, task)]
+        stale = [
+            task
+            for task in tasks
+            if again or task.last is None or not store.has(task.last["sha256"])
+        ]
         contents = dict(zip([id(task) for task in stale], _render(stale, pdf, step), strict=True))
         results = [_result(store, task, contents.get(id(task))) for task in tasks]
         rows = [row for _, row in results if row is not None]
@@ -645,10 +599,6 @@ def _last(kept: pl.DataFrame, task: _Task) -> dict[str, Any] | None:
         & (pl.col("format") == task.format)
     )
     return same.row(-1, named=True) if same.height else None
-
-
-def _is_kept(store: Store, task: _Task) -> bool:
-    return task.last is not None and store.has(task.last["sha256"])
 
 
 def _render(tasks: Sequence[_Task], pdf: bool, step: Step) -> list[bytes]:
