@@ -1,10 +1,9 @@
-"""Delivery: invoices and statements by mail, each told once.
+"""Delivery: invoices and statements by mail, each sent once.
 
-    queue.py    what is not told yet becomes messages in the outbox, in one transaction
-    send.py     what waits goes out, one by one: claimed, sent, marked
-    server.py   the mail server: one connection, and what each of its answers means
+    queue.py    messages about new invoices and statements enter the outbox, in one transaction
+    send.py     waiting messages go out one by one: claimed, sent, marked
     bounce.py   a report that came back by mail
 
-What a message says is fixed when it is queued. SENDING is committed before the server is told
-anything; a crash leaves it standing, and a person is asked (docs/delivery.md).
+A message's content is fixed when it is queued. SENDING is committed before the mail server gets the
+message; a crash leaves that state, and a person is asked (docs/delivery.md).
 """

@@ -1,11 +1,10 @@
-"""Bounces: a report that came back by mail, matched to the message and shown on its run.
+"""Bounces: a mail server's report on an undelivered message, matched to the message in the outbox.
 
     billing bounce undeliverable.eml
     BOUNCED RC-1994-00003-3f09ab12cd34 to ann@example.edu: 5.1.1 550 No such user here
 
-A delivery status notification (RFC 3464) is a multipart/report: a part of fields per recipient,
-``Action: failed`` among them, and the message that was returned, or its headers, which name the
-Message-ID.
+A delivery status notification (RFC 3464) is a multipart/report: fields per recipient, among them
+``Action: failed``, and the returned message or its headers, with the Message-ID.
 """
 
 from dataclasses import dataclass
@@ -29,48 +28,30 @@ _LONGEST = 500
 
 @dataclass(frozen=True)
 class Report:
-    """What a delivery status notification says.
+    """The content of a delivery status notification."""
 
-    Attributes
-    ----------
-    returned
-        The Message-ID of the message it is about.
-    action
-        failed, delayed, delivered, relayed or expanded.
-    said
-        The status and the words of the server that refused.
-    """
-
-    returned: str
-    action: str
-    said: str
+    returned: str  # the Message-ID of the returned message
+    action: str  # failed, delayed, delivered, relayed or expanded
+    said: str  # the status and the words of the refusing server
 
 
 def read_report(content: bytes, name: str) -> Report:
-    """The report that a mail holds.
-
-    Raises
-    ------
-    UnreadableFile
-        It is no delivery status notification.
-    UnknownMessage
-        It does not say which message it is about.
-    """
+    """The report in a mail."""
     mail = message_from_bytes(content, policy=policy.default)
     parts = list(mail.walk())
     status = next((it for it in parts if it.get_content_type() == "message/delivery-status"), None)
     if status is None:
         raise UnreadableFile(
-            "it is no report on a message that was not delivered (RFC 3464)",
+            "it is no report on an undelivered message (RFC 3464)",
             where=name,
-            remedy="save the whole mail as it came, headers included",
+            remedy="save the whole mail, including its headers",
         )
     fields = [group for group in status.walk() if group.get("Action")]
     returned = next((it for it in parts if _is_returned(it)), None)
     original = _original_id(returned) if returned is not None else None
     if not fields or original is None:
         raise UnknownMessage(
-            "the report does not say which message it is about",
+            "the report does not name its message",
             where=name,
             remedy="find the message with 'billing outbox --all'",
         )
@@ -84,19 +65,7 @@ def read_report(content: bytes, name: str) -> Report:
 
 
 def note_bounce(engine: Engine, path: Path) -> str:
-    """Note that a message was not delivered, by the report that came back; what was done.
-
-    Raises
-    ------
-    UnreadableFile
-        It is missing, or no delivery status notification.
-    UnknownMessage
-        No message of the outbox is the one that it is about.
-    NotReady
-        The message was not sent.
-    NotPermitted
-        Only an issuer of the facilities it tells of does this.
-    """
+    """Mark a message as bounced, by the report in a file; returns a sentence."""
     try:
         content = path.read_bytes()
     except OSError as error:
@@ -124,15 +93,15 @@ def _is_returned(part: Message) -> bool:
 
 
 def _original_id(part: Message) -> str | None:
-    """The Message-ID of the message that came back, whole or its headers only."""
+    """The Message-ID of the returned message or of its headers alone."""
     inner = part.get_payload()
     if isinstance(inner, list):
-        found = next((it.get("Message-ID") for it in inner if isinstance(it, Message)), None)
+        identity = next((it.get("Message-ID") for it in inner if isinstance(it, Message)), None)
     else:
         text = part.get_payload(decode=True)
         headers = message_from_bytes(text if isinstance(text, bytes) else b"")
-        found = headers.get("Message-ID")
-    return _plain(found) or None
+        identity = headers.get("Message-ID")
+    return _plain(identity) or None
 
 
 def _plain(value: object) -> str:

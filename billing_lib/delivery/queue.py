@@ -1,25 +1,20 @@
-"""Queueing: what is not told yet becomes messages in the outbox, all or nothing.
+"""Queueing: messages about new invoices and statements enter the outbox, in one transaction.
 
     billing deliver RC 1993-11 --preview november    the messages as .eml files, nothing else
     billing deliver RC 1993-11                       RC 1993-11: 40 messages queued
 
-The messages of a preview are put together by the same code, in a transaction that cannot write.
+Each administrator of a team is told of an invoice once, unless they opted out; a digest tells a
+facility's month at once. Each owner is told of a statement again whenever it has changed, whatever
+their preference. A preview uses the same code, in a transaction that cannot write.
 
-Composing: the messages on what is not told yet, from the ledger, the archive and the settings.
-
-An invoice is told once to each administrator of its team, unless they wish not to be told; a
-digest holds all of a facility's month at once. A statement goes to each owner whenever it has
-changed since it was told, whatever they wish.
-
-Delivery by the scheduled job: of the facilities that say ``deliver: automatic``.
-
-Their invoices and statements of the month are queued, then all that waits is sent, with what
-could not be sent an earlier time. Done twice, it changes nothing.
+The scheduled job delivers the month of every facility with ``deliver: automatic``: it queues the
+invoices and statements, then sends everything that waits, including earlier failures. Running it
+twice changes nothing.
 """
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -36,6 +31,7 @@ from billing_lib.delivery.send import (
     mail_of,
     outgoing,
     read_archived,
+    read_mail,
     send_waiting,
     sender_of,
     write_previews,
@@ -61,50 +57,30 @@ from billing_lib.workflow.permissions import ISSUER, require
 from billing_lib.workflow.statements import shown_statement
 
 AT_ONCE = 25
-"""How many invoices a digest holds at most, since mail servers limit a message's size."""
+"""The most invoices in one digest, since mail servers limit a message's size."""
 
 _NOT_SENT = (WAITING, FAILED)
 
 
 @dataclass
-class Composed:
-    """What would be queued.
+class _Composed:
+    """The messages about a month's invoices or statements."""
 
-    Attributes
-    ----------
-    of, kind
-        What it is about, in words: ``RC 1993-11``, ``invoices``.
-    outgoing
-        The messages.
-    notices
-        What the notebooks show, rows of the table without stamps.
-    problems
-        What cannot be told, as sentences.
-    before, unwished
-        How many were told before, or are not told since the recipient wishes so.
-    standing
-        Messages that tell some of it already.
-    outdated
-        Of these, the ones that are not sent and tell what has changed since.
-    facilities
-        Whose invoices or statements are told.
-    """
-
-    of: str
-    kind: str
+    of: str  # the subject in words: ``RC 1993-11``
+    kind: str  # ``invoices`` or ``statements``
     facilities: list[str]
     outgoing: list[Outgoing] = field(default_factory=list)
-    notices: list[dict[str, str]] = field(default_factory=list)
-    problems: list[str] = field(default_factory=list)
-    before: int = 0
-    unwished: int = 0
-    standing: list[str] = field(default_factory=list)
-    outdated: list[str] = field(default_factory=list)
+    notices: list[dict[str, str]] = field(default_factory=list)  # rows of the table without stamps
+    problems: list[str] = field(default_factory=list)  # sentences on documents without a message
+    before: int = 0  # documents told before, once per recipient
+    unwished: int = 0  # documents that a recipient's preference excludes
+    standing: list[str] = field(default_factory=list)  # earlier messages about the same documents
+    outdated: list[str] = field(default_factory=list)  # of those, unsent ones of changed documents
 
 
 @dataclass(frozen=True)
 class _Ready:
-    """An issued invoice that can be told."""
+    """An issued invoice with its document."""
 
     invoice: Invoice
     team: str
@@ -112,18 +88,10 @@ class _Ready:
     pdf: Archived
 
 
-def compose_invoices(
+def _compose_invoices(
     connection: Connection, settings: Settings, book: PriceBook, period: Period
-) -> Composed:
-    """The messages on a month's issued invoices that count and are not told yet.
-
-    Raises
-    ------
-    NotReady
-        Nothing of the month is issued.
-    InvalidSettings
-        The sender or the link cannot be.
-    """
+) -> _Composed:
+    """The messages about a month's issued invoices that count and are not told yet."""
     facility, month = book.facility.code, str(period)
     sender, link = sender_of(settings, book.facility.name), link_of(settings)
     rows = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)
@@ -132,7 +100,7 @@ def compose_invoices(
             f"nothing of {facility} {month} is issued",
             remedy=f"run 'billing issue {facility} {month}'",
         )
-    composed = Composed(f"{facility} {month}", "invoices", [facility])
+    composed = _Composed(f"{facility} {month}", "invoices", [facility])
     composed.notices = [_invoice_notice(row) for row in rows.iter_rows(named=True)]
     versions = _versions(connection, INVOICE, rows["number"].to_list(), composed)
     wished = wishes(connection, facility)
@@ -141,9 +109,10 @@ def compose_invoices(
     chosen = rows.filter(pl.col("number").is_in(sorted(needed)))
     ready = _ready(connection, settings.runs, chosen, composed.problems)
     for mailbox, numbers in wanted.items():
-        digest = wished.get(mailbox.address) == DIGEST
-        found = [ready[number] for number in numbers if number in ready]
-        for part in _parts(found, AT_ONCE if digest else 1):
+        invoices = [ready[number] for number in numbers if number in ready]
+        size = AT_ONCE if wished.get(mailbox.address) == DIGEST else 1
+        for start in range(0, len(invoices), size):
+            part = invoices[start : start + size]
             teams = {it.team for it in part}
             alone = part[0].invoice["number"] if len(part) == 1 else None
             about = {
@@ -168,29 +137,20 @@ def compose_invoices(
     return composed
 
 
-def compose_statements(
+def _compose_statements(
     connection: Connection,
     settings: Settings,
     books: dict[str, PriceBook],
     period: Period,
     teams: list[str] | None = None,
     facilities: Collection[str] | None = None,
-) -> Composed:
-    """The messages on a month's statements that are not told yet as they stand.
+) -> _Composed:
+    """The messages about a month's new and changed statements.
 
     Parameters
     ----------
-    teams
-        Only theirs.
     facilities
-        Only those over none but these.
-
-    Raises
-    ------
-    NotReady
-        There are none.
-    InvalidSettings
-        The sender or the link cannot be.
+        Only statements over these facilities and no others.
     """
     month, link = str(period), link_of(settings)
     rows = ledger_statements.read_statements(connection, periods=[month], teams=teams)
@@ -203,7 +163,7 @@ def compose_statements(
         others = stated.filter(~pl.col("facility").is_in(list(facilities)))["statement"]
         rows = rows.filter(~pl.col("id").is_in(others.implode()))
         stated = stated.filter(~pl.col("statement").is_in(others.implode()))
-    composed = Composed(
+    composed = _Composed(
         f"statements of {month}", "statements", stated["facility"].unique().sort().to_list()
     )
     versions = _versions(connection, STATEMENT, rows["id"].to_list(), composed)
@@ -211,13 +171,13 @@ def compose_statements(
         shown = shown_statement(connection, books, statement_id)
         on_it = [part["facility"]["code"] for part in shown["facilities"]]
         if not on_it:
-            continue  # all of it was superseded, and is stated elsewhere
+            continue  # all its invoices were superseded, and stand on another statement
         names = [part["facility"]["name"] for part in shown["facilities"]]
         sender = sender_of(settings, names[0] if len(names) == 1 else "Billing")
         fingerprint = _statement_fingerprint(shown)
         composed.notices += [_statement_notice(shown, code, fingerprint) for code in on_it]
-        mailboxes, wrong = owners_of([books[code] for code in on_it if code in books], team)
-        composed.problems += wrong
+        mailboxes, problems = owners_of([books[code] for code in on_it if code in books], team)
+        composed.problems += problems
         if not mailboxes:
             composed.problems.append(
                 f"team {team} has no owners and no administrators in the price books, so statement "
@@ -237,52 +197,43 @@ def compose_statements(
                 "fingerprint": fingerprint,
             }
             about = {"name": statement_id, "kind": STATEMENT, "period": month, "team": team}
-            files = statement_files(shown)
-            letter = statement_letter(
-                shown,
-                link,
-                attached=bool(files),
-                updated=versions.was_sent(statement_id, mailbox.address),
-            )
+            # The archive holds invoices only, so the outbox keeps the statement's document.
+            document = dict(shown)
+            files = [Made(statement_file(document, "pdf"), render_statement_pdf(document))]
+            updated = versions.was_sent(statement_id, mailbox.address)
+            letter = statement_letter(shown, link, attached=True, updated=updated)
             tells = [tell | {"facility": code} for code in on_it]
             composed.outgoing.append(outgoing(letter, sender, mailbox, about, tells, files))
     return composed
 
 
-def statement_files(statement: Mapping[str, Any]) -> list[Made]:
-    """What is attached to a statement's message, made when it is queued and kept in the outbox:
-    the archive holds invoices only."""
-    name = statement_file(dict(statement), "pdf")
-    return [Made(name, render_statement_pdf(dict(statement)))]
-
-
 class _Versions:
-    """What was told of each invoice or statement, by its key and the recipient's address."""
+    """Earlier messages by the invoice or statement and the recipient's address."""
 
-    def __init__(self, found: pl.DataFrame) -> None:
+    def __init__(self, told: pl.DataFrame) -> None:
         self._of: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        for row in found.sort("version").iter_rows(named=True):
+        for row in told.sort("version").iter_rows(named=True):
             self._of.setdefault((row["key"], row["address"]), []).append(row)
 
     def last(self, key: str, address: str) -> dict[str, Any] | None:
-        """What was told last and not withdrawn."""
-        told = [row for row in self._of.get((key, address), []) if row["state"] != CANCELLED]
-        return told[-1] if told else None
+        """The newest version that was not withdrawn."""
+        rows = [row for row in self._of.get((key, address), []) if row["state"] != CANCELLED]
+        return rows[-1] if rows else None
 
     def was_sent(self, key: str, address: str) -> bool:
-        """Whether some version may have been received."""
+        """Whether the recipient may have received a version."""
         rows = self._of.get((key, address), [])
         return any(row["state"] in (SENDING, SENT, UNCERTAIN) for row in rows)
 
     def next(self, key: str, address: str) -> int:
-        """The number of the next version."""
+        """The next version's number."""
         return max((row["version"] for row in self._of.get((key, address), [])), default=0) + 1
 
 
-def _versions(connection: Connection, kind: str, keys: list[str], composed: Composed) -> _Versions:
-    found = messages.read_told(connection, kind=kind, keys=keys)
-    composed.standing = found["message"].unique().sort().to_list()
-    return _Versions(found)
+def _versions(connection: Connection, kind: str, keys: list[str], composed: _Composed) -> _Versions:
+    told = messages.read_told(connection, kind=kind, keys=keys)
+    composed.standing = told["message"].unique().sort().to_list()
+    return _Versions(told)
 
 
 def _wanted(
@@ -290,21 +241,21 @@ def _wanted(
     rows: pl.DataFrame,
     versions: _Versions,
     wished: dict[str, str],
-    composed: Composed,
+    composed: _Composed,
 ) -> dict[Mailbox, list[str]]:
-    """The numbers of the invoices that each recipient is to be told."""
+    """The numbers of the new invoices for each recipient."""
     wanted: dict[Mailbox, list[str]] = {}
     for team in rows["team"].unique().sort():
-        mailboxes, wrong = administrators_of(book, team)
-        composed.problems += wrong
-        mine = rows.filter(pl.col("team") == team)["number"].to_list()
+        mailboxes, problems = administrators_of(book, team)
+        composed.problems += problems
+        numbers = rows.filter(pl.col("team") == team)["number"].to_list()
         if not mailboxes:
             composed.problems.append(
                 f"team {team} has no administrators in the price book, so nobody is told of "
-                f"{len(mine):,} invoices"
+                f"{len(numbers):,} invoices"
             )
         for mailbox in mailboxes:
-            for number in mine:
+            for number in numbers:
                 if versions.last(number, mailbox.address) is not None:
                     composed.before += 1
                 elif wished.get(mailbox.address) == NONE:
@@ -317,12 +268,12 @@ def _wanted(
 def _ready(
     connection: Connection, archive: Path, rows: pl.DataFrame, problems: list[str]
 ) -> dict[str, _Ready]:
-    """The invoices with their documents, as the audit records have them."""
+    """The invoices and documents from the audit records, by number; problems are added."""
     records: dict[str, str] = {}
     for facility in rows["facility"].unique():
         known = runs.read_issuings(connection, facility)
         records |= dict(known.select("id", "record").iter_rows())
-    found = {}
+    ready = {}
     for row in rows.iter_rows(named=True):
         data, number = f"{records[row['issuing']]}/data", row["number"]
         try:
@@ -333,12 +284,8 @@ def _ready(
             problems.append(f"invoice {number} is not told: {error}")
         else:
             pdf = Archived(place, sha256)
-            found[number] = _Ready(json.loads(text), row["team"], row["fingerprint"], pdf)
-    return found
-
-
-def _parts(invoices: list[_Ready], size: int) -> Iterator[list[_Ready]]:
-    return (invoices[at : at + size] for at in range(0, len(invoices), size))
+            ready[number] = _Ready(json.loads(text), row["team"], row["fingerprint"], pdf)
+    return ready
 
 
 def _invoice_notice(row: Mapping[str, Any]) -> dict[str, str]:
@@ -369,7 +316,7 @@ def _statement_notice(
 
 
 def _statement_fingerprint(statement: Mapping[str, Any]) -> str:
-    """Of what a statement comes to; that it is paid does not make it another."""
+    """The sha256 of a statement's amounts; a payment does not change it."""
     invoices = [
         [it["number"], it["total"], it["prepaid"]]
         for part in statement["facilities"]
@@ -380,21 +327,14 @@ def _statement_fingerprint(statement: Mapping[str, Any]) -> str:
         for part in statement["facilities"]
         for it in part["adjustments"]
     ]
-    told = canonical_json({"invoices": invoices, "rules": rules, "totals": statement["totals"]})
-    return hashlib.sha256(told.encode()).hexdigest()
+    amounts = canonical_json({"invoices": invoices, "rules": rules, "totals": statement["totals"]})
+    return hashlib.sha256(amounts.encode()).hexdigest()
 
 
 @dataclass(frozen=True)
 class Queued:
-    """What queueing, or previewing it, came to.
-
-    Attributes
-    ----------
-    sentences
-        What was queued or written.
-    problems
-        What could not be: an address that is none, a team without any, a missing document.
-    """
+    """The result of queueing or of a preview; problems are wrong addresses, teams without an
+    address and missing documents."""
 
     messages: int
     sentences: list[str] = field(default_factory=list)
@@ -402,23 +342,19 @@ class Queued:
 
 
 def queue_invoices(engine: Engine, settings: Settings, book: PriceBook, period: Period) -> Queued:
-    """Queue the messages on a month's issued invoices that are not told yet.
+    """Queue the messages about a month's new invoices.
 
     Raises
     ------
     NotReady
-        Nothing of the month is issued.
-    InvalidSettings
-        The sender or the link cannot be.
-    NotPermitted
-        Only an issuer does this.
+        No invoice of the month is issued.
     """
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         messages.lock_outbox(connection)
-        composed = compose_invoices(connection, settings, book, period)
-        return _queued(connection, composed, [facility], str(period))
+        composed = _compose_invoices(connection, settings, book, period)
+        return _queued(connection, composed, str(period))
 
 
 def queue_statements(
@@ -429,39 +365,35 @@ def queue_statements(
     teams: list[str] | None = None,
     facilities: Collection[str] | None = None,
 ) -> Queued:
-    """Queue a month's statements that are not told yet as they stand, of some teams or all.
+    """Queue the messages about a month's new and changed statements.
 
     Parameters
     ----------
     facilities
-        Only statements over none but these.
+        Only statements over these facilities and no others.
 
     Raises
     ------
     NotReady
-        There are none.
-    InvalidSettings
-        The sender or the link cannot be.
-    NotPermitted
-        Only an issuer of all facilities on a statement does this.
+        The month has no statements.
     """
     with writing(engine) as connection:
         messages.lock_outbox(connection)
-        composed = compose_statements(connection, settings, books, period, teams, facilities)
+        composed = _compose_statements(connection, settings, books, period, teams, facilities)
         for facility in composed.facilities:
             require(connection, facility, ISSUER)
         for old in composed.outdated:
             messages.move_message(connection, old, "withdraw", "the statement has changed since")
-        return _queued(connection, composed, composed.facilities, str(period))
+        return _queued(connection, composed, str(period))
 
 
 def preview_invoices(
     engine: Engine, settings: Settings, book: PriceBook, period: Period, folder: Path
 ) -> Queued:
-    """Write the messages on a month's invoices that would be sent now as ``.eml`` files."""
+    """Write the messages about a month's invoices, queued and new, as ``.eml`` files."""
     with reading(engine) as connection:
         require(connection, book.facility.code, ISSUER)
-        composed = compose_invoices(connection, settings, book, period)
+        composed = _compose_invoices(connection, settings, book, period)
         return _previewed(connection, composed, settings, folder)
 
 
@@ -473,17 +405,15 @@ def preview_statements(
     teams: list[str] | None,
     folder: Path,
 ) -> Queued:
-    """Write a month's statements that would be sent now as ``.eml`` files."""
+    """Write the messages about a month's statements, queued and new, as ``.eml`` files."""
     with reading(engine) as connection:
-        composed = compose_statements(connection, settings, books, period, teams)
+        composed = _compose_statements(connection, settings, books, period, teams)
         for facility in composed.facilities:
             require(connection, facility, ISSUER)
         return _previewed(connection, composed, settings, folder)
 
 
-def _queued(
-    connection: Connection, composed: Composed, facilities: list[str], month: str
-) -> Queued:
+def _queued(connection: Connection, composed: _Composed, month: str) -> Queued:
     messages.insert_messages(
         connection,
         [it.row for it in composed.outgoing],
@@ -493,31 +423,28 @@ def _queued(
     messages.add_notices(connection, composed.notices)
     count = len(composed.outgoing)
     if count:
-        for facility in facilities:
+        for facility in composed.facilities:
             after = canonical_json({"messages": str(count), "tells": composed.kind})
             record_event(connection, facility, "deliver", month, "", after=after)
-    said = f"{count:,} messages queued" if count else "nothing new to tell"
-    return Queued(count, [f"{composed.of}: {said}{_rest(composed)}"], composed.problems)
+    summary = f"{count:,} messages queued" if count else "nothing new to tell"
+    return Queued(count, [f"{composed.of}: {summary}{_rest(composed)}"], composed.problems)
 
 
 def _previewed(
-    connection: Connection, composed: Composed, settings: Settings, folder: Path
+    connection: Connection, composed: _Composed, settings: Settings, folder: Path
 ) -> Queued:
     mails = [mail_of(it.row, it.attachments, settings.runs, None) for it in composed.outgoing]
     standing = messages.read_messages(connection, ids=composed.standing, states=(WAITING, FAILED))
-    for message_id in standing["id"]:
-        if message_id not in composed.outdated:
-            row = messages.read_message(connection, message_id)
-            attachments = messages.read_attachments(connection, message_id)
-            mails.append(mail_of(row, attachments, settings.runs, row["queued_at"]))
+    current = [key for key in standing["id"] if key not in composed.outdated]
+    mails += [read_mail(connection, settings, key) for key in current]
     count, written = write_previews(mails, folder)
-    said = (
+    summary = (
         f"{count:,} messages in {folder}/, {written:,} of them written; nothing is queued or sent"
     )
-    return Queued(count, [f"{composed.of}: {said}{_rest(composed)}"], composed.problems)
+    return Queued(count, [f"{composed.of}: {summary}{_rest(composed)}"], composed.problems)
 
 
-def _rest(composed: Composed) -> str:
+def _rest(composed: _Composed) -> str:
     parts = [
         f"{composed.before:,} told before" if composed.before else "",
         f"{composed.unwished:,} not wished for" if composed.unwished else "",
@@ -528,32 +455,33 @@ def _rest(composed: Composed) -> str:
 def deliver_month(
     engine: Engine, settings: Settings, books: dict[str, PriceBook], period: Period
 ) -> tuple[list[str], bool]:
-    """Deliver what a month has of the facilities that wish so; sentences, and whether a person
-    has to look at something.
+    """Deliver a month's documents of facilities with automatic delivery.
 
-    A statement is sent where every facility on it wishes so.
+    A statement is sent if every facility on it has automatic delivery. Returns sentences, and
+    whether a person has to look at a problem.
     """
-    wishing = {code: book for code, book in books.items() if book.facility.deliver == "automatic"}
-    if not wishing:
+    automatic = {code: book for code, book in books.items() if book.facility.deliver == "automatic"}
+    if not automatic:
         return [], False
-    said: list[str] = []
+    sentences: list[str] = []
     failed = False
     queueing: list[Callable[[], Queued]] = [
-        *(partial(queue_invoices, engine, settings, book, period) for book in wishing.values()),
-        partial(queue_statements, engine, settings, books, period, facilities=wishing.keys()),
+        *(partial(queue_invoices, engine, settings, book, period) for book in automatic.values()),
+        partial(queue_statements, engine, settings, books, period, facilities=automatic.keys()),
     ]
     for queue in queueing:
         try:
             queued = queue()
         except NotReady:
-            continue  # nothing is issued or stated, which the month has said
+            continue  # nothing is issued or stated, as the month's report says
         except BillingError as error:
-            said, failed = [*said, f"deliver: {error}"], True
+            sentences.append(f"deliver: {error}")
+            failed = True
         else:
-            said += [*queued.sentences, *queued.problems]
+            sentences += [*queued.sentences, *queued.problems]
             failed = failed or bool(queued.problems)
     try:
         sent = send_waiting(engine, settings)
     except BillingError as error:
-        return [*said, f"deliver: {error}"], True
-    return [*said, *sent.sentences, f"{sent.sent:,} messages sent"], failed or sent.failed
+        return [*sentences, f"deliver: {error}"], True
+    return [*sentences, *sent.sentences, f"{sent.sent:,} messages sent"], failed or sent.failed

@@ -1,30 +1,24 @@
-"""Sending: what waits in the outbox goes out, one message at a time, under one lock.
+"""Sending: waiting messages go out one by one, under one lock, through one mail server.
 
     claim (committed)  ─▶  the mail server  ─▶  mark (committed)
 
-A process that dies between the two leaves SENDING behind. Under the lock nobody else is sending,
-so the next try knows that, and has it UNCERTAIN: a person is asked, and nothing is sent twice.
-
-The mail server: one connection for many messages, and what each of its answers means.
+A process that dies between the two leaves SENDING behind. Under the lock no other process is
+sending, so the next run makes that message UNCERTAIN and asks a person: nothing is sent twice.
 
     250 to the message       send      the server has taken it
     5xx to the recipient     refuse    for good
     4xx, or it went away     defer     nothing was taken; tried again later
     no answer to the end     lose      it may have taken it
 
-The last is the one that SMTP leaves open (RFC 5321, 4.5.3.2.6): between the message's final dot
-and the answer nobody but the server knows. smtplib is the protocol, ssl checks the certificate.
+SMTP leaves the last case open (RFC 5321, 4.5.3.2.6): between the message's final dot and the answer
+only the server knows.
 
-A message that is about to be queued, and the same message read back to be sent.
+Attachments are named by their place in the archive and their sha256; the outbox itself holds only
+files that the archive lacks. So a message has the same bytes whenever it is sent, or it is not
+sent.
 
-What is attached is named by its place in the archive, with its sha256; only what the archive does
-not hold is kept in the outbox itself. So a message is the same bytes whenever it is sent, or it
-is not sent.
-
-Who messages are from and where their links lead, as the settings say.
-
-BILLING_SMTP_FROM=billing@example.edu
-BILLING_PORTAL_URL=https://billing.example.edu/invoice?number={id}
+    BILLING_SMTP_FROM=billing@example.edu
+    BILLING_PORTAL_URL=https://billing.example.edu/invoice?number={id}
 """
 
 import datetime as dt
@@ -34,7 +28,7 @@ import re
 import smtplib
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from email.utils import parseaddr
@@ -56,6 +50,7 @@ from billing_lib.ledger.states import REFUSED, SENDING, SENT, UNCERTAIN
 from billing_lib.settings import Settings
 from billing_lib.workflow.outbox import Mailbox, parse_mailbox
 from billing_lib.workflow.permissions import ISSUER, may, require
+from billing_lib.workflow.steps import Step, unheard
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _SECONDS, _SECONDS_AT_THE_END = 60, 600  # RFC 5321, 4.5.3.2: ten minutes after the final dot
@@ -65,28 +60,16 @@ _LONGEST = 500
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one message.
+    """The outcome of one message at the mail server."""
 
-    Attributes
-    ----------
-    action
-        The move of states.py that it makes: send, refuse, defer or lose.
-    said
-        The server's words.
-    stops
-        Whether the server would answer the next message alike.
-    gone
-        Whether it went away.
-    """
-
-    action: str
-    said: str
-    stops: bool = False
-    gone: bool = False
+    action: str  # the move in states.py: send, refuse, defer or lose
+    said: str  # the server's words
+    stops: bool = False  # whether the server would give the next message the same answer
+    gone: bool = False  # whether the server went away
 
 
 class MailServer:
-    """A mail server that is connected to when a message is there for it."""
+    """One connection to the mail server for many messages, made by :meth:`connect`."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
@@ -95,14 +78,12 @@ class MailServer:
         self._port = settings.smtp_port or _PORTS[settings.smtp_security]
 
     def connect(self) -> None:
-        """Be connected and logged in: anew where there is no connection, or it was dropped.
+        """Connect and log in, unless the connection is still alive.
 
         Raises
         ------
         UnusableMailServer
-            It cannot be reached, is not who it should be, or refuses the user.
-        InvalidSettings
-            The settings do not fit together, or name a file that is none.
+            The server cannot be reached, is not trusted, or refuses the user.
         """
         if self._smtp is not None:
             with suppress(smtplib.SMTPException, OSError):
@@ -112,18 +93,10 @@ class MailServer:
         self._smtp = self._connected()
 
     def transmit(self, sender: str, recipient: str, content: bytes) -> Answer:
-        """Hand one message over; call ``connect`` before.
-
-        Parameters
-        ----------
-        sender, recipient
-            Addresses without names.
-        content
-            The message in ASCII with CRLF.
-        """
+        """Hand over one message in ASCII with CRLF; addresses are without names."""
         smtp = self._smtp
         if smtp is None:
-            raise RuntimeError("connect comes first")
+            raise RuntimeError("connect() must come first")
         try:
             refused = self._envelope(smtp, sender, recipient, len(content))
         except (smtplib.SMTPServerDisconnected, OSError) as error:
@@ -141,15 +114,15 @@ class MailServer:
                 smtp.sock.settimeout(_SECONDS)
         except (smtplib.SMTPServerDisconnected, OSError) as error:
             self.close()
-            said = _words(f"the mail server went away before it answered ({error})")
-            return Answer("lose", said, gone=True)
+            words = _words(f"the mail server went away before it answered ({error})")
+            return Answer("lose", words, gone=True)
         if code == 250:
             return Answer("send", _answer(code, reply))
         self._reset()
         return _no(code, reply)
 
     def close(self) -> None:
-        """End the connection, if there is one."""
+        """End the connection, if any."""
         smtp, self._smtp = self._smtp, None
         if smtp is not None:
             with suppress(smtplib.SMTPException, OSError):
@@ -159,20 +132,20 @@ class MailServer:
     def _envelope(
         self, smtp: smtplib.SMTP, sender: str, recipient: str, size: int
     ) -> Answer | None:
-        """Say who sends what to whom; the answer if it ends there."""
-        code, said = smtp.mail(sender, [f"size={size}"] if smtp.has_extn("size") else [])
+        """Announce sender, size and recipient; the answer if the server declines."""
+        code, reply = smtp.mail(sender, [f"size={size}"] if smtp.has_extn("size") else [])
         if code == _TOO_BIG:
-            return Answer("refuse", _answer(code, said))
-        if code != 250:  # this is about who sends or how much, not about this message
-            return Answer("defer", _answer(code, said), stops=True)
-        code, said = smtp.rcpt(recipient)
+            return Answer("refuse", _answer(code, reply))
+        if code != 250:  # about the sender or the volume, not about this message
+            return Answer("defer", _answer(code, reply), stops=True)
+        code, reply = smtp.rcpt(recipient)
         if code not in (250, 251):
-            return _no(code, said)
-        code, said = smtp.docmd("DATA")
-        return None if code == 354 else _no(code, said)
+            return _no(code, reply)
+        code, reply = smtp.docmd("DATA")
+        return None if code == 354 else _no(code, reply)
 
     def _reset(self) -> None:
-        """Be ready for the next message, or without a connection."""
+        """Prepare for the next message, or close the connection."""
         if self._smtp is not None:
             try:
                 self._smtp.rset()
@@ -180,24 +153,24 @@ class MailServer:
                 self.close()
 
     def _connected(self) -> smtplib.SMTP:
-        its = self._settings
-        trust = None if its.smtp_security == "none" else _trust(its.smtp_ca)
-        with self._sentences(), ExitStack() as undone:
+        settings = self._settings
+        trust = None if settings.smtp_security == "none" else _trust(settings.smtp_ca)
+        with self._sentences(), ExitStack() as on_error:
             if trust is None:
                 _require_here(self._host)
-            if its.smtp_security == "tls":
+            if settings.smtp_security == "tls":
                 smtp: smtplib.SMTP = smtplib.SMTP_SSL(
                     self._host, self._port, timeout=_SECONDS, context=trust
                 )
             else:
                 smtp = smtplib.SMTP(self._host, self._port, timeout=_SECONDS)
-            undone.callback(smtp.close)
-            if its.smtp_security == "starttls":
+            on_error.callback(smtp.close)
+            if settings.smtp_security == "starttls":
                 smtp.starttls(context=trust)
             smtp.ehlo_or_helo_if_needed()
-            if its.smtp_user is not None and its.smtp_password is not None:
-                smtp.login(its.smtp_user, its.smtp_password.get_secret_value())
-            undone.pop_all()
+            if settings.smtp_user is not None and settings.smtp_password is not None:
+                smtp.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+            on_error.pop_all()
         return smtp
 
     @contextmanager
@@ -207,7 +180,7 @@ class MailServer:
         except ssl.SSLCertVerificationError as error:
             raise self._unusable(
                 f"its certificate cannot be trusted: {error.verify_message}",
-                "name its authority's certificates in BILLING_SMTP_CA",
+                "set BILLING_SMTP_CA to its authority's certificates",
             ) from None
         except smtplib.SMTPAuthenticationError as error:
             raise self._unusable(
@@ -227,12 +200,12 @@ class MailServer:
         return UnusableMailServer(what, where=where, remedy=f"{remedy}; what is queued waits")
 
 
-def _no(code: int, said: bytes) -> Answer:
-    return Answer("refuse" if code >= 500 else "defer", _answer(code, said))
+def _no(code: int, reply: bytes) -> Answer:
+    return Answer("refuse" if code >= 500 else "defer", _answer(code, reply))
 
 
-def _answer(code: int, said: bytes | str) -> str:
-    text = said.decode("utf-8", "replace") if isinstance(said, bytes) else said
+def _answer(code: int, reply: bytes | str) -> str:
+    text = reply.decode("utf-8", "replace") if isinstance(reply, bytes) else reply
     return _words(f"{code} {text}")
 
 
@@ -245,13 +218,13 @@ def _host(settings: Settings) -> str:
         raise InvalidSettings(
             "no mail server is named",
             where="BILLING_SMTP_HOST",
-            remedy="set it, or write the messages into a folder with --preview",
+            remedy="set it, or write a preview of the messages into a folder",
         )
     if (settings.smtp_user is None) != (settings.smtp_password is None):
         raise InvalidSettings(
-            "a user has a password, and a password a user",
+            "the user and the password must both be set",
             where="BILLING_SMTP_USER",
-            remedy="set BILLING_SMTP_PASSWORD too, or neither",
+            remedy="set BILLING_SMTP_USER and BILLING_SMTP_PASSWORD, or neither",
         )
     return settings.smtp_host
 
@@ -268,13 +241,13 @@ def _trust(authority: Path | None) -> ssl.SSLContext:
 
 
 def _require_here(host: str) -> None:
-    """Refuse to send in the clear to another machine."""
-    found = {info[4][0] for info in socket.getaddrinfo(host, None)}
-    if not all(ipaddress.ip_address(str(it).partition("%")[0]).is_loopback for it in found):
+    """Refuse an unencrypted connection to another machine."""
+    addresses = {str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None)}
+    if not all(ipaddress.ip_address(address).is_loopback for address in addresses):
         raise InvalidSettings(
             f"the connection to {host} would not be encrypted",
             where="BILLING_SMTP_SECURITY",
-            remedy="say starttls or tls; none is for a server on this machine",
+            remedy="set it to starttls or tls; none is for a server on this machine",
         )
 
 
@@ -283,7 +256,7 @@ PDF = "application/pdf"
 
 @dataclass(frozen=True)
 class Archived:
-    """A file of an audit record that a message attaches, and its place in the archive."""
+    """An attachment from an audit record, by its place in the archive."""
 
     place: str
     sha256: str
@@ -291,7 +264,7 @@ class Archived:
 
 @dataclass(frozen=True)
 class Made:
-    """A file that only the outbox holds."""
+    """An attachment that only the outbox holds."""
 
     name: str
     content: bytes
@@ -299,15 +272,8 @@ class Made:
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A message to one recipient, as rows of the outbox without state and stamps.
-
-    Attributes
-    ----------
-    row
-        Of the table message.
-    tells, attachments
-        Of the tables told and attachment.
-    """
+    """A message to one recipient: rows of the tables message, told and attachment, without state
+    and stamps."""
 
     row: dict[str, Any]
     tells: list[dict[str, Any]]
@@ -327,20 +293,18 @@ def outgoing(
     Parameters
     ----------
     about
-        ``name`` that its id begins with, ``kind``, ``period``, ``team``.
+        ``name`` (the beginning of its id), ``kind``, ``period``, ``team``.
     tells
-        ``kind``, ``key``, ``facility``, ``version``, ``fingerprint`` of what it tells.
+        ``kind``, ``key``, ``facility``, ``version``, ``fingerprint`` of each document told.
     """
-    named = [f"{row['key']}/{row['version']}" for row in tells]
-    told = "\n".join([about["kind"], recipient.address, *sorted(set(named))])
+    versions = {f"{row['key']}/{row['version']}" for row in tells}
+    identity = "\n".join([about["kind"], recipient.address, *sorted(versions)])
     plain = re.sub(r"[^A-Za-z0-9_-]", "_", about["name"])
-    key = f"{plain}-{hashlib.sha256(told.encode()).hexdigest()[:12]}"
+    key = f"{plain}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
     return Outgoing(
         {
             "id": key,
-            "kind": about["kind"],
-            "period": about["period"],
-            "team": about["team"],
+            **{name: about[name] for name in ("kind", "period", "team")},
             "sender": str(sender),
             "recipient": str(recipient),
             "subject": letter.subject,
@@ -358,32 +322,33 @@ def mail_of(
     archive: Path,
     queued_at: dt.datetime | None,
 ) -> Mail:
-    """The message that rows of the outbox say.
+    """The message from rows of the outbox.
 
     Raises
     ------
     InvalidRecord
-        An attached file is not in the archive, or is not what it was.
+        The archive lacks an attachment or has a different file in its place.
     """
     texts = {name: row[name] for name in ("id", "sender", "recipient", "subject", "text", "html")}
-    return Mail(
-        **texts,
-        queued_at=queued_at,
-        attached=[
-            Attached(each["name"], each["media_type"], _content(each, archive))
-            for each in attachments
-        ],
-    )
+    attached = []
+    for file in attachments:
+        if file["place"] is None:
+            content = bytes(file["content"])
+        else:
+            content = read_archived(archive, file["place"], file["sha256"])
+        attached.append(Attached(file["name"], file["media_type"], content))
+    return Mail(**texts, queued_at=queued_at, attached=attached)
+
+
+def read_mail(connection: Connection, settings: Settings, message_id: str) -> Mail:
+    """A message of the outbox; InvalidRecord as ``mail_of``."""
+    row = messages.read_message(connection, message_id)
+    attachments = messages.read_attachments(connection, message_id)
+    return mail_of(row, attachments, settings.runs, row["queued_at"])
 
 
 def write_previews(mails: Iterable[Mail], folder: Path) -> tuple[int, int]:
-    """Write messages as ``.eml`` files; how many there are, and how many were not so already.
-
-    Raises
-    ------
-    UnwritableFile
-        The folder cannot be written.
-    """
+    """Write messages as ``.eml`` files; the number of messages and of changed files."""
     make_folder(folder)
     written = [write_file(folder / f"{mail.id}.eml", mail_bytes(mail)) for mail in mails]
     return len(written), sum(written)
@@ -392,17 +357,11 @@ def write_previews(mails: Iterable[Mail], folder: Path) -> tuple[int, int]:
 def _row(message: str, position: int, file: Archived | Made) -> dict[str, Any]:
     if isinstance(file, Made):
         sha256 = hashlib.sha256(file.content).hexdigest()
-        stated = {"name": file.name, "sha256": sha256, "place": None, "content": file.content}
+        columns = {"name": file.name, "sha256": sha256, "place": None, "content": file.content}
     else:
         name = Path(file.place).name
-        stated = {"name": name, "sha256": file.sha256, "place": file.place, "content": None}
-    return {"message": message, "position": position, "media_type": PDF, **stated}
-
-
-def _content(row: Mapping[str, Any], archive: Path) -> bytes:
-    if row["place"] is None:
-        return bytes(row["content"])
-    return read_archived(archive, row["place"], row["sha256"])
+        columns = {"name": name, "sha256": file.sha256, "place": file.place, "content": None}
+    return {"message": message, "position": position, "media_type": PDF, **columns}
 
 
 def read_archived(archive: Path, place: str, sha256: str | None = None) -> bytes:
@@ -411,7 +370,7 @@ def read_archived(archive: Path, place: str, sha256: str | None = None) -> bytes
     Raises
     ------
     InvalidRecord
-        It is not there, or another than the one with this sha256.
+        The file is missing or has another sha256.
     """
     try:
         content = (archive / place).read_bytes()
@@ -423,66 +382,37 @@ def read_archived(archive: Path, place: str, sha256: str | None = None) -> bytes
         ) from None
     if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
         raise InvalidRecord(
-            "the archived file is not what it was",
+            "the archived file has changed",
             where=str(archive / place),
-            remedy="'billing verify' tells more",
+            remedy="check the record with 'billing verify'",
         )
     return content
 
 
-Step = Callable[[int, int, str], None]
-
 MOST_TRIES = 13
-"""After so many tries, about five days (RFC 5321, 4.5.4.1), a message counts as refused."""
+"""A message counts as refused after so many tries, in about five days (RFC 5321, 4.5.4.1)."""
 
 _LONGEST_WAIT = dt.timedelta(days=1)
-_GONE_TOO_OFTEN = 2  # in a row: such a server would leave every message uncertain
+_GONE_TOO_OFTEN = 2  # in a row; such a server would leave every message uncertain
 _DIED = "a process ended while it was sending this"
 
 
 @dataclass
 class Sent:
-    """What sending came to.
+    """The result of sending."""
 
-    Attributes
-    ----------
-    sent
-        How many messages the server took.
-    sentences
-        What became of the others.
-    failed
-        Whether a person has to look at one.
-    """
-
-    sent: int = 0
-    sentences: list[str] = field(default_factory=list)
-    failed: bool = False
+    sent: int = 0  # number of messages that the server took
+    sentences: list[str] = field(default_factory=list)  # a sentence on each other message
+    failed: bool = False  # whether a person has to look at one
 
     def say(self, sentence: str, *, failed: bool = True) -> None:
-        """Add a sentence on a message that was not sent."""
+        """Add a sentence on an unsent message."""
         self.sentences.append(sentence)
         self.failed = self.failed or failed
 
 
-def send_waiting(
-    engine: Engine, settings: Settings, step: Step = lambda done, total, what: None
-) -> Sent:
-    """Send what waits and is due, of the facilities whose issuer is asking.
-
-    Parameters
-    ----------
-    step
-        Told how far it is.
-
-    Raises
-    ------
-    NotPermitted
-        Something waits, and all of it is of other facilities.
-    SendingElsewhere
-        Another process is sending.
-    InvalidSettings
-        No mail server is named, or the settings do not fit together.
-    """
+def send_waiting(engine: Engine, settings: Settings, step: Step = unheard) -> Sent:
+    """Send the due messages of facilities where the user is an issuer."""
     done = Sent()
     with sending(engine):
         _settle(engine, done)
@@ -509,20 +439,20 @@ def send_waiting(
 
 
 def wait_after(attempts: int) -> dt.timedelta:
-    """How long a message waits after so many tries: 5 minutes, 10, 20, … a day at most."""
+    """The time until the next try: 5 minutes, 10, 20, … a day at most."""
     return min(dt.timedelta(minutes=5 << (attempts - 1)), _LONGEST_WAIT)
 
 
 def _settle(engine: Engine, done: Sent) -> None:
-    """Find what a process that died was sending; call it under the lock."""
+    """Make messages UNCERTAIN that a dead process was sending; call it under the lock."""
     with reading(engine) as connection:
-        left = messages.read_messages(connection, states=(SENDING,))["id"].to_list()
-    for message_id in left:
+        abandoned = messages.read_messages(connection, states=(SENDING,))["id"].to_list()
+    for message_id in abandoned:
         _mark(engine, message_id, Answer("lose", _DIED), done)
 
 
 def _due(engine: Engine) -> list[str]:
-    """The ids of what may be sent by who is asking."""
+    """The ids of the due messages that the user may send."""
     with reading(engine) as connection:
         waiting = messages.due_messages(connection, dt.datetime.now(dt.UTC))
         told = messages.read_told(connection, messages=waiting)
@@ -541,16 +471,16 @@ def _due(engine: Engine) -> list[str]:
 def _send(
     engine: Engine, settings: Settings, server: MailServer, message_id: str, done: Sent
 ) -> Answer | None:
-    """Send one message; the server's answer, or none where there was nothing to send."""
+    """Send one message; the server's answer, or None if the message was not sent."""
     with writing(engine) as connection:
         lapsed = messages.lapsed_invoices(connection, message_id)
         if lapsed:
-            why = f"invoice {', '.join(lapsed)} counts no longer"
-            messages.move_message(connection, message_id, "withdraw", why)
-            done.say(f"message {message_id} is withdrawn: {why}", failed=False)
+            reason = f"invoice {', '.join(lapsed)} counts no longer"
+            messages.move_message(connection, message_id, "withdraw", reason)
+            done.say(f"message {message_id} is withdrawn: {reason}", failed=False)
             return None
         try:
-            mail = _read(connection, settings, message_id)
+            mail = read_mail(connection, settings, message_id)
         except InvalidRecord as error:
             done.say(f"message {message_id} waits: {error}")
             return None
@@ -558,20 +488,14 @@ def _send(
     server.connect()
     with writing(engine) as connection:
         if not messages.claim_message(connection, message_id):
-            return None  # somebody withdrew it meanwhile
+            return None  # withdrawn meanwhile
     answer = server.transmit(parseaddr(mail.sender)[1], parseaddr(mail.recipient)[1], content)
     _mark(engine, message_id, answer, done)
     return answer
 
 
-def _read(connection: Connection, settings: Settings, message_id: str) -> Mail:
-    row = messages.read_message(connection, message_id)
-    attachments = messages.read_attachments(connection, message_id)
-    return mail_of(row, attachments, settings.runs, row["queued_at"])
-
-
 def _mark(engine: Engine, message_id: str, answer: Answer, done: Sent) -> None:
-    """Note what became of a message that was claimed."""
+    """Record the outcome of a claimed message."""
     with writing(engine) as connection:
         row = messages.read_message(connection, message_id)
         action, said, next_try = answer.action, answer.said, None
@@ -592,25 +516,21 @@ def _mark(engine: Engine, message_id: str, answer: Answer, done: Sent) -> None:
 def _sentence(
     message_id: str, recipient: str, state: str, said: str, next_try: dt.datetime | None
 ) -> str:
-    named = f"{state} {message_id} to {recipient}: {said}"
+    sentence = f"{state} {message_id} to {recipient}: {said}"
     if state == UNCERTAIN:
         return (
-            f"{named}; the server may have it: ask the recipient, then say 'billing outbox --sent "
-            f"{message_id}' or 'billing outbox --again {message_id}'"
+            f"{sentence}; the server may have it: ask the recipient, then settle it with "
+            "'billing outbox'"
         )
-    return named if next_try is None else f"{named}; tried again from {next_try:%Y-%m-%d %H:%M}Z"
+    if next_try is not None:
+        return f"{sentence}; tried again from {next_try:%Y-%m-%d %H:%M}Z"
+    return sentence
 
 
 def tell_staff(
     connection: Connection, message_id: str, state: str, attempts: int, sentence: str
 ) -> None:
-    """Show the staff of each facility that a message tells of what became of it.
-
-    Parameters
-    ----------
-    attempts
-        At which try; the same state is shown again after another.
-    """
+    """Show a message's outcome to the staff of its facilities, once per state and try."""
     messages.add_notices(
         connection,
         [
@@ -631,31 +551,19 @@ _PLACE = "{id}"
 
 
 def sender_of(settings: Settings, name: str) -> Mailbox:
-    """Whom messages are from, by this name unless the setting has one.
-
-    Raises
-    ------
-    InvalidSettings
-        The setting is missing, or no address.
-    """
-    where, remedy = "BILLING_SMTP_FROM", "set it to the address that bounces may go to"
+    """The sender of messages, with this name unless the setting has one."""
+    where, remedy = "BILLING_SMTP_FROM", "set it to the address for bounces"
     if settings.smtp_from is None:
-        raise InvalidSettings("nobody is named as the sender of mail", where=where, remedy=remedy)
+        raise InvalidSettings("the sender of mail is not set", where=where, remedy=remedy)
     try:
-        stated = parse_mailbox(settings.smtp_from)
+        mailbox = parse_mailbox(settings.smtp_from)
     except InvalidAddress as error:
         raise InvalidSettings(error.what, where=where, remedy=remedy) from None
-    return stated if stated.name else Mailbox(stated.address, name)
+    return mailbox if mailbox.name else Mailbox(mailbox.address, name)
 
 
 def link_of(settings: Settings) -> Link:
-    """The page about an invoice or a statement, by its number or id.
-
-    Raises
-    ------
-    InvalidSettings
-        The setting is no address of a page, or has no place for the number.
-    """
+    """The address of the page about an invoice number or statement id."""
     url = settings.portal_url
     if url is None:
         return lambda _: None

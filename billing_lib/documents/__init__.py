@@ -1,8 +1,8 @@
-"""Invoices as people and programs read them: one module per format, all from the canonical one.
+"""Documents for people and programs: one module per format, all made from the canonical invoice.
 
-The canonical invoice (``invoices/<number>.json`` of a record) is the result; a document is a
-picture of it. Rendering reads no clock, network, locale or system font, so the same invoice
-gives the same bytes again, and computes nothing but sums.
+The canonical invoice (``invoices/<number>.json`` of a record) is the result; a document shows it.
+Rendering reads no clock, network, locale or system font, so the same invoice gives the same bytes,
+and computes nothing but sums.
 
     invoice = json.loads(Path("RC-1993-00001.json").read_text("utf-8"))
     write_documents(invoice, Path("documents"), read_logo(Path("snapshot")))

@@ -1,21 +1,18 @@
-"""The FOCUS dataset of a month: one row per charge, as tools for cloud costs read it.
+"""The FOCUS dataset of a month, as tools for cloud costs read it.
 
 FinOps Open Cost and Usage Specification, version 1.2 (https://focus.finops.org); docs/focus.md
-tells what stands in each column and why. Besides charges there is a row for each rule that changed
-an invoice, its tax, and what it drew from prepaid funds, so that the rows of an invoice make what
-is left to pay of it, to the cent.
-
-The rows of the FOCUS dataset that are charges (focus.py).
+explains each column. There is a row per charge, per rule that changed an invoice, per invoice's
+tax, and per payment from prepaid funds: the rows of an invoice sum to the amount left to pay, to
+the cent.
 
     RC/57   Usage   3.333333 Hours at 40.00   list 133.33332   billed and effective 133.33
 
-List and contracted cost are price times quantity, exactly as the specification wants it; what was
-billed is rounded once, and has minimums, fees, rules and changes by staff in it. Where what a
-charge came to before these is no price times its quantity (tiers, after hours, a minimum), the
-unit price is the quotient.
+List and contracted cost are price times quantity, unrounded, as the specification demands. Billed
+cost is rounded once and includes minimums, fees, rules and changes by staff. Where price times
+quantity is not the raw total (tiers, after hours, a minimum), the unit price is the quotient.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 
@@ -34,7 +31,7 @@ UNIT_PRICE_PLACES = 12
 COST_PLACES = UNIT_PRICE_PLACES + QUANTITY_PLACES
 
 UTC = "%Y-%m-%dT%H:%M:%SZ"
-"""An instant as the specification writes it."""
+"""The format of an instant in the specification."""
 
 _ITEM = ("item", "item_name", "resource", "resource_name", "category")
 _DATA_SIZES = {f"{size}{unit}" for size in ("", *"KMGTPE") for unit in ("b", "B")} | {
@@ -44,8 +41,8 @@ _UNITS = {"each": "Units"}
 
 
 def charge_rows(costs: Costs) -> pl.DataFrame:
-    """A row per charge: the columns of focus.py that are its own, with ``team`` and ``project``,
-    and ``billed`` and ``effective`` in minor units."""
+    """A row per charge: its own columns of the dataset, ``team`` and ``project``, and the amounts
+    ``billed`` and ``effective`` in minor units."""
     book = costs.book
     code, currency = pl.lit(book.facility.code), pl.lit(book.facility.currency)
     usage = pl.col("item").is_not_null()
@@ -59,12 +56,12 @@ def charge_rows(costs: Costs) -> pl.DataFrame:
             frame, "rate_group", lambda group: canonical_json({"x_RateGroup": group})
         ),
     )
-    told = pl.col("description").fill_null("")
+    description = pl.col("description").fill_null("")
     price = pl.when("flat").then(pl.format(" at {} {}", "price", currency)).otherwise(pl.lit(""))
-    what = (
-        pl.when(told == "")
+    service = (
+        pl.when(description == "")
         .then(pl.col("item_name"))
-        .otherwise(pl.format("{}, {}", "item_name", told))
+        .otherwise(pl.format("{}, {}", "item_name", description))
     )
     sku = pl.format("{}/{}", code, "item")
     late = pl.col("reference").is_null() & (pl.col("date") < pl.lit(costs.period.first_day))
@@ -80,8 +77,8 @@ def charge_rows(costs: Costs) -> pl.DataFrame:
         .otherwise(pl.lit("Adjustment")),
         ChargeClass=pl.when(late | pl.col("credits").is_not_null()).then(pl.lit("Correction")),
         ChargeDescription=pl.when(usage)
-        .then(pl.format("{}: {} {}{}", what, "quantity", "unit_name", price))
-        .otherwise(told),
+        .then(pl.format("{}: {} {}{}", service, "quantity", "unit_name", price))
+        .otherwise(description),
         ChargeFrequency=pl.when(usage).then(pl.lit("Usage-Based")).otherwise(pl.lit("One-Time")),
         ConsumedQuantity=pl.when(usage).then("quantity"),
         ConsumedUnit=pl.when(usage).then("unit_name"),
@@ -109,15 +106,17 @@ def charge_rows(costs: Costs) -> pl.DataFrame:
 
 
 def _mapped(frame: pl.DataFrame, column: str, name: Callable[[str], str]) -> pl.Expr:
-    """What each of a column's few values is called."""
+    """The name of each of a column's few values."""
     names = {value: name(value) for value in frame[column].drop_nulls().unique()}
     return pl.col(column).replace_strict(names, default=None, return_dtype=pl.String)
 
 
 def _priced(charges: pl.DataFrame, places: int) -> pl.DataFrame:
-    """``unit_price``, ``list_cost`` and the ``priced`` quantity as text; whether the price as
-    stated gives what is charged (``flat``), and whether the quantity does at all
-    (``countable``): what costs something though nothing was used counts as one charge."""
+    """Add the ``unit_price``, the ``list_cost`` and the ``priced`` quantity, as text.
+
+    ``flat``: the stated price times the quantity is the raw total. ``countable``: some unit price
+    gives it; a charge without a quantity counts as one piece.
+    """
     quantity = pl.col("quantity").cast(pl.Int128).fill_null(0)
     price = pl.col("price").cast(pl.Decimal(38, UNIT_PRICE_PLACES)).to_physical()
     cost = pl.col("raw_total").cast(pl.Int128) * _power(COST_PLACES - places)
@@ -152,7 +151,7 @@ def _text(scaled: pl.Expr, places: int) -> pl.Expr:
 
 
 def _with_times(charges: pl.DataFrame, timezone: str) -> pl.DataFrame:
-    """From when until when: a session's times to the second, or the whole of its day."""
+    """Add the charge period: a session's times to the second, or its whole day."""
     tomorrow = pl.col("date").dt.offset_by("1d")
     days = charges.select(pl.col("date").unique()).with_columns(
         day_start=day_start(pl.col("date"), timezone), day_end=day_start(tomorrow, timezone)
@@ -167,7 +166,7 @@ def _with_times(charges: pl.DataFrame, timezone: str) -> pl.DataFrame:
 
 
 def _items(book: PriceBook) -> pl.DataFrame:
-    """What the price book says of each item."""
+    """Each item with its names, its resource and its service category."""
     names = {resource.code: resource.name for resource in book.resources}
     focus = book.facility.focus
     rows = [
@@ -184,7 +183,7 @@ def _items(book: PriceBook) -> pl.DataFrame:
 
 
 def unit_name(unit: str) -> str:
-    """A unit as the specification writes it: ``hour`` → ``Hours``, ``GB-month`` → ``GB-Months``."""
+    """A unit as the specification spells it: ``hour`` → ``Hours``, ``GB-month`` → ``GB-Months``."""
     if unit in _UNITS:
         return _UNITS[unit]
     *before, last = [part if part in _DATA_SIZES else part.capitalize() for part in unit.split("-")]
@@ -248,44 +247,25 @@ COLUMNS: dict[str, pl.DataType] = {
     "x_State": pl.String(),
     "x_User": pl.String(),
 }
-"""The columns, FOCUS's before our own, with their types in Parquet."""
+"""The columns, first FOCUS's, then our own (``x_…``), with their types in Parquet."""
 
 
 def focus_rows(months: Iterable[Costs]) -> pl.DataFrame:
-    """The dataset of these months of facilities, all columns as text.
-
-    Raises
-    ------
-    ValueError
-        The rows of an invoice are not what is left to pay of it.
-    """
+    """The dataset of some facilities' months, all columns as text."""
     empty = pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))
     return pl.concat([empty, *(_of_facility(costs) for costs in months)])
 
 
 def write_focus(rows: pl.DataFrame, path: Path) -> bool:
-    """Write the dataset as CSV or Parquet, by the file's name; whether it was not there already.
-
-    Raises
-    ------
-    UnwritableFile
-        The name is that of neither, or the file cannot be written.
-    """
-    match path.suffix:
-        case ".csv":
-            return write_file(path, rows.write_csv(line_terminator="\r\n").encode())
-        case ".parquet":
-            return write_file(path, _parquet(rows))
-        case _:
-            raise UnwritableFile(
-                "a dataset is written as .csv or .parquet",
-                where=str(path),
-                remedy="name such a file",
-            )
-
-
-def _parquet(rows: pl.DataFrame) -> bytes:
-    """Decimals of 128 bits, instants in UTC."""
+    """Write the dataset as CSV or Parquet, by the file's name; whether the file changed."""
+    if path.suffix == ".csv":
+        return write_file(path, rows.write_csv(line_terminator="\r\n").encode())
+    if path.suffix != ".parquet":
+        raise UnwritableFile(
+            "a dataset is written as .csv or .parquet",
+            where=str(path),
+            remedy="give the file one of these two endings",
+        )
     typed = rows.with_columns(
         pl.col(name).str.to_datetime(UTC, time_unit="us", time_zone="UTC")
         if dtype == _TIME
@@ -294,7 +274,7 @@ def _parquet(rows: pl.DataFrame) -> bytes:
     )
     content = BytesIO()
     typed.write_parquet(content)
-    return content.getvalue()
+    return write_file(path, content.getvalue())
 
 
 def _of_facility(costs: Costs) -> pl.DataFrame:
@@ -307,10 +287,10 @@ def _of_facility(costs: Costs) -> pl.DataFrame:
     )
     billed = money_text_column(pl.col("billed"), places)
     category = pl.coalesce("ServiceCategory", pl.lit(facility.focus.service_category))
-    said = rows.with_columns(
+    completed = rows.with_columns(
         BilledCost=billed,
         EffectiveCost=money_text_column(pl.col("effective"), places),
-        # What has no unit price costs the same in every respect.
+        # A row without a unit price has one cost in every respect.
         ListCost=pl.coalesce("ListCost", billed),
         ContractedCost=pl.coalesce("ListCost", billed),
         ContractedUnitPrice="ListUnitPrice",
@@ -332,12 +312,13 @@ def _of_facility(costs: Costs) -> pl.DataFrame:
             for name in ("InvoiceIssuerName", "ProviderName", "PublisherName")
         },
     )
-    named = _with_accounts(said, costs.book)
-    return named.select(pl.col(name).cast(pl.String) for name in COLUMNS)
+    completed = _with_accounts(completed, costs.book)
+    return completed.select(pl.col(name).cast(pl.String) for name in COLUMNS)
 
 
 def _with_accounts(rows: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
-    """Teams, which are billed, and their projects, with today's names and tags."""
+    """Add the billing account (the team) and the sub account (the project), with today's names
+    and tags."""
     by_code = {team.code: team for team in book.teams}
     teams = pl.DataFrame(
         [(team.code, team.name) for team in book.teams],
@@ -346,7 +327,7 @@ def _with_accounts(rows: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
     )
     projects = pl.DataFrame(
         [
-            (project.code, project.name, _tags(*by_code[project.team].tags, *project.tags))
+            (project.code, project.name, _tags([*by_code[project.team].tags, *project.tags]))
             for project in book.projects
         ],
         schema=dict.fromkeys(("project", "SubAccountName", "Tags"), pl.String),
@@ -363,17 +344,17 @@ def _with_accounts(rows: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
     )
 
 
-def _tags(*tags: str) -> str | None:
-    """A JSON object of tags, which have no values."""
+def _tags(tags: Sequence[str]) -> str | None:
+    """Tags, which have no values, as a JSON object."""
     return canonical_json(dict.fromkeys(tags, True)) if tags else None
 
 
 def _beside_charges(costs: Costs) -> Iterable[pl.DataFrame]:
-    """What an invoice holds beside its charges: what rules changed, tax, what funds paid."""
-    of = costs.invoices.select("number", "team", "project", "tax", "prepaid")
+    """The rows of invoices that are no charges: changes by rules, tax, payments from funds."""
+    invoices = costs.invoices.select("number", "team", "project", "tax", "prepaid")
     once = {"ChargeFrequency": pl.lit("One-Time")}
     on = pl.when(pl.col("worked_on") != "").then(pl.format(" on {}", "worked_on"))
-    yield costs.adjustments.join(of.drop("tax", "prepaid"), on="number").select(
+    yield costs.adjustments.join(invoices.drop("tax", "prepaid"), on="number").select(
         *("team", "project"),
         InvoiceId="number",
         billed="amount",
@@ -382,7 +363,7 @@ def _beside_charges(costs: Costs) -> Iterable[pl.DataFrame]:
         ChargeDescription=pl.format("{} ({}){}", "rule", "kind", on.fill_null("")),
         **once,
     )
-    yield of.filter(pl.col("tax") != 0).select(
+    yield invoices.filter(pl.col("tax") != 0).select(
         *("team", "project"),
         InvoiceId="number",
         billed="tax",
@@ -391,8 +372,8 @@ def _beside_charges(costs: Costs) -> Iterable[pl.DataFrame]:
         ChargeDescription=pl.format("Tax on invoice {}", "number"),
         **once,
     )
-    # Funds that were bought before are used up: a purchase below zero, which costs nothing anew.
-    drawn = of.filter(pl.col("prepaid") > 0)
+    # Funds were bought earlier: drawing on them is a purchase below zero without a new cost.
+    drawn = invoices.filter(pl.col("prepaid") > 0)
     amount = money_text_column(-pl.col("prepaid"), minor_places(costs.book.facility.currency))
     sku = pl.lit(f"{costs.book.facility.code}/prepaid")
     yield drawn.select(

@@ -1,14 +1,11 @@
-"""An invoice as one HTML page that needs nothing else: no script, font or network, and its pictures
-are in it.
+"""An invoice, or a lab's month, as one HTML page that loads nothing: no script, font or network.
 
-The page is a Jinja2 template over the view with autoescape on, so a note such as
-``<script>alert(1)</script>`` is read, not run; a content security policy in the page says the
-same to the browser. It prints on paper as it reads on screen.
+The pages are Jinja2 templates with autoescape over finished views, so a note such as
+``<script>alert(1)</script>`` is shown as text; a content security policy in the page makes the
+browser enforce the same. Pictures are inside the page, and it prints as it reads on screen.
 
-The listing as one HTML page: a lab's month, the same page whoever asks for it.
-
-render_listing is a pure function of what workflow/listing.py read: no role, login, clock, locale
-or network is in its inputs. The page looks like an invoice's and runs no script.
+A listing shows a lab's month (workflow/listing.py). Its page depends on the listing alone, not on
+the reader's role, the clock or the locale, so it is the same page for every reader.
 """
 
 from base64 import b64encode
@@ -19,7 +16,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from jinja2 import Environment, PackageLoader, StrictUndefined, Template, select_autoescape
 
 from billing_lib.documents.text import (
     NOTHING,
@@ -27,43 +24,43 @@ from billing_lib.documents.text import (
     date_span,
     long_date,
     money,
+    named,
     number,
     printable_invoice,
+    share_text,
 )
-from billing_lib.documents.view import Column, DocumentTable, Total, view
+from billing_lib.documents.view import Column, DocumentTable, Total, numbers, texts, view
 from billing_lib.documents.writing import write_file
 from billing_lib.pricing.fields import Logo
 
 
 @cache
-def _template() -> Template:
+def page_template(name: str) -> Template:
+    """One of the program's own templates; values in HTML are escaped."""
     environment = Environment(
         loader=PackageLoader("billing_lib.documents"),
-        autoescape=True,
+        autoescape=select_autoescape(["html.j2"]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("invoice.html.j2")
+    return environment.get_template(name)
 
 
 def render_html(invoice: Invoice) -> str:
-    """The invoice as a self-contained HTML5 page, UTF-8.
-
-    The same invoice gives the same text, whatever the clock, the locale or the time zone.
-    """
-    return _template().render(page=page_of(invoice))
+    """The invoice as a self-contained HTML5 page, UTF-8; the same invoice gives the same text."""
+    return page_template("invoice.html.j2").render(page=page_of(invoice))
 
 
 def page_of(invoice: Invoice) -> dict[str, Any]:
-    """What the page shows, as values of JSON: the view, and the logo as an address (``data:``)."""
+    """The content of the page as JSON values: the view, and the logo as a ``data:`` address."""
     shown = view(invoice)
     return asdict(shown) | {"logo": _address(shown.logo) if shown.logo else ""}
 
 
 def _address(logo: Logo) -> str:
-    """The logo within the page; a browser runs no script of a picture and loads nothing for it."""
+    """The logo as a ``data:`` address: a browser runs no script in such a picture."""
     kind = {"png": "image/png", "svg": "image/svg+xml"}[logo.suffix]
     return f"data:{kind};base64,{b64encode(logo.content).decode()}"
 
@@ -72,12 +69,15 @@ PREVIEW = (
     "These charges are on no issued invoice yet. They stand here as they are priced now, may still "
     "change, and are not to be paid; adjustments and taxes of the invoice come with it."
 )
-"""What stands over pending charges."""
+"""The notice over pending charges."""
+
+
+_AMOUNTS = ("invoiced", "pending", "total")
 
 
 @dataclass(frozen=True)
 class FacilityView:
-    """What a listing shows of one facility, in reading order."""
+    """One facility's part of a listing, in reading order."""
 
     name: str
     currency: str
@@ -91,7 +91,7 @@ class FacilityView:
 
 @dataclass(frozen=True)
 class ListingView:
-    """All that a listing's page shows, every cell a finished text."""
+    """The content of a listing's page, every cell a finished text."""
 
     title: str
     team: str
@@ -102,53 +102,34 @@ class ListingView:
 
 def render_listing(listing: Mapping[str, Any]) -> str:
     """The listing as a self-contained HTML5 page, UTF-8; the same listing gives the same text."""
-    return _listing_template().render(listing=listing_view(listing))
+    return page_template("listing.html.j2").render(listing=listing_view(listing))
 
 
 def write_listing(listing: Mapping[str, Any], path: Path) -> bool:
-    """Write the page unless the file holds just this; whether it did not.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
+    """Write the page; whether the file changed."""
     return write_file(path, render_listing(listing).encode())
 
 
 def listing_view(listing: Mapping[str, Any]) -> ListingView:
-    """The view of a listing, every text made printable first."""
+    """The view of a listing, all texts printable."""
     shown = printable_invoice(listing)
     team, covers = shown["team"], shown["covers"]
     return ListingView(
         title=f"{team['name']}, {shown['period']}",
         team=team["name"],
         facts=[
-            ("Team", _named(team)),
+            ("Team", named(team)),
             ("Dates covered", date_span(covers["from"], covers["to"])),
         ],
         facilities=[_facility(part) for part in shown["facilities"]],
     )
 
 
-@cache
-def _listing_template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("billing_lib.documents"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("listing.html.j2")
-
-
 def _facility(part: dict[str, Any]) -> FacilityView:
     currency, totals = part["currency"], part["totals"]
     facts = []
     if part["teams"]:
-        facts.append(("With the teams", "\n".join(_named(team) for team in part["teams"])))
+        facts.append(("With the teams", "\n".join(named(team) for team in part["teams"])))
     if part["contacts"]:
         facts.append(("Contacts", part["contacts"]))
     return FacilityView(
@@ -169,21 +150,14 @@ def _facility(part: dict[str, Any]) -> FacilityView:
 
 def _invoices(invoices: list[dict[str, Any]], currency: str, invoiced: str) -> DocumentTable:
     columns = (
-        Column("Invoice"),
-        Column("Date"),
-        Column("Project"),
-        Column("Team"),
-        Column("State"),
-        Column("Charges", numeric=True),
-        Column(f"Total ({currency})", numeric=True),
-        Column("Of it prepaid", numeric=True),
-        Column("Due", numeric=True),
+        *texts("Invoice", "Date", "Project", "Team", "State"),
+        *numbers("Charges", f"Total ({currency})", "Of it prepaid", "Due"),
     )
     rows = [
         [
             it["number"],
             long_date(it["invoice_date"]),
-            _named({"code": it["project"], "name": it["name"]}),
+            named({"code": it["project"], "name": it["name"]}),
             it["team"],
             it["became"],
             f"{it['charges']:,}",
@@ -194,7 +168,7 @@ def _invoices(invoices: list[dict[str, Any]], currency: str, invoiced: str) -> D
         for it in invoices
     ]
     others = any(not it["counts"] for it in invoices)
-    remark = "What is replaced or void counts in no total." if others else ""
+    remark = "Replaced and void invoices count in no total." if others else ""
     footer = ["Total", *[""] * 5, money(invoiced), "", ""]
     return DocumentTable("Invoices", columns, rows, footer, remark)
 
@@ -220,22 +194,16 @@ def _summary(
     totals: dict[str, str],
     currency: str,
 ) -> DocumentTable:
-    amounts = ("invoiced", "pending", "total")
-    columns = (
-        Column(label),
-        Column(f"Invoiced ({currency})", numeric=True),
-        Column("Pending", numeric=True),
-        Column("Total", numeric=True),
-    )
-    listed = [[row["key"] or NOTHING, *(money(row[name]) for name in amounts)] for row in rows]
-    footer = ["Total", *(money(totals[name]) for name in amounts)]
+    columns = (*texts(label), *numbers(f"Invoiced ({currency})", "Pending", "Total"))
+    listed = [[row["key"] or NOTHING, *(money(row[name]) for name in _AMOUNTS)] for row in rows]
+    footer = ["Total", *(money(totals[name]) for name in _AMOUNTS)]
     return DocumentTable(title, columns, [*listed, *more] if rows else [], footer)
 
 
 def _aside(label: str, amounts: dict[str, str] | None) -> list[list[str]]:
     if amounts is None:
         return []
-    return [[label, *(money(amounts[name]) for name in ("invoiced", "pending", "total"))]]
+    return [[label, *(money(amounts[name]) for name in _AMOUNTS)]]
 
 
 def _invoice_lines(invoice: dict[str, Any], currency: str) -> DocumentTable:
@@ -243,16 +211,15 @@ def _invoice_lines(invoice: dict[str, Any], currency: str) -> DocumentTable:
         f"{step['rule']} ({step['kind']}): {money(step['amount'])}"
         for step in invoice["adjustments"]
     ]
-    tax = [f"tax: {money(invoice['tax'])}"] if invoice["tax"] is not None else []
-    remark = "; ".join(
-        [f"Amounts in {currency}", *changes, *tax, f"total {money(invoice['total'])}"]
-    )
-    project = _named({"code": invoice["project"], "name": invoice["name"]})
+    if invoice["tax"] is not None:
+        changes.append(f"tax: {money(invoice['tax'])}")
+    remark = "; ".join([f"Amounts in {currency}", *changes, f"total {money(invoice['total'])}"])
+    project = named({"code": invoice["project"], "name": invoice["name"]})
     return _lines(f"Invoice {invoice['number']}, project {project}", invoice["lines"], remark)
 
 
 def _pending_lines(pending: dict[str, Any], currency: str) -> DocumentTable:
-    project = _named({"code": pending["project"], "name": pending["name"]})
+    project = named({"code": pending["project"], "name": pending["name"]})
     return _lines(
         f"Pending charges of project {project}", pending["lines"], f"Amounts in {currency}"
     )
@@ -260,17 +227,12 @@ def _pending_lines(pending: dict[str, Any], currency: str) -> DocumentTable:
 
 def _lines(title: str, lines: list[dict[str, Any]], remark: str) -> DocumentTable:
     columns = (
-        Column("Charge"),
-        Column("Date"),
+        *texts("Charge", "Date"),
         Column("Item and description", notes=True),
-        Column("User"),
-        Column("Expense code"),
-        Column("Quantity", numeric=True),
-        Column("Unit"),
-        Column("Rate", numeric=True),
-        Column("Amount", numeric=True),
-        Column("Adjustment", numeric=True),
-        Column("Total", numeric=True),
+        *texts("User", "Expense code"),
+        *numbers("Quantity"),
+        *texts("Unit"),
+        *numbers("Rate", "Amount", "Adjustment", "Total"),
     )
     amounts = ("raw_total", "adjustment", "total")
     sums = [money(str(sum(Decimal(line[name]) for line in lines))) for name in amounts]
@@ -280,13 +242,12 @@ def _lines(title: str, lines: list[dict[str, Any]], remark: str) -> DocumentTabl
 
 def _line(line: dict[str, Any]) -> list[str]:
     name = line["item"] or "Added line"
-    codes = line["expense_codes"] or []
     return [
         line["charge"],
         line["date"] or NOTHING,
         f"{name}\n{line['description']}" if line["description"] else name,
         line["user"] or NOTHING,
-        "\n".join(_share(code, alone=len(codes) == 1) for code in codes) or NOTHING,
+        share_text(line["expense_codes"] or []),
         number(line["quantity"]),
         line["unit"] or NOTHING,
         number(line["price"]),
@@ -294,13 +255,3 @@ def _line(line: dict[str, Any]) -> list[str]:
         money(line["adjustment"]),
         money(line["total"]),
     ]
-
-
-def _share(share: dict[str, Any], *, alone: bool) -> str:
-    code = str(share["expense_code"])
-    return code if alone else f"{code}: {number(share['percent'])} %, {money(share['amount'])}"
-
-
-def _named(party: dict[str, Any]) -> str:
-    name, code = party["name"], party["code"]
-    return f"{name} ({code})" if name and name != code else str(code)

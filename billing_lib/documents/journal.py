@@ -4,9 +4,9 @@
     1993-12-06  370-1    89.00           USD       Invoice RC-1994-00003…  RC-1994-00003  …
     1993-12-06  RC               89.00   USD       Invoice RC-1994-00003…  RC-1994-00003  …
 
-In plain-text accounting accounts stand below Expenses, Income and Liabilities and are written in
-letters, digits and hyphens alone, as beancount wants them; the account as it is in the general
-ledger stands beside each posting.
+In plain-text accounting, accounts stand below Expenses, Income and Liabilities and consist of
+letters, digits and hyphens, as beancount demands; each posting also names the general ledger's
+own account.
 """
 
 import hashlib
@@ -23,44 +23,27 @@ from billing_lib.workflow.journal import EXPENSE, INCOME, KEY, PREPAID, TAX, Jou
 
 _ROOTS = {EXPENSE: "Expenses", PREPAID: "Liabilities", INCOME: "Income", TAX: "Liabilities"}
 _BEFORE_ALL = "1970-01-01"
-"""When beancount's accounts are opened: before any posting."""
+"""The opening date of beancount's accounts, before any posting."""
 
 
 def render_journal(journal: Journal, kind: str) -> str:
-    """A journal as text.
-
-    Parameters
-    ----------
-    kind
-        One of FORMATS.
-
-    Raises
-    ------
-    UnknownJournal
-        There is no such format.
-    """
+    """A journal as text in one of FORMATS."""
     require_format(kind)
     return FORMATS[kind](journal)
 
 
 def require_format(kind: str) -> None:
-    """Pass if a journal is written so.
-
-    Raises
-    ------
-    UnknownJournal
-        There is no such format.
-    """
+    """Refuse an unknown format."""
     if kind not in FORMATS:
         known = ", ".join(FORMATS)
         raise UnknownJournal(f"there is no format '{kind}' of a journal", remedy=f"say {known}")
 
 
 def account_name(role: str, account: str) -> str:
-    """An account as hledger and beancount both take it: ``370 1`` → ``Expenses:370-1-1f0c…``.
+    """An account's name for hledger and beancount: ``370 1`` → ``Expenses:370-1-1f0c…``.
 
-    Colons make levels. Where anything has to be written otherwise, a part of its sha256 follows,
-    so that two accounts never become one.
+    Colons make levels. A part of the account's sha256 follows a changed name, so that two accounts
+    never become one.
     """
     parts = [_part(text) for text in account.split(":")]
     name = ":".join(part for part in parts if part)
@@ -77,7 +60,7 @@ def _part(text: str) -> str:
 
 
 def _csv(journal: Journal) -> str:
-    """RFC 4180, one row per posting, in the columns of the price book."""
+    """CSV (RFC 4180): a row per posting, in the columns of the price book."""
     places = minor_places(journal.currency)
     amount = pl.col("amount")
     text = money_text_column(amount.abs(), places)
@@ -94,12 +77,12 @@ def _csv(journal: Journal) -> str:
         side=pl.when(amount > 0).then(pl.lit("D")).otherwise(pl.lit("C")),
         line=(pl.int_range(pl.len()) + 1).cast(pl.String),
     )
-    columns = {name: _filled(Template.parse(it)) for name, it in journal.columns.items()}
+    columns = {name: _filled(Template.parse(text)) for name, text in journal.columns.items()}
     return fields.select(**columns).write_csv(line_terminator="\r\n")
 
 
 def _filled(template: Template) -> pl.Expr:
-    """A template's text; a field that is empty leaves its place empty, and so the whole."""
+    """A template's text; an empty field leaves its place empty, a text without any is null."""
     parts = [
         part
         for literal, field in template.parts
@@ -110,15 +93,15 @@ def _filled(template: Template) -> pl.Expr:
 
 
 def _hledger(journal: Journal) -> str:
-    """https://hledger.org/hledger.html: directives, so that ``check --strict`` passes."""
+    """hledger's format (https://hledger.org/hledger.html), which passes ``check --strict``."""
     places = minor_places(journal.currency)
     example = f"1000.{'0' * places} {journal.currency}"
     lines = [*_title(journal), f"commodity {example}"]
     lines += [f"account {name}" for name in _accounts(journal)]
     for first, rows in _transactions(journal):
         tags = f"run:{_tag(first['run'])}, project:{_tag(first['project'])}"
-        what = _plain(first["description"])
-        lines += ["", f"{first['date']} ({first['reference']}) {what}  ; {tags}"]
+        description = _plain(first["description"])
+        lines += ["", f"{first['date']} ({first['reference']}) {description}  ; {tags}"]
         lines += [
             f"    {name}  {amount} {journal.currency}  ; account:{_tag(account)}"
             for name, amount, account in _amounts(rows, places)
@@ -127,14 +110,14 @@ def _hledger(journal: Journal) -> str:
 
 
 def _beancount(journal: Journal) -> str:
-    """https://beancount.github.io/docs/beancount_language_syntax.html"""
+    """beancount's format: https://beancount.github.io/docs/beancount_language_syntax.html"""
     currency, places = journal.currency, minor_places(journal.currency)
     lines = [*_title(journal), f'option "operating_currency" "{currency}"', ""]
     lines += [f"{_BEFORE_ALL} open {name} {currency}" for name in _accounts(journal)]
     for first, rows in _transactions(journal):
-        what = f"{_quoted(journal.facility)} {_quoted(first['description'])}"
-        link, text = f"^{first['invoice']}", f'  reference: "{first["reference"]}"'
-        lines += ["", f"{first['date']} * {what} {link}", text]
+        payee = f"{_quoted(journal.facility)} {_quoted(first['description'])}"
+        link, reference = f"^{first['invoice']}", f'  reference: "{first["reference"]}"'
+        lines += ["", f"{first['date']} * {payee} {link}", reference]
         lines += [f"  {name}: {_quoted(first[name])}" for name in ("run", "project")]
         for name, amount, account in _amounts(rows, places):
             lines += [f"  {name}  {amount} {currency}", f"    account: {_quoted(account)}"]
@@ -146,13 +129,13 @@ FORMATS: dict[str, Callable[[Journal], str]] = {
     "hledger": _hledger,
     "beancount": _beancount,
 }
-"""How a journal is written, by the format's name."""
+"""The writers of a journal, by format."""
 
 
 def _title(journal: Journal) -> Iterator[str]:
     numbers = journal.postings["journal"].unique().drop_nulls().sort().to_list()
-    named = ", ".join(f"journal {number}" for number in numbers) or "not posted"
-    yield f"; {journal.facility}, {named}"
+    posted = ", ".join(f"journal {number}" for number in numbers) or "not posted"
+    yield f"; {journal.facility}, {posted}"
 
 
 def _accounts(journal: Journal) -> list[str]:
@@ -168,7 +151,7 @@ def _transactions(journal: Journal) -> Iterator[tuple[dict[str, Any], list[dict[
 
 
 def _amounts(rows: list[dict[str, Any]], places: int) -> Iterator[tuple[str, str, str]]:
-    """The account's name, the amount, and the account as it is, in columns."""
+    """The account's name and the amount, padded to columns, and the original account."""
     names = [account_name(row["role"], row["account"]) for row in rows]
     amounts = [money_text(row["amount"], places) for row in rows]
     wide, high = max(map(len, names)), max(map(len, amounts))
@@ -177,12 +160,12 @@ def _amounts(rows: list[dict[str, Any]], places: int) -> Iterator[tuple[str, str
 
 
 def _plain(text: str) -> str:
-    """A text that ends in no comment and breaks no line."""
+    """A text without comment marks and line breaks."""
     return " ".join(re.sub(r"[;|\x00-\x1f\x85\u2028\u2029]", " ", text).split())
 
 
 def _tag(text: str) -> str:
-    """A tag's value, which ends at a comma."""
+    """A tag's value; a comma would end it."""
     return _plain(text).replace(",", " ")
 
 

@@ -1,12 +1,12 @@
-"""A message as it goes out: multipart text and HTML with its attachments, bytes for bytes.
+"""A mail message: multipart text and HTML with attachments, the same bytes each time.
 
     multipart/mixed
         multipart/alternative     text/plain, text/html
         application/pdf           RC-1994-00003.pdf
 
-A pure function of what was queued: boundaries come from the message's id, lines are ASCII with
-CRLF, so that the same message is the same bytes whenever it is sent. RFC 5322 and 2045 to 2047,
-as Python's email package has them; RFC 3834 says by ``Auto-Submitted`` that no person wrote it.
+The bytes depend on the queued message alone: boundaries come from its id, lines are ASCII with
+CRLF. Python's email package implements RFC 5322 and 2045 to 2047; ``Auto-Submitted`` (RFC 3834)
+tells that no person wrote it.
 """
 
 import datetime as dt
@@ -31,39 +31,25 @@ class Attached:
 
 @dataclass(frozen=True)
 class Mail:
-    """A message to one recipient.
+    """A message to one recipient; addresses are with or without names."""
 
-    Attributes
-    ----------
-    id
-        What it is known by in the outbox.
-    sender, recipient
-        Addresses, perhaps with names.
-    queued_at
-        Its date; None for a preview, which has none.
-    """
-
-    id: str
+    id: str  # its key in the outbox
     sender: str
     recipient: str
     subject: str
     text: str
     html: str
-    queued_at: dt.datetime | None
+    queued_at: dt.datetime | None  # its date; None for a preview
     attached: Sequence[Attached] = ()
 
 
 def message_id(mail_id: str, sender: str) -> str:
-    """The Message-ID of a message: its id in the sender's domain, so that receivers know it again
-    if it is sent once more."""
+    """The Message-ID: the id in the sender's domain, so that receivers recognise a second copy."""
     return f"<{mail_id}@{parseaddr(sender)[1].rpartition('@')[2]}>"
 
 
 def mail_bytes(mail: Mail) -> bytes:
-    """The message as SMTP takes it and as an ``.eml`` file holds it.
-
-    A preview says ``X-Unsent``, so that mail programs show it as a draft.
-    """
+    """The message for SMTP and for ``.eml`` files; mail programs show a preview as a draft."""
     message = EmailMessage(_WIRE)
     message["From"] = mail.sender
     message["To"] = mail.recipient

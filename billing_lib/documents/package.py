@@ -1,60 +1,44 @@
-"""A package: documents of invoices and statements in one zip, with a summary over them.
+"""A package: documents of invoices and statements in one zip, with a summary.
 
-    summary.html  summary.csv            what is in it: number, project, team, state, total
+    summary.html  summary.csv            number, project, team, state, total of each document
     manifest-sha256.txt                  for sha256sum -c
     RC/RC-1994-00003.pdf                 a folder per facility
     statements/bio-1993-11.pdf
 
-The same documents give the same bytes: entries are sorted, bear a constant time and the same
-permissions, and nothing inside says when or by whom the package was made.
+The same documents give the same bytes: entries are sorted and have a constant time and constant
+permissions, and nothing inside tells when or by whom the package was made.
 """
 
 import csv
 import hashlib
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from decimal import Decimal
-from functools import cache
 from io import StringIO
 from pathlib import Path
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, Template
-
+from billing_lib.documents.html import page_template
 from billing_lib.documents.text import money, printable
-from billing_lib.documents.view import Column, DocumentTable
+from billing_lib.documents.view import DocumentTable, numbers, texts
 from billing_lib.documents.writing import unwritable
 
 STATEMENTS = "statements"
-"""The folder of statements, which are of no facility alone."""
+"""The folder of statements, which belong to no single facility."""
 
 MANIFEST = "manifest-sha256.txt"
 
-_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest time that a zip entry can carry
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest possible time of a zip entry
 _FORMULA_LIKE = re.compile(r"[=+\-@\t\r]")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """One invoice or statement of a package.
+    """One invoice or statement of a package."""
 
-    Attributes
-    ----------
-    kind
-        ``invoice`` or ``statement``.
-    facility
-        The facility's code, of a statement the codes of all on it.
-    counts
-        Whether it counts: it is neither superseded nor void.
-    files
-        The sha256 of each of its files by its path in the zip.
-    sizes
-        Their bytes.
-    """
-
-    kind: str
-    facility: str
+    kind: str  # ``invoice`` or ``statement``
+    facility: str  # the facility's code; for a statement the codes of all its facilities
     number: str
     project: str
     team: str
@@ -63,9 +47,9 @@ class Packed:
     state: str
     total: str
     currency: str
-    counts: bool
-    files: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    counts: bool  # whether it is neither superseded nor void
+    files: dict[str, str] = field(default_factory=dict)  # each file's sha256 by its path in the zip
+    sizes: dict[str, int] = field(default_factory=dict)  # each file's bytes by its path in the zip
 
 
 _FACTS = ("kind", "facility", "number", "project", "team", "period", "date", "state")
@@ -77,18 +61,7 @@ def write_zip(
     formats: Sequence[str],
     content: Callable[[str], bytes],
 ) -> None:
-    """Write a package.
-
-    Parameters
-    ----------
-    content
-        A file's bytes by its path in the zip; asked for one after the other.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written.
-    """
+    """Write a package; ``content`` gives a file's bytes by its path, one file at a time."""
     own = {
         "summary.csv": summary_csv(packed, formats).encode(),
         "summary.html": summary_html(packed).encode(),
@@ -96,14 +69,14 @@ def write_zip(
     hashes = {name: hashlib.sha256(text).hexdigest() for name, text in own.items()}
     for document in packed:
         hashes |= document.files
-    listed = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
-    own[MANIFEST] = listed.encode()
+    manifest = "".join(f"{hashes[name]}  {name}\n" for name in sorted(hashes))
+    own[MANIFEST] = manifest.encode()
     try:
         with ZipFile(path, "w") as target:
             for name in sorted({*hashes, MANIFEST}):
                 entry = ZipInfo(name, _ZIP_EPOCH)
                 entry.compress_type = ZIP_DEFLATED
-                entry.create_system = 3  # Unix, wherever it is made
+                entry.create_system = 3  # Unix, on every machine
                 entry.external_attr = 0o644 << 16
                 target.writestr(entry, own[name] if name in own else content(name))
     except OSError as error:
@@ -111,9 +84,9 @@ def write_zip(
 
 
 def summary_csv(packed: Sequence[Packed], formats: Sequence[str]) -> str:
-    """One row per document (RFC 4180): what it is, its total, each file with its sha256.
+    """The summary as CSV (RFC 4180): a row per document, with its files and their sha256.
 
-    A text that a spreadsheet would take for a formula has an apostrophe before it.
+    An apostrophe precedes a text that a spreadsheet would take for a formula.
     """
     lines = StringIO()
     writer = csv.writer(lines)
@@ -127,53 +100,40 @@ def summary_csv(packed: Sequence[Packed], formats: Sequence[str]) -> str:
             for path in [by_format.get(suffix, "")]
             for text in (path, document.files.get(path, ""))
         ]
-        facts = [_plain(getattr(document, name)) for name in _FACTS]
-        writer.writerow([*facts, document.total, document.currency, *files])
+        facts = [getattr(document, name) for name in _FACTS]
+        plain = [f"'{text}" if _FORMULA_LIKE.match(text) else text for text in facts]
+        writer.writerow([*plain, document.total, document.currency, *files])
     return lines.getvalue()
 
 
 def summary_html(packed: Sequence[Packed]) -> str:
-    """The same for people: totals per currency, the documents, the files."""
-    tables = [
-        _totals(packed),
-        *(
-            _documents(title, kind, [it for it in packed if it.kind == kind])
-            for title, kind in (("Invoices", "invoice"), ("Statements", "statement"))
-            if any(it.kind == kind for it in packed)
-        ),
-        _files(packed),
-    ]
-    return _template().render(tables=[asdict(table) for table in tables])
-
-
-@cache
-def _template() -> Template:
-    environment = Environment(
-        loader=PackageLoader("billing_lib.documents"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("package.html.j2")
+    """The summary as a page: totals per currency, the documents, the files."""
+    tables = [_totals(packed)]
+    for kind in ("invoice", "statement"):
+        documents = [document for document in packed if document.kind == kind]
+        if documents:
+            tables.append(_documents(kind, documents))
+    tables.append(_files(packed))
+    return page_template("package.html.j2").render(tables=[asdict(table) for table in tables])
 
 
 def _totals(packed: Sequence[Packed]) -> DocumentTable:
-    groups = sorted({(it.kind, it.currency) for it in packed})
     rows = []
-    for kind, currency in groups:
-        counting = [
-            it for it in packed if (it.kind, it.currency, it.counts) == (kind, currency, True)
+    for kind, currency in sorted({(it.kind, it.currency) for it in packed}):
+        totals = [
+            Decimal(it.total)
+            for it in packed
+            if (it.kind, it.currency, it.counts) == (kind, currency, True)
         ]
-        rows.append([f"{kind.capitalize()}s", f"{len(counting):,}", currency, _sum(counting)])
-    beside = sum(not it.counts for it in packed)
-    remark = f"Not counted: {beside:,} superseded or void." if beside else ""
-    columns = (Column("Documents"), Column("Number", numeric=True), Column("Currency"))
-    return DocumentTable("Totals", (*columns, Column("Total", numeric=True)), rows, None, remark)
+        total = money(f"{sum(totals, Decimal(0)):f}")
+        rows.append([f"{kind.capitalize()}s", f"{len(totals):,}", currency, total])
+    uncounted = sum(not it.counts for it in packed)
+    remark = f"Not counted: {uncounted:,} superseded or void." if uncounted else ""
+    columns = (*texts("Documents"), *numbers("Number"), *texts("Currency"), *numbers("Total"))
+    return DocumentTable("Totals", columns, rows, None, remark)
 
 
-def _documents(title: str, kind: str, packed: Sequence[Packed]) -> DocumentTable:
+def _documents(kind: str, packed: Sequence[Packed]) -> DocumentTable:
     rows = [
         [
             it.number,
@@ -186,8 +146,8 @@ def _documents(title: str, kind: str, packed: Sequence[Packed]) -> DocumentTable
     if kind == "statement":  # it has neither project nor date
         labels = [label for label in labels if label not in ("Project", "Date")]
         rows = [[*row[:2], row[3], row[4], *row[6:]] for row in rows]
-    columns = (*(Column(label) for label in labels), Column("Total", numeric=True))
-    return DocumentTable(title, columns, rows)
+    columns = (*texts(*labels), *numbers("Total"))
+    return DocumentTable(f"{kind.capitalize()}s", columns, rows)
 
 
 def _files(packed: Sequence[Packed]) -> DocumentTable:
@@ -196,14 +156,6 @@ def _files(packed: Sequence[Packed]) -> DocumentTable:
         for document in packed
         for path, sha256 in sorted(document.files.items())
     ]
-    columns = (Column("File"), Column("Bytes", numeric=True), Column("SHA-256"))
+    columns = (*texts("File"), *numbers("Bytes"), *texts("SHA-256"))
     remark = f"sha256sum -c {MANIFEST} checks all of them."
     return DocumentTable(f"Files ({len(rows):,})", columns, rows, None, remark)
-
-
-def _sum(packed: Iterable[Packed]) -> str:
-    return money(f"{sum((Decimal(it.total) for it in packed), Decimal(0)):f}")
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if _FORMULA_LIKE.match(text) else text

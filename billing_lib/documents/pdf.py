@@ -1,20 +1,18 @@
-"""An invoice as a PDF that is archival and accessible (PDF/A-2a and PDF/UA-1), set by Typst.
+"""An invoice as an archival, accessible PDF (PDF/A-2a and PDF/UA-1), and letters about invoices.
 
-Texts reach the template as JSON data and are never read as markup. System fonts are ignored, and
-the document's date is the invoice's: the same invoice gives the same bytes. The fonts inside
-Typst have Latin, Greek and Cyrillic; the Noto fonts in fonts/ nearly all the rest, and are loaded
-where a text needs them. What no font has is written as its code point and the page says
-so, for a name must never turn into empty boxes:
+Typst sets the page. Texts reach its template as JSON data and are never read as markup. System
+fonts are ignored and the document's date is the invoice's, so the same invoice gives the same
+bytes. Typst's own fonts have Latin, Greek and Cyrillic; the Noto fonts in fonts/ have nearly all the rest and
+are loaded where a text needs them. A character that no font has is written as its code point, with
+a notice on the page, because a name must never turn into empty boxes:
 
     张伟 → 张伟        𓀀 → [U+13000]
 
-What a message says: subject, text and HTML, from canonical invoices or a statement.
+A letter is the subject, text and HTML of a mail message, a function of the invoices or statement
+alone. The text holds everything that the HTML holds. The HTML has its style in each element, since
+mail programs drop style sheets, and loads nothing.
 
     Invoice RC-1994-00003: USD 1,204.11, Research Computing, October 1993
-
-Pure: the same invoices give the same letter, whatever the clock, the locale or the machine. The
-text says all that the HTML says. The HTML keeps its style in each element, since mail programs
-drop style sheets, and loads nothing.
 """
 
 import json
@@ -27,25 +25,26 @@ from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from typst import Compiler, Fonts, TypstError
 
+from billing_lib.documents.html import page_template
 from billing_lib.documents.text import (
     Invoice,
     date_span,
     long_date,
     long_month,
     money,
+    named,
     printable_invoice,
 )
-from billing_lib.documents.view import InvoiceView, view
+from billing_lib.documents.view import view
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
-# No font has the character; or one has, but PDF/A forbids it, as those for private use.
+# No font has the character, or PDF/A forbids it, as it does those for private use.
 _UNDRAWABLE = re.compile("could not be displayed with font|the PDF contains the codepoint")
 
-# Where paper is US Letter (Unicode CLDR, supplemental data, paperSize), by currency.
+# Currencies of countries with US Letter paper (Unicode CLDR, supplemental data, paperSize).
 _LETTER = frozenset(
     {"BZD", "CAD", "CLP", "COP", "CRC", "GTQ", "MXN", "NIO", "PAB", "PHP", "USD", "VES"}
 )
@@ -54,53 +53,60 @@ _NOTO = Path(__file__).parent / "fonts"
 """The Noto fonts."""
 
 _HAN = {"JP": "JP", "KR": "KR", "TW": "TC", "HK": "HK", "MO": "HK"}
-"""How Chinese characters are shaped, by the facility's country; elsewhere as in China."""
+"""The shape of Chinese characters by the facility's country; elsewhere that of China."""
 
 # Scripts beyond Latin, Greek, Cyrillic and signs. (DejaVu Sans Mono would draw some, badly.)
 _OTHER_SCRIPTS = re.compile("[\u0530-\u1cff\u2c00-\U0010ffff]")
 
 BREAK = "\u200b"
-"""Where the template may break a long word; never in the PDF's text, so copying a code is safe."""
+"""Lets the template break a long word; absent from the PDF's text, so copying a code is safe."""
 
 # A printed number, 1,234,567,890.12, stays on one line; a code of digits alone may break.
 _LONG_WORD = re.compile(r"(?<!\S)(?!\N{MINUS SIGN}?\d{1,3}(,\d{3})*(\.\d+)?(?!\S))\S{13,}")
-# Only where letters stand apart: Arabic ones join, and Chinese ones may break anyhow.
+# Only between separate letters: Arabic ones join, and Chinese ones may break anyhow.
 _BREAKABLE = re.compile(r"([-_./@:+|]|[0-9A-Za-z_\u00aa-\u052f]{10})(?=\w)")
 
 
 def render_pdf(invoice: Invoice) -> bytes:
-    """The invoice as PDF bytes: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
+    """The invoice as a PDF: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
     page = view(invoice)
     han = _HAN.get(invoice["facility"].get("country", ""), "SC")
     shown = asdict(page) | {"logo": page.logo.file if page.logo else None, "han": han}
-    return typeset("invoice.typ", shown, _pictures(page))
+    pictures = {page.logo.file: page.logo.content} if page.logo else {}
+    if page.check:
+        pictures["qr.svg"] = page.check.qr.encode()
+    return typeset("invoice.typ", shown, pictures)
 
 
-def typeset(template: str, said: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
-    """A page set by a template; what no font can draw is spelled out.
+def typeset(template: str, page: Mapping[str, Any], pictures: Mapping[str, bytes]) -> bytes:
+    """A page set by a Typst template; characters without a font are spelled out.
 
     Parameters
     ----------
-    said
-        The page's view, with ``currency``, which says the paper, and ``han``, which of the Noto
-        fonts draws Chinese characters.
+    page
+        The view, with ``currency``, which decides the paper, and ``han``, the Noto font for
+        Chinese characters.
     pictures
-        What the template draws, by file name.
+        The template's pictures by file name.
     """
-    shown = _composed(dict(said))
+    shown = _mapped(dict(page), _composed)
     shown["paper"] = "us-letter" if shown["currency"] in _LETTER else "a4"
     shown["spelled_out"] = False
     plain = not any(_OTHER_SCRIPTS.search(text) for text in _texts(shown))
     for noto in (False, True) if plain else (True,):
         try:
-            return _compile(template, _breakable(shown), pictures, noto=noto)
+            return _compile(template, _mapped(shown, _breakable), pictures, noto=noto)
         except TypstError as error:
             if not _UNDRAWABLE.search(error.message):
                 raise
     words = {word for text in _texts(shown) for word in text.split() if not word.isascii()}
     spelled = {word: _spelled_out(word) for word in _undrawable(sorted(words))}
-    shown = _replaced(shown, spelled) | {"spelled_out": True}
-    return _compile(template, _breakable(shown), pictures, noto=True)
+
+    def spell(text: str) -> str:
+        return re.sub(r"\S+", lambda word: spelled.get(word[0], word[0]), text)
+
+    shown = _mapped(shown, spell) | {"spelled_out": True}
+    return _compile(template, _mapped(shown, _breakable), pictures, noto=True)
 
 
 @cache
@@ -114,18 +120,12 @@ def _template_files() -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted(_TEMPLATES.glob("*.typ"))}
 
 
-def _pictures(page: InvoiceView) -> dict[str, bytes]:
-    """What the template draws, by file name."""
-    logo = {page.logo.file: page.logo.content} if page.logo else {}
-    return logo | ({"qr.svg": page.check.qr.encode()} if page.check else {})
-
-
 def _compile(
     template: str, data: Mapping[str, Any], pictures: Mapping[str, bytes], *, noto: bool
 ) -> bytes:
     sources = _template_files()
     compiler = Compiler(
-        # typst's own stub leaves out that files may come as a dictionary.
+        # typst's own stub does not know that files may be a dictionary.
         {"main.typ": sources[template], **sources, **pictures},  # type: ignore[type-var]
         font_paths=_fonts(noto=noto),
         ignore_system_fonts=True,
@@ -133,12 +133,12 @@ def _compile(
     )
     pdf = compiler.compile(format="pdf", pdf_standards=list(_STANDARDS))
     if not isinstance(pdf, bytes):
-        raise TypeError(f"typst gave {type(pdf).__name__} where one PDF was asked for")
+        raise TypeError(f"typst gave {type(pdf).__name__} instead of one PDF")
     return pdf
 
 
 def _undrawable(words: list[str]) -> list[str]:
-    """Those of the words that the fonts cannot draw, found by halving: few words, few tries."""
+    """The words that the fonts cannot draw, found by halving: few words, few tries."""
     if not words or _drawable("  ".join(words)):
         return []
     if len(words) == 1:
@@ -159,10 +159,10 @@ def _drawable(text: str) -> bool:
 
 
 def _spelled_out(word: str) -> str:
-    """The word with its missing characters as code points; all but ASCII if need be."""
-    gentle = "".join(char if _drawable(char) else f"[U+{ord(char):04X}]" for char in word)
-    if _drawable(gentle):
-        return gentle
+    """The word with its missing characters as code points, or with all but ASCII as such."""
+    spelled = "".join(char if _drawable(char) else f"[U+{ord(char):04X}]" for char in word)
+    if _drawable(spelled):
+        return spelled
     return "".join(char if char.isascii() else f"[U+{ord(char):04X}]" for char in word)
 
 
@@ -187,37 +187,24 @@ def _mapped(value: Any, change: Callable[[str], str]) -> Any:
     return value
 
 
-def _composed(shown: dict[str, Any]) -> dict[str, Any]:
-    # Fonts hold é as one glyph more often than e and an accent to be put together.
-    def change(text: str) -> str:
-        return text if text.isascii() else unicodedata.normalize("NFC", text)
-
-    return dict(_mapped(shown, change))
+def _composed(text: str) -> str:
+    # Fonts have é as one glyph more often than as e with a combining accent.
+    return text if text.isascii() else unicodedata.normalize("NFC", text)
 
 
-def _replaced(shown: dict[str, Any], spelled: Mapping[str, str]) -> dict[str, Any]:
-    def change(text: str) -> str:
-        return re.sub(r"\S+", lambda word: spelled.get(word[0], word[0]), text)
-
-    return dict(_mapped(shown, change))
-
-
-def _breakable(shown: dict[str, Any]) -> dict[str, Any]:
-    def change(text: str) -> str:
-        return _LONG_WORD.sub(lambda word: _BREAKABLE.sub(rf"\1{BREAK}", word[0]), text)
-
-    return dict(_mapped(shown, change))
+def _breakable(text: str) -> str:
+    return _LONG_WORD.sub(lambda word: _BREAKABLE.sub(rf"\1{BREAK}", word[0]), text)
 
 
 Link = Callable[[str], str | None]
-"""The page about an invoice or a statement by its number or id, or none."""
+"""The address of the page about an invoice number or statement id, or None."""
 
 _NO_LINK: dict[str, str | None] = {}
 
 
 @dataclass(frozen=True)
 class Letter:
-    """What a message says."""
+    """The content of a mail message."""
 
     subject: str
     text: str
@@ -226,7 +213,7 @@ class Letter:
 
 @dataclass(frozen=True)
 class _Table:
-    """A table in a letter: the last column is of amounts, the first may be links."""
+    """A table in a letter: the last column holds amounts, the first may be links."""
 
     title: str
     columns: Sequence[str]
@@ -237,7 +224,7 @@ class _Table:
 
 @dataclass(frozen=True)
 class _View:
-    """All that the templates show, every text finished."""
+    """The content of both templates, every text finished."""
 
     facility: str
     title: str
@@ -252,12 +239,12 @@ class _View:
 
 
 def invoice_letter(invoices: Sequence[Invoice], link: Link = _NO_LINK.get) -> Letter:
-    """That an invoice is ready, or several of one facility: a digest.
+    """The letter about a ready invoice, or a digest of several of one facility.
 
     Parameters
     ----------
     invoices
-        Canonical invoices, each with a number, in the order to list them.
+        Canonical invoices with numbers, in the order to list them.
     """
     shown = [printable_invoice(invoice) for invoice in invoices]
     return _one_invoice(shown[0], link) if len(shown) == 1 else _digest(shown, link)
@@ -270,21 +257,21 @@ def statement_letter(
     attached: bool = False,
     updated: bool = False,
 ) -> Letter:
-    """A team's statement.
+    """The letter about a team's statement.
 
     Parameters
     ----------
     attached
-        It comes with its document.
+        Whether its document comes with it.
     updated
-        It takes the place of one that was sent before.
+        Whether it replaces a statement sent earlier.
     """
     shown = printable_invoice(statement)
     totals, currency, team = shown["totals"], shown["currency"], shown["team"]["name"]
-    named = "Updated statement" if updated else "Statement"
+    title = f"{'Updated statement' if updated else 'Statement'} {shown['id']}"
     month = long_month(shown["period"])
     facts = [
-        ("Team", _named(shown["team"])),
+        ("Team", named(shown["team"])),
         ("Month", month),
         ("Invoices", f"{totals['invoices']:,}"),
         ("Total of the invoices", _amount(totals["raw_total"], currency)),
@@ -301,12 +288,12 @@ def statement_letter(
     if attached:
         opening += " It is attached as a PDF."
     if updated:
-        opening += " It takes the place of the one that was sent before."
+        opening += " It replaces the one that was sent before."
     return _letter(
-        f"{named} {shown['id']}: {_amount(totals['due'], currency)}, {team}, {month}",
+        f"{title}: {_amount(totals['due'], currency)}, {team}, {month}",
         _View(
             facility=_and(facilities),
-            title=f"{named} {shown['id']}",
+            title=title,
             opening=opening,
             facts=facts,
             total=("Due" if shown["payment"] is None else "Paid", _amount(totals["due"], currency)),
@@ -314,7 +301,7 @@ def statement_letter(
             link=link(shown["id"]),
             button="Open the statement",
             texts=[],
-            closing=f"You receive this as the one who answers for what {team} owes.",
+            closing=f"You receive this as a person responsible for the debts of {team}.",
         ),
     )
 
@@ -324,8 +311,8 @@ def _one_invoice(invoice: dict[str, Any], link: Link) -> Letter:
     totals, prepaid = invoice["totals"], invoice["prepaid"]
     covered = invoice["dates_covered"]
     facts = [
-        ("Team", _named(invoice["team"])),
-        ("Project", _named(invoice["project"])),
+        ("Team", named(invoice["team"])),
+        ("Project", named(invoice["project"])),
         ("Reference", invoice["reference"] or ""),
         ("Replaces", f"invoice {invoice['replaces']}" if invoice["replaces"] else ""),
         ("Dates covered", date_span(covered["from"], covered["to"])),
@@ -365,12 +352,7 @@ def _digest(invoices: list[dict[str, Any]], link: Link) -> Letter:
         "Invoices",
         ("Invoice", "Project", "Team", f"Total ({currency})"),
         [
-            (
-                it["number"],
-                _named(it["project"]),
-                it["team"]["name"],
-                money(it["totals"]["total"]),
-            )
+            (it["number"], named(it["project"]), it["team"]["name"], money(it["totals"]["total"]))
             for it in invoices
         ],
         [link(it["number"]) for it in invoices],
@@ -412,17 +394,16 @@ def _stated(part: dict[str, Any], currency: str, link: Link) -> _Table:
 
 def _standing_texts(invoice: dict[str, Any]) -> list[tuple[str, str]]:
     facility = invoice["facility"]
-    said = [
-        ("Instructions", (facility["instructions"] or "").strip()),
-        ("Contacts", (facility["contacts"] or "").strip()),
+    texts = [
+        (label, (facility[label.lower()] or "").strip()) for label in ("Instructions", "Contacts")
     ]
-    return [(label, text) for label, text in said if text]
+    return [(label, text) for label, text in texts if text]
 
 
 def _administrator(teams: list[str]) -> str:
     return (
-        f"You receive this as an administrator of {_and(teams)}. The contacts can have invoices "
-        "told one by one, together, or not at all."
+        f"You receive this as an administrator of {_and(teams)}. Ask the contacts to send invoices "
+        "one by one, together, or not at all."
     )
 
 
@@ -430,15 +411,9 @@ def _facility(invoice: dict[str, Any]) -> str:
     return str(invoice["facility"]["name"] or invoice["facility"]["code"])
 
 
-def _named(party: dict[str, Any]) -> str:
-    name, code = party["name"], party["code"]
-    return f"{name} ({code})" if name and name != code else str(code)
-
-
 def _amount(amount: str, currency: str) -> str:
-    # A drawn or prepaid amount is negated as text, and may be negative itself.
-    shown = money(f"{Decimal(amount.replace('--', '')):f}")
-    return f"{currency} {shown}"
+    # Callers negate an amount by a minus sign before it; a negative one then has two.
+    return f"{currency} {money(amount.replace('--', ''))}"
 
 
 def _and(names: Sequence[str]) -> str:
@@ -446,16 +421,15 @@ def _and(names: Sequence[str]) -> str:
 
 
 def _letter(subject: str, view: _View) -> Letter:
-    text, html = _templates()
     return Letter(
         " ".join(subject.split()),
-        text.render(mail=view, aligned=_aligned),
-        html.render(mail=view),
+        page_template("mail.txt.j2").render(mail=view, aligned=_aligned),
+        page_template("mail.html.j2").render(mail=view),
     )
 
 
 def _aligned(table: _Table) -> list[str]:
-    """The table in lines of text, columns padded, the last one to the right."""
+    """The table as lines of text with padded columns, the last one aligned right."""
     rows = [row for row in (table.columns, *table.rows, table.footer) if row]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     last = len(widths) - 1
@@ -466,19 +440,3 @@ def _aligned(table: _Table) -> list[str]:
         )
         for row in rows
     ]
-
-
-@cache
-def _templates() -> tuple[Any, Any]:
-    found = []
-    for name, escaped in (("mail.txt.j2", False), ("mail.html.j2", True)):
-        environment = Environment(
-            loader=PackageLoader("billing_lib.documents"),
-            autoescape=escaped,  # noqa: S701 — plain text has nothing to escape
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        found.append(environment.get_template(name))
-    return found[0], found[1]

@@ -1,25 +1,23 @@
-"""The logo on documents: beside the canonical invoice, which names it by its sha256.
+"""The pictures on an invoice: the logo, the chart of twelve months and the QR code to check it.
 
-    {"facility": {"logo": {"file": "logo.svg", "sha256": "9f2c…"}}}     as canonical
-    {"facility": {"logo": {"file": …, "sha256": …, "content": b"<svg"}}}   as a renderer gets it
+The canonical invoice names its logo by sha256, and a renderer gets the picture beside it. So a
+document is a function of the record's ``invoices/`` and ``snapshot/``, the canonical text stays
+short, and any other picture is refused.
 
-So a document is still a function of what a record holds, ``invoices/`` and ``snapshot/``, and
-the canonical text stays short. Another picture than the one named is refused.
+    {"facility": {"logo": {"file": "logo.svg", "sha256": "9f2c…"}}}     the canonical invoice
+    {"facility": {"logo": {"file": …, "sha256": …, "content": b"<svg"}}}   the renderer's
 
-The last twelve months of an invoice's project as a small bar chart, drawn from whole numbers.
-
-Nothing is rounded but the lengths of bars, in thousandths of the drawing's height:
+The chart is drawn from whole numbers; only the lengths of bars are rounded, to thousandths of the
+drawing's height:
 
     Chart(zero=1000, bars=(Bar("Oct", "1993", "12,345.60", top=120, height=880, …), …))
 
-How anyone checks an invoice: its fingerprint, and a QR code (ISO/IEC 18004) that says it.
-
-The fingerprint is the sha256 of the canonical text, the file in the audit record; manifest and
-ledger have the same. It cannot stand in that file itself, so documents compute it from there.
+The fingerprint is the sha256 of the canonical text, as in the record's manifest and the ledger. The
+canonical file cannot contain it, so documents compute it. The QR code (ISO/IEC 18004) says:
 
     Invoice RC-1993-00001
     Run RC-1993-10-1
-    sha256 3f8a…                    or the address that the facility states (``record_url``)
+    sha256 3f8a…                    or the facility's address for records (``record_url``)
 """
 
 from dataclasses import dataclass
@@ -37,42 +35,22 @@ from billing_lib.workflow.invoice import fingerprint
 
 
 def with_logo(invoice: Invoice, logo: Logo | None) -> Invoice:
-    """The invoice with the content of the logo that it names; as it is, if it names none.
-
-    Raises
-    ------
-    InvalidRecord
-        This is not the logo that it names.
-    """
+    """The invoice with the content of its logo; unchanged if it names none."""
     named = invoice["facility"].get("logo")
     if named is None:
         return invoice
     if logo is None or logo.sha256 != named["sha256"]:
         name = invoice["number"] or draft_of(invoice)
         raise InvalidRecord(
-            f"the logo of invoice {name} is not the one that it was made with",
+            f"the logo of invoice {name} differs from the one on the issued invoice",
             where=f"snapshot/{named['file']}",
             remedy="take the record from the archive again",
         )
-    return _naming(invoice, named | {"content": logo.content})
-
-
-def without_content(invoice: Invoice) -> Invoice:
-    """The invoice as it is canonical."""
-    named = invoice["facility"].get("logo")
-    if named is None:
-        return invoice
-    return _naming(invoice, {key: value for key, value in named.items() if key != "content"})
+    return _replace_logo(invoice, named | {"content": logo.content})
 
 
 def logo_of(invoice: Invoice) -> Logo | None:
-    """The logo to draw, if the invoice names one.
-
-    Raises
-    ------
-    InvalidRecord
-        It names one, and was not given its content by :func:`with_logo`.
-    """
+    """The logo to draw, or None."""
     named = invoice["facility"].get("logo")
     if named is None:
         return None
@@ -81,7 +59,7 @@ def logo_of(invoice: Invoice) -> Logo | None:
     return logo
 
 
-def _naming(invoice: Invoice, logo: dict[str, Any]) -> Invoice:
+def _replace_logo(invoice: Invoice, logo: dict[str, Any]) -> Invoice:
     return {**invoice, "facility": {**invoice["facility"], "logo": logo}}
 
 
@@ -90,35 +68,21 @@ _HEIGHT = 1000
 
 @dataclass(frozen=True)
 class Bar:
-    """One month.
-
-    Attributes
-    ----------
-    year
-        Empty where it is the same as of the bar before.
-    amount
-        What was billed; empty where there was no bill.
-    labelled
-        Whether the amount stands at the bar where there is no room for all: the invoice's own
-        month, and the highest where the two do not meet.
-    top, height
-        In thousandths from the top.
-    now
-        Whether this is the invoice's own month.
-    """
+    """One month. Where there is no room for all amounts, ``labelled`` bars have theirs: the
+    invoice's own month and, at some distance from it, the highest."""
 
     month: str
-    year: str
-    amount: str
-    top: int
-    height: int
-    now: bool
+    year: str  # empty if the same as of the bar before
+    amount: str  # the month's bill; empty without one
+    top: int  # in thousandths of the drawing's height, from above
+    height: int  # in thousandths of the drawing's height
+    now: bool  # whether this is the invoice's own month
     labelled: bool
 
 
 @dataclass(frozen=True)
 class Chart:
-    """Twelve bars, where zero is (in thousandths from the top), and all of it in words."""
+    """Twelve bars, the place of zero (in thousandths from the top), and a description in words."""
 
     title: str
     words: str
@@ -149,56 +113,48 @@ def chart(invoice: Invoice) -> Chart:
                 labelled=at == last or (total == highest > 0 and at < last - 2),
             )
         )
-    said = ", ".join(
+    amounts = ", ".join(
         f"{short_month(month['period'])} {month['period'][:4]} "
         + ("no bill" if month["total"] is None else money(month["total"]))
         for month in history
     )
-    words = f"Bar chart of what this project was billed each month, in {currency}: {said}."
+    words = f"Bar chart of the bills of this project by month, in {currency}: {amounts}."
     return Chart(f"Last twelve months ({currency})", words, zero, tuple(bars))
 
 
 @dataclass(frozen=True)
 class Check:
-    """What an invoice's page says of how to check it.
-
-    Attributes
-    ----------
-    qr
-        The QR code as SVG.
-    says
-        What is in it.
-    address
-        Where to look, if the facility states it.
-    """
+    """The means on a page to check an invoice."""
 
     fingerprint: str
     sentence: str
-    qr: str
-    says: str
-    address: str
+    qr: str  # the QR code as SVG
+    says: str  # the text in the QR code
+    address: str  # the address of the record, if the facility states one
 
 
 def check(invoice: Invoice) -> Check | None:
-    """How to check an invoice; a draft has nothing to check it by."""
+    """The means to check an invoice; None for a draft."""
     if draft_of(invoice):
         return None
-    number, run = invoice["number"], invoice["run"]
-    found = fingerprint(without_content(invoice))
+    number, run, logo = invoice["number"], invoice["run"], invoice["facility"].get("logo")
+    if logo is not None:  # the canonical invoice has no content of the logo
+        invoice = _replace_logo(invoice, {key: logo[key] for key in logo if key != "content"})
+    sha256 = fingerprint(invoice)
     template = invoice["facility"].get("record_url", "")
-    address = template.replace("{number}", number).replace("{fingerprint}", found)
-    says = address or f"Invoice {number}\nRun {run}\nsha256 {found}"
+    address = template.replace("{number}", number).replace("{fingerprint}", sha256)
+    says = address or f"Invoice {number}\nRun {run}\nsha256 {sha256}"
     sentence = (
         f"This is the fingerprint of {number}.json in the audit record of {run}: "
         f"sha256sum {number}.json must print it, and billing verify {number} checks the record."
     )
-    return Check(found, sentence, _qr(says), says.replace("\n", ", "), address)
+    return Check(sha256, sentence, _qr(says), says.replace("\n", ", "), address)
 
 
-@lru_cache(maxsize=16)  # an invoice's formats are made one after the other, and each shows it
+@lru_cache(maxsize=16)  # an invoice's formats are made one after the other, each with this code
 def _qr(text: str) -> str:
-    """Without a border: the page leaves four modules of white around it."""
     drawing = BytesIO()
     code = segno.make(text, error="m", micro=False)
+    # No border: the page leaves four modules of white around the code.
     code.save(drawing, kind="svg", xmldecl=False, nl=False, omitsize=True, border=0)
     return drawing.getvalue().decode()

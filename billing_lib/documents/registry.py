@@ -1,17 +1,16 @@
-"""The formats an invoice is written in, by file suffix; an institution can add its own.
+"""The formats of invoices, by file suffix, and writing invoices in them.
 
-A renderer is a function from the canonical invoice to bytes. The built-in four are listed
-here; an installed package adds one, or takes the place of one, by an entry point:
+A renderer is a function from the canonical invoice to bytes. Four are built in; an installed
+package adds one, or replaces one, by an entry point:
 
     [project.entry-points."billing_lib.documents"]
     csv = "our_billing.journal:render"      # writes <number>.csv
 
-The documents of many invoices at once, and of one into a file that somebody names.
+Many documents at once are made by all processors. Writing twice changes nothing: a file with the
+same bytes stays as it is.
 
     write_documents_of({"RC-1994-00001": {…}, "RC-1993-11-1/u4": {…}}, "pdf", Path("november"))
     → november/RC-1994-00001.pdf, november/RC-1993-11-1_u4.pdf
-
-Writing twice changes nothing: a file that holds the same bytes already is left as it is.
 """
 
 import os
@@ -37,36 +36,24 @@ from billing_lib.settings import entry_points
 from billing_lib.workflow.steps import Step, unheard
 
 Renderer = Callable[[Invoice], bytes]
-"""A pure function of the canonical invoice, with the content of the logo that it names
-(documents/pictures.py): the same invoice, the same bytes."""
+"""A pure function of the canonical invoice and the content of its logo (documents/pictures.py)."""
 
 GROUP = "billing_lib.documents"
-"""The entry points' group."""
-
-
-def _html(invoice: Invoice) -> bytes:
-    return render_html(invoice).encode("utf-8")
-
+"""The group of the entry points."""
 
 BUILT_IN: dict[str, Renderer] = {
-    "html": _html,
+    "html": lambda invoice: render_html(invoice).encode("utf-8"),
     "pdf": render_pdf,
     "xlsx": render_xlsx,
     "xml": render_ubl,
 }
 
 FOR_DRAFTS = ("html", "pdf", "xlsx")
-"""What a draft is written in: for people to look at. Programs would take it for an invoice."""
+"""The formats of drafts, for people alone: a program would take a draft for an invoice."""
 
 
 def renderers() -> dict[str, Renderer]:
-    """Suffix → renderer: the built-in ones, then the installed ones, in order of suffix.
-
-    Raises
-    ------
-    AmbiguousFormat
-        Two installed packages give the same suffix: which one writes must not be chance.
-    """
+    """The renderers by suffix: the built-in ones, then those of installed packages."""
     added: dict[str, Renderer] = {}
     offered: dict[str, str] = {}
     for entry in entry_points(GROUP):
@@ -81,27 +68,15 @@ def renderers() -> dict[str, Renderer]:
 
 
 def require_format(suffix: str) -> None:
-    """Pass if invoices are written in this format.
-
-    Raises
-    ------
-    UnknownFormat
-        They are not.
-    """
+    """Refuse an unknown format of invoices."""
     if suffix not in renderers():
         raise UnknownFormat(
-            f"no invoice is written as '{suffix}'", remedy=f"say {', '.join(renderers())}"
+            f"there is no format '{suffix}' of invoices", remedy=f"say {', '.join(renderers())}"
         )
 
 
 def render(invoice: Invoice, suffix: str) -> bytes:
-    """The invoice, or a draft of one, in a format.
-
-    Raises
-    ------
-    NotReady
-        It is a draft, and the format is for issued invoices.
-    """
+    """An invoice or a draft in a format; drafts have FOR_DRAFTS only."""
     if draft_of(invoice) and suffix not in FOR_DRAFTS:
         raise NotReady(
             f"{draft_of(invoice)} is a draft, and .{suffix} is for issued invoices",
@@ -111,20 +86,7 @@ def render(invoice: Invoice, suffix: str) -> bytes:
 
 
 def write_documents(invoice: Invoice, folder: Path, logo: Logo | None = None) -> list[Path]:
-    """Write ``<number>.<suffix>`` in every format into the folder; the files, in that order.
-
-    A draft is written in those formats that are for drafts.
-
-    Parameters
-    ----------
-    logo
-        The one that the invoice names, if it names one.
-
-    Raises
-    ------
-    InvalidRecord
-        It is another one.
-    """
+    """Write an invoice in every format, or a draft in FOR_DRAFTS, into the folder; the files."""
     invoice = with_logo(invoice, logo)
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -136,11 +98,11 @@ def write_documents(invoice: Invoice, folder: Path, logo: Logo | None = None) ->
 
 
 FEW = 20
-"""Up to so many documents are made in this process; starting others takes as long."""
+"""So many documents are made in this process: starting others would take as long."""
 
 Shown = TypeVar("Shown")
 
-_AT_ONCE = 8  # documents that a process makes before it asks for more
+_AT_ONCE = 8  # documents for one process at a time
 
 
 def write_documents_of(
@@ -149,24 +111,16 @@ def write_documents_of(
     folder: Path,
     step: Step = unheard,
 ) -> list[Path]:
-    """Write these invoices, or drafts, into a folder; the files that were not so already.
+    """Write invoices and drafts into a folder; the changed files.
 
     Parameters
     ----------
     invoices
-        By number, a draft by its code.
+        By number, drafts by code.
     suffixes
-        The format, or several: ``pdf``, ``html``, ``xlsx``, ``xml`` or that of an installed
-        package. A draft is left out of those that are for issued invoices, if there are several.
+        One format or several; of several, drafts are written in FOR_DRAFTS only.
     step
-        Told how many are written; who stops it there has these, each whole.
-
-    Raises
-    ------
-    NotReady
-        One is a draft, and the one format is for issued invoices.
-    UnwritableFile
-        The folder cannot be written, or two drafts would be in one file.
+        Told the count; after a stop the files written so far are whole.
     """
     several = [suffixes] if isinstance(suffixes, str) else suffixes
     wanted = [
@@ -179,11 +133,11 @@ def write_documents_of(
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
-    return write_each(wanted, _render, paths, step)
+    return write_each(wanted, _render_pair, paths, step)
 
 
-def _render(wanted: tuple[Invoice, str]) -> bytes:
-    return render(*wanted)
+def _render_pair(wanted: tuple[Invoice, str]) -> bytes:
+    return render(*wanted)  # a function, not a lambda: other processes find it by name
 
 
 def write_each(
@@ -192,26 +146,19 @@ def write_each(
     paths: Sequence[Path],
     step: Step = unheard,
 ) -> list[Path]:
-    """Write the document of each into its file; the files that were not so already.
+    """Make each document and write it into its file; the changed files.
 
     Parameters
     ----------
     make
-        From what is shown to the document's bytes; a function that other processes find too.
-    paths
-        All in one folder, which is made where there is none.
+        A function at a module's top level, so that other processes find it.
     step
-        Told how many are written; who stops it there has these, each whole.
-
-    Raises
-    ------
-    UnwritableFile
-        The folder cannot be written.
+        Told the count; after a stop the files written so far are whole.
     """
     for folder in {path.parent for path in paths}:
         make_folder(folder)
     written = []
-    with closing(_made(shown, make)) as contents:
+    with closing(_documents(shown, make)) as contents:
         for at, (path, content) in enumerate(zip(paths, contents, strict=True)):
             step(at, len(paths), f"writing {path.name}")
             if write_file(path, content):
@@ -221,27 +168,23 @@ def write_each(
 
 
 def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
-    """Write an invoice, or a draft, in one format; whether the file was not so already.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written.
-    """
+    """Write an invoice or a draft in one format; whether the file changed."""
     return write_file(path, render(invoice, suffix))
 
 
 def rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
-    """Each invoice in this format, in the order given, made by all processors if many."""
-    return _made(invoices, partial(render, suffix=suffix))
+    """Each invoice in this format, in the given order."""
+    return _documents(invoices, partial(render, suffix=suffix))
 
 
-def _made(shown: Sequence[Shown], make: Callable[[Shown], bytes]) -> Generator[bytes, None, None]:
-    """Each document, in the order given, made by all processors if many."""
+def _documents(
+    shown: Sequence[Shown], make: Callable[[Shown], bytes]
+) -> Generator[bytes, None, None]:
+    """Each document, in the given order; many are made by all processors."""
     if len(shown) <= FEW:
         yield from map(make, shown)
         return
-    # A new process, not a copy of this one: polars has threads, which a copy would lack.
+    # New processes, not copies of this one: a copy would lack polars' threads.
     pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
     try:
         yield from pool.map(make, shown, chunksize=_AT_ONCE)

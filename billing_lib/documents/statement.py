@@ -1,19 +1,12 @@
-"""What a statement's pages say, before any layout: headings, facts, totals and tables of text.
+"""A statement as PDF, workbook or JSON.
 
-A pure function of the canonical statement (workflow/statements.py): when it changes, by a
-payment or because it is made anew, its documents do, and never otherwise.
+A document is a function of the canonical statement (workflow/statements.py): it changes only with
+it, by a payment or because the statement is made anew. The PDF is archival and accessible like an
+invoice's (documents/pdf.py). The workbook's first sheet has every invoice and every change by a
+rule, with its facility, to filter and to sum; an invoice's number links to the invoice's sheet.
 
-A statement as a PDF, archival and accessible as an invoice's is (documents/pdf.py).
-
-A statement as a workbook: a summary, then each invoice's sheet (documents/workbook.py).
-
-The summary's tables hold every invoice and every change by a rule, with its facility, to filter
-and to sum; an invoice's number leads to its sheet.
-
-The formats a statement is written in, by file suffix; all from the canonical one.
-
-json   the canonical statement      pdf   for people
-xlsx   a summary sheet, then each invoice's sheet
+    json   the canonical statement      pdf   for people
+    xlsx   a summary sheet, then each invoice's sheet
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,8 +17,15 @@ from pathlib import Path
 from typing import Any
 
 from billing_lib.documents.pdf import typeset
-from billing_lib.documents.text import Invoice, long_date, money, printable_invoice
-from billing_lib.documents.view import Column, DocumentTable, Total, view
+from billing_lib.documents.text import (
+    Invoice,
+    long_date,
+    long_month,
+    money,
+    named,
+    printable_invoice,
+)
+from billing_lib.documents.view import DocumentTable, Total, numbers, texts, view
 from billing_lib.documents.workbook import (
     BOLD,
     HEADING,
@@ -43,12 +43,12 @@ from billing_lib.pricing.clock import Period
 from billing_lib.workflow.statements import statement_json
 
 Statement = Mapping[str, Any]
-"""A canonical statement as read from its JSON."""
+"""A canonical statement, read from its JSON."""
 
 
 @dataclass(frozen=True)
 class FacilityPart:
-    """What a statement shows of one facility, in reading order."""
+    """One facility's part of a statement, in reading order."""
 
     name: str
     tables: Sequence[DocumentTable]
@@ -56,13 +56,7 @@ class FacilityPart:
 
 @dataclass(frozen=True)
 class StatementView:
-    """All that a statement's pages show, every cell a finished text.
-
-    Attributes
-    ----------
-    day
-        The only date that its files carry, ISO: the last invoice date, or that of its payment.
-    """
+    """The content of a statement's pages, every cell a finished text; ``day`` is day_of's, ISO."""
 
     title: str
     team: str
@@ -75,13 +69,12 @@ class StatementView:
 
 
 def statement_view(statement: Statement) -> StatementView:
-    """The view of a canonical statement, every text made printable first."""
+    """The view of a canonical statement, all texts printable."""
     shown = printable_invoice(statement)
-    team, month = shown["team"], month_of(shown["period"])
     return StatementView(
         title=f"Statement {shown['id']}",
-        team=team["name"],
-        month=month,
+        team=shown["team"]["name"],
+        month=long_month(shown["period"]),
         currency=shown["currency"],
         day=day_of(shown).isoformat(),
         facts=statement_facts(shown),
@@ -91,13 +84,12 @@ def statement_view(statement: Statement) -> StatementView:
 
 
 def statement_facts(statement: Statement) -> list[tuple[str, str]]:
-    """Whose it is, of which month, and whether it is paid."""
-    team, paid = statement["team"], statement["payment"]
-    named = team["name"] if team["name"] == team["code"] else f"{team['name']} ({team['code']})"
+    """The statement's id, team, month, currency, state and payment, each with its label."""
+    paid = statement["payment"]
     facts = [
         ("Statement", statement["id"]),
-        ("Team", named),
-        ("Month", month_of(statement["period"])),
+        ("Team", named(statement["team"])),
+        ("Month", long_month(statement["period"])),
         ("Currency", statement["currency"]),
         ("State", statement["state"].capitalize()),
     ]
@@ -107,7 +99,7 @@ def statement_facts(statement: Statement) -> list[tuple[str, str]]:
 
 
 def way_to_due(statement: Statement) -> list[Total]:
-    """The steps from the invoices to what is due, with amounts as the statement has them."""
+    """The steps from the invoices to the amount due, with the canonical amounts."""
     totals, count, paid = statement["totals"], statement["totals"]["invoices"], statement["payment"]
     due = "Due" if paid is None else f"Due, paid on {long_date(paid['date'])}"
     return [
@@ -119,13 +111,8 @@ def way_to_due(statement: Statement) -> list[Total]:
     ]
 
 
-def month_of(period: str) -> str:
-    """A period in words: ``November 1993``."""
-    return long_date(f"{period}-01").removeprefix("1 ")
-
-
 def day_of(statement: Statement) -> date:
-    """The one date that a statement's files carry."""
+    """The only date in a statement's files: the last one of its invoices and its payment."""
     dates = [it["invoice_date"] for part in statement["facilities"] for it in part["invoices"]]
     if statement["payment"] is not None:
         dates.append(statement["payment"]["date"])
@@ -135,17 +122,11 @@ def day_of(statement: Statement) -> date:
 
 
 def _part(part: dict[str, Any], currency: str) -> FacilityPart:
-    facility = part["facility"]
     invoices = DocumentTable(
         "Invoices",
         (
-            Column("Invoice"),
-            Column("Project"),
-            Column("Kind"),
-            Column("Invoice date"),
-            Column("State"),
-            Column("From prepaid", numeric=True),
-            Column(f"Total ({currency})", numeric=True),
+            *texts("Invoice", "Project", "Kind", "Invoice date", "State"),
+            *numbers("From prepaid", f"Total ({currency})"),
         ),
         [
             [
@@ -163,16 +144,20 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
     )
     adjustments = DocumentTable(
         "Adjustments of the statement",
-        (Column("Rule"), Column("Kind"), Column(f"Amount ({currency})", numeric=True)),
+        (*texts("Rule", "Kind"), *numbers(f"Amount ({currency})")),
         [[it["rule"], it["kind"], money(it["amount"])] for it in part["adjustments"]],
         ["Total of the facility", "", money(part["total"])],
     )
     tables = [invoices, adjustments] if part["adjustments"] else [invoices]
-    return FacilityPart(facility["name"] or facility["code"], tables)
+    return FacilityPart(_facility_name(part), tables)
+
+
+def _facility_name(part: dict[str, Any]) -> str:
+    return str(part["facility"]["name"] or part["facility"]["code"])
 
 
 def render_statement_pdf(statement: Statement) -> bytes:
-    """The statement as PDF bytes: tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
+    """The statement as a PDF: tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
     return typeset("statement.typ", asdict(statement_view(statement)) | {"han": "SC"}, {})
 
 
@@ -180,25 +165,19 @@ SUMMARY = "Statement"
 """The first sheet's name."""
 
 _WIDTHS = (30, 26, 22, 14, 14, 13, 15, 16)
-_AMOUNTS = 3  # the column that the totals stand in
+_AMOUNTS = 3  # the column of the totals
 
 
 def render_statement_xlsx(statement: Statement, invoices: Mapping[str, Invoice]) -> bytes:
-    """The statement as an Office Open XML workbook (ECMA-376).
-
-    Parameters
-    ----------
-    invoices
-        The canonical invoices that are on it, by number.
-    """
+    """The statement and its canonical invoices, by number, as a workbook (ECMA-376)."""
     shown = printable_invoice(statement)
     title = f"Statement {shown['id']}"
     book = Book(title, shown["team"]["name"], day_of(shown))
     summary = book.sheet(SUMMARY)
-    numbers = [it["number"] for part in statement["facilities"] for it in part["invoices"]]
+    listed = [it for part in statement["facilities"] for it in part["invoices"]]
     sheets = {
         number: add_invoice_sheet(book, invoices[number], view(invoices[number]), f"Charges_{at}")
-        for at, number in enumerate(numbers, start=1)
+        for at, number in enumerate((it["number"] for it in listed), start=1)
     }
     below = _head(summary, shown)
     below = _invoices(summary, below, shown, list(sheets.values()))
@@ -209,7 +188,7 @@ def render_statement_xlsx(statement: Statement, invoices: Mapping[str, Invoice])
 
 
 def _head(sheet: Sheet, statement: dict[str, Any]) -> int:
-    """What stands over the tables; the row below it."""
+    """Write the part over the tables; returns the row below it."""
     sheet.put(0, 0, statement["team"]["name"], TITLE)
     sheet.height(0, 24)
     sheet.put(1, 0, f"Statement {statement['id']}", HEADING)
@@ -222,26 +201,19 @@ def _head(sheet: Sheet, statement: dict[str, Any]) -> int:
         row += 1
     row += 1
     sheet.put(row, 0, "This statement", HEADING)
-    for label, value in _facts(statement):
+    for label, text in statement_facts(statement):
         row += 1
+        paid_on = label == "Paid on"
+        value = date.fromisoformat(statement["payment"]["date"]) if paid_on else text
         sheet.put(row, 0, label, QUIET)
         sheet.put(row, 1, value, {"align": "left"})
     return row + 2
 
 
-def _facts(statement: dict[str, Any]) -> Iterable[tuple[str, Value]]:
-    paid = statement["payment"]
-    for label, text in statement_facts(statement):
-        if label == "Paid on":
-            yield label, date.fromisoformat(paid["date"])
-        else:
-            yield label, text
-
-
 def _invoices(sheet: Sheet, row: int, statement: dict[str, Any], sheets: list[Sheet]) -> int:
     rows: list[list[Value]] = [
         [
-            part["facility"]["name"] or part["facility"]["code"],
+            _facility_name(part),
             it["number"],
             it["project"],
             it["kind"].capitalize(),
@@ -273,20 +245,16 @@ def _invoices(sheet: Sheet, row: int, statement: dict[str, Any], sheets: list[Sh
 
 def _adjustments(sheet: Sheet, row: int, statement: dict[str, Any]) -> None:
     rows: list[list[Value]] = [
-        [
-            part["facility"]["name"] or part["facility"]["code"],
-            it["rule"],
-            it["kind"],
-            Decimal(it["amount"]),
-        ]
+        [_facility_name(part), it["rule"], it["kind"], Decimal(it["amount"])]
         for part in statement["facilities"]
         for it in part["adjustments"]
     ]
     if rows:
+        names = ("Facility", "Rule", "Kind")
         fields = [
             *(
                 Field(name, width, wrapped=True)
-                for name, width in zip(("Facility", "Rule", "Kind"), _WIDTHS, strict=False)
+                for name, width in zip(names, _WIDTHS, strict=False)
             ),
             Field(f"Amount ({statement['currency']})", _WIDTHS[3], _sum(row[3] for row in rows)),
         ]
@@ -299,27 +267,15 @@ def _sum(amounts: Iterable[Value]) -> Decimal:
 
 
 FORMATS = ("pdf", "xlsx", "json")
-"""The suffixes."""
 
 WITH_INVOICES = "xlsx"
-"""The format that needs the invoices themselves."""
+"""The format that contains the invoices."""
 
 
 def render_statement(
     statement: Statement, suffix: str, invoices: Mapping[str, Invoice] | None = None
 ) -> bytes:
-    """A canonical statement in a format: the same statement and invoices, the same bytes.
-
-    Parameters
-    ----------
-    invoices
-        The canonical invoices that are on it, by number; for the workbook alone.
-
-    Raises
-    ------
-    UnknownFormat
-        Statements are not written in this one.
-    """
+    """A canonical statement in one of FORMATS; WITH_INVOICES needs its invoices, by number."""
     require_statement_format(suffix)
     if suffix == "pdf":
         return render_statement_pdf(statement)
@@ -329,38 +285,23 @@ def render_statement(
 
 
 def require_statement_format(suffix: str) -> None:
-    """Refuse a format that statements are not written in.
-
-    Raises
-    ------
-    UnknownFormat
-        It is none of FORMATS.
-    """
+    """Refuse a format that statements do not have."""
     if suffix not in FORMATS:
-        named = f"'{suffix}'" if suffix else "a file without a suffix"
+        shown = f"'{suffix}'" if suffix else "a file without a suffix"
+        *others, last = (f".{each}" for each in FORMATS)
         raise UnknownFormat(
-            f"{named} is no format of a statement", remedy=f"write it as {_listed()}"
+            f"{shown} is no format of a statement",
+            remedy=f"write it as {', '.join(others)} or {last}",
         )
 
 
 def statement_file(statement: Statement, suffix: str) -> str:
-    """A statement's file: ``bio-1993-11.pdf``."""
+    """A statement's file name: ``bio-1993-11.pdf``."""
     return f"{statement['id']}.{suffix}".replace("/", "_")
 
 
 def suffix_of(path: Path) -> str:
-    """The format that a file's name says.
-
-    Raises
-    ------
-    UnknownFormat
-        It says none that a statement is written in.
-    """
+    """The format of a statement's file, by the ending of its name."""
     suffix = path.suffix.removeprefix(".").lower()
     require_statement_format(suffix)
     return suffix
-
-
-def _listed() -> str:
-    *others, last = (f".{each}" for each in FORMATS)
-    return f"{', '.join(others)} or {last}"

@@ -1,7 +1,8 @@
-"""Words and numbers as a document prints them, the same on every machine.
+"""Words and numbers of a printed document, the same on every machine.
 
-Nothing here asks the locale: thousands are grouped by commas, months have their English names,
-and digits are those of the canonical decimal strings, none added and none rounded away.
+The locale plays no part: commas group thousands, months have their English names, and a canonical
+decimal string keeps its digits, none added and none rounded away. The sandbox for templates loads
+this file alone (exports/template_worker.py), so it imports nothing of the program.
 
     money("-1234.50")        → −1,234.50
     long_date("1993-11-08")  → 8 November 1993
@@ -10,16 +11,16 @@ and digits are those of the canonical decimal strings, none added and none round
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 from typing import Any
 
 Invoice = Mapping[str, Any]
-"""A canonical invoice as read from its JSON; keys a document does not know are ignored."""
+"""A canonical invoice as read from its JSON; documents ignore unknown keys."""
 
 NOTHING = "–"
-"""Stands where there is no value, so that an empty cell is never mistaken for a lost one."""
+"""Marks an absent value, so that a reader never takes an empty cell for a lost value."""
 
 _MONTHS = (
     *("January", "February", "March", "April", "May", "June"),
@@ -28,36 +29,36 @@ _MONTHS = (
 
 _REPLACEMENT = "\N{REPLACEMENT CHARACTER}"
 _NEW_LINE = re.compile("\r\n|[\r\x85\u2028\u2029]")
-# Characters no document may hold: controls and surrogates (XML forbids them, fonts lack them).
+# Controls and surrogates: XML forbids them, fonts lack them.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\ud800-\udfff\ufffe\uffff]")
-# Invisible ones that could reorder or break up what is read: bidi overrides, zero-width, BOM.
+# Invisible characters that could change the reading: bidi overrides, zero-width, BOM.
 _INVISIBLE = re.compile("[\u00ad\u200b\u202a-\u202e\u2060\u2066-\u2069\ufeff]")
 
 
 def draft_of(invoice: Invoice) -> str:
-    """A draft's code; empty for an invoice that is issued (workflow/issue.py)."""
+    """A draft's code (workflow/issue.py); empty for an issued invoice."""
     return "" if invoice["number"] else str(invoice["draft"])
 
 
 def file_name(invoice: Invoice, suffix: str) -> str:
-    """A document's file: ``RC-1994-00001.pdf``; of a draft ``RC-1993-11-1_u4.pdf``."""
+    """A document's file name: ``RC-1994-00001.pdf``, for a draft ``RC-1993-11-1_u4.pdf``."""
     return f"{invoice['number'] or draft_of(invoice)}.{suffix}".replace("/", "_")
 
 
 def printable(text: str) -> str:
-    """The text with line ends as ``\\n``, and without characters that no page can show.
+    """The text with line ends as ``\\n``, without characters that no page can show.
 
-    Control characters become U+FFFD, which is visible; bidirectional overrides and zero-width
-    characters, which could make an amount or a name read otherwise than it is, go.
+    Control characters become U+FFFD, which is visible. Bidirectional overrides and zero-width
+    characters are removed: they could falsify the reading of an amount or a name.
     """
-    if text.isascii() and text.isprintable():  # nearly every text, and much sooner known
+    if text.isascii() and text.isprintable():  # nearly every text, and a quick test
         return text
     text = _NEW_LINE.sub("\n", text).replace("\t", " ")
     return _INVISIBLE.sub("", _FORBIDDEN.sub(_REPLACEMENT, text))
 
 
 def printable_invoice(invoice: Invoice) -> dict[str, Any]:
-    """The invoice with every text in it made :func:`printable`."""
+    """The invoice with all its texts :func:`printable`."""
     return {key: _printable_value(value) for key, value in invoice.items()}
 
 
@@ -72,21 +73,18 @@ def _printable_value(value: Any) -> Any:
 
 
 def number(value: str | None) -> str:
-    """A decimal string with its thousands grouped and a true minus sign; NOTHING for none.
-
-    The places stay as they stand: ``0.002778`` and ``1200`` come out unchanged but for commas.
-    """
+    """A decimal string with grouped thousands, a true minus sign and its own decimal places."""
     if value is None:
         return NOTHING
     return f"{Decimal(value):,f}".replace("-", "\N{MINUS SIGN}")
 
 
 money = number
-"""An amount: already in the currency's minor unit, so it is printed as a number is."""
+"""An amount; its string has the currency's decimal places already."""
 
 
 def long_date(iso: str) -> str:
-    """An ISO date in words, day first: ``8 November 1993``."""
+    """An ISO date in words: ``8 November 1993``."""
     day = date.fromisoformat(iso)
     return f"{day.day} {_MONTHS[day.month - 1]} {day.year}"
 
@@ -103,29 +101,55 @@ def long_month(iso: str) -> str:
 
 
 def date_span(first: str, last: str) -> str:
-    """The dates covered, in words; a single day once."""
+    """Two dates as a span in words; a single day once."""
     if first == last:
         return long_date(first)
     return f"{long_date(first)} – {long_date(last)}"
 
 
 def instant(iso: str) -> str:
-    """A moment as date, wall time and its distance from UTC, to the second."""
+    """An instant as date, local time and offset from UTC, to the second."""
     moment = datetime.fromisoformat(iso)
     offset = moment.isoformat(timespec="seconds")[19:].replace("-", "\N{MINUS SIGN}")
     offset = "UTC" if offset == "+00:00" else offset
     return f"{moment:%Y-%m-%d %H:%M:%S} {offset}".rstrip()
 
 
+def named(party: Mapping[str, Any]) -> str:
+    """A team or project by name and code: ``Biology (bio)``."""
+    name, code = party["name"], party["code"]
+    return f"{name} ({code})" if name and name != code else str(code)
+
+
+def rule_text(step: Mapping[str, Any]) -> str:
+    """A rule's name, kind and target (items or a user): ``pilot price (scale on compute)``."""
+    on = f" on {step['on']}" if step.get("on") else ""
+    return f"{step['rule']} ({step['kind']}{on})"
+
+
+def share_text(shares: Sequence[Mapping[str, Any]]) -> str:
+    """A charge's expense codes, a line each; percent and amount where there are several."""
+    if len(shares) == 1:
+        return shares[0]["expense_code"] or NOTHING
+    return (
+        "\n".join(
+            f"{share['expense_code'] or NOTHING}: {number(share['percent'])} %, "
+            f"{money(share['amount'])}"
+            for share in shares
+        )
+        or NOTHING
+    )
+
+
 def value_of(field: str, value: Any) -> str:
-    """What an adjustment found or left, in words: a number, a text or a split.
+    """A value before or after an adjustment, in words: a number, a text or a split.
 
     A split, ``[{"expense_code": "370-1", "percent": "60"}, …]``, reads ``370-1 60 %, …``.
     """
     if value is None:
         return NOTHING
     if field == "split" and isinstance(value, str):
-        value = json.loads(value)  # events and adjustments keep a split as canonical JSON
+        value = json.loads(value)  # events and adjustments store a split as canonical JSON
     if isinstance(value, list):
         return ", ".join(value_of(field, part) for part in value)
     if isinstance(value, Mapping):

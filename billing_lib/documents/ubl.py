@@ -1,40 +1,39 @@
-"""An invoice as a program reads it: UBL 2.1 (ISO/IEC 19845) by the European norm EN 16931-1.
+"""An invoice for programs: UBL 2.1 (ISO/IEC 19845) by the European norm EN 16931-1.
 
-The terms (BT) and groups (BG) below are those of EN 16931-1:2017, clause 6.3; how they are
-written is CEN/TS 16931-3-2, the norm's binding to UBL; BR-… are its business rules.
+The terms (BT) and groups (BG) below are those of EN 16931-1:2017, clause 6.3; CEN/TS 16931-3-2
+binds them to UBL; BR-… are the norm's business rules.
 
-**What it claims.** ``CustomizationID`` (BT-24) claims EN 16931 where its rules can be kept, and
-is left out where they cannot; the document is then plain UBL 2.1. They cannot where
+**Claim.** ``CustomizationID`` (BT-24) claims EN 16931 unless a rule cannot be kept; the document is
+then plain UBL 2.1. The rules cannot be kept where
 
-- the facility states no ``country``, which both addresses need (BR-09, BR-11). A team is taken
-  to be in its facility's country, for it is billed internally;
+- the facility states no ``country``: both addresses need one (BR-09, BR-11). A team counts as in
+  its facility's country, since it is billed internally;
 - a tax is charged and the facility states no ``tax_id`` (BR-S-02);
-- the currency has more than two places, and EN 16931 only two (BR-DEC-…). Amounts then stand
-  exactly as they are, for a rounded one would be another invoice.
+- the currency has more than two decimal places, the norm's limit (BR-DEC-…). Amounts stay exact,
+  since a rounded one would make another invoice.
 
 **Type** (BT-3) is 380, commercial invoice, whatever the sign. A credit note (381) takes back an
-invoice sent before, is a document of its own in UBL, with amounts counted the other way round
-and without ``ProjectReference``. A month whose credits exceed its charges takes back none: it is
-one of the numbered invoices, with a negative amount due, which EN 16931 allows (its BT-115 is
-any amount; only a price, BT-146, is never negative: BR-27).
+invoice sent earlier; in UBL it is a document of its own, with reversed signs and without
+``ProjectReference``. A month with more credits than charges takes nothing back: its invoice has a
+negative amount due, which EN 16931 allows (BT-115 is any amount; only a price, BT-146, is never
+negative: BR-27).
 
-**Lines** (BG-25), one per charge. Net amount = quantity × price ÷ base quantity + charges
-− allowances, and the net amount (BT-131) is the charge's total. Quantity × rate rounded to the
-currency is the raw total of most charges: then the price (BT-146) is the rate. It is not where
-there was a minimum, a fee, a tier, a price by time, or a quantity that is shown rounded. Then the
-price is the raw total and its base quantity (BT-149) the quantity: "12.50 for 0.1 hours", which
-is exact whatever led there; the rate stands among the item's attributes. Without a quantity, as
-for an added line, the line is one piece at the raw total. A negative amount has the minus sign
-at its quantity.
+**Lines** (BG-25), one per charge. Net amount (BT-131) = quantity × price ÷ base quantity + charges
+− allowances = the charge's total. If quantity × rate, rounded to the currency, is the raw total,
+the price (BT-146) is the rate. Otherwise (a minimum, a fee, a tier, a price by time, a rounded
+quantity) the price is the raw total and its base quantity (BT-149) the quantity: "12.50 for
+0.1 hours", which is always exact; the rate then stands among the item's attributes. A line without
+a quantity, such as an added line, is one piece at the raw total. A negative amount has its minus
+sign at the quantity.
 
 **From raw total to total.** Each rule on a charge and each change by staff is an allowance or a
-charge of the line (BG-27, BG-28), so a subsidy and a waiver too; each rule on the invoice is one
-of the document (BG-20, BG-21). What no rule accounts for has a step of its own.
+charge of the line (BG-27, BG-28), including subsidies and waivers; each rule on the invoice is one
+of the document (BG-20, BG-21). A difference without a rule has a step of its own.
 
-**Tax**: EN 16931 knows the scheme VAT alone, so any tax stands there under its category (BT-151,
-UNCL5305): S where there is a percentage, Z at 0 per cent, O, outside the scope, without a tax.
+**Tax.** EN 16931 knows the scheme VAT alone, so any tax stands there under its category (BT-151,
+UNCL5305): S with a percentage, Z at 0 per cent, O, outside the scope, without a tax.
 
-Expense codes are the buyer's accounting references (BT-19, BT-133), the project is BT-11.
+Expense codes are the buyer's accounting references (BT-19, BT-133); the project is BT-11.
 """
 
 from collections.abc import Iterable
@@ -43,16 +42,16 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from billing_lib.documents.text import NOTHING, Invoice, printable_invoice
+from billing_lib.documents.text import NOTHING, Invoice, named, printable_invoice, rule_text
 
 EN16931 = "urn:cen.eu:en16931:2017"
-"""BT-24 of an invoice that keeps the norm's rules without any further profile."""
+"""BT-24 of an invoice that keeps the norm's rules, without a further profile."""
 
 COMMERCIAL_INVOICE = "380"
 """UNCL1001, the document type (BT-3)."""
 
 PIECE = "C62"
-"""UN/ECE Recommendation 20: one, counted without any other unit."""
+"""UN/ECE Recommendation 20: one piece, without another unit."""
 
 UNIT_CODES = {
     "hour": "HUR",
@@ -74,7 +73,7 @@ UNIT_CODES = {
     "tb": "E35",
     "kwh": "KWH",
 }
-"""Price books' units, in lower case, by UN/ECE Recommendation 20; others count as pieces."""
+"""Price books' units, in lower case, to UN/ECE Recommendation 20; others count as pieces."""
 
 _NAMESPACES = {
     "xmlns": "urn:oasis:names:specification:ubl:schema:xsd:Invoice-2",
@@ -82,17 +81,17 @@ _NAMESPACES = {
     "xmlns:cbc": "urn:oasis:names:specification:ubl:schema:xsd:CommonBasicComponents-2",
 }
 _VAT = "VAT"
-_PLACES = 2  # of an amount in EN 16931-1, clause 6.5.2
+_PLACES = 2  # decimal places of an amount (EN 16931-1, clause 6.5.2)
 _VAT_PREFIXES = {"GR": ("GR", "EL"), "GB": ("GB", "XI")}  # other countries: their own code
 _WIDE = Context(prec=60, rounding=ROUND_HALF_UP)  # holds any quantity × rate exactly
 
 Step = tuple[str, Decimal]
-"""A reason, and by how much it changes an amount."""
+"""A reason, and its change of an amount."""
 
 
 @dataclass(frozen=True)
 class _Terms:
-    """What every amount and every line of an invoice shares."""
+    """Properties of an invoice that all its amounts and lines share."""
 
     currency: str
     category: str
@@ -121,10 +120,7 @@ class _Terms:
 
 
 def render_ubl(invoice: Invoice) -> bytes:
-    """The invoice as a UBL 2.1 document, UTF-8; amounts are the canonical decimal strings.
-
-    The same invoice gives the same bytes, whatever the clock, the locale or the time zone.
-    """
+    """The invoice as a UBL 2.1 document, UTF-8; amounts are the canonical decimal strings."""
     shown = printable_invoice(invoice)
     terms, facility, tax = _Terms.of(shown), shown["facility"], shown.get("tax")
     root = Element("Invoice", _NAMESPACES)
@@ -141,7 +137,7 @@ def render_ubl(invoice: Invoice) -> bytes:
     _say(root, "cbc:AccountingCost", _accounting(booked))
     covered = shown["dates_covered"]
     _period(root, covered["from"], covered["to"])
-    if shown.get("reference"):  # of an ad hoc invoice: what was ordered (BT-13)
+    if shown.get("reference"):  # an ad hoc invoice's order (BT-13)
         _put(_put(root, "cac:OrderReference"), "cbc:ID", _line(shown["reference"]))
     if shown.get("replaces"):  # the preceding invoice (BG-3)
         replaced = _put(_put(root, "cac:BillingReference"), "cac:InvoiceDocumentReference")
@@ -149,14 +145,14 @@ def render_ubl(invoice: Invoice) -> bytes:
     _put(_put(root, "cac:ProjectReference"), "cbc:ID", _line(shown["project"]["code"]))
     number = (facility.get("tax_id") or "") if tax else ""  # BR-O-02: none outside the scope
     contacts = "; ".join(facility["contacts"].split("\n")) if facility["contacts"] else ""
-    for role, party, taxed_as, contact in (
+    for role, party, tax_id, contact in (
         ("Supplier", facility, number, contacts),
         ("Customer", shown["team"], "", ", ".join(shown["team"]["administrators"])),
     ):
-        _party(root, role, party, facility.get("country") or "", taxed_as, contact)
-    # EN 16931-1:2017 asks for terms where something is due (BR-CO-25, no longer in its schematron).
-    said = facility["instructions"] or "Charged to the expense codes of the lines."
-    _put(_put(root, "cac:PaymentTerms"), "cbc:Note", said.strip())
+        _party(root, role, party, facility.get("country") or "", tax_id, contact)
+    # EN 16931-1:2017 demands terms for an amount due (BR-CO-25, no longer in its schematron).
+    instructions = facility["instructions"] or "Charged to the expense codes of the lines."
+    _put(_put(root, "cac:PaymentTerms"), "cbc:Note", instructions.strip())
     _totals(root, shown, terms)
     for line in shown["lines"] or [_no_charge(shown, terms)]:
         _invoice_line(root, line, terms)
@@ -174,12 +170,11 @@ def _keeps_the_norm(invoice: dict[str, Any], terms: _Terms) -> bool:
 
 
 def _notes(invoice: dict[str, Any]) -> list[str]:
-    project, tax = invoice["project"], invoice.get("tax")
-    named = f"{project['name']} ({project['code']})" if project["name"] else project["code"]
+    tax = invoice.get("tax")
     notes = [
         *invoice["notes"],
         invoice.get("description") or "",
-        f"Project {named}",
+        f"Project {named(invoice['project'])}",
         f"Billing run {invoice['run']}",
     ]
     if tax is not None:
@@ -188,13 +183,13 @@ def _notes(invoice: dict[str, Any]) -> list[str]:
         f"Subsidy paid by {paid['by']}: {paid['amount']} {invoice['currency']}"
         for paid in invoice.get("subsidies", [])
     ]
-    # "#AAI#…" marks a note's subject (BT-21, UNCL4451: general information). Without it, a note
-    # such as "tickets #12 #13" would be read as one on the subject "12 ", which is none.
+    # "#AAI#…" marks a note's subject (BT-21, UNCL4451: general information). Without it, readers
+    # would take "12 " for the subject of the note "tickets #12 #13".
     return [f"#AAI#{note}" if "#" in note else note for note in notes if note.strip()]
 
 
 def _accounting(booked: Iterable[tuple[str | None, str]]) -> str:
-    """The expense code; where there are several, each with its amount."""
+    """The expense code; of several, each with its amount."""
     parts = [(_line(code or "") or NOTHING, amount) for code, amount in booked]
     if len(parts) == 1:
         return parts[0][0]
@@ -210,7 +205,7 @@ def _party(
         address = _put(element, "cac:PostalAddress")
         _put(_put(address, "cac:Country"), "cbc:IdentificationCode", country)
     if tax_id:
-        # A VAT identifier (BT-31) names its country first (BR-CO-09); any other number is BT-32.
+        # A VAT identifier (BT-31) begins with its country (BR-CO-09); other numbers are BT-32.
         is_vat = bool(country) and tax_id.startswith(_VAT_PREFIXES.get(country, country))
         scheme = _put(element, "cac:PartyTaxScheme")
         _put(scheme, "cbc:CompanyID", _line(tax_id))
@@ -222,11 +217,11 @@ def _party(
 
 
 def _totals(root: Element, invoice: dict[str, Any], terms: _Terms) -> None:
-    """The document's allowances and charges, its tax, and the way to the amount due (BG-20-23)."""
+    """Write the document's allowances and charges, tax and totals (BG-20 to BG-23)."""
     totals, tax = invoice["totals"], invoice.get("tax")
     taxed = tax["amount"] if tax else terms.nothing
     before_tax = Decimal(totals["total"]) - Decimal(taxed)
-    rules = [(_rule(step), step["amount"]) for step in invoice.get("adjustments", [])]
+    rules = [(rule_text(step), step["amount"]) for step in invoice.get("adjustments", [])]
     whole = before_tax - Decimal(totals["raw_total"])
     steps = _steps(rules, whole, "Adjustment of the invoice")
     _allowances_and_charges(root, steps, terms, taxed=True)
@@ -251,14 +246,9 @@ def _totals(root: Element, invoice: dict[str, Any], terms: _Terms) -> None:
     terms.amount(monetary, "cbc:PayableAmount", totals["due"])
 
 
-def _rule(step: dict[str, Any]) -> str:
-    on = f" on {step['on']}" if step.get("on") else ""
-    return f"{step['rule']} ({step['kind']}{on})"
-
-
-def _steps(named: Iterable[tuple[str, str]], whole: Decimal, otherwise: str) -> list[Step]:
-    """The named steps, and what they leave of the whole; none that changes nothing."""
-    steps = [(_line(reason), Decimal(amount)) for reason, amount in named]
+def _steps(rules: Iterable[tuple[str, str]], whole: Decimal, otherwise: str) -> list[Step]:
+    """The steps of rules, then the rest of the whole as one step; steps of zero are left out."""
+    steps = [(_line(reason), Decimal(amount)) for reason, amount in rules]
     rest = whole - sum((amount for _, amount in steps), Decimal(0))
     return [(reason, amount) for reason, amount in [*steps, (otherwise, rest)] if amount]
 
@@ -271,7 +261,7 @@ def _allowances_and_charges(
         _put(element, "cbc:ChargeIndicator", "true" if amount > 0 else "false")
         _put(element, "cbc:AllowanceChargeReason", reason)
         terms.amount(element, "cbc:Amount", abs(amount))
-        if taxed:  # a line's follow the line's own category
+        if taxed:  # those of a line follow the line's category
             terms.tax_category(element, "cac:TaxCategory")
 
 
@@ -286,7 +276,7 @@ def _invoice_line(root: Element, line: dict[str, Any], terms: _Terms) -> None:
     _say(element, "cbc:AccountingCost", _accounting(shares))
     first, last = (line[end][:10] if line[end] else line["date"] for end in ("start", "end"))
     _period(element, first, last)
-    rules = [(_rule(rule), rule["amount"]) for rule in line.get("rules", [])]
+    rules = [(rule_text(rule), rule["amount"]) for rule in line.get("rules", [])]
     change = Decimal(line["total"]) - Decimal(line["raw_total"])
     _allowances_and_charges(element, _steps(rules, change, _by_staff(line)), terms)
     _item(element, line, unit, base, terms)
@@ -297,7 +287,7 @@ def _invoice_line(root: Element, line: dict[str, Any], terms: _Terms) -> None:
 
 
 def _priced(line: dict[str, Any]) -> tuple[str, str, str, str | None]:
-    """Quantity, its unit, price and base quantity that come to the raw total exactly."""
+    """Quantity, unit, price and base quantity that give the raw total exactly."""
     raw_total, price = Decimal(line["raw_total"]), line["price"]
     quantity = Decimal(line["quantity"] or 0)
     unit = UNIT_CODES.get((line["unit"] or "").lower(), PIECE)
@@ -312,13 +302,13 @@ def _priced(line: dict[str, Any]) -> tuple[str, str, str, str | None]:
 
 
 def _by_staff(line: dict[str, Any]) -> str:
-    what = "Waived" if line.get("waived") else "Adjusted by staff"
-    said = [
+    change = "Waived" if line.get("waived") else "Adjusted by staff"
+    reasons = [
         step["reason"]
         for step in line["adjustments"]
         if step["field"] in {"amount", "waived"} and step["reason"]
     ]
-    return _line(f"{what}: {said[-1]}" if said else what)
+    return _line(f"{change}: {reasons[-1]}" if reasons else change)
 
 
 def _item(
@@ -351,7 +341,7 @@ def _item(
 
 
 def _no_charge(invoice: dict[str, Any], terms: _Terms) -> dict[str, Any]:
-    """The line of an invoice without charges: there must be one (BR-16)."""
+    """The line that an invoice without charges must have (BR-16)."""
     nothing = dict.fromkeys(("start", "end", "user", "hours", "quantity", "unit", "price", "item"))
     return nothing | {
         "charge": "0",
@@ -378,11 +368,11 @@ def _put(parent: Element, name: str, text: str | None = None, **attributes: str)
 
 
 def _say(parent: Element, name: str, text: str | None) -> None:
-    """A child with the text, where it says anything: UBL knows no empty element."""
+    """Add a child with the text, unless it is blank: UBL has no empty elements."""
     if text and text.strip():
         _put(parent, name, text.strip())
 
 
 def _line(text: str) -> str:
-    """Names and identifiers stand on one line."""
+    """A name or identifier on one line."""
     return " ".join(text.split())

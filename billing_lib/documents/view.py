@@ -1,16 +1,13 @@
-"""What an invoice's page says, before any layout: headings, facts, totals and tables of text.
+"""The view of an invoice: the content of its page before any layout.
 
-HTML and PDF differ in layout only, so both are templates over this one view; every amount in it
-is a finished text.
+HTML, PDF and workbook differ in layout only: they show this one view, whose amounts and cells are
+finished texts. A cell's further lines follow after ``\\n``.
 
-The tables of an invoice's page: summaries, charges, adjustments, every cell a finished text.
+    DocumentTable("By expense code", (Column("Expense code"), Column("Total (USD)", numeric=True)),
+                  rows=[["370-1", "54.00"], ["370-2", "36.00"]], footer=["Total", "90.00"])
 
-    Table("By expense code", (Column("Expense code"), Column("Total (USD)", numeric=True)),
-          rows=[["370-1", "54.00"], ["370-2", "36.00"]], footer=["Total", "90.00"])
-
-Further lines of a cell follow after ``\n``.
-
-How a charge comes to its total, step by step, as the canonical invoice has it.
+:func:`derivation` shows step by step how a charge gets its total. The raw total and the changes by
+rules, by subsidies and by staff sum to the total:
 
     2.5 hours × 128 units, 1993-10-01 07:06:17 −07:00 to 1993-10-01 09:36:17 −07:00
     320 hour × 0.125 = 40.00
@@ -19,8 +16,6 @@ How a charge comes to its total, step by step, as the canonical invoice has it.
     carol, 1993-11-02 10:00:00 −08:00: amount 16.00 → 20.00 (agreed): 4.00
     Total: 20.00
     370-1 pays 60 %: 12.00
-
-The raw total and the changes by rules, by subsidies and by staff make the total.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -37,8 +32,11 @@ from billing_lib.documents.text import (
     instant,
     long_date,
     money,
+    named,
     number,
     printable_invoice,
+    rule_text,
+    share_text,
     value_of,
 )
 from billing_lib.pricing.fields import Logo
@@ -46,16 +44,26 @@ from billing_lib.pricing.fields import Logo
 
 @dataclass(frozen=True)
 class Column:
-    """A column's heading; numeric ones are right aligned, notes are small lines below a name."""
+    """A column: numeric cells stand right; ``notes`` puts small lines below a name."""
 
     label: str
     numeric: bool = False
     notes: bool = False
 
 
+def texts(*labels: str) -> tuple[Column, ...]:
+    """Columns of text."""
+    return tuple(Column(label) for label in labels)
+
+
+def numbers(*labels: str) -> tuple[Column, ...]:
+    """Numeric columns."""
+    return tuple(Column(label, numeric=True) for label in labels)
+
+
 @dataclass(frozen=True)
 class DocumentTable:
-    """A titled table of text; the footer, where there is one, holds sums."""
+    """A titled table of texts; the footer holds sums."""
 
     title: str
     columns: Sequence[Column]
@@ -66,7 +74,7 @@ class DocumentTable:
 
 @dataclass(frozen=True)
 class Change:
-    """What staff changed on a charge, or that they added it, as the canonical invoice has it."""
+    """A change of a charge by staff, or an added line, with the canonical invoice's values."""
 
     charge: str
     date: str
@@ -79,11 +87,10 @@ class Change:
 
 
 def subsidies(invoice: Invoice) -> list[DocumentTable]:
-    """What others pay of the charges; no table where nobody does."""
-    paid = invoice["subsidies"]
-    columns = (Column("Paid by"), Column(f"Amount ({invoice['currency']})", numeric=True))
-    rows = [[part["by"], money(part["amount"])] for part in paid]
-    footer = ["Total", _sum(part["amount"] for part in paid)]
+    """The table of subsidies, amounts that others pay; none without subsidies."""
+    columns = (*texts("Paid by"), *numbers(f"Amount ({invoice['currency']})"))
+    rows = [[part["by"], money(part["amount"])] for part in invoice["subsidies"]]
+    footer = ["Total", _sum(part["amount"] for part in invoice["subsidies"])]
     remark = "Paid by others, and taken off the charges; no part of this invoice's total."
     return [DocumentTable("Subsidies", columns, rows, footer, remark)] if rows else []
 
@@ -94,25 +101,25 @@ def _sum(amounts: Iterable[str | None]) -> str:
 
 
 def summaries(invoice: Invoice) -> list[DocumentTable]:
-    """What it comes to by expense code, by item and by user; only tables with rows."""
+    """The totals by expense code, by item and by user; only tables with rows."""
     codes, items, users = (
         invoice["summaries"][f"by_{by}"] for by in ("expense_code", "item", "user")
     )
-    total = Column(f"Total ({invoice['currency']})", numeric=True)
+    total = f"Total ({invoice['currency']})"
     drawing = invoice["prepaid"] is not None
     spread = "Adjustments and tax of the invoice are spread over the expense codes"
     drawn = "; what is drawn from prepaid funds is taken off each in proportion" if drawing else ""
     tables = [
         DocumentTable(
             "By expense code",
-            (Column("Expense code"), total),
+            (*texts("Expense code"), *numbers(total)),
             [[row["expense_code"] or NOTHING, money(row["total"])] for row in codes],
             ["Left to pay" if drawing else "Total", _sum(row["total"] for row in codes)],
             f"{spread}{drawn}.",
         ),
         DocumentTable(
             "By item",
-            (Column("Item", notes=True), Column("Quantity", numeric=True), Column("Unit"), total),
+            (Column("Item", notes=True), *numbers("Quantity"), *texts("Unit"), *numbers(total)),
             [
                 [
                     row["name"] or row["item"] or "Added lines",
@@ -127,7 +134,7 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
         ),
         DocumentTable(
             "By user",
-            (Column("User"), Column("Charges", numeric=True), Column("Hours", numeric=True), total),
+            (*texts("User"), *numbers("Charges", "Hours", total)),
             [
                 [
                     row["user"] or "No user",
@@ -150,23 +157,17 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
 
 
 def charges_table(invoice: Invoice) -> DocumentTable:
-    """Every charge: when, what, who, at which rate, and what it comes to."""
+    """Every charge with its date, item, user, expense codes, rate and total."""
     currency, lines = invoice["currency"], invoice["lines"]
     return DocumentTable(
         "Itemised charges",
         (
-            Column("Charge"),
-            Column("Date"),
+            *texts("Charge", "Date"),
             Column("Item and description", notes=True),
-            Column("User"),
-            Column("Expense code"),
-            Column("Hours", numeric=True),
-            Column("Quantity", numeric=True),
-            Column("Unit"),
-            Column("Rate", numeric=True),
-            Column("Amount", numeric=True),
-            Column("Adjustment", numeric=True),
-            Column("Total", numeric=True),
+            *texts("User", "Expense code"),
+            *numbers("Hours", "Quantity"),
+            *texts("Unit"),
+            *numbers("Rate", "Amount", "Adjustment", "Total"),
         ),
         [_charge(line, invoice["project"]["rate_group"]) for line in lines],
         [
@@ -199,13 +200,12 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
         notes.append(line["note"])
     if line["adjustments"]:
         notes.append("adjusted by staff, see Adjustments")
-    codes = line["expense_codes"]
     return [
         line["charge"],
         line["start"][:16].replace("T", " ") if line["start"] else line["date"],
         "\n".join([name, *(note for note in notes if note)]),
         line["user"] or NOTHING,
-        "\n".join(_share(code, alone=len(codes) == 1) for code in codes) or NOTHING,
+        share_text(line["expense_codes"]),
         number(line["hours"]),
         number(line["quantity"]),
         line["unit"] or NOTHING,
@@ -216,25 +216,20 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
     ]
 
 
-def _share(share: dict[str, Any], *, alone: bool) -> str:
-    code = share["expense_code"] or NOTHING
-    return code if alone else f"{code}: {number(share['percent'])} %, {money(share['amount'])}"
-
-
 def changes(lines: Iterable[dict[str, Any]]) -> Iterator[Change]:
-    """What staff did to the charges of an invoice, in its order: added lines, then changes."""
+    """Added lines and changes by staff, in the order of the invoice's lines."""
     for line in lines:
         charge, date, added = line["charge"], line["date"], line["added"]
         if added:
-            who = (added["by"], added["at"], added["reason"])
-            yield Change(charge, date, "added line", None, line["raw_total"], *who)
+            origin = (added["by"], added["at"], added["reason"])
+            yield Change(charge, date, "added line", None, line["raw_total"], *origin)
         for step in line["adjustments"]:
-            who = (step["by"], step["at"], step["reason"])
-            yield Change(charge, date, step["field"], step["before"], step["after"], *who)
+            origin = (step["by"], step["at"], step["reason"])
+            yield Change(charge, date, step["field"], step["before"], step["after"], *origin)
 
 
 def adjustments_table(lines: list[dict[str, Any]]) -> DocumentTable | None:
-    """What staff changed and added, with who, when and why; none where they did nothing."""
+    """Changes and added lines by staff with login, time and reason; None without any."""
     rows = [
         [
             it.charge,
@@ -248,13 +243,13 @@ def adjustments_table(lines: list[dict[str, Any]]) -> DocumentTable | None:
         ]
         for it in changes(lines)
     ]
-    labels = ("Charge", "Date", "Changed", "Before", "After", "By", "When", "Reason")
-    return DocumentTable("Adjustments", [Column(label) for label in labels], rows) if rows else None
+    columns = texts("Charge", "Date", "Changed", "Before", "After", "By", "When", "Reason")
+    return DocumentTable("Adjustments", columns, rows) if rows else None
 
 
 @dataclass(frozen=True)
 class Total:
-    """One step of the way to the total; ``rank`` is part, subtotal, total or aside."""
+    """One step to the total; ``rank`` is part, subtotal, total or aside."""
 
     label: str
     amount: str
@@ -263,35 +258,19 @@ class Total:
 
 @dataclass(frozen=True)
 class InvoiceView:
-    """All that an invoice's page shows, in reading order.
+    """The content of an invoice's page, in reading order; absent texts are empty."""
 
-    Attributes
-    ----------
-    draft
-        What a reader must know of a draft before anything else; empty for what is issued.
-    kind
-        The words over it all.
-    replaces
-        Which invoice it replaces, in words; empty if none.
-    letterhead
-        Lines beside the facility's name; empty if none.
-    check
-        How to check it; None for a draft.
-    invoice_date_iso
-        A draft has none: the last day that it covers stands for it in the files' properties.
-    """
-
-    draft: str
-    kind: str
+    draft: str  # a draft's warning
+    kind: str  # the heading
     title: str
-    replaces: str
+    replaces: str  # a sentence about the invoice that this one replaces
     description: str
     currency: str
     facility: str
-    letterhead: str
+    letterhead: str  # lines beside the facility's name
     logo: Logo | None
     invoice_date: str
-    invoice_date_iso: str
+    invoice_date_iso: str  # the date in the files' properties; for a draft the last day covered
     facts: Sequence[tuple[str, str]]
     bill_to: Sequence[tuple[str, str]]
     totals: Sequence[Total]
@@ -299,30 +278,30 @@ class InvoiceView:
     instructions: str
     contacts: str
     chart: Chart
-    check: Check | None
+    check: Check | None  # the means to check it; None for a draft
     summaries: Sequence[DocumentTable]
     charges: DocumentTable
     adjustments: DocumentTable | None
 
 
 KINDS = {"periodic": "Invoice", "ad hoc": "Ad hoc invoice"}
-"""The words over an invoice, by its kind."""
+"""The headings of invoices, by kind."""
 
 DRAFT = "DRAFT: not issued, without a number; all on it may still change."
-"""What a draft says of itself."""
+"""The warning on a draft."""
 
 NOT_ISSUED = "not issued yet"
-"""Stands where an invoice has its date."""
+"""A draft's invoice date."""
 
 
 def view(invoice: Invoice) -> InvoiceView:
-    """The view of a canonical invoice, every text made printable first."""
+    """The view of a canonical invoice, all texts printable."""
     shown = printable_invoice(invoice)
     facility, draft = shown["facility"], draft_of(shown)
     return InvoiceView(
         draft=DRAFT if draft else "",
         kind=_kind(shown),
-        title=_title(shown),
+        title=f"Draft {draft}" if draft else f"Invoice {shown['number']}",
         replaces=f"Replaces invoice {shown['replaces']}" if shown["replaces"] else "",
         description=shown["description"].strip(),
         currency=shown["currency"],
@@ -351,12 +330,6 @@ def _kind(invoice: Invoice) -> str:
     return f"Draft: {reissued}" if draft_of(invoice) else reissued
 
 
-def _title(invoice: Invoice) -> str:
-    """What a document is called: by its number, a draft by its code."""
-    draft = draft_of(invoice)
-    return f"Draft {draft}" if draft else f"Invoice {invoice['number']}"
-
-
 def _facts(invoice: dict[str, Any]) -> list[tuple[str, str]]:
     covered, draft = invoice["dates_covered"], draft_of(invoice)
     facts = [
@@ -371,16 +344,11 @@ def _facts(invoice: dict[str, Any]) -> list[tuple[str, str]]:
     return [(label, text) for label, text in facts if text]
 
 
-def _named(party: dict[str, Any]) -> str:
-    name, code = party["name"], party["code"]
-    return f"{name} ({code})" if name and name != code else str(code)
-
-
 def _bill_to(invoice: dict[str, Any]) -> list[tuple[str, str]]:
     project, team = invoice["project"], invoice["team"]
     return [
-        ("Team", _named(team)),
-        ("Project", _named(project)),
+        ("Team", named(team)),
+        ("Project", named(project)),
         ("Project type", project["type"] or NOTHING),
         ("Rate group", project["rate_group"] or NOTHING),
         ("Administrators", "\n".join(team["administrators"]) or NOTHING),
@@ -388,15 +356,14 @@ def _bill_to(invoice: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def way_to_total(invoice: Invoice) -> list[Total]:
-    """The steps from the charges to what is left to pay, with amounts as the canonical invoice
-    has them.
+    """The steps from the charges to the amount left to pay, with the canonical amounts.
 
-    Each rule on the invoice is a step of its own; where there is a tax, it stands between what
-    is taxed and the total. What is drawn from prepaid funds comes after the total.
+    Each rule on the invoice is a step. A tax stands before the total, a payment from prepaid funds
+    after it.
     """
-    totals, tax = invoice["totals"], invoice["tax"]
+    totals, tax, prepaid = invoice["totals"], invoice["tax"], invoice["prepaid"]
     count = totals["charges"]
-    rules = [Total(_rule_label(step), step["amount"], "part") for step in invoice["adjustments"]]
+    rules = [Total(rule_text(step), step["amount"], "part") for step in invoice["adjustments"]]
     steps = [
         Total("Charges before adjustments", totals["charges_raw_total"], "part"),
         Total("Adjustments to charges", totals["charges_adjustment"], "part"),
@@ -413,37 +380,28 @@ def way_to_total(invoice: Invoice) -> list[Total]:
             Total("Before tax", str(taxed), "subtotal"),
             Total(f"{tax['name']}, {tax['percent']} %", tax["amount"], "part"),
         ]
-    return [*steps, *_end(invoice)]
-
-
-def _end(invoice: Invoice) -> list[Total]:
-    total, prepaid = invoice["totals"]["total"], invoice["prepaid"]
     if prepaid is None:
-        label = "Total (credit)" if Decimal(total) < 0 else "Total"
-        return [Total(label, total, "total")]
+        label = "Total (credit)" if Decimal(totals["total"]) < 0 else "Total"
+        return [*steps, Total(label, totals["total"], "total")]
     return [
-        Total("Total", total, "subtotal"),
+        *steps,
+        Total("Total", totals["total"], "subtotal"),
         Total("Drawn from prepaid funds", f"{-Decimal(prepaid['drawn']):f}", "part"),
-        Total("Left to pay", invoice["totals"]["due"], "total"),
+        Total("Left to pay", totals["due"], "total"),
         Total("Prepaid balance after this invoice", prepaid["left"], "aside"),
     ]
 
 
-def _rule_label(step: dict[str, Any]) -> str:
-    on = f" on {step['on']}" if step["on"] else ""
-    return f"{step['rule']} ({step['kind']}{on})"
-
-
 SUBSIDY = "subsidy"
-"""The kind of a rule's change that somebody else pays."""
+"""The kind of a rule by which somebody else pays."""
 
-_IN_AMOUNT = ("amount", "waived")
-"""What staff change after the raw total; all else they change before it."""
+_AFTER_RAW_TOTAL = ("amount", "waived")
+"""Fields that staff change after the raw total is computed; other fields change it."""
 
 
 @dataclass(frozen=True)
 class Changes:
-    """What makes a charge's total of its raw total, by where it comes from."""
+    """The difference between a charge's total and its raw total, by origin."""
 
     rules: Decimal
     subsidies: Decimal
@@ -452,42 +410,47 @@ class Changes:
 
 def changes_of(line: dict[str, Any]) -> Changes:
     """The parts of a line's adjustment; they sum to it."""
-    by_rule = {True: Decimal(0), False: Decimal(0)}
-    for step in line["rules"]:
-        by_rule[step["kind"] == SUBSIDY] += Decimal(step["amount"])
     whole = Decimal(line["adjustment"])
-    rest = whole - by_rule[True] - by_rule[False]
-    exact = whole - whole  # nothing, with the currency's places
-    return Changes(exact + by_rule[False], exact + by_rule[True], exact + rest)
+    rules = subsidised = whole - whole  # zero with the currency's decimal places
+    for step in line["rules"]:
+        if step["kind"] == SUBSIDY:
+            subsidised += Decimal(step["amount"])
+        else:
+            rules += Decimal(step["amount"])
+    return Changes(rules, subsidised, whole - rules - subsidised)
 
 
 def derivation(line: dict[str, Any]) -> list[str]:
-    """The steps of a line of the canonical invoice, one sentence each."""
+    """The steps from use to expense codes of a canonical line, one sentence each."""
+    early = (step for step in line["adjustments"] if step["field"] not in _AFTER_RAW_TOTAL)
+    shares = (
+        f"{share['expense_code'] or NOTHING} pays {number(share['percent'])} %: "
+        f"{money(share['amount'])}"
+        for share in line["expense_codes"]
+    )
     return [
         *_use(line),
-        *(_by_staff(step) for step in line["adjustments"] if step["field"] not in _IN_AMOUNT),
+        *(_by_staff(step) for step in early),
         *_price(line),
         *(_by_rule(step) for step in line["rules"]),
         *_set_amount(line),
         *([f"Total: {money(line['total'])}"] if line["total"] != line["raw_total"] else []),
-        *_shares(line["expense_codes"]),
+        *shares,
     ]
 
 
 def people(line: dict[str, Any]) -> str:
-    """Who of the staff added or changed the charge, each once, in that order."""
-    said = [line["added"]["by"]] if line["added"] else []
-    said += [step["by"] for step in line["adjustments"]]
-    return ", ".join(dict.fromkeys(said))
+    """The logins that added or changed the charge, each once, in that order."""
+    logins = [line["added"]["by"]] if line["added"] else []
+    logins += [step["by"] for step in line["adjustments"]]
+    return ", ".join(dict.fromkeys(logins))
 
 
 def _use(line: dict[str, Any]) -> Iterator[str]:
     if line["added"]:
-        added = line["added"]
-        yield f"Added by {_who(added)}{_why(added)}"
+        yield f"Added by {_login_and_time(line['added'])}{_reason(line['added'])}"
     if line["start"]:
-        units = Decimal(line["units"] or 1)
-        times = f" × {number(line['units'])} units" if units != 1 else ""
+        times = f" × {number(line['units'])} units" if Decimal(line["units"] or 1) != 1 else ""
         span = f"{instant(line['start'])} to {instant(line['end'])}"
         hours = "hour" if Decimal(line["hours"]) == 1 else "hours"
         yield f"{number(line['hours'])} {hours}{times}, {span}"
@@ -508,40 +471,30 @@ def _price(line: dict[str, Any]) -> Iterator[str]:
 
 
 def _by_rule(step: dict[str, Any]) -> str:
-    named = f"Subsidy by {step['rule']}" if step["kind"] == SUBSIDY else _ruled(step)
-    return f"{named}: {money(step['amount'])}"
-
-
-def _ruled(step: dict[str, Any]) -> str:
-    return f"{step['rule']} ({step['kind']})"
+    rule = f"{step['rule']} ({step['kind']})"
+    label = f"Subsidy by {step['rule']}" if step["kind"] == SUBSIDY else rule
+    return f"{label}: {money(step['amount'])}"
 
 
 def _set_amount(line: dict[str, Any]) -> Iterator[str]:
-    """What staff set the amount to, and by how much all of it changes the charge."""
-    said = [_by_staff(step) for step in line["adjustments"] if step["field"] in _IN_AMOUNT]
+    """Changes of the amount by staff; the last one carries their effect on the charge."""
+    late = [_by_staff(step) for step in line["adjustments"] if step["field"] in _AFTER_RAW_TOTAL]
     amount = changes_of(line).staff
-    yield from said[:-1]
-    if said:
-        yield f"{said[-1]}: {money(f'{amount:f}')}"
-    elif amount:
-        yield f"By staff: {money(f'{amount:f}')}"
+    yield from late[:-1]
+    if late or amount:
+        yield f"{late[-1] if late else 'By staff'}: {money(f'{amount:f}')}"
 
 
 def _by_staff(step: dict[str, Any]) -> str:
     field = step["field"]
     before, after = value_of(field, step["before"]), value_of(field, step["after"])
-    return f"{_who(step)}: {field.replace('_', ' ')} {before} → {after}{_why(step)}"
+    change = f"{field.replace('_', ' ')} {before} → {after}"
+    return f"{_login_and_time(step)}: {change}{_reason(step)}"
 
 
-def _who(step: dict[str, Any]) -> str:
+def _login_and_time(step: dict[str, Any]) -> str:
     return f"{step['by']}, {instant(step['at'])}"
 
 
-def _why(step: dict[str, Any]) -> str:
+def _reason(step: dict[str, Any]) -> str:
     return f" ({step['reason']})" if step["reason"] else ""
-
-
-def _shares(shares: list[dict[str, Any]]) -> Iterator[str]:
-    for share in shares:
-        percent = number(share["percent"])
-        yield f"{share['expense_code'] or NOTHING} pays {percent} %: {money(share['amount'])}"

@@ -1,24 +1,22 @@
-"""A workbook to calculate with: numbers are numbers, dates are dates, texts are never formulas.
+"""An invoice as a workbook of one sheet, and the sheets and tables of any workbook.
 
-Spreadsheets calculate in binary floats: amounts are exact up to fifteen digits, their limit,
-and beyond it the canonical invoice alone is. A text that starts like a formula (``=cmd|…``)
-stays a text, also when someone edits the cell. XlsxWriter writes no clock into the file but the
-date that it is told, so the same content gives the same bytes.
+Numbers are numbers, dates are dates, and a text that starts like a formula (``=cmd|…``) stays a
+text, also after someone edits the cell. Spreadsheets compute in binary floats, exact up to fifteen
+digits; beyond that only the canonical invoice is exact. XlsxWriter writes no time into the file but
+the given date, so the same content gives the same bytes.
 
     book = Book("Invoice RC-1994-00001", "Research Computing", date(1993, 12, 6))
     sheet = book.sheet("RC-1994-00001")
     sheet.put(0, 0, Decimal("12.50"), BOLD)
     book.saved()
 
-An invoice on one sheet: what it says, and below it every charge with its derivation.
+An invoice's sheet:
 
     B–E  facts, bill-to, texts      F–K  totals, by expense code, by item, by user
     the charges: a table to filter and to sum, one row per charge
 
-Columns of the table that are often asked for stand first; what a charge was made of follows. Each
-expense code has a column with its shares, so that a filtered table sums what each code pays.
-
-An invoice as a workbook of one sheet (documents/workbook.py).
+Its first columns are those in frequent use; each charge's origin and derivation follow. Each
+expense code has a column of its shares, so that a filtered table sums every code's part.
 """
 
 import re
@@ -46,7 +44,7 @@ from billing_lib.documents.view import (
 
 Value = str | int | Decimal | date | datetime | None
 Look = dict[str, Any]
-"""How a cell looks: properties of an XlsxWriter format."""
+"""A cell's appearance: properties of an XlsxWriter format."""
 
 _INK = "#1B2A41"
 _RULE = {"top": 1, "bottom": 1, "border_color": _INK}
@@ -60,46 +58,30 @@ WARNING: Look = {"bold": True, "font_size": 12, "font_color": "#B3261E"}
 HEADER: Look = {"bold": True, "bg_color": "#F1F4F8", "text_wrap": True} | _RULE
 WRAPPED: Look = {"text_wrap": True}
 APART: Look = {"align": "left", "indent": 1}
-"""Of a text in a table: it would touch a number before it."""
+"""For a text in a table, which would touch a number before it."""
 
 LINE_HEIGHT = 15
-"""Points that a line of text takes."""
+"""The height of a line of text, in points."""
 
 _TOP = {"valign": "top"}
 _FORMULA_LIKE = re.compile(r"[=+\-@]")
 _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
-_LONGEST_SHEET_NAME, _LONGEST_HEADER = 31, 255  # characters; a spreadsheet takes no more
+_LONGEST_SHEET_NAME, _LONGEST_HEADER = 31, 255  # in characters; the limits of spreadsheets
 
 
 @dataclass(frozen=True)
 class Field:
-    """A column of a table.
-
-    Attributes
-    ----------
-    width
-        In digits.
-    total
-        The sum of its amounts, which stands in the total row; none where nothing is to sum.
-    wrapped
-        Whether its texts go over several lines.
-    """
+    """A column of a table."""
 
     label: str
-    width: float
-    total: Decimal | None = None
+    width: float  # in digits
+    total: Decimal | None = None  # the sum for the total row, if it has one
     numeric: bool = False
-    wrapped: bool = False
+    wrapped: bool = False  # whether its texts may take several lines
 
 
 class Book:
-    """A workbook that is written once, into bytes.
-
-    Parameters
-    ----------
-    title, author, day
-        Its properties; the day is the only time in the file.
-    """
+    """A workbook, written once into bytes; ``day`` is the only time in the file."""
 
     def __init__(self, title: str, author: str, day: date) -> None:
         self._bytes = BytesIO()
@@ -110,40 +92,40 @@ class Book:
         self._names: set[str] = set()
 
     def sheet(self, name: str) -> "Sheet":
-        """A new sheet under this name, or one that is allowed and not taken."""
+        """Add a sheet with this name, altered if it is not allowed or taken."""
         return Sheet(self, self._book.add_worksheet(self._sheet_name(name)))
 
     def format(self, look: Look) -> Format:
-        """The format of a look; each is in the file once."""
+        """The format of a look, once in the file."""
         key = tuple(sorted(look.items()))
         if key not in self._formats:
             self._formats[key] = self._book.add_format(dict(key))
         return self._formats[key]
 
     def saved(self) -> bytes:
-        """The workbook's bytes; nothing can be written into it afterwards."""
+        """Close the workbook; returns its bytes."""
         self._book.close()
         return self._bytes.getvalue()
 
     def _sheet_name(self, wished: str) -> str:
         name = _NOT_IN_SHEET_NAMES.sub("_", " ".join(wished.split())).strip("'") or NOTHING
-        taken, at, found = self._names | {"history"}, 1, name[:_LONGEST_SHEET_NAME]
-        while found.lower() in taken:
+        taken, at, free = self._names | {"history"}, 1, name[:_LONGEST_SHEET_NAME]
+        while free.lower() in taken:
             at += 1
-            found = f"{name[: _LONGEST_SHEET_NAME - len(str(at)) - 1]}~{at}"
-        self._names.add(found.lower())
-        return found
+            free = f"{name[: _LONGEST_SHEET_NAME - len(str(at)) - 1]}~{at}"
+        self._names.add(free.lower())
+        return free
 
 
 class Sheet:
-    """A sheet that is written cell by cell; rows and columns count from 0."""
+    """A sheet, written cell by cell; rows and columns count from 0."""
 
     def __init__(self, book: Book, sheet: Worksheet) -> None:
         self._book, self._sheet = book, sheet
         self.name: str = sheet.get_name()
 
     def put(self, row: int, column: int, value: Value, look: Look = PLAIN) -> None:
-        """A value in a cell, as what it is; an empty cell for none."""
+        """Write a value by its type; None leaves the cell empty."""
         if value is None:
             return
         if isinstance(value, str):
@@ -154,14 +136,14 @@ class Sheet:
             self._sheet.write_number(row, column, value, self._format(look, value))
 
     def put_link(self, row: int, column: int, text: str, sheet: "Sheet") -> None:
-        """A text that leads to another sheet of the workbook."""
+        """Write a text that links to another sheet of the workbook."""
         name = sheet.name.replace("'", "''")
         look = {"font_color": "#1F4E9E", "underline": 1} | APART | _TOP
         target = f"internal:'{name}'!A1"
         self._sheet.write_url(row, column, target, self._book.format(look), text)
 
     def put_text(self, row: int, columns: tuple[int, int], text: str, width: int) -> int:
-        """A text over some columns and as many rows as it takes; how many those are."""
+        """Write a text over some columns and as many rows as needed; returns their number."""
         lines = lines_of(text, width)
         if lines > 1:
             shape = self._book.format(WRAPPED | _TOP | _quoted(text))
@@ -172,10 +154,10 @@ class Sheet:
     def put_table(
         self, row: int, name: str, fields: Sequence[Field], rows: Sequence[Sequence[Value]]
     ) -> int:
-        """A table to filter and to sum, its header in this row; the row below it.
+        """Write a table with its header in this row; returns the row below it.
 
-        Sums follow the filter (``SUBTOTAL``) and are in the file as they are unfiltered, for
-        whoever only looks at it.
+        Sums follow the filter (``SUBTOTAL``). The file also holds the unfiltered sums, for readers
+        that compute nothing.
         """
         last, summed = row + len(rows), any(field.total is not None for field in fields)
         labels = _unique(field.label for field in fields)
@@ -198,7 +180,7 @@ class Sheet:
         return last + summed + 1
 
     def _sum(self, row: int, table: str, labels: Sequence[str], fields: Sequence[Field]) -> None:
-        """The total row, each formula with what it comes to: not every reader computes."""
+        """Write the total row, each formula with its value."""
         for column, (label, field) in enumerate(zip(labels, fields, strict=True)):
             look = self._book.format(
                 _TOTAL | (PLAIN if field.total is None else _shown(field.total))
@@ -206,10 +188,10 @@ class Sheet:
             if field.total is None:
                 self._sheet.write_string(row, column, "" if column else "Total", look)
             else:
-                # XlsxWriter leaves the table's name out, without which LibreOffice finds no
-                # column whose label has a space.
-                named = re.sub(r"(['#\[\]])", r"'\1", label)
-                formula = f"=SUBTOTAL(109,{table}[{named}])"
+                # XlsxWriter leaves out the table's name; without it LibreOffice finds no column
+                # with a space in its label.
+                escaped = re.sub(r"(['#\[\]])", r"'\1", label)
+                formula = f"=SUBTOTAL(109,{table}[{escaped}])"
                 self._sheet.write_formula(row, column, formula, look, field.total)
 
     def _row(self, row: int, fields: Sequence[Field], values: Sequence[Value]) -> None:
@@ -220,22 +202,19 @@ class Sheet:
             self.put(row, column, value, WRAPPED | look if wrapped else look)
             if wrapped:
                 lines = max(lines, lines_of(str(value), int(field.width)))
-        if lines > 1:  # not every spreadsheet makes a row as high as its text
+        if lines > 1:  # not every spreadsheet fits a row's height to its text
             self._sheet.set_row(row, lines * LINE_HEIGHT)
 
     def widths(self, widths: Sequence[float]) -> None:
-        """The columns' widths, in digits."""
+        """Set the columns' widths, in digits."""
         for column, width in enumerate(widths):
             self._sheet.set_column(column, column, width)
 
     def print_on(self, footer: str, header: str, scale: int = 0, before: int = 0) -> None:
-        """How it is printed: on landscape pages with their number below.
+        """Print on numbered landscape pages, fitted to one page's width.
 
-        Parameters
-        ----------
-        scale, before
-            In per cent, with a new page before this column and the first column on each page; or
-            else as small as one page is wide.
+        With a scale, in per cent, print at that scale, with a page break before the column
+        ``before`` and the first column on each page.
         """
         self._sheet.set_landscape()
         self._sheet.set_margins(0.5, 0.5, 0.6, 0.6)
@@ -250,7 +229,7 @@ class Sheet:
             self._sheet.set_header(f"&C{header.replace('&', '&&')}")
 
     def height(self, row: int, points: int) -> None:
-        """How high a row is."""
+        """Set a row's height."""
         self._sheet.set_row(row, points)
 
     def freeze_first_column(self) -> None:
@@ -265,12 +244,12 @@ _TOTAL: dict[str, Any] = {"bold": True} | _RULE
 
 
 def lines_of(text: str, width: int) -> int:
-    """How many lines a text takes in a column of this width."""
+    """The number of lines of a text in a column of this width."""
     return sum(1 + max(0, len(line) - 1) // width for line in text.split("\n"))
 
 
 def number_format(value: Decimal) -> str:
-    """Thousands grouped, and the places that the value is stated with."""
+    """Grouped thousands and the value's own decimal places."""
     places = max(0, -int(value.as_tuple().exponent))
     return f"#,##0.{'0' * places}" if places else "#,##0"
 
@@ -296,120 +275,110 @@ def _aligned(field: Field, column: int) -> Look:
 
 
 def _unique(labels: Iterable[str]) -> list[str]:
-    """The labels on one line each, numbered where a spreadsheet would take two for the same."""
-    found: list[str] = []
+    """The labels on one line each, numbered where a spreadsheet would confuse two."""
+    names: list[str] = []
     for label in labels:
-        name = " ".join(label.split())[: _LONGEST_HEADER - 8] or NOTHING
-        wished, at = name, 1
-        while name.lower() in {it.lower() for it in found}:
+        wished = name = " ".join(label.split())[: _LONGEST_HEADER - 8] or NOTHING
+        at = 1
+        while name.lower() in {taken.lower() for taken in names}:
             at += 1
             name = f"{wished} ({at})"
-        found.append(name)
-    return found
+        names.append(name)
+    return names
 
 
-_LEFT, _LEFT_TEXT, _LEFT_END = 1, 3, 4  # the first column, which stays in sight, is the charges'
-_RIGHT, _COUNT, _UNIT, _TOTAL_ROW = 6, 8, 9, 10
-_TEXT_WIDTH = 40  # of the two columns that texts stand in
+_LEFT, _LEFT_TEXT, _LEFT_END = 1, 3, 4  # the first column stays in sight, for the charges' codes
+_RIGHT, _COUNT, _UNIT, _TOTAL_COLUMN = 6, 8, 9, 10
+_TEXT_WIDTH = 40  # of the two columns of texts
 _WIDEST_CODE = 26  # of a charge; the column stays in sight and is on each page
 _NO_CODE = "No expense code"
 
 _BEFORE_TEXT = "Before adjustments and tax of the invoice"
 
 
-def add_invoice_sheet(book: Book, invoice: Invoice, said: InvoiceView, table: str) -> Sheet:
-    """Add an invoice, or a draft of one, to a workbook, on a sheet named by its number.
+def add_invoice_sheet(book: Book, invoice: Invoice, page: InvoiceView, table: str) -> Sheet:
+    """Add a sheet with an invoice or a draft, named by its number.
 
     Parameters
     ----------
-    said
-        Its view.
     table
-        The name of the sheet's table, which no other of the workbook may have.
+        The name of the sheet's table, unique in the workbook.
     """
     shown = printable_invoice(invoice)
     sheet = book.sheet(shown["number"] or shown["draft"])
-    sheet.put(0, _LEFT, said.facility, TITLE)
+    sheet.put(0, _LEFT, page.facility, TITLE)
     sheet.height(0, 24)
     row = 1
-    for text, look in ((said.title, HEADING), (said.replaces, BOLD), (said.draft, WARNING)):
+    for text, look in ((page.title, HEADING), (page.replaces, BOLD), (page.draft, WARNING)):
         if text:
             sheet.put(row, _LEFT, text, look)
             row += 1
-    below = max(_facts(sheet, row + 1, shown, said), _sums(sheet, row + 1, shown))
+    below = max(_facts(sheet, row + 1, shown, page), _sums(sheet, row + 1, shown))
     _charges(sheet, below + 1, table, shown["lines"])
     sheet.freeze_first_column()
-    sheet.print_on(said.title, said.draft, scale=55, before=_TOTAL_ROW + 1)
+    sheet.print_on(page.title, page.draft, scale=55, before=_TOTAL_COLUMN + 1)
     return sheet
 
 
-def _facts(sheet: Sheet, row: int, invoice: dict[str, Any], said: InvoiceView) -> int:
-    """What stands on the left; the row below it."""
-    facility, check = invoice["facility"], said.check
+def _facts(sheet: Sheet, row: int, invoice: dict[str, Any], page: InvoiceView) -> int:
+    """Write the left part; returns the row below it."""
+    facility, check = invoice["facility"], page.check
     covered, issued = invoice["dates_covered"], invoice["invoice_date"]
     facts: list[tuple[str, Value]] = [
-        said.facts[0],  # its number, or a draft's code
-        ("Invoice date", _date(issued) if issued else said.invoice_date),
+        page.facts[0],  # its number, or a draft's code
+        ("Invoice date", date.fromisoformat(issued) if issued else page.invoice_date),
         ("Kind", invoice["kind"].capitalize()),
         ("Reference", invoice["reference"]),
         ("Replaces invoice", invoice["replaces"]),
-        ("Description", said.description),
-        ("Dates covered from", _date(covered["from"])),
-        ("Dates covered to", _date(covered["to"])),
+        ("Description", page.description),
+        ("Dates covered from", date.fromisoformat(covered["from"])),
+        ("Dates covered to", date.fromisoformat(covered["to"])),
         ("Time zone", facility["timezone"]),
         ("Billing run", invoice["run"]),
         ("Currency", invoice["currency"]),
         ("Fingerprint, sha256", check.fingerprint if check else None),
     ]
     texts = [
-        ("Letterhead", said.letterhead),
+        ("Letterhead", page.letterhead),
         ("Instructions", facility["instructions"]),
         ("Contacts", facility["contacts"]),
+        *(("Note", note) for note in invoice["notes"]),
     ]
-    texts += [("Note", note) for note in invoice["notes"]]
-    for title, pairs in (("This invoice", facts), ("Bill to", said.bill_to), ("Texts", texts)):
-        known = [(label, value) for label, value in pairs if value]
-        if known:
-            row = _pairs(sheet, row, title, known)
+    for title, pairs in (("This invoice", facts), ("Bill to", page.bill_to), ("Texts", texts)):
+        present = [(label, value) for label, value in pairs if value]
+        if not present:
+            continue
+        sheet.put(row, _LEFT, title, HEADING)
+        row += 1
+        for label, value in present:
+            sheet.put(row, _LEFT, label, QUIET)
+            if isinstance(value, str):
+                row += sheet.put_text(row, (_LEFT_TEXT, _LEFT_END), value.strip(), _TEXT_WIDTH)
+            else:
+                sheet.put(row, _LEFT_TEXT, value, {"align": "left"})
+                row += 1
+        row += 1
     return row
 
 
-def _pairs(sheet: Sheet, row: int, title: str, pairs: Iterable[tuple[str, Value]]) -> int:
-    sheet.put(row, _LEFT, title, HEADING)
-    row += 1
-    for label, value in pairs:
-        sheet.put(row, _LEFT, label, QUIET)
-        if isinstance(value, str):
-            row += sheet.put_text(row, (_LEFT_TEXT, _LEFT_END), value.strip(), _TEXT_WIDTH)
-        else:
-            sheet.put(row, _LEFT_TEXT, value, {"align": "left"})
-            row += 1
-    return row + 1
-
-
 def _sums(sheet: Sheet, row: int, invoice: dict[str, Any]) -> int:
-    """What stands on the right; the row below it."""
+    """Write the right part; returns the row below it."""
     currency, summaries = invoice["currency"], invoice["summaries"]
     sheet.put(row, _RIGHT, f"Totals ({currency})", HEADING)
     row += 1
     for step in way_to_total(invoice):
         look = BOLD if step.rank == "total" else PLAIN
         sheet.put(row, _RIGHT, step.label, look)
-        sheet.put(row, _TOTAL_ROW, Decimal(step.amount), look)
+        sheet.put(row, _TOTAL_COLUMN, Decimal(step.amount), look)
         row += 1
     sheet.put(row, _RIGHT, "Number of charges")
-    sheet.put(row, _TOTAL_ROW, invoice["totals"]["charges"])
+    sheet.put(row, _TOTAL_COLUMN, invoice["totals"]["charges"])
     codes = [
         [it["expense_code"] or _NO_CODE, None, None, Decimal(it["total"])]
         for it in summaries["by_expense_code"]
     ]
     items = [
-        [
-            _item_name(it),
-            _amount(it["quantity"]),
-            it["unit"],
-            Decimal(it["total"]),
-        ]
+        [_item_name(it), _amount(it["quantity"]), it["unit"], Decimal(it["total"])]
         for it in summaries["by_item"]
     ]
     users = [
@@ -442,15 +411,15 @@ def _summary(
     sheet.put(row, _RIGHT, title, HEADING)
     row += 1
     first, *others = header
-    for column in range(_RIGHT, _TOTAL_ROW + 1):
+    for column in range(_RIGHT, _TOTAL_COLUMN + 1):
         sheet.put(row, column, first if column == _RIGHT else "", HEADER | {"text_wrap": False})
-    for column, label in zip((_COUNT, _UNIT, _TOTAL_ROW), others, strict=True):
+    for column, label in zip((_COUNT, _UNIT, _TOTAL_COLUMN), others, strict=True):
         numeric = column != _UNIT or label == "Hours"
         aligned = {"align": "right"} if numeric else APART
         sheet.put(row, column, label, HEADER | {"text_wrap": False} | aligned)
     for values in rows:
         row += 1
-        for column, value in zip((_RIGHT, _COUNT, _UNIT, _TOTAL_ROW), values, strict=True):
+        for column, value in zip((_RIGHT, _COUNT, _UNIT, _TOTAL_COLUMN), values, strict=True):
             indent = column == _UNIT and isinstance(value, str)
             sheet.put(row, column, value, APART if indent else PLAIN)
     return row + 2
@@ -468,7 +437,7 @@ def _charges(sheet: Sheet, row: int, table: str, lines: list[dict[str, Any]]) ->
 
 
 def _codes(lines: Iterable[Mapping[str, Any]]) -> dict[str | None, Decimal]:
-    """The expense codes that have shares of the charges, and what those sum to."""
+    """The expense codes of the charges, each with the sum of its shares."""
     sums: dict[str | None, Decimal] = defaultdict(Decimal)
     for line in lines:
         for share in line["expense_codes"]:
@@ -526,7 +495,7 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         shares[share["expense_code"]] += Decimal(share["amount"])
     return [
         line["charge"],
-        _date(line["date"]),
+        date.fromisoformat(line["date"]),
         item.get("name") or item.get("code"),
         line["description"] or None,
         line["user"],
@@ -542,8 +511,8 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         changes.staff or None,
         ", ".join(code or NOTHING for code in shares) or None,
         *(shares.get(code) for code in codes),
-        _wall_time(line["start"]),
-        _wall_time(line["end"]),
+        _local_time(line["start"]),
+        _local_time(line["end"]),
         _amount(line["hours"]),
         _amount(line["units"]),
         item.get("code"),
@@ -562,18 +531,14 @@ def _amount(value: str | None) -> Decimal | None:
     return None if value is None else Decimal(value)
 
 
-def _date(value: str) -> date:
-    return date.fromisoformat(value)
-
-
-def _wall_time(iso: str | None) -> datetime | None:
-    """A moment as the facility's clocks show it; its distance from UTC is in the derivation."""
+def _local_time(iso: str | None) -> datetime | None:
+    """An instant in the facility's local time; the derivation shows its offset from UTC."""
     return None if iso is None else datetime.fromisoformat(iso).replace(tzinfo=None)
 
 
 def render_xlsx(invoice: Invoice) -> bytes:
-    """The invoice as an Office Open XML workbook (ECMA-376): one sheet, everything on it."""
-    said = view(invoice)
-    book = Book(said.title, said.facility, date.fromisoformat(said.invoice_date_iso))
-    add_invoice_sheet(book, invoice, said, "Charges")
+    """The invoice as an Office Open XML workbook (ECMA-376) of one sheet."""
+    page = view(invoice)
+    book = Book(page.title, page.facility, date.fromisoformat(page.invoice_date_iso))
+    add_invoice_sheet(book, invoice, page, "Charges")
     return book.saved()

@@ -1,4 +1,4 @@
-"""Writing a file that somebody asked for: whole or not at all, and only where it differs."""
+"""Writing a requested file: whole or not at all, and only if its content differs."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -7,13 +7,7 @@ from billing_lib.errors import UnwritableFile
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder, and those above it, where there is none.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be made.
-    """
+    """Make a folder and its parents, unless they exist."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -21,13 +15,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_file(path: Path, content: bytes) -> bool:
-    """Write a file unless it holds just this; whether it did not.
-
-    Raises
-    ------
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
+    """Write a file; whether its content changed. On an error the old content stays."""
     partial_path = path.with_name(f".{path.name}.partial")
     try:
         if path.is_file() and path.read_bytes() == content:
@@ -42,9 +30,9 @@ def write_file(path: Path, content: bytes) -> bool:
 
 
 def unwritable(path: Path, error: OSError) -> UnwritableFile:
-    """What is said of a file or folder that cannot be written."""
+    """The error about a file or folder that cannot be written."""
     return UnwritableFile(
         f"it cannot be written ({error.strerror})",
         where=str(path),
-        remedy="name another file or folder, or make room",
+        remedy="choose another file or folder, or make room",
     )

@@ -1,1 +1,1 @@
-"""Exports: packages, facility templates and the store they are kept in."""
+"""Exports: packages, a facility's own templates, and documents in files."""

@@ -1,11 +1,9 @@
-"""The documents of statements: one into a file, or a month's into a folder.
+"""Documents in files: a statement, a month's statements, or the invoices of a run.
 
-A statement is as the ledger has it now; the invoices in its workbook are as their audit records
-have them, and are what the ledger says they are, or nothing is written.
+A statement is the ledger's present one. The invoices in its workbook come from their audit records
+and must match the ledger, or nothing is written.
 
-The documents of a run's invoices, issued or drafts, in some formats, into one folder.
-
-billing run documents RC-1993-11-1 --formats pdf,xlsx,xml --to november
+    billing run documents RC-1993-11-1 --formats pdf,xlsx,xml --to november
 """
 
 from collections.abc import Mapping, Sequence
@@ -50,7 +48,7 @@ from billing_lib.workflow.statements import Statement, list_statements, read_sta
 from billing_lib.workflow.steps import Step, unheard
 
 Stated = tuple[Statement, Mapping[str, Invoice]]
-"""A canonical statement, and the canonical invoices on it where its document needs them."""
+"""A canonical statement, and its canonical invoices if the document needs them."""
 
 
 def statement_documents(
@@ -60,43 +58,22 @@ def statement_documents(
     statement_id: str,
     suffixes: Sequence[str],
 ) -> dict[str, bytes]:
-    """A statement in each of these formats, by file name.
-
-    Raises
-    ------
-    UnknownFormat
-        Statements are not written in one of them.
-    UnknownStatement
-        There is none with this id.
-    NotPermitted
-        Who is asking may not see the team in every facility that is on it.
-    InvalidRecord
-        The archive lacks an invoice that is on it, or has another than the ledger.
-    """
+    """A statement's documents in these formats, by file name."""
     statement = read_statement(engine, books, statement_id)
-    made = {}
+    documents = {}
     for suffix in suffixes:
         require_statement_format(suffix)
         (stated,) = _with_invoices(engine, archive, [statement], suffix)
-        made[statement_file(statement, suffix)] = _rendered(stated, suffix)
-    return made
+        documents[statement_file(statement, suffix)] = _rendered(stated, suffix)
+    return documents
 
 
 def write_statement(
     engine: Engine, archive: Path, books: dict[str, PriceBook], statement_id: str, path: Path
 ) -> bool:
-    """Write a statement in the format that the file's name says; whether it was not so already.
-
-    Raises
-    ------
-    UnknownFormat, UnknownStatement, NotPermitted, InvalidRecord
-        As ``statement_documents``.
-    UnwritableFile
-        It cannot be written; what was there before still is.
-    """
-    suffix = suffix_of(path)
-    made = statement_documents(engine, archive, books, statement_id, [suffix])
-    return write_file(path, next(iter(made.values())))
+    """Write a statement in the format of the file's name; whether the file changed."""
+    documents = statement_documents(engine, archive, books, statement_id, [suffix_of(path)])
+    return write_file(path, next(iter(documents.values())))
 
 
 def write_statements(
@@ -109,23 +86,7 @@ def write_statements(
     teams: list[str] | None = None,
     step: Step = unheard,
 ) -> list[Path]:
-    """Write a month's statements that may be seen, in one format, into a folder; the files that
-    were not so already.
-
-    Parameters
-    ----------
-    step
-        Told how many are written.
-
-    Raises
-    ------
-    UnknownFormat
-        Statements are not written in this one.
-    InvalidRecord
-        The archive lacks an invoice that is on one, or has another than the ledger.
-    UnwritableFile
-        The folder cannot be written.
-    """
+    """Write a month's statements that the user may see into a folder; the changed files."""
     require_statement_format(suffix)
     listed = list_statements(engine, str(period), teams)["statement"]
     statements = [read_statement(engine, books, statement_id) for statement_id in listed]
@@ -164,27 +125,20 @@ def write_run_documents(
     folder: Path,
     step: Step = unheard,
 ) -> list[Path]:
-    """Write the documents of a run's invoices in some formats; the files that were not so already.
+    """Write the documents of a run's invoices; the changed files. A job of the run.
 
-    Issued invoices are as their audit records have them; drafts, where the format knows them, as
-    they would be issued now. What is closed or in ERROR is left out. It is a job of the run.
+    Issued invoices come from their audit records. Drafts, in FOR_DRAFTS only, are as they would be
+    issued now. Closed invoices and those in ERROR are left out.
 
     Parameters
     ----------
     step
-        Told how many are written; who stops it there has these, each whole.
-
-    Raises
-    ------
-    NotReady
-        The run has no invoice that can be written so.
-    UnknownFormat
-        There is no such format, or none is named.
+        Told the count; after a stop the files written so far are whole.
     """
-    suffixes = list(dict.fromkeys(suffixes))  # one that is named twice is written once
+    suffixes = list(dict.fromkeys(suffixes))  # a format named twice is written once
     for suffix in suffixes or [""]:
         require_format(suffix)
-    told = ", ".join(suffixes)
+    formats = ", ".join(suffixes)
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
         held = ledger_invoices.read_invoices(connection, run=run)
@@ -195,16 +149,16 @@ def write_run_documents(
         )
         codes = [] if set(suffixes).isdisjoint(FOR_DRAFTS) else drafts["code"].to_list()
         previewed = preview_invoices(connection, book, codes) if codes else {}
-    found = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
+    documents = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
     for number in numbers:
         data = find_record(number, settings.runs) / "data"
         text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
-        found[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
-    if not found:
-        raise NotReady(f"no invoice of run {run} can be written as {told}", where=str(folder))
-    written = write_documents_of(found, suffixes, folder, step)
+        documents[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
+    if not documents:
+        raise NotReady(f"no invoice of run {run} can be written as {formats}", where=str(folder))
+    written = write_documents_of(documents, suffixes, folder, step)
     with writing(engine) as connection:
         if written:
-            log = f"{len(found):,} invoices, {len(written):,} documents written"
-            note_job(connection, run, told, log)
+            log = f"{len(documents):,} invoices, {len(written):,} documents written"
+            note_job(connection, run, formats, log)
     return written

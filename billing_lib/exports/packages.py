@@ -1,34 +1,27 @@
-"""The store: files by their content, each once, whoever refers to it.
-
-    store/files/9c/9c41…   what has this sha256
-
-Files are put there whole or not at all, and before the ledger refers to them; what nothing refers
-to, after a crash or a deletion, is swept away. One process at a time puts and sweeps, so that
-nothing goes while somebody is about to refer to it.
-
-The files of a package: where each is archived or kept, and making those that are nowhere yet.
-
-RC/RC-1994-00003.pdf         archived: data/documents/RC-1994-00003.pdf of its audit record
-statements/bio-1993-11.json  rendered once, then in the store
-
-Sweeping the store: what no valid package and no kept transformation refers to is removed.
-
-Packages: the documents of a selection of invoices and statements as one zip, kept for a while.
+"""Packages: documents of a selection in one zip, kept for a while, and the store of their files.
 
     make_package(engine, settings, books, Export(…), ("pdf", "json"))
     7d1e2f3a4b5c: 72 files of 36 invoices, 1.4 MB, valid until 1994-03-06
 
-Documents that were archived come from the audit record, byte for byte as they were sealed; others
-are rendered once and kept in the store, where every package that has them refers to them. Made
-again, a package is a new one with the same bytes. When it is no longer valid its zip goes, and
-with it what no other package refers to; the ledger still lists it until somebody deletes it.
+Archived documents come from the audit record, byte for byte as sealed. Others are rendered once and
+kept in the store, where all packages share them. A package made again has a new id and the same
+bytes. The zip of an expired package is deleted; the ledger lists the package until a user deletes
+it.
+
+    RC/RC-1994-00003.pdf         archived: data/documents/RC-1994-00003.pdf of its audit record
+    statements/bio-1993-11.json  rendered once, then in the store
+
+The store keeps each content once, under its sha256 (``store/files/9c/9c41…``). A file is written
+whole, before the ledger refers to it. Files without a reference, left by a crash or a deletion, are
+swept away. One process at a time writes and sweeps, so that no file is swept just before the ledger
+refers to it.
 """
 
 import datetime as dt
 import hashlib
 import os
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,7 +42,6 @@ from billing_lib.errors import InvalidFilter, NotReady, UnknownExport
 from billing_lib.ledger import exports
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
-from billing_lib.ledger.exports import read_kept_results, read_referred
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
@@ -59,28 +51,21 @@ from billing_lib.workflow.permissions import REVIEWER, may_team, require, requir
 from billing_lib.workflow.search import Books, Chosen, Export, choose
 from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statements import Statement, read_statement, statement_json
+from billing_lib.workflow.steps import Step, unheard
 
-_WAIT = 600  # seconds for whoever makes a large package
+_WAIT = 600  # seconds; a large package takes minutes
 _PARTIAL = "package.partial"
 
 
 @dataclass(frozen=True)
 class Store:
-    """A folder that is a store."""
+    """A folder of files, named by their sha256."""
 
     folder: Path
 
     @contextmanager
     def locked(self, wait: float = _WAIT) -> Iterator[None]:
-        """Keep others from putting and sweeping; they wait.
-
-        Raises
-        ------
-        NotReady
-            Another process has kept it for as long as ``wait`` seconds.
-        UnwritableFile
-            The folder cannot be made or written.
-        """
+        """Let no other process write or sweep; it waits for its turn."""
         make_folder(self.folder / "files")
         lock = FileLock(self.folder / "lock")
         try:
@@ -99,13 +84,7 @@ class Store:
             lock.release()
 
     def put(self, content: bytes) -> str:
-        """Keep a file's content; its sha256.
-
-        Raises
-        ------
-        UnwritableFile
-            It cannot be written.
-        """
+        """Store a file's content; returns its sha256."""
         sha256 = hashlib.sha256(content).hexdigest()
         path = self._path(sha256)
         make_folder(path.parent)
@@ -114,17 +93,11 @@ class Store:
 
     @property
     def partial(self) -> Path:
-        """Where something large is written, under the lock, before it is taken."""
+        """The path for writing a large file, under the lock, before :meth:`take`."""
         return self.folder / _PARTIAL
 
     def take(self) -> tuple[str, int]:
-        """Keep what was written to ``partial``; its sha256 and bytes.
-
-        Raises
-        ------
-        UnwritableFile
-            It cannot be moved into place.
-        """
+        """Store the file written to ``partial``; returns its sha256 and size in bytes."""
         with self.partial.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
             os.fsync(file.fileno())
@@ -138,21 +111,15 @@ class Store:
         return sha256, size
 
     def has(self, sha256: str) -> bool:
-        """Whether a file with this content is kept."""
+        """Whether the store has a file with this content."""
         return self._path(sha256).is_file()
 
     def size(self, sha256: str) -> int:
-        """The bytes of a file that is kept."""
+        """The size of a stored file in bytes."""
         return self._path(sha256).stat().st_size
 
     def read(self, sha256: str) -> bytes:
-        """A file's content.
-
-        Raises
-        ------
-        UnknownExport
-            It is not kept any more, or was changed by somebody.
-        """
+        """A file's content."""
         path = self._path(sha256)
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != sha256:
@@ -164,71 +131,49 @@ class Store:
         return content
 
     def sweep(self, referred: set[str]) -> int:
-        """Remove what nothing refers to, and what a crash left half written; how many files."""
-        left = [path for path in (self.folder / "files").glob("*/*") if path.name not in referred]
-        for path in [*left, self.partial]:
+        """Delete files without a reference and a half-written one; returns the number of files."""
+        paths = (self.folder / "files").glob("*/*")
+        unreferred = [path for path in paths if path.name not in referred]
+        for path in [*unreferred, self.partial]:
             path.unlink(missing_ok=True)
-        return len(left)
+        return len(unreferred)
 
     def _path(self, sha256: str) -> Path:
         return self.folder / "files" / sha256[:2] / sha256
 
 
-Step = Callable[[int, int, str], None]
-
 JSON = "json"
-"""The canonical invoice or statement itself, as a format."""
-
-
-Stated = tuple[Statement, dict[str, Invoice]]
-"""A statement with the canonical invoices on it, by number."""
+"""The format of the canonical invoice or statement itself."""
 
 
 @dataclass(frozen=True)
-class File:
-    """One file of a package.
+class _File:
+    """One file of a package."""
 
-    Attributes
-    ----------
-    path
-        Inside the zip.
-    source_sha256
-        Of the canonical JSON that it is made of.
-    sha256
-        Its own; None until it is made.
-    record, name
-        The audit record that has it, and its path in there; else the store has it.
-    """
-
-    path: str
+    path: str  # in the zip
     format: str
-    source_sha256: str
-    sha256: str | None = None
+    source_sha256: str  # of the canonical JSON
+    sha256: str | None = None  # of the file; None before it is made
     size: int = 0
-    record: Path | None = None
-    name: str = ""
+    record: Path | None = None  # the audit record of an archived file; other files are in the store
+    name: str = ""  # its path in the record
 
 
 @dataclass
-class Document:
-    """An invoice or statement with its files.
-
-    Attributes
-    ----------
-    owners
-        The facilities and teams that it is of.
-    read
-        Its canonical content.
-    """
+class _Document:
+    """An invoice or statement with its files."""
 
     packed: Packed
-    owners: list[tuple[str, str]]
-    read: Callable[[], Any]
-    files: list[File] = field(default_factory=list)
+    owners: list[tuple[str, str]]  # its facilities and teams
+    invoices: Callable[[], dict[str, Invoice]]  # reads it, or the invoices on the statement
+    files: list[_File] = field(default_factory=list)
+    statement: Statement | None = None
 
 
-def of_invoices(chosen: Chosen, archive: Path, formats: Sequence[str]) -> Iterator[Document]:
-    """The invoices with their files, those that are archived with where and as what."""
+def _invoice_documents(
+    chosen: Chosen, archive: Path, formats: Sequence[str]
+) -> Iterator[_Document]:
+    """The invoices with their files, archived or to be made."""
     sealed: dict[str, dict[str, str]] = {}
     for row in chosen.invoices.iter_rows(named=True):
         record, number = archive / row["record"], row["number"]
@@ -250,25 +195,27 @@ def of_invoices(chosen: Chosen, archive: Path, formats: Sequence[str]) -> Iterat
             counts=row["state"] in ACTIVE,
         )
         own = chosen.invoices.filter(pl.col("number") == number)
-        read = partial(_invoice, archive, own)
-        document = Document(packed, [(row["facility"], row["team"])], read)
+        read = partial(invoices_with_logos, archive, own)
+        document = _Document(packed, [(row["facility"], row["team"])], read)
         for suffix in formats:
             file = f"{number}.{suffix}".replace("/", "_")
             name = source if suffix == JSON else f"documents/{file}"
-            made = File(f"{row['facility']}/{file}", suffix, row["fingerprint"])
+            packed_file = _File(f"{row['facility']}/{file}", suffix, row["fingerprint"])
             if name in archived:
                 sha256 = row["fingerprint"] if suffix == JSON else archived[name]
                 place = record / "data" / name
                 size = place.stat().st_size if place.is_file() else 0
-                made = replace(made, sha256=sha256, size=size, record=record, name=name)
-            document.files.append(made)
+                packed_file = replace(
+                    packed_file, sha256=sha256, size=size, record=record, name=name
+                )
+            document.files.append(packed_file)
         yield document
 
 
-def of_statements(
+def _statement_documents(
     chosen: Chosen, statements: Sequence[Statement], archive: Path, formats: Sequence[str]
-) -> Iterator[Document]:
-    """The statements with their files in those formats that statements have."""
+) -> Iterator[_Document]:
+    """The statements with their files, in the formats of statements."""
     for statement in statements:
         on = chosen.stated.filter(pl.col("statement") == statement["id"])
         owners = on.select("facility", "team").unique().sort("facility", "team").rows()
@@ -287,40 +234,22 @@ def of_statements(
         )
         source = hashlib.sha256(statement_json(statement).encode()).hexdigest()
         files = [
-            File(f"{STATEMENTS}/{statement['id']}.{suffix}", suffix, source)
+            _File(f"{STATEMENTS}/{statement['id']}.{suffix}", suffix, source)
             for suffix in formats
             if suffix in FORMATS
         ]
         if files and owners:
-            yield Document(
-                packed,
-                owners,
-                partial(_stated, archive, statement, chosen.on(statement["id"])),
-                files,
-            )
-
-
-def _invoice(archive: Path, own: pl.DataFrame) -> Mapping[str, Any]:
-    (invoice,) = invoices_with_logos(archive, own).values()
-    return invoice
-
-
-def _stated(archive: Path, statement: Statement, on: pl.DataFrame) -> Stated:
-    return statement, invoices_with_logos(archive, on)
+            read = partial(invoices_with_logos, archive, chosen.on(statement["id"]))
+            yield _Document(packed, owners, read, files, statement)
 
 
 def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invoice]:
-    """The canonical invoices by number, as they were issued, each with the logo that it names.
+    """The canonical invoices as issued, by number, each with its logo.
 
     Parameters
     ----------
     invoices
         Schema ARCHIVED.
-
-    Raises
-    ------
-    InvalidRecord
-        One is missing, or is not what was issued.
     """
     snapshots = [archive / record / "data" / "snapshot" for record in invoices["record"]]
     return {
@@ -329,13 +258,15 @@ def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invo
     }
 
 
-def settle(store: Store, documents: Sequence[Document], known: pl.DataFrame, step: Step) -> None:
-    """Find the sha256 and size of every file; what is neither archived nor kept is rendered.
+def _complete_files(
+    store: Store, documents: Sequence[_Document], known: pl.DataFrame, step: Step
+) -> None:
+    """Set the sha256 and size of every file; files neither archived nor in the store are rendered.
 
     Parameters
     ----------
     known
-        Files that packages have or had (schema PACKAGE_FILE).
+        Files of earlier packages (schema PACKAGE_FILE).
     """
     made_before = {
         (row["subject"], row["format"], row["source_sha256"]): row["sha256"]
@@ -364,62 +295,39 @@ def settle(store: Store, documents: Sequence[Document], known: pl.DataFrame, ste
             document.packed.sizes[file.path] = size
 
 
-def _render(to_make: Sequence[tuple[Document, int]]) -> Iterator[bytes]:
-    """The contents of these files, in this order; of many invoices by all processors."""
-    invoices = [it for it in to_make if it[0].packed.kind == "invoice"]
-    by_format: dict[str, Iterator[bytes]] = {}
-    for suffix in {document.files[at].format for document, at in invoices}:
-        read = [document.read() for document, at in invoices if document.files[at].format == suffix]
-        by_format[suffix] = rendered(read, suffix)
+def _render(to_make: Sequence[tuple[_Document, int]]) -> Iterator[bytes]:
+    """The contents of these files, in this order; many invoices are rendered by all processors."""
+    by_format: dict[str, list[Invoice]] = {}
+    for document, at in to_make:
+        if document.statement is None:
+            by_format.setdefault(document.files[at].format, []).extend(document.invoices().values())
+    contents = {suffix: rendered(invoices, suffix) for suffix, invoices in by_format.items()}
     for document, at in to_make:
         suffix = document.files[at].format
-        if document.packed.kind == "invoice":
-            yield next(by_format[suffix])
+        if document.statement is None:
+            yield next(contents[suffix])
         else:
-            statement, on_it = document.read()
-            yield render_statement(statement, suffix, on_it)
-
-
-def read_file(store: Store, file: File) -> bytes:
-    """A file's bytes.
-
-    Raises
-    ------
-    InvalidRecord, UnknownExport
-        It is not as it was sealed, or not as it was kept.
-    """
-    sha256 = str(file.sha256)
-    if file.record is not None:
-        return sealed_file(file.record, file.name, sha256)
-    return store.read(sha256)
+            yield render_statement(document.statement, suffix, document.invoices())
 
 
 def sweep(engine: Engine, store: Store, today: dt.date | None = None) -> int:
-    """Sweep the store, which must be locked; how many files were removed.
+    """Delete files without a reference from the locked store; returns their number.
 
-    Packages that are no longer valid, those whose making or deleting a crash ended, are gone with
-    it. It reads nothing of them but the hashes of their files.
-
-    Parameters
-    ----------
-    today
-        Until when packages must be valid to be kept; the day in UTC unless told.
+    Also deletes expired packages and packages left incomplete by a crash.
     """
-    day = today or dt.datetime.now(dt.UTC).date()
     with reading(engine) as connection:
-        referred = read_referred(connection, day) | read_kept_results(connection)
+        referred = exports.read_referred(connection, today or _today())
+        referred |= exports.read_kept_results(connection)
     return store.sweep(referred)
+
+
+def _today() -> dt.date:
+    return dt.datetime.now(dt.UTC).date()
 
 
 @dataclass(frozen=True)
 class Made:
-    """A package that was made.
-
-    Attributes
-    ----------
-    notes
-        Sentences on what was left out.
-    """
+    """A new package; ``notes`` are sentences about documents left out."""
 
     id: str
     invoices: int
@@ -432,7 +340,7 @@ class Made:
 
     @property
     def sentences(self) -> list[str]:
-        """The same in words."""
+        """The package and its notes in sentences."""
         counted = [
             f"{count:,} {noun}{'' if count == 1 else 's'}"
             for count, noun in ((self.invoices, "invoice"), (self.statements, "statement"))
@@ -453,32 +361,19 @@ def make_package(
     formats: Sequence[str],
     *,
     today: dt.date | None = None,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> Made:
-    """Make a package of what who is asking may see; all of it or nothing.
+    """Make a package of the selected documents that the user may see, whole or not at all.
 
     Parameters
     ----------
     formats
-        ``pdf``, ``xlsx``, ``xml``, ``html``, ``json``, or that of an installed package.
+        Those of documents/registry.py, and JSON.
     today
-        From when its validity counts; the day in UTC unless told.
-
-    Raises
-    ------
-    InvalidFilter
-        Nothing is selected, or there is no such format.
-    NotReady
-        Nothing of it is issued, or another process keeps the store.
-    NotPermitted
-        A statement is asked for that may not be seen.
-    InvalidRecord
-        An archived document is not as it was sealed.
-    UnwritableFile
-        The store cannot be written.
+        The first day of validity; by default today in UTC.
     """
     wanted = _formats(formats)
-    day = today or dt.datetime.now(dt.UTC).date()
+    day = today or _today()
     valid_until = day + dt.timedelta(days=settings.package_days)
     store = Store(settings.store)
     with reading(engine) as connection:
@@ -488,17 +383,20 @@ def make_package(
         )
     statements = [read_statement(engine, dict(books), each) for each in chosen.statements]
     documents = [
-        *of_invoices(chosen, settings.runs, wanted),
-        *of_statements(chosen, statements, settings.runs, wanted),
+        *_invoice_documents(chosen, settings.runs, wanted),
+        *_statement_documents(chosen, statements, settings.runs, wanted),
     ]
     package = uuid.uuid4().hex[:12]
     with store.locked():
         sweep(engine, store, day)
-        settle(store, documents, known, step)
+        _complete_files(store, documents, known, step)
         content = {file.path: file for document in documents for file in document.files}
 
         def read(path: str) -> bytes:
-            return read_file(store, content[path])
+            file, sha256 = content[path], str(content[path].sha256)
+            if file.record is None:
+                return store.read(sha256)
+            return sealed_file(file.record, file.name, sha256)
 
         write_zip(store.partial, [document.packed for document in documents], wanted, read)
         sha256, size = store.take()
@@ -526,16 +424,15 @@ def make_package(
 
 
 def list_packages(engine: Engine, *, today: dt.date | None = None) -> pl.DataFrame:
-    """The packages of which who is asking may see every file, the last made last.
+    """The packages whose files the user may all see, the newest last.
 
     ``package``, ``made_at``, ``login``, ``selection``, ``formats``, ``files``, ``bytes``,
     ``valid_until``, ``state`` (valid or expired) and ``sha256``.
     """
-    day = today or dt.datetime.now(dt.UTC).date()
     with reading(engine) as connection:
-        found = exports.read_packages(connection)
-        seen = _seen(connection, exports.read_owners(connection))
-    return found.filter(pl.col("id").is_in(seen)).select(
+        packages = exports.read_packages(connection)
+        visible = _visible(connection, exports.read_owners(connection))
+    return packages.filter(pl.col("id").is_in(visible)).select(
         pl.col("id").alias("package"),
         pl.col("made_at").dt.strftime("%Y-%m-%d %H:%M"),
         "login",
@@ -544,7 +441,7 @@ def list_packages(engine: Engine, *, today: dt.date | None = None) -> pl.DataFra
         "files",
         "bytes",
         pl.col("valid_until").cast(pl.String),
-        pl.when(pl.col("valid_until") >= day)
+        pl.when(pl.col("valid_until") >= (today or _today()))
         .then(pl.lit("valid"))
         .otherwise(pl.lit("expired"))
         .alias("state"),
@@ -555,18 +452,10 @@ def list_packages(engine: Engine, *, today: dt.date | None = None) -> pl.DataFra
 def read_package(
     engine: Engine, settings: Settings, package: str, *, today: dt.date | None = None
 ) -> bytes:
-    """A package's zip.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id; it has expired, or its file is gone.
-    NotPermitted
-        Who is asking may not see every file of it.
-    """
+    """A package's zip."""
     with reading(engine) as connection:
         row = _require(connection, package)
-    if row["valid_until"] < (today or dt.datetime.now(dt.UTC).date()):
+    if row["valid_until"] < (today or _today()):
         raise UnknownExport(
             f"the package {package} was valid until {row['valid_until']}",
             remedy="make it again with 'billing package'",
@@ -582,16 +471,7 @@ def delete_package(
     *,
     today: dt.date | None = None,
 ) -> str:
-    """Delete a package, and of its files those that nothing else refers to; what was done.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id.
-    NotPermitted
-        It takes the role reviewer in every facility that is in it.
-    """
-    day = today or dt.datetime.now(dt.UTC).date()
+    """Delete a package and its files without another reference; returns a sentence."""
     store = Store(settings.store)
     with store.locked():
         with writing(engine) as connection:
@@ -602,7 +482,7 @@ def delete_package(
                 require(connection, facility, REVIEWER)
             if not exports.delete_package(connection, package):
                 raise _unknown(package)
-            told = {name: row[name] for name in ("selection", "formats", "files", "sha256")}
+            before = {name: row[name] for name in ("selection", "formats", "files", "sha256")}
             for facility in facilities:
                 record_event(
                     connection,
@@ -610,10 +490,10 @@ def delete_package(
                     kind="delete_package",
                     subject=package,
                     reason=reason,
-                    before=canonical_json(told),
+                    before=canonical_json(before),
                 )
-        gone = sweep(engine, store, day)
-    return f"{package}: deleted, {gone:,} files that nothing else refers to removed from the store"
+        count = sweep(engine, store, today)
+    return f"{package}: deleted, with {count:,} files of the store that nothing else refers to"
 
 
 def _formats(formats: Sequence[str]) -> tuple[str, ...]:
@@ -628,7 +508,7 @@ def _formats(formats: Sequence[str]) -> tuple[str, ...]:
     return tuple(sorted(set(formats)))
 
 
-def _rows(documents: Sequence[Document]) -> pl.DataFrame:
+def _rows(documents: Sequence[_Document]) -> pl.DataFrame:
     rows = [
         {
             "path": file.path,
@@ -651,14 +531,14 @@ def _notes(chosen: Chosen, formats: Sequence[str]) -> list[str]:
     notes = []
     if chosen.drafts:
         notes.append(f"{chosen.drafts:,} drafts are left out: they are not issued yet")
-    lacking = [suffix for suffix in formats if suffix not in FORMATS]
-    if chosen.statements and lacking:
-        notes.append(f"statements are not written as {', '.join(lacking)}")
+    unsuited = [suffix for suffix in formats if suffix not in FORMATS]
+    if chosen.statements and unsuited:
+        notes.append(f"statements are not written as {', '.join(unsuited)}")
     return notes
 
 
-def _seen(connection: Connection, owners: pl.DataFrame) -> list[str]:
-    """The packages of which who is asking may see every file."""
+def _visible(connection: Connection, owners: pl.DataFrame) -> list[str]:
+    """The packages whose files the user may all see."""
     may = {
         pair: may_team(connection, *pair)
         for pair in owners.select("facility", "team").unique().iter_rows()
@@ -668,14 +548,14 @@ def _seen(connection: Connection, owners: pl.DataFrame) -> list[str]:
 
 
 def _require(connection: Connection, package: str) -> dict[str, Any]:
-    """A package, for who may see every file of it."""
-    found = exports.read_packages(connection, [package])
-    if found.height == 0:
+    """A package's row, if the user may see all its files."""
+    rows = exports.read_packages(connection, [package])
+    if rows.height == 0:
         raise _unknown(package)
     owners = exports.read_files(connection, [package]).select("facility", "team").unique()
     for facility, team in owners.sort("facility", "team").iter_rows():
         require_team(connection, facility, team)
-    return found.row(0, named=True)
+    return rows.row(0, named=True)
 
 
 def _unknown(package: str) -> UnknownExport:

@@ -1,9 +1,9 @@
-"""Renders one template, in a process of its own in which there is nothing worth having.
+"""Renders one template, in a process of its own that holds nothing of value.
 
-sandbox.py runs this file as a script: a job as JSON on standard input, the results as JSON on
-standard output. The process has no settings, no ledger and no other module of this program than
-text.py; processor time, memory and the length of a result are limited. A template reaches only
-what it is given: values of JSON, the other templates of the job, the filters below.
+templates.py runs this file as a script: a job as JSON on standard input, the results as JSON on
+standard output. The process has no settings, no ledger and no module of this program but text.py;
+processor time, memory and the length of a result are limited. A template reaches only its values,
+the other templates of the job and the filters below.
 """
 
 import base64
@@ -34,11 +34,11 @@ from jinja2.runtime import Context
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 MARKUP = (".html", ".htm", ".xhtml", ".xml")
-"""Where ``<`` and ``&`` of a value are written so that they are read, not obeyed."""
+"""Formats in which ``<`` and ``&`` of a value are escaped."""
 
 _LAST_POWER = 64
-_AGAIN = 0.5  # seconds until the alarm that a library swallowed is given again
-_REMAINS = 15  # seconds beyond what all documents may take, after which the kernel ends the process
+_AGAIN = 0.5  # seconds until the next alarm, in case a library swallowed the first
+_REMAINS = 15  # seconds beyond the limit of all documents until the kernel ends the process
 _PANGO = (
     "a PDF of a template is drawn with Pango, which is not here; as root: apt-get install"
     " libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core"
@@ -46,15 +46,15 @@ _PANGO = (
 
 
 class _TooMuch(Exception):
-    """A template takes longer, or writes more, than it may, or needs what is not here."""
+    """A template exceeds a limit or needs a missing library."""
 
 
 class _Refused(BaseException):
-    """A page asks for a file that it may not have; WeasyPrint would pass over an Exception."""
+    """A page asks for a forbidden file; WeasyPrint would ignore an Exception."""
 
 
 def _words() -> Any:
-    """text.py by its path: importing it as a package's part would load all that draws documents."""
+    """text.py by its path: an import by name would load the whole package of documents."""
     path = Path(__file__).parent.parent / "documents" / "text.py"
     spec = importlib.util.spec_from_file_location("billing_text", path)
     if spec is None or spec.loader is None:
@@ -68,24 +68,24 @@ WORDS = _words()
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's own sandbox, in which a single sum cannot take for ever either."""
+    """Jinja's own sandbox, with small powers only, so that no single sum takes for ever."""
 
     intercepted_binops = frozenset(("**",))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """``a ** b`` for small b."""
+        """Compute ``left ** right`` for a small ``right``."""
         if not isinstance(right, int) or abs(right) > _LAST_POWER:
             raise SecurityError(f"a power above {_LAST_POWER} is not computed here")
         return super().call_binop(context, operator, left, right)
 
 
 def environment(sources: dict[str, str], newline: str) -> Sandbox:
-    """What templates are rendered in: these sources and nothing else."""
+    """The environment of templates, with these sources alone."""
 
     def load(name: str) -> tuple[str, str, None] | None:
         return (sources[name], name, None) if name in sources else None
 
-    made = Sandbox(
+    sandbox = Sandbox(
         loader=FunctionLoader(load),
         autoescape=_is_markup,
         undefined=StrictUndefined,
@@ -95,9 +95,9 @@ def environment(sources: dict[str, str], newline: str) -> Sandbox:
         keep_trailing_newline=True,
         newline_sequence=newline,
     )
-    del made.globals["lipsum"], made.filters["random"]  # the same input gives the same bytes
-    made.filters |= FILTERS
-    return made
+    del sandbox.globals["lipsum"], sandbox.filters["random"]  # the same input gives the same bytes
+    sandbox.filters |= FILTERS
+    return sandbox
 
 
 def _is_markup(name: str | None) -> bool:
@@ -105,7 +105,7 @@ def _is_markup(name: str | None) -> bool:
 
 
 def _printed(value: Any) -> Any:
-    """A value as text: none is nothing, and what is no text is not printed by mistake."""
+    """A value for printing: None is empty; lists and objects are refused as mistakes."""
     if value is None:
         return ""
     if isinstance(value, Decimal):
@@ -116,7 +116,7 @@ def _printed(value: Any) -> Any:
 
 
 def csv_text(value: Any, delimiter: str = ",") -> str:
-    """A field of CSV (RFC 4180), in quotes where it needs them; of a list a row of them."""
+    """A field of CSV (RFC 4180), quoted if necessary; a list becomes a row."""
     if isinstance(value, list | tuple):
         return delimiter.join(csv_text(part, delimiter) for part in value)
     text = str(_printed(value))
@@ -125,7 +125,7 @@ def csv_text(value: Any, delimiter: str = ",") -> str:
 
 
 def decimal(value: Any) -> Decimal:
-    """An amount to calculate with, exactly."""
+    """An amount as an exact number."""
     try:
         return Decimal(str(value))
     except InvalidOperation:
@@ -133,12 +133,12 @@ def decimal(value: Any) -> Decimal:
 
 
 def total(values: Iterable[Any]) -> Decimal:
-    """The sum of amounts, exact."""
+    """The exact sum of amounts."""
     return sum((decimal(value) for value in values), Decimal(0))
 
 
 def date(value: str | None, pattern: str | None = None) -> str:
-    """A day in words, or by a pattern such as ``%d.%m.%Y``; nothing for none."""
+    """A day in words, or by a pattern such as ``%d.%m.%Y``; empty for None."""
     if not value:
         return ""
     if pattern is None:
@@ -154,13 +154,13 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "money": lambda value: WORDS.money(None if value is None else str(value)),
     "total": total,
 }
-"""What templates have beside Jinja's own filters (docs/templates.md)."""
+"""Filters of templates besides Jinja's own (docs/templates.md)."""
 
 
-def render(made: Sandbox, job: dict[str, Any], context: dict[str, Any]) -> bytes:
+def render(sandbox: Sandbox, job: dict[str, Any], context: dict[str, Any]) -> bytes:
     """One document."""
     parts, length = [], 0
-    for part in made.get_template(job["name"]).generate(context):
+    for part in sandbox.get_template(job["name"]).generate(context):
         length += len(part)
         if length > job["bytes"]:
             raise _TooMuch(f"it writes more than {job['bytes']:,} characters")
@@ -177,7 +177,7 @@ def pdf(page: str, folder: Path) -> bytes:
     top = folder.resolve()
 
     class Beside(URLFetcher):  # type: ignore[misc]
-        """What a page may have: what it holds itself, and files of its folder."""
+        """Gives a page its own data and the files of its folder."""
 
         def fetch(self, url: str, headers: Any = None) -> Any:
             parts = urlsplit(url)
@@ -198,40 +198,41 @@ def pdf(page: str, folder: Path) -> bytes:
 
 def _require_pango() -> None:
     try:
-        import weasyprint  # noqa: F401 - it takes longer than most documents
+        import weasyprint  # noqa: F401 - loading takes longer than most documents
     except OSError:
         raise _TooMuch(_PANGO) from None
 
 
 def problem(error: BaseException, job: dict[str, Any]) -> dict[str, Any]:
-    """What is wrong, in which template, on which line (None where no line is at fault)."""
+    """The error in words, its template and its line (None without a line at fault)."""
     sources, name = job["sources"], job["name"]
     if isinstance(error, TemplateSyntaxError):
         return {"what": error.message, "template": error.name or name, "line": error.lineno}
     if isinstance(error, _Refused):
         asked = str(error)
-        what = f"the page asks for {asked}, and a page has only the files beside its template"
         last = asked.rpartition("/")[2] or asked
-        for number, line in enumerate(sources[name].splitlines(), start=1):
-            if last in line:
-                return {"what": what, "template": name, "line": number}
-        return {"what": what, "template": name, "line": None}
+        lines = enumerate(sources[name].splitlines(), start=1)
+        return {
+            "what": f"the page asks for {asked}, and a page has only the files beside its template",
+            "template": name,
+            "line": next((number for number, line in lines if last in line), None),
+        }
     places = [
         (frame.filename, frame.lineno)
         for frame in traceback.extract_tb(error.__traceback__)
         if frame.filename in sources
     ]
     template, line = places[-1] if places else (name, None)
-    return {"what": _said(error), "template": template, "line": line}
+    return {"what": _sentence(error), "template": template, "line": line}
 
 
-def _said(error: BaseException) -> str:
+def _sentence(error: BaseException) -> str:
     if isinstance(error, TemplateNotFound):
         return f"there is no template '{error.name}' to take in"
     if isinstance(error, MemoryError):
         return "it needs more memory than a template may have"
     if isinstance(error, RecursionError):
-        return "it takes itself in without an end"
+        return "it takes itself in without end"
     if isinstance(error, UndefinedError | SecurityError | _TooMuch):
         return (
             str(error.args[0]).replace("'dict object' has no attribute", "there is no").rstrip(".")
@@ -247,24 +248,24 @@ def main() -> None:
     most = int(seconds * len(contexts)) + _REMAINS
     resource.setrlimit(resource.RLIMIT_CPU, (most, most))
 
-    def over(_signal: int, _frame: FrameType | None) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
         raise _TooMuch(f"it takes longer than {seconds:g} seconds")
 
-    signal.signal(signal.SIGPROF, over)
+    signal.signal(signal.SIGPROF, stop)
     results: list[str] = []
     try:
-        made = environment(job["sources"], job["newline"])
+        sandbox = environment(job["sources"], job["newline"])
         if job["pdf"]:
             _require_pango()
         for context in contexts:
             signal.setitimer(signal.ITIMER_PROF, seconds, _AGAIN)
-            results.append(base64.b64encode(render(made, job, context)).decode())
+            results.append(base64.b64encode(render(sandbox, job, context)).decode())
         signal.setitimer(signal.ITIMER_PROF, 0)
-        said: dict[str, Any] = {"results": results}
-    except (Exception, _Refused) as error:  # noqa: BLE001 - whatever a template can bring about
+        answer: dict[str, Any] = {"results": results}
+    except (Exception, _Refused) as error:  # noqa: BLE001 - a template can cause any of them
         signal.setitimer(signal.ITIMER_PROF, 0)
-        said = {"problem": problem(error, job)}
-    json.dump(said, sys.stdout)
+        answer = {"problem": problem(error, job)}
+    json.dump(answer, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -1,40 +1,34 @@
-"""The templates of a facility: Jinja2 files in the folder of its price book's name.
+"""Templates of a facility, and transformations: their results for invoices, runs and statements.
+
+A facility's templates are Jinja2 files in the folder of its price book's name:
 
     parameters/research-computing.yml
     parameters/research-computing/templates/ap-upload.csv.j2     one file of all invoices of a run
                                             cover-letter.html.j2  one page for each invoice
                                             logo.svg              beside it, for its PDF
 
-A template's first line may say what it is for and how its lines end; else it is for an invoice,
-and they end as on Unix:
+The first line may state the purpose and the line ends; the default is ``invoice`` and ``lf``:
 
     {# for: run, lines: crlf #}
 
-It may extend, include and import its neighbours, and the program's own templates: a neighbour of
-the same name takes the place of the program's, which stays there as ``builtin/…``.
+A template may extend, include and import its neighbours and the program's own templates. A
+neighbour replaces the program's template of its name, which stays available as ``builtin/…``. It is
+rendered for each invoice, run or statement of a selection, with these values:
 
-What a template is rendered for: each invoice, run or statement of a selection, and its values.
+    "cover-letter.html" for: invoice    RC-1994-00003   {"facility": …, "invoice": …, "page": …}
+    "ap-upload.csv"     for: run        RC-1993-11-1    {"facility": …, "run": …, "invoices": […]}
+    "dunning.html"      for: statement  bio-1993-11     {"facility": …, "statement": …, …}
 
-"cover-letter.html" for: invoice    RC-1994-00003   {"facility": …, "invoice": …, "page": …}
-"ap-upload.csv"     for: run        RC-1993-11-1    {"facility": …, "run": …, "invoices": […]}
-"dunning.html"      for: statement  bio-1993-11     {"facility": …, "statement": …, …}
-
-Rendering a facility's templates, which are not trusted: in processes that hold nothing.
-
-    render(read_templates(folder), "letter.html", [{"invoice": {…}, …}], pdf=True)   →  [b"%PDF-…"]
-
-A template is a program that somebody else wrote. It runs in Jinja's sandbox (template_worker.py),
-and that in a process without settings, ledger and network, with limits. The same template and
-values give the same bytes.
-
-Transformations: a facility's templates rendered for invoices, runs and statements, and kept.
+Templates are programs by others and not trusted. They run in Jinja's sandbox (template_worker.py)
+within processes without settings, ledger and network, with limits. The same template and values
+give the same bytes.
 
     transform(engine, settings, books, "ap-upload.csv", Export(Filter.parse({"run": …})))
     RC-1993-11-1 ap-upload.csv: made, 2,113 bytes
 
-What is made is kept in the store with the hashes of its template and of what it was made from. The
-next time it is taken from there; made again on demand, it is kept anew where it came out
-otherwise. It is nothing issued: it may be deleted.
+The store keeps a result with the hashes of its template and its values, and the next request gets
+it from there. Rendered again on demand, a different result is kept anew. A result is not an issued
+document: it may be deleted.
 """
 
 import base64
@@ -45,7 +39,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -73,15 +67,16 @@ from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
 from billing_lib.workflow.search import Chosen, Export, choose
 from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statements import read_statement
+from billing_lib.workflow.steps import Step, unheard
 
 INVOICE, RUN, STATEMENT = "invoice", "run", "statement"
 PURPOSES = (INVOICE, RUN, STATEMENT)
-"""What a template can be for."""
+"""The purposes of templates."""
 
 _BUILT_IN = Path(__file__).parent.parent / "documents" / "templates"
 _BUILT_IN_PREFIX = "builtin/"
 _PAGES = ("invoice.html.j2",)
-"""Those of the program's own templates that can be rendered by themselves."""
+"""The program's own templates that can be rendered by themselves."""
 
 _SUFFIX = ".j2"
 _TAKEN_IN = (_SUFFIX, ".css")
@@ -92,80 +87,49 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.([A-Za-z0-9]+)")
 
 @dataclass(frozen=True)
 class Template:
-    """One template that can be rendered.
+    """A template that can be rendered."""
 
-    Attributes
-    ----------
-    name
-        As it is asked for: ``ap-upload.csv``.
-    file
-        ``ap-upload.csv.j2``.
-    purpose
-        What it is for, one of PURPOSES.
-    newline
-        How its lines end.
-    """
-
-    name: str
-    file: str
-    purpose: str
-    newline: str
+    name: str  # ``ap-upload.csv``
+    file: str  # ``ap-upload.csv.j2``
+    purpose: str  # one of PURPOSES
+    newline: str  # its line ends
 
     @property
     def format(self) -> str:
-        """The suffix of what it makes: ``csv``."""
+        """The suffix of its results: ``csv``."""
         return self.name.rpartition(".")[2].lower()
 
 
 @dataclass(frozen=True)
 class Templates:
-    """A facility's folder of templates, read.
+    """The contents of a facility's folder of templates."""
 
-    Attributes
-    ----------
-    folder
-        It need not exist; then there are only the program's own.
-    sources
-        The text of each template by its file's name, the program's own among them.
-    own
-        The names of the facility's own files.
-    beside
-        The sha256 of each other file in the folder: pictures, fonts.
-    """
-
-    folder: Path
-    sources: Mapping[str, str]
-    own: frozenset[str]
-    beside: Mapping[str, str]
+    folder: Path  # it need not exist
+    sources: Mapping[str, str]  # the text of each template by file name, also the program's own
+    own: frozenset[str]  # the names of the facility's own templates
+    beside: Mapping[str, str]  # the sha256 of the folder's other files (pictures, fonts) by name
 
     def all(self) -> list[Template]:
-        """Those that can be rendered, by name."""
+        """The templates that can be rendered, by name."""
         files = {*_PAGES, *(file for file in self.own if file.endswith(_SUFFIX))}
         names = (file.removesuffix(_SUFFIX) for file in files)
         return [self.require(name) for name in sorted(names) if _NAME.fullmatch(name)]
 
     def has(self, name: str) -> bool:
-        """Whether the facility has a template of its own of this name."""
+        """Whether the facility has its own template of this name."""
         return _file(name) in self.own
 
     def require(self, name: str) -> Template:
-        """The template of this name.
-
-        Raises
-        ------
-        InvalidTemplate
-            There is none, or its first line says what cannot be.
-        """
+        """The template of this name."""
         file = _file(name)
         plain = file.removesuffix(_SUFFIX)
         if (file not in self.own and file not in _PAGES) or _NAME.fullmatch(plain) is None:
-            known = ", ".join(
-                sorted(it.removesuffix(_SUFFIX) for it in {*_PAGES, *self.own} if _SUFFIX in it)
-            )
+            files = {*_PAGES, *self.own}
+            known = sorted(file.removesuffix(_SUFFIX) for file in files if _SUFFIX in file)
             raise InvalidTemplate(
                 f"there is no template '{plain}'",
                 where=str(self.folder),
-                remedy=f"it is one of {known}",
+                remedy=f"it is one of {', '.join(known)}",
             )
         head = _HEAD.match(self.sources[file])
         stated = {"for": INVOICE, "lines": "lf"} | _stated(head[1] if head else "")
@@ -179,13 +143,7 @@ class Templates:
         return Template(plain, file, stated["for"], _LINES[stated["lines"]])
 
     def require_page(self, name: str) -> None:
-        """Pass if the template makes HTML, of which a PDF can be made.
-
-        Raises
-        ------
-        InvalidTemplate
-            It makes something else.
-        """
+        """Refuse a template that does not make HTML, the only source of a PDF."""
         template = self.require(name)
         if template.format != "html":
             raise InvalidTemplate(
@@ -195,32 +153,26 @@ class Templates:
             )
 
     def sha256(self, name: str, *, pdf: bool = False) -> str:
-        """The template's hash: the file's own sha256; where it takes others in, that of a list of
-        all, as sha256sum writes it. For a PDF the files beside it are in the list.
+        """The sha256 of the template's file, or of a list by sha256sum of all files it depends on.
 
-        Raises
-        ------
-        InvalidTemplate
-            One of them has a mistake.
+        The list includes templates that it takes in and, for a PDF, the files beside it.
         """
         first = self.require(name).file
-        hashes = {
-            file: _template_sha256(self.sources[file].encode()) for file in self._taken_in(first)
-        }
+        hashes = {file: _sha256(self.sources[file].encode()) for file in self._taken_in(first)}
         if pdf:
             hashes |= self.beside
         if len(hashes) == 1:
             return hashes[first]
         lines = "".join(f"{hashes[file]}  {file}\n" for file in sorted(hashes))
-        return _template_sha256(lines.encode())
+        return _sha256(lines.encode())
 
     def shown(self, file: str) -> str:
-        """A template's file as a message names it."""
+        """A template's file as messages name it."""
         return str(self.folder / file) if file in self.own else f"{file} of the program"
 
     def _taken_in(self, first: str) -> set[str]:
-        """The template and all that it takes in; all there are where it says which by a value."""
-        found, waiting = {first}, [first]
+        """The template and all that it takes in; all templates if a value names one."""
+        files, waiting = {first}, [first]
         while waiting:
             file = waiting.pop()
             try:
@@ -230,38 +182,37 @@ class Templates:
                 raise InvalidTemplate(str(error.message), where=place) from None
             if None in named:
                 return set(self.sources)
-            more = {it for it in named if it is not None and it in self.sources} - found
-            found |= more
+            more = {name for name in named if name is not None and name in self.sources} - files
+            files |= more
             waiting += more
-        return found
+        return files
 
 
 def read_templates(folder: Path) -> Templates:
-    """Read a facility's folder of templates, which need not exist.
-
-    Raises
-    ------
-    InvalidTemplate
-        A file cannot be read, is no UTF-8, or is a link that leads out of the folder.
-    """
+    """Read a facility's folder of templates, which need not exist."""
     built_in = {
         path.name: path.read_text(encoding="utf-8")
         for path in sorted(_BUILT_IN.iterdir())
         if path.name.endswith(_TAKEN_IN)
     }
     paths = [path for path in sorted(folder.glob("*")) if path.is_file()] if folder.exists() else []
+    own: dict[str, str] = {}
+    beside: dict[str, str] = {}
     for path in paths:
         if not path.resolve().is_relative_to(folder.resolve()):
             raise InvalidTemplate("the link leads out of the folder of templates", where=str(path))
-    contents = {path.name: _read(path) for path in paths}
-    own = {
-        name: _text(folder / name, content)
-        for name, content in contents.items()
-        if name.endswith(_TAKEN_IN)
-    }
-    beside = {
-        name: _template_sha256(content) for name, content in contents.items() if name not in own
-    }
+        try:
+            content = path.read_bytes()
+            if path.name.endswith(_TAKEN_IN):
+                own[path.name] = content.decode("utf-8")
+            else:
+                beside[path.name] = _sha256(content)
+        except OSError as error:
+            message = f"it cannot be read ({error.strerror})"
+            raise InvalidTemplate(message, where=str(path)) from None
+        except UnicodeDecodeError as error:
+            line = content[: error.start].count(b"\n") + 1
+            raise InvalidTemplate("it is no text in UTF-8", where=f"{path}, line {line}") from None
     named = {f"{_BUILT_IN_PREFIX}{name}": text for name, text in built_in.items()}
     return Templates(folder, built_in | named | own, frozenset(own), beside)
 
@@ -275,59 +226,39 @@ def _stated(head: str) -> dict[str, str]:
     return {key.strip(): value.strip().lower() for key, _, value in pairs}
 
 
-def _template_sha256(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidTemplate(f"it cannot be read ({error.strerror})", where=str(path)) from None
-
-
-def _text(path: Path, content: bytes) -> str:
-    try:
-        return content.decode("utf-8")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise InvalidTemplate("it is no text in UTF-8", where=f"{path}, line {line}") from None
-
-
 Books = dict[str, PriceBook]
 
 
 @dataclass(frozen=True)
-class Task:
-    """One template for one subject: what it is given, and what is kept of it from before.
-
-    ``record`` is the audit record of an invoice, which has the logo of its page.
-    """
+class _Task:
+    """One template to render for one subject."""
 
     facility: str
     templates: Templates
     template: Template
     subject: str
-    context: dict[str, Any]
+    context: dict[str, Any]  # the template's values, by name
     format: str
     template_sha256: str
     input_sha256: str
-    last: dict[str, Any] | None = None
-    record: Path | None = None
+    last: dict[str, Any] | None = None  # the row of the newest kept result
+    record: Path | None = None  # an invoice's audit record, which has the logo of its page
 
     @property
     def name(self) -> str:
-        return f"{self.subject} {self.template.name}" + (
-            " as PDF" if self.format != self.template.format else ""
-        )
+        pdf = " as PDF" if self.format != self.template.format else ""
+        return f"{self.subject} {self.template.name}{pdf}"
 
     @property
     def file(self) -> str:
-        stem = self.template.name.removesuffix(f".{self.template.format}")
-        return f"{self.subject}-{stem}.{self.format}".replace("/", "_")
+        return _result_file(self.subject, self.template.name, self.format)
 
 
-def tasks_of(
+def _result_file(subject: str, template: str, format_: str) -> str:
+    return f"{subject}-{template.rpartition('.')[0]}.{format_}".replace("/", "_")
+
+
+def _tasks(
     engine: Engine,
     connection: Connection,
     settings: Settings,
@@ -336,12 +267,12 @@ def tasks_of(
     chosen: Chosen,
     facility: str | None,
     pdf: bool,
-) -> list[Task]:
-    """What is to be rendered for whom, in order of facility and subject."""
+) -> list[_Task]:
+    """The tasks of a selection, by facility and subject."""
     named = () if facility is None else (facility,)
     codes = sorted({*chosen.invoices["facility"], *chosen.stated["facility"], *named})
     read = {code: read_templates(templates_folder(settings.parameters, code)) for code in codes}
-    if chosen.invoices.height == 0 and facility is None:  # of a statement's facilities, who has it
+    if chosen.invoices.height == 0 and facility is None:  # statements: any facility with it
         codes = [code for code in codes if read[code].has(name)] or codes[:1]
         if len(codes) > 1:
             raise InvalidFilter(
@@ -357,17 +288,17 @@ def tasks_of(
         template = templates.require(name)
         if pdf:
             templates.require_page(name)
-        given = _given(engine, connection, settings, books, code, template, chosen)
-        if not given:
+        contexts = _contexts(engine, connection, settings, books, code, template, chosen)
+        if not contexts:
             raise InvalidFilter(
                 f"the template '{template.name}' of {code} is for a {template.purpose}, and none"
                 " is selected",
                 remedy="name statements with --statement, else invoices by a filter",
             )
         records = dict(chosen.invoices.select("number", "record").iter_rows())
-        for subject, context in given:
+        for subject, context in contexts:
             tasks.append(
-                Task(
+                _Task(
                     facility=code,
                     templates=templates,
                     template=template,
@@ -382,7 +313,7 @@ def tasks_of(
     return tasks
 
 
-def _given(
+def _contexts(
     engine: Engine,
     connection: Connection,
     settings: Settings,
@@ -391,9 +322,9 @@ def _given(
     template: Template,
     chosen: Chosen,
 ) -> list[tuple[str, dict[str, Any]]]:
-    """What the template is given for each subject, by names (docs/templates.md)."""
-    archive, about = settings.runs, books[code].facility
-    facility = {name: getattr(about, name) for name in ("code", "name", "currency", "timezone")}
+    """The values of the template for each subject, by name (docs/templates.md)."""
+    archive, stated = settings.runs, books[code].facility
+    facility = {name: getattr(stated, name) for name in ("code", "name", "currency", "timezone")}
     own = chosen.invoices.filter(pl.col("facility") == code)
     if template.purpose == STATEMENT:
         return [
@@ -414,7 +345,7 @@ def _given(
         ]
     runs = own["run"].unique().sort().to_list()
     whole = invoices.read_archived(connection, runs=runs)
-    whole = whole.filter(pl.col("state").is_in(ACTIVE))  # what is void is posted nowhere
+    whole = whole.filter(pl.col("state").is_in(ACTIVE))  # void invoices are posted nowhere
     return [
         (
             run,
@@ -430,20 +361,22 @@ def _given(
     ]
 
 
-def with_page(task: Task) -> dict[str, Any]:
-    """What the program's own page shows of an invoice is there for templates that change it."""
+def _with_page(task: _Task) -> dict[str, Any]:
+    """The values with the content of the program's own page, for templates that extend it."""
     if task.record is None:
         return task.context
     logo = read_logo(task.record / "data" / "snapshot")
     return task.context | {"page": page_of(with_logo(task.context["invoice"], logo))}
 
 
-def changes(last: dict[str, Any], task: Task) -> list[str]:
-    pairs = (
-        ("template_sha256", task.template_sha256, "the template has changed"),
-        ("input_sha256", task.input_sha256, "what it is made of has changed"),
-    )
-    return [said for column, now, said in pairs if last[column] != now]
+def _changes(last: dict[str, Any], task: _Task) -> list[str]:
+    """The changes since the last result, in words."""
+    sentences = []
+    if last["template_sha256"] != task.template_sha256:
+        sentences.append("the template has changed")
+    if last["input_sha256"] != task.input_sha256:
+        sentences.append("its values have changed")
+    return sentences
 
 
 def _sha256(content: bytes) -> str:
@@ -451,27 +384,15 @@ def _sha256(content: bytes) -> str:
 
 
 WORKER = Path(__file__).with_name("template_worker.py")
-"""What renders, run as a script."""
+"""The script that renders."""
 
-_AT_ONCE = 8  # documents that one process makes
-_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}  # fonts in PDF bear a date
-
-Step = Callable[[int, int, str], None]
+_AT_ONCE = 8  # documents of one process
+_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "SOURCE_DATE_EPOCH": "315532800"}  # fonts in a PDF have a date
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What one document may take.
-
-    Attributes
-    ----------
-    seconds
-        Of the processor.
-    length
-        In characters, of the text.
-    memory
-        In bytes, of its process.
-    """
+    """Limits of one document: processor seconds, characters of its text, bytes of memory."""
 
     seconds: float = 10
     length: int = 20_000_000
@@ -485,93 +406,77 @@ def render(
     *,
     pdf: bool = False,
     limits: Limits | None = None,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> list[bytes]:
-    """One document for each context, in that order; all or none.
+    """Render a template once for each context, in that order; all or none.
 
     Parameters
     ----------
-    name
-        The template's, ``letter.html``.
     contexts
-        Values of JSON, by the names that the template has them by.
+        JSON values by their names in the template.
     pdf
         Make a PDF of each HTML page.
-
-    Raises
-    ------
-    InvalidTemplate
-        It cannot be rendered, takes too long or needs too much; by template and line.
-    MissingExtra
-        A PDF is asked for, and the packages that make it are not installed.
     """
     template = templates.require(name)
     if pdf:
         require_extra("templates", "a PDF of a template")
         templates.require_page(name)
-    stated = limits or Limits()
+    most = limits or Limits()
     job = {
         "name": template.file,
         "sources": dict(templates.sources),
         "newline": template.newline,
         "pdf": pdf,
         "folder": str(templates.folder),
-        "seconds": stated.seconds,
-        "bytes": stated.length,
-        "memory": stated.memory,
+        "seconds": most.seconds,
+        "bytes": most.length,
+        "memory": most.memory,
     }
     parts = [contexts[at : at + _AT_ONCE] for at in range(0, len(contexts), _AT_ONCE)]
-    made: list[bytes] = []
+    documents: list[bytes] = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         jobs = [pool.submit(_run, templates, job | {"contexts": part}) for part in parts]
         try:
             for running in jobs:
-                made += running.result()
-                step(len(made), len(contexts), name)
+                documents += running.result()
+                step(len(documents), len(contexts), name)
         finally:
             pool.shutdown(cancel_futures=True)
-    return made
+    return documents
 
 
 def _run(templates: Templates, job: dict[str, Any]) -> list[bytes]:
-    where = templates.shown(job["name"])
-    done = subprocess.run(  # noqa: S603 - this Python, this program's own file
+    worker = subprocess.run(  # noqa: S603 - this Python, this program's own file
         [sys.executable, "-I", str(WORKER)],
         input=json.dumps(job).encode(),
         capture_output=True,
         env=_ENVIRONMENT,
         check=False,
     )
-    if done.returncode < 0:
-        raise InvalidTemplate("it takes longer, or needs more memory, than it may", where=where)
-    if done.returncode:
-        raise RuntimeError(done.stderr.decode(errors="replace"))
-    said = json.loads(done.stdout)
-    found = said.get("problem")
-    if found is None:
-        return [base64.b64decode(result) for result in said["results"]]
-    place = templates.shown(found["template"])
-    raise InvalidTemplate(
-        found["what"], where=place if found["line"] is None else f"{place}, line {found['line']}"
-    )
+    if worker.returncode < 0:
+        raise InvalidTemplate(
+            "it takes longer, or needs more memory, than it may",
+            where=templates.shown(job["name"]),
+        )
+    if worker.returncode:
+        raise RuntimeError(worker.stderr.decode(errors="replace"))
+    answer = json.loads(worker.stdout)
+    problem = answer.get("problem")
+    if problem is None:
+        return [base64.b64decode(result) for result in answer["results"]]
+    place = templates.shown(problem["template"])
+    line = "" if problem["line"] is None else f", line {problem['line']}"
+    raise InvalidTemplate(problem["what"], where=f"{place}{line}")
 
 
 @dataclass(frozen=True)
 class Transformed:
-    """One result.
-
-    Attributes
-    ----------
-    file
-        A name for it: ``RC-1993-11-1-ap-upload.csv``.
-    said
-        What was done, in words.
-    """
+    """A result of a template."""
 
     id: str
-    file: str
+    file: str  # a name for it: ``RC-1993-11-1-ap-upload.csv``
     content: bytes
-    said: str
+    said: str  # a sentence about its making
 
 
 def list_templates(settings: Settings, facility: str) -> pl.DataFrame:
@@ -579,12 +484,12 @@ def list_templates(settings: Settings, facility: str) -> pl.DataFrame:
     templates = read_templates(templates_folder(settings.parameters, facility))
     rows = [
         {
-            "template": it.name,
-            "for": it.purpose,
-            "file": templates.shown(it.file),
-            "sha256": templates.sha256(it.name),
+            "template": template.name,
+            "for": template.purpose,
+            "file": templates.shown(template.file),
+            "sha256": templates.sha256(template.name),
         }
-        for it in templates.all()
+        for template in templates.all()
     ]
     return pl.DataFrame(rows)
 
@@ -598,67 +503,54 @@ def transform(
     *,
     pdf: bool = False,
     again: bool = False,
-    step: Step = lambda done, total, what: None,
+    step: Step = unheard,
 ) -> list[Transformed]:
-    """Render a template for what is selected, or take what is kept; all of it or nothing.
+    """Render a template for a selection, or take the kept results; all or none.
 
     Parameters
     ----------
     name
-        ``ap-upload.csv``; each facility's own where the selection is of several.
+        ``ap-upload.csv``; each selected facility's own template of that name.
     export
-        A template for invoices is rendered for each, one for runs for each run that has any of
-        them, with all of the run, and one for statements for each statement.
+        The selection. A template for runs gets every run of a selected invoice, whole.
     pdf
         Make a PDF of the HTML.
     again
-        Render it though it is kept.
-
-    Raises
-    ------
-    InvalidTemplate
-        There is no such template, or it cannot be rendered; by template and line.
-    NotPermitted
-        It takes the role viewer in the facility whose template it is.
-    InvalidFilter, NotReady, UnknownStatement
-        Nothing is selected; nothing of it is issued; there is no such statement.
-    InvalidRecord, UnwritableFile
-        What is archived is not as it was sealed; the store cannot be written.
+        Render also where a result is kept.
     """
     with reading(engine) as connection:
         chosen = choose(connection, export, books)
         wanted = export.wanted.facility
-        tasks = tasks_of(engine, connection, settings, books, name, chosen, wanted, pdf)
+        tasks = _tasks(engine, connection, settings, books, name, chosen, wanted, pdf)
         kept = exports.read_transformations(connection, subjects=[task.subject for task in tasks])
     tasks = [replace(task, last=_last(kept, task)) for task in tasks]
     store = Store(settings.store)
     with store.locked():
         sweep(engine, store)
-        stale = [task for task in tasks if again or not _is_kept(store, task)]
+        stale = [
+            task
+            for task in tasks
+            if again or task.last is None or not store.has(task.last["sha256"])
+        ]
         contents = dict(zip([id(task) for task in stale], _render(stale, pdf, step), strict=True))
-        done = [_done(store, task, contents.get(id(task))) for task in tasks]
-        fresh = [row for _, row in done if row is not None]
-        if fresh:
+        results = [_result(store, task, contents.get(id(task))) for task in tasks]
+        rows = [row for _, row in results if row is not None]
+        if rows:
             with writing(engine) as connection:
-                exports.insert_transformations(connection, pl.DataFrame(fresh))
-    return [transformed for transformed, _ in done]
+                exports.insert_transformations(connection, pl.DataFrame(rows))
+    return [transformed for transformed, _ in results]
 
 
 def list_transformations(engine: Engine, search: str = "") -> pl.DataFrame:
-    """The results that are kept in facilities that who is asking may read, the last made last.
+    """The kept results of facilities that the user may read, the newest last.
 
     ``id``, ``made_at``, ``login``, ``facility``, ``for``, ``subject``, ``template``, ``format``,
-    ``bytes``, ``template_sha256`` and ``sha256``.
-
-    Parameters
-    ----------
-    search
-        Part of any of these, whatever its case.
+    ``bytes``, ``template_sha256`` and ``sha256``; ``search`` is part of any of these, in any case.
     """
     with reading(engine) as connection:
-        found = exports.read_transformations(connection)
-        seen = readable(connection, found["facility"].unique())
-    listed = found.filter(pl.col("facility").is_in(seen)).select(
+        results = exports.read_transformations(connection)
+        visible = readable(connection, results["facility"].unique())
+    listed = results.filter(pl.col("facility").is_in(visible)).select(
         "id",
         pl.col("made_at").dt.strftime("%Y-%m-%d %H:%M"),
         "login",
@@ -671,53 +563,36 @@ def list_transformations(engine: Engine, search: str = "") -> pl.DataFrame:
 
 
 def read_transformation(engine: Engine, settings: Settings, result: str) -> Transformed:
-    """A result that is kept.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id, or its file is gone.
-    NotPermitted
-        It takes the role viewer.
-    """
+    """A kept result."""
     with reading(engine) as connection:
         row = _require(connection, result, VIEWER)
-    stem = row["template"].rpartition(".")[0]
-    file = f"{row['subject']}-{stem}.{row['format']}".replace("/", "_")
+    file = _result_file(row["subject"], row["template"], row["format"])
     content = Store(settings.store).read(row["sha256"])
     return Transformed(result, file, content, f"{result}: as it was made")
 
 
 def delete_transformation(engine: Engine, settings: Settings, result: str, reason: str = "") -> str:
-    """Delete a result that is kept, and its file where nothing else refers to it; what was done.
-
-    Raises
-    ------
-    UnknownExport
-        There is none with this id.
-    NotPermitted
-        It takes the role reviewer.
-    """
+    """Delete a kept result, and its file if nothing else refers to it; returns a sentence."""
     store = Store(settings.store)
     with store.locked():
         with writing(engine) as connection:
             row = _require(connection, result, REVIEWER)
             if not exports.delete_transformation(connection, result):
                 raise _unknown(result)
-            told = ("subject", "template", "format", "template_sha256", "sha256")
+            columns = ("subject", "template", "format", "template_sha256", "sha256")
             record_event(
                 connection,
                 row["facility"],
                 kind="delete_transformation",
                 subject=result,
                 reason=reason,
-                before=canonical_json({name: row[name] for name in told}),
+                before=canonical_json({name: row[name] for name in columns}),
             )
         sweep(engine, store)
     return f"{result}: {row['subject']} {row['template']} deleted"
 
 
-def _last(kept: pl.DataFrame, task: Task) -> dict[str, Any] | None:
+def _last(kept: pl.DataFrame, task: _Task) -> dict[str, Any] | None:
     same = kept.filter(
         (pl.col("facility") == task.facility)
         & (pl.col("subject") == task.subject)
@@ -727,26 +602,22 @@ def _last(kept: pl.DataFrame, task: Task) -> dict[str, Any] | None:
     return same.row(-1, named=True) if same.height else None
 
 
-def _is_kept(store: Store, task: Task) -> bool:
-    return task.last is not None and store.has(task.last["sha256"])
-
-
-def _render(tasks: Sequence[Task], pdf: bool, step: Step) -> list[bytes]:
-    """The results in the order of the tasks, each facility's with its own templates."""
-    made: list[bytes] = []
+def _render(tasks: Sequence[_Task], pdf: bool, step: Step) -> list[bytes]:
+    """The results in the order of the tasks, rendered by each facility's own template."""
+    contents: list[bytes] = []
     for code in dict.fromkeys(task.facility for task in tasks):
         part = [task for task in tasks if task.facility == code]
-        contexts = [with_page(task) for task in part]
-        made += render(part[0].templates, part[0].template.name, contexts, pdf=pdf, step=step)
-    return made
+        contexts = [_with_page(task) for task in part]
+        contents += render(part[0].templates, part[0].template.name, contexts, pdf=pdf, step=step)
+    return contents
 
 
-def _done(
-    store: Store, task: Task, content: bytes | None
+def _result(
+    store: Store, task: _Task, content: bytes | None
 ) -> tuple[Transformed, dict[str, Any] | None]:
-    """A result with what is said of it, and its row where it is kept anew."""
+    """A result, and its row for the ledger if it is new."""
     last = task.last
-    changed = [] if last is None else changes(last, task)
+    changed = [] if last is None else _changes(last, task)
     if content is None:
         if last is None:
             raise InvalidTemplate(f"{task.name} was neither kept nor made")
@@ -757,9 +628,9 @@ def _done(
     if last is not None and last["sha256"] == sha256 and not changed:
         said = f"{task.name}: made again, nothing changed"
         return Transformed(last["id"], task.file, content, said), None
-    made = uuid.uuid4().hex[:12]
+    key = uuid.uuid4().hex[:12]
     row: dict[str, Any] = {
-        "id": made,
+        "id": key,
         "facility": task.facility,
         "purpose": task.template.purpose,
         "subject": task.subject,
@@ -770,16 +641,16 @@ def _done(
         "sha256": sha256,
         "bytes": len(content),
     }
-    why = f" again: {' and '.join(changed)}" if changed else ""
-    said = f"{task.name}: made{why}, {len(content):,} bytes"
-    return Transformed(made, task.file, content, said), row
+    reason = f" again: {' and '.join(changed)}" if changed else ""
+    said = f"{task.name}: made{reason}, {len(content):,} bytes"
+    return Transformed(key, task.file, content, said), row
 
 
 def _require(connection: Connection, result: str, role: str) -> dict[str, Any]:
-    found = exports.read_transformations(connection, ids=[result])
-    if found.height == 0:
+    rows = exports.read_transformations(connection, ids=[result])
+    if rows.height == 0:
         raise _unknown(result)
-    row = found.row(0, named=True)
+    row = rows.row(0, named=True)
     require(connection, row["facility"], role)
     return row
 

@@ -135,7 +135,7 @@ def test_a_file_goes_with_the_last_package_that_refers_to_it(
     assert {shared, one.sha256, with_statements.sha256} <= kept(here.store)
 
     said = delete_package(ledger, here, with_statements.id, "wrong month", today=NEW_YEAR)
-    assert said.endswith("2 files that nothing else refers to removed from the store")
+    assert said.endswith("deleted, with 2 files of the store that nothing else refers to")
     assert kept(here.store) == {shared, one.sha256}
     with reading(ledger) as connection:
         for facility in ("MIC", "SEQ"):

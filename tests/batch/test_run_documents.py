@@ -50,9 +50,9 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
         *("MIC-2020-04-1_p1.pdf", "MIC-2020-04-1_p1.xlsx", f"{number}.pdf", f"{number}.xlsx"),
         f"{number}.xml",  # which a draft is not
     ]
-    with pytest.raises(UnknownFormat, match="no invoice is written as 'doc'"):
+    with pytest.raises(UnknownFormat, match="there is no format 'doc' of invoices"):
         write_run_documents(ledger, here, book, RUN, ["pdf", "doc"], tmp_path / "none")
-    with pytest.raises(UnknownFormat, match="no invoice is written as ''; say html, pdf, "):
+    with pytest.raises(UnknownFormat, match="there is no format '' of invoices; say html, pdf, "):
         write_run_documents(ledger, here, book, RUN, [], tmp_path / "none")
     assert not (tmp_path / "none").exists()
     kinds = read_run(ledger, book, RUN).jobs["kind"].to_list()

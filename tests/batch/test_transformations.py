@@ -83,7 +83,7 @@ def test_a_result_is_kept_and_made_again_on_demand(ledger: Engine, tmp_path: Pat
     # What became of an invoice is no part of its upload any more.
     void(ledger, "MIC-2021-00002")
     (after,) = transform(ledger, here, both, "upload.csv", RUN)
-    assert "what it is made of has changed since" in after.said
+    assert "its values have changed since" in after.said
     (after,) = transform(ledger, here, both, "upload.csv", RUN, again=True)
     assert b"MIC-2021-00002" not in after.content
 

@@ -89,5 +89,5 @@ def test_a_bounce_is_matched_and_shown_on_the_run(billed: Billed) -> None:
             note_bounce(billed.engine, report(billed.folder, other))
     letter = billed.folder / "letter.eml"
     letter.write_text("Subject: lunch?\n\nAt noon.\n")
-    with pytest.raises(UnreadableFile, match="it is no report on a message"):
+    with pytest.raises(UnreadableFile, match="it is no report on an undelivered message"):
         note_bounce(billed.engine, letter)

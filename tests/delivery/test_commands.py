@@ -118,7 +118,7 @@ def test_the_scheduled_job_delivers_for_who_wishes_it(billed: Billed) -> None:
     nowhere = billed.settings.model_copy(update={"smtp_from": None})
     said, failed = deliver_month(billed.engine, nowhere, books, APRIL)
     assert failed
-    assert "deliver: BILLING_SMTP_FROM: nobody is named as the sender of mail" in said[0]
+    assert "deliver: BILLING_SMTP_FROM: the sender of mail is not set" in said[0]
 
 
 @ON_SQLITE

@@ -243,7 +243,7 @@ def test_what_no_longer_holds_is_withdrawn_and_what_is_damaged_waits(billed: Bil
     assert (done.sent, done.failed) == (0, True)
     assert billed.post.got == []
     assert any(f"invoice {P1} counts no longer" in it for it in done.sentences)
-    assert any("the archived file is not what it was" in it for it in done.sentences)
+    assert any("the archived file has changed" in it for it in done.sentences)
     assert standing(billed) == {
         (P1, ANN): "CANCELLED",
         (P1, ZOE): "CANCELLED",
@@ -254,7 +254,7 @@ def test_what_no_longer_holds_is_withdrawn_and_what_is_damaged_waits(billed: Bil
 
 UNUSABLE: list[tuple[dict[str, Any], type[BillingError], str]] = [
     ({"smtp_host": None}, InvalidSettings, "no mail server is named"),
-    ({"smtp_user": None}, InvalidSettings, "a user has a password, and a password a user"),
+    ({"smtp_user": None}, InvalidSettings, "the user and the password must both be set"),
     ({"smtp_ca": "nowhere.pem"}, InvalidSettings, "the certificates cannot be read"),
     (
         {"smtp_security": "none", "smtp_host": "192.0.2.1"},

@@ -100,7 +100,7 @@ def test_a_statement_is_told_again_when_it_has_changed_and_only_then(billed: Bil
 @ON_SQLITE
 def test_a_setting_that_cannot_be_queues_nothing(billed: Billed) -> None:
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"smtp_from": None}, "BILLING_SMTP_FROM: nobody is named as the sender"),
+        ({"smtp_from": None}, "BILLING_SMTP_FROM: the sender of mail is not set"),
         ({"smtp_from": "us"}, "BILLING_SMTP_FROM: 'us' is not an e-mail address"),
         ({"portal_url": "https://example.edu/"}, "BILLING_PORTAL_URL: 'https://example.edu/' is"),
         ({"portal_url": "javascript:alert({id})"}, "is no address of a page about an invoice"),

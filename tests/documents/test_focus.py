@@ -280,7 +280,7 @@ def test_both_files_hold_the_same_to_the_last_place(ledger: Engine, tmp_path: Pa
         assert typed[name].equals(texts, null_equal=True), name
     for bad in ("april.xlsx", "april"):
         with pytest.raises(
-            UnwritableFile, match=r"written as \.csv or \.parquet; name such a file"
+            UnwritableFile, match=r"written as \.csv or \.parquet; give the file one of"
         ):
             write_focus(rows, tmp_path / bad)
 

@@ -104,7 +104,7 @@ def test_a_statement_adds_up() -> None:
     updated = statement_letter(STATEMENT, link, attached=True, updated=True)
     assert "It is attached as a PDF" in updated.text
     assert updated.subject.startswith("Updated statement aero-1993-10")
-    assert "takes the place of the one that was sent before" in updated.text
+    assert "It replaces the one that was sent before" in updated.text
     paid = STATEMENT | {"payment": {"date": "1993-12-20", "reference": "WIRE"}}
     assert "20 December 1993" in statement_letter(paid).text
 

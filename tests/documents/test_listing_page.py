@@ -126,7 +126,7 @@ def test_the_page_has_totals_invoices_summaries_lines_and_the_preview_in_order(r
 def test_what_is_pending_is_marked_as_a_preview_and_what_does_not_count_is_said(read_html) -> None:
     text = re.sub(r"\s+", " ", "".join(read_html(render_listing(listing())).text))
     assert f"Pending charges Preview {PREVIEW}" in text
-    assert "What is replaced or void counts in no total." in text
+    assert "Replaced and void invoices count in no total." in text
     assert "handling (fee): 5.00; tax: 2.00; total 22.00" in text
     nothing = render_listing(listing(pending=[], invoices=[], by_user=[]))
     assert "Preview" not in nothing
