@@ -1,4 +1,4 @@
-"""Lines of fields between separators: how every text source is split, ragged rows and all.
+"""Text tables: how every text source is split into fields, and the reader of CSV files.
 
     1,slide,p1,12       4 fields          → a row
     2,slide,p1          3, one too few    → malformed, kept as it stood
@@ -6,22 +6,14 @@
     4,slide,p1,"a       5 lines with the quoted line break in it: a row that stands on line 4
     b"
 
-Arrow splits the file at once where every record is one line, which its count of records shows.
-Where some quoted field holds a line break, the standard library's csv module takes the file
-record by record, since only so can be told on which line each one begins. There a quote that
-is never closed costs the line it stands on, not the rest of the file.
+Arrow splits a file at once if every record is one line, which its count of records shows. If a
+quoted field holds a line break, the standard library's csv module reads record by record: only
+so is the line known on which each one begins. There a quote that is never closed costs the line
+it stands on, not the rest of the file.
 
-CSV and its relatives: one header line, then one record a line (RFC 4180).
-
-    booking,tool,account,begin,finish
-    57,scope-1,p1,2020-04-06T17:00,2020-04-06T20:00
-    58,"scope-1, left",p1,2020-04-07T09:00,2020-04-07T09:30
-
-UTF-8 with or without a byte order mark, plain or gzipped, separated by commas, semicolons or
-tabs: by whichever of them the header falls into most columns with. Fields may be quoted, with
-separators, doubled quotes and line breaks in them. Blank lines are passed over. A row is the
-line of the file on which the record begins. A record with too few or too many fields is
-malformed, and kept.
+A CSV file (RFC 4180) is UTF-8 with or without a byte order mark, plain or gzipped, separated by
+commas, semicolons or tabs: by the one that makes most columns of the header. Fields may be
+quoted; blank lines are passed over; a row is the line on which its record begins.
 """
 
 import csv
@@ -36,10 +28,10 @@ import pyarrow as pa  # type: ignore[import-untyped]
 from pyarrow import csv as arrow_csv
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_utf8
+from billing_lib.sources.files import Lines, SourceTable, fault, read_utf8
 
 _BLOCK = 1 << 28
-_SPLIT = pl.Schema({"row": pl.Int64(), "found": pl.Int64()})
+_MALFORMED = pl.Schema({"row": pl.Int64(), "width": pl.Int64()})
 
 
 @dataclass(frozen=True)
@@ -52,25 +44,33 @@ class Split:
         The wanted columns, String, in file order; all null in a malformed row.
     rows
         Int64: the line on which each row begins.
-    found
-        Int64: for a malformed row how many fields it has (0: a quote is not closed), else null.
+    widths
+        Int64: the number of fields of a malformed row (0: a quote is not closed), else null.
     raw
         From positions to the rows as they stood.
     """
 
     fields: pl.DataFrame
     rows: pl.Series
-    found: pl.Series
+    widths: pl.Series
     raw: Callable[[pl.Series], pl.Series]
 
 
-def check_header(names: list[str], where: str) -> list[str]:
-    """The names, trimmed; a column without a name gets one that no template can mean.
+def wrong_widths(widths: pl.Series, columns: int) -> pl.DataFrame:
+    """The faults (schema FAULTS) of rows that have not as many fields as there are columns."""
+    sentence = (
+        pl.when(pl.col("width") == 0)
+        .then(pl.lit("a quotation mark is opened and never closed, or closed within a field"))
+        .otherwise(pl.format(f"it has {{}} fields instead of {columns}", "width"))
+    )
+    rows = pl.DataFrame({"width": widths}).with_row_index("position")
+    return fault(rows, pl.col("width").is_not_null(), "invalid_time", sentence)
 
-    Raises
-    ------
-    UnreadableFile
-        There is no name at all, or one stands twice.
+
+def check_header(names: list[str], where: str) -> list[str]:
+    """Trim the names of columns and refuse a header without names, or with one twice.
+
+    A column without a name gets one that no template can mean.
     """
     trimmed = [name.strip() for name in names]
     twice = sorted({name for name in trimmed if name and trimmed.count(name) > 1})
@@ -118,7 +118,7 @@ def split(
     filled = lines.filled()
     if filled.is_empty():
         nothing = pl.DataFrame(schema=dict.fromkeys(wanted or names, pl.String))
-        none = pl.Series("found", [], dtype=pl.Int64)
+        none = pl.Series("width", [], dtype=pl.Int64)
         return Split(nothing, filled, none, (original or lines).text)
     at_once = _split_at_once(body, names, separator, wanted or names, quoted=quoted)
     if at_once is None or at_once.records != filled.len():
@@ -129,19 +129,19 @@ def split(
     odd = at_once.odd
     exceptions = pl.Series([number for number, _ in odd] + at_once.blank, dtype=pl.Int64)
     good = filled.filter(~numbers.is_in(exceptions.implode()))
-    malformed = pl.DataFrame(odd, schema=_SPLIT, orient="row").with_columns(
+    malformed = pl.DataFrame(odd, schema=_MALFORMED, orient="row").with_columns(
         row=filled.gather(pl.Series([number - 1 for number, _ in odd], dtype=pl.Int64))
     )
     frame = _in_file_order(at_once.fields, good, malformed)
     rows, shown = frame["row"], original or lines
     return Split(
-        frame.drop("row", "found"), rows, frame["found"], lambda at: shown.text(rows.gather(at))
+        frame.drop("row", "width"), rows, frame["width"], lambda at: shown.text(rows.gather(at))
     )
 
 
 @dataclass(frozen=True)
 class _AtOnce:
-    """What Arrow made of a text; ``odd`` and ``blank`` by the number of the record, from 1."""
+    """A text as Arrow split it; ``odd`` and ``blank`` by the number of the record, from 1."""
 
     fields: pl.DataFrame
     odd: list[tuple[int, int]]
@@ -155,7 +155,7 @@ class _AtOnce:
 def _split_at_once(
     body: bytes, names: list[str], separator: str, wanted: list[str], *, quoted: bool
 ) -> _AtOnce | None:
-    """None where a record is longer than Arrow takes, as one with an open quote is."""
+    """Split a text with Arrow; None if a record is too long for it, as with an open quote."""
     odd: list[tuple[int, int]] = []
     blank: list[int] = []
 
@@ -192,7 +192,7 @@ def _split_at_once(
 
 
 def _in_file_order(fields: pl.DataFrame, rows: pl.Series, malformed: pl.DataFrame) -> pl.DataFrame:
-    frame = fields.with_columns(row=rows, found=pl.lit(None, pl.Int64))
+    frame = fields.with_columns(row=rows, width=pl.lit(None, pl.Int64))
     if malformed.is_empty():
         return frame
     return pl.concat([frame, malformed], how="diagonal").sort("row")
@@ -231,7 +231,7 @@ def _split_record_by_record(
     fields = pl.DataFrame(records, schema=dict.fromkeys(names, pl.String), orient="row")
     good = pl.Series([start for start, _ in spans], dtype=pl.Int64)
     odd = pl.DataFrame(
-        [(start, found) for start, _, found in malformed], schema=_SPLIT, orient="row"
+        [(start, width) for start, _, width in malformed], schema=_MALFORMED, orient="row"
     )
     frame = _in_file_order(fields.select(wanted), good, odd)
     starts = frame["row"]
@@ -241,7 +241,7 @@ def _split_record_by_record(
         texts = ["".join(lines[s : ends[s]]).rstrip("\n") for s in starts.gather(at).to_list()]
         return pl.Series("raw", texts, dtype=pl.String)
 
-    return Split(frame.drop("row", "found"), starts + first, frame["found"], raw)
+    return Split(frame.drop("row", "width"), starts + first, frame["width"], raw)
 
 
 _HEADER = 1 << 16
@@ -249,13 +249,7 @@ _SEPARATORS = (",", ";", "\t")
 
 
 def read_csv(path: Path) -> SourceTable:
-    """Read a table; all columns as text, named as the header names them.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, empty, not UTF-8, or its header has no or the same name twice.
-    """
+    """Read a table; all columns as text, named as the header names them."""
     data = read_utf8(path)
     skipped = len(data) - len(data.lstrip(b"\n"))
     where = f"{path.name}, row {skipped + 1}"
@@ -266,40 +260,27 @@ def read_csv(path: Path) -> SourceTable:
     body = data[end:]
     columns = check_header(names, where)
     cut = split(body, columns, separator, first=skipped + height + 1, quoted=True)
-    frame = pl.DataFrame({"found": cut.found}).with_row_index("position")
-    of_so_many = (
-        pl.when(pl.col("found") == 0)
-        .then(pl.lit("a quotation mark is opened and never closed, or closed within a field"))
-        .otherwise(pl.format(f"it has {{}} fields instead of {len(columns)}", "found"))
-    )
-    odd = fault(frame, pl.col("found").is_not_null(), "invalid_time", of_so_many)
-    return SourceTable(
-        name=path.name,
-        fields=cut.fields,
-        rows=cut.rows,
-        raw=cut.raw,
-        faults=pl.concat([FAULTS.to_frame(), odd]),
-    )
+    faults = wrong_widths(cut.widths, len(columns))
+    return SourceTable(path.name, cut.fields, cut.rows, cut.raw, faults)
 
 
 def _header(top: bytes, where: str) -> tuple[str, list[str], int]:
-    """The separator, the names and how many lines they take.
+    """The separator, the names and the number of lines they take.
 
-    The header alone decides: below it, texts hold commas and semicolons of their own, by which
-    csv.Sniffer is easily misled.
+    Only the header decides: the commas and semicolons in texts below it mislead csv.Sniffer.
     """
     text = top.decode("utf-8", errors="ignore")  # the last character may be cut
-    found = []
+    readings = []
     for separator in _SEPARATORS:
         reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, strict=True)
         try:
-            found.append((separator, next(reader), reader.line_num))
+            readings.append((separator, next(reader), reader.line_num))
         except csv.Error:  # quotes that make no sense with this separator
             continue
-    if not found:
+    if not readings:
         raise UnreadableFile(
             "the header has a quotation mark that is not closed",
             where=where,
             remedy="close it, or take it out",
         )
-    return max(found, key=lambda candidate: len(candidate[1]))
+    return max(readings, key=lambda reading: len(reading[1]))
