@@ -1,1 +1,1 @@
-"""Money, periods, rates, splits: pure functions, frames in and frames out, no I/O."""
+"""Everything that is computed: rates, charges, splits, invoices. Pure, frames in and frames out."""

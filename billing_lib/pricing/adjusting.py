@@ -1,10 +1,10 @@
-"""Adjustments: what staff change on a charge before it is issued.
+"""Adjustments: changes that staff make to a charge before it is issued.
 
-Each is an event with who, when and why; in the order given, a later one of the same field
-wins. ``quantity`` and ``rate`` price the charge anew, ``amount`` sets its total, ``split`` and
+Each is an event with login, time and reason; of several for one field the last wins.
+``quantity`` and ``rate`` price the charge anew, ``amount`` sets its total, ``split`` and
 ``expense_code`` replace the project's split, ``project`` moves the charge to another project and
-its rate group; ``waived`` leaves the charge on the invoice at
-nothing, ``note`` is a text beside it. An added line is a charge without usage.
+its rate group, ``waived`` leaves it on the invoice with a total of 0, ``note`` is a text beside
+it. An added line is a charge without usage.
 
     charge  field     value  before  by     at                    reason
     s2      quantity  10     12      carol  2020-05-01T13:00:00Z  two were broken
@@ -23,13 +23,13 @@ from billing_lib.pricing.pricebook import Share, check_split
 from billing_lib.pricing.rating import PRICE
 
 FIELDS = ("quantity", "rate", "amount", "split", "expense_code", "project", "waived", "note")
-"""What can be set on a charge."""
+"""The fields of a charge that can be set."""
 
 LINE_FIELDS = ("amount", "split", "expense_code", "project", "waived", "note")
-"""What can be set on an added line, which has no quantity and no rate."""
+"""The fields of an added line that can be set: it has no quantity and no rate."""
 
 YES, NO = "yes", "no"
-"""What ``waived`` can be."""
+"""The values of ``waived``."""
 
 ADJUSTMENTS = pl.Schema(
     {
@@ -70,22 +70,15 @@ _VALUES = pl.Schema(
 
 
 def adjustment_value(field: str, value: object, places: int) -> str:
-    """The canonical text of an adjustment's value.
+    """The canonical text of an adjustment's value, with as many ``places`` as the currency.
 
-    Parameters
-    ----------
-    field
-        One of FIELDS.
-    value
-        Text; for ``split`` a list of ``{expense_code, percent}`` or its short form
-        ``370-1=60,370-2=40``.
-    places
-        Of the facility's currency.
+    A value is a text; for ``split`` it may also be a list of ``{expense_code, percent}``, whose
+    short form is ``370-1=60,370-2=40``.
 
     Raises
     ------
     InvalidAdjustment
-        The field cannot be set, or not to this.
+        The field cannot be set, or not to this value.
     """
     if field not in FIELDS:
         raise InvalidAdjustment(
@@ -94,8 +87,8 @@ def adjustment_value(field: str, value: object, places: int) -> str:
     try:
         return _canonical(field, value, places)
     except (ValidationError, ValueError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InvalidAdjustment(what.removeprefix("Value error, "), where=field) from None
+        mistake = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InvalidAdjustment(mistake.removeprefix("Value error, "), where=field) from None
 
 
 def _canonical(field: str, value: object, places: int) -> str:
@@ -124,18 +117,11 @@ def _canonical(field: str, value: object, places: int) -> str:
 
 
 def split_value(value: object) -> str:
-    """A split as canonical JSON.
-
-    Raises
-    ------
-    ValueError
-        It is no split, or does not make 100.
-    """
+    """A split as canonical JSON; ValueError if it is none or does not make 100."""
     if isinstance(value, str):
         pairs = (part.partition("=") for part in value.split(","))
         value = [{"expense_code": code.strip(), "percent": p.strip()} for code, _, p in pairs]
-    shares = TypeAdapter(tuple[Share, ...]).validate_python(value)
-    check_split(shares)
+    shares = check_split(TypeAdapter(tuple[Share, ...]).validate_python(value))
     return canonical_json(
         [
             {"expense_code": share.expense_code, "percent": plain_text(share.percent)}
@@ -145,79 +131,56 @@ def split_value(value: object) -> str:
 
 
 def last_values(adjustments: pl.DataFrame, places: int) -> pl.DataFrame:
-    """One row per adjusted charge: ``charge``, ``set_quantity``, ``set_price``, ``set_amount``.
+    """The values set on each adjusted charge, null where a field was not set.
 
-    Null where a field was not set; the amount in minor units.
+    Columns ``charge``, ``set_quantity``, ``set_price`` and ``set_amount`` (minor units).
     """
     if adjustments.height == 0:
         return _VALUES.to_frame()
-    last = (
-        adjustments.sort("order", maintain_order=True)
-        .group_by("charge", "field")
-        .agg(pl.col("value").last())
+    values = adjustments.select("charge").unique(maintain_order=True)
+    for field, name in (
+        ("quantity", "set_quantity"),
+        ("rate", "set_price"),
+        ("amount", "set_amount"),
+    ):
+        values = values.join(_last(adjustments, field, name), on="charge", how="left")
+    return values.with_columns(
+        pl.col("set_quantity").str.to_decimal(scale=_QUANTITY_PLACES).cast(DECIMAL),
+        pl.col("set_price").str.to_decimal(scale=PRICE.scale).cast(PRICE),
+        pl.col("set_amount").str.replace_all(".", "", literal=True).cast(pl.Int64),
     )
 
-    def only(field: str, name: str) -> pl.DataFrame:
-        return last.filter(pl.col("field") == field).select("charge", pl.col("value").alias(name))
 
-    amount = pl.col("set_amount").str.replace_all(".", "", literal=True).cast(pl.Int64)
+def _last(adjustments: pl.DataFrame, field: str, name: str) -> pl.DataFrame:
+    """The last value of one field by ``charge``, in a column of this name."""
     return (
-        last.select("charge")
-        .unique(maintain_order=True)
-        .join(only("quantity", "set_quantity"), on="charge", how="left")
-        .join(only("rate", "set_price"), on="charge", how="left")
-        .join(only("amount", "set_amount"), on="charge", how="left")
-        .with_columns(
-            pl.col("set_quantity").str.to_decimal(scale=_QUANTITY_PLACES).cast(DECIMAL),
-            pl.col("set_price").str.to_decimal(scale=PRICE.scale).cast(PRICE),
-            amount,
-        )
+        adjustments.filter(pl.col("field") == field)
+        .sort("order", maintain_order=True)
+        .group_by("charge", maintain_order=True)
+        .agg(pl.col("value").last().alias(name))
     )
 
 
 def moved(frame: pl.DataFrame, adjustments: pl.DataFrame, key: str) -> pl.DataFrame:
-    """Usage or added lines with the project that staff moved each to, before it is rated.
+    """Usage or added lines with the projects that staff moved them to, before they are rated.
 
-    Parameters
-    ----------
-    key
-        The column that names the charge.
+    ``key`` is the column with the charge.
     """
-    last = (
-        adjustments.filter(pl.col("field") == "project")
-        .sort("order", maintain_order=True)
-        .group_by(pl.col("charge").alias(key), maintain_order=True)
-        .agg(pl.col("value").last().alias("project"))
-    )
-    return frame.update(last, on=key)
+    return frame.update(_last(adjustments, "project", "project").rename({"charge": key}), on=key)
 
 
 def waived_charges(adjustments: pl.DataFrame) -> pl.Series:
-    """The charges that are waived: those whose last word on it is yes."""
-    if adjustments.height == 0:
-        return adjustments["charge"]
-    last = (
-        adjustments.filter(pl.col("field") == "waived")
-        .sort("order", maintain_order=True)
-        .group_by("charge", maintain_order=True)
-        .agg(pl.col("value").last())
-    )
-    return last.filter(pl.col("value") == YES)["charge"]
+    """The charges whose last value of ``waived`` is yes."""
+    return _last(adjustments, "waived", "waived").filter(pl.col("waived") == YES)["charge"]
 
 
 def notes_of(adjustments: pl.DataFrame) -> pl.DataFrame:
     """The last note of each charge that has one: ``charge``, ``note``."""
-    last = (
-        adjustments.filter(pl.col("field") == "note")
-        .sort("order", maintain_order=True)
-        .group_by("charge", maintain_order=True)
-        .agg(pl.col("value").last().alias("note"))
-    )
-    return last.filter(pl.col("note") != "")
+    return _last(adjustments, "note", "note").filter(pl.col("note") != "")
 
 
 def replaced_splits(adjustments: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """The splits that replace the project's (schema SHARES), the last of each charge.
+    """The last split of each charge that has a split of its own (schema SHARES).
 
     An expense code set by itself takes all of the charge.
     """
@@ -232,7 +195,7 @@ def replaced_splits(adjustments: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFr
     plans = (
         pl.concat([stated, adjustments.select("charge", "order", "field", "value")])
         .filter(pl.col("field").is_in(["split", "expense_code"]))
-        .sort("order", maintain_order=True)  # of one adjustment's own, the later written wins
+        .sort("order", maintain_order=True)  # within one adjustment the later row wins
         .group_by("charge", maintain_order=True)
         .agg(pl.col("field").last(), pl.col("value").last())
     )

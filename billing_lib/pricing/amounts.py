@@ -1,38 +1,33 @@
-"""Quantities: what a rate counts of a record.
+"""Quantities of records, and their amounts under rates by time and by tiers.
 
-    per hour   elapsed hours, up to the next step, × units; or the quantity that is stated
-    per each   the quantity that is stated
-    per use    1, whatever its length
-    per day    the local days it touches that no earlier record has: a day pass, once per
-               project (and ad hoc invoice), user, item and day, on the first record of that day
-               (by start, then id)
+    per hour   elapsed hours, up to the next step, × units; or the stated quantity
+    per each   the stated quantity
+    per use    1, at any length
+    per day    a day pass: the local days of the record that no earlier record (by start, then
+               id) of the same project, ad hoc invoice, user and item has
 
-What staff set goes before all of these.
-
-Prices by time: a session's hours, each at the price of the hours in which they lie.
+A quantity set by staff goes before all of these. A rate by time prices each hour of a session by
+the business hours of its resource, or by its own bands (pricing/clock.py); a stated quantity is
+priced at the blend of its elapsed time:
 
     17:00 to 20:00, open until 18:00, 40.00 and 25.00 after:
     (40.00 × 1 h + 25.00 × 2 h) × units = 90.00, which is 30.000000 an hour
 
-A rate with after hours has the labels 0 and 1 of its resource's clock, a rate with bands those
-of its own (pricing/clock.py). A stated quantity takes the same blend of its elapsed time.
-
-Tiers: prices by quantity, of each part at its own tier's price, or all at one.
+Tiers price by quantity: each part at its own price (graduated), or all at one (volume):
 
     steps up to 10 at 5.00, then 3.00; a quantity of 12
     graduated   10 × 5.00 + 2 × 3.00 = 56.00
     volume      12 × 3.00            = 36.00, the price of the tier that 12 reaches
 
-Per charge each counts alone. Per project the project's quantity of the item counts through the
-month, in order of end time, then id (a date counts as the end of its day); with volume the
-month's whole decides for every charge. What goes to an ad hoc invoice counts for itself.
+Tiers per charge count each charge alone. Tiers per project count the project's quantity of the
+item through the month, in order of end time, then id (a date counts as the end of its day); with
+volume the quantity of the whole month decides. An ad hoc invoice counts apart.
 """
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from math import lcm
-from typing import Any
 
 import polars as pl
 
@@ -55,14 +50,14 @@ MICROSECONDS_PER_HOUR = 3_600_000_000
 
 @dataclass(frozen=True)
 class Quantities:
-    """Quantities of some records, in two columns, each null where the other is not.
+    """Quantities of records in two columns, each null where the other is not.
 
-    They are apart because over one denominator a job timed to the microsecond would take
-    the digits that a large stated quantity in the same frame needs.
+    One denominator for both would give a job timed to the microsecond the digits that a large
+    stated quantity in the same frame needs.
     """
 
     known: pl.Series
-    """The stated ones as they were stated, Decimal."""
+    """The stated ones, Decimal."""
     stated: Exact
     timed: Exact
 
@@ -82,7 +77,7 @@ class Quantities:
         return self._each(lambda part: part.times(price).rounded(places))
 
     def _each(self, computed: Callable[[Exact], pl.Series]) -> pl.Series:
-        """Something of both in one column, computed where there are some."""
+        """A result of both in one column, computed only for a column that has values."""
         stated = self.known.len() - self.known.null_count()
         if stated == 0:
             return computed(self.timed)
@@ -109,14 +104,12 @@ def stepped() -> pl.Expr:
 
 
 def quantities(frame: pl.DataFrame, timezone: str) -> Quantities:
-    """What each record counts.
+    """The quantity of each record.
 
     Parameters
     ----------
     frame
         Rated usage with ``counts`` (hour, each, use or day), ``set_quantity`` and ``step``.
-    timezone
-        The facility's.
     """
     known = frame.select(counted=_stated(frame, timezone)).to_series()
     time = frame.select(stepped()).to_series()
@@ -139,7 +132,7 @@ def _stated(frame: pl.DataFrame, timezone: str) -> pl.Expr:
 
 
 def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
-    """How many days each record is the first of; null where days do not count."""
+    """The number of days of which each record is the first; null where days do not count."""
     last = local_date(pl.col("end").dt.offset_by("-1us"), timezone)
     passes = frame.with_row_index("at").filter(pl.col("counts") == DAY)
     # A record with a date alone stands at the start of its day, before those with a time.
@@ -165,7 +158,7 @@ def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
 
 
 def elapsed_hours(frame: pl.DataFrame) -> Exact:
-    """Hours between start and end, as they are shown."""
+    """Hours between start and end."""
     return Exact(frame.select(elapsed()).to_series(), MICROSECONDS_PER_HOUR)
 
 
@@ -173,14 +166,13 @@ _PRICE_UNIT = 10**PRICE_PLACES
 
 
 class Blends:
-    """Sessions under rates that price by time, and what each hour of them costs.
+    """Sessions under rates by time, with the price of each of their hours.
 
     Parameters
     ----------
     frame
         Rated usage with start before end, each under a rate of ``hours`` or ``bands``, with
-        ``step``, ``units``, ``known`` (the quantity that is stated, a Decimal; null where the
-        clock counts).
+        ``step``, ``units``, ``known`` (the stated quantity, Decimal; null if the clock counts).
     """
 
     def __init__(self, frame: pl.DataFrame, catalogue: Catalogue) -> None:
@@ -195,8 +187,8 @@ class Blends:
         return self._amounts(self._weighted("price"), places)
 
     def by_label(self, places: int) -> Iterator[tuple[pl.Series, pl.Series, pl.Series]]:
-        """Label by label the quantity in millionths, its price (10^-6), and what it comes to in
-        whole numbers of 10^-places, each rounded by itself."""
+        """Label by label the quantity in millionths, its price (10^-6) and the amount in whole
+        numbers of 10^-places, each rounded by itself."""
         for label in range(self._labels):
             price, time = self.parts[f"price_{label}"], Exact(self.parts[f"time_{label}"], 1)
             one = pl.repeat(_PRICE_UNIT, price.len(), dtype=pl.Int64, eager=True)
@@ -227,17 +219,17 @@ class Blends:
     def _one(self) -> Exact:
         return Exact(pl.repeat(1, self._frame.height, dtype=pl.Int64, eager=True), 1)
 
-    def _weighted(self, what: str) -> pl.Series:
-        """Σ price × time over the labels."""
+    def _weighted(self, column: str) -> pl.Series:
+        """Σ value × time over the labels; the column is ``price`` or ``minimum``."""
         total = Exact(pl.zeros(self._frame.height, dtype=pl.Int64, eager=True), 1)
         for label in range(self._labels):
-            value, time = self.parts[f"{what}_{label}"], self.parts[f"time_{label}"]
+            value, time = self.parts[f"{column}_{label}"], self.parts[f"time_{label}"]
             total = total.plus(Exact(value, 1).times(Exact(time, 1)))
         return total.numerators
 
 
 def label_names(rate: Rate) -> list[str]:
-    """What the labels of a rate that prices by time are called."""
+    """The names of the labels of a rate by time."""
     if rate.pricing == BANDS:
         return ["outside the bands", *(f"in the band {band.name}" for band in rate.bands or ())]
     return ["in business hours", "after hours"]
@@ -256,11 +248,11 @@ def _parts(frame: pl.DataFrame, rates: pl.DataFrame, catalogue: Catalogue) -> pl
     sessions = sessions.join(priced, on="rate", how="left", maintain_order="left")
     times = line.time_by_label(sessions)
     known = pl.col("known").is_not_null()
-    # A stated quantity takes the blend of its elapsed time, which no step lengthens.
+    # The step does not lengthen the time by which a stated quantity is blended.
     time = frame.select(time=pl.when(known).then(elapsed()).otherwise(stepped())).to_series()
     added = pl.col("time") - (pl.col("end") - pl.col("start"))
     labels = range(1, line.labels + 1)
-    stretched = (
+    lengthened = (
         pl.concat([sessions, times], how="horizontal")
         .with_columns(time)
         .with_columns(
@@ -269,11 +261,11 @@ def _parts(frame: pl.DataFrame, rates: pl.DataFrame, catalogue: Catalogue) -> pl
         )
     )
     rest = pl.col("time") - pl.sum_horizontal(f"time_{n}" for n in labels)
-    return stretched.with_columns(time_0=rest)
+    return lengthened.with_columns(time_0=rest)
 
 
 def _labelled(rates: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.DataFrame, dict[str, Week]]:
-    """By rate its clock, prices and minimums by label; and the week of each clock."""
+    """The clock of each rate with its prices and minimums by label; and the week of each clock."""
     weeks: dict[str, Week] = {}
     labels: list[tuple[str, str, list[tuple[Decimal | None, Decimal | None]]]] = []
     resources = dict(catalogue.items.select("item", "resource").iter_rows())
@@ -285,12 +277,14 @@ def _labelled(rates: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.DataFrame, 
             hours = stated[resources[rate.item]]
             clock = f"hours of {hours['business_hours']} but {hours['holidays']}"
             if clock not in weeks:
-                weeks[clock] = _business_week(hours)
+                spans = {span["days"]: span["hours"] for span in hours["business_hours"]}
+                closed = [1 - label for label in week_of([spans])]
+                weeks[clock] = Week(closed, frozenset(hours["holidays"]), holiday_label=1)
             labels.append((name, clock, [(rate.price, None), (rate.after_hours, None)]))
         else:
             clock, bands = f"bands of {name}", rate.bands or ()
             weeks[clock] = Week(week_of(band.hours for band in bands))
-            values = [(rate.price, rate.minimum), *((it.price, it.minimum) for it in bands)]
+            values = [(rate.price, rate.minimum), *((band.price, band.minimum) for band in bands)]
             labels.append((name, clock, values))
     most = max(len(values) for _, _, values in labels)
     columns: dict[str, list[object]] = {
@@ -298,19 +292,14 @@ def _labelled(rates: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.DataFrame, 
         "clock": [clock for _, clock, _ in labels],
     }
     for n in range(most):
-        here = [values[n] if n < len(values) else (None, None) for _, _, values in labels]
-        columns[f"price_{n}"] = [_scaled(price, PRICE_PLACES) for price, _ in here]
-        columns[f"minimum_{n}"] = [_scaled(least, catalogue.places) for _, least in here]
+        nth = [values[n] if n < len(values) else (None, None) for _, _, values in labels]
+        columns[f"price_{n}"] = [_scaled(price, PRICE_PLACES) for price, _ in nth]
+        columns[f"minimum_{n}"] = [_scaled(least, catalogue.places) for _, least in nth]
     return pl.DataFrame(columns), weeks
 
 
 def _scaled(value: Decimal | None, places: int) -> int:
     return int((value or Decimal(0)).scaleb(places))
-
-
-def _business_week(resource: dict[str, Any]) -> Week:
-    open_minutes = week_of([{span["days"]: span["hours"] for span in resource["business_hours"]}])
-    return Week([1 - label for label in open_minutes], frozenset(resource["holidays"]), 1)
 
 
 _GROUP = ("project", "reference", "item", "month")
@@ -320,52 +309,45 @@ _ONE_PRICE_PLACE = Decimal(1).scaleb(-PRICE_PLACES)
 def tier_amounts(
     frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue
 ) -> tuple[pl.Series, pl.Series]:
-    """The amounts of records under rates with tiers, null elsewhere, and their one price.
+    """The amounts (minor units) of records under rates with tiers, null elsewhere, and the price
+    of the tier if one price holds for all of a charge.
 
     Parameters
     ----------
     frame
-        All the rated records, with ``prices`` (how each is priced); those of other rates count
-        towards a project's quantity too.
-    counted
-        Their quantities.
-
-    Returns
-    -------
-    tuple[pl.Series, pl.Series]
-        Minor units, and the price of the tier where one holds for all of a charge.
+        All the rated records, with ``prices`` (the way in which each is priced); records under
+        other rates count towards a project's quantity too.
     """
     amounts = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
     prices = pl.repeat(None, frame.height, dtype=pl.Int64, eager=True)
-    for one in _tiered(frame, counted, catalogue):
-        if one.tiers.mode == "graduated":
-            total = Exact(pl.zeros(one.reached.height, dtype=pl.Int64, eager=True), 1)
-            for _, part, price in _graduated(one):
+    for group in _tiered(frame, counted, catalogue):
+        if group.tiers.mode == "graduated":
+            total = Exact(pl.zeros(group.reached.height, dtype=pl.Int64, eager=True), 1)
+            for _, part, price in _graduated(group):
                 total = total.plus(part.times(price))
         else:
-            reached = _volume_price(one.reached["whole"], one.tiers, one.denominator)
-            total = Exact(one.reached["quantity"], one.denominator).times(
-                Exact(reached, 10**PRICE_PLACES)
-            )
-            prices = prices.scatter(one.at, reached)
-        amounts = amounts.scatter(one.at, total.rounded(catalogue.places))
+            reached = _volume_price(group.reached["whole"], group.tiers, group.denominator)
+            quantity = Exact(group.reached["quantity"], group.denominator)
+            total = quantity.times(Exact(reached, 10**PRICE_PLACES))
+            prices = prices.scatter(group.at, reached)
+        amounts = amounts.scatter(group.at, total.rounded(catalogue.places))
     return amounts, (prices.cast(pl.Decimal(38, 0)) * _ONE_PRICE_PLACE).cast(PRICE)
 
 
 def graduated_parts(
     frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue
 ) -> Iterator[tuple[pl.Series, str, Exact, Exact]]:
-    """Tier by tier of the graduated rates: the records' places in the frame, what the tier is
-    called, how much of each record is in it, and its price; as for :func:`tier_amounts`."""
-    for one in _tiered(frame, counted, catalogue):
-        if one.tiers.mode == "graduated":
-            for name, part, price in _graduated(one):
-                yield one.at, name, part, price
+    """Tier by tier of the graduated rates: the records' places in the frame, the name of the
+    tier, the part of each record in it, and its price; parameters as in :func:`tier_amounts`."""
+    for group in _tiered(frame, counted, catalogue):
+        if group.tiers.mode == "graduated":
+            for name, part, price in _graduated(group):
+                yield group.at, name, part, price
 
 
 @dataclass(frozen=True)
 class _Tiered:
-    """The records under one rate: their places in the frame, and what they have reached."""
+    """The records under one rate: their places in the frame, and the quantities reached."""
 
     tiers: Tiers
     at: pl.Series
@@ -388,11 +370,11 @@ def _tiered(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> I
     reached = _reached(frame, quantity, catalogue.timezone)
     for name, rate in stated:
         tiers, at = _tiers(rate), tiered.filter(pl.col("rate") == name)["at"]
-        here = reached[at]
+        own = reached[at]
         if tiers.per == "charge":
             alone = pl.col("quantity")
-            here = here.select("quantity", before=alone - alone, after=alone, whole=alone)
-        yield _Tiered(tiers, at, here, quantity.denominator)
+            own = own.select("quantity", before=alone - alone, after=alone, whole=alone)
+        yield _Tiered(tiers, at, own, quantity.denominator)
 
 
 def _tiers(rate: Rate) -> Tiers:
@@ -402,7 +384,7 @@ def _tiers(rate: Rate) -> Tiers:
 
 
 def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFrame:
-    """Per record its ``quantity``, what its project had used ``before`` and ``after`` it in the
+    """Per record its ``quantity``, the project's quantity ``before`` and ``after`` it in the
     month, and the month's ``whole``; numerators of the quantity's denominator."""
     day_ends = day_start(pl.col("date").dt.offset_by("1d"), timezone)
     month = period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
@@ -425,22 +407,22 @@ def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFram
     )  # fmt: skip
 
 
-def _graduated(one: _Tiered) -> Iterator[tuple[str, Exact, Exact]]:
-    """Each tier's name, the part of each record that is in it, and its price."""
-    here, nothing = one.reached, _whole_number(Decimal(0), one.denominator)
-    lower, name = nothing, ""
-    for step in one.tiers.steps:
+def _graduated(group: _Tiered) -> Iterator[tuple[str, Exact, Exact]]:
+    """Each tier's name, the part of each record in it, and its price."""
+    nothing = _whole_number(Decimal(0), group.denominator)
+    lower, name = nothing, "beyond"
+    for step in group.tiers.steps:
         upper = pl.col("after")
         if step.up_to is not None:
-            upper = pl.min_horizontal("after", _whole_number(step.up_to, one.denominator))
-        part = here.select(
+            bound, text = _whole_number(step.up_to, group.denominator), plain_text(step.up_to)
+            upper, name = pl.min_horizontal("after", bound), f"up to {text}"
+        part = group.reached.select(
             part=pl.max_horizontal(upper - pl.max_horizontal("before", lower), nothing)
         )["part"]
-        price = pl.repeat(int(step.price.scaleb(PRICE_PLACES)), here.height, eager=True)
+        price = pl.repeat(int(step.price.scaleb(PRICE_PLACES)), part.len(), eager=True)
+        yield name, Exact(part, group.denominator), Exact(price, 10**PRICE_PLACES)
         if step.up_to is not None:
-            lower, name = _whole_number(step.up_to, one.denominator), plain_text(step.up_to)
-        called = f"up to {name}" if step.up_to is not None else f"beyond {name}".strip()
-        yield called, Exact(part, one.denominator), Exact(price, 10**PRICE_PLACES)
+            lower, name = bound, f"beyond {text}"
 
 
 def _volume_price(whole: pl.Series, tiers: Tiers, denominator: int) -> pl.Series:

@@ -4,23 +4,18 @@
     raw total  quantity × price, rounded once, half up; at least the minimum; and the service fee
     total      the raw total, or the amount that staff set, after the rules at charge scope
 
-The same function prices the ledger's charges, a quotation and an invoice from its snapshot.
-
-Rules on columns: what each kind makes of an amount, and what it leaves behind.
+The same function prices the ledger's charges, a quotation and an invoice from its snapshot. A
+rule that changes an amount gives a rule line: its name, its base and the difference. Rules at
+invoice and statement scope are in pricing/invoicing.py.
 
     cap 500.00       520.00 → 500.00      scale 0.90     12.50 → 11.25
     floor 20.00       12.50 →  20.00      discount 3.00   2.00 →  0.00
 
-A rule that changes an amount leaves a line: its name, what it worked on and the difference.
-Rules at invoice and statement scope are in pricing/invoicing.py, those on charges here.
-
-Subsidies: the part of a rate that a third party pays, listed apart.
+A subsidy, the part of a rate that a third party pays, is a line before all rules; a charge whose
+amount is set by staff has none:
 
     subsidy: {by: NIH, percent: "20"}     40.00 → the project pays 32.00, NIH 8.00
     subsidy: {by: NIH, price: "5.00"}     two hours → 10.00, at most the charge itself
-
-A subsidy is an adjustment line of its charge, before all rules; where staff set the amount of a
-charge there is none.
 """
 
 from collections.abc import Callable
@@ -59,25 +54,13 @@ RULE_LINES = pl.Schema(
         "position": pl.Int32(),  # of the rule in the price book; a subsidy comes before all
         "rule": pl.String(),
         "kind": pl.String(),
-        "on": pl.String(),  # what it worked on: items, a user; empty for the whole
+        "on": pl.String(),  # the base: items, a user; empty for the whole
         "before": pl.Int64(),  # minor units, as is the next
-        "amount": pl.Int64(),  # what the rule adds
+        "amount": pl.Int64(),  # added by the rule
     }
 )
 
 Kind = Callable[[Rule, pl.Series, int], pl.Series]
-
-
-def _cap(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
-    return amounts.clip(upper_bound=rule.amount_minor(places))
-
-
-def _floor(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
-    return amounts.clip(lower_bound=rule.amount_minor(places))
-
-
-def _fee(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
-    return amounts + rule.amount_minor(places)
 
 
 def _discount(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
@@ -85,12 +68,8 @@ def _discount(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
     return less.zip_with(amounts > 0, amounts)
 
 
-def _scale(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
-    return scaled(amounts, rule.factor or Decimal(0))
-
-
 def _tier(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
-    """Each part × its own factor; what is negative lies in the first step."""
+    """Each part × its own factor; a negative amount is in the first step."""
     total = Exact(pl.zeros(amounts.len(), dtype=pl.Int64, eager=True), 1)
     below = pl.zeros(amounts.len(), dtype=pl.Int64, eager=True)
     for step in rule.steps or ():
@@ -102,14 +81,14 @@ def _tier(rule: Rule, amounts: pl.Series, places: int) -> pl.Series:
 
 
 KINDS: dict[str, Kind] = {
-    "cap": _cap,
-    "floor": _floor,
-    "fee": _fee,
+    "cap": lambda rule, amounts, places: amounts.clip(upper_bound=rule.amount_minor(places)),
+    "floor": lambda rule, amounts, places: amounts.clip(lower_bound=rule.amount_minor(places)),
+    "fee": lambda rule, amounts, places: amounts + rule.amount_minor(places),
     "discount": _discount,
-    "scale": _scale,
+    "scale": lambda rule, amounts, _: scaled(amounts, rule.factor or Decimal(0)),
     "tier": _tier,
 }
-"""What each kind makes of amounts in minor units."""
+"""By kind a function of the rule, amounts in minor units and the currency's places."""
 
 
 def scaled(amounts: pl.Series, factor: Decimal) -> pl.Series:
@@ -123,7 +102,7 @@ def _times(amounts: pl.Series, factor: Decimal) -> Exact:
 
 
 def targeted(rule: Rule, projects: pl.DataFrame, tags: str = "tags") -> pl.Series:
-    """The projects that a rule works on."""
+    """The projects to which a rule applies."""
     chosen = [
         rule.targets_project(project, set(held or ()))
         for project, held in projects.select("project", tags).iter_rows()
@@ -132,17 +111,9 @@ def targeted(rule: Rule, projects: pl.DataFrame, tags: str = "tags") -> pl.Serie
 
 
 def rule_charges(charges: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.Series, pl.DataFrame]:
-    """The totals of charges after the rules at charge scope, and what each rule changed.
+    """The totals of charges after the rules at charge scope, and rule lines (schema RULE_LINES).
 
-    Parameters
-    ----------
-    charges
-        ``charge``, ``project``, ``item``, ``total``, without added lines.
-
-    Returns
-    -------
-    tuple[pl.Series, pl.DataFrame]
-        The totals, and lines (schema RULE_LINES).
+    ``charges`` has ``charge``, ``project``, ``item``, ``total``, and no added lines.
     """
     totals, lines = charges["total"], [RULE_LINES.to_frame()]
     projects = catalogue.projects
@@ -153,19 +124,25 @@ def rule_charges(charges: pl.DataFrame, catalogue: Catalogue) -> tuple[pl.Series
         chosen = charges.select(mask.fill_null(value=False)).to_series()
         changed = KINDS[rule.kind](rule, totals, catalogue.places).zip_with(chosen, totals)
         lines.append(
-            charges.select(
-                subject="charge", position=pl.lit(position, pl.Int32), before=totals,
-                amount=changed - totals,
-            )
-            .filter(pl.col("amount") != 0)
-            .select(
-                pl.lit(CHARGE).alias("scope"), "subject", "position",
-                pl.lit(rule.name).alias("rule"), pl.lit(rule.kind).alias("kind"),
-                pl.lit("").alias("on"), "before", "amount",
-            )
-        )  # fmt: skip
+            _rule_lines(charges, position, pl.lit(rule.name), rule.kind, totals, changed - totals)
+        )
         totals = changed
     return totals, pl.concat(lines)
+
+
+def _rule_lines(
+    charges: pl.DataFrame,
+    position: int,
+    rule: pl.Series | pl.Expr,
+    kind: str,
+    before: pl.Series,
+    amount: pl.Series,
+) -> pl.DataFrame:
+    """The lines (schema RULE_LINES) of a rule at charge scope, where its amount is not 0."""
+    return charges.select(
+        scope=pl.lit(CHARGE), subject="charge", position=pl.lit(position, pl.Int32), rule=rule,
+        kind=pl.lit(kind), on=pl.lit(""), before=before, amount=amount,
+    ).filter(pl.col("amount") != 0)  # fmt: skip
 
 
 SUBSIDY = "subsidy"
@@ -176,28 +153,23 @@ _BEFORE_ALL_RULES = -1
 
 @dataclass(frozen=True)
 class Subsidies:
-    """What third parties pay: by charge (not above zero, minor units), and as rule lines."""
+    """The subsidies by charge (minor units, zero or negative), and as rule lines."""
 
     by_charge: pl.Series
     lines: pl.DataFrame
 
 
 def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> Subsidies:
-    """What third parties pay of these charges.
+    """The subsidies of charges.
 
-    Parameters
-    ----------
-    charges
-        ``charge``, ``rate``, ``raw_total``, ``set_amount`` (null unless staff set it).
-    counted
-        Their quantities.
+    ``charges`` has ``charge``, ``rate``, ``raw_total``, ``set_amount`` (null unless set by staff).
     """
     amounts = pl.zeros(charges.height, dtype=pl.Int64, eager=True)
-    some = catalogue.once(_subsidised)
-    if some.height == 0:
+    subsidised = catalogue.once(_subsidised)
+    if subsidised.height == 0:
         return Subsidies(amounts, RULE_LINES.to_frame())
     payers = pl.repeat("", charges.height, dtype=pl.String, eager=True)
-    for name, body in some["rate", "body"].rows():
+    for name, body in subsidised["rate", "body"].rows():
         subsidy = Rate.model_validate_json(body).subsidy
         chosen = charges.select(
             ((pl.col("rate") == name) & pl.col("set_amount").is_null()).fill_null(value=False)
@@ -213,11 +185,8 @@ def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) 
             paid = charges.select(pl.min_horizontal(whole, "raw_total")).to_series()
         amounts = (-paid).zip_with(chosen, amounts)
         payers = pl.repeat(subsidy.by, charges.height, eager=True).zip_with(chosen, payers)
-    lines = charges.select(
-        scope=pl.lit(CHARGE), subject="charge", position=pl.lit(_BEFORE_ALL_RULES, pl.Int32),
-        rule=payers, kind=pl.lit(SUBSIDY), on=pl.lit(""), before="raw_total", amount=amounts,
-    ).filter(pl.col("amount") != 0)  # fmt: skip
-    return Subsidies(amounts, lines.select(RULE_LINES.names()))
+    lines = _rule_lines(charges, _BEFORE_ALL_RULES, payers, SUBSIDY, charges["raw_total"], amounts)
+    return Subsidies(amounts, lines)
 
 
 def _subsidised(catalogue: Catalogue) -> pl.DataFrame:
@@ -251,27 +220,23 @@ def charge_usage(
     Parameters
     ----------
     rated
-        Billable usage with its rate (pricing/rating.py). Where tiers per project or day passes
+        Billable usage with its rate (pricing/rating.py). If tiers per project or day passes
         couple records, all of a project's month at once; else in chunks of any size.
     catalogue
         The rates that ``rated`` names, and the accounts of its projects.
     adjustments, lines
-        Staff's changes and added lines (pricing/adjusting.py); none by default.
-
-    Raises
-    ------
-    AmountTooLarge
-        A quantity times its price cannot be held exactly.
+        The adjustments and added lines by staff (pricing/adjusting.py); none by default.
     """
     adjustments = ADJUSTMENTS.to_frame() if adjustments is None else adjustments
     lines = LINES.to_frame() if lines is None else lines
     values = last_values(adjustments, catalogue.places)
     usage_charges, subsidies = _usage_charges(rated, catalogue, values)
     totals, rule_lines = rule_charges(usage_charges, catalogue)
-    ruled = usage_charges.with_columns(total=totals, adjustment=totals - usage_charges["raw_total"])
-    charges = ruled
+    charges = usage_charges.with_columns(
+        total=totals, adjustment=totals - usage_charges["raw_total"]
+    )
     if lines.height:
-        charges = pl.concat([ruled, _line_charges(lines, catalogue, values)])
+        charges = pl.concat([charges, _line_charges(lines, catalogue, values)])
     rule_lines = pl.concat([subsidies, rule_lines])
     waived = waived_charges(adjustments)
     if waived.len():
@@ -283,7 +248,7 @@ def charge_usage(
 
 
 def _waive(charges: pl.DataFrame, waived: pl.Series) -> pl.DataFrame:
-    """Waived charges come to nothing, whatever a rule would make of them."""
+    """Charges with a total of 0 for the waived ones, in spite of all rules."""
     is_waived = pl.col("charge").is_in(waived.implode())
     return charges.with_columns(
         total=pl.when(is_waived).then(0).otherwise("total"),
@@ -292,7 +257,7 @@ def _waive(charges: pl.DataFrame, waived: pl.Series) -> pl.DataFrame:
 
 
 def couples_records(catalogue: Catalogue) -> bool:
-    """Whether what one record costs may depend on others: tiers per project, day passes."""
+    """Whether the price of a record may depend on others: tiers per project, day passes."""
     rates = catalogue.rates.join(catalogue.items.select("item", "unit"), on="item", how="left")
     by_day = pl.coalesce("per", "unit") == DAY
     by_project = pl.col("body").str.contains('"per":"project"', literal=True)
@@ -300,13 +265,13 @@ def couples_records(catalogue: Catalogue) -> bool:
 
 
 def _refuse_unsummable(charges: pl.DataFrame) -> None:
-    # Sums of invoices and statements are 64 bits wide and would wrap without a word.
+    # Sums of invoices and statements have 64 bits and would wrap without an error.
     columns = [charges[name] for name in ("raw_total", "total", "cost")]
     if sum(largest_of(column) for column in columns) * charges.height <= _LARGEST_SUM:
         return
     if sum(int(column.cast(pl.Int128).abs().sum()) for column in columns) > _LARGEST_SUM:
         raise AmountTooLarge(
-            "the charges together have more than 18 digits", remedy="check the quantities"
+            "the sum of the charges has more than 18 digits", remedy="check the quantities"
         )
 
 
@@ -363,7 +328,7 @@ def price_usage(
     rated, catalogue
         As for :func:`charge_usage`.
     values
-        What staff set (:func:`~billing_lib.pricing.adjusting.last_values`).
+        The values set by staff (:func:`~billing_lib.pricing.adjusting.last_values`).
 
     Returns
     -------
@@ -407,8 +372,8 @@ def _costs(items: pl.Series, counted: Quantities, catalogue: Catalogue) -> pl.Se
 
 
 def _prices() -> pl.Expr:
-    """How each record is priced: as its rate says, but flat where staff set a price, and where
-    no time passes that could be divided."""
+    """The way in which each record is priced: that of its rate, but flat if staff set a price, or
+    if there is no time to be divided."""
     by_time = pl.col("pricing").is_in([HOURS, BANDS])
     flat = pl.col("set_price").is_not_null() | (by_time & ~_lasts())
     return pl.when(flat).then(pl.lit(FLAT)).otherwise(pl.col("pricing"))
@@ -425,7 +390,7 @@ def _priced(
     rates: pl.DataFrame,
     rate_at: pl.Series,
 ) -> pl.DataFrame:
-    """The frame with what :func:`price_usage` adds."""
+    """The frame with the columns that :func:`price_usage` adds."""
     own_price = pl.coalesce("set_price", "price")
     ways = set(rates["pricing"])
     if ways == {FLAT} and frame["set_price"].null_count() == frame.height:
@@ -484,8 +449,8 @@ def _line_charges(lines: pl.DataFrame, catalogue: Catalogue, values: pl.DataFram
 
 @dataclass(frozen=True)
 class _Standing:
-    """The splits that the projects have: which holds when, by the place of the project, what
-    shares each has, and the same made to share out."""
+    """The splits of the projects: their dates by the place of the project, their shares in lists,
+    and the same as plans."""
 
     projects: Codes
     dated: Dated
@@ -505,23 +470,23 @@ def _standing(catalogue: Catalogue) -> _Standing:
 
 def _listed(shares: pl.DataFrame, keys: list[str]) -> pl.DataFrame:
     """One row per split, its shares in lists."""
-    in_order = shares.sort("position", maintain_order=True)
-    return in_order.group_by(keys, maintain_order=True).agg(_OF_SHARE)
+    ordered = shares.sort("position", maintain_order=True)
+    return ordered.group_by(keys, maintain_order=True).agg(_OF_SHARE)
 
 
 def _splits(charges: pl.DataFrame, catalogue: Catalogue, replaced: pl.DataFrame) -> pl.DataFrame:
-    """Each charge's total over the shares of its project on its day, or over its own."""
+    """Each charge's total over its project's split on its day, or over its own split."""
     standing = catalogue.once(_standing)
     plan = standing.dated.at(standing.projects.positions(charges["project"]), charges["date"])
     plans = standing.plans
     if replaced.height:
         own = _listed(replaced, ["charge"])
-        changed = positions(charges["charge"], own["charge"]) + standing.lists.height
-        plan = changed.zip_with(changed.is_not_null(), plan)
+        own_plan = positions(charges["charge"], own["charge"]) + standing.lists.height
+        plan = own_plan.zip_with(own_plan.is_not_null(), plan)
         plans = Plans(pl.concat([standing.lists, own.select(_OF_SHARE)]), "percent")
     charge, total = charges["charge"], charges["total"]
     if plan.null_count():
-        has_one = plan.is_not_null()
-        charge, total, plan = (column.filter(has_one) for column in (charge, total, plan))
+        has_plan = plan.is_not_null()
+        charge, total, plan = (column.filter(has_plan) for column in (charge, total, plan))
     parts = plans.share_out(total, plan)
     return parts.select(charge[parts["at"]], *_OF_SHARE, "amount")

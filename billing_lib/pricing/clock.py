@@ -1,42 +1,26 @@
-"""The clock: how much of a session lies in which hours, by one look-up per end.
+"""The facility's clock: hours of the week, time under each label, days, and months.
 
-A clock labels every instant: 0 in a resource's business hours, 1 outside them; or 0, 1, 2 … for
-the rest of the week and the bands of a rate. Laid along UTC the label is constant between few
-turns, and beside each turn stands how much time every label has had until then:
+Hours (of a resource, or of a rate's band) become a week of 10,080 minutes from Monday 00:00, each
+with a label: 0 in business hours, 1 outside them; or 0, 1, 2 … for the rest and the bands.
+
+    business_hours: {mon-fri: "08:00-18:00", sat: "10:00-14:00"}
+    hours:          {fri-sat: "20:00-02:00"}     a band may pass midnight into the next day
+
+Along UTC the label changes at few turns. Each turn has the time of every label until then, so the
+time of a session under a label is one difference, across nights, holidays and both changes of
+daylight-saving time:
 
     UTC from               label   label 1 until then
     2020-03-06 13:00  Fri  0       5 d 8 h              open at 08:00 in New York
     2020-03-06 23:00  Fri  1       5 d 8 h              closed at 18:00
     2020-03-09 12:00  Mon  0       7 d 21 h             open, an hour of DST later
 
-So the time of a session under a label is what had passed at its end less what had at its start,
-whatever lies between: nights, weekends, holidays, both changes of daylight-saving time.
-
-Hours of the week: business hours of a resource, bands of a rate.
-
-    business_hours: {mon-fri: "08:00-18:00", sat: "10:00-14:00"}
-    hours:          {fri-sat: "20:00-02:00"}     a band may pass midnight into the next day
-
-A week is 10,080 minutes from Monday 00:00, each with a label; whatever is said about hours
-comes down to such a list, and the clock (pricing/clock.py) needs nothing else.
-
-A period: one calendar month on the facility's wall clock.
-
-Usage belongs to the period in which it ends; an end at midnight sharp belongs to the day, and
-so the month, that it closes.
-
-    America/New_York 2020-04   from 2020-04-01T04:00Z   to 2020-05-01T04:00Z
-    a session until 2020-05-01T00:00-04:00 belongs to 2020-04
-
-Usage across a month's end: whole in the month in which it ends, or cut at midnight.
-
-A facility that says ``crossing: split`` charges each month its own part:
+Usage belongs to the month (the period) in which it ends; an end at midnight sharp belongs to the
+day that it closes. With ``crossing: split`` timed usage is cut at the month's end instead; a
+record with a stated quantity, or without start and end, stays whole:
 
     04-30 22:00 to 05-01 03:00     April  04-30 22:00 to midnight, 2 h
                                    May    midnight to 05-01 03:00, 3 h
-
-Only what the clock counts can be cut. A record that states its quantity, or has no start and
-end, stays whole.
 """
 
 import datetime as dt
@@ -56,14 +40,8 @@ DAY_MINUTES = 24 * 60
 WEEK_MINUTES = 7 * DAY_MINUTES
 
 
-def days_named(text: str) -> list[int]:
-    """The days that a key such as ``mon-fri`` or ``sat`` names, Monday 0.
-
-    Raises
-    ------
-    ValueError
-        It names none.
-    """
+def _days(text: str) -> list[int]:
+    """The days of a key such as ``mon-fri`` or ``sat``, Monday 0."""
     first, dash, last = text.partition("-")
     if first not in DAYS or (dash and last not in DAYS):
         raise ValueError(f"'{text}' names no days; write them as mon, sat-sun or mon-fri")
@@ -72,14 +50,8 @@ def days_named(text: str) -> list[int]:
     return [(start + at) % 7 for at in range(length + 1)]
 
 
-def span_minutes(text: str) -> tuple[int, int]:
-    """The minutes of the day between which a span such as ``08:00-18:00`` lies.
-
-    Raises
-    ------
-    ValueError
-        It is no span of time, or starts where it ends.
-    """
+def _span(text: str) -> tuple[int, int]:
+    """The first and last minute of the day of a span such as ``08:00-18:00``."""
     match = re.fullmatch(r"([0-9]{2}):([0-9]{2})-([0-9]{2}):([0-9]{2})", text)
     if match is None:
         raise ValueError(f"'{text}' is not a span of hours; write it as \"08:00-18:00\"")
@@ -95,18 +67,17 @@ def span_minutes(text: str) -> tuple[int, int]:
 def _spans(hours: Mapping[str, str]) -> Mapping[str, str]:
     named: set[int] = set()
     for days, span in hours.items():
-        listed = days_named(days)
-        twice = named.intersection(listed)
+        twice = named.intersection(_days(days))
         if twice:
             raise ValueError(f"the hours of {DAYS[min(twice)]} are stated twice")
-        named.update(listed)
-        span_minutes(span)
+        named.update(_days(days))
+        _span(span)
     return hours
 
 
 def _within_days(hours: Mapping[str, str]) -> Mapping[str, str]:
     for span in hours.values():
-        start, end = span_minutes(span)
+        start, end = _span(span)
         if end < start:
             raise ValueError(f"the hours '{span}' end before they start")
     return hours
@@ -120,12 +91,9 @@ BusinessHours = Annotated[dict[str, str], AfterValidator(_spans), AfterValidator
 
 
 def week_of(layers: Iterable[Mapping[str, str]]) -> list[int]:
-    """The week's minutes, each with the number of the first layer that holds it, from 1; else 0.
+    """The week's minutes, each with the number of its first layer, from 1; 0 without a layer.
 
-    Parameters
-    ----------
-    layers
-        Hours by days, the first before the later.
+    A layer is hours by days.
     """
     week = [0] * WEEK_MINUTES
     for number, hours in enumerate(layers, start=1):
@@ -136,27 +104,21 @@ def week_of(layers: Iterable[Mapping[str, str]]) -> list[int]:
 
 def _minutes(hours: Mapping[str, str]) -> Iterable[int]:
     for days, span in hours.items():
-        start, end = span_minutes(span)
+        start, end = _span(span)
         length = end - start if end > start else end - start + DAY_MINUTES
-        for day in days_named(days):
+        for day in _days(days):
             for minute in range(length):
                 yield (day * DAY_MINUTES + start + minute) % WEEK_MINUTES
 
 
-def turns_of_day(week: Sequence[int]) -> list[int]:
-    """The minutes of a day at which the label may change, with midnight among them."""
-    turns = {at % DAY_MINUTES for at in range(WEEK_MINUTES) if week[at] != week[at - 1]}
-    return sorted(turns | {0})
-
-
-_MINUTE = 60_000_000
+_MINUTE = 60_000_000  # microseconds, as are the next two
 _HOUR = 60 * _MINUTE
 _DAY = 24 * _HOUR
 _LARGEST_KEY = 2**62
 
 
 class SpanTooLong(BillingError):
-    """Sessions so far apart that the turns between them cannot be numbered."""
+    """Sessions lie so far apart that the turns between them cannot be numbered."""
 
 
 @dataclass(frozen=True)
@@ -177,7 +139,7 @@ class TimeLine:
     clocks
         ``clock`` (its name) and ``number``.
     labels
-        How many labels there are besides 0.
+        The number of labels besides 0.
     """
 
     clocks: pl.DataFrame
@@ -188,7 +150,7 @@ class TimeLine:
     _turns: pl.DataFrame  # label; base_1, in_1 … : time of label n until t is base_n + in_n × t
 
     def time_by_label(self, sessions: pl.DataFrame) -> pl.DataFrame:
-        """How long each session was under each label.
+        """The time of each session under each label.
 
         Parameters
         ----------
@@ -221,23 +183,16 @@ class TimeLine:
 def time_line(
     weeks: Mapping[str, Week], labels: int, timezone: str, first: int, last: int
 ) -> TimeLine:
-    """The turns of these clocks between two instants.
+    """The turns of clocks between two instants.
 
     Parameters
     ----------
     weeks
         By the clock's name.
     labels
-        How many labels there are at most besides 0.
-    timezone
-        The facility's.
+        The largest number of labels besides 0.
     first, last
         µs since 1970.
-
-    Raises
-    ------
-    SpanTooLong
-        There are too many clocks for so many years.
     """
     origin, end = first - 2 * _DAY, last + 2 * _DAY
     length = end - origin
@@ -284,12 +239,16 @@ def _local(utc: pl.Expr, timezone: str) -> pl.Expr:
 def _instants(
     week: Week, offsets: list[int], changes: list[int], origin: int, end: int
 ) -> pl.Series:
-    """Every instant at which the label may change: a turn of the day under any offset of the
-    zone, or a change of the offset."""
+    """Every instant at which the label may change: midnight or a turn of the day under any offset
+    of the zone, or a change of the offset."""
     days = pl.int_range(origin // _DAY * _DAY - _DAY, end + 2 * _DAY, _DAY, eager=True)
+    minutes = week.minutes
+    turns_of_day = {
+        at % DAY_MINUTES for at in range(WEEK_MINUTES) if minutes[at] != minutes[at - 1]
+    }
     turns = [
         days + (minute * _MINUTE - offset)
-        for minute in turns_of_day(week.minutes)
+        for minute in sorted(turns_of_day | {0})
         for offset in offsets
     ]
     instants = pl.concat([*turns, pl.Series([origin, *changes], dtype=pl.Int64)])
@@ -298,20 +257,17 @@ def _instants(
 
 def _labelled(week: Week, instants: pl.Series, timezone: str) -> pl.DataFrame:
     local = _local(pl.col("instant"), timezone)
-    weekday = local.dt.weekday().cast(pl.Int64) - 1
-    minute = (
-        weekday * DAY_MINUTES
-        + local.dt.hour().cast(pl.Int64) * 60
-        + local.dt.minute().cast(pl.Int64)
+    weekday, hour, minute = (
+        part.cast(pl.Int64) for part in (local.dt.weekday(), local.dt.hour(), local.dt.minute())
     )
     frame = pl.DataFrame({"instant": instants})
-    minutes = pl.Series(week.minutes, dtype=pl.Int64)
-    label = minutes.gather(frame.select(minute).to_series())
-    on_holiday = frame.select(local.dt.date().is_in(sorted(week.holidays))).to_series()
-    holiday = pl.Series([week.holiday_label], dtype=pl.Int64)
-    labelled = frame.with_columns(label=label.zip_with(~on_holiday, holiday))
-    turning = pl.col("label").ne_missing(pl.col("label").shift(1))
-    return labelled.filter(turning)
+    minutes = frame.select((weekday - 1) * DAY_MINUTES + hour * 60 + minute).to_series()
+    label = pl.lit(pl.Series(week.minutes, dtype=pl.Int64).gather(minutes))
+    on_holiday = local.dt.date().is_in(sorted(week.holidays))
+    labelled = frame.with_columns(
+        label=pl.when(on_holiday).then(week.holiday_label).otherwise(label).cast(pl.Int64)
+    )
+    return labelled.filter(pl.col("label").ne_missing(pl.col("label").shift(1)))
 
 
 def _with_times(line: pl.DataFrame, labels: int) -> pl.DataFrame:
@@ -335,12 +291,12 @@ class Period:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """The period that ``YYYY-MM`` names.
+        """The period of a text ``YYYY-MM``.
 
         Raises
         ------
         InvalidPeriod
-            It names none.
+            The text is not of this form.
         """
         match = re.fullmatch(r"([0-9]{4})-(0[1-9]|1[0-2])", text)
         if match is None or match[1] in ("0000", "9999"):
@@ -378,13 +334,7 @@ class Period:
         return midnight.astimezone(dt.UTC)
 
     def require_over(self, now: dt.datetime, timezone: str) -> None:
-        """Refuse a period that is not over yet.
-
-        Raises
-        ------
-        InvalidPeriod
-            ``now`` (an instant) lies before its end.
-        """
+        """Refuse a period that is not over yet at the instant ``now``."""
         if now < self.end(timezone):
             raise InvalidPeriod(
                 f"the period {self} is not over before {self.next.first_day} ({timezone})",
@@ -392,9 +342,8 @@ class Period:
             )
 
 
-_MICROSECONDS_PER_DAY = 86_400_000_000
 _MANY = 1_000
-"""Instants from which on the days' starts are worth the work."""
+"""The number of instants from which on a table of days is faster."""
 _LONG = dt.timedelta(days=4_000)
 
 
@@ -404,12 +353,9 @@ def local_date(instant: pl.Expr, timezone: str) -> pl.Expr:
 
 
 def local_dates(instants: pl.Series, timezone: str, *, before: bool = False) -> pl.Series:
-    """The same of a column of instants (microseconds, UTC), fast where there are many.
+    """The days of a column of instants (microseconds, UTC), fast for many.
 
-    Parameters
-    ----------
-    before
-        Take the day of the microsecond before each: the day that an instant closes.
+    With ``before`` the days of the microsecond before each: the days that the instants close.
     """
     if before:
         instants = instants.dt.offset_by("-1us")
@@ -417,16 +363,16 @@ def local_dates(instants: pl.Series, timezone: str, *, before: bool = False) -> 
     if starts is None:
         return instants.to_frame("at").select(local_date(pl.col("at"), timezone)).to_series()
     bounds, at = starts["start"].to_physical(), instants.to_physical()
-    # Days are 24 hours but for some: the day guessed by that is at most one off.
-    guess: pl.Series = ((at - bounds[0]) // _MICROSECONDS_PER_DAY).cast(pl.UInt32)
+    # Nearly all days have 24 hours, so the guessed day is at most one off.
+    guess: pl.Series = ((at - bounds[0]) // _DAY).cast(pl.UInt32)
     ahead = (bounds[guess] > at).cast(pl.UInt32)
     behind = (bounds[guess + 1] <= at).cast(pl.UInt32)
     return starts["day"][guess - ahead + behind]
 
 
 def _day_starts(instants: pl.Series, timezone: str) -> pl.DataFrame | None:
-    """The days around some instants and when each starts; None where there are too many, or
-    where the clock is changed over some midnight, so that a day has not one start."""
+    """The days around some instants with their starts; None if there are too many, or if the
+    clock is changed over a midnight, so that a day does not have one start."""
     first, last = instants.min(), instants.max()
     if not isinstance(first, dt.datetime) or not isinstance(last, dt.datetime):
         return None
@@ -445,7 +391,7 @@ def _day_starts(instants: pl.Series, timezone: str) -> pl.DataFrame | None:
 
 
 def closing_date(frame_end: pl.Expr, date: pl.Expr, timezone: str) -> pl.Expr:
-    """The day to which usage belongs: the one its end closes, else its stated date."""
+    """The day to which usage belongs: the day that its end closes, else its stated date."""
     end_day = local_date(frame_end.dt.offset_by("-1us"), timezone)
     return pl.coalesce(end_day, date)
 
@@ -458,7 +404,7 @@ def period_of(day: pl.Expr) -> pl.Expr:
 def day_start(day: pl.Expr, timezone: str) -> pl.Expr:
     """The instant at which a day starts on the facility's wall clock, in UTC.
 
-    Where a change of the clock skips midnight, or the whole day, it is the first instant after.
+    If a change of the clock skips midnight, or the whole day, it is the first instant after.
     """
     midnight = day.cast(pl.Datetime("us"))
     tries = (
@@ -470,14 +416,11 @@ def day_start(day: pl.Expr, timezone: str) -> pl.Expr:
     return pl.coalesce(*tries).dt.convert_time_zone("UTC")
 
 
-_LAST = "_last"
-
-
 def cut_at_months(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
-    """The usage frame with one row for each month that a record lies in, in the order of time.
+    """The usage frame with one row for each month of a record, in the order of time.
 
     Each part has its own start and end and all else of its record; ``month`` is the first day
-    of the part's month where a record was cut, and null in its last part and in whole records.
+    of the part's month, null in a record's last part and in whole records.
     """
     first = local_date(pl.col("start"), timezone).dt.month_start()
     last = closing_date(pl.col("end"), pl.col("date"), timezone).dt.month_start()
@@ -490,7 +433,7 @@ def cut_at_months(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
     parts = framed.explode("_months")
     opens = day_start(pl.col("_months"), timezone)
     closes = day_start(pl.col("_months").dt.offset_by("1mo"), timezone)
-    is_last = pl.col("_months").is_null() | (pl.col("_months") == pl.col(_LAST))
+    is_last = pl.col("_months").is_null() | (pl.col("_months") == pl.col("_last"))
     return parts.with_columns(
         start=pl.coalesce(pl.max_horizontal("start", opens), "start"),
         end=pl.when(is_last).then("end").otherwise(closes),
@@ -501,18 +444,18 @@ def cut_at_months(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
 def cut_to_period(usage: pl.DataFrame, period: str, timezone: str) -> pl.DataFrame:
     """The usage of one month: of each record across its ends only the part within.
 
-    A record that has no part in the month stays as it is.
+    A record without a part in the month stays as it is.
     """
     parts = cut_at_months(usage.with_row_index("_record"), timezone)
-    part_of = closing_date(pl.col("end"), pl.col("date"), timezone).dt.strftime("%Y-%m")
-    within = parts.filter(part_of == period)
+    month = period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
+    within = parts.filter(month == period)
     outside = parts.filter(pl.col("month").is_null()).join(within, on="_record", how="anti")
     return pl.concat([within, outside]).sort("_record").select(usage.columns)
 
 
 def cut_with_ids(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
-    """The usage with each part a record of its own: the last keeps the id, ``u1``, those before
-    are named by their month, ``u1@2020-04``."""
+    """The usage with each part a record of its own: the last part keeps the id, ``u1``, the parts
+    before have their month in it, ``u1@2020-04``."""
     parts = cut_at_months(usage, timezone)
-    named = pl.format("{}@{}", "record", pl.col("month").dt.strftime("%Y-%m"))
+    named = pl.format("{}@{}", "record", period_of(pl.col("month")))
     return parts.with_columns(record=pl.coalesce(named, "record")).select(usage.columns)

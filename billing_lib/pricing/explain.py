@@ -1,4 +1,4 @@
-"""The derivation of one charge, in words that a lab's administrator understands.
+"""The derivation of charges: in sentences for people, and in steps for a table.
 
     Microscope 1, project p1, user ann
     Used from 2020-04-06 17:00:00 to 2020-04-06 20:00:00 (America/New_York): 3 hours.
@@ -9,17 +9,14 @@
     Total: 81.00 USD.
     370-1 pays 60 %: 48.60.
 
-Everything is read from the same frames and priced by the same functions as the charge itself.
-
-The steps by which a charge's raw total comes about, where quantity × rate is not all of it.
+The frames and functions are the same that price the charge. A charge that is more than quantity ×
+rate has steps that sum to its raw total; they are rounded one by one, and the last part of the
+price takes the rest:
 
     in business hours         1 × 40 =  40.00
     after hours               2 × 25 =  50.00
     service fee                          5.00
     raw total                           95.00
-
-The amounts are rounded one by one, and the last part of a price takes what that leaves: they sum
-to the raw total to the minor unit.
 """
 
 from collections.abc import Iterator
@@ -50,16 +47,9 @@ def explain_charge(
     adjustments: pl.DataFrame,
     lines: pl.DataFrame,
 ) -> list[str]:
-    """How a charge comes to its total, step by step, one sentence each.
+    """The derivation of a charge's total, step by step, one sentence each.
 
-    Parameters
-    ----------
-    charge
-        Its code.
-    currency
-        The facility's.
-    rated, catalogue, adjustments, lines
-        What prices it, with all the records whose prices it depends on.
+    ``rated`` also has all the records on which the price of the charge depends.
     """
     priced = charge_usage(rated, catalogue, adjustments, lines)
     places = catalogue.places
@@ -92,9 +82,9 @@ def explain_charge(
 
 def _heading(row: dict[str, Any], catalogue: Catalogue) -> str:
     names = dict(catalogue.items.select("item", "item_name").iter_rows())
-    what = names.get(row["item"], row["item"]) if row["item"] else row["description"]
+    name = names.get(row["item"], row["item"]) if row["item"] else row["description"]
     user = f", user {row['user']}" if row["user"] else ""
-    return f"{what}, project {row['project']}{user}"
+    return f"{name}, project {row['project']}{user}"
 
 
 def _time(row: dict[str, Any], timezone: str) -> str:
@@ -121,14 +111,14 @@ def _by_time(
     of_rate = catalogue.rates.select("rate", "step")
     frame = own.join(of_rate, on="rate").with_columns(known=pl.col("quantity"))
     parts = Blends(frame, catalogue).parts.row(0, named=True)
-    told = [
+    parts_told = [
         f"{name} {_hours(_shown(parts[f'time_{n}']))} at "
         f"{money_text(parts[f'price_{n}'], PRICE_PLACES).rstrip('0').rstrip('.')}"
         for n, name in enumerate(label_names(rate))
         if parts[f"time_{n}"]
     ]
     blended = f"; together {row['effective_rate']} an hour" if row["effective_rate"] else ""
-    sentence = ", ".join(told) + blended
+    sentence = ", ".join(parts_told) + blended
     yield f"{sentence[0].upper()}{sentence[1:]}."
 
 
@@ -142,13 +132,10 @@ def _price(row: dict[str, Any], rate: Rate, currency: str) -> Iterator[str]:
     if row["price"] is not None:
         yield f"Rate for group {row['rate_group']}: {row['price']} {currency} per {per}."
     if rate.tiers is not None:
-        counted = "the project's quantity in the month" if rate.tiers.per == "project" else "it"
-        steps = ", ".join(
-            f"{plain_text(step.price)} "
-            + (f"up to {plain_text(step.up_to)}" if step.up_to else "beyond")
-            for step in rate.tiers.steps
-        )
-        yield f"Tiers ({rate.tiers.mode}), by what {counted} comes to: {steps}."
+        by_project = rate.tiers.per == "project"
+        base = "the project's quantity in the month" if by_project else "the quantity"
+        steps = ", ".join(f"{plain_text(step.price)} {_reach(step)}" for step in rate.tiers.steps)
+        yield f"Tiers ({rate.tiers.mode}), by {base}: {steps}."
     if rate.minimum is not None or any(band.minimum for band in rate.bands or ()):
         mean = ", by bands the mean over the time" if rate.bands else ""
         yield f"At least {plain_text(rate.minimum) if rate.minimum else '0'} a charge{mean}."
@@ -187,7 +174,7 @@ def _hours(text: str) -> str:
 STEPS = pl.Schema(
     {
         "charge": pl.String(),
-        "step": pl.String(),  # what it is, in words
+        "step": pl.String(),  # its name, in words
         "quantity": pl.Int64(),  # in millionths; null where the step has none
         "price": PRICE,  # null where the step has none
         "amount": pl.Int64(),  # minor units
@@ -211,13 +198,7 @@ _LAST = 10**6  # a place behind all parts of a price
 def price_steps(
     rated: pl.DataFrame, catalogue: Catalogue, adjustments: pl.DataFrame
 ) -> pl.DataFrame:
-    """The steps (schema STEPS) of charges that are more than quantity × rate, in their order.
-
-    Parameters
-    ----------
-    rated, catalogue, adjustments
-        As :func:`~billing_lib.pricing.charging.charge_usage` takes them.
-    """
+    """The steps (schema STEPS) of charges that are more than quantity × rate, in their order."""
     used = catalogue.rates.join(rated.select("rate").unique(), on="rate", how="semi")
     plain = (pl.col("pricing") == FLAT) & pl.col("minimum").is_null()
     if used.select((plain & pl.col("service_fee").is_null()).all()).item():
@@ -279,7 +260,7 @@ def _part(
 
 
 def _flat(frame: pl.DataFrame, parts: pl.DataFrame, counted: Quantities) -> pl.DataFrame:
-    """Quantity × rate, as a step of the charges that have a minimum or a fee beside it."""
+    """Quantity × rate, as a step of the charges that also have a minimum or a fee."""
     price = pl.coalesce("tier_price", "set_price", "price")
     return (
         frame.with_columns(counted.rounded(QUANTITY_PLACES).alias("quantity"))
@@ -297,22 +278,18 @@ def _flat(frame: pl.DataFrame, parts: pl.DataFrame, counted: Quantities) -> pl.D
 
 
 def _added(frame: pl.DataFrame) -> Iterator[pl.DataFrame]:
-    """What comes on top of the price: up to the minimum, and the service fee."""
+    """The steps on top of the price: up to the minimum, and the service fee."""
     nothing = pl.lit(None, dtype=pl.Int64)
     over = pl.col("least") - pl.col("priced")
     for place, step, amount in ((_LAST, _MINIMUM, over), (_LAST + 1, _FEE, pl.col("service_fee"))):
         yield frame.select(
-            "at",
-            place=pl.lit(place, dtype=pl.Int64),
-            step=pl.lit(step),
-            quantity=nothing,
-            price=nothing,
-            amount=amount,
-        ).filter(pl.col("amount") > 0)
+            "at", place=pl.lit(place, dtype=pl.Int64), step=pl.lit(step),
+            quantity=nothing, price=nothing, amount=amount,
+        ).filter(pl.col("amount") > 0)  # fmt: skip
 
 
 def _rest() -> pl.Expr:
-    """What rounding the parts of a price one by one leaves, on the last of them; 0 elsewhere."""
+    """The rest from rounding the parts of a price one by one, on the last part; 0 elsewhere."""
     of_price = pl.col("place") < _LAST
     rest = pl.col("priced") - pl.col("amount").filter(of_price).sum().over("at")
     last = of_price & (pl.col("place") == pl.col("place").filter(of_price).max().over("at"))

@@ -1,36 +1,23 @@
-"""The kinds of values that a price book is written in, each checked where it stands.
+"""The values that a price book is written in, the usage frame, and templates of fields.
 
     price "12.50"   percent "33.3333"   day 2020-04-06   step "15min"   hours "08:00-18:00"
 
-Numbers are text in digits, so that none passes through a binary float; what cannot be is
-refused with a sentence that shows it.
-
-The usage frame: what every source gives and all pricing reads.
-
-One row is one usage record, whatever meter wrote it. A row that could not be read is a row
-all the same: it carries the reason in ``defect``, the sentence in ``detail`` and what stood in
-the file in ``raw``, and ends in the unbilled report.
+Numbers are text in digits, so that none passes through a binary float. A row of the usage frame
+is one usage record of any meter: ``start`` and ``end`` (UTC) for timed usage, ``date`` (local) for
+usage with only a day; without a stated ``quantity``, timed usage counts hours × ``units``. A row
+that cannot be read keeps its reason in ``defect`` and ends in the unbilled report:
 
     record  item        project  user  start                 end                   units
     57      core-hour   u4       u4    1993-10-01 14:06:17Z  1993-10-01 14:06:27Z  1
 
-Quantities are decimals with nine places; times are UTC in microseconds. ``start`` and ``end``
-stand for timed usage; ``date`` (local to the facility) for usage that has only a day.
-``quantity`` is what the source states itself; where it is null, timed usage counts
-hours × ``units``.
-
-Templates: how a source's fields become one field of a usage record.
+A template makes one field of a usage record from the fields of its source. The braces hold only a
+field's name, ``{{`` and ``}}`` are braces. An empty field makes the result empty, so that
+``u{user}`` of nobody is never a project called ``u``:
 
     u{user}              the field user behind a letter             4          → u4
     {account}/{project}  two fields with a slash between            chem, 7    → chem/7
     core-hour            no field: the same for every record                   → core-hour
     {begin}              a field alone keeps its type: a time in Parquet stays a time
-
-The braces hold a field's name and nothing else: no attribute, index, format or conversion.
-``{{`` and ``}}`` stand for braces. Where a field is empty, what is made of it is empty, so that
-``u{user}`` of nobody is never a project called ``u``.
-
-The picture over a facility's invoices: the file that its price book names, and what is in it.
 """
 
 import datetime as dt
@@ -65,66 +52,60 @@ USAGE = pl.Schema(
         "start": INSTANT,
         "end": INSTANT,
         "date": pl.Date(),
-        "units": DECIMAL,  # what hours are multiplied by (processors); 1 unless told
+        "units": DECIMAL,  # the factor of the hours (processors); 1 by default
         "quantity": DECIMAL,
         "description": pl.String(),
-        "reference": pl.String(),  # of the ad hoc invoice that it goes to; null: the month's
+        "reference": pl.String(),  # of its ad hoc invoice; null: the month's invoice
         "file": pl.String(),  # the source file's name, without its folder
-        "row": pl.Int64(),  # the line or sheet row it stands on, from 1
+        "row": pl.Int64(),  # its line or sheet row, from 1
         "defect": pl.String(),  # invalid_time or invalid_quantity, found while reading
         "detail": pl.String(),  # one sentence on the defect
-        "raw": pl.String(),  # the row as it stood, for rows with a defect
+        "raw": pl.String(),  # the row as in the file, for rows with a defect
     }
 )
 """Columns of the usage frame, in order."""
 
 REASONS = (
-    "duplicate",
-    "invalid_time",
-    "invalid_quantity",
-    "unknown_item",
-    "unknown_reference",
-    "unknown_project",
-    "outside_period",
-    "no_rate",
+    *("duplicate", "invalid_time", "invalid_quantity", "unknown_item"),
+    *("unknown_reference", "unknown_project", "outside_period", "no_rate"),
 )
 """Why usage is unbilled: one reason per record, the first that applies in this order."""
 
 
 class Entry(BaseModel):
-    """What every part of a price book shares: fixed once read, no unknown keys."""
+    """A part of a price book: fixed once read, without unknown keys."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class WrongKey(ValueError):
-    """What is wrong with an entry as a whole, and the key that should be looked at."""
+    """A mistake of an entry as a whole, with the key to be corrected."""
 
-    def __init__(self, key: str, what: str, remedy: str | None = None) -> None:
+    def __init__(self, key: str, mistake: str, remedy: str | None = None) -> None:
         self.key = key
         self.remedy = remedy
-        super().__init__(what)
+        super().__init__(mistake)
 
 
-def _decimal(places: int | None, what: str) -> BeforeValidator:
+def _decimal(places: int | None, noun: str) -> BeforeValidator:
     def check(value: object) -> Decimal:
         if isinstance(value, Decimal):
             return value
         if not isinstance(value, str) or re.fullmatch(r"[+-]?[0-9]+(\.[0-9]+)?", value) is None:
-            raise ValueError(f"'{value}' is no {what}; write it in digits, such as \"12.50\"")
+            raise ValueError(f"'{value}' is no {noun}; write it in digits, such as \"12.50\"")
         if len(value.lstrip("+-").partition(".")[0]) > WHOLE_DIGITS:
-            raise ValueError(f"the {what} '{value}' has more than {WHOLE_DIGITS} digits")
+            raise ValueError(f"the {noun} '{value}' has more than {WHOLE_DIGITS} digits")
         if places is not None and len(value.partition(".")[2]) > places:
-            raise ValueError(f"the {what} '{value}' has more than {places} decimal places")
+            raise ValueError(f"the {noun} '{value}' has more than {places} decimal places")
         return Decimal(value)
 
     return BeforeValidator(check)
 
 
-def _not_negative(what: str) -> AfterValidator:
+def _not_negative(noun: str) -> AfterValidator:
     def check(value: Decimal) -> Decimal:
         if value < 0:
-            raise ValueError(f"the {what} '{value}' is negative")
+            raise ValueError(f"the {noun} '{value}' is negative")
         return value
 
     return AfterValidator(check)
@@ -138,13 +119,7 @@ def _day(value: object) -> object:
 
 
 def step_microseconds(text: str) -> int:
-    """A billing step such as ``15min`` in microseconds.
-
-    Raises
-    ------
-    ValueError
-        It is not a whole number of s, min or h above zero.
-    """
+    """A billing step in microseconds: a whole number of s, min or h above zero."""
     match = re.fullmatch(r"([1-9][0-9]{0,5})\s*(s|min|h)", text)
     if match is None:
         raise ValueError(f"'{text}' is not a step; write it as 30s, 15min or 1h")
@@ -183,9 +158,8 @@ def canonical_json(value: Any) -> str:
 
 
 def body_of(entry: BaseModel) -> str:
-    """An entry as canonical JSON, as it was stated: decimals as text, nothing left open."""
-    stated = entry.model_dump(exclude_unset=False, exclude_defaults=True)
-    return canonical_json(_plain(stated))
+    """An entry as canonical JSON: decimals as text, without keys that have their default."""
+    return canonical_json(_plain(entry.model_dump(exclude_defaults=True)))
 
 
 def _plain(value: Any) -> Any:
@@ -205,7 +179,7 @@ class Template:
     Parameters
     ----------
     text
-        As it stands in the price book.
+        As written in the price book.
     parts
         ``(literal, field)`` in order; the field is None behind the last literal.
     """
@@ -215,13 +189,7 @@ class Template:
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Read a template.
-
-        Raises
-        ------
-        ValueError
-            Braces that do not match, or more than a name between them.
-        """
+        """Read a template; ValueError if its braces do not match or hold more than a name."""
         try:
             pieces = list(Formatter().parse(text))
         except ValueError as error:
@@ -233,18 +201,17 @@ class Template:
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """The names of the fields it takes."""
+        """The names of its fields."""
         return tuple(field for _, field in self.parts if field is not None)
 
     @property
     def alone(self) -> str | None:
         """The field's name, if the template is one field and nothing else."""
-        if len(self.parts) == 1 and self.parts[0][0] == "":
-            return self.parts[0][1]
-        return None
+        literal, field = self.parts[0] if len(self.parts) == 1 else ("", None)
+        return field if literal == "" else None
 
     def of(self, fields: pl.DataFrame) -> pl.Expr:
-        """An expression on a source's fields; text, or a lone field's own type."""
+        """The result as an expression on a source's fields: text, or a lone field's own type."""
         if self.alone is not None:
             return pl.col(self.alone)
         if not self.fields:
@@ -278,18 +245,12 @@ def as_text(fields: pl.DataFrame, name: str) -> pl.Expr:
 
 @dataclass(frozen=True)
 class Logo:
-    """A picture, PNG or SVG.
-
-    Attributes
-    ----------
-    file
-        As the price book has it; once read ``logo.png`` or ``logo.svg``, as a snapshot has it.
-    content
-        Empty until it is read (workflow/load.py).
-    """
+    """The picture over a facility's invoices, PNG or SVG."""
 
     file: str
+    """As in the price book; once read ``logo.png`` or ``logo.svg``, as in a snapshot."""
     content: bytes = b""
+    """Empty until it is read (workflow/load.py)."""
 
     @property
     def suffix(self) -> str:
@@ -298,5 +259,5 @@ class Logo:
 
     @property
     def sha256(self) -> str:
-        """By which an invoice names the picture that it was issued with."""
+        """The hash by which an issued invoice names its picture."""
         return hashlib.sha256(self.content).hexdigest()

@@ -1,14 +1,14 @@
 """Invoicing: charges summed to one invoice per project, invoices to one statement per team.
 
     raw total    the sum of the charges' totals
-    adjustment   what the rules at invoice scope add, each its own line
-    tax          of both, where the project's type has one
+    adjustment   the changes by rules at invoice scope, each its own line
+    tax          of both, if the project's type has one
     total        all three; by expense code it sums to the same cent
 
-A rule works on the whole running total, or on the subtotal of its items' (or of a user's) lines
-with what earlier rules on the same changed. A cap over a quarter or fiscal year counts what
-issued invoices came to before (``carried``), and by team or user goes through the invoices in
-order of project.
+The base of a rule is the whole running total, or the subtotal of its items' (or a user's) lines
+with the changes of earlier rules on the same base. A cap over a quarter or fiscal year counts the
+totals of earlier invoices (``carried``); by team or user it goes through the invoices in order of
+project.
 """
 
 from dataclasses import dataclass
@@ -23,12 +23,12 @@ from billing_lib.pricing.rating import Catalogue
 from billing_lib.pricing.split import apportion
 
 CARRIED = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})
-"""What earlier months came to: by the cap's name, and the project, team or user it counts by."""
+"""The totals of earlier months, by the cap's name and its project, team or user."""
 
 
 @dataclass(frozen=True)
 class Invoices:
-    """Invoice totals and what they come to by expense code.
+    """Invoice totals, also by expense code.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class Invoices:
     by_expense_code
         ``project``, ``expense_code``, ``amount``, sorted by both.
     rule_lines
-        What each rule changed (schema RULE_LINES), in order.
+        Schema RULE_LINES, in order.
     """
 
     invoices: pl.DataFrame
@@ -52,10 +52,7 @@ def invoice_charges(
 ) -> Invoices:
     """One invoice per project that has a charge.
 
-    Parameters
-    ----------
-    carried
-        What caps over a quarter or fiscal year have come to before (schema CARRIED).
+    ``carried`` has the earlier totals of caps over a quarter or fiscal year (schema CARRIED).
     """
     summed = (
         priced.charges.group_by("project")
@@ -109,12 +106,12 @@ def _by_code(priced: Charges, invoices: pl.DataFrame) -> pl.DataFrame:
             place=pl.int_range(pl.len()).over("project"),
         )
     )
-    # Where all codes come to nothing, the smallest code takes what is spread.
+    # If all codes have an amount of 0, the first code takes the adjustment and the tax.
     nothing = pl.col("weight").sum().over("project") == 0
     weight = pl.when(nothing & (pl.col("place") == 0)).then(1).otherwise("weight")
     codes = codes.with_columns(weight=weight)
     spread = [
-        apportion(codes, "project", what, "weight", "place") for what in ("adjustment", "tax")
+        apportion(codes, "project", column, "weight", "place") for column in ("adjustment", "tax")
     ]
     return codes.select("project", "expense_code", pl.col("amount") + spread[0] + spread[1])
 
@@ -132,7 +129,7 @@ def _ruled(
 
 
 def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """What an invoice rule works on: ``project``, ``team``, ``on``, ``key``, ``before``."""
+    """The bases of a rule at invoice scope: ``project``, ``team``, ``on``, ``key``, ``before``."""
     user = rule.carries_by == "user"
     if rule.items is not None:
         charges = charges.filter(pl.col("item").is_in(rule.items))
@@ -145,7 +142,7 @@ def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.Dat
         .agg(pl.col("total").sum().alias("before"))
         .with_columns(on=part_worked_on(rule), key=pl.col(key))
     )
-    # The whole counts what all earlier rules changed, a part what those on the same part did.
+    # The whole counts the changes of all earlier rules, a part those of rules on the same part.
     earlier = lines if rule.items is None and not user else lines.filter(pl.col("on") != "")
     same = ["project"] if rule.items is None and not user else ["project", "on"]
     changed = earlier.rename({"subject": "project"}).group_by(same).agg(pl.col("amount").sum())
@@ -157,7 +154,7 @@ def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.Dat
 
 
 def part_worked_on(rule: Rule) -> pl.Expr:
-    """What a rule works on, as its lines say it: its items, of a user; empty for the whole."""
+    """The base of a rule as shown in its lines: its items, of a user; empty for the whole."""
     items = ", ".join(sorted(rule.items or ()))
     if rule.carries_by != "user":
         return pl.lit(items)
@@ -195,7 +192,7 @@ def _lines_of(
 def _capped(
     rule: Rule, parts: pl.DataFrame, places: int, carried: pl.DataFrame | None
 ) -> pl.Series:
-    """What a cap over a span leaves: together with what was carried at most its amount."""
+    """The amounts that a cap over a span leaves: with the earlier totals at most its amount."""
     known = CARRIED.to_frame() if carried is None else carried
     before = known.filter(pl.col("rule") == rule.name).select("key", carried="amount")
     left = (rule.amount_minor(places) - pl.col("carried").fill_null(0)).clip(lower_bound=0)
@@ -213,8 +210,8 @@ def _capped(
 def statements(
     invoices: Invoices, catalogue: Catalogue, carried: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """One statement per team: ``team``, ``raw_total``, ``adjustment``, ``total``; and what each
-    rule at statement scope changed (schema RULE_LINES)."""
+    """One statement per team: ``team``, ``raw_total``, ``adjustment``, ``total``; and the lines of
+    rules at statement scope (schema RULE_LINES)."""
     summed = (
         invoices.invoices.group_by("team")
         .agg(pl.col("total").sum().alias("raw_total"))
@@ -230,21 +227,16 @@ def rule_statements(
     catalogue: Catalogue,
     carried: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """What the rules at statement scope make of what teams' invoices come to.
+    """Apply the rules at statement scope to the totals of teams; returns as :func:`statements`.
 
     Parameters
     ----------
     summed
         ``team``, ``raw_total``, sorted by team.
     teams
-        ``team``, ``team_tags``; one that is missing has no tags.
+        ``team``, ``team_tags``; a team that is missing has no tags.
     carried
-        What caps over a quarter or fiscal year have come to on earlier statements (CARRIED).
-
-    Returns
-    -------
-    tuple[pl.DataFrame, pl.DataFrame]
-        ``team``, ``raw_total``, ``adjustment``, ``total``; and lines (schema RULE_LINES).
+        The totals on earlier statements of caps over a quarter or fiscal year (schema CARRIED).
     """
     tagged = summed.join(teams, on="team", how="left", maintain_order="left").select(
         "team_tags", project="team"

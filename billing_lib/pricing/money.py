@@ -1,22 +1,18 @@
 """Money: whole minor units inside, decimal text at the edge, never a binary float.
 
-    12.50 USD  is  1250      (two places)
+    12.50 USD  is  1250      (two places, by ISO 4217)
     1250 JPY   is  1250      (none)
 
-The places are those of ISO 4217 (table one, as packaged by the ``iso4217`` library). Prices and
-percentages are decimals in text with at most six and four places, and 14 digits before them.
-
-Exact columns: whole numbers over one denominator, so no price passes through a float.
-
-An hour and twenty minutes is 4/3 hours. A column of such quantities is kept as integers over a
-denominator that all rows share; columns are multiplied exactly and rounded once, at the end.
+Prices and percentages are decimals in text with at most six and four places, and 14 digits before
+them. A column of quantities such as 4/3 hours is kept as integers over one denominator; columns
+are multiplied exactly and rounded once, at the end:
 
     hours    4 800 s / 3 600        (4/3 h)
     × price     12 500 / 100 000    (0.125)
     = cents         17              (0.1666… rounded half up)
 
-Integers are 64 bits wide while the products fit and 128 bits beyond; a product that would not
-fit into 128 bits is refused, never wrapped.
+Integers have 64 bits while the products fit and 128 bits beyond; a product that does not fit into
+128 bits is refused, never wrapped.
 """
 
 from dataclasses import dataclass
@@ -43,12 +39,9 @@ WHOLE = 100 * 10**PERCENT_PLACES
 
 
 def minor_places(currency: str) -> int:
-    """How many decimal places a currency's amounts have (ISO 4217).
+    """The number of decimal places of a currency's amounts (ISO 4217).
 
-    Raises
-    ------
-    ValueError
-        The code is no ISO 4217 currency, or one without minor units (gold, test codes).
+    ValueError if the code is no currency, or one without minor units (gold, test codes).
     """
     try:
         places = Currency(currency).exponent
@@ -106,13 +99,13 @@ def plain_text_column(value: pl.Expr) -> pl.Expr:
 
 
 INT64_MAX = 2**63 - 1
-"""What 64 bits hold."""
+"""The largest number of 64 bits."""
 _INT128_MAX = 2**127 - 1
 _COMMON_POWERS = (10**9, 10**6, 10**3)
 
 
 class AmountTooLarge(BillingError):
-    """A quantity times a price passes what 128 bits can hold exactly."""
+    """An amount has too many digits to be computed exactly in 128 bits."""
 
 
 @dataclass(frozen=True)
@@ -141,11 +134,11 @@ class Exact:
         return cls(column.to_physical(), 10**dtype.scale).reduced()
 
     def at(self, positions: pl.Series) -> Self:
-        """The values that stand at these positions."""
+        """The values at these positions."""
         return type(self)(self.numerators[positions], self.denominator)
 
     def reduced(self) -> Self:
-        """The same values with a smaller denominator where all rows share a power of ten."""
+        """The same values with a smaller denominator if all rows share a power of ten."""
         numerators, denominator = _narrowed(self.numerators), self.denominator
         for power in _COMMON_POWERS:
             divisor = _literal(power, numerators.dtype)
@@ -154,38 +147,20 @@ class Exact:
         return type(self)(numerators, denominator)
 
     def times(self, other: "Exact") -> "Exact":
-        """The product, row by row; null where either is null.
-
-        Raises
-        ------
-        AmountTooLarge
-            A product could pass 128 bits.
-        """
+        """The product, row by row; null where either is null."""
         mine, others = largest_of(self.numerators), largest_of(other.numerators)
         dtype = _dtype_for(max(mine * others, mine, others))
         product = self.numerators.cast(dtype) * other.numerators.cast(dtype)
         return Exact(product, self.denominator * other.denominator)
 
     def over(self, denominator: int) -> "Exact":
-        """The same values over a denominator that the present one divides into.
-
-        Raises
-        ------
-        AmountTooLarge
-            A numerator could pass 128 bits.
-        """
+        """The same values over a multiple of the present denominator."""
         factor = denominator // self.denominator
         dtype = _dtype_for(max(largest_of(self.numerators), 1) * factor)
         return Exact(self.numerators.cast(dtype) * _literal(factor, dtype), denominator)
 
     def plus(self, other: "Exact") -> "Exact":
-        """The sum, row by row; null where either is null.
-
-        Raises
-        ------
-        AmountTooLarge
-            A sum could pass 128 bits.
-        """
+        """The sum, row by row; null where either is null."""
         denominator = lcm(self.denominator, other.denominator)
         mine, others = self.over(denominator), other.over(denominator)
         dtype = _dtype_for(largest_of(mine.numerators) + largest_of(others.numerators))
@@ -194,8 +169,8 @@ class Exact:
     def times_ratio(self, above: pl.Series, below: pl.Series, scale: int, places: int) -> pl.Series:
         """Times ``above / (below × scale)``, in whole numbers of 10^-places, rounded half up.
 
-        Each row has its own denominator, so this is long division: the whole quotient first,
-        then what its remainder adds, so that no product is larger than it must be.
+        Each row has its own denominator, so this is long division, the quotient first and then
+        the remainder, which keeps the products small.
 
         Parameters
         ----------
@@ -216,13 +191,7 @@ class Exact:
         return _half_up(whole, rest % length * _literal(2, dtype) // length, divisor, dtype)
 
     def rounded(self, places: int) -> pl.Series:
-        """Whole numbers of 10^-places, rounded half up, half away from zero below it; Int64.
-
-        Raises
-        ------
-        AmountTooLarge
-            A rounded number passes 64 bits.
-        """
+        """Whole numbers of 10^-places, rounded half up, half away from zero below it; Int64."""
         common = gcd(10**places, self.denominator)
         factor, divisor = 10**places // common, self.denominator // common
         size = largest_of(self.numerators) * factor

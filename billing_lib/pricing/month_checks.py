@@ -1,36 +1,25 @@
-"""Checks of a month as a whole: what may not be charged so, and what is not as it was before.
+"""The checks of a month before it is issued: charges that may be wrong, or unlike other months.
 
-The robust z-score is the modified one of Iglewicz and Hoaglin (1993), 0.6745 × (x − median) ÷ MAD,
-where MAD is the median of the months' distances from their median. Where more than half of the
-months are equal it is nothing; the mean distance takes its place then, × 1.253314, as usual. It
-is a statistic to look by, so it is a binary float; no money is computed from it.
-
-A month as the checks see it, and what a check finds.
-
-    Reviewed   charges, shares, unbilled usage, the months before, and what the price book says
+    Reviewed   charges, shares, unbilled usage, the months before, and the price book's limits
     FINDINGS   check, severity, subject, sentence, remedy, … charges, records
 
-A check is a function from the one to the other (pricing/month_checks.py lists them). Money is
-minor units; a charge is named as people name it, ``RC/57``.
-
-Checks of sessions: those that overlap, are too long, have no length, or stand twice.
+A check is a function from the one to the other; staff read the first line of its docstring, and
+docs/checks.md repeats it. To add a check, write a function, list it in CHECKS and describe it
+there. Money is minor units; a charge has its code as people read it, ``RC/57``.
 
     scope  ann  10:00 ─────── 12:00
     scope  bob        11:30 ──────── 13:00      2 sessions overlap
 
-Sessions of one instrument, or of one user, that overlap over any number of others are one
-finding: in order of their start, each begins a new group unless it starts before the latest end
-so far.
+A chain of overlapping sessions is one finding: in order of start, a session begins a new group
+unless it starts before the latest end so far.
 
-The checks of a month: what review looks for, in this order.
-
-A check is a function from the month to its findings; the first line of its docstring
-is the text that staff read, and docs/checks.md has it. To add a check, write a function, name it in
-CHECKS and describe it there.
+The robust z-score of a month's spend is that of Iglewicz and Hoaglin (1993), 0.6745 × (x − median)
+÷ MAD, with the mean distance × 1.253314 instead of MAD if that is 0, because more than half of
+the months are equal. It is a binary float; no money is computed from it.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import polars as pl
@@ -60,27 +49,22 @@ INVALID_CODES = pl.Schema(
     {"charge": pl.String(), "expense_code": pl.String(), "problem": pl.String()}
 )
 SPEND = pl.Schema(
-    {
-        "period": pl.String(),
-        "project": pl.String(),
-        "user": pl.String(),
-        "total": pl.Int64(),
-    }
+    {"period": pl.String(), "project": pl.String(), "user": pl.String(), "total": pl.Int64()}
 )
-"""What projects and users came to in the months before."""
+"""The totals of projects and users in the months before."""
 
 FINDINGS = pl.Schema(
     {
         "check": pl.String(),  # its function's name, with spaces
         "severity": pl.String(),
-        "subject": pl.String(),  # what it is about: an instrument, a project, a reason
-        "sentence": pl.String(),  # what is wrong
-        "remedy": pl.String(),  # what to do about it
-        "field": pl.String(),  # of a charge, that the remedy sets; null where none is
-        "value": pl.String(),  # what it sets; null where staff must say
+        "subject": pl.String(),  # an instrument, a project, a reason
+        "sentence": pl.String(),  # the fault
+        "remedy": pl.String(),
+        "field": pl.String(),  # the field of a charge that the remedy sets, or null
+        "value": pl.String(),  # its new value; null if staff choose it
         "total": pl.Int64(),  # of the charges
-        "charges": pl.List(pl.String()),  # all that the finding is about
-        "to_change": pl.List(pl.String()),  # those of them that the remedy changes
+        "charges": pl.List(pl.String()),
+        "to_change": pl.List(pl.String()),  # the charges that the remedy changes
         "records": pl.List(pl.String()),  # usage without a charge
     }
 )
@@ -88,12 +72,12 @@ FINDINGS = pl.Schema(
 
 @dataclass(frozen=True)
 class Reviewed:
-    """A month with all that its checks look at.
+    """A month with all the data of its checks.
 
     Attributes
     ----------
     charges, shares, unbilled, invalid_codes, spend
-        Frames of the schemas above; ``spend`` of at most twelve months before.
+        Frames of the schemas above; ``spend`` has at most twelve months before.
     items
         ``item``, ``instrument`` (its resource, else itself), ``shared``, ``longest``
         (microseconds).
@@ -119,7 +103,7 @@ class Reviewed:
     def sessions(self) -> pl.DataFrame:
         """The charges for usage with start and end, with ``instrument``, ``shared``, ``longest``.
 
-        What staff have judged is left out: they set what was used, or that it costs nothing.
+        Judged charges are left out: staff set their quantity or amount, or waived them.
         """
         timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
         usage = self.charges.filter((pl.col("kind") == "usage") & timed & ~pl.col("judged"))
@@ -139,7 +123,7 @@ class Reviewed:
 
 
 def items_frame(book: PriceBook) -> pl.DataFrame:
-    """What the price book says of items, as ``Reviewed.items``."""
+    """The items of a price book, as ``Reviewed.items``."""
     usual = book.facility.review.longest_session
     rows = [
         (
@@ -155,7 +139,7 @@ def items_frame(book: PriceBook) -> pl.DataFrame:
 
 
 def projects_frame(book: PriceBook) -> pl.DataFrame:
-    """When each project lasts, as ``Reviewed.projects``."""
+    """The projects of a price book with their dates, as ``Reviewed.projects``."""
     rows = [(project.code, project.valid_from, project.valid_to) for project in book.projects]
     schema = {"project": pl.String, "valid_from": pl.Date, "valid_to": pl.Date}
     return pl.DataFrame(rows, schema=schema, orient="row")
@@ -173,11 +157,8 @@ def findings(
 ) -> pl.DataFrame:
     """Findings (schema FINDINGS without ``check``), the largest first, one per row of groups.
 
-    Parameters
-    ----------
-    groups
-        May have ``total``, ``charges``, ``to_change`` (all charges unless told), ``records``;
-        and what the expressions read.
+    ``groups`` may have ``total``, ``charges``, ``to_change`` (all charges by default) and
+    ``records``, and has the columns that the expressions read.
     """
     stated = {
         "severity": pl.lit(severity),
@@ -196,21 +177,17 @@ def findings(
         for name, dtype in FINDINGS.items()
         if name != "check"
     ]
-    return groups.select(columns).sort(
-        pl.col("total").abs(),
-        pl.col("subject"),
-        pl.col("sentence"),
-        descending=[True, False, False],
-    )
+    largest_first = [pl.col("total").abs(), pl.col("subject"), pl.col("sentence")]
+    return groups.select(columns).sort(largest_first, descending=[True, False, False])
 
 
 def different(column: str) -> pl.Expr:
-    """In an aggregation: the different values in order, for ``listed``."""
+    """In an aggregation: the distinct values in order, for ``listed``."""
     return pl.col(column).drop_nulls().unique().sort()
 
 
 def listed(column: str, most: int = 5) -> pl.Expr:
-    """A column of lists as text, separated by commas; at most some of each."""
+    """A column of lists as text, separated by commas, with at most ``most`` entries of each."""
     more = pl.when(pl.col(column).list.len() > most).then(pl.lit(" …")).otherwise(pl.lit(""))
     return pl.concat_str(pl.col(column).list.head(most).list.join(", "), more)
 
@@ -225,18 +202,11 @@ def _nothing(dtype: pl.DataType) -> pl.Expr:
     return pl.lit(0 if dtype == pl.Int64 else None, dtype=dtype)
 
 
-def named(frames: Iterable[tuple[str, pl.DataFrame]]) -> pl.DataFrame:
-    """The findings of several checks, each with its name."""
-    every = [FINDINGS.to_frame()]
-    every += [frame.select(pl.lit(name).alias("check"), *frame.columns) for name, frame in frames]
-    return pl.concat(every)
-
-
 _NORMAL, _MEAN = 0.6745, 1.253314
 """The third quartile of the normal distribution; its deviation over its mean distance."""
 
 REMEDIES = {
-    "duplicate": "nothing, where the file was sent twice; else give the record an id of its own",
+    "duplicate": "nothing if the file was sent twice; else give the record an id of its own",
     "invalid_time": "correct the times in the file and load it again",
     "invalid_quantity": "correct the quantity in the file and load it again",
     "unknown_item": "add the item to the price book, then rate again",
@@ -245,7 +215,12 @@ REMEDIES = {
     "outside_period": "nothing: it is billed in the month in which it ends",
     "no_rate": "add a rate to the price book and rate again, unless it is not to be billed",
 }
-"""What to do about unbilled usage, by reason."""
+"""The remedies for unbilled usage, by reason."""
+
+
+_COUNT = pl.col("charges").list.len()
+_SUMMED = {"charges": pl.col("charge").sort(), "total": pl.col("total").sum()}
+"""The columns of a group of charges in an aggregation."""
 
 
 def usage_outside_project_dates(month: Reviewed) -> pl.DataFrame:
@@ -255,12 +230,7 @@ def usage_outside_project_dates(month: Reviewed) -> pl.DataFrame:
     groups = (
         dated.filter(outside)
         .group_by("project", "valid_from", "valid_to")
-        .agg(
-            charges=pl.col("charge").sort(),
-            total=pl.col("total").sum(),
-            first=pl.col("date").min(),
-            last=pl.col("date").max(),
-        )
+        .agg(**_SUMMED, first=pl.col("date").min(), last=pl.col("date").max())
     )
     return findings(
         groups,
@@ -268,11 +238,11 @@ def usage_outside_project_dates(month: Reviewed) -> pl.DataFrame:
         subject=pl.col("project"),
         sentence=pl.format(
             "{} charges from {} to {}, and the project lasts from {} to {}",
-            pl.col("charges").list.len(),
+            _COUNT,
             "first",
             "last",
-            pl.col("valid_from").cast(pl.String).fill_null("ever"),
-            pl.col("valid_to").cast(pl.String).fill_null("further on"),
+            pl.col("valid_from").cast(pl.String).fill_null("the beginning"),
+            pl.col("valid_to").cast(pl.String).fill_null("an open end"),
         ),
         remedy="charge another project, or correct the project's dates in the price book",
         field="project",
@@ -295,9 +265,7 @@ def invalid_expense_codes(month: Reviewed) -> pl.DataFrame:
         groups,
         severity=ERROR,
         subject=pl.col("expense_code"),
-        sentence=pl.format(
-            "{} charges of {}: {}", pl.col("charges").list.len(), "project", "problem"
-        ),
+        sentence=pl.format("{} charges of {}: {}", _COUNT, "project", "problem"),
         remedy=pl.when("whole")
         .then(pl.lit("charge a valid code, or correct the project's split and rate again"))
         .otherwise(pl.lit("set a split of valid codes, or correct the project's and rate again")),
@@ -336,15 +304,14 @@ def rates_changed_within_the_month(month: Reviewed) -> pl.DataFrame:
         charges=pl.col("charge"),
         total=pl.col("total").sum(),
     )
-    told = pl.format("{} from {}", pl.col("price").fill_null("by tiers"), "first")
-    several = pl.col("rate").len() > 1
+    dated = pl.format("{} from {}", pl.col("price").fill_null("by tiers"), "first")
     groups = (
         used.sort("first", "rate")
-        .with_columns(told=told)
+        .with_columns(prices=dated)
         .group_by("item", "rate_group", maintain_order=True)
         .agg(
-            several.alias("several"),
-            pl.col("told").str.join(", "),
+            pl.col("prices").str.join(", "),
+            several=pl.len() > 1,
             value=pl.col("price").last(),
             charges=pl.col("charges").list.explode(),
             to_change=pl.col("charges").head(pl.len() - 1).list.explode(),
@@ -357,8 +324,8 @@ def rates_changed_within_the_month(month: Reviewed) -> pl.DataFrame:
         groups,
         severity=NOTICE,
         subject=pl.col("item"),
-        sentence=pl.format("for {} the price is {}", "rate_group", "told"),
-        remedy="nothing, where it was meant so; else set the rate, or rate again with --again",
+        sentence=pl.format("for {} the price is {}", "rate_group", "prices"),
+        remedy="nothing if it is intended; else set the rate, or rate the month again",
         field="rate",
         value=pl.col("value"),
     )
@@ -367,9 +334,7 @@ def rates_changed_within_the_month(month: Reviewed) -> pl.DataFrame:
 def unusual_spend(month: Reviewed) -> pl.DataFrame:
     """Projects whose month is far from their own months before, by a robust z-score."""
     limits = month.facility.review
-    now = month.charges.group_by("project").agg(
-        total=pl.col("total").sum(), charges=pl.col("charge").sort()
-    )
+    now = month.charges.group_by("project").agg(**_SUMMED)
     scored = (
         spend_by_month(month.spend)
         .join(now.select("project", now="total"), on="project")
@@ -405,17 +370,13 @@ def unusual_spend(month: Reviewed) -> pl.DataFrame:
 def _score() -> pl.Expr:
     distance = pl.col("now") - pl.col("middle")
     by_mean = distance / (_MEAN * pl.col("mean"))  # infinite where all months before were equal
-    return (
-        pl.when(distance == 0)
-        .then(0.0)
-        .when(pl.col("mad") > 0)
-        .then(_NORMAL * distance / pl.col("mad"))
-        .otherwise(by_mean)
-    )
+    by_mad = _NORMAL * distance / pl.col("mad")
+    score = pl.when(pl.col("mad") > 0).then(by_mad).otherwise(by_mean)
+    return pl.when(distance == 0).then(0.0).otherwise(score)
 
 
 def spend_by_month(spend: pl.DataFrame) -> pl.DataFrame:
-    """What each project came to in each month since its first: ``project``, ``period``,
+    """The total of each project in each month since its first: ``project``, ``period``,
     ``total``; 0 in a month in which only others used something."""
     totals = spend.group_by("project", "period").agg(pl.col("total").sum())
     since = totals.group_by("project").agg(since=pl.col("period").min())
@@ -431,30 +392,22 @@ def spend_by_month(spend: pl.DataFrame) -> pl.DataFrame:
 
 def new_users(month: Reviewed) -> pl.DataFrame:
     """Users without a charge in the twelve months before, where there are such months."""
-    if month.spend.height == 0:
-        return findings_of_nothing()
     known = month.spend.select("user").drop_nulls().unique()
+    charges = month.charges if month.spend.height else month.charges.clear()
     groups = (
-        month.charges.drop_nulls("user")
+        charges.drop_nulls("user")
         .join(known, on="user", how="anti")
         .group_by("user")
-        .agg(
-            charges=pl.col("charge").sort(),
-            total=pl.col("total").sum(),
-            projects=different("project"),
-        )
+        .agg(**_SUMMED, projects=different("project"))
     )
     return findings(
         groups,
         severity=NOTICE,
         subject=pl.col("user"),
         sentence=pl.format(
-            "{} charges, {}, for {}",
-            pl.col("charges").list.len(),
-            month.money(pl.col("total")),
-            listed("projects"),
+            "{} charges, {}, for {}", _COUNT, month.money(pl.col("total")), listed("projects")
         ),
-        remedy="nothing, where the user belongs to the project; else charge another project",
+        remedy="nothing if the user belongs to the project; else charge another project",
         field="project",
     )
 
@@ -471,7 +424,7 @@ def projects_without_usage(month: Reviewed) -> pl.DataFrame:
         severity=NOTICE,
         subject=pl.col("project"),
         sentence=pl.format(f"{{}} in {last}, nothing now", month.money(pl.col("was"))),
-        remedy="nothing, where it is over; else load the usage that is missing and rate again",
+        remedy="nothing if the project is over; else load the missing usage and rate again",
     )
 
 
@@ -487,44 +440,38 @@ def unbilled_usage(month: Reviewed) -> pl.DataFrame:
         sentence=pl.format(
             "{} records, for example: {}",
             pl.col("records").list.len(),
-            pl.col("example").fill_null("no more is known"),
+            pl.col("example").fill_null("no detail is known"),
         ),
         remedy=pl.col("reason").replace_strict(REMEDIES, default="see docs/scenario-format.md"),
     )
 
 
-def findings_of_nothing() -> pl.DataFrame:
-    """No findings."""
-    nothing = pl.DataFrame(schema={"none": pl.String})
-    return findings(
-        nothing, severity=NOTICE, subject=pl.col("none"), sentence=pl.col("none"), remedy=""
-    )
 
 
 _COPY = ("project", "item", "user", "start", "end", "date", "quantity", "description")
-"""What two records of the same use have in common."""
+"""The columns in which two records of the same use are equal."""
 
 
 def overlapping_sessions_of_an_instrument(month: Reviewed) -> pl.DataFrame:
     """Sessions of one instrument that overlap: it has one user at a time, unless it is shared."""
-    return _told(month, _overlapping(_exclusive(month), "instrument"), "instrument", "users")
+    groups = _overlapping(_exclusive(month), "instrument")
+    return _overlaps(month, groups, "instrument", "users")
 
 
 def overlapping_sessions_of_a_user(month: Reviewed) -> pl.DataFrame:
     """Sessions of one user on several instruments at the same time."""
     groups = _overlapping(_exclusive(month).drop_nulls("user"), "user")
-    return _told(month, groups.filter(pl.col("instruments").list.len() > 1), "user", "instruments")
+    groups = groups.filter(pl.col("instruments").list.len() > 1)
+    return _overlaps(month, groups, "user", "instruments")
 
 
 def implausibly_long_sessions(month: Reviewed) -> pl.DataFrame:
     """Sessions longer than the item's, or the facility's, longest plausible one: not logged off?"""
     elapsed = (pl.col("end") - pl.col("start")).dt.total_microseconds()
     hours = (elapsed / 3_600_000_000).round(1)
-    found = month.sessions().filter(elapsed > pl.col("longest"))
+    sessions = month.sessions().filter(elapsed > pl.col("longest"))
     return findings(
-        found.select("charge", "item", "user", "total", "start", hours=hours).with_columns(
-            charges=pl.concat_list("charge")
-        ),
+        sessions.with_columns(hours=hours, charges=pl.concat_list("charge")),
         severity=WARNING,
         subject=pl.col("item"),
         sentence=pl.format(
@@ -540,10 +487,8 @@ def implausibly_long_sessions(month: Reviewed) -> pl.DataFrame:
 
 def sessions_of_no_length(month: Reviewed) -> pl.DataFrame:
     """Sessions that end as they start: a meter that did not count, or a log-on by mistake."""
-    found = month.sessions().filter(pl.col("end") == pl.col("start"))
-    groups = found.group_by("item", "user").agg(
-        charges=pl.col("charge").sort(), total=pl.col("total").sum(), first=pl.col("start").min()
-    )
+    sessions = month.sessions().filter(pl.col("end") == pl.col("start"))
+    groups = sessions.group_by("item", "user").agg(**_SUMMED, first=pl.col("start").min())
     return findings(
         groups,
         severity=WARNING,
@@ -562,15 +507,12 @@ def sessions_of_no_length(month: Reviewed) -> pl.DataFrame:
 def duplicates(month: Reviewed) -> pl.DataFrame:
     """Usage that was recorded twice: the same in everything but its id."""
     usage = month.charges.filter((pl.col("kind") == "usage") & ~pl.col("judged"))
-    # Counted by one hash first: millions of records are all different but for a few.
+    # By one hash first, which is faster: nearly all of millions of records differ.
     suspects = usage.filter(usage.select(_COPY).hash_rows().is_duplicated())
     groups = (
         suspects.group_by(_COPY)
-        .agg(
-            charges=pl.col("charge").sort(),
-            total=pl.col("total").sum(),
-        )
-        .filter(pl.col("charges").list.len() > 1)
+        .agg(**_SUMMED)
+        .filter(_COUNT > 1)
         .with_columns(to_change=pl.col("charges").list.slice(1))
     )
     return findings(
@@ -578,7 +520,7 @@ def duplicates(month: Reviewed) -> pl.DataFrame:
         severity=WARNING,
         subject=pl.col("item"),
         sentence=pl.format(
-            "{} by {} on {} for {} that differ in nothing but their id",
+            "{} by {} on {} for {} that differ only in their id",
             _counted("charge"),
             pl.col("user").fill_null("nobody"),
             "date",
@@ -591,7 +533,7 @@ def duplicates(month: Reviewed) -> pl.DataFrame:
 
 
 def _exclusive(month: Reviewed) -> pl.DataFrame:
-    """The sessions, with some length, on what has one user at a time."""
+    """The sessions of some length on items with one user at a time."""
     return month.sessions().filter(~pl.col("shared") & (pl.col("end") > pl.col("start")))
 
 
@@ -616,7 +558,7 @@ def _overlapping(sessions: pl.DataFrame, by: str) -> pl.DataFrame:
     )
 
 
-def _told(month: Reviewed, groups: pl.DataFrame, by: str, others: str) -> pl.DataFrame:
+def _overlaps(month: Reviewed, groups: pl.DataFrame, by: str, others: str) -> pl.DataFrame:
     return findings(
         groups.with_columns(to_change=pl.col("charges").list.slice(1)),
         severity=WARNING,
@@ -634,15 +576,14 @@ def _told(month: Reviewed, groups: pl.DataFrame, by: str, others: str) -> pl.Dat
 
 
 def _counted(noun: str) -> pl.Expr:
-    """How many charges: ``1 session``, ``2 sessions``."""
-    count = pl.col("charges").list.len()
-    plural = pl.when(count == 1).then(pl.lit(noun)).otherwise(pl.lit(f"{noun}s"))
-    return pl.format("{} {}", count, plural)
+    """The number of charges with its noun: ``1 session``, ``2 sessions``."""
+    plural = pl.when(_COUNT == 1).then(pl.lit(noun)).otherwise(pl.lit(f"{noun}s"))
+    return pl.format("{} {}", _COUNT, plural)
 
 
 Check = Callable[[Reviewed], pl.DataFrame]
 Step = Callable[[int, int, str], None]
-"""Told how many checks are done, of how many, and which is next; may raise to stop."""
+"""Called with the number of checks done, of all, and the next one's name; may raise to stop."""
 
 CHECKS: tuple[Check, ...] = (
     invalid_expense_codes,
@@ -659,10 +600,10 @@ CHECKS: tuple[Check, ...] = (
     new_users,
     projects_without_usage,
 )
-"""What is checked of a month, the worst first."""
+"""The checks of a month, the most serious first."""
 
 FOUND = pl.Schema({"key": pl.String(), **FINDINGS})
-"""Findings with the key by which one is dismissed: the same as long as it is the same finding."""
+"""Findings with the key by which staff dismiss one."""
 
 
 def name_of(check: Check) -> str:
@@ -671,31 +612,32 @@ def name_of(check: Check) -> str:
 
 
 def told(check: Check) -> str:
-    """What a check looks for, in one sentence."""
+    """A check's description, in one sentence."""
     return " ".join((check.__doc__ or "").split())
 
 
-def find(month: Reviewed, step: Step = lambda done, total, what: None) -> pl.DataFrame:
+def find(month: Reviewed, step: Step = lambda done, total, name: None) -> pl.DataFrame:
     """All findings of a month (schema FOUND), check by check."""
-    found = []
+    by_check = []
     for done, check in enumerate(CHECKS):
-        step(done, len(CHECKS), name_of(check))
-        found.append((name_of(check), check(month)))
+        name = name_of(check)
+        step(done, len(CHECKS), name)
+        by_check.append(check(month).select(pl.lit(name).alias("check"), pl.all()))
     step(len(CHECKS), len(CHECKS), "done")
-    every = named(found)
+    every = pl.concat(by_check)
     return every.select(_keys(every), *every.columns)
 
 
 def _keys(findings: pl.DataFrame) -> pl.Series:
-    """What a finding is about as a short text: its check, subject, charges and records."""
-    about = findings.select(
+    """A short hash of each finding's check, subject and charges (or sentence, without charges)."""
+    content = findings.select(
         pl.concat_str(
             "check",
             "subject",
             pl.col("charges").list.join(","),
-            pl.when(pl.col("charges").list.len() == 0).then("sentence").otherwise(pl.lit("")),
+            pl.when(_COUNT == 0).then("sentence").otherwise(pl.lit("")),
             separator="\n",
         )
     ).to_series()
-    keys = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in about]
+    keys = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in content]
     return pl.Series("key", keys, dtype=pl.String)

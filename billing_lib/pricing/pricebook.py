@@ -1,41 +1,22 @@
-"""The price book: what a facility sells, to whom, at which rate.
+"""The price book: a facility's items, rates, customers and rules, checked once and then trusted.
 
-One YAML file per facility (docs/scenario-format.md has every key). A project's type names its
-rate group unless the project names one itself; a rate prices one item for one group between
-two dates; a split says which expense codes pay.
+One YAML file per facility (docs/scenario-format.md has every key). A rate prices one item for one
+rate group between two dates; a project pays by its own rate group or its type's; a split names
+the expense codes that pay. A check of the book as a whole is a function in CHECKS.
 
     rates:    [{item: slide, group: internal, price: "1.25"}]
     projects: [{code: p1, team: smith-lab, type: faculty,
                 split: [{expense_code: "370-1", percent: "100"}]}]
 
-Everything is checked at the edge, here and in pricing/pricebook.py: whoever holds a ``PriceBook``
-can trust it.
+The facility also has the accounts and CSV columns of its journal (templates, pricing/fields.py),
+the service categories of the FOCUS dataset, and the expense codes that may be charged:
 
-Checks of a price book as a whole: what one entry alone cannot know.
+    journal: {credit: "4500-RC", items: {storage: "4510-RC"}, prepaid: "2400-{project}"}
+    focus: {service_category: Compute, items: {storage: Storage}}
+    expense_codes: {pattern: "[0-9]{3}-[0-9]+", codes: [{code: "370-1", valid_to: 2020-06-30}]}
 
-Each check is a function from the book to the mistakes it finds, listed in CHECKS: codes that
-stand twice or point nowhere, amounts finer than the currency, rates that overlap, tags that
-nobody has. To add a check is to write a function and name it in the list.
-
-The journal's keys of a price book: which accounts it posts to, and the columns of its CSV.
-
-    journal:
-      credit: "4500-RC"
-      items: {storage: "4510-RC"}
-      prepaid: "2400-{project}"
-      columns: {Account: "{account}", Amount: "{amount}", Ledger: ACTUALS}
-
-Accounts and columns are templates (template.py); what stands outside braces is written as it is.
-
-The FOCUS keys of a price book: which service category items belong to.
-
-focus: {service_category: Compute, items: {storage: Storage}}
-
-Expense codes that may not be charged: unknown ones, and known ones on the wrong day.
-
-expense_codes: {pattern: "[0-9]{3}-[0-9]+", codes: [{code: "370-1", valid_to: 2020-06-30}]}
-370-1 on 2020-07-01   "the expense code '370-1' is not valid on 2020-07-01"
-37-1  on 2020-07-01   "the expense code '37-1' does not match the pattern …"
+    370-1 on 2020-07-01   "the expense code '370-1' is not valid on 2020-07-01"
+    37-1  on 2020-07-01   "the expense code '37-1' does not match the pattern …"
 """
 
 import datetime as dt
@@ -75,49 +56,45 @@ from billing_lib.pricing.yaml_text import Document, KeyPath
 
 @dataclass(frozen=True)
 class Mistake:
-    """What is wrong, the keys that lead to it, and what to do."""
+    """A mistake in the price book: a sentence, its keys, and the remedy."""
 
-    what: str
+    sentence: str
     place: KeyPath
     remedy: str | None = None
     beside: KeyPath | None = None
-    """Another place that the sentence ends with."""
+    """A second place, at the end of the sentence."""
 
 
 Mistakes = Iterator[Mistake]
 
 
 def check_references(book: "PriceBook", document: Document) -> None:
-    """Refuse a price book with a mistake that CHECKS find.
-
-    Raises
-    ------
-    InvalidPriceBook
-        The first of them, with file, line and key.
-    """
+    """Refuse a price book with a mistake, naming the first one's file, line and key."""
     for check in CHECKS:
         for mistake in check(book):
             beside = document.where(*mistake.beside) if mistake.beside else ""
-            raise InvalidPriceBook(
-                mistake.what + beside,
-                where=document.where(*mistake.place),
-                remedy=mistake.remedy,
-            )
+            where = document.where(*mistake.place)
+            raise InvalidPriceBook(mistake.sentence + beside, where=where, remedy=mistake.remedy)
 
 
 def codes_that_stand_twice(book: "PriceBook") -> Mistakes:
     """A code names one entry."""
     for section in ("resources", "items", "project_types", "teams", "projects"):
-        yield from _twice(section, "code", [entry.code for entry in getattr(book, section)])
-    carrying = [rule.name for rule in book.rules if rule.over is not None]
+        seen: set[str] = set()
+        for at, entry in enumerate(getattr(book, section)):
+            if entry.code in seen:
+                sentence = f"the code '{entry.code}' stands twice under '{section}'"
+                yield Mistake(sentence, (section, at, "code"), "give each its own code")
+            seen.add(entry.code)
+    caps = [rule.name for rule in book.rules if rule.over is not None]
     for at, rule in enumerate(book.rules):
-        if rule.over is not None and carrying.count(rule.name) > 1:
-            what = f"two caps over a span have the name '{rule.name}'"
-            yield Mistake(what, ("rules", at, "name"), "give each its own name")
+        if rule.over is not None and caps.count(rule.name) > 1:
+            sentence = f"two caps over a span have the name '{rule.name}'"
+            yield Mistake(sentence, ("rules", at, "name"), "give each its own name")
 
 
 def codes_that_point_nowhere(book: "PriceBook") -> Mistakes:
-    """What an entry names is defined."""
+    """A code that an entry refers to is defined."""
     known = {
         "resource": {resource.code for resource in book.resources},
         "item": {item.code for item in book.items},
@@ -127,18 +104,15 @@ def codes_that_point_nowhere(book: "PriceBook") -> Mistakes:
     }
     known["tag"] = {tag for team in book.teams for tag in team.tags}
     known["tag"] |= {tag for project in book.projects for tag in project.tags}
-    for code, what, place in _named(book):
-        if code not in known[what]:
-            yield Mistake(
-                f"the {what} '{code}' is not defined"
-                if what != "tag"
-                else f"no team or project has the tag '{code}'",
-                place,
-                "define it or correct its spelling",
-            )
+    for code, kind, place in _references(book):
+        if code not in known[kind]:
+            sentence = f"the {kind} '{code}' is not defined"
+            if kind == "tag":
+                sentence = f"no team or project has the tag '{code}'"
+            yield Mistake(sentence, place, "define it or correct its spelling")
 
 
-def _named(book: "PriceBook") -> Iterator[tuple[str, str, KeyPath]]:
+def _references(book: "PriceBook") -> Iterator[tuple[str, str, KeyPath]]:
     for at, item in enumerate(book.items):
         if item.resource is not None:
             yield item.resource, "resource", ("items", at, "resource")
@@ -154,17 +128,17 @@ def _named(book: "PriceBook") -> Iterator[tuple[str, str, KeyPath]]:
     for at, rate in enumerate(book.rates):
         yield rate.item, "item", ("rates", at, "item")
     for at, rule in enumerate(book.rules):
-        for key, what in (("items", "item"), ("projects", "project"), ("tags", "tag")):
+        for key, kind in (("items", "item"), ("projects", "project"), ("tags", "tag")):
             for index, code in enumerate(getattr(rule, key) or ()):
-                yield code, what, ("rules", at, key, index)
+                yield code, kind, ("rules", at, key, index)
 
 
 def amounts_finer_than_the_currency(book: "PriceBook") -> Mistakes:
     """Amounts and minimums are whole minor units; only prices may be finer."""
     places = minor_places(book.facility.currency)
-    for what, amount, place in _amounts(book):
+    for noun, amount, place in _amounts(book):
         if amount is not None and amount != round(amount, places):
-            yield Mistake(f"the {what} '{amount}' has more than {places} decimal places", place)
+            yield Mistake(f"the {noun} '{amount}' has more than {places} decimal places", place)
 
 
 def _amounts(book: "PriceBook") -> Iterator[tuple[str, Decimal | None, KeyPath]]:
@@ -182,18 +156,17 @@ def _amounts(book: "PriceBook") -> Iterator[tuple[str, Decimal | None, KeyPath]]
 
 
 def dates_in_the_wrong_order(book: "PriceBook") -> Mistakes:
-    """What is valid ends after it starts."""
-    for at, rate in enumerate(book.rates):
-        if rate.valid_from and rate.valid_to and rate.valid_to < rate.valid_from:
-            yield Mistake("the rate ends before it starts", ("rates", at, "valid_to"))
-    for at, project in enumerate(book.projects):
-        if project.valid_from and project.valid_to and project.valid_to < project.valid_from:
-            yield Mistake("the project ends before it starts", ("projects", at, "valid_to"))
+    """An entry with two dates ends after it starts."""
     codes = book.facility.expense_codes
-    for at, code in enumerate((codes and codes.codes) or ()):
-        if code.valid_from and code.valid_to and code.valid_to < code.valid_from:
-            place = ("facility", "expense_codes", "codes", at, "valid_to")
-            yield Mistake("the expense code ends before it starts", place)
+    sections: tuple[tuple[str, KeyPath, Sequence[Rate | Project | ExpenseCode]], ...] = (
+        ("rate", ("rates",), book.rates),
+        ("project", ("projects",), book.projects),
+        ("expense code", ("facility", "expense_codes", "codes"), (codes and codes.codes) or ()),
+    )
+    for noun, place, entries in sections:
+        for at, entry in enumerate(entries):
+            if entry.valid_from and entry.valid_to and entry.valid_to < entry.valid_from:
+                yield Mistake(f"the {noun} ends before it starts", (*place, at, "valid_to"))
 
 
 def rates_that_overlap(book: "PriceBook") -> Mistakes:
@@ -215,7 +188,7 @@ def rates_that_overlap(book: "PriceBook") -> Mistakes:
 
 
 def teams_in_a_circle(book: "PriceBook") -> Mistakes:
-    """Teams form a tree: none belongs, over others, to itself."""
+    """Teams form a tree: none belongs to itself, not even through others."""
     parents = {team.code: team.parent for team in book.teams}
     for at, team in enumerate(book.teams):
         above, seen = team.parent, {team.code}
@@ -227,12 +200,12 @@ def teams_in_a_circle(book: "PriceBook") -> Mistakes:
 
 
 def after_hours_without_hours(book: "PriceBook") -> Mistakes:
-    """After hours are those of the item's resource."""
+    """An item with a price after hours has a resource with business hours."""
     resources = {item.code: item.resource for item in book.items}
     for at, rate in enumerate(book.rates):
         if rate.after_hours is not None and resources[rate.item] is None:
             yield Mistake(
-                f"the item '{rate.item}' has no resource, so no hours are its business hours",
+                f"the item '{rate.item}' has no resource, so it has no business hours",
                 ("rates", at, "after_hours"),
                 "name a resource with business_hours on the item",
             )
@@ -247,19 +220,7 @@ CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     teams_in_a_circle,
     after_hours_without_hours,
 )
-"""What is checked of a whole price book, in this order."""
-
-
-def _twice(section: str, key: str, codes: list[str]) -> Mistakes:
-    seen: set[str] = set()
-    for index, code in enumerate(codes):
-        if code in seen:
-            yield Mistake(
-                f"the {key} '{code}' stands twice under '{section}'",
-                (section, index, key),
-                f"give each its own {key}",
-            )
-        seen.add(code)
+"""The checks of a whole price book, in this order."""
 
 
 def _from(rate: Rate) -> dt.date:
@@ -267,14 +228,14 @@ def _from(rate: Rate) -> dt.date:
 
 
 ACCOUNT_FIELDS = ("facility", "project", "team", "period")
-"""What an account may be made of; ``debit`` also of the ``expense_code``."""
+"""The fields of an account; ``debit`` may also have the ``expense_code``."""
 
 COLUMN_FIELDS = (
     *("date", "year", "month", "day", "account", "role", "debit", "credit", "amount", "side"),
     *("currency", "description", "reference", "kind", "invoice", "project", "team", "period"),
     *("run", "facility", "journal", "line"),
 )
-"""What a column of the CSV may be made of."""
+"""The fields of a column of the CSV."""
 
 COLUMNS = {
     name: f"{{{name}}}"
@@ -283,7 +244,7 @@ COLUMNS = {
         *("invoice", "run"),
     )
 }
-"""The columns where the price book names none."""
+"""The columns of the CSV if the price book names none."""
 
 
 def _made_of(fields: Sequence[str]) -> AfterValidator:
@@ -291,7 +252,7 @@ def _made_of(fields: Sequence[str]) -> AfterValidator:
         for field in Template.parse(text).fields:
             if field not in fields:
                 raise ValueError(
-                    f"'{text}' names the field '{field}', which there is not here; "
+                    f"'{text}' names the field '{field}', which is unknown here; "
                     f"the fields are {', '.join(fields)}"
                 )
         return text
@@ -305,14 +266,14 @@ Column = Annotated[str, _made_of(COLUMN_FIELDS)]
 
 
 class Accounts(Entry):
-    """What a journal debits and credits, and the columns that its CSV has."""
+    """The accounts that a journal debits and credits, and the columns of its CSV."""
 
     debit: DebitAccount = "{expense_code}"
-    """What each expense code pays."""
+    """The payments of each expense code."""
     credit: Account = "{facility}"
-    """What the facility gets."""
+    """The facility's income."""
     items: dict[str, Account] = Field(default_factory=dict)
-    """What it gets for these items, where that goes to accounts of its own."""
+    """The income from items with accounts of their own."""
     tax: Account = "{facility}-tax"
     prepaid: Account = "{facility}-prepaid"
     """The funds that invoices draw from."""
@@ -345,17 +306,17 @@ ServiceCategory = Literal[
 
 
 class Focus(Entry):
-    """How a facility's items are classified in the FOCUS dataset (docs/focus.md)."""
+    """The service categories of a facility's items in the FOCUS dataset (docs/focus.md)."""
 
     service_category: ServiceCategory = "Other"
     items: dict[str, ServiceCategory] = Field(default_factory=dict)
-    """Of items that belong to another."""
+    """The categories of items that are not in the facility's own."""
 
 
 def _timezone(name: str) -> str:
     try:
         ZoneInfo(name)
-        # A machine's own zone files hold names, such as localtime, that mean nothing elsewhere.
+        # A machine's own zone files have names, such as localtime, unknown to other machines.
         pl.Series([], dtype=pl.Datetime("us", "UTC")).dt.convert_time_zone(name)
     except (ZoneInfoNotFoundError, ValueError, OSError, pl.exceptions.ComputeError):
         raise ValueError(
@@ -416,7 +377,7 @@ class ExpenseCode(Entry):
 
 
 class ExpenseCodes(Entry):
-    """Which expense codes may be charged: a pattern for all of each, a list, or both."""
+    """The expense codes that may be charged: by a pattern, a list, or both."""
 
     pattern: Annotated[str, AfterValidator(_pattern)] | None = None
     codes: tuple[ExpenseCode, ...] | None = None
@@ -438,27 +399,27 @@ Reviewers = Annotated[tuple[Code, ...], NotEmpty, BeforeValidator(_one_or_severa
 
 
 class Approval(Entry):
-    """Who approves the facility's invoices: reviewers in order, the last one's approval issues."""
+    """The approval of a facility's invoices: reviewers in order; the last approval issues."""
 
     reviewers: Annotated[tuple[Reviewers, ...], NotEmpty]
-    """The logins that may approve at each step; one of them does."""
+    """The logins of each step, any one of which may approve."""
     two_persons: bool = False
     """Whether nobody may approve an invoice on which they changed something."""
 
 
 class ReviewLimits(Entry):
-    """From where on review finds something odd (docs/checks.md)."""
+    """The limits beyond which review reports a finding (docs/checks.md)."""
 
     longest_session: Step = "48h"
-    """Longer ones are implausible; an item may say otherwise."""
+    """Longer sessions are implausible; an item may have its own limit."""
     unusual_spend: Annotated[Part, AfterValidator(_above_zero)] = Decimal("3.5")
-    """The robust z-score from which on a project's month is far from those before."""
+    """The robust z-score above which a project's month is far from the months before."""
     least_history: Annotated[int, Field(ge=3, le=12)] = 4
     """Months that a project must have before its spend is judged by them."""
 
 
 class Facility(Entry):
-    """Who bills: its code, currency (ISO 4217), time zone and standing texts."""
+    """The facility that bills: its code, currency (ISO 4217), time zone and standing texts."""
 
     code: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     name: str
@@ -467,14 +428,13 @@ class Facility(Entry):
     fiscal_year_start: Annotated[int, Field(ge=1, le=12)] = 1
     """The month in which a fiscal year starts; the year is named by the month it ends in."""
     crossing: Literal["whole", "split"] = "whole"
-    """Whether usage across a month's end is charged whole where it ends, or cut there."""
+    """Whether usage across a month's end is charged whole in the later month, or cut."""
     expense_codes: ExpenseCodes | None = None
     approval: Approval | None = None
     issue: Literal["ready", "scheduled"] = "ready"
-    """Whether a month is issued once a person has said that it is ready, or without."""
+    """Whether a month is issued when a person declares it ready, or by schedule."""
     late_usage: Literal["next_run", "reissue"] = "next_run"
-    """Whether usage that comes after its month's invoice is billed by the next run, or by a
-    reissue of that invoice."""
+    """Whether usage after its month's invoice is billed by the next run, or by a reissue."""
     deliver: Literal["by_hand", "automatic"] = "by_hand"
     """Whether the monthly batch sends invoices and statements by mail, or a person does."""
     review: ReviewLimits = Field(default_factory=ReviewLimits)
@@ -485,24 +445,23 @@ class Facility(Entry):
     logo: Annotated[Logo, BeforeValidator(_logo)] | None = None
     """A PNG or SVG file beside the price book (workflow/load.py)."""
     record_url: Annotated[str, AfterValidator(_record_url)] | None = None
-    """Where an issued invoice can be checked, by its {number} and {fingerprint}."""
+    """The web address that checks an issued invoice, by its {number} and {fingerprint}."""
     country: Annotated[str, AfterValidator(_country)] | None = None
-    """Where it is (ISO 3166-1 alpha-2); the XML invoice needs it (documents/ubl.py)."""
+    """Its country (ISO 3166-1 alpha-2); the XML invoice needs it (documents/ubl.py)."""
     tax_id: Code | None = None
-    """The number under which it charges tax; the XML invoice needs it where a tax is charged."""
+    """Its tax number; the XML invoice needs it if a tax is charged."""
     journal: Accounts = Accounts()
-    """How its invoices are posted to the general ledger (docs/journal.md)."""
-
+    """The accounts of the general ledger (docs/journal.md)."""
     focus: Focus = Focus()
 
     def fiscal_year(self, day: dt.date) -> int:
-        """The fiscal year a day lies in."""
+        """The fiscal year of a day."""
         later = self.fiscal_year_start > 1 and day.month >= self.fiscal_year_start
         return day.year + 1 if later else day.year
 
 
 class Resource(Entry):
-    """What has business hours; days left out and holidays are after hours all day."""
+    """A resource with business hours; days left out and holidays are after hours all day."""
 
     code: Code
     name: str | None = None
@@ -511,18 +470,18 @@ class Resource(Entry):
 
 
 class Item(Entry):
-    """What can be billed; ``unit: hour`` is counted by time, anything else by quantity."""
+    """A billable item; ``unit: hour`` is counted by time, any other unit by quantity."""
 
     code: Code
     name: str
     unit: Code
     resource: Code | None = None
     cost: Price | None = None
-    """What a unit costs the facility; shown to staff only."""
+    """The facility's cost of a unit; shown to staff only."""
     shared: bool = False
-    """Whether several use it at the same time, as a cluster; an instrument has one user at once."""
+    """Whether it has several users at a time, as a cluster; an instrument has one."""
     longest_session: Step | None = None
-    """The longest plausible session, where it is not the facility's."""
+    """The longest plausible session, if not the facility's."""
 
 
 class Tax(Entry):
@@ -541,16 +500,16 @@ class ProjectType(Entry):
 
 
 class Team(Entry):
-    """Who receives invoices."""
+    """A team, which receives invoices."""
 
     code: Code
     name: str
     parent: Code | None = None
     """The team that this one belongs to; teams form a tree."""
     administrators: tuple[str, ...] = ()
-    """The addresses that are told when its invoices are ready."""
+    """The addresses that get a notice when its invoices are ready."""
     owners: tuple[str, ...] = ()
-    """The addresses that get its statements; the administrators where there are none."""
+    """The addresses that get its statements; the administrators if there are none."""
     tags: tuple[Code, ...] = ()
 
 
@@ -561,14 +520,8 @@ class Share(Entry):
     percent: Percent
 
 
-def check_split(shares: Sequence[Share]) -> None:
-    """Refuse a split that is not whole.
-
-    Raises
-    ------
-    ValueError
-        Percentages do not make 100, are not above zero, or name a code twice.
-    """
+def check_split(shares: tuple[Share, ...]) -> tuple[Share, ...]:
+    """Refuse a split that does not make 100, has a percentage of 0, or names a code twice."""
     total = sum((share.percent for share in shares), Decimal(0))
     if total != 100:
         raise ValueError(f"the split makes {plain_text(total)} %; its percentages must make 100")
@@ -577,18 +530,14 @@ def check_split(shares: Sequence[Share]) -> None:
     codes = [share.expense_code for share in shares]
     if len(set(codes)) < len(codes):
         raise ValueError("the split names an expense code twice")
-
-
-def _whole_split(shares: tuple[Share, ...]) -> tuple[Share, ...]:
-    check_split(shares)
     return shares
 
 
-Split = Annotated[tuple[Share, ...], AfterValidator(_whole_split)]
+Split = Annotated[tuple[Share, ...], AfterValidator(check_split)]
 
 
 class DatedSplit(Entry):
-    """A split that holds from a day until the next one's; the first has no ``valid_from``."""
+    """A split from a day until the next split's; the first has no ``valid_from``."""
 
     valid_from: Day | None = None
     split: Split
@@ -605,7 +554,7 @@ def _in_order(splits: tuple[DatedSplit, ...]) -> tuple[DatedSplit, ...]:
 
 
 class Project(Entry):
-    """Who uses and pays: a team's project with its split over expense codes."""
+    """A team's project with its split over expense codes, which uses and pays."""
 
     code: Code
     name: str | None = None
@@ -616,10 +565,10 @@ class Project(Entry):
     split: Split | None = None
     splits: Annotated[tuple[DatedSplit, ...], NotEmpty, AfterValidator(_in_order)] | None = None
     prepaid_low: Amount | None = None
-    """The balance of prepaid funds below which staff are told."""
+    """The balance of prepaid funds below which staff get a notice."""
     valid_from: Day | None = None
     valid_to: Day | None = None
-    """The project's first and last day; usage on others is billed and found by review."""
+    """The project's last day; usage outside its days is billed and reported by review."""
 
     @model_validator(mode="after")
     def _one_split(self) -> Self:
@@ -635,7 +584,7 @@ class Project(Entry):
 
 
 class PriceBook(Entry):
-    """All that pricing needs to know of a facility."""
+    """All data of a facility for pricing."""
 
     facility: Facility
     resources: tuple[Resource, ...] = ()
@@ -646,27 +595,21 @@ class PriceBook(Entry):
     projects: tuple[Project, ...]
     rules: tuple[Rule, ...] = ()
     sources: dict[str, dict[str, str]] = Field(default_factory=dict)
-    """How each kind of usage file maps to usage records (docs/sources.md)."""
+    """The mapping of each kind of usage file to usage records (docs/sources.md)."""
 
     def team_of(self, project: str) -> str | None:
-        """The team of a project, or None where there is no such project."""
+        """The team of a project; None if the project is unknown."""
         return next((known.team for known in self.projects if known.code == project), None)
 
     def rate_group(self, project: Project) -> str:
-        """The rate group a project pays by: its own, else its type's."""
+        """The rate group of a project: its own, else its type's."""
         if project.rate_group is not None:
             return project.rate_group
         return next(kind.rate_group for kind in self.project_types if kind.code == project.type)
 
     @classmethod
     def parse(cls, text: str, name: str) -> Self:
-        """A price book from YAML text; ``name`` is the file's, for messages.
-
-        Raises
-        ------
-        InvalidPriceBook
-            What is wrong, with file, line and key.
-        """
+        """A price book from YAML text; ``name`` is the file's, for messages."""
         document = Document(text, name)
         book = document.validate(cls)
         check_references(book, document)
@@ -677,23 +620,13 @@ CODES = pl.Schema({"expense_code": pl.String(), "valid_from": pl.Date(), "valid_
 
 
 def invalid_codes(charged: pl.DataFrame, allowed: ExpenseCodes) -> pl.DataFrame:
-    """The rows whose expense code may not be charged on their date.
+    """The rows whose expense code may not be charged on their date, with a sentence ``problem``.
 
-    Parameters
-    ----------
-    charged
-        ``expense_code``, ``date``, and any other columns.
-    allowed
-        What the price book says of expense codes.
-
-    Returns
-    -------
-    pl.DataFrame
-        These rows with ``problem``, a sentence.
+    ``charged`` has ``expense_code``, ``date``, and any other columns.
     """
     problem = pl.lit(None, dtype=pl.String)
     if allowed.codes is not None:
-        problem = _of_the_list(charged, allowed)
+        problem = _not_listed(charged, allowed.codes)
     if allowed.pattern is not None:
         fits = pl.col("expense_code").str.contains(f"^(?:{allowed.pattern})$")
         odd = pl.format(
@@ -705,11 +638,11 @@ def invalid_codes(charged: pl.DataFrame, allowed: ExpenseCodes) -> pl.DataFrame:
     return charged.with_columns(problem=problem).filter(pl.col("problem").is_not_null())
 
 
-def _of_the_list(charged: pl.DataFrame, allowed: ExpenseCodes) -> pl.Expr:
+def _not_listed(charged: pl.DataFrame, codes: Sequence[ExpenseCode]) -> pl.Expr:
     listed = pl.DataFrame(
         [
             (code.code, code.valid_from or dt.date.min, code.valid_to or dt.date.max)
-            for code in allowed.codes or ()
+            for code in codes
         ],
         schema=CODES,
         orient="row",
@@ -717,15 +650,15 @@ def _of_the_list(charged: pl.DataFrame, allowed: ExpenseCodes) -> pl.Expr:
     numbered = charged.select("expense_code", "date").with_row_index("at")
     matched = numbered.join(listed, on="expense_code", how="left", maintain_order="left")
     valid = pl.col("date").is_between("valid_from", "valid_to").fill_null(value=False)
-    found = matched.group_by("at", maintain_order=True).agg(
+    rows = matched.group_by("at", maintain_order=True).agg(
         known=pl.col("valid_from").is_not_null().any(), valid=valid.any()
     )
     unknown = pl.format("the expense code '{}' is not among those allowed", "expense_code")
     expired = pl.format("the expense code '{}' is not valid on {}", "expense_code", "date")
     return (
-        pl.when(~pl.lit(found["known"]))
+        pl.when(~pl.lit(rows["known"]))
         .then(unknown)
-        .when(~pl.lit(found["valid"]))
+        .when(~pl.lit(rows["valid"]))
         .then(expired)
         .otherwise(pl.lit(None, dtype=pl.String))
     )

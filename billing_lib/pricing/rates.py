@@ -1,27 +1,24 @@
-"""Rates: the price of an item for one rate group between two dates.
+"""Rates and rules: the prices of items, and the changes to totals.
 
     {item: slide, group: internal, price: "1.25"}                              flat
     {item: scope, group: internal, price: "40.00", after_hours: "25.00"}       two prices by time
     {item: laser, group: internal, price: "30.00", bands: [{name: peak, …}]}   prices by the week
     {item: disk, group: internal, tiers: {mode: graduated, steps: […]}}        prices by quantity
 
-A rate is one of these four; minimum, step and service fee go with each. A charge keeps a copy
-of its rate, the canonical JSON ``body``, named by its fingerprint.
-
-Rules: what a price book does to totals, each at exactly one scope, in the order listed.
+A rate is the price of an item for one rate group between two dates, in one of these four ways,
+each with minimum, step and service fee. A charge keeps a copy of its rate, the canonical JSON
+``body``, named by its fingerprint. Rules apply at exactly one scope each, in the order listed
+(pricing/charging.py, pricing/invoicing.py):
 
     {name: pilot price, scope: charge, kind: scale, factor: "0.90", items: [slide]}
     {name: cap p1, scope: invoice, kind: cap, amount: "500.00", tags: [pilot]}
     {name: courtesy, scope: statement, kind: discount, amount: "3.00"}
-
-A rule is checked here; pricing/charging.py applies it to columns.
 """
 
 import hashlib
-from collections.abc import Sequence
 from decimal import Decimal
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
 from pydantic import AfterValidator, model_validator
 
@@ -62,14 +59,12 @@ class TierStep(Entry):
     price: Price
 
 
-def check_bounds(bounds: Sequence[Decimal | None]) -> None:
-    """Refuse steps that do not rise, or do not end open.
+_Steps = TypeVar("_Steps", bound="tuple[TierStep | FactorStep, ...]")
 
-    Raises
-    ------
-    ValueError
-        Which of the two.
-    """
+
+def _rising(steps: _Steps) -> _Steps:
+    """Refuse steps that do not rise, or do not end open."""
+    bounds = [step.up_to for step in steps]
     if not bounds or bounds[-1] is not None:
         raise ValueError("the steps have no end; the last one is 'up_to: null'")
     closed = [bound for bound in bounds[:-1] if bound is not None]
@@ -80,10 +75,6 @@ def check_bounds(bounds: Sequence[Decimal | None]) -> None:
             raise ValueError(
                 f"the steps are out of order: {plain_text(upper)} after {plain_text(lower)}"
             )
-
-
-def _rising(steps: tuple[TierStep, ...]) -> tuple[TierStep, ...]:
-    check_bounds([step.up_to for step in steps])
     return steps
 
 
@@ -105,14 +96,14 @@ class Subsidy(Entry):
     @model_validator(mode="after")
     def _one_kind(self) -> Self:
         if (self.percent is None) == (self.price is None):
-            raise WrongKey("percent", "a subsidy says either 'percent' or 'price'")
+            raise WrongKey("percent", "a subsidy has either 'percent' or 'price'")
         if self.percent is not None and self.percent > 100:
             raise WrongKey("percent", "a subsidy pays at most 100 %")
         return self
 
 
 class Rate(Entry):
-    """The price of an item for one rate group, valid from and to the dates named."""
+    """The price of an item for one rate group between two dates."""
 
     item: Code
     group: Code
@@ -141,19 +132,19 @@ class Rate(Entry):
 
     @property
     def pricing(self) -> str:
-        """Which of the four ways."""
+        """The way in which the rate prices, one of the four."""
         if self.after_hours is not None:
             return HOURS
         return BANDS if self.bands else TIERS if self.tiers else FLAT
 
     @property
     def body(self) -> str:
-        """The rate as canonical JSON: sorted keys, decimals as text, nothing left open."""
+        """The rate as canonical JSON: sorted keys, decimals as text."""
         return body_of(self)
 
     @property
     def fingerprint(self) -> str:
-        """The first 16 hex digits of the body's sha256: the name of a kept rate."""
+        """The first 16 hex digits of the body's sha256, by which charges name their rate."""
         return hashlib.sha256(self.body.encode()).hexdigest()[:16]
 
 
@@ -176,23 +167,18 @@ class FactorStep(Entry):
     factor: Factor
 
 
-def _rising_tiers(steps: tuple[FactorStep, ...]) -> tuple[FactorStep, ...]:
-    check_bounds([step.up_to for step in steps])
-    return steps
-
-
 Targets = Annotated[tuple[Code, ...], NotEmpty]
 
 
 class Rule(Entry):
-    """One rule; ``tags``, ``projects`` and ``items`` say what it works on."""
+    """A change to totals; ``tags``, ``projects`` and ``items`` choose its targets."""
 
     name: Code
     scope: Literal["charge", "invoice", "statement"]
     kind: Literal["cap", "floor", "scale", "tier", "fee", "discount"]
     amount: RuleAmount | None = None
     factor: Factor | None = None
-    steps: Annotated[tuple[FactorStep, ...], AfterValidator(_rising_tiers)] | None = None
+    steps: Annotated[tuple[FactorStep, ...], AfterValidator(_rising)] | None = None
     tags: Targets | None = None
     projects: Targets | None = None
     items: Targets | None = None
@@ -229,7 +215,7 @@ class Rule(Entry):
 
     @property
     def carries_by(self) -> str | None:
-        """What a cap over a span counts by; None for every other rule."""
+        """The key of a cap over a span: project, team or user; None for every other rule."""
         if self.over is None:
             return None
         return self.by or ("team" if self.scope == STATEMENT else "project")
@@ -240,7 +226,7 @@ class Rule(Entry):
         return body_of(self)
 
     def targets_project(self, project: str, tags: set[str]) -> bool:
-        """Whether it works on a project that has these tags."""
+        """Whether it applies to a project that has these tags."""
         tagged = self.tags is None or not tags.isdisjoint(self.tags)
         return tagged and (self.projects is None or project in self.projects)
 

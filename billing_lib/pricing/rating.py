@@ -1,29 +1,25 @@
-"""Rating: which usage can be billed, and by which rate; the rest with its reason.
+"""Rating: each usage record gets its rate, or the reason why it is not billed.
 
     usage → rated  (one row per billable record, with the rate's fingerprint)
           → unbilled (one reason per record, the first that applies)
 
-The rate is looked up by item, the project's rate group and the local day on which usage starts
-(or its date). Every record comes out on exactly one side: records in = rated + unbilled.
+The rate is found by item, the project's rate group and the local day on which usage starts (or its
+date). Each record is in exactly one of the two: records in = rated + unbilled.
 
-The catalogue: a price book as frames, which is what columns are priced against.
-
-A price book becomes a catalogue when usage is rated; a snapshot holds one as Parquet files, so
-that issuing needs no price book. Rates in a snapshot are the kept copies, as they were.
+The catalogue is the price book as frames. A snapshot holds one as Parquet files, with the rates
+as they were, so that issuing needs no price book:
 
     rates     rate              item   group     pricing  price  minimum  step  valid_from  …
               3f0c…             slide  internal  flat     1.25   null     null  0001-01-01
     accounts  project  team       rate_group  from        position  expense_code  percent
               p1       smith-lab  internal    0001-01-01  0         370-1         600000
 
-Looking up: where the codes of many records stand in a small table, and what stands there.
+Many records are looked up in small tables by position; a join copies all columns of the records
+and is several times as slow:
 
     positions(["scope", "x"], ["slide", "scope"])    1, null
     columns_at(rates, [1, 1, 0])                     the rates' columns, a row for each record
-    Dated(rates).at(keys, days)                      which rate holds for a key on a day
-
-A join of many records does the same, and copies all of their columns to do it: several times
-as slow where the table is small.
+    Dated(rates).at(keys, days)                      the rate that is valid for a key on a day
 """
 
 import datetime as dt
@@ -49,7 +45,7 @@ PRICE = pl.Decimal(38, PRICE_PLACES)
 """A price: exact, six places, in the currency's unit."""
 
 HOUR, EACH, USE, DAY = "hour", "each", "use", "day"
-"""What a rate can count; hour is also the unit of items that are counted by time."""
+"""The values of a rate's ``per``; hour is also the unit of items counted by time."""
 
 _Made = TypeVar("_Made")
 
@@ -84,7 +80,7 @@ RATES = pl.Schema(
         "step": pl.Int64(),  # microseconds
         "valid_from": pl.Date(),
         "valid_to": pl.Date(),  # inclusive
-        "body": pl.String(),  # canonical JSON, as the price book said it
+        "body": pl.String(),  # canonical JSON, as in the price book
     }
 )
 ACCOUNTS = pl.Schema(
@@ -119,7 +115,7 @@ RULES = pl.Schema(
 
 @dataclass(frozen=True)
 class Catalogue:
-    """All that pricing reads of a facility, with its currency's places and time zone."""
+    """A price book as frames, with its currency's places and time zone."""
 
     places: int
     timezone: str
@@ -134,14 +130,14 @@ class Catalogue:
 
     @classmethod
     def of(cls, book: PriceBook) -> "Catalogue":
-        """The catalogue that a price book states."""
+        """The catalogue of a price book."""
         places = minor_places(book.facility.currency)
         return cls(
             places=places,
             timezone=book.facility.timezone,
             resources=_resources_frame(book),
             items=pl.DataFrame(
-                [(it.code, it.name, it.unit, it.resource, it.cost) for it in book.items],
+                [(i.code, i.name, i.unit, i.resource, i.cost) for i in book.items],
                 schema=ITEMS,
                 orient="row",
             ),
@@ -155,11 +151,10 @@ class Catalogue:
         )
 
     def once(self, make: Callable[["Catalogue"], _Made]) -> _Made:
-        """What a function makes of this catalogue: made when first asked for, then kept.
+        """The result of a function of this catalogue, computed once and then kept.
 
-        Usage that is priced in chunks needs the same tables for each of them, and to make them
-        anew takes as long as to price some ten thousand records. Threads that ask at the same
-        time may each make it, which does no harm.
+        Usage priced in chunks needs the same tables for each chunk; computing them takes as long
+        as pricing ten thousand records. Two threads may both compute it, which does no harm.
         """
         if make not in self._made:
             self._made[make] = make(self)
@@ -260,29 +255,15 @@ _PLACES = 2**16  # so many that a thousand codes mostly have one each
 
 
 def positions(codes: pl.Series, table: pl.Series) -> pl.Series:
-    """Where each code stands in a table.
-
-    Parameters
-    ----------
-    codes
-        Texts, some perhaps null.
-    table
-        Texts, each once.
-
-    Returns
-    -------
-    pl.Series
-        UInt32, null where the table does not have it.
-    """
+    """The position of each code in a table of distinct texts: UInt32, null for an unknown code."""
     return codes.cast(pl.Enum(table), strict=False).to_physical().cast(pl.UInt32)
 
 
 class Codes:
-    """The codes of a small table, each once, to find where those of many records stand in it.
+    """The distinct codes of a small table, for looking up the codes of many records.
 
-    The hashes of all are computed in a tenth of the time in which each is looked up. So a code is
-    taken for the one at the place that its hash names, and compared with it; only one that is not
-    the same, as two may have one place, is looked up.
+    Hashing is ten times as fast as looking up. So a code is compared with the table's code of the
+    same hash, and looked up only if they differ.
     """
 
     def __init__(self, table: pl.Series) -> None:
@@ -308,19 +289,19 @@ def _place(codes: pl.Series) -> pl.Series:
 def columns_at(table: pl.DataFrame, at: pl.Series) -> list[pl.Expr]:
     """The columns of a table at these positions, null where a position is null.
 
-    A column that is the same in all rows costs nothing, neither here nor in what is made of it.
+    A column with one value becomes a literal, which costs nothing here or later.
     """
-    found = bool(table.height) and at.null_count() == 0
+    complete = bool(table.height) and at.null_count() == 0
     return [
         pl.lit(column.head(1)).first().alias(column.name)
-        if found and column.n_unique() == 1
+        if complete and column.n_unique() == 1
         else pl.lit(column[at]).alias(column.name)
         for column in table
     ]
 
 
 class Dated:
-    """A table whose rows each hold for a key between two dates.
+    """A table whose rows are each valid for a key between two dates.
 
     Parameters
     ----------
@@ -332,24 +313,16 @@ class Dated:
     def __init__(self, table: pl.DataFrame) -> None:
         self._first, self._last = table["valid_from"], table["valid_to"]
         self._rows = table.with_row_index("at").drop_nulls("key").sort("key", "valid_from")
-        one_each = self._rows["key"].is_unique().all()
-        self._of_key = _by_key(self._rows) if one_each else None
-        # The days on which all rows hold, which are mostly all that are asked for.
+        self._of_key = None
+        if self._rows["key"].is_unique().all():
+            size = largest_of(self._rows["key"]) + 1
+            nulls = pl.repeat(None, size, dtype=pl.UInt32, eager=True)
+            self._of_key = nulls.scatter(self._rows["key"], self._rows["at"])
+        # The days on which all rows are valid: mostly all the days looked up.
         self._common = table.select(pl.max("valid_from"), pl.min("valid_to")).row(0)
 
     def at(self, keys: pl.Series, days: pl.Series) -> pl.Series:
-        """Which row holds for a key on a day.
-
-        Parameters
-        ----------
-        keys, days
-            Small whole numbers, null for none; dates.
-
-        Returns
-        -------
-        pl.Series
-            The row's position, UInt32; null where there is none.
-        """
+        """The position of the row that is valid for each key on its day: UInt32, null for none."""
         if self._first.len() == 0:
             return pl.repeat(None, keys.len(), dtype=pl.UInt32, eager=True)
         at = self._last_from(keys, days) if self._of_key is None else _at(keys, self._of_key)
@@ -374,12 +347,6 @@ class Dated:
         return rows["at"][nearest].zip_with(same.fill_null(value=False), nothing)
 
 
-def _by_key(rows: pl.DataFrame) -> pl.Series:
-    """The rows' positions, each at its key."""
-    nothing = pl.repeat(None, largest_of(rows["key"]) + 1, dtype=pl.UInt32, eager=True)
-    return nothing.scatter(rows["key"], rows["at"])
-
-
 def _at(keys: pl.Series, of_key: pl.Series) -> pl.Series:
     beyond = largest_of(keys) + 1 - of_key.len()
     table = of_key.extend_constant(None, beyond) if beyond > 0 else of_key
@@ -391,20 +358,14 @@ def _key_and_day(keys: pl.Series, days: pl.Series) -> pl.Series:
 
 
 _UNBILLED = pl.Schema(
-    {
-        "record": pl.String(),
-        "occurrence": pl.Int32(),
-        "reason": pl.String(),
-        "detail": pl.String(),
-        "file": pl.String(),
-        "row": pl.Int64(),
-    }
+    {"record": pl.String(), "occurrence": pl.Int32(), "reason": pl.String()}
+    | {"detail": pl.String(), "file": pl.String(), "row": pl.Int64()}
 )
 
 
 @dataclass(frozen=True)
 class Rating:
-    """What rating found.
+    """Usage as rating divides it.
 
     Attributes
     ----------
@@ -421,9 +382,9 @@ class Rating:
 
 
 def counted_per() -> pl.Expr:
-    """What a rated record counts: its rate's ``per``, else by the item's unit.
+    """The ``per`` of each rated record: its rate's, else by the item's unit.
 
-    Items by the use or by the day count so where the usage states no quantity.
+    The units use and day count only for usage without a stated quantity.
     """
     unit = pl.col("unit")
     by_unit = (
@@ -437,7 +398,7 @@ def counted_per() -> pl.Expr:
 
 
 REFERENCES = pl.Schema({"reference": pl.String(), "project": pl.String()})
-"""Ad hoc invoices that usage can name, each once, and whose they are."""
+"""The ad hoc invoices that usage can name, each once, with their projects."""
 
 
 def rate_usage(
@@ -457,8 +418,8 @@ def rate_usage(
     period
         ``YYYY-MM``: usage that ends in another month is ``outside_period``; None takes all.
     references
-        The ad hoc invoices that usage may name (schema REFERENCES), which is theirs where it names
-        no project; None takes any.
+        The ad hoc invoices that usage may name (schema REFERENCES), which also give the project
+        of usage without one; None takes any.
     """
     usage, named = _of_references(usage, references)
     if "charge" not in usage.columns:
@@ -481,8 +442,8 @@ def _unbilled(frame: pl.DataFrame, checks: dict[str, pl.Expr]) -> pl.DataFrame:
 def _of_references(
     usage: pl.DataFrame, references: pl.DataFrame | None
 ) -> tuple[pl.DataFrame, pl.Series]:
-    """The usage with the project of the reference it names where it names none; and the sentence
-    on a reference that is not known, or another project's."""
+    """The usage, with its reference's project if it names none; and a sentence on each reference
+    that is unknown or belongs to another project."""
     fine = pl.repeat(None, usage.height, dtype=pl.String, eager=True)
     if references is None or usage["reference"].null_count() == usage.height:
         return usage, fine
@@ -492,7 +453,7 @@ def _of_references(
     other = pl.format("the ad hoc invoice '{}' is of project '{}'", "reference", "of")
     named = frame.select(
         sentence=pl.when(pl.col("of").is_null())
-        .then(unknown)  # null where nothing is named
+        .then(unknown)  # null without a reference
         .when(pl.col("project") != pl.col("of"))
         .then(other)
     )["sentence"]
@@ -502,18 +463,18 @@ def _of_references(
 
 @dataclass(frozen=True)
 class _Tables:
-    """What usage is looked up in.
+    """The tables for looking up usage.
 
     Attributes
     ----------
     items, of_item
-        The items, and by item ``unit`` and ``_uncounted``: some rate of it counts uses or days.
+        The items, and by item ``unit`` and ``_uncounted``: it has a rate per use or day.
     projects, of_project
         The projects, and by project ``team`` and ``rate_group``.
     groups, group_at
-        The rate groups, and by project the place of its own among them.
+        The rate groups, and by project the position of its group.
     rates
-        The rates by item and group, as _pair numbers them.
+        The rates by item and group, numbered by _pair.
     """
 
     items: Codes
@@ -543,7 +504,7 @@ def _tables(catalogue: Catalogue) -> _Tables:
 
 
 def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) -> pl.DataFrame:
-    """The usage with what its item, its project and its rate say."""
+    """The usage with columns of its item, its project and its rate."""
     tables = catalogue.once(_tables)
     item_at = tables.items.positions(usage["item"])
     project_at = tables.projects.positions(usage["project"])
@@ -573,7 +534,7 @@ def _needs_quantity() -> pl.Expr:
     """Whether the quantity must be stated: neither the clock, the day nor the record counts it."""
     timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
     unit = pl.col("unit")
-    # Without a rate, what the item's rates count for others decides.
+    # Without a rate, the item's rates for other groups decide.
     unrated = pl.col("rate").is_null() & pl.col("_uncounted")
     known = pl.when(unrated).then(pl.lit(USE)).otherwise(counted_per())
     counted = (timed & (unit.is_null() | (known == HOUR))) | known.is_in([USE, DAY])
@@ -581,7 +542,7 @@ def _needs_quantity() -> pl.Expr:
 
 
 def _checks(period: str | None) -> dict[str, pl.Expr]:
-    """By reason whether a record has it; the first that applies is told."""
+    """By reason whether it applies to a record; the first one counts."""
     start, end, date = pl.col("start"), pl.col("end"), pl.col("date")
     timed = start.is_not_null() & end.is_not_null()
     half_timed = start.is_null() != end.is_null()

@@ -1,15 +1,13 @@
-"""A scenario: a price book, usage, adjustments, and what must come out, in one YAML file.
+"""A scenario: a price book, usage, adjustments and expected results, in one YAML file.
 
-Staff use it for what-if questions and quotations, tests for exactness. The keys and their
-arithmetic are in docs/scenario-format.md.
+Staff use it for what-if questions and quotations, tests for exactness; it is priced without any
+database. The keys and their arithmetic are in docs/scenario-format.md.
 
     usage:  [{id: u1, item: slide, project: p1, date: 2020-04-07, quantity: "12"}]
     expect: {charges: {u1: {total: "15.00"}}}
 
-A quotation: a scenario priced without any database, and compared with what it expects.
-
-billing quote what-if.yml           the result as JSON
-billing quote --check what-if.yml   the differences from ``expect``
+    billing quote what-if.yml           the result as JSON
+    billing quote --check what-if.yml   the differences from ``expect``
 """
 
 import re
@@ -88,12 +86,12 @@ class AdjustmentEntry(Entry):
     def _one_kind(self) -> Self:
         changes = self.charge is not None and self.set
         if bool(changes) == (self.add_line is not None):
-            raise ValueError("an adjustment says either 'charge' and 'set', or 'add_line'")
+            raise ValueError("an adjustment has either 'charge' and 'set', or 'add_line'")
         return self
 
 
 class Expectation(Entry):
-    """What must come out; only what is listed is compared."""
+    """The expected results; only those listed are compared."""
 
     charges: dict[str, dict[str, str]] = Field(default_factory=dict)
     splits: dict[str, dict[str, str]] = Field(default_factory=dict)
@@ -110,18 +108,12 @@ class Scenario(PriceBook):
     usage: tuple[UsageEntry, ...] = ()
     adjustments: tuple[AdjustmentEntry, ...] = ()
     carried: dict[str, dict[str, Amount]] = Field(default_factory=dict)
-    """What caps over a span came to in earlier months, by the cap's name and its key."""
+    """The totals of caps over a span in earlier months, by the cap's name and its key."""
     expect: Expectation = Expectation()
 
     @classmethod
     def parse(cls, text: str, name: str) -> Self:
-        """A scenario from YAML text; ``name`` is the file's, for messages.
-
-        Raises
-        ------
-        InvalidPriceBook, InvalidPeriod, InvalidAdjustment
-            What is wrong, with file, line and key.
-        """
+        """A scenario from YAML text; ``name`` is the file's, for messages."""
         document = Document(text, name)
         scenario = document.validate(cls)
         check_references(scenario, document)
@@ -151,7 +143,7 @@ class Scenario(PriceBook):
         return frame.with_columns(occurrence=occurrence).select(USAGE.names())
 
     def carried_frame(self) -> pl.DataFrame:
-        """What caps over a span came to before (schema CARRIED)."""
+        """The earlier totals of caps over a span (schema CARRIED)."""
         places = minor_places(self.facility.currency)
         rows = [
             (rule, key, to_minor(amount, places))
@@ -166,24 +158,20 @@ class Scenario(PriceBook):
         changes: list[dict[str, Any]] = []
         lines: list[dict[str, Any]] = []
         for order, entry in enumerate(self.adjustments):
-            who = {"by": entry.by, "at": entry.at.isoformat(), "reason": entry.reason}
+            event = {"by": entry.by, "at": entry.at.isoformat(), "reason": entry.reason}
             if entry.add_line is not None:
                 line = entry.add_line.model_dump() | {
                     "charge": f"line-{len(lines) + 1}",
                     "amount": to_minor(entry.add_line.amount, places),
                 }
-                lines.append(line | who)
+                lines.append(line | event)
             for field, value in (entry.set or {}).items():
-                changes.append(
-                    {
-                        "order": order,
-                        "charge": entry.charge,
-                        "field": field,
-                        "value": adjustment_value(field, value, places),
-                        **who,
-                    }
-                )
+                change = {"order": order, "charge": entry.charge, "field": field}
+                changes.append(change | {"value": adjustment_value(field, value, places)} | event)
         return pl.DataFrame(changes, schema=ADJUSTMENTS), pl.DataFrame(lines, schema=LINES)
+
+
+_SPELLING = "define it or correct its spelling"
 
 
 def _check_adjustments(scenario: Scenario, document: Document) -> None:
@@ -192,9 +180,9 @@ def _check_adjustments(scenario: Scenario, document: Document) -> None:
     for index, entry in enumerate(scenario.adjustments):
         if entry.add_line is None:
             _check_changes(scenario, document, index, charges, lines)
-            continue
-        lines.add(f"line-{len(lines) + 1}")
-        _check_line(scenario, document, index)
+        else:
+            lines.add(f"line-{len(lines) + 1}")
+            _check_line(scenario, document, index, entry.add_line)
     for row, usage in enumerate(scenario.usage):
         if usage.id in lines:
             raise InvalidPriceBook(
@@ -221,33 +209,32 @@ def _check_changes(
             raise InvalidPriceBook(
                 f"'{field}' cannot be set", where=where, remedy=f"set one of {', '.join(allowed)}"
             )
-        if field == "project" and value not in {project.code for project in scenario.projects}:
-            raise InvalidPriceBook(
-                f"the project '{value}' is not defined",
-                where=where,
-                remedy="define it or correct its spelling",
-            )
+        if field == "project":
+            _check_project(scenario, value, where)
         try:
             adjustment_value(field, value, minor_places(scenario.facility.currency))
         except InvalidAdjustment as error:
             raise InvalidPriceBook(error.what, where=where) from None
 
 
-def _check_line(scenario: Scenario, document: Document, index: int) -> None:
-    line = scenario.adjustments[index].add_line
+def _check_line(scenario: Scenario, document: Document, index: int, line: AddedLine) -> None:
     place = ("adjustments", index, "add_line")
-    if line is None:
-        return
-    if line.project not in {project.code for project in scenario.projects}:
+    _check_project(scenario, line.project, document.where(*place, "project"))
+    _check_amount(scenario, line.amount, document.where(*place, "amount"))
+
+
+def _check_project(scenario: Scenario, code: object, where: str) -> None:
+    if code not in {project.code for project in scenario.projects}:
         raise InvalidPriceBook(
-            f"the project '{line.project}' is not defined",
-            where=document.where(*place, "project"),
-            remedy="define it or correct its spelling",
+            f"the project '{code}' is not defined", where=where, remedy=_SPELLING
         )
+
+
+def _check_amount(scenario: Scenario, amount: Decimal, where: str) -> None:
     try:
-        to_minor(line.amount, minor_places(scenario.facility.currency))
+        to_minor(amount, minor_places(scenario.facility.currency))
     except ValueError as error:
-        raise InvalidPriceBook(str(error), where=document.where(*place, "amount")) from None
+        raise InvalidPriceBook(str(error), where=where) from None
 
 
 def _check_carried(scenario: Scenario, document: Document) -> None:
@@ -268,14 +255,9 @@ def _check_carried(scenario: Scenario, document: Document) -> None:
             where = document.where("carried", name, key)
             if by in known and key not in known[by]:
                 raise InvalidPriceBook(
-                    f"the {by} '{key}' is not defined",
-                    where=where,
-                    remedy="define it or correct its spelling",
+                    f"the {by} '{key}' is not defined", where=where, remedy=_SPELLING
                 )
-            try:
-                to_minor(amount, minor_places(scenario.facility.currency))
-            except ValueError as error:
-                raise InvalidPriceBook(str(error), where=where) from None
+            _check_amount(scenario, amount, where)
 
 
 Result = dict[str, dict[str, Any]]
@@ -307,27 +289,27 @@ def quote(scenario: Scenario) -> Result:
 
 
 def differences(result: Result, expected: Result) -> list[str]:
-    """Where a result is not what a scenario expects, one sentence each.
+    """The differences of a result from the expected one, one sentence each.
 
-    Only what is expected is compared; a table (a split, the expense codes) is compared whole.
+    Only listed values are compared; a table (a split, the expense codes) is compared whole.
     """
-    found = []
+    sentences = []
     for section, entries in expected.items():
         for code, wanted in entries.items():
             place = f"{section}.{code}"
             actual = result[section].get(code)
             if actual is None:
-                found.append(f"{place}: expected {_shown(wanted)}, got nothing")
+                sentences.append(f"{place}: expected {_shown(wanted)}, got nothing")
             elif section in ("splits", "unbilled"):
                 if actual != wanted:
-                    found.append(f"{place}: expected {_shown(wanted)}, got {_shown(actual)}")
+                    sentences.append(f"{place}: expected {_shown(wanted)}, got {_shown(actual)}")
             else:
-                found += [
+                sentences += [
                     f"{place}.{key}: expected {_shown(value)}, got {_shown(actual.get(key))}"
                     for key, value in wanted.items()
                     if actual.get(key) != value
                 ]
-    return found
+    return sentences
 
 
 def _shown(value: Any) -> str:

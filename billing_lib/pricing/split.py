@@ -1,7 +1,7 @@
 """Splitting money so that the parts make the whole: the largest remainder method.
 
-Each part gets the whole minor units of its exact share; what is left over goes, one unit each,
-to the largest remainders, ties to the first listed. Negative amounts share like positive ones.
+Each part gets the whole minor units of its exact share; the units left over go, one each, to the
+largest remainders, ties to the first listed. Negative amounts share like positive ones.
 
     1.01 over 50/50          →  0.51, 0.50
     0.02 over 33.3333 × 3    →  0.01, 0.00, 0.01
@@ -12,7 +12,7 @@ import polars as pl
 from billing_lib.pricing.money import Exact, largest_of
 
 _FEW = 8
-"""Parts up to which each is compared with each, which is faster than sorting them."""
+"""The number of parts up to which comparing each with each is faster than sorting."""
 
 
 class Plans:
@@ -41,26 +41,16 @@ class Plans:
         ]
 
     def share_out(self, amounts: pl.Series, plan: pl.Series) -> pl.DataFrame:
-        """The parts of amounts.
+        """The parts of amounts (Int64 minor units), each by the plan of its number from 0.
 
-        Parameters
-        ----------
-        amounts
-            Int64 minor units.
-        plan
-            The number of each amount's plan, from 0.
-
-        Returns
-        -------
-        pl.DataFrame
-            A row per part, an amount's one after another: ``at``, the number of the amount; what
-            the plan says of the share; ``amount``, Int64 minor units.
+        A row per part, an amount's one after another: ``at``, the number of the amount; the
+        plan's columns of the share; ``amount``, Int64 minor units.
         """
         numbers = pl.int_range(amounts.len(), dtype=pl.UInt32, eager=True)
         parts = pl.DataFrame({"at": numbers, "share": self._numbers[plan]}).explode("share")
         at, share, lengths = parts["at"], parts["share"], self._lengths[plan]
         if self._weights_by_place:
-            # What has one part is that part; the parts of the others follow, place by place.
+            # An amount with one part is that part; the parts of the others follow by place.
             several = lengths > 1
             shared = self._parts_by_place(amounts.filter(several), plan.filter(several))
             earlier = several.cum_sum() - several.cast(pl.UInt32)
@@ -75,8 +65,7 @@ class Plans:
     def _parts_by_place(self, amounts: pl.Series, plan: pl.Series) -> list[pl.Series]:
         """The first parts of all amounts, their second parts, and so on; 0 where there is none.
 
-        In a column per place an amount and its parts stand in the same row, so that none has to
-        be looked for.
+        With a column per place, an amount and its parts are in the same row, without look-ups.
         """
         size, signs = amounts.abs(), amounts.sign()
         wholes = _one_or_all(self._wholes, plan)
@@ -93,25 +82,20 @@ class Plans:
 
 
 def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: str) -> pl.Series:
-    """The part of an amount that falls to each row.
+    """The part of an amount for each row, Int64 minor units, which sum to the amount per whole.
 
     Parameters
     ----------
     parts
-        One row per part.
+        One row per part, with the columns named by the other parameters.
     whole
-        Column that says which amount a part belongs to.
+        The amount to which a part belongs.
     amount
-        Column with the amount to share, the same on all parts of a whole (Int64, minor units).
+        The amount to share, the same on all parts of a whole (Int64, minor units).
     weight
-        Column with the part's weight (Int64, not negative, with a positive sum per whole).
+        The part's weight (Int64, not negative, with a positive sum per whole).
     order
-        Column by which ties are broken, the smallest first.
-
-    Returns
-    -------
-    pl.Series
-        Int64 minor units, in the order of ``parts``; they sum to the amount for each whole.
+        Ties go to the smallest.
     """
     if parts.height == 0:
         return pl.Series([], dtype=pl.Int64)
@@ -129,13 +113,13 @@ def apportion(parts: pl.DataFrame, whole: str, amount: str, weight: str, order: 
 def _parts(
     amounts: pl.Series, wholes: pl.Series, lengths: pl.Series, at: pl.Series, weights: pl.Series
 ) -> pl.Series:
-    """The parts of amounts whose parts stand one after another.
+    """The parts of amounts, one after another.
 
     Parameters
     ----------
     amounts, wholes, lengths
-        For each whole its amount (Int64, minor units), the sum of its weights, and how many
-        parts it has.
+        For each whole its amount (Int64, minor units), the sum of its weights, and its number
+        of parts.
     at, weights
         For each part the number of its whole, from 0 and rising, and its weight.
     """
@@ -149,7 +133,7 @@ def _parts(
 
 
 def _one_or_all(wholes: pl.Series, at: pl.Series) -> pl.Series:
-    # Percentages make 100 everywhere, and dividing by one number is several times as fast.
+    # Percentages always make 100, and dividing by one number is several times as fast.
     return wholes.head(1) if wholes.n_unique() == 1 else wholes[at]
 
 
@@ -162,7 +146,7 @@ def _divided(size: pl.Series, weights: pl.Series, wholes: pl.Series) -> tuple[pl
 
 
 def _before_each(rests: list[pl.Series]) -> list[pl.Series]:
-    """For each place how many go before it: those of a larger remainder, or listed earlier."""
+    """For each place the number of places before it: larger remainders, or equal ones earlier."""
     before = [pl.Series([0], dtype=pl.Int8)] * len(rests)
     for later, rest in enumerate(rests):
         for earlier in range(later):
@@ -186,7 +170,7 @@ def _sums(values: pl.Series, last: pl.Series) -> pl.Series:
 
 
 def _ranks(at: pl.Series, rest: pl.Series, lengths: pl.Series) -> pl.Series:
-    """For each part how many of its whole go before it, by sorting them."""
+    """For each part the number of parts of its whole before it, by sorting them."""
     parts = pl.DataFrame({"at": at, "rest": rest})
     order = parts.select(
         pl.arg_sort_by("at", "rest", descending=[False, True], maintain_order=True)

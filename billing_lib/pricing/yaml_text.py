@@ -1,8 +1,7 @@
-"""YAML whose every scalar stays the text that was written, and knows its line.
+"""YAML with scalars as text, and the line of each key.
 
-A price of 0.10 must not become a binary float, ``08:00`` not 480 and ``NO`` not false, so
-scalars are kept as text and the models decide what they mean. The line of each key is kept, so
-that a mistake can be shown where it stands.
+A price of 0.10 must not become a binary float, ``08:00`` not 480 and ``NO`` not false, so scalars
+stay text and the models give them their types. The lines are for messages about mistakes.
 
     rates:                           ("rates",)            line 7
       - {item: scan, price: "1.25"}  ("rates", 0, "price") line 8
@@ -24,19 +23,9 @@ _NULL = "tag:yaml.org,2002:null"
 
 
 class Document:
-    """A YAML mapping as text scalars, with the line of every key.
+    """A YAML mapping as text scalars, with the line of every key; ``name`` is the file's.
 
-    Parameters
-    ----------
-    text
-        The YAML text.
-    name
-        The file's name, for messages.
-
-    Raises
-    ------
-    InvalidPriceBook
-        It is not YAML, not a mapping, or says one key twice.
+    A text that is no YAML or no mapping, or has a key twice, is refused as InvalidPriceBook.
     """
 
     def __init__(self, text: str, name: str) -> None:
@@ -44,15 +33,14 @@ class Document:
         self.lines: dict[KeyPath, int] = {(): 1}
         try:
             node = yaml.compose(text, Loader=yaml.SafeLoader)
-        except yaml.MarkedYAMLError as error:
-            line = error.problem_mark.line + 1 if error.problem_mark else 1
+        except (yaml.MarkedYAMLError, yaml.reader.ReaderError) as error:
+            if isinstance(error, yaml.MarkedYAMLError):
+                reason = error.problem
+                line = error.problem_mark.line + 1 if error.problem_mark else 1
+            else:
+                reason, line = error.reason, text.count("\n", 0, error.position) + 1
             raise InvalidPriceBook(
-                f"this is not YAML ({error.problem})", where=f"{name}, line {line}"
-            ) from None
-        except yaml.reader.ReaderError as error:
-            line = text.count("\n", 0, error.position) + 1
-            raise InvalidPriceBook(
-                f"this is not YAML ({error.reason})", where=f"{name}, line {line}"
+                f"this is not YAML ({reason})", where=f"{name}, line {line}"
             ) from None
         if not isinstance(node, yaml.MappingNode):
             raise InvalidPriceBook(
@@ -66,9 +54,9 @@ class Document:
             return None if node.tag == _NULL else node.value
         if node in self._open:
             raise InvalidPriceBook(
-                "an alias stands for what it is part of",
+                "an alias stands for a value that contains it",
                 where=self.where(*path),
-                remedy="write out what is meant",
+                remedy="write the value out",
             )
         self._open.append(node)
         value: Any
@@ -110,27 +98,21 @@ class Document:
         return f"{self.name}, line {self.lines[known]}" + (f", {key}" if key else "")
 
     def validate(self, model: type[Model], content: Mapping[str, Any] | None = None) -> Model:
-        """The document as a model.
-
-        Raises
-        ------
-        InvalidPriceBook
-            The first thing that the model refuses, with its file, line and key.
-        """
+        """The document as a model; the first mistake is refused with its file, line and key."""
         try:
             return model.model_validate(self.content if content is None else content)
         except ValidationError as errors:
             details = errors.errors(include_url=False)
             first = min(details, key=self._rank)
             more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
-            what, remedy = _sentence(first)
+            sentence, remedy = _sentence(first)
             raise InvalidPriceBook(
-                what + more, where=self.where(*_place(first)), remedy=remedy
+                sentence + more, where=self.where(*_place(first)), remedy=remedy
             ) from None
 
     def _rank(self, error: Any) -> tuple[int, bool]:
-        # A misspelt or unsupported key is the cause of the missing one in the same entry, so it
-        # is told first: a missing key counts as standing where its entry ends.
+        # A misspelt key causes the missing one in the same entry, so it comes first: a missing
+        # key counts as on the last line of its entry.
         path = error["loc"]
         if error["type"] == "missing":
             parent = path[:-1]

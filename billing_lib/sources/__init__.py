@@ -2,8 +2,8 @@
 
     usage = read_usage(Path("usage.csv"), mappings(price_book.sources), "America/New_York")
 
-A reader per kind (swf, sacct, csv_file, excel, parquet) finds fields and rows; records.py makes
-usage records of them by the price book's templates; registry.py takes further kinds.
+A reader per kind (clusters.py, delimited.py, sheets.py) finds fields and rows; records.py makes
+usage records of them by the price book's templates. A new kind is a Source (registry.py).
 """
 
 from billing_lib.sources.files import file_hash

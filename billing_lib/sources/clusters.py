@@ -1,30 +1,24 @@
-"""The Standard Workload Format, in which the Parallel Workloads Archive keeps logs.
+"""Job logs of computing clusters: the Standard Workload Format and Slurm's sacct.
+
+Version 2.2 of the format (Feitelson, Parallel Workloads Archive) has 18 numbers a line; ``;``
+begins a comment, -1 is unknown, times are seconds from ``UnixStartTime``:
 
     ; UnixStartTime: 749458803
        57  25574  -1  10  1  -1 -1 -1 -1 -1 -1  4  1  2 -1 -1 -1 -1
        job submit wait run processors …         user group application queue partition …
 
-Version 2.2 (Feitelson, "The Standard Workload Format", Parallel Workloads Archive): 18 numbers
-a line; ``;`` begins a comment, of which the first ones are the header; -1 is unknown. Times are
-seconds, whole or with a fraction, from ``UnixStartTime``. A job starts at submit + wait (an
-unknown or negative wait counts 0, as in logs whose submit times are start times) and ends after
-its run time; a job of zero length is usage like any other.
+A job starts at submit + wait (an unknown or negative wait counts 0: some logs give start times
+as submit times) and lasts its run time; a job of zero length is usage like any other.
 
-Slurm's accounting: what ``sacct --parsable2`` prints.
+``sacct --parsable2`` prints the columns that ``--format`` asked for, in any case of letters:
 
     JobID|User|Account|Partition|Start|End|ElapsedRaw|AllocCPUS
     4711|ann|chem|long|2020-04-06T17:00:00|2020-04-06T20:00:00|10800|32
     4711.batch||chem||2020-04-06T17:00:00|2020-04-06T20:00:00|10800|32
 
-The columns are whatever ``--format`` asked for (sacct(1), "Job Accounting Fields"); a field is
-found whatever its case, as sacct finds it. Times are the wall clock of the cluster, or what
-``SLURM_TIME_FORMAT`` says: seconds since 1970 (``%s``) and times with an offset are read too.
-``Elapsed`` or ``ElapsedRaw``, where exported, settles times that the end of daylight saving
-makes ambiguous.
-
-A job step (a JobID with a point) is a part of its job, whose row counts all of it. Steps are
-no usage records: they are left out, and nothing that was used goes with them. The trailing bar
-of ``--parsable`` makes a column without a name, which harms nobody.
+Times are the cluster's wall clock, or follow ``SLURM_TIME_FORMAT``: seconds since 1970 or times
+with an offset. ``Elapsed`` or ``ElapsedRaw`` settles times that the end of daylight saving makes
+ambiguous. A job step (a JobID with a point) is left out: the job's own row counts all of it.
 """
 
 import re
@@ -34,31 +28,19 @@ import polars as pl
 
 from billing_lib.errors import UnreadableFile
 from billing_lib.pricing.fields import INSTANT
-from billing_lib.sources.delimited import check_header, split
-from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_bytes, read_utf8
+from billing_lib.sources.delimited import check_header, split, wrong_widths
+from billing_lib.sources.files import Lines, SourceTable, fault, read_bytes, read_utf8
 
-SWF_FIELDS = (
-    "job",
-    "submit",
-    "wait",
-    "run",
-    "processors",
-    "user",
-    "group",
-    "application",
-    "queue",
-    "partition",
-)
+_SECONDS = ("submit", "wait", "run")
+_LABELS = ("user", "group", "application", "queue", "partition")
+_COLUMNS = [
+    *("job", *_SECONDS, "processors", "cpu_time", "memory"),
+    *("requested_processors", "requested_time", "requested_memory", "status"),
+    *(*_LABELS, "preceding_job", "think_time"),
+]
+SWF_FIELDS = ("job", *_SECONDS, "processors", *_LABELS)
 """The fields that a mapping can use."""
 
-_COLUMNS = [
-    *("job", "submit", "wait", "run", "processors", "cpu_time", "memory"),
-    *("requested_processors", "requested_time", "requested_memory", "status"),
-    *("user", "group", "application", "queue", "partition", "preceding_job", "think_time"),
-]
-_SECONDS = ("submit", "wait", "run")
-_WHO_AND_WHAT = ("user", "group", "application", "queue", "partition")
-_LABELS = ("job", *_WHO_AND_WHAT)
 _MOST_SECONDS = 10**10
 _START = re.compile(rb"^;[ \t]*UnixStartTime:[ \t]*(\d{1,10})\b", re.IGNORECASE | re.MULTILINE)
 
@@ -67,20 +49,15 @@ def read_swf(path: Path) -> SourceTable:
     """Read a log, plain or gzipped.
 
     Returns the fields SWF_FIELDS as text, and ``start`` and ``end`` as INSTANT; an unknown user,
-    group, application, queue or partition is empty. A row is the line of the file. Found here:
+    group, application, queue or partition is empty. A row is the line of the file. Faults are
     a number of fields other than 18, text where a number belongs, unknown or negative submit and
     run times (invalid_time), and unknown or negative processors (invalid_quantity).
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, empty, or its header has no UnixStartTime.
     """
     data = read_bytes(path)
     header = _START.search(data)
     if header is None:
         raise UnreadableFile(
-            "the header has no line '; UnixStartTime: …', so that no job has a date",
+            "the header has no line '; UnixStartTime: …', so no job has a date",
             where=path.name,
             remedy="add the line with the log's first second, in seconds since 1970 UTC",
         )
@@ -93,23 +70,21 @@ def read_swf(path: Path) -> SourceTable:
         wanted=list(SWF_FIELDS),
         original=Lines(data),
     )
-    frame = _timed(cut.fields, int(header[1])).with_columns(
-        found=cut.found, position=pl.int_range(pl.len(), dtype=pl.Int64)
-    )
+    jobs = _timed(cut.fields, int(header[1]))
     return SourceTable(
         name=path.name,
-        fields=frame.with_columns(
-            pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name) for name in _WHO_AND_WHAT
+        fields=jobs.with_columns(
+            pl.when(pl.col(name) != "-1").then(pl.col(name)).alias(name) for name in _LABELS
         ).select(*SWF_FIELDS, "start", "end"),
         rows=cut.rows,
         raw=cut.raw,
-        faults=_faults(frame),
+        faults=_faults(jobs, cut.widths),
         counted=True,
     )
 
 
 def _squeezed(data: bytes) -> bytes:
-    """One space between fields and none around a line; every line stays on its number."""
+    """The text with one space between fields and none around a line; lines keep their numbers."""
     text = b"".join((b"\n", data.replace(b"\t", b" "), b"\n"))
     text = text.replace(b"    ", b" ")  # spares two of the passes below, each over the whole text
     while b"  " in text:
@@ -137,23 +112,23 @@ def _timed(fields: pl.DataFrame, origin: int) -> pl.DataFrame:
 
 def _microseconds(seconds: pl.Series) -> pl.Series:
     """Seconds as text into whole microseconds, Int64; null where it is no number or absurd."""
-    read = seconds.cast(pl.Int64, strict=False)
-    if read.null_count() == seconds.null_count():
-        return read.set(read.abs() > _MOST_SECONDS, None) * 1_000_000
+    whole = seconds.cast(pl.Int64, strict=False)
+    if whole.null_count() == seconds.null_count():
+        return whole.set(whole.abs() > _MOST_SECONDS, None) * 1_000_000
     exact = seconds.cast(pl.Decimal(38, 6), strict=False)
     return exact.set(exact.abs() > _MOST_SECONDS, None).to_physical().cast(pl.Int64)
 
 
-def _faults(frame: pl.DataFrame) -> pl.DataFrame:
-    """What is wrong with a job, schema FAULTS; the first finding of a row counts."""
-    of_18 = pl.format("it has {} fields instead of 18", "found")
-    found = [fault(frame, pl.col("found").is_not_null(), "invalid_time", of_18)]
-    complete = frame.filter(pl.col("found").is_null())
+def _faults(jobs: pl.DataFrame, widths: pl.Series) -> pl.DataFrame:
+    """The faults of all jobs (schema FAULTS); the first one of a row counts."""
+    faults = [wrong_widths(widths, len(_COLUMNS))]
+    numbered = jobs.with_columns(position=pl.int_range(pl.len(), dtype=pl.Int64))
+    complete = numbered.filter(widths.is_null())
 
-    def note(name: str, where: pl.Expr, defect: str, detail: pl.Expr) -> None:
-        found.append(fault(complete, where, defect, detail, f"field '{name}'"))
+    def note(name: str, wrong: pl.Expr, defect: str, detail: pl.Expr) -> None:
+        faults.append(fault(complete, wrong, defect, detail, f"field '{name}'"))
 
-    for name in _LABELS:
+    for name in ("job", *_LABELS):
         is_number = pl.col(name).str.contains(r"^-?\d+$")
         note(name, ~is_number, "invalid_time", _no_number(name))
     for name in _SECONDS:
@@ -164,7 +139,7 @@ def _faults(frame: pl.DataFrame) -> pl.DataFrame:
     count = pl.col("processors").cast(pl.Int64, strict=False)
     note("processors", count.is_null(), "invalid_quantity", _no_number("processors"))
     note("processors", count < 0, "invalid_quantity", _unknown_or_negative("processors"))
-    return pl.concat([FAULTS.to_frame(), *found])
+    return pl.concat(faults)
 
 
 def _no_number(name: str) -> pl.Expr:
@@ -212,11 +187,6 @@ def read_sacct(path: Path) -> SourceTable:
 
     Returns the exported columns as text, named as sacct(1) spells them. A row is the line of
     the file. A line with too few or too many fields (a job name with a bar in it) is malformed.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, empty, has no header with JobID, or holds nothing but steps.
     """
     data = read_utf8(path)
     skipped = len(data) - len(data.lstrip(b"\n"))
@@ -224,7 +194,7 @@ def read_sacct(path: Path) -> SourceTable:
     header = top.decode("utf-8")
     if not is_sacct_header(header):
         raise UnreadableFile(
-            f"the first line is no header of sacct with JobID in it but '{header[:60]}'",
+            f"the first line is no header of sacct with JobID but '{header[:60]}'",
             where=path.name,
             remedy="export with sacct --parsable2 and --format=JobID,…, without --noheader",
         )
@@ -238,27 +208,23 @@ def read_sacct(path: Path) -> SourceTable:
         raise UnreadableFile(
             "it holds job steps only, which are parts of jobs",
             where=path.name,
-            remedy="export the jobs too, or them alone with sacct --allocations",
+            remedy="export the jobs themselves, with sacct --allocations",
         )
-    frame = cut.fields[jobs].with_columns(
-        found=cut.found.gather(jobs), position=pl.int_range(jobs.len(), dtype=pl.Int64, eager=True)
-    )
-    of_so_many = pl.format(f"it has {{}} fields instead of {len(names)}", "found")
-    odd = fault(frame, pl.col("found").is_not_null(), "invalid_time", of_so_many)
+    fields = cut.fields[jobs]
     return SourceTable(
         name=path.name,
-        fields=cut.fields[jobs],
+        fields=fields,
         rows=cut.rows.gather(jobs),
         raw=lambda at: cut.raw(jobs.gather(at)),
-        faults=pl.concat([FAULTS.to_frame(), odd]),
+        faults=wrong_widths(cut.widths.gather(jobs), len(names)),
         epoch=True,
-        elapsed=_elapsed(cut.fields[jobs]),
+        elapsed=_elapsed(fields),
         counted=True,
     )
 
 
 def _elapsed(fields: pl.DataFrame) -> pl.Series | None:
-    """How long each job took, as sacct says; [DD-[HH:]]MM:SS or whole seconds."""
+    """The duration of each job as sacct states it: [DD-[HH:]]MM:SS or whole seconds."""
     if "ElapsedRaw" in fields.columns:
         seconds = pl.col("ElapsedRaw").cast(pl.Int64, strict=False)
         return fields.select(elapsed=pl.duration(seconds=seconds))["elapsed"]

@@ -1,14 +1,10 @@
-"""Usage files as bytes and lines: opening, unpacking, hashing, and what stands on which line.
+"""Usage files as bytes, lines and tables: opening, unpacking, hashing, and a reader's result.
 
     usage.csv.gz  →  UTF-8 text without byte order mark, lines ended by \n  →  line 7: "u6,slide,…"
 
-A text file may be gzipped, whatever it is called: gzip is told by its first two bytes.
-
-A source's table: what a reader gives, before the mapping makes usage records of it.
-
-A reader opens one kind of file and nothing else: it finds the fields, says where each row
-stands and which rows are malformed. What is an item or a project, and whether a time can be a
-time, is decided once for all kinds in records.py.
+A text file may be gzipped under any name: its first two bytes tell. A reader of one kind of file
+finds the fields, the place of each row and the malformed rows, and gives them as a SourceTable.
+Items, projects and times are read from it in records.py, once for all kinds.
 
     job  wait  run  processors …   row   fault
     1    -1    1451 128            40
@@ -32,13 +28,7 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
 def file_hash(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex (FIPS 180-4).
-
-    Raises
-    ------
-    UnreadableFile
-        There is no such file, or it cannot be opened.
-    """
+    """The sha256 of a file's bytes, in hex (FIPS 180-4)."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -47,7 +37,7 @@ def file_hash(path: Path) -> str:
 
 
 def unopened(path: Path, error: OSError) -> UnreadableFile:
-    """The sentence for a file that the operating system does not give."""
+    """The error for a file that the operating system does not open."""
     if isinstance(error, FileNotFoundError):
         return UnreadableFile("there is no such file", where=str(path), remedy="check its name")
     reason = (error.strerror or "it cannot be read").lower()
@@ -55,12 +45,12 @@ def unopened(path: Path, error: OSError) -> UnreadableFile:
 
 
 def empty(path: Path) -> UnreadableFile:
-    """The sentence for a file without content."""
+    """The error for a file without content."""
     return UnreadableFile("the file is empty", where=path.name, remedy="export the usage again")
 
 
 def first_line(path: Path) -> str:
-    """The first line with anything on it, as far as it can be read; "" of an empty file."""
+    """The first line that is not blank, with odd bytes replaced; "" in an empty file."""
     try:
         with path.open("rb") as file:
             gzipped = file.read(2) == _GZIP
@@ -76,13 +66,7 @@ def first_line(path: Path) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """A text file's bytes: unpacked, without byte order mark, lines ended by ``\\n``.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, empty, or a broken gzip.
-    """
+    """A text file's bytes: unpacked, without byte order mark, lines ended by ``\\n``."""
     try:
         data = path.read_bytes()
         if data.startswith(_GZIP):
@@ -100,13 +84,7 @@ def read_bytes(path: Path) -> bytes:
 
 
 def read_utf8(path: Path) -> bytes:
-    """As ``read_bytes``, and certainly UTF-8.
-
-    Raises
-    ------
-    UnreadableFile
-        Also where the text has another encoding; it names the line.
-    """
+    """The same as ``read_bytes``, but refuse text that is not UTF-8, naming the line."""
     data = read_bytes(path)
     try:
         if not data.isascii():
@@ -158,8 +136,8 @@ def _broken_gzip(path: Path) -> UnreadableFile:
 FAULTS = pl.Schema(
     {"position": pl.Int64(), "defect": pl.String(), "place": pl.String(), "detail": pl.String()},
 )
-"""Defects found: the row's position in the table from 0, the reason, the column if it is one
-column's, and what is wrong."""
+"""Faults of rows: the position in the table from 0, the reason, the column if one is at fault,
+and a sentence."""
 
 
 @dataclass(frozen=True)
@@ -177,14 +155,13 @@ class SourceTable:
     raw
         From positions (0 is the first row) to the rows as they stood in the file.
     faults
-        What the reader itself found, schema FAULTS.
+        Rows that the reader refuses, schema FAULTS.
     epoch
         Whether a bare number in a time is seconds since 1970, UTC.
     elapsed
-        Duration of each row where the source states it; it settles times that the end of
-        daylight saving makes ambiguous.
+        Duration of each row where the source states it, to settle ambiguous times.
     counted
-        Whether empty units or quantities are unknown (a defect), not merely left out.
+        Whether empty units or quantities are a defect; otherwise they are left out.
     """
 
     name: str
@@ -198,11 +175,10 @@ class SourceTable:
 
 
 def fault(
-    frame: pl.DataFrame, where: pl.Expr, defect: str, detail: pl.Expr, place: str | None = None
+    frame: pl.DataFrame, wrong: pl.Expr, defect: str, detail: pl.Expr, place: str | None = None
 ) -> pl.DataFrame:
-    """The rows of ``frame`` (with ``position``) where something is wrong, schema FAULTS."""
-    found = frame.filter(where.fill_null(value=False))
-    return found.select(
+    """The faults (schema FAULTS) of the rows of a frame with ``position`` where ``wrong`` holds."""
+    return frame.filter(wrong.fill_null(value=False)).select(
         pl.col("position").cast(pl.Int64),
         pl.lit(defect).alias("defect"),
         pl.lit(place, pl.String).alias("place"),
@@ -211,7 +187,7 @@ def fault(
 
 
 def cells_by_tab(fields: pl.DataFrame) -> Callable[[pl.Series], pl.Series]:
-    """For tables without lines: a row as its cells with tabs between, empty where null."""
+    """The raw rows of a table without lines: the cells with tabs between, empty where null."""
 
     def raw(positions: pl.Series) -> pl.Series:
         cells = pl.all().cast(pl.String).fill_null("")

@@ -2,8 +2,8 @@
 
     read_usage(Path("1993-10.swf.gz"), mappings({"swf": {…}}), "America/Los_Angeles")
 
-The kind is told by the file's name: .swf, .csv, .tsv, .xlsx, .parquet, .sacct, text kinds also
-with .gz behind; a .txt, .csv or any other file whose first line is a header of sacct is that.
+The ending of the name gives the kind: .swf, .csv, .tsv, .xlsx, .parquet, .sacct, for text kinds
+also followed by .gz. A text file whose first line is a header of sacct is sacct, under any name.
 """
 
 from difflib import get_close_matches
@@ -24,23 +24,16 @@ _BINARY = (".xlsx", ".parquet")
 def read_usage(path: Path, mapping: SourceMappings, timezone: str) -> pl.DataFrame:
     """Read a usage file into a usage frame (pricing/fields.py, schema USAGE), in file order.
 
-    Every record of the file is a row, those with defects too (``defect``, ``detail``, ``raw``);
-    job steps of sacct are parts of records, not records. ``occurrence`` counts the rows of one
-    record id within the file.
+    Every record of the file is a row, also with a defect (``defect``, ``detail``, ``raw``).
+    ``occurrence`` counts the rows of one record id within the file.
 
     Parameters
     ----------
     mapping
         Kind of source → templates; see ``mappings``. Tables (csv, excel, parquet) need none
-        where their columns are named as the usage frame's fields are, with ``id``.
+        if their columns are named like the usage frame's fields, with ``id``.
     timezone
         IANA name of the facility's time zone, for times without an offset.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, empty, of an unknown kind, has a wrong header or nothing but a
-        header, or lacks a column that the mapping or a usage record needs.
     """
     source = registered()[file_kind(path)]
     table = source.read(path)
@@ -55,13 +48,7 @@ def read_usage(path: Path, mapping: SourceMappings, timezone: str) -> pl.DataFra
 
 
 def file_kind(path: Path) -> str:
-    """The kind of a usage file, as the price book's ``sources`` section names it.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, or of no known kind.
-    """
+    """The kind of a usage file, as the price book's ``sources`` section names it."""
     known = registered()
     name = path.name.lower().removesuffix(".gz")
     named = [s for s in known.values() for ending in s.endings if name.endswith(ending)]
@@ -73,14 +60,14 @@ def file_kind(path: Path) -> str:
         return named[0].name
     endings = [ending for source in known.values() for ending in source.endings]
     raise UnreadableFile(
-        "its name tells no known kind of usage file",
+        "its name ends like no known kind of usage file",
         where=path.name,
         remedy=f"name it with one of {', '.join(endings)}",
     )
 
 
 def _templates(source: Source, mapping: SourceMapping, table: SourceTable) -> dict[str, Template]:
-    """The mapping with its defaults, in the table's own spelling; all columns are there."""
+    """The mapping with its defaults, in the table's own spelling, after checking its columns."""
     columns = table.fields.columns
     given = mapping.templates()
     defaults = dict(source.defaults)
@@ -88,16 +75,16 @@ def _templates(source: Source, mapping: SourceMapping, table: SourceTable) -> di
         defaults = {name: f"{{{name}}}" for name in SourceMapping.model_fields if name in columns}
     templates = {name: Template.parse(text) for name, text in defaults.items()} | given
     if source.any_case:
-        templates = {name: _respelled(found, columns) for name, found in templates.items()}
+        templates = {name: _respelled(known, columns) for name, known in templates.items()}
     if "user" not in given and not set(templates.get("user", _NOTHING).fields) <= set(columns):
-        del templates["user"]  # a default is an offer; only what the mapping names must be there
+        del templates["user"]  # only a template of the mapping itself needs its column
     for name, template in templates.items():
         for column in template.fields:
             if column not in columns:
                 raise _no_column(source, name, template, column, table)
     for name in ("id", "item", "project"):
-        named = name == "project" and "reference" in templates  # then it is the reference's
-        if name not in templates and not named:
+        referred = name == "project" and "reference" in templates  # the reference has a project
+        if name not in templates and not referred:
             raise _no_field(source, name, table)
     if "date" not in templates:
         for name in ("start", "end"):
@@ -133,21 +120,21 @@ def _no_column(
 
 
 def _no_field(source: Source, field: str, table: SourceTable) -> UnreadableFile:
-    what = "time (start and end, or date)" if field in ("start", "end") else field
+    noun = "time (start and end, or date)" if field in ("start", "end") else field
+    remedy = f"map {field} in the price book's sources, {source.name}"
     if source.fields is not None:
         return UnreadableFile(
-            f"nothing says what the {what} of a {source.name} record is",
+            f"the mapping does not give the {noun} of a {source.name} record",
             where=table.name,
-            remedy=f"map {field} in the price book's sources, {source.name}",
+            remedy=remedy,
         )
     return UnreadableFile(
-        f"nothing says what the {what} of a record is: the column '{field}' is missing; "
+        f"the mapping does not give the {noun} of a record, and the column '{field}' is missing; "
         f"the columns are {_listed(table)}",
         where=table.name,
-        remedy=f"add it to the file, or map {field} in the price book's sources, {source.name}",
+        remedy=f"add it to the file, or {remedy}",
     )
 
 
 def _listed(table: SourceTable) -> str:
-    named = [name for name in table.fields.columns if not name.startswith("{")]
-    return ", ".join(named)
+    return ", ".join(name for name in table.fields.columns if not name.startswith("{"))

@@ -5,8 +5,8 @@
     58       scope-1  43831             2020-04-06T20:00   →  58      scope-1  null    00:00Z
       invalid_time: usage.csv, row 3, column 'begin': '43831' is a number where a time belongs
 
-No row is lost: each gives one record. One with several defects names the first that counts, in
-the order of pricing/fields.py. A row without an id, or malformed, is identified by its place,
+No row is lost: each gives one record. A record with several defects names the first one in the
+order of pricing/fields.py. The id of a malformed row, or one without an id, is its place,
 ``usage.csv:3``; so the corrected file's row is a new record, not a changed one.
 """
 
@@ -58,24 +58,26 @@ def usage_frame(
         if field in templates:
             note(field, trouble, "invalid_quantity")
     start, end = settle(times["start"], times["end"], table.elapsed)
-    read = values.select(pl.col(_TEXTS)).with_columns(
+    records = values.select(pl.col(_TEXTS)).with_columns(
         start=start, end=end, date=dates, units=counts["units"], quantity=counts["quantity"]
     )
     faults += _missing(table, templates, values, places)
-    faults.append(_backwards(read, places))
-    return _assembled(table, read, pl.concat(faults))
+    faults.append(_backwards(records, places))
+    return _assembled(table, records, pl.concat(faults))
 
 
 def _values(table: SourceTable, templates: Mapping[str, Template]) -> pl.DataFrame:
-    """What the templates make of the fields: texts as text, the rest with its type."""
+    """The fields of usage as the templates give them: texts as text, the others with their type."""
     fields = table.fields
-    made = {
+    given = {
         name: templates[name].of(fields) if name in templates else pl.lit(None, pl.String)
         for name in (*_TEXTS, *_TIMES, "date", *_COUNTS)
     }
-    values = fields.with_columns(**made).select(*made)
+    values = fields.with_columns(**given).select(*given)
     return values.with_columns(
-        as_text(values, name) for name in made if name in _TEXTS or values.schema[name] == pl.String
+        as_text(values, name)
+        for name in given
+        if name in _TEXTS or values.schema[name] == pl.String
     )
 
 
@@ -85,35 +87,33 @@ def _missing(
     values: pl.DataFrame,
     places: pl.DataFrame,
 ) -> list[pl.DataFrame]:
-    """Where a record has no time, or half of one, or (in a log) no count."""
-    frame = places.with_columns(
-        values.select(pl.col(*_TIMES, "date", *_COUNTS).is_null().name.suffix("_lacks"))
-    )
-    lacks = {name: pl.col(f"{name}_lacks") for name in (*_TIMES, "date", *_COUNTS)}
-    neither = lacks["start"] & lacks["end"]
-    found = [
-        fault(frame, neither & lacks["date"], "invalid_time", pl.lit("it has no time")),
-        fault(frame, lacks["start"] & ~lacks["end"], "invalid_time", pl.lit("it has no start")),
-        fault(frame, lacks["end"] & ~lacks["start"], "invalid_time", pl.lit("it has no end")),
+    """The faults of records without a time, with half of one, or (in a log) without a count."""
+    frame = places.with_columns(values.select(pl.col(*_TIMES, "date", *_COUNTS).is_null()))
+    no_start, no_end = pl.col("start"), pl.col("end")
+    no_time = no_start & no_end & pl.col("date")
+    faults = [
+        fault(frame, no_time, "invalid_time", pl.lit("it has no time")),
+        fault(frame, no_start & ~no_end, "invalid_time", pl.lit("it has no start")),
+        fault(frame, no_end & ~no_start, "invalid_time", pl.lit("it has no end")),
     ]
     if table.counted:
-        for name in _COUNTS:
-            if name in templates:
-                sentence = pl.lit("nothing stands where a number belongs")
-                found.append(
-                    fault(frame, lacks[name], "invalid_quantity", sentence, templates[name].shown)
-                )
-    return found
+        sentence = pl.lit("nothing stands where a number belongs")
+        faults += [
+            fault(frame, pl.col(name), "invalid_quantity", sentence, templates[name].shown)
+            for name in _COUNTS
+            if name in templates
+        ]
+    return faults
 
 
-def _backwards(read: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
-    frame = pl.concat([places, read.select("start", "end")], how="horizontal")
+def _backwards(records: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
+    frame = pl.concat([places, records.select("start", "end")], how="horizontal")
     shown = [pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%SZ") for name in _TIMES]
     sentence = pl.format("it starts at {} and ends before that, at {}", *shown)
     return fault(frame, pl.col("end") < pl.col("start"), "invalid_time", sentence)
 
 
-def _assembled(table: SourceTable, read: pl.DataFrame, faults: pl.DataFrame) -> pl.DataFrame:
+def _assembled(table: SourceTable, records: pl.DataFrame, faults: pl.DataFrame) -> pl.DataFrame:
     first = (
         faults.with_columns(
             order=pl.col("defect").replace_strict({r: i for i, r in enumerate(REASONS)})
@@ -122,15 +122,13 @@ def _assembled(table: SourceTable, read: pl.DataFrame, faults: pl.DataFrame) -> 
         .unique("position", keep="first", maintain_order=True)
         .drop("order")
     )
-    if not first.is_empty():
-        first = first.with_columns(raw=table.raw(first["position"]))
-    else:
-        first = first.with_columns(raw=pl.lit(None, pl.String))
+    raw = pl.lit(None, pl.String) if first.is_empty() else table.raw(first["position"])
+    first = first.with_columns(raw=raw)
     place = pl.format(f"{_literal(table.name)}:{{}}", "row")
     column = pl.format(", {}", "place").fill_null("")
     where = pl.format(f"{_literal(table.name)}, row {{}}{{}}: {{}}", "row", column, "detail")
     return (
-        read.with_columns(row=table.rows, position=pl.int_range(pl.len(), dtype=pl.Int64))
+        records.with_columns(row=table.rows, position=pl.int_range(pl.len(), dtype=pl.Int64))
         .join(first, on="position", how="left", maintain_order="left")
         .with_columns(
             record=pl.coalesce("id", place),
@@ -144,5 +142,5 @@ def _assembled(table: SourceTable, read: pl.DataFrame, faults: pl.DataFrame) -> 
 
 
 def _literal(text: str) -> str:
-    """Text as it is inside a format string."""
+    """A text with its braces doubled, for use inside a format string."""
     return text.replace("{", "{{").replace("}", "}}")

@@ -1,22 +1,20 @@
-"""The kinds of usage files, each a Source; an institution can add its own.
+"""The kinds of usage files, each a Source, and the mapping of their fields to usage records.
 
-A Source is a reader with what must be known about its fields. The built-in five are listed
-here; an installed package adds one, or takes the place of one, by an entry point that names a
-Source:
+A Source is a reader and a description of its fields. The built-in five are listed here; an
+installed package adds or replaces one by an entry point that names a Source:
 
     [project.entry-points."billing_lib.sources"]
     badge = "our_billing.badges:SOURCE"     # Source("badge", read_badges, (".badge",))
 
-Mappings: which field of a source is the item, the project, the user of a usage record.
+The ``sources`` section of a price book maps each kind to the usage frame, by a template
+(pricing/fields.py) for each field. So another log needs another mapping and no code:
 
     sources:
       swf: {item: core-hour, project: "u{user}", user: "u{user}", units: "{processors}"}
       csv: {id: "{booking}", item: "{tool}", project: "{account}", date: "{day}", quantity: "{n}"}
 
-This is the ``sources`` section of a price book: a template (template.py) for each field of the
-usage frame, by kind of source. So another log needs another mapping and no code. A field that
-the mapping leaves out has its source's own default: the job's number in SWF, the column of the
-field's own name in a table.
+A field that the mapping leaves out has its source's default: the job's number in SWF, the column
+of the field's own name in a table.
 """
 
 from collections.abc import Callable, Mapping
@@ -50,17 +48,16 @@ class Source:
     read
         From a file to its table; raises UnreadableFile.
     endings
-        File name endings in lower case, each with its dot. ``.gz`` behind them is told apart
-        by whoever reads.
+        File name endings in lower case, each with its dot, without ``.gz``.
     fields
-        The names of its fields, where the format fixes them; None where a header tells.
+        The names of its fields, if the format fixes them; None if a header names them.
     defaults
-        Templates of usage fields that a mapping need not give. Where a header tells the
-        fields, a column with a usage field's own name is that field.
+        Templates of usage fields that a mapping need not give. If a header names the fields,
+        a column with a usage field's own name is that field.
     own
         Usage fields that the source gives by itself, so that no mapping may.
     any_case
-        Whether fields are found whatever their case, as sacct does.
+        Whether the names of fields ignore case, as in sacct.
     """
 
     name: str
@@ -106,10 +103,7 @@ BUILT_IN = (
 def registered() -> dict[str, Source]:
     """Kind → source: the built-in ones, then the installed ones, in order of name.
 
-    Raises
-    ------
-    AmbiguousFormat
-        Two installed packages read the same kind: which one reads must not be chance.
+    Two installed packages for one kind are refused: which one reads must not be chance.
     """
     offered: dict[str, EntryPoint] = {}
     for entry in entry_points(GROUP):
@@ -122,9 +116,6 @@ def registered() -> dict[str, Source]:
             )
     added: dict[str, Source] = {name: entry.load() for name, entry in offered.items()}
     return {source.name: source for source in BUILT_IN} | added
-
-
-_FEW = 20
 
 
 class SourceMapping(BaseModel):
@@ -152,7 +143,7 @@ class SourceMapping(BaseModel):
         return text
 
     def templates(self) -> dict[str, Template]:
-        """The templates that are there, by usage field."""
+        """The given templates, by usage field."""
         given = self.model_dump(exclude_none=True)
         return {name: Template.parse(text) for name, text in given.items()}
 
@@ -162,14 +153,9 @@ SourceMappings = Mapping[str, SourceMapping]
 
 
 def mappings(raw: Mapping[str, Mapping[str, str]]) -> SourceMappings:
-    """Check the ``sources`` section of a price book.
+    """Check the ``sources`` section of a price book: its kinds, usage fields and templates.
 
-    Raises
-    ------
-    InvalidPriceBook
-        An unknown kind of source, an unknown field of a usage record, a malformed template, or
-        one that names a field which the source never has. The columns of tables are known only
-        when a file is read.
+    The columns of tables are known only when a file is read, so they are checked there.
     """
     known = registered()
     checked = {}
@@ -198,7 +184,7 @@ def _mapping(source: Source, templates: Mapping[str, str]) -> SourceMapping:
         strange = [name for name in template.fields if not source.knows(name)]
         if strange and source.fields is not None:
             raise InvalidPriceBook(
-                f"{source.name} has no key '{strange[0]}'",
+                f"{source.name} has no field '{strange[0]}'",
                 where=where,
                 remedy=_suggestion(strange[0], source.fields),
             )
@@ -207,9 +193,9 @@ def _mapping(source: Source, templates: Mapping[str, str]) -> SourceMapping:
 
 def _suggestion(name: str, fields: tuple[str, ...]) -> str:
     near = get_close_matches(name, fields, n=1)
-    few = len(fields) <= _FEW
-    listed = f"use {', '.join(fields)}" if few else "use one of those that its manual lists"
-    return f"perhaps '{near[0]}' is meant; {listed}" if near else listed
+    few = len(fields) <= 20
+    advice = f"use {', '.join(fields)}" if few else "use a field that its manual lists"
+    return f"perhaps '{near[0]}' is meant; {advice}" if near else advice
 
 
 def _refusal(kind: str, error: ValidationError) -> InvalidPriceBook:

@@ -1,21 +1,18 @@
-"""Excel workbooks (.xlsx): the first sheet, its first filled row the header.
+"""Typed tables: Excel workbooks (.xlsx) and Parquet files.
 
     row 1   booking  tool     account  begin                finish
     row 2   57       scope-1  p1       2020-04-06 17:00:00  2020-04-06 20:00:00
 
-A row is the sheet's own row number. Blank rows are passed over. A date cell is a wall clock of
-the facility; a bare number is never taken for a date, whatever day Excel would make of it. A
-number is the shortest decimal that reads back as the same binary float, which is what was typed
-(quantities.py). A formula counts as the value that was saved with it.
-
-Parquet files: columns with types of their own.
+A workbook is read from its first sheet, whose first filled row is the header; a row has the
+sheet's own number. A date cell is a wall clock of the facility; a bare number is never a date. A
+number is the shortest decimal that reads back as the same float (times.py). A formula counts as
+the value saved with it.
 
     id: int64   begin: timestamp[us, tz=UTC]   finish: timestamp[us, tz=UTC]   hours: decimal(9, 2)
 
-A timestamp with a zone is an instant, one without is the wall clock of the facility. A row is
-the record's number in the file, from 1. Files have no malformed rows, but their columns can be
-of the wrong type: that is a defect of each row, or of the file where a column holds lists,
-structures or bytes.
+A row of a Parquet file has its number in the file, from 1. A timestamp with a zone is an instant,
+one without is a wall clock. A column of the wrong type is a defect of each row; a column of lists,
+structures or bytes is one of the file.
 """
 
 import datetime as dt
@@ -28,18 +25,12 @@ from openpyxl.utils.exceptions import InvalidFileException
 
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources.delimited import check_header
-from billing_lib.sources.files import FAULTS, SourceTable, cells_by_tab, empty, fault, unopened
+from billing_lib.sources.files import SourceTable, cells_by_tab, empty, fault, unopened
 from billing_lib.sources.times import plain
 
 
 def read_excel(path: Path) -> SourceTable:
-    """Read the first sheet; all cells as text: dates as ISO 8601, numbers as decimals.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, no workbook, empty, or its header has no or the same name twice.
-    """
+    """Read the first sheet; all cells as text: dates as ISO 8601, numbers as decimals."""
     filled = [(row, cells) for row, cells in _rows(path) if any(cells)]
     if not filled:
         raise empty(path)
@@ -65,14 +56,12 @@ def read_excel(path: Path) -> SourceTable:
         fields=fields,
         rows=pl.Series("row", [row for row, _ in body], dtype=pl.Int64),
         raw=cells_by_tab(whole),
-        faults=pl.concat(
-            [FAULTS.to_frame(), fault(beyond, pl.col("beyond") > 0, "invalid_time", sentence)]
-        ),
+        faults=fault(beyond, pl.col("beyond") > 0, "invalid_time", sentence),
     )
 
 
 def _rows(path: Path) -> list[tuple[int, list[str | None]]]:
-    """The first sheet's rows with their numbers; openpyxl reads cell by cell anyhow."""
+    """The first sheet's rows with their numbers."""
     try:
         book = openpyxl.load_workbook(path, read_only=True, data_only=True)
     except OSError as error:
@@ -94,7 +83,7 @@ def _rows(path: Path) -> list[tuple[int, list[str | None]]]:
 
 def _text(cell: object) -> str | None:
     if isinstance(cell, dt.datetime):
-        # Excel keeps days as floats; what is below a millisecond is their noise.
+        # Excel keeps days as floats, whose digits below a millisecond are noise.
         exact = cell + dt.timedelta(microseconds=500)
         whole = exact.replace(microsecond=exact.microsecond // 1000 * 1000)
         return whole.isoformat()
@@ -107,14 +96,7 @@ def _text(cell: object) -> str | None:
 
 
 def read_parquet(path: Path) -> SourceTable:
-    """Read all columns, with their types; categories as text.
-
-    Raises
-    ------
-    UnreadableFile
-        The file is missing, no Parquet file, has no columns, or one that holds lists,
-        structures or bytes.
-    """
+    """Read all columns, with their types; categories as text."""
     try:
         with path.open("rb") as file:
             if not file.read(1):
@@ -131,7 +113,7 @@ def read_parquet(path: Path) -> SourceTable:
     for name, dtype in frame.schema.items():
         if dtype.is_nested() or dtype in (pl.Binary, pl.Object):
             raise UnreadableFile(
-                f"the column '{name}' is of type {dtype}, which no usage field can be",
+                f"the column '{name}' is of type {dtype}, which no usage field has",
                 where=path.name,
                 remedy="leave it out, or write it as text, number or timestamp",
             )

@@ -1,24 +1,22 @@
-"""Times as they stand in files, into instants.
+"""Times and quantities of files, as instants and exact decimals.
 
-A time with an offset is an instant; one without is the wall clock of the facility's time zone.
-Wall clocks lie twice a year:
+A time with an offset is an instant; one without is the wall clock of the facility's time zone,
+which is ambiguous twice a year:
 
-    2020-03-08T02:30  America/New_York   never was: clocks jumped from 2 to 3     → no instant
-    2020-11-01T01:30  America/New_York   was twice: 05:30Z in summer, 06:30Z after → two readings
+    2020-03-08T02:30  America/New_York   skipped: clocks jumped from 2 to 3       → no instant
+    2020-11-01T01:30  America/New_York   twice: 05:30Z in summer, 06:30Z after    → two readings
 
-Both readings are kept until start and end stand side by side (``settle``): the elapsed time
-decides where the source states it; else both are read as the earlier one, and the end as the
-later one only where it would lie before its start.
-
-Quantities as they stand in files, into exact decimals with nine places.
+Both readings are kept until ``settle`` compares start and end: the elapsed time decides if the
+source states it; otherwise both are the earlier reading, or the end the later one if it would lie
+before its start. Quantities have nine decimal places:
 
     12  0.25  +1.5  1.500000000000   read as they stand; zeros at the end do not count
     1,5  1.234,00  1e3  twelve       not read: a separator might be a decimal comma or thousands
-    0.1234567891                     not read: more than nine decimals, and none is invented
-    -3                               read, and in trouble: usage is never negative
+    0.1234567891                     not read: more than nine decimals, and none is dropped
+    -3                               read, with a trouble: usage is never negative
 
-A binary float of a spreadsheet or a Parquet file is taken as the shortest decimal that reads
-back as the same float, which is what the person typed: 0.1 is 0.1, not 0.1000000000000000055.
+A binary float is the shortest decimal that reads back as the same float, as the person typed it:
+0.1 is 0.1, not 0.1000000000000000055.
 """
 
 from dataclasses import dataclass
@@ -36,20 +34,21 @@ _ISO = (
 _LENGTH = len("2020-04-06T17:00:00")
 _EPOCH_DIGITS = r"^\d{1,10}(\.\d{1,9})?$"
 FIRST_YEAR, LAST_YEAR = 1900, 2999
-HOW_TO_WRITE = "write it like 2020-04-06T17:00:00 or 2020-04-06T17:00:00-04:00"
+_HOW_TO_WRITE = "write it like 2020-04-06T17:00:00 or 2020-04-06T17:00:00-04:00"
+_BARE_NUMBER = r"^[+-]?\d+([.,]\d+)?$"
 
 
 @dataclass(frozen=True)
 class Times:
-    """A column of times read.
+    """A column of times.
 
     Parameters
     ----------
     earlier, later
-        INSTANT; both the same except where the wall clock showed the time twice; null where
-        there is no time or it cannot be read.
+        INSTANT; they differ only if the wall clock showed the time twice; null if there is no
+        time or it cannot be read.
     trouble
-        String: what is wrong with the value, null where nothing is.
+        String: a sentence on the value, null if it is fine.
     """
 
     earlier: pl.Series
@@ -58,13 +57,10 @@ class Times:
 
 
 def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Times:
-    """Read a column of times: ISO 8601 texts, or typed times.
+    """Read a column of times: ISO 8601 texts, or typed times; digits after microseconds are cut.
 
     Parameters
     ----------
-    column
-        String, Datetime with or without a zone, or anything else, which is then in trouble.
-        Seconds may have a fraction; beyond microseconds it is cut off.
     timezone
         The facility's, for times without an offset.
     epoch
@@ -83,7 +79,7 @@ def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Time
         times = _read_texts(shown, timezone, epoch=epoch)
     times = times.select(pl.when(_in_range("earlier")).then(pl.col("earlier", "later")))
     unread = shown.is_not_null() & times["earlier"].is_null()
-    trouble = _none(column)
+    trouble = _nulls(column.len())
     if unread.any():
         frame = times.with_columns(shown=shown, unread=unread)
         trouble = frame.select(trouble=pl.when("unread").then(_diagnosis(timezone)))["trouble"]
@@ -92,15 +88,13 @@ def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Time
 
 def settle(start: Times, end: Times, elapsed: pl.Series | None) -> tuple[pl.Series, pl.Series]:
     """Choose one reading of each start and end; both INSTANT."""
-    frame = pl.DataFrame({"s0": start.earlier, "s1": start.later, "e0": end.earlier})
-    frame = frame.with_columns(e1=end.later, lasted=_none(start.earlier).cast(pl.Duration("us")))
-    if elapsed is not None:
-        frame = frame.with_columns(lasted=elapsed.cast(pl.Duration("us")))
-    doubtful = frame.select(
-        doubtful=(pl.col("s0").ne_missing(pl.col("s1"))) | (pl.col("e0").ne_missing(pl.col("e1")))
-    )["doubtful"]
-    if not doubtful.any():
+    if not (start.earlier.ne_missing(start.later) | end.earlier.ne_missing(end.later)).any():
         return start.earlier, end.earlier
+    frame = pl.DataFrame(
+        {"s0": start.earlier, "s1": start.later, "e0": end.earlier, "e1": end.later}
+    )
+    lasted = pl.lit(None) if elapsed is None else elapsed
+    frame = frame.with_columns(lasted=lasted.cast(pl.Duration("us")))
     readings = [("s0", "e0"), ("s1", "e1"), ("s0", "e1"), ("s1", "e0")]
     fits = [(pl.col(e) - pl.col(s) == pl.col("lasted")).fill_null(value=False) for s, e in readings]
     backwards = (pl.col("e0") < pl.col("s0")).fill_null(value=False)
@@ -118,7 +112,7 @@ def settle(start: Times, end: Times, elapsed: pl.Series | None) -> tuple[pl.Seri
 def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     """Read a column of days: YYYY-MM-DD, typed dates, or midnights (as spreadsheets write them).
 
-    Returns the dates, and String: what is wrong with the value, null where nothing is.
+    Returns the dates, and String: a sentence on the value, null if it is fine.
     """
     dtype = column.dtype
     if isinstance(dtype, pl.Datetime):
@@ -131,27 +125,25 @@ def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
     frame = pl.DataFrame({"shown": shown, "day": day, "date": dates})
     well_formed = pl.col("day").str.contains(r"^\d{4}-\d{2}-\d{2}$")
     frame = frame.with_columns(date=pl.when(well_formed & _in_range("date")).then("date"))
-    number = pl.col("shown").str.contains(r"^[+-]?\d+([.,]\d+)?$")
-    what = (
-        pl.when(number)
+    complaint = (
+        pl.when(pl.col("shown").str.contains(_BARE_NUMBER))
         .then(pl.lit("is a number where a date belongs"))
         .when(pl.col("shown").str.contains(_ISO))
         .then(pl.lit("has a time of day where a date belongs"))
         .otherwise(pl.lit("is not a date"))
     )
     wrong = pl.col("shown").is_not_null() & pl.col("date").is_null()
-    sentence = pl.format("'{}' {}; write it like 2020-04-06", "shown", what)
-    read = frame.select("date", trouble=pl.when(wrong).then(sentence))
-    return read["date"], read["trouble"]
+    sentence = pl.format("'{}' {}; write it like 2020-04-06", "shown", complaint)
+    return frame["date"], frame.select(trouble=pl.when(wrong).then(sentence))["trouble"]
 
 
 def _in_range(name: str) -> pl.Expr:
-    """Years that are meant: 9999-12-31 stands for "never" in many systems, and is no end."""
+    """Whether the year is plausible: 9999-12-31 stands for "never" in many systems."""
     return pl.col(name).dt.year().is_between(FIRST_YEAR, LAST_YEAR)
 
 
-def _none(like: pl.Series) -> pl.Series:
-    return pl.repeat(None, like.len(), dtype=pl.String, eager=True)
+def _nulls(length: int) -> pl.Series:
+    return pl.repeat(None, length, dtype=pl.String, eager=True)
 
 
 def _localised(naive: pl.Series, timezone: str) -> pl.DataFrame:
@@ -165,7 +157,7 @@ def _localised(naive: pl.Series, timezone: str) -> pl.DataFrame:
 
 
 def _read_texts(texts: pl.Series, timezone: str, *, epoch: bool) -> pl.DataFrame:
-    """``earlier`` and ``later``; the plain form first, the rest only where it is not that."""
+    """``earlier`` and ``later`` of each text: the plain form at once, the other forms apart."""
     plain = pl.DataFrame({"text": texts}).select(
         pl.when(pl.col("text").str.len_bytes() == _LENGTH).then("text")
     )["text"]
@@ -182,15 +174,13 @@ def _read_texts(texts: pl.Series, timezone: str, *, epoch: bool) -> pl.DataFrame
 
 
 def _read_iso(texts: pl.Series, timezone: str) -> pl.DataFrame:
+    parts = texts.str.extract_groups(_ISO).struct.unnest()
     offset = (
         pl.when(pl.col("offset").str.to_uppercase() == "Z")
         .then(pl.lit("+0000"))
         .otherwise(pl.col("offset").str.replace(":", "", literal=True).str.pad_end(5, "0"))
-    ).alias("offset")
-    return _assembled(texts.str.extract_groups(_ISO).struct.unnest().with_columns(offset), timezone)
-
-
-def _assembled(parts: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    )
+    parts = parts.with_columns(offset=offset)
     clock = pl.format(
         "{}T{}:{}.{}",
         "day",
@@ -210,8 +200,7 @@ def _assembled(parts: pl.DataFrame, timezone: str) -> pl.DataFrame:
     frame = pl.concat([parts.select("offset"), naive, local], how="horizontal")
     has_offset = pl.col("offset").is_not_null()
     return frame.select(
-        earlier=pl.when(has_offset).then(exact).otherwise("earlier"),
-        later=pl.when(has_offset).then(exact).otherwise("later"),
+        pl.when(has_offset).then(exact).otherwise(name).alias(name) for name in ("earlier", "later")
     )
 
 
@@ -226,48 +215,37 @@ def _with_epochs(texts: pl.Series, times: pl.DataFrame) -> pl.DataFrame:
 
 def _diagnosis(timezone: str) -> pl.Expr:
     shown = pl.col("shown")
-    far = f"is not within the years {FIRST_YEAR} to {LAST_YEAR}"
-    gap = f"never was on the clocks of {timezone}, which went forward over it"
-    what = (
-        pl.when(shown.str.to_lowercase().is_in(["unknown", "none", "n/a"]))
-        .then(pl.lit("is no time: it is not known, or not over yet"))
-        .when(shown.str.contains(r"^[+-]?\d+([.,]\d+)?$"))
-        .then(pl.lit(f"is a number where a time belongs; {HOW_TO_WRITE}"))
-        .when(shown.str.contains(r"^\d{4}-\d{2}-\d{2}$"))
-        .then(pl.lit(f"has no time of day; {HOW_TO_WRITE}"))
-        .when(_valid_naive(shown) & ~_year(shown).is_between(FIRST_YEAR, LAST_YEAR))
-        .then(pl.lit(far))
-        .when(_valid_naive(shown))
-        .then(pl.lit(gap))
-        .otherwise(pl.lit(f"is not a time; {HOW_TO_WRITE}"))
-    )
-    return pl.format("'{}' {}", shown, what)
-
-
-def _year(shown: pl.Expr) -> pl.Expr:
-    return shown.str.head(4).cast(pl.Int32, strict=False)
-
-
-def _valid_naive(shown: pl.Expr) -> pl.Expr:
     minute = shown.str.head(16).str.replace("[t ]", "T")
-    return (
-        shown.str.contains(_ISO)
-        & minute.str.to_datetime("%Y-%m-%dT%H:%M", strict=False).is_not_null()
+    naive = minute.str.to_datetime("%Y-%m-%dT%H:%M", strict=False)
+    well_formed = shown.str.contains(_ISO) & naive.is_not_null()
+    year = shown.str.head(4).cast(pl.Int32, strict=False)
+    complaint = (
+        pl.when(shown.str.to_lowercase().is_in(["unknown", "none", "n/a"]))
+        .then(pl.lit("is not a time: it is unknown, or the usage is not over yet"))
+        .when(shown.str.contains(_BARE_NUMBER))
+        .then(pl.lit(f"is a number where a time belongs; {_HOW_TO_WRITE}"))
+        .when(shown.str.contains(r"^\d{4}-\d{2}-\d{2}$"))
+        .then(pl.lit(f"has no time of day; {_HOW_TO_WRITE}"))
+        .when(well_formed & ~year.is_between(FIRST_YEAR, LAST_YEAR))
+        .then(pl.lit(f"is not within the years {FIRST_YEAR} to {LAST_YEAR}"))
+        .when(well_formed)
+        .then(pl.lit(f"was skipped on the clocks of {timezone}, which went forward over it"))
+        .otherwise(pl.lit(f"is not a time; {_HOW_TO_WRITE}"))
     )
+    return pl.format("'{}' {}", shown, complaint)
 
 
 _NUMBER = r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$"
 _DECIMALS = r"\.\d{9}\d*[1-9]"
-_HOW_TO_WRITE = "write it like 12 or 0.25"
+_HOW_TO_WRITE_NUMBERS = "write it like 12 or 0.25"
 
 
 def read_quantities(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     """Read a column of numbers, texts or typed.
 
-    Returns DECIMAL, null where empty or not readable, and String: what is wrong with the value.
+    Returns DECIMAL, null where empty or not readable, and String: a sentence on the value.
     """
-    texts = _texts(column)
-    frame = pl.DataFrame({"text": texts})
+    frame = pl.DataFrame({"text": _texts(column)})
     number = pl.col("text").str.contains(_NUMBER)
     fine = pl.col("text").str.contains(_DECIMALS)
     value = pl.when(number & ~fine).then("text").str.strip_prefix("+").cast(DECIMAL, strict=False)
@@ -275,23 +253,22 @@ def read_quantities(column: pl.Series) -> tuple[pl.Series, pl.Series]:
     given = pl.col("text").is_not_null()
     wrong = given & (pl.col("value").is_null() | (pl.col("value") < 0))
     if not frame.select(wrong.any()).item():
-        return frame["value"], pl.repeat(None, frame.height, dtype=pl.String, eager=True)
-    what = (
+        return frame["value"], _nulls(frame.height)
+    complaint = (
         pl.when(pl.col("value") < 0)
         .then(pl.lit("is negative; usage is zero or more"))
         .when(number & fine)
         .then(pl.lit("has more than nine decimals; round it in the file"))
         .when(number)
         .then(pl.lit("is too large to be counted"))
-        .otherwise(pl.lit(f"is not a number; {_HOW_TO_WRITE}"))
+        .otherwise(pl.lit(f"is not a number; {_HOW_TO_WRITE_NUMBERS}"))
     )
-    trouble = pl.when(wrong).then(pl.format("'{}' {}", "text", what))
-    read = frame.select("value", trouble=trouble)
-    return read["value"], read["trouble"]
+    trouble = pl.when(wrong).then(pl.format("'{}' {}", "text", complaint))
+    return frame["value"], frame.select(trouble=trouble)["trouble"]
 
 
 def plain(text: str) -> str:
-    """A float's shortest text without an exponent: ``1e-07`` is ``0.0000001``."""
+    """The shortest text of a float without an exponent: ``1e-07`` → ``0.0000001``."""
     return f"{Decimal(text):f}" if "e" in text.lower() and text.lower() != "nan" else text
 
 

@@ -148,13 +148,13 @@ def test_a_holiday_is_a_date() -> None:
         (
             'price: "1", after_hours: "1"',
             ".after_hours",
-            "the item 'scope' has no resource, so no hours are its business hours; "
+            "the item 'scope' has no resource, so it has no business hours; "
             "name a resource with business_hours on the item",
         ),
         (
             'price: "1", subsidy: {by: NIH}',
             ".subsidy.percent",
-            "a subsidy says either 'percent' or 'price'",
+            "a subsidy has either 'percent' or 'price'",
         ),
         (
             'price: "1", subsidy: {by: NIH, percent: "100.01"}',

@@ -273,5 +273,5 @@ def test_charges_whose_sum_would_wrap_are_refused() -> None:
     )
     price = '[{item: slide, group: internal, price: "100000000"}]'  # 8 × 10^15 dollars each
 
-    with pytest.raises(AmountTooLarge, match="the charges together have more than 18 digits"):
+    with pytest.raises(AmountTooLarge, match="the sum of the charges has more than 18 digits"):
         charged(at_the_bound, rates=price)

@@ -62,8 +62,7 @@ def test_tiers_changes_by_staff_and_a_subsidy() -> None:
         "Slide, project p",
         "Used on 2020-04-06.",
         "Quantity: 11 each.",
-        "Tiers (graduated), by what the project's quantity in the month comes to: "
-        "5 up to 10, 3 beyond.",
+        "Tiers (graduated), by the project's quantity in the month: 5 up to 10, 3 beyond.",
         "Before adjustments: 53.00 USD.",
         "carol set quantity to 11 on 2020-05-01T09:00:00-04:00: agreed.",
         "carol set expense code to C on 2020-05-01T09:00:00-04:00: agreed.",

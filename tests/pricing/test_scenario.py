@@ -194,7 +194,7 @@ MISTAKES = [
     (
         {"adjustments": f"[{{{WHO}}}]"},
         "april.yml, line 8, adjustments[1]: "
-        "an adjustment says either 'charge' and 'set', or 'add_line'",
+        "an adjustment has either 'charge' and 'set', or 'add_line'",
     ),
     (
         {"usage": SLIDES, "adjustments": '[{charge: u1, set: {amount: "1"}, by: carol, '

@@ -87,7 +87,10 @@ def test_the_place_of_a_key_is_its_file_line_and_path(
         ("a: 1\n---\nb: 1", "book.yml, line 2: this is not YAML (but found another document)"),
         ("a: 1\nb: \0", "book.yml, line 2: this is not YAML (special characters"),
         ("a: *b", "book.yml, line 1: this is not YAML (found undefined alias 'b')"),
-        ("a: 1\nb: &b [*b]", "book.yml, line 2, b[1]: an alias stands for what it is part of"),
+        (
+            "a: 1\nb: &b [*b]",
+            "book.yml, line 2, b[1]: an alias stands for a value that contains it",
+        ),
         (
             "a: 1\nb:\n  c: 1\n  d: 2\n  c: 3",
             "book.yml, line 5: the key 'c' stands twice; keep one of them",

@@ -223,7 +223,7 @@ def test_what_there_is_not_is_said(april: Engine) -> None:
         ),
         ('Amount: "{amount"', "the braces in '{amount' do not match"),
         ('Amount: "{amount:.2f}"', "must have a field's name alone between braces"),
-        ('credit: "{user}"', "names the field 'user', which there is not here; the fields are fac"),
+        ('credit: "{user}"', "names the field 'user', which is unknown here; the fields are fac"),
         ("items: {slip: x}", "the item 'slip' is not defined"),
         ("columns: {}", "'columns' is empty; list at least one"),
     ],
