@@ -52,18 +52,10 @@ _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
 @dataclass(frozen=True)
 class Issued:
-    """The result of an issuing.
+    """The result of an issuing, whose id is also that of its audit record.
 
-    Attributes
-    ----------
-    issuing
-        The id of the issuing and of its audit record.
-    total, cost
-        The sums of all invoices in minor units; the cost is None if no item has one.
-    record
-        The audit record's folder.
-    notes
-        Sentences on waiting invoices, and notices.
+    ``total`` and ``cost`` are sums of all invoices in minor units; the cost is None if no item
+    has one. ``record`` is a folder; ``notes`` are sentences on waiting invoices, and notices.
     """
 
     issuing: str
@@ -102,7 +94,7 @@ class Terms:
     allow_dirty
         Issue although the program's files differ from their commit; the record keeps the diff.
     unattended
-        In the batch, where rejected invoices wait for a person.
+        Whether the batch issues: rejected invoices then wait for a person.
     """
 
     date: str | None = None
@@ -163,8 +155,9 @@ class Issuer:
         try:
             issued = self._compute_and_commit(frozen, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
-            if _is_issued(self.engine, frozen.id):
-                raise
+            with reading(self.engine) as connection:
+                if runs.read_issuing(connection, frozen.id).state == "ISSUED":
+                    raise
             _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
             raise RunFailed(
                 f"the run failed and nothing was issued: {_message(error)}",
@@ -293,11 +286,6 @@ def _issued(connection: Connection, archive: Path, issuing_id: str) -> Issued:
         invoices["currency"][0],
         archive / row.record,
     )
-
-
-def _is_issued(engine: Engine, issuing_id: str) -> bool:
-    with reading(engine) as connection:
-        return bool(runs.read_issuing(connection, issuing_id).state == "ISSUED")
 
 
 def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> None:

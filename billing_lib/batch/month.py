@@ -14,7 +14,7 @@ import datetime as dt
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,16 +49,9 @@ from billing_lib.workflow.steps import Step, unheard
 
 @dataclass
 class Outcome:
-    """The outcome of one facility's month.
+    """The outcome of one facility's month: sentences, and the numbers of issued invoices.
 
-    Attributes
-    ----------
-    sentences
-        On issued invoices, on waiting ones and on failures.
-    numbers
-        The numbers of the issued invoices.
-    failed
-        Whether anything failed; waiting for a person is not a failure.
+    Waiting for a person is not a failure.
     """
 
     facility: str
@@ -148,16 +141,12 @@ def _side_by_side(
             for facility in facilities
         ]
         for facility, task in zip(facilities, tasks, strict=True):
-            yield _outcome(facility, task)
-
-
-def _outcome(facility: str, task: Future[Outcome]) -> Outcome:
-    try:
-        return task.result()
-    except BrokenProcessPool:
-        ended = Outcome(facility)
-        ended.say("a process ended before the facility was done; run it again", failed=True)
-        return ended
+            try:
+                yield task.result()
+            except BrokenProcessPool:
+                ended = Outcome(facility)
+                ended.say("a process ended before the facility was done; run it again", failed=True)
+                yield ended
 
 
 def issue_facility(facility: str, settings: Settings, period: Period, terms: Terms) -> Outcome:

@@ -115,14 +115,9 @@ def split_code(charge: str) -> tuple[str, str]:
 def adjust_charge(
     engine: Engine, book: PriceBook, charge: str, changes: Mapping[str, object], reason: str
 ) -> list[str]:
-    """Set fields of a pending charge, all or none, and return a sentence on each change.
+    """Set fields of a pending charge (``RC/57``), all or none; return a sentence on each change.
 
-    Parameters
-    ----------
-    charge
-        ``FACILITY/CODE``.
-    changes
-        Values by field (pricing/adjusting.py).
+    ``changes`` are values by field (pricing/adjusting.py).
     """
     require_reason(reason)
     facility, code = split_code(charge)
@@ -219,17 +214,8 @@ def price_with_kin(
 ) -> pl.DataFrame:
     """Price charges of one month again with their coupled charges, and write the differences.
 
-    Parameters
-    ----------
-    charges
-        The charges before the change.
-    now
-        The charges after it; empty where they are deleted.
-
-    Returns
-    -------
-    pl.DataFrame
-        The charges and the coupled ones as they are now (schema CHARGES).
+    ``charges`` and ``now`` are the charges before and after the change; ``now`` is empty if they
+    are deleted. Returns the charges and the coupled ones as they are now (schema CHARGES).
     """
     facility = book.facility.code
     kin = kin_of(connection, facility, pl.concat([charges, now]))

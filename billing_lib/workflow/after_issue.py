@@ -306,12 +306,7 @@ def pay(
 ) -> list[str]:
     """Mark invoices as paid, all or none, and return a sentence on each.
 
-    Parameters
-    ----------
-    date
-        The day of the payment, ``YYYY-MM-DD``.
-    reference
-        The payment's name in the bank's or the general ledger's records.
+    ``reference`` names the payment in the records of the bank or the general ledger.
     """
     day = parse_date(date)
     if not reference.strip():

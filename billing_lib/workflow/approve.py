@@ -223,9 +223,8 @@ def _run_of(
 ) -> str:
     """Find the open run that has the selection's invoices, or open the selection's own run."""
     if selection.text:
-        facility, month = book.facility.code, str(period)
         drafts = ledger_invoices.read_invoices(
-            connection, facility, period=month, states=UNFINISHED
+            connection, book.facility.code, period=str(period), states=UNFINISHED
         )
         holding = selection.of(drafts)["run"].drop_nulls().unique()
         if holding.len() == 1:
@@ -267,18 +266,25 @@ def approve(
         if step == len(steps) - 1:  # the last approval issues the invoice
             require(connection, facility, ISSUER)
         _require_another(connection, book, code, login)
-        ledger_invoices.set_step(connection, facility, code, step + 1)
-        events.record_event(
-            connection,
-            facility,
-            kind="approve",
-            subject=code,
-            reason=comment,
-            before=f'{{"step":"{step}"}}',
-            after=f'{{"step":"{step + 1}"}}',
-            team=invoice["team"],
-        )
+        _set_step(connection, invoice, step + 1, "approve", comment)
     return approved_of(connection, book, run, codes, [])
+
+
+def _set_step(
+    connection: Connection, invoice: dict[str, Any], step: int, kind: str, reason: str
+) -> None:
+    """Set the reviewer's step of an invoice and record the event."""
+    ledger_invoices.set_step(connection, invoice["facility"], invoice["code"], step)
+    events.record_event(
+        connection,
+        invoice["facility"],
+        kind=kind,
+        subject=invoice["code"],
+        reason=reason,
+        before=f'{{"step":"{invoice["step"]}"}}',
+        after=f'{{"step":"{step}"}}',
+        team=invoice["team"],
+    )
 
 
 def _require_another(connection: Connection, book: PriceBook, code: str, login: str) -> None:
@@ -311,17 +317,7 @@ def reject(connection: Connection, book: PriceBook, codes: list[str], reason: st
     for invoice in ledger_invoices.lock_invoices(connection, facility, codes).iter_rows(named=True):
         code, step = invoice["code"], invoice["step"]
         if invoice["state"] == APPROVING and step > 0:
-            ledger_invoices.set_step(connection, facility, code, step - 1)
-            events.record_event(
-                connection,
-                facility,
-                kind="send_back",
-                subject=code,
-                reason=reason,
-                before=f'{{"step":"{step}"}}',
-                after=f'{{"step":"{step - 1}"}}',
-                team=invoice["team"],
-            )
+            _set_step(connection, invoice, step - 1, "send_back", reason)
             sentences.append(f"invoice {code} goes back to {' or '.join(steps[step - 1])}")
             continue
         ledger_invoices.move_invoices(connection, facility, [code], "reject", reason)
@@ -478,18 +474,10 @@ def describe(engine: Engine, book: PriceBook, run: str, description: str) -> lis
 
 @dataclass(frozen=True)
 class RunView:
-    """A run as staff see it.
+    """A run as staff see it: its columns by name, and the frames that belong to it.
 
-    Attributes
-    ----------
-    run
-        Its columns by name.
-    invoices
-        Schema INVOICE of ledger/invoices.py, by code.
-    jobs
-        Its execution history in order (schema JOB of ledger/runs.py).
-    deliveries
-        The state of the messages on its invoices (workflow/outbox.py).
+    ``invoices`` has the ledger's schema INVOICE; ``jobs`` is the execution history in order
+    (schema JOB); ``deliveries`` are the states of messages on its invoices (workflow/outbox.py).
     """
 
     run: dict[str, object]
@@ -535,10 +523,10 @@ def _require_known(book: PriceBook, selection: RunSelection) -> None:
         "project": {project.code for project in book.projects},
         "team": {team.code for team in book.teams},
     }
-    for what, stated in (("project", selection.projects), ("team", selection.teams)):
-        strange = sorted(set(stated) - known[what])
-        if strange:
-            raise InvalidAdjustment(f"the price book has no {what} '{strange[0]}'", where=what)
+    for noun, stated in (("project", selection.projects), ("team", selection.teams)):
+        unknown = sorted(set(stated) - known[noun])
+        if unknown:
+            raise InvalidAdjustment(f"the price book has no {noun} '{unknown[0]}'", where=noun)
 
 
 def run_of(connection: Connection, book: PriceBook, run: str) -> Row[Any]:

@@ -144,22 +144,14 @@ class Standing:
             pl.col(name).ne_missing(pl.col(f"{name}_before")) for name in _COUNTED
         )
         changed = drafts.filter(other | pl.col("code").is_in(holding.drop_nulls().implode()))
-        return pl.concat(
-            [
-                changed.select(
-                    "project",
-                    "state",
-                    "charges",
-                    invoice="code",
-                    before=pl.col("total_before").fill_null(0),
-                    after="total",
-                )
-                .select(INVOICES.names())
-                .cast(INVOICES)
-                .sort("invoice"),
-                self._on_none(after, codes),
-            ]
+        compared = changed.select(
+            *("project", "state", "charges"),
+            invoice="code",
+            before=pl.col("total_before").fill_null(0),
+            after="total",
         )
+        drafts = compared.select(INVOICES.names()).cast(INVOICES).sort("invoice")
+        return pl.concat([drafts, self._on_none(after, codes)])
 
     def beside(self, codes: pl.Series) -> pl.DataFrame:
         """These charges and those billed with them.
@@ -243,12 +235,7 @@ def require_untouched(
 ) -> None:
     """Refuse the change (ChangedMeanwhile) if another has changed the charges since the preview.
 
-    Parameters
-    ----------
-    codes
-        The codes of the locked charges and of those billed with them.
-    invoices
-        The codes of their invoices.
+    ``codes`` name the locked charges and those billed with them, ``invoices`` their invoices.
     """
     since = events.read_events(connection, facility, after=seen.sequence)
     undone = since.filter(pl.col("kind") == "undo")["subject"]
@@ -428,10 +415,8 @@ def _undo(
     before, sequence = _standing(
         connection, facility, months[0] if months.len() else "", codes, seen
     )
-    if (
-        made.height == 0
-        or events.read_events(connection, facility, kinds=["undo"], subjects=[group]).height
-    ):
+    undone = events.read_events(connection, facility, kinds=["undo"], subjects=[group])
+    if made.height == 0 or undone.height:
         raise InvalidAdjustment(
             f"there is no group of changes '{group}' to undo",
             remedy="'billing groups' lists the groups of a month",
@@ -486,12 +471,8 @@ def _compared(
 ) -> Changed:
     """Compare the month before and after a change, and require the result that was shown.
 
-    Parameters
-    ----------
-    compared
-        The month before and after the change, and the rows of VALUES.
-    sequence
-        The number of the last event before the change.
+    ``compared`` holds both months and the rows of VALUES; ``sequence`` numbers the last event
+    before the change.
     """
     before, after, rows = compared
     values = pl.DataFrame(rows, schema=VALUES, orient="row")

@@ -68,12 +68,10 @@ def compose(
 
     Parameters
     ----------
-    invoices
-        Schema INVOICE of the ledger.
+    invoices, charges
+        The ledger's rows; ``gathered`` prices these charges.
     numbers
         ``invoice``, ``number``.
-    charges
-        Their charges in the ledger, which ``gathered`` prices.
     unbilled
         Schema UNBILLED: the month's usage without a rate.
     issuing
@@ -95,24 +93,16 @@ def compose(
         ),
         adjustments=gathered.adjustments,
         lines=gathered.lines,
-        invoices=_invoices(connection, facility, invoices, numbers),
-        placing=charges.select("invoice", charge="code"),
-        history=billed_before(connection, facility, period, invoices),
-        texts=_texts(connection, book, period, issuing),
-        logo=book.facility.logo,
-    )
-
-
-def _invoices(
-    connection: Connection, facility: str, invoices: pl.DataFrame, numbers: pl.DataFrame
-) -> pl.DataFrame:
-    return (
-        invoices.rename({"code": "invoice"})
+        invoices=invoices.rename({"code": "invoice"})
         .drop("number")
         .join(numbers.select("invoice", "number"), on="invoice")
         .join(balances(connection, facility, invoices), on="project", how="left")
         .select(INVOICES.names())
-        .sort("number")
+        .sort("number"),
+        placing=charges.select("invoice", charge="code"),
+        history=billed_before(connection, facility, period, invoices),
+        texts=_texts(connection, book, period, issuing),
+        logo=book.facility.logo,
     )
 
 
@@ -288,28 +278,22 @@ def commit_issuing(
         ),
         *_parts(facility, computation),
     )
-    codes = computation.totals["invoice"].to_list()
-    numbers = dict(computation.totals.select("invoice", "number").iter_rows())
     places = minor_places(frozen.snapshot.text["currency"])
-    facts = {
-        code: {"total": money_text(total, places), "fingerprint": fingerprints[number]}
-        for code, number, total in computation.totals.select(
-            "invoice", "number", "total"
-        ).iter_rows()
-    }
+    numbers, facts = {}, {}
+    for code, number, total in computation.totals.select("invoice", "number", "total").iter_rows():
+        numbers[code] = number
+        facts[code] = {"total": money_text(total, places), "fingerprint": fingerprints[number]}
+    codes, reason = list(numbers), f"issuing {frozen.id}"
     ledger_invoices.move_invoices(
-        connection,
-        facility,
-        codes,
-        "issue",
-        f"issuing {frozen.id}",
-        numbers=numbers,
-        facts=facts,
+        connection, facility, codes, "issue", reason, numbers=numbers, facts=facts
     )
     ledger_charges.bill_charges(connection, facility, codes)
-    for old, new in frozen.snapshot.invoices.select("replaces", "number").iter_rows():
-        if old is not None:
-            _supersede(connection, facility, old, new)
+    replacing = frozen.snapshot.invoices.drop_nulls("replaces").select("replaces", "number")
+    for old, new in replacing.iter_rows():
+        reason = f"replaced by invoice {new}"
+        code = str(ledger_invoices.require_invoice(connection, old)["code"])
+        ledger_invoices.move_invoices(connection, facility, [code], "supersede", reason)
+        give_back(connection, facility, old, reason)
     notices = draw(connection, book, computation.totals)
     runs.finish(connection, frozen.id)
     finish_if_done(connection, book, frozen.run)
@@ -333,14 +317,6 @@ def _require_as_approved(connection: Connection, facility: str, totals: pl.DataF
             f"invoice {odd['invoice'][0]} has other totals than at its approval",
             remedy="reject it and submit it again",
         )
-
-
-def _supersede(connection: Connection, facility: str, old: str, new: str) -> None:
-    code = str(ledger_invoices.require_invoice(connection, old)["code"])
-    ledger_invoices.move_invoices(
-        connection, facility, [code], "supersede", f"replaced by invoice {new}"
-    )
-    give_back(connection, facility, old, f"replaced by invoice {new}")
 
 
 def _parts(

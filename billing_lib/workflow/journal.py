@@ -121,17 +121,10 @@ def _posted(rows: pl.DataFrame, role: str, account: str, amount: pl.Expr) -> pl.
 
 @dataclass(frozen=True)
 class Journal:
-    """A posted journal, several, or the unposted transactions.
+    """A posted journal, or several or the unposted transactions without a number.
 
-    Attributes
-    ----------
-    number
-        None for several or for unposted transactions.
-    columns
-        The CSV's columns: a template by name.
-    postings
-        The columns of ``post_invoices`` with ``journal`` (null if unposted), ``description``,
-        ``run`` and ``currency``.
+    ``columns`` are the CSV's columns, a template by name. ``postings`` has ``journal`` (null if
+    unposted), ``description``, ``run`` and ``currency`` beside the columns of ``post_invoices``.
     """
 
     facility: str
@@ -186,8 +179,7 @@ def read_journal(
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        _require_run(connection, selection)
-        transactions = selection.of(_transactions(connection, book))
+        transactions = _transactions(connection, book, selection)
         accounts = book.facility.journal
         if number is None and not posted:
             fresh = transactions.filter(pl.col("journal").is_null())
@@ -218,9 +210,8 @@ def post_journal(
     facility, accounts = book.facility.code, book.facility.journal
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
-        _require_run(connection, selection)
         statements.lock_journals(connection, facility)
-        transactions = selection.of(_transactions(connection, book))
+        transactions = _transactions(connection, book, selection)
         fresh = transactions.filter(pl.col("journal").is_null())
         if fresh.height == 0:
             return None
@@ -275,18 +266,15 @@ def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
     )
 
 
-def _require_run(connection: Connection, selection: Selection) -> None:
-    if selection.run is not None:
-        runs.read_run(connection, selection.run)
-
-
-def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
-    """Read all transactions of a facility with their journal, null if unposted.
+def _transactions(connection: Connection, book: PriceBook, selection: Selection) -> pl.DataFrame:
+    """Read the selected transactions of a facility with their journal, null if unposted.
 
     The states of invoices are read before the issued invoices. An issuing committed in between is
     then missing as a whole, and comes into the next journal.
     """
     facility = book.facility.code
+    if selection.run is not None:
+        runs.read_run(connection, selection.run)  # refuses an unknown run
     lives = ledger_invoices.read_invoices(connection, facility, states=ISSUED)
     issued = ledger_invoices.read_issued(connection, facility=facility)
     void = lives.filter(pl.col("state") == VOID)
@@ -327,12 +315,9 @@ def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
         [part.with_columns(description=described).select(names) for part in (forth, back)]
     )
     posted = entries.select("kind", "journal", invoice="number", posted_on="on_date")
-    return (
-        both.join(posted, on=["invoice", "kind"], how="left")
-        .with_columns(date=pl.coalesce("posted_on", "date"))
-        .drop("posted_on")
-        .sort(*KEY)
-    )
+    dated = both.join(posted, on=["invoice", "kind"], how="left")
+    dated = dated.with_columns(date=pl.coalesce("posted_on", "date")).drop("posted_on")
+    return selection.of(dated.sort(*KEY))
 
 
 def _journal(

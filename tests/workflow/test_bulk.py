@@ -83,7 +83,7 @@ def test_a_group_whose_charges_are_deleted_is_not_undone(rated: Engine) -> None:
     chosen = Filter(project="p2")
     made = adjust_many(rated, price_book(), APRIL, chosen, {"rate": "2.00"}, "agreed")
     delete_charge(rated, price_book(), "MIC/u3", "afresh")
-    with pytest.raises(NotReady, match=f"the charges of the group {made.group} were deleted"):
+    with pytest.raises(NotReady, match=f"all charges of the group {made.group} are deleted"):
         undo_group(rated, price_book(), made.group, "not agreed")
     assert log(rated)[-1] == "delete"
 
