@@ -1,8 +1,8 @@
-"""What a user can get wrong, each as one sentence: what, where, what to do.
+"""The mistakes and refusals that a user can act on, each stated in one sentence.
 
-Every class here is a mistake or a refusal that a person can act on. The command line prints
-the sentence and exits with 2; a panel shows it; nothing is half written. A defect of ours is
-any other exception, and keeps its traceback.
+The sentence names the place, the mistake and the remedy. The command line prints it and exits
+with status 2; a panel shows it; nothing is half written. Any other exception is a defect of the
+program and keeps its traceback.
 
     raise WrongHeader("the column 'end' is missing", where="usage.csv, row 1",
                       remedy="add it or map another column in the price book's sources")
@@ -11,16 +11,16 @@ any other exception, and keeps its traceback.
 
 
 class BillingError(Exception):
-    """A mistake or refusal, said in one sentence.
+    """A mistake or refusal as one sentence.
 
     Parameters
     ----------
     what
-        What is wrong, without a capital or a full stop.
+        The mistake, without a capital letter or a full stop.
     where
         The place: file, row, column or key, as far as known.
     remedy
-        What to do about it.
+        The action that mends it.
     """
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
@@ -35,27 +35,27 @@ class BillingError(Exception):
 
 
 class InvalidPriceBook(BillingError):
-    """A price book or scenario says something that cannot be billed by."""
+    """A price book or scenario has an invalid entry."""
 
 
 class InvalidPeriod(BillingError):
-    """A period is not a month YYYY-MM, or is not over yet."""
+    """A period is not a month YYYY-MM or is not over yet."""
 
 
 class UnreadableFile(BillingError):
-    """A usage file is missing, empty, of an unknown format or has a wrong header."""
+    """A usage file is missing or empty, or has an unknown format or a wrong header."""
 
 
 class UnwritableFile(BillingError):
-    """A file cannot be written: the folder may not be written, the disk is full."""
+    """A file cannot be written: the folder is read-only or the disk is full."""
 
 
 class ChangedRecord(BillingError):
-    """A usage record comes again with the same id and other content."""
+    """A usage record was loaded before with the same id and different content."""
 
 
 class InvalidTemplate(BillingError):
-    """A facility's template is not there, has a mistake, or asks for what it may not have."""
+    """A facility's template is missing, has a mistake or asks for something not allowed."""
 
 
 class UnknownFacility(BillingError):
@@ -79,55 +79,55 @@ class UnknownInvoice(BillingError):
 
 
 class UnknownJournal(BillingError):
-    """A facility has no journal with this number, or a journal no such format."""
+    """A facility has no journal with this number, or a journal has no such format."""
 
 
 class UnknownStatement(BillingError):
-    """No statement has this id, or no team this code."""
+    """No statement has this id, or no team has this code."""
 
 
 class UnknownExport(BillingError):
-    """No package and no transformation has this id, or its file is gone from the store."""
+    """No package or template output has this id, or its file is missing from the store."""
 
 
 class InvalidAdjustment(BillingError):
-    """An adjustment names a field that does not exist or a value that cannot be."""
+    """An adjustment names an unknown field or an invalid value, or has no reason."""
 
 
 class InvalidFilter(BillingError):
-    """What is looked for cannot be: a state, an amount, a page that there is not."""
+    """A search names an unknown state, an invalid amount or a page that does not exist."""
 
 
 class InvalidPermission(BillingError):
-    """A grant or revocation names a role, login or team that cannot be."""
+    """A grant or revocation names an invalid role, login or team."""
 
 
 class NotPermitted(BillingError):
-    """The login has no role in which this may be done."""
+    """The login has no role that allows the action."""
 
 
 class NotReady(BillingError):
-    """The ledger is not in a state in which this can be done."""
+    """The state of a charge, invoice, run or month does not allow the action."""
 
 
 class ChangedMeanwhile(BillingError):
-    """Another has changed what was shown, before it was said to be done."""
+    """Another user changed the charges between the preview and the change."""
 
 
 class AlreadyIssued(BillingError):
-    """What is to be issued has been issued before."""
+    """The selected invoices are issued already."""
 
 
 class IssuingElsewhere(BillingError):
-    """Another process is issuing for this facility at this moment."""
+    """Another process is issuing for this facility."""
 
 
 class SendingElsewhere(BillingError):
-    """Another process is sending mail at this moment."""
+    """Another process is sending mail."""
 
 
 class UnusableMailServer(BillingError):
-    """The mail server is not told in the settings, out of reach, or refuses who is sending."""
+    """The mail server is not set, not reachable, or refuses the sender."""
 
 
 class InvalidAddress(BillingError):
@@ -135,7 +135,7 @@ class InvalidAddress(BillingError):
 
 
 class UnknownMessage(BillingError):
-    """No message in the outbox has this id, or a report names none."""
+    """The outbox has no message with this id, or a bounce report names none."""
 
 
 class InvalidSettings(BillingError):
@@ -151,7 +151,7 @@ class MissingExtra(BillingError):
 
 
 class DirtyTree(BillingError):
-    """The program's own files differ from the commit that a record would name."""
+    """The program's files differ from the commit that the record would name."""
 
 
 class RunFailed(BillingError):
@@ -159,15 +159,15 @@ class RunFailed(BillingError):
 
 
 class InvalidRecord(BillingError):
-    """A folder is not an audit record, or cannot be run again here."""
+    """A folder is not an audit record, or cannot be reproduced here."""
 
 
 class UnreachableLedger(BillingError):
-    """The database's URL cannot be read, or the database cannot be reached or written."""
+    """The database's URL is invalid, or the database cannot be reached or written."""
 
 
 class UnknownFormat(BillingError):
-    """A document is not written in this format."""
+    """No document is written in this format."""
 
 
 class AmbiguousFormat(BillingError):

@@ -1,16 +1,11 @@
-"""Issuing invoices: from freezing to the archive.
+"""Issuing a month, a run or approved invoices, from freezing to the archive.
 
     freeze ─▶ issue.ipynb under papermill ─▶ seal ─▶ commit ─▶ move into place
 
-Until the commit a failure, a full disk or a crash issues nothing: the next try frees the
-numbers, and starts anew with the same numbers. After it, all that can be missing is one rename,
-which the next try does.
-
-Issuing a month, a run, or what is approved of one; under a lock per facility.
-
-The lock ends with the process that holds it, so it keeps two issuings of a facility apart and a
-crash leaves none behind (docs/architecture.md). What an interrupted issuing left is settled
-first. The work itself is issuer.py's.
+Before the commit, a failure, a full disk or a crash issues nothing: the next try frees the
+numbers and uses them again. After the commit only the move can be missing, and the next try
+makes it. A lock per facility keeps two issuings apart; it ends with its process, so that a crash
+leaves no lock behind (docs/architecture.md).
 """
 
 import datetime as dt
@@ -49,30 +44,20 @@ from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Step, unheard
 
 NOTEBOOK = NOTEBOOKS / "issue.ipynb"
-"""The notebook that issues."""
+"""The issuing notebook."""
 
 _PRIVATE_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
-"""The kernel is reached over a socket of this user's, not over TCP."""
+"""The kernel listens on a socket of this user, not on TCP."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
 
 @dataclass(frozen=True)
 class Issued:
-    """What one issuing came to.
+    """The result of an issuing, whose id is also that of its audit record.
 
-    Attributes
-    ----------
-    issuing
-        Its id, and the audit record's.
-    numbers
-        The invoices' numbers.
-    total, cost
-        Of all invoices, in minor units; the cost is None where no item states one.
-    record
-        The audit record's folder.
-    notes
-        Sentences on what is left, and notices.
+    ``total`` and ``cost`` are sums of all invoices in minor units; the cost is None if no item
+    has one. ``record`` is a folder; ``notes`` are sentences on waiting invoices, and notices.
     """
 
     issuing: str
@@ -86,7 +71,7 @@ class Issued:
 
     @property
     def sentences(self) -> list[str]:
-        """The same in words."""
+        """The result in words."""
         places = minor_places(self.currency)
         total = money_text(self.total, places)
         cost = "" if self.cost is None else f", cost {money_text(self.cost, places)}"
@@ -102,16 +87,16 @@ class Issued:
 
 @dataclass(frozen=True)
 class Terms:
-    """How to issue.
+    """The terms of an issuing.
 
     Attributes
     ----------
     date
-        The invoice date, ``YYYY-MM-DD``; today on the facility's calendar unless told.
+        The invoice date, ``YYYY-MM-DD``; by default today in the facility's time zone.
     allow_dirty
         Issue although the program differs from its commit; the record keeps the diff.
     unattended
-        Nobody is there: what a reviewer has rejected waits for a person to take it up.
+        Whether the batch issues: rejected invoices then wait for a person.
     """
 
     date: str | None = None
@@ -121,7 +106,7 @@ class Terms:
 
 @dataclass(frozen=True)
 class Issuer:
-    """What all of an issuing needs; ``issue`` does it."""
+    """The inputs of an issuing; ``issue`` runs it."""
 
     engine: Engine
     settings: Settings
@@ -141,14 +126,7 @@ class Issuer:
         terms: Terms,
         step: Step,
     ) -> Self:
-        """Check who is asking, before what an interrupted issuing left is touched, and all that
-        does not need the ledger.
-
-        Raises
-        ------
-        NotPermitted
-            Only an issuer issues.
-        """
+        """Check the user, the date and the program before the lock is taken."""
         with reading(engine) as connection:
             require(connection, book.facility.code, ISSUER)
         now = dt.datetime.now(dt.UTC)
@@ -159,10 +137,11 @@ class Issuer:
         require_clean(origin, terms.allow_dirty)
         return cls(engine, settings, book, period, invoice_date, origin, step)
 
-    def issue(self, prepared: Prepared, nothing: str) -> Issued:
+    def issue(self, prepared: Prepared) -> Issued:
         """Freeze, compute, archive and commit; call it under the facility's lock."""
         if not prepared.codes:
-            raise NotReady("; ".join([nothing, *prepared.waiting]), where=prepared.run)
+            sentences = ["nothing can be issued yet", *prepared.waiting]
+            raise NotReady("; ".join(sentences), where=prepared.run)
         self.step(0, len(_STEPS) - 1, "freeze")
         with writing(self.engine) as connection:
             job = runs.begin_job(connection, prepared.run, "issue")
@@ -179,13 +158,14 @@ class Issuer:
         try:
             issued = self._compute_and_commit(frozen, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
-            if _is_issued(self.engine, frozen.id):
-                raise
-            _abandon(self.engine, self.settings.runs, frozen.id, _said(error))
+            with reading(self.engine) as connection:
+                if runs.read_issuing(connection, frozen.id).state == "ISSUED":
+                    raise
+            _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
             raise RunFailed(
-                f"the run failed and nothing was issued: {_said(error)}",
+                f"the run failed and nothing was issued: {_message(error)}",
                 where=frozen.id,
-                remedy="mend the cause and issue again",
+                remedy="remove the cause and issue again",
             ) from error
         issued.notes.extend(prepared.waiting)
         return issued
@@ -224,13 +204,10 @@ class Issuer:
 def settle(
     engine: Engine, archive: Path, facility: str, period: Period, selection: RunSelection
 ) -> Issued | None:
-    """Finish or undo what an interrupted issuing left; call it under the facility's lock.
+    """Finish or undo an interrupted issuing; call it under the facility's lock.
 
-    Returns
-    -------
-    Issued or None
-        The issuing, if it is of this period and selection and lacked only its place in the
-        archive.
+    Returns the issuing if it is of this period and selection and only its move into the archive
+    was missing.
     """
     with reading(engine) as connection:
         frozen = runs.frozen(connection, facility)
@@ -251,7 +228,7 @@ def settle(
 
 
 def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
-    """Run the issuing notebook by papermill in a record's ``data/`` folder, on that alone."""
+    """Run the issuing notebook by papermill in a record's ``data/`` folder, its only input."""
     notebook = data / "notebook"
     notebook.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(NOTEBOOK, notebook / "issue.ipynb")
@@ -284,13 +261,7 @@ def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> Ru
 
 
 def parse_invoice_date(text: str | None, period: Period, today: dt.date) -> dt.date:
-    """The invoice date that a text names; today where there is none.
-
-    Raises
-    ------
-    InvalidPeriod
-        It is no date, or not between the end of the period and today.
-    """
+    """Read the invoice date from text; today by default."""
     if text is None:
         return today
     try:
@@ -320,13 +291,8 @@ def _issued(connection: Connection, archive: Path, issuing_id: str) -> Issued:
     )
 
 
-def _is_issued(engine: Engine, issuing_id: str) -> bool:
-    with reading(engine) as connection:
-        return bool(runs.read_issuing(connection, issuing_id).state == "ISSUED")
-
-
 def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> None:
-    """End a frozen issuing as failed: its numbers are free again, its folder is gone."""
+    """End a frozen issuing as failed: free its numbers and delete its folder."""
     with writing(engine) as connection:
         row = runs.read_issuing(connection, issuing_id)
         runs.fail(connection, issuing_id, failure)
@@ -347,7 +313,7 @@ def _move(partial: Path, place: Path) -> None:
         os.close(folder)
 
 
-def _said(error: Exception) -> str:
+def _message(error: Exception) -> str:
     if isinstance(error, PapermillExecutionError):
         return f"{error.ename}: {error.evalue}"
     return str(error)
@@ -363,26 +329,19 @@ def issue_month(
     terms: Terms | None = None,
     step: Step = unheard,
 ) -> Issued:
-    """Issue what may be issued of a month, or of some projects or teams of it.
+    """Issue a month, or some projects or teams of it.
 
-    Its run is made where there is none, takes in what is pending, and is submitted; what all
-    reviewers have approved is issued.
-
-    Parameters
-    ----------
-    step
-        Told how far it is.
+    Its run takes in the pending charges and is submitted; the invoices that all reviewers have
+    approved are issued.
 
     Raises
     ------
-    InvalidPeriod
-        The period is not over.
-    NotPermitted
-        Only an issuer does this.
-    AlreadyIssued, NotReady, DirtyTree, IssuingElsewhere
-        It cannot be issued as things are.
-    RunFailed
-        The notebook or the archiving failed; nothing was issued.
+    AlreadyIssued
+        All selected charges are on issued invoices.
+    NotReady
+        The selection is empty, or waits for a person.
+    DirtyTree
+        The program's files differ from their commit.
     """
     chosen = selection or RunSelection()
     stated = terms or Terms()
@@ -393,7 +352,7 @@ def issue_month(
             return finished
         with writing(engine) as connection:
             prepared = prepare(connection, book, period, chosen, unattended=stated.unattended)
-        return issuer.issue(prepared, nothing="nothing can be issued yet")
+        return issuer.issue(prepared)
 
 
 def process_run(
@@ -405,14 +364,14 @@ def process_run(
     terms: Terms | None = None,
     step: Step = unheard,
 ) -> Issued:
-    """The next step of a run: take in, calculate and submit, issue what is approved by all.
+    """Take in and submit the charges of a run, and issue its approved invoices.
 
     Raises
     ------
-    NotPermitted
-        Only an issuer does this.
     NotReady
         The run is not open, nobody has signed its month off, or it waits for a person.
+    DirtyTree
+        The program's files differ from their commit.
     """
     period = _period_of(engine, book, run)
     stated = terms or Terms()
@@ -423,7 +382,7 @@ def process_run(
             prepared = prepare_run(
                 connection, book, run, RunSelection(), [], unattended=stated.unattended
             )
-        return issuer.issue(prepared, nothing="nothing can be issued yet")
+        return issuer.issue(prepared)
 
 
 def issue_approved(
@@ -436,15 +395,7 @@ def issue_approved(
     terms: Terms | None = None,
     step: Step = unheard,
 ) -> Issued:
-    """Issue those invoices of a run that all reviewers have approved.
-
-    Raises
-    ------
-    NotPermitted
-        Only an issuer does this.
-    NotReady
-        None is approved by all.
-    """
+    """Issue the invoices of a run that all reviewers have approved; NotReady without any."""
     period = _period_of(engine, book, run)
     issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
     with issuing(engine, book.facility.code):
@@ -452,15 +403,16 @@ def issue_approved(
         with writing(engine) as connection:
             known = ledger_invoices.read_invoices(connection, run=run)["code"].to_list()
             prepared = approved_of(connection, book, run, codes or known, [])
-        return issuer.issue(prepared, nothing=f"nothing of run {run} is approved by all")
+        return issuer.issue(prepared)
 
 
 def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:
-    """The audit records of what was issued of a period, in the order of freezing."""
+    """List the audit records of a period's issued invoices, in the order of freezing."""
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        found = runs.read_issuings(connection, facility, str(period))
-    return [archive / record for record in found.filter(pl.col("state") == "ISSUED")["record"]]
+        issuings = runs.read_issuings(connection, facility, str(period))
+    issued = issuings.filter(pl.col("state") == "ISSUED")
+    return [archive / record for record in issued["record"]]
 
 
 def _period_of(engine: Engine, book: PriceBook, run: str) -> Period:

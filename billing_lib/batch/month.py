@@ -1,20 +1,20 @@
-"""The month of all facilities, as the scheduled job does it: issue what is ready, state, deliver.
+"""The scheduled job: issue the month of all facilities, state it, deliver it.
 
-    for each facility with a price book, in processes beside each other
+    for each facility with a price book, in parallel processes
         its open billing runs, then the rest of the month   →  issued, waiting or failed
     statements of all teams
-    mail, of the facilities that say `deliver: automatic`
+    mail of the facilities with `deliver: automatic`
 
-One facility that cannot be issued does not keep the others back. What waits for a person (a
-review, a sign-off, an approval) is no failure: the same command takes it once it is done. Done
-twice, it changes nothing and says so.
+A facility that cannot be issued does not keep the others back. Waiting for a person (a review, a
+sign-off, an approval) is not a failure; the next run of the job takes it up. A second run changes
+nothing and says so.
 """
 
 import datetime as dt
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -49,16 +49,9 @@ from billing_lib.workflow.steps import Step, unheard
 
 @dataclass
 class Outcome:
-    """What became of one facility's month.
+    """The outcome of one facility's month: sentences, and the numbers of issued invoices.
 
-    Attributes
-    ----------
-    sentences
-        What was issued, what waits and what failed.
-    numbers
-        Of the invoices that were issued.
-    failed
-        Whether something could not be done, other than by waiting for a person.
+    Waiting for a person is not a failure.
     """
 
     facility: str
@@ -68,15 +61,16 @@ class Outcome:
 
     def say(self, sentence: str, *, failed: bool = False) -> None:
         """Add a sentence on this facility, once."""
-        told = sentence if self.facility in sentence else f"{self.facility}: {sentence}"
-        if told not in self.sentences:
-            self.sentences.append(told)
+        if self.facility not in sentence:
+            sentence = f"{self.facility}: {sentence}"
+        if sentence not in self.sentences:
+            self.sentences.append(sentence)
         self.failed = self.failed or failed
 
 
 @dataclass(frozen=True)
 class Month:
-    """What became of a month: facilities in order of their codes, statements, and the mail."""
+    """The outcome of a month: facilities in order of their codes, statements and mail."""
 
     facilities: list[Outcome]
     statements: list[str]
@@ -92,23 +86,7 @@ def issue_all(
     terms: Terms | None = None,
     step: Step = unheard,
 ) -> Month:
-    """Issue what is ready of every facility's month, bring its statements up to that, and deliver
-    where the facility wishes so.
-
-    Parameters
-    ----------
-    step
-        Told which facility is done.
-
-    Raises
-    ------
-    InvalidPriceBook
-        A price book cannot be billed by.
-    InvalidPeriod
-        The month is over nowhere, or the invoice date cannot be.
-    DirtyTree
-        The program's files differ from their commit.
-    """
+    """Issue every facility's month as far as it is ready, update statements and send mail."""
     how = replace(terms or Terms(), unattended=True)
     books = read_price_books(settings.parameters)
     over = _over(books, period, how.date)
@@ -132,7 +110,7 @@ def issue_all(
 
 
 def _over(books: dict[str, PriceBook], period: Period, date: str | None) -> list[str]:
-    """The facilities in whose time zones the month is over, in order; the date is one for each."""
+    """The facilities in whose time zones the month is over, in order; check the date for each."""
     now, over = dt.datetime.now(dt.UTC), []
     early: InvalidPeriod | None = None
     for code, book in sorted(books.items()):
@@ -152,7 +130,7 @@ def _over(books: dict[str, PriceBook], period: Period, date: str | None) -> list
 def _side_by_side(
     facilities: list[str], settings: Settings, period: Period, terms: Terms
 ) -> Iterator[Outcome]:
-    """The outcomes in order; each facility in a process, as many at a time as there are cores."""
+    """Issue each facility in a process of its own, one per core at a time; outcomes in order."""
     if not facilities:
         return
     workers = min(len(facilities), os.cpu_count() or 1)
@@ -163,20 +141,16 @@ def _side_by_side(
             for facility in facilities
         ]
         for facility, task in zip(facilities, tasks, strict=True):
-            yield _outcome(facility, task)
-
-
-def _outcome(facility: str, task: Future[Outcome]) -> Outcome:
-    try:
-        return task.result()
-    except BrokenProcessPool:
-        ended = Outcome(facility)
-        ended.say("a process ended before the facility was done; run it again", failed=True)
-        return ended
+            try:
+                yield task.result()
+            except BrokenProcessPool:
+                ended = Outcome(facility)
+                ended.say("a process ended before the facility was done; run it again", failed=True)
+                yield ended
 
 
 def issue_facility(facility: str, settings: Settings, period: Period, terms: Terms) -> Outcome:
-    """Issue what is ready of one facility's month: its open billing runs, then the rest."""
+    """Issue one facility's month as far as it is ready: its open runs, then the rest."""
     engine, outcome = open_ledger(settings.database), Outcome(facility)
     try:
         book = read_price_book(settings.parameters, facility)
@@ -184,10 +158,10 @@ def issue_facility(facility: str, settings: Settings, period: Period, terms: Ter
             standing = runs.read_runs(connection, facility, str(period))
         disabled = standing.filter(pl.col("state") == DISABLED)
         for run in disabled["id"]:
-            outcome.say(f"billing run {run} is DISABLED and passed over")
+            outcome.say(f"billing run {run} is DISABLED and skipped")
         opened = standing.filter(pl.col("state") == OPEN)
         for run, text in opened.filter(pl.col("selection") != "").select("id", "selection").rows():
-            # An ad hoc invoice or a reissue that has a run of its own is submitted by a person.
+            # A person submits an ad hoc invoice or a reissue with a run of its own.
             whole = RunSelection.parse(text).takes_charges
             issue = process_run if whole else issue_approved
             _try(outcome, partial(issue, engine, settings, book, run, terms=terms))
@@ -215,11 +189,11 @@ def _try(outcome: Outcome, issue: Callable[[], Issued]) -> None:
 
 
 def _note_errors(engine: Engine, outcome: Outcome, period: Period, disabled: pl.Series) -> None:
-    """An invoice that cannot be calculated is a failure, though it is issued when it is mended."""
+    """Count the invoices that cannot be calculated as a failure."""
     with reading(engine) as connection:
-        found = ledger_invoices.read_invoices(
+        errors = ledger_invoices.read_invoices(
             connection, outcome.facility, period=str(period), states=(ERROR,)
         )
-    mine = found.filter(~pl.col("run").is_in(disabled.implode()).fill_null(value=False))
+    mine = errors.filter(~pl.col("run").is_in(disabled.implode()).fill_null(value=False))
     if mine.height:
         outcome.say(f"{mine.height:,} invoices of {period} cannot be calculated", failed=True)

@@ -1,9 +1,9 @@
-"""Ad hoc invoices: of anything, for one project, over dates of their own, under a reference.
+"""Ad hoc invoices: one project, dates of their own, and a reference that charges name.
 
     billing adhoc RC PO-12 --project u4 --start 1993-10-04 --end 1993-10-08
 
-Usage and added lines that name the reference go to it, not to the month's invoice. It is billed
-with the month in which its dates end, or by itself; the rules of a month's invoice do not touch it.
+Usage and added lines that name the reference go to the ad hoc invoice, not to the month's. It is
+issued with the month in which its dates end, or by itself. Rules at invoice scope skip it.
 """
 
 import datetime as dt
@@ -32,12 +32,10 @@ _REFERENCE = re.compile(r"[^\s/]([^\n/]*[^\s/])?")
 
 @dataclass(frozen=True)
 class Words:
-    """What an ad hoc invoice is said to be; None says nothing.
+    """The fields of an ad hoc invoice as a user enters them; None leaves a field as it is.
 
-    Attributes
-    ----------
-    start, end
-        The dates it covers, ``YYYY-MM-DD``; where it is new, the end is the start unless told.
+    ``start`` and ``end`` are the dates it covers, ``YYYY-MM-DD``; the end of a new invoice is its
+    start by default.
     """
 
     project: str | None = None
@@ -47,22 +45,14 @@ class Words:
 
 
 def create_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words) -> str:
-    """Create an ad hoc invoice; what was done, in words. The same again changes nothing.
-
-    Raises
-    ------
-    InvalidAdjustment
-        The reference, project or dates cannot be.
-    NotReady
-        The reference is in use, with other words.
-    """
+    """Create an ad hoc invoice and return a sentence; the same call again changes nothing."""
     facility = book.facility.code
     if _REFERENCE.fullmatch(reference) is None:
         raise InvalidAdjustment(
-            f"'{reference}' is no reference", remedy="write it without slashes, such as PO-12"
+            f"'{reference}' is not a reference", remedy="write it without slashes, such as PO-12"
         )
     if words.project is None or words.start is None:
-        raise InvalidAdjustment("a new ad hoc invoice needs --project and --start")
+        raise InvalidAdjustment("a new ad hoc invoice needs a project and a start date")
     team = book.team_of(words.project)
     if team is None:
         raise InvalidAdjustment(f"the price book has no project '{words.project}'", where="project")
@@ -110,25 +100,15 @@ def create_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words)
 
 
 def edit_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words) -> str:
-    """Set the dates or the description of an ad hoc invoice; what was done, in words.
-
-    Raises
-    ------
-    UnknownInvoice
-        There is none.
-    InvalidAdjustment
-        The dates cannot be, or the project would change.
-    NotReady
-        It takes in no changes, or would leave the month of the run that it is in.
-    """
+    """Set the dates or the description of an ad hoc invoice and return a sentence."""
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
         row = taking_changes(connection, facility, reference)
         if words.project not in (None, row["project"]):
             raise InvalidAdjustment(
-                f"the ad hoc invoice {reference} is of project {row['project']}, and stays so",
-                remedy="create another under a reference of its own",
+                f"the ad hoc invoice {reference} belongs to project {row['project']}",
+                remedy="create another one with its own reference",
             )
         first, last = _dates(
             words.start or row["covers_from"].isoformat(), words.end or row["covers_to"].isoformat()
@@ -142,12 +122,12 @@ def edit_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words) -
         }
         changed = {name: value for name, value in values.items() if value != row[name]}
         if not changed:
-            return f"invoice {row['code']} says so already, nothing changed"
+            return f"invoice {row['code']} has these values already, nothing changed"
         if "period" in changed and row["run"] is not None:
             raise NotReady(
-                f"the ad hoc invoice {reference} is in run {row['run']} of {row['period']}, and "
-                f"would end in {changed['period']}",
-                remedy="let it end in its run's month",
+                f"the ad hoc invoice {reference} is in run {row['run']} of {row['period']} and "
+                f"cannot end in {changed['period']}",
+                remedy="choose an end date in the run's month",
             )
         ledger_invoices.edit_invoice(connection, facility, row["code"], **changed)
         record_event(
@@ -164,40 +144,27 @@ def edit_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words) -
 
 
 def known_references(connection: Connection, facility: str) -> pl.DataFrame:
-    """The ad hoc invoices that usage may name (schema REFERENCES)."""
+    """Read the ad hoc invoices that usage may name (schema REFERENCES)."""
     named = ledger_invoices.read_referenced(connection, facility).select(REFERENCES.names())
     return named.unique("reference", keep="first", maintain_order=True)
 
 
 def find_ad_hoc(connection: Connection, facility: str, reference: str) -> dict[str, Any]:
-    """The ad hoc invoice with this reference, or the last that replaces it: its columns by name,
-    kept from others until the end of the transaction.
-
-    Raises
-    ------
-    UnknownInvoice
-        There is none.
-    """
-    found = _last(ledger_invoices.read_referenced(connection, facility)).filter(
+    """Lock the ad hoc invoice with this reference, or its last replacement: columns by name."""
+    invoices = _last(ledger_invoices.read_referenced(connection, facility)).filter(
         pl.col("reference") == reference
     )
-    if found.height == 0:
+    if invoices.height == 0:
         raise UnknownInvoice(
             f"{facility} has no ad hoc invoice {reference}",
             remedy=f"create it with 'billing adhoc {facility} {reference}'",
         )
-    locked = ledger_invoices.lock_invoices(connection, facility, found["code"].to_list())
+    locked = ledger_invoices.lock_invoices(connection, facility, invoices["code"].to_list())
     return locked.row(0, named=True) | {"reference": reference}
 
 
 def taking_changes(connection: Connection, facility: str, reference: str) -> dict[str, Any]:
-    """The same, if it takes in changes.
-
-    Raises
-    ------
-    UnknownInvoice, NotReady
-        There is none; it takes in none any more.
-    """
+    """Lock an ad hoc invoice, and refuse it if it takes in no changes any more."""
     row = find_ad_hoc(connection, facility, reference)
     if row["state"] in EDITABLE:
         return row
@@ -206,33 +173,32 @@ def taking_changes(connection: Connection, facility: str, reference: str) -> dic
         f"the ad hoc invoice {reference} is {row['state']}{issued} and takes in no changes",
         remedy="credit or reissue it"
         if row["number"]
-        else "create another under a reference of its own"
+        else "create another one with its own reference"
         if row["state"] == CLOSED
         else "reject it first",
     )
 
 
 def attach_waiting(connection: Connection, facility: str) -> list[str]:
-    """Put charges that name an ad hoc invoice on it, where it takes in changes; the codes of
-    the invoices that got some."""
+    """Attach waiting charges to the ad hoc invoices they name; return the changed invoices' codes.
+
+    A charge stays pending if its invoice takes in no changes any more.
+    """
     waiting = charges.read_waiting(connection, facility)
     if waiting.height == 0:
         return []
     taking = ledger_invoices.read_referenced(connection, facility).filter(
         pl.col("state").is_in(EDITABLE)
     )
-    placed = waiting.join(taking.select("reference", invoice="code"), on="reference")
-    charges.attach_charges(connection, facility, placed)
-    return placed["invoice"].unique().sort().to_list()
+    assigned = waiting.join(taking.select("reference", invoice="code"), on="reference")
+    charges.attach_charges(connection, facility, assigned)
+    return assigned["invoice"].unique().sort().to_list()
 
 
 def late_sentences(connection: Connection, facility: str, month: str | None = None) -> list[str]:
-    """Sentences on charges that name an ad hoc invoice which takes in no changes any more.
+    """Sentences on charges whose ad hoc invoice takes in no changes any more.
 
-    Parameters
-    ----------
-    month
-        Only charges of this month; all unless told.
+    A month limits them to its charges.
     """
     waiting = charges.read_waiting(connection, facility)
     if month is not None:
@@ -252,36 +218,29 @@ def late_sentences(connection: Connection, facility: str, month: str | None = No
 
 
 def require_issuable(row: dict[str, Any], book: PriceBook, period: Period) -> None:
-    """Pass if an ad hoc invoice can be issued by itself with this month.
-
-    Raises
-    ------
-    AlreadyIssued, NotReady
-        It is issued; it is closed, of another month, or bills nothing.
-    """
-    facility, reference = book.facility.code, row["reference"]
+    """Refuse an ad hoc invoice that cannot be issued by itself with this month."""
+    reference = row["reference"]
     if row["number"]:
         raise AlreadyIssued(
             f"the ad hoc invoice {reference} is issued ({row['number']})",
             remedy="'billing invoices' lists it",
         )
     if row["state"] == CLOSED:
-        raise NotReady(f"the ad hoc invoice {reference} is closed and never sent")
+        raise NotReady(f"the ad hoc invoice {reference} is closed and will not be issued")
     if row["period"] != str(period):
         raise NotReady(
-            f"the ad hoc invoice {reference} is of {row['period']}, the month in which it ends",
-            remedy=f"run 'billing issue {facility} {row['period']} --reference {reference}'",
+            f"the ad hoc invoice {reference} ends in {row['period']}, not in {period}",
+            remedy=f"run 'billing issue {book.facility.code} {row['period']}' with its reference",
         )
     if row["charges"] == 0:
         raise NotReady(
-            f"the ad hoc invoice {reference} bills nothing yet",
-            remedy=f"add a line with 'billing adjust --add-line --reference {reference}', or rate "
-            "usage that names it",
+            f"the ad hoc invoice {reference} has no charges yet",
+            remedy="add a line or rate usage that names it",
         )
 
 
 def _last(referenced: pl.DataFrame) -> pl.DataFrame:
-    """Of each reference the invoice that replaces the others, a closed reissue left out."""
+    """Keep the latest invoice of each reference, without closed reissues."""
     standing = (pl.col("state") != CLOSED) | pl.col("replaces").is_null()
     return referenced.filter(standing).unique("reference", keep="last", maintain_order=True)
 
@@ -292,9 +251,9 @@ def _as_before(row: dict[str, Any], stated: dict[str, str]) -> str:
     if not other:
         return f"invoice {row['code']} was created before, nothing changed; it is {row['state']}"
     raise NotReady(
-        f"the reference {row['reference']} is that of an invoice with {other[0]} "
+        f"the reference {row['reference']} belongs to an invoice with {other[0]} "
         f"'{was[other[0]]}', not '{stated[other[0]]}'",
-        remedy="edit it with --edit, or choose another reference",
+        remedy="edit that invoice, or choose another reference",
     )
 
 

@@ -1,20 +1,16 @@
-"""Adjusting: staff change a pending charge, add a line, or delete a charge.
+"""Adjusting: staff change or delete a pending charge, or move it to another project.
 
-Each is an event that keeps who, when, why, before and after; the charge is priced again from
-its usage, its kept rate and all its changes, and with it those whose price depends on it. A
-charge that is on an invoice, or in a run being issued, is refused.
+Each change is an event with login, time, reason, before and after. The charge is priced again
+from its usage, its kept rate and all its changes, and so are the charges coupled to it by tiers
+or day passes. A charge on an invoice that is submitted or issued is refused.
 
-Moving charges to other projects: their team, rate group and rate change with it.
+    RC/57   quantity 388.5 → 194.25   carol   1993-11-02 17:04   half of the nodes failed
+    RC/57   of u4 (internal, 0.12) to u22 (industry, 0.42)
+    3f9c…   rate → 0.10   128 charges   carol   1993-11-02 17:20   agreed   open
 
-    RC/57 of u4 (internal, 0.12) to u22 (industry, 0.42)
-
-What a charge becomes is told from today's price book, as if its usage had named the other
-project from the start; where that has no rate for it, the charge cannot go there.
-
-Who changed what: the changes of charges, and the groups in which they were made.
-
-RC/57   quantity 388.5 → 194.25   carol   1993-11-02 17:04   half of the nodes failed
-3f9c…   rate → 0.10   128 charges   carol   1993-11-02 17:20   agreed    open
+A moved charge takes its team, rate group and rate from today's price book, as if its usage had
+named the other project from the start; without a rate there it cannot move. Changes made together
+form a group (workflow/bulk.py).
 """
 
 from collections.abc import Mapping
@@ -53,24 +49,19 @@ _RECORD = ["record", "occurrence"]
 def move_charges(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, to: pl.DataFrame
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Charges as those of other projects; nothing is written.
+    """Move charges to other projects in memory, with their team, rate group and rate.
 
     Parameters
     ----------
     charges
         Rows of the charge table.
     to
-        ``charge`` and ``project``: where a charge goes. Who is not named or is there, stays.
+        ``charge`` and ``project``: the target of each charge that moves.
 
     Returns
     -------
     tuple[pl.DataFrame, pl.DataFrame]
-        The rows, and the rates they now name (schema RATES), which must be kept.
-
-    Raises
-    ------
-    InvalidAdjustment
-        The price book has no such project, or no rate for a charge there.
+        All the rows, and the rates they now name (schema RATES), which the caller must keep.
     """
     catalogue, facility = Catalogue.of(book), book.facility.code
     teams = {project.code: project.team for project in book.projects}
@@ -84,8 +75,8 @@ def move_charges(
     if bound.height:
         code, reference = bound.select("charge", "reference").row(0)
         raise InvalidAdjustment(
-            f"the charge {facility}/{code} goes to the ad hoc invoice {reference}, which is of one "
-            "project",
+            f"the charge {facility}/{code} belongs to the ad hoc invoice {reference} and cannot "
+            "move to another project",
             where="project",
         )
     records = usage.read_usage(connection, facility, records=going["record"].drop_nulls())
@@ -94,7 +85,7 @@ def move_charges(
     if rating.unbilled.height:
         record, detail = rating.unbilled.select("record", "detail").row(0)
         raise InvalidAdjustment(
-            f"the charge {facility}/{record} cannot go there: {detail}", where="project"
+            f"the charge {facility}/{record} cannot move to that project: {detail}", where="project"
         )
     targets = going.select(
         "charge",
@@ -109,17 +100,11 @@ def move_charges(
 _OF_DELETED = ("project", "item", "quantity", "price", "rate", "total")
 
 _AT_ONCE = 2_000
-"""How many changes are recorded at once; between them the work can be stopped."""
+"""Number of changes recorded in one statement; the work can be stopped between statements."""
 
 
 def split_code(charge: str) -> tuple[str, str]:
-    """A charge as people name it, ``RC/57``, as facility and code.
-
-    Raises
-    ------
-    UnknownCharge
-        There is no slash in it.
-    """
+    """Split the name of a charge, ``RC/57``, into facility and code."""
     facility, slash, code = charge.partition("/")
     if not slash or not facility or not code:
         raise UnknownCharge(
@@ -132,19 +117,9 @@ def split_code(charge: str) -> tuple[str, str]:
 def adjust_charge(
     engine: Engine, book: PriceBook, charge: str, changes: Mapping[str, object], reason: str
 ) -> list[str]:
-    """Set fields of a pending charge; what each change did, in words.
+    """Set fields of a pending charge (``RC/57``), all or none; return a sentence on each change.
 
-    Parameters
-    ----------
-    charge
-        ``FACILITY/CODE``.
-    changes
-        Values by field (pricing/adjusting.py); all are made, or none.
-
-    Raises
-    ------
-    UnknownCharge, InvalidAdjustment, NotReady
-        No such charge; a field or value that cannot be; a charge that is issued.
+    ``changes`` are values by field (pricing/adjusting.py).
     """
     require_reason(reason)
     facility, code = split_code(charge)
@@ -169,13 +144,7 @@ def adjust_charge(
 def checked_values(
     book: PriceBook, charges: pl.DataFrame, changes: Mapping[str, object]
 ) -> dict[str, str]:
-    """The canonical values to set on these charges.
-
-    Raises
-    ------
-    InvalidAdjustment
-        A field or value cannot be, or one of the charges does not have the field.
-    """
+    """Check the values to set on charges and write them in canonical form."""
     places = minor_places(book.facility.currency)
     values = {field: adjustment_value(field, value, places) for field, value in changes.items()}
     lines = charges.filter(pl.col("kind") == "line")
@@ -191,7 +160,7 @@ def checked_values(
 def standing_so(
     connection: Connection, facility: str, charges: pl.DataFrame, values: Mapping[str, str]
 ) -> pl.Series:
-    """Which of these charges staff have set to just these values already: their codes."""
+    """The charges that staff have set to exactly these values before."""
     changes, _ = standing_changes(connection, facility, charges["charge"])
     last = changes.group_by("charge", "field").agg(pl.col("value").last())
     wanted = pl.DataFrame(list(values.items()), schema=["field", "value"], orient="row")
@@ -208,9 +177,9 @@ def record_changes(
     group: str | None = None,
     step: Step = unheard,
 ) -> dict[str, dict[str, str | None]]:
-    """One event per charge and field; what each charge had before, by code and field."""
+    """Record an event per charge and field; return the values before, by code and field."""
     before = current_values(connection, book, charges)
-    told = [
+    changes = [
         {
             "kind": "adjust",
             "subject": code,
@@ -223,16 +192,16 @@ def record_changes(
         for code, team in charges.select("charge", "team").iter_rows()
         for field, value in values.items()
     ]
-    for first in range(0, len(told), _AT_ONCE):
-        step(first, len(told), "recording who changes what")
-        events.record_events(connection, book.facility.code, told[first : first + _AT_ONCE])
+    for first in range(0, len(changes), _AT_ONCE):
+        step(first, len(changes), "recording the changes")
+        events.record_events(connection, book.facility.code, changes[first : first + _AT_ONCE])
     return before
 
 
 def move_to(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, values: Mapping[str, str]
 ) -> pl.DataFrame:
-    """The charges as those of the project that the values name, if they do; its rates are kept."""
+    """Move charges in memory to the project that the values name, if any; keep its rates."""
     if "project" not in values:
         return charges
     to = charges.select("charge", project=pl.lit(values["project"]))
@@ -245,19 +214,10 @@ def move_to(
 def price_with_kin(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, now: pl.DataFrame
 ) -> pl.DataFrame:
-    """Price charges of one month again with their kin, and write what comes out otherwise.
+    """Price charges of one month again with their coupled charges, and write the differences.
 
-    Parameters
-    ----------
-    charges
-        The charges as the ledger has them, or had them.
-    now
-        The same as they shall be; none where they are deleted.
-
-    Returns
-    -------
-    pl.DataFrame
-        The charges and their kin as they are now (schema PRICED).
+    ``charges`` and ``now`` are the charges before and after the change; ``now`` is empty if they
+    are deleted. Returns the charges and the coupled ones as they are now (schema PRICED).
     """
     facility = book.facility.code
     kin = kin_of(connection, facility, pl.concat([charges, now]))
@@ -272,13 +232,10 @@ def price_with_kin(
 def lock_with_kin(
     connection: Connection, facility: str, codes: pl.Series, project: object = None
 ) -> None:
-    """Keep charges of one month and their kin from others until the end of the transaction, all
-    in the order of their codes, so that two who change kin wait for each other.
+    """Lock charges of one month and their coupled charges until the end of the transaction.
 
-    Parameters
-    ----------
-    project
-        Where the charges go, if they do: their kin there too.
+    They are locked in the order of their codes, so that two transactions wait for each other. If
+    the charges move to a project, their coupled charges there are locked too.
     """
     found = ledger_charges.read_charges(connection, facility, codes=codes)
     if found.height == 0:
@@ -290,16 +247,16 @@ def lock_with_kin(
 
 
 def kin_of(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
-    """The charges of one month that may still change, and with them the pending ones whose price
-    may depend on theirs by tiers or day passes: those of the same project and item."""
+    """The changeable charges of one month with the same projects and items as these charges.
+
+    Tiers and day passes couple the prices of such charges.
+    """
     month = ledger_charges.read_charges(connection, facility, period=charges["period"][0])
-    same = charges.select("project", "item").unique()
-    related = month.join(same, on=["project", "item"], how="semi", nulls_equal=True)
-    return unbound(related)
+    return unbound(month.join(charges, on=["project", "item"], how="semi", nulls_equal=True))
 
 
 def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> str:
-    """Delete a pending charge; its usage is rated afresh by the next rating."""
+    """Delete a pending charge and return a sentence; the next rating charges its usage anew."""
     require_reason(reason)
     facility, code = split_code(charge)
     with writing(engine) as connection:
@@ -320,44 +277,42 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
         ledger_charges.delete_charge(connection, facility, code)
         price_with_kin(connection, book, frame, frame.clear())
         follow_changes(connection, book, frame)
-    return f"{charge}: deleted; 'billing rate {facility} {row['period']}' makes it anew"
+    return f"{charge}: deleted; 'billing rate {facility} {row['period']}' charges its usage anew"
 
 
-def require_reason(reason: str) -> None:
+def require_reason(reason: str, action: str = "change") -> None:
+    """Refuse an action that has no reason."""
     if not reason.strip():
-        raise InvalidAdjustment("the change has no reason", remedy="say why")
+        raise InvalidAdjustment(f"the {action} has no reason", remedy="say why")
 
 
 def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
-    """The charge, locked against others until the transaction ends."""
+    """Lock a pending charge until the end of the transaction, or refuse it."""
     frame = ledger_charges.lock_charge(connection, facility, code)
     if frame.height == 0:
         raise UnknownCharge(
-            f"there is no charge {facility}/{code}",
-            remedy="'billing charges' lists them",
+            f"there is no charge {facility}/{code}", remedy="'billing charges' lists them"
         )
     row = frame.row(0, named=True)
     if row["state"] == PENDING and row["run"] is None:
         return frame
-    held = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"]])
-    state, number = held.select("state", "number").row(0)
+    invoice = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"]])
+    state, number = invoice.select("state", "number").row(0)
     if row["state"] != PENDING:
         raise NotReady(
             f"the charge {facility}/{code} is {row['state']} on invoice {number}",
-            remedy="what is issued never changes; reissue or credit the invoice",
+            remedy="issued charges never change; reissue or credit the invoice",
         )
     raise NotReady(
         f"the charge {facility}/{code} is on invoice {row['invoice']}, which is {state}",
-        remedy="reject the invoice first, so that it takes in changes"
-        if state == APPROVING
-        else None,
+        remedy="reject the invoice first" if state == APPROVING else None,
     )
 
 
 def current_values(
     connection: Connection, book: PriceBook, charges: pl.DataFrame
 ) -> dict[str, dict[str, str | None]]:
-    """What these charges have now, by code and field, as text."""
+    """Read the present values of charges as text, by code and field."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
     splits = ledger_charges.read_splits(connection, facility, codes=charges["charge"])
     shares = (
@@ -368,11 +323,11 @@ def current_values(
     parts = dict(shares.iter_rows())
     changes, _ = standing_changes(connection, facility, charges["charge"])
     waived, notes = set(waived_charges(changes)), dict(notes_of(changes).iter_rows())
-    found: dict[str, dict[str, str | None]] = {}
+    values: dict[str, dict[str, str | None]] = {}
     figures = as_text(charges.select("charge", "project", "quantity", "price", "total"), places)
     for row in figures.iter_rows(named=True):
         code, total = row["charge"], row["total"]
-        found[code] = {
+        values[code] = {
             "quantity": row["quantity"],
             "rate": row["price"],
             "amount": total,
@@ -383,15 +338,15 @@ def current_values(
             "waived": YES if code in waived else NO,
             "note": notes.get(code, ""),
         }
-    return found
+    return values
 
 
 CHANGES = ("adjust", "add_line", "delete")
-"""Kinds of events that change a charge."""
+"""The kinds of events that change a charge."""
 
 OPEN, UNDONE, KEPT = "open", "undone", "kept"
-"""A group that can be undone, one that was, and one of which a charge is deleted, is being
-approved or is issued."""
+"""States of a group of changes. KEPT: a charge of it is deleted, being approved or issued, so the
+group cannot be undone."""
 
 GROUPS = pl.Schema(
     {
@@ -407,8 +362,9 @@ GROUPS = pl.Schema(
 
 
 def read_history(engine: Engine, book: PriceBook, charges: list[str]) -> pl.DataFrame:
-    """The changes of some charges (``RC/57``), in order: ``charge``, ``what``, ``before``,
-    ``after``, ``by``, ``at``, ``reason``.
+    """Read the changes of charges (``RC/57``) in order.
+
+    Columns: ``charge``, ``what``, ``before``, ``after``, ``by``, ``at``, ``reason``.
     """
     facility = book.facility.code
     codes = [split_code(charge)[1] for charge in charges]
@@ -418,7 +374,7 @@ def read_history(engine: Engine, book: PriceBook, charges: list[str]) -> pl.Data
 
 
 def history_of(connection: Connection, facility: str, codes: pl.Series | list[str]) -> pl.DataFrame:
-    """The same, of the charges with these codes, as part of something read at one moment."""
+    """Read the changes of charges by their codes within a transaction, as ``read_history``."""
     changes = events.read_events(connection, facility, kinds=list(CHANGES), subjects=codes)
     undone = events.read_events(
         connection, facility, kinds=["undo"], subjects=changes["group_id"].drop_nulls().unique()
@@ -442,9 +398,9 @@ def history_of(connection: Connection, facility: str, codes: pl.Series | list[st
 
 
 def list_groups(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
-    """The groups of changes to a month's charges (schema GROUPS), the latest first.
+    """List the groups of changes to a month's charges (schema GROUPS), the latest first.
 
-    ``after`` is what was set, each field as JSON; ``state`` is OPEN, UNDONE or KEPT.
+    ``after`` holds the values set, each field as JSON; ``state`` is OPEN, UNDONE or KEPT.
     """
     facility, period = book.facility.code, str(Period.parse(month))
     with reading(engine) as connection:

@@ -1,27 +1,18 @@
-"""Prepaid funds: what a project has paid in before, and what its invoices draw from it.
-
-    billing deposit RC u4 1000.00 --reason "purchase order 4711"
-
-An invoice draws what it can; its expense codes pay the rest as usual. What a void or superseded
-invoice drew comes back. Below the project's ``prepaid_low`` (price book) staff are told.
-
-After issue: an invoice is replaced by another one, or voided; it is never changed.
+"""After issue: an invoice is replaced, voided or paid, never changed; and prepaid funds.
 
     reissue RC-1994-00003   a new run with copies of its charges, RC/57~2, that take in changes
        … issued             RC-1994-00009 replaces RC-1994-00003, which is SUPERSEDED and kept
     void RC-1994-00004      it no longer counts; its charges stay with it, or are free again
+    pay RC-1994-00005       "transfer 8812" of 1994-01-15; until undone, nothing else can happen
+    deposit RC u4 1000.00   "purchase order 4711"
 
-A copy is billed only when what it copies is on no invoice that counts.
-
-Marking invoices as paid: they and their charges are read only until that is undone.
-
-billing pay RC-1994-00003 --date 1994-01-15 --reference "transfer 8812"
+A copied charge is billed only if no other invoice that counts bills its original. A project's
+invoices draw from its prepaid funds as far as they go, and its expense codes pay the rest. A
+void or superseded invoice returns its draw. A balance below the project's ``prepaid_low`` (price
+book) makes a notice.
 """
 
-import datetime as dt
-
 import polars as pl
-from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownInvoice
@@ -32,9 +23,11 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.statements import paid_statement_of
 from billing_lib.ledger.states import INVOICE, after
-from billing_lib.pricing.fields import Amount, canonical_json
+from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.adjust import require_reason
+from billing_lib.workflow.lines import parse_amount, parse_date
 from billing_lib.workflow.permissions import ISSUER, VIEWER, note_facility, require
 from billing_lib.workflow.runs import UNFINISHED, RunSelection, calculate
 
@@ -42,25 +35,17 @@ DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
 
 
 def deposit(engine: Engine, book: PriceBook, project: str, amount: str, reason: str) -> str:
-    """Pay into a project's funds, or with a negative amount take out of them; in words.
+    """Pay into a project's funds, or take out a negative amount; return the new balance's sentence.
 
-    Raises
-    ------
-    InvalidAdjustment
-        No such project, an amount that cannot be, more taken out than there is.
+    A deposit with the same amount and reason again changes nothing.
     """
     facility, currency = book.facility.code, book.facility.currency
     places = minor_places(currency)
     team = book.team_of(project)
     if team is None:
         raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
-    if not reason.strip():
-        raise InvalidAdjustment("the deposit has no reason", remedy="say why with --reason")
-    try:
-        minor = to_minor(TypeAdapter(Amount).validate_python(amount), places)
-    except (ValidationError, ValueError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InvalidAdjustment(what.removeprefix("Value error, "), where="amount") from None
+    require_reason(reason, "deposit")
+    minor = parse_amount(amount, book)
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         note_facility(connection, book)
@@ -94,7 +79,7 @@ def deposit(engine: Engine, book: PriceBook, project: str, amount: str, reason: 
 
 
 def list_funds(engine: Engine, book: PriceBook) -> pl.DataFrame:
-    """Per project with funds: ``project``, ``paid_in``, ``drawn``, ``balance``, ``notice``."""
+    """List the funds by project: ``project``, ``paid_in``, ``drawn``, ``balance``, ``notice``."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
@@ -121,12 +106,12 @@ def list_funds(engine: Engine, book: PriceBook) -> pl.DataFrame:
 
 
 def low_notice(book: PriceBook, project: str, balance: int) -> str | None:
-    """The sentence on a balance that is below the project's ``prepaid_low``."""
-    low = next((it.prepaid_low for it in book.projects if it.code == project), None)
-    places = minor_places(book.facility.currency)
+    """A sentence if the balance is below the project's ``prepaid_low``."""
+    low = next((entry.prepaid_low for entry in book.projects if entry.code == project), None)
+    currency = book.facility.currency
+    places = minor_places(currency)
     if low is None or balance >= to_minor(low, places):
         return None
-    currency = book.facility.currency
     return (
         f"the prepaid balance of project {project} is low: {money_text(balance, places)} "
         f"{currency}, below {money_text(to_minor(low, places), places)}"
@@ -134,10 +119,10 @@ def low_notice(book: PriceBook, project: str, balance: int) -> str | None:
 
 
 def balances(connection: Connection, facility: str, invoices: pl.DataFrame) -> pl.DataFrame:
-    """What these invoices (``project``, ``replaces``) may draw from: ``project``, ``prepaid``
-    (minor units), for projects that ever had funds.
+    """The funds that invoices (``project``, ``replaces``) may draw: ``project``, ``prepaid``.
 
-    What a reissued invoice had drawn is there for the one that replaces it.
+    In minor units, for projects that ever had funds. The draw of a reissued invoice is available
+    to its replacement.
     """
     entries = statements.read_entries(connection, facility)
     back = entries.filter(
@@ -149,12 +134,9 @@ def balances(connection: Connection, facility: str, invoices: pl.DataFrame) -> p
 
 
 def draw(connection: Connection, book: PriceBook, totals: pl.DataFrame) -> list[str]:
-    """Enter what invoices that are issued now draw; the notices on balances that are low.
+    """Enter the draws of newly issued invoices; return notices on low balances.
 
-    Parameters
-    ----------
-    totals
-        ``number``, ``project``, ``team``, ``drawn``.
+    ``totals`` has ``number``, ``project``, ``team`` and ``drawn``.
     """
     facility = book.facility.code
     drawing = totals.filter(pl.col("drawn") > 0)
@@ -169,15 +151,15 @@ def draw(connection: Connection, book: PriceBook, totals: pl.DataFrame) -> list[
             f"invoice {row['number']}",
             row["number"],
         )
-    told = (
+    notices = (
         low_notice(book, project, _balance(connection, facility, project))
         for project in drawing["project"].unique().sort()
     )
-    return [notice for notice in told if notice is not None]
+    return [notice for notice in notices if notice is not None]
 
 
 def give_back(connection: Connection, facility: str, number: str, reason: str) -> None:
-    """Return what an invoice that no longer counts had drawn; once."""
+    """Return the draw of an invoice that no longer counts, once."""
     entries = statements.read_entries(connection, facility, number=number)
     drawn = int(entries["amount"].sum()) if entries.height else 0
     if drawn < 0:
@@ -191,20 +173,13 @@ def _balance(connection: Connection, facility: str, project: str) -> int:
 
 
 def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str]:
-    """Begin the reissue of an issued invoice; what was done, in words.
+    """Begin the reissue of an issued invoice and return sentences.
 
-    Its charges are copied to a new invoice in a run of its own, with the rates and changes they
-    have, and take in further changes; where the facility bills late usage so, the late charges
-    of its month join them. The old invoice counts until the new one is issued.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no reason.
-    UnknownInvoice, NotReady
-        There is no such invoice of the facility, or it is not APPROVED.
+    Its charges are copied with their rates and changes to a new invoice in its own run, and take
+    in further changes. Under ``late_usage: reissue`` the late charges of the month join them. The
+    old invoice counts until the new one is issued.
     """
-    _require_reason(reason)
+    require_reason(reason, "reissue")
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
@@ -247,7 +222,7 @@ def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[s
     return [
         f"invoice {number} is being reissued as {code}: {copies.len():,} charges copied, the "
         f"first {facility}/{first}"
-        + (f", {late.len():,} late ones taken in" if late.len() else ""),
+        + (f", {late.len():,} late charges added" if late.len() else ""),
         f"change them, then run 'billing run process {run}'; {number} counts until then",
     ]
 
@@ -255,20 +230,12 @@ def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[s
 def void(
     engine: Engine, book: PriceBook, number: str, reason: str, *, reopen: bool = False
 ) -> list[str]:
-    """Void an issued invoice: it no longer counts; what was done, in words.
+    """Void an issued invoice, so that it no longer counts, and return a sentence.
 
-    Parameters
-    ----------
-    reopen
-        Whether its charges are free again, as copies that the next run of its month bills; else
-        they stay with it for good.
-
-    Raises
-    ------
-    InvalidAdjustment, UnknownInvoice, NotReady
-        As for a reissue; also while a reissue is under way.
+    With ``reopen``, copies of its charges are free for the next run of its month; otherwise the
+    charges stay with it and are not billed again.
     """
-    _require_reason(reason)
+    require_reason(reason, "voiding")
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
@@ -282,14 +249,15 @@ def void(
         then = "its charges stay with it"
         if reopen:
             copies = ledger_charges.copy_charges(connection, facility, code, ("BILLED",))
+            # A copy goes to the month's invoice, not to the voided ad hoc invoice.
             free = copies["charge"].sort()
-            ledger_charges.forget_references(connection, facility, free)  # the month bills them
+            ledger_charges.forget_references(connection, facility, free)
             then = f"{free.len():,} charges are free again, the first {facility}/{free[0]}"
     return [f"invoice {number} is void; {then}"]
 
 
-def drop_copies(connection: Connection, facility: str, number: str) -> int:
-    """Delete the copies of a reissue that does not take place; how many."""
+def drop_copies(connection: Connection, facility: str, number: str) -> None:
+    """Delete the copied charges of a closed reissue."""
     old = issued_invoice(connection, facility, number)
     billed = ledger_charges.read_charges(connection, facility, invoices=[str(old["code"])])
     copies = ledger_charges.read_copies(connection, facility, billed["charge"])
@@ -303,40 +271,28 @@ def drop_copies(connection: Connection, facility: str, number: str) -> int:
             team=team,
         )
         ledger_charges.delete_charge(connection, facility, code)
-    return copies.height
 
 
 def require_no_reissue(connection: Connection, facility: str, number: str) -> None:
-    """Refuse what would settle an invoice while another is made to replace it.
-
-    Raises
-    ------
-    NotReady
-        A reissue of it is under way.
-    """
+    """Refuse to pay or void an invoice that is being reissued."""
     begun = ledger_invoices.read_invoices(connection, facility, replaces=number, states=UNFINISHED)
     if begun.height:
         raise NotReady(
             f"invoice {number} is being reissued as {begun['code'][0]}",
-            remedy="close that one first, or issue it",
+            remedy="issue or close the new invoice first",
         )
 
 
 def issued_invoice(connection: Connection, facility: str, number: str) -> dict[str, object]:
-    """An issued invoice of a facility: its columns by name.
-
-    Raises
-    ------
-    UnknownInvoice
-        There is none with this number in the facility.
-    """
-    found = ledger_invoices.require_invoice(connection, number)
-    if found["facility"] != facility:
+    """Read an issued invoice of a facility: its columns by name."""
+    invoice = ledger_invoices.require_invoice(connection, number)
+    if invoice["facility"] != facility:
         raise UnknownInvoice(f"there is no invoice {number} of {facility}")
-    return found
+    return invoice
 
 
 def _late(connection: Connection, book: PriceBook, old: dict[str, object]) -> pl.Series:
+    """The late charges that a reissue of the invoice takes in: their codes."""
     if book.facility.late_usage != "reissue":
         return pl.Series([], dtype=pl.String)
     waiting = ledger_charges.read_unattached(connection, book.facility.code, str(old["period"]))
@@ -344,62 +300,38 @@ def _late(connection: Connection, book: PriceBook, old: dict[str, object]) -> pl
     return mine["charge"]
 
 
-def _require_reason(reason: str) -> None:
-    if not reason.strip():
-        raise InvalidAdjustment("what is done after issue has a reason", remedy="add --reason")
-
-
 def pay(
     engine: Engine, book: PriceBook, numbers: list[str], date: str, reference: str
 ) -> list[str]:
-    """Mark invoices as paid, all or none; what was done, in words.
+    """Mark invoices as paid, all or none, and return a sentence on each.
 
-    Parameters
-    ----------
-    date
-        When the payment came, ``YYYY-MM-DD``.
-    reference
-        What the payment is found by.
-
-    Raises
-    ------
-    InvalidAdjustment
-        No date or reference.
-    UnknownInvoice, NotReady
-        No such invoice of the facility; one that is not APPROVED, or is being reissued.
+    ``reference`` names the payment in the records of the bank or the general ledger.
     """
-    day = payment_day(date)
+    day = parse_date(date)
     if not reference.strip():
-        raise InvalidAdjustment("the payment has no reference", remedy="add --reference")
-    facility, said = book.facility.code, []
+        raise InvalidAdjustment(
+            "the payment has no reference", remedy="name the transfer or document"
+        )
+    facility, sentences = book.facility.code, []
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         for number in numbers:
             old = issued_invoice(connection, facility, number)
             if (old["paid_on"], old["payment_reference"]) == (day, reference):
-                said.append(f"invoice {number} was marked as paid before, nothing changed")
+                sentences.append(f"invoice {number} was marked as paid before, nothing changed")
                 continue
             require_no_reissue(connection, facility, number)
             code = str(old["code"])
             payment = (day, reference, None)
             ledger_invoices.move_invoices(connection, facility, [code], "pay", payment=payment)
             ledger_charges.pay_charges(connection, facility, [code])
-            said.append(f"invoice {number} is paid, on {day} by {reference}")
-    return said
+            sentences.append(f"invoice {number} is paid, on {day} by {reference}")
+    return sentences
 
 
 def unpay(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str]:
-    """Undo a payment that was a mistake; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no reason.
-    UnknownInvoice, NotReady
-        No such invoice of the facility, one that is not paid, or is on a statement that is.
-    """
-    if not reason.strip():
-        raise InvalidAdjustment("undoing a payment has a reason", remedy="add --reason")
+    """Undo a payment entered by mistake and return a sentence."""
+    require_reason(reason, "undoing of the payment")
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
@@ -414,19 +346,3 @@ def unpay(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str
         ledger_charges.unpay_charges(connection, facility, [code])
         ledger_invoices.move_invoices(connection, facility, [code], "unpay", reason)
     return [f"invoice {number} is no longer paid"]
-
-
-def payment_day(date: str) -> dt.date:
-    """The day of a payment.
-
-    Raises
-    ------
-    InvalidAdjustment
-        It is not a date.
-    """
-    try:
-        return dt.date.fromisoformat(date)
-    except ValueError:
-        raise InvalidAdjustment(
-            f"'{date}' is not a date", where="date", remedy="write it as YYYY-MM-DD"
-        ) from None

@@ -1,29 +1,19 @@
-"""The same change to many charges: shown, made as one group, undone as one group.
+"""Bulk changes: one change to many charges, previewed, made and undone as one group.
 
     shown = preview(engine, book, "1993-11", Filter(project="u4"), {"rate": "0.10"})
     adjust_many(..., seen=shown.seen)     as it was shown, or not at all
     undo_group(engine, book, group, …)    as if the group had never been
 
-Which charges is said by a filter or by their names. All of them change, or none. A preview is the
-very change in a transaction that is rolled back. A group is undone as long as its charges are
-PENDING.
+A filter or a list of names selects the charges; all of them change, or none. A preview makes the
+change in a transaction that is rolled back, and compares the month before and after it:
 
-What a change comes to: the month before it and after it, compared.
+    effect     charge   project  before  after       charges with another total
+    values     charge   field    before  after       the values set
+    invoices   invoice  project  state   before …    drafts that change
 
-    effect     charge  project  before  after      the charges whose total is another
-    values     charge  field    before  after      what was set on each
-    invoices   invoice project  state   before …   the drafts that come to something else
-
-Both are read from the ledger within the transaction that makes the change, so that what is shown
-is what is written (bulk.py).
-
-What a person was shown, and whether it is still so when they say yes.
-
-    412-9f3c1a2b4d5e6f70-7c21ab30     the last event then, what was shown, the price book
-
-A change that was shown carries this mark. Who makes the change hands the mark in, and it is made
-only as it was shown: where another has changed one of the charges or its invoice since, it is
-said who, what and when, and nothing is written.
+Each preview carries a mark: ``412-9f3c1a2b4d5e6f70-7c21ab30`` holds the last event before it and
+digests of the comparison and of the price book. A change made with the mark is refused if another
+user has changed one of the charges or their invoices since, or if the comparison would differ.
 """
 
 import hashlib
@@ -82,25 +72,24 @@ _COUNTED = ("state", "charges", "total")
 
 @dataclass(frozen=True)
 class Changed:
-    """What a change to charges comes to.
+    """The result of a change to charges.
 
     Attributes
     ----------
     group
-        Its name, by which it is undone; '' for a preview and where nothing changed.
+        The name by which the change is undone; '' for a preview and if nothing changed.
     selected
-        How many charges it is for; none that staff have set to just this before.
+        The number of charges, without those that had the values before.
     effect
-        ``charge``, ``project``, ``before``, ``after`` (totals in minor units) of every charge
-        whose total changes, kin by tiers or day passes included, by charge.
+        Every charge with another total, coupled charges included, by charge (schema EFFECT;
+        totals in minor units).
     values
-        ``charge``, ``field``, ``before``, ``after``: what is set on each, as text.
+        The values set on each charge, as text (schema VALUES).
     invoices
-        ``invoice``, ``project``, ``state``, ``charges``, ``before``, ``after``: every draft that
-        changes or holds a selected charge, as it is after, and its totals. Without an invoice
-        the project's charges that are on none yet.
+        Every draft that changes or holds a selected charge, as it is afterwards (schema
+        INVOICES). A null invoice stands for the project's charges on no invoice yet.
     seen
-        The mark of all this, by which the change is made as it was shown.
+        The mark of this result.
     """
 
     group: str
@@ -112,27 +101,27 @@ class Changed:
 
     @classmethod
     def nothing(cls) -> "Changed":
-        """What is selected was set so before."""
+        """The result if all selected charges had the values before."""
         return cls("", 0, EFFECT.to_frame(), VALUES.to_frame(), INVOICES.to_frame())
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A month's charges and the facility's drafts, as at one moment of a transaction."""
+    """A month's charges and the facility's drafts at one moment of a transaction."""
 
     charges: pl.DataFrame
     drafts: pl.DataFrame
 
     @classmethod
     def read(cls, connection: Connection, facility: str, month: str) -> "Standing":
-        """As they are now."""
+        """Read the present charges and drafts."""
         return cls(
             ledger_charges.read_charges(connection, facility, period=month),
             ledger_invoices.read_invoices(connection, facility, states=EDITABLE),
         )
 
     def effect(self, after: "Standing") -> pl.DataFrame:
-        """The charges whose total is another one after (schema EFFECT), by charge."""
+        """Compare the totals of charges before and after a change (schema EFFECT), by charge."""
         now = after.charges.select("charge", "total")
         return (
             self.charges.join(now, on="charge", suffix="_after")
@@ -142,8 +131,10 @@ class Standing:
         )
 
     def invoices(self, after: "Standing", codes: pl.Series) -> pl.DataFrame:
-        """The drafts that are otherwise after, or hold one of these charges (schema INVOICES),
-        and by project what is on no invoice yet."""
+        """Compare the drafts that change or hold one of these charges (schema INVOICES).
+
+        The charges on no invoice yet follow by project.
+        """
         holding = pl.concat([self._holding(codes), after._holding(codes)])["invoice"]
         keys = ["code", "project"]
         drafts = after.drafts.select(*keys, *_COUNTED).join(
@@ -153,26 +144,21 @@ class Standing:
             pl.col(name).ne_missing(pl.col(f"{name}_before")) for name in _COUNTED
         )
         changed = drafts.filter(other | pl.col("code").is_in(holding.drop_nulls().implode()))
-        return pl.concat(
-            [
-                changed.select(
-                    "project",
-                    "state",
-                    "charges",
-                    invoice="code",
-                    before=pl.col("total_before").fill_null(0),
-                    after="total",
-                )
-                .select(INVOICES.names())
-                .cast(INVOICES)
-                .sort("invoice"),
-                self._on_none(after, codes),
-            ]
+        compared = changed.select(
+            *("project", "state", "charges"),
+            invoice="code",
+            before=pl.col("total_before").fill_null(0),
+            after="total",
         )
+        drafts = compared.select(INVOICES.names()).cast(INVOICES).sort("invoice")
+        return pl.concat([drafts, self._on_none(after, codes)])
 
     def beside(self, codes: pl.Series) -> pl.DataFrame:
-        """These charges and what is billed with them: on their invoices, or, where they are on
-        none yet, of their projects on none either."""
+        """These charges and those billed with them.
+
+        That is, the charges on the same invoices, or, for charges on no invoice yet, the other
+        charges of their projects on no invoice.
+        """
         chosen = self._holding(codes).select("project", "invoice")
         on = chosen["invoice"].drop_nulls().implode()
         of = chosen.filter(pl.col("invoice").is_null())["project"].implode()
@@ -210,19 +196,14 @@ class Standing:
 
 
 _MARK = re.compile(r"([0-9]+)-([0-9a-f]{16})-([0-9a-f]{8})")
-_REMEDY = "nothing was written; have it shown again"
+_REMEDY = "nothing was written; make the preview again"
 
 
 @dataclass(frozen=True)
 class Seen:
-    """A mark of what was shown.
+    """The mark of a preview: the facility's last event before it, and two digests.
 
-    Attributes
-    ----------
-    sequence
-        Of the facility's last event when it was shown.
-    shown, book
-        Digests of what was shown and of the price book then.
+    The digests are those of the frames shown and of the price book.
     """
 
     sequence: int
@@ -231,23 +212,17 @@ class Seen:
 
     @classmethod
     def parse(cls, mark: str) -> Self:
-        """A mark from its text.
-
-        Raises
-        ------
-        InvalidAdjustment
-            It is none.
-        """
-        found = _MARK.fullmatch(mark.strip())
-        if found is None:
+        """Read a mark from its text."""
+        parts = _MARK.fullmatch(mark.strip())
+        if parts is None:
             raise InvalidAdjustment(
-                f"'{mark}' is no mark of what was shown", remedy="copy it from the preview"
+                f"'{mark}' is not the mark of a preview", remedy="copy it from the preview"
             )
-        return cls(int(found[1]), found[2], found[3])
+        return cls(int(parts[1]), parts[2], parts[3])
 
     @classmethod
     def of(cls, sequence: int, shown: Iterable[pl.DataFrame], book: PriceBook) -> Self:
-        """The mark of these frames, by this price book."""
+        """Make the mark of a preview's frames under a price book."""
         rows = [[frame.columns, frame.rows()] for frame in shown]
         return cls(sequence, _digest(rows)[:16], _digest(book.model_dump(mode="json"))[:8])
 
@@ -258,19 +233,9 @@ class Seen:
 def require_untouched(
     connection: Connection, facility: str, seen: Seen, codes: pl.Series, invoices: pl.Series
 ) -> None:
-    """Pass if nobody has changed these charges or invoices since they were shown.
+    """Refuse the change (ChangedMeanwhile) if another has changed the charges since the preview.
 
-    Parameters
-    ----------
-    codes
-        Of the charges that are changed, which are locked, and of those billed with them.
-    invoices
-        The codes of those that they are on.
-
-    Raises
-    ------
-    ChangedMeanwhile
-        Somebody has: who, what and when.
+    ``codes`` name the locked charges and those billed with them, ``invoices`` their invoices.
     """
     since = events.read_events(connection, facility, after=seen.sequence)
     undone = since.filter(pl.col("kind") == "undo")["subject"]
@@ -281,33 +246,28 @@ def require_untouched(
     )
     grouped = (pl.col("kind") == "undo") & pl.col("subject").is_in(mine.implode())
     moved = pl.col("subject").is_in(invoices.implode())
-    found = since.filter(direct | grouped | moved)
-    if found.height == 0:
+    changes = since.filter(direct | grouped | moved)
+    if changes.height == 0:
         return
-    event = found.row(0, named=True)
-    more = f", and {found.height - 1:,} more changes came after it" if found.height > 1 else ""
+    event = changes.row(0, named=True)
+    reason = f" ({event['reason']})" if event["reason"] else ""
+    more = f", and {changes.height - 1:,} more changes followed" if changes.height > 1 else ""
     raise ChangedMeanwhile(
-        f"{event['login']} {_told(facility, event)} on {event['at']:%Y-%m-%d at %H:%M:%S} UTC, "
-        f"after this was shown{_because(event['reason'])}{more}",
+        f"{event['login']} {_words(facility, event)} on {event['at']:%Y-%m-%d at %H:%M:%S} UTC, "
+        f"after this preview{reason}{more}",
         remedy=_REMEDY,
     )
 
 
 def require_as_shown(seen: Seen, now: Seen) -> None:
-    """Pass if what is written is what was shown.
-
-    Raises
-    ------
-    ChangedMeanwhile
-        It is not, though nobody changed a charge of it.
-    """
+    """Refuse a change (ChangedMeanwhile) whose result differs from its preview."""
     if seen.shown == now.shown:
         return
     raise ChangedMeanwhile(
-        "the price book was changed after this was shown, and it would come out otherwise"
+        "the price book was changed after this preview, and the result would differ"
         if seen.book != now.book
-        else "this is not what was shown: it is for other charges, says something else, or they "
-        "were rated again since",
+        else "the result would differ from the preview: the selected charges or the values are "
+        "not the same, or the charges were rated again",
         remedy=_REMEDY,
     )
 
@@ -317,11 +277,7 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _because(reason: str) -> str:
-    return f" ({reason})" if reason else ""
-
-
-def _told(facility: str, event: dict[str, Any]) -> str:
+def _words(facility: str, event: dict[str, Any]) -> str:
     charge = f"{facility}/{event['subject']}"
     if event["kind"] == "delete":
         return f"deleted the charge {charge}"
@@ -338,7 +294,7 @@ def _told(facility: str, event: dict[str, Any]) -> str:
 
 
 Chosen = Filter | Sequence[str]
-"""Which charges of a month: all that match and may still change, or just these, ``RC/57``."""
+"""A selection of a month's charges: all changeable matches of a filter, or names, ``RC/57``."""
 
 _STAGES = 4
 
@@ -351,13 +307,7 @@ def preview(
     changes: Mapping[str, object],
     step: Step = unheard,
 ) -> Changed:
-    """What a change would come to; nothing stays of it.
-
-    Raises
-    ------
-    InvalidAdjustment, NotReady, UnknownCharge
-        As of adjust_many.
-    """
+    """Compute the result of a change and roll the change back."""
     with trying(engine) as connection:
         would = _change(connection, book, month, chosen, changes, "", None, step)
     return replace(would, group="")
@@ -374,24 +324,10 @@ def adjust_many(
     seen: str | None = None,
     step: Step = unheard,
 ) -> Changed:
-    """Make the same change to all chosen charges, as one group; all or none.
+    """Make the same change to all chosen charges as one group, all or none.
 
-    Parameters
-    ----------
-    chosen
-        A filter's facility and month are those of this call.
-    seen
-        The mark of the preview: then the change is made only as it was shown.
-
-    Raises
-    ------
-    InvalidAdjustment, NotReady
-        A field or value cannot be, or there is no reason; no pending charge is chosen, or one
-        is being approved or issued.
-    UnknownCharge
-        There is no such charge in the month.
-    ChangedMeanwhile
-        Something is otherwise than it was shown.
+    The facility and month of this call replace a filter's own. With the mark of a preview
+    (``seen``), the change is made only if its result is the one shown.
     """
     require_reason(reason)
     with writing(engine) as connection:
@@ -399,7 +335,7 @@ def adjust_many(
 
 
 def changeable(engine: Engine, book: PriceBook, month: str, wanted: Filter) -> list[str]:
-    """The charges (``RC/57``) of a month that match and may still change, in order."""
+    """List the changeable charges (``RC/57``) of a month that match a filter, in order."""
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
@@ -410,13 +346,7 @@ def changeable(engine: Engine, book: PriceBook, month: str, wanted: Filter) -> l
 
 
 def preview_undo(engine: Engine, book: PriceBook, group: str, step: Step = unheard) -> Changed:
-    """What undoing a group would come to; nothing stays of it.
-
-    Raises
-    ------
-    InvalidAdjustment, NotReady
-        As of undo_group.
-    """
+    """Compute the result of undoing a group and roll it back."""
     with trying(engine) as connection:
         return _undo(connection, book, group, "", None, step)
 
@@ -430,20 +360,7 @@ def undo_group(
     seen: str | None = None,
     step: Step = unheard,
 ) -> Changed:
-    """Take back what a group of changes did.
-
-    Parameters
-    ----------
-    seen
-        The mark of the preview: then it is undone only as it was shown.
-
-    Raises
-    ------
-    InvalidAdjustment, NotReady
-        There is no such group, or it was undone before; a charge of it is issued.
-    ChangedMeanwhile
-        Something is otherwise than it was shown.
-    """
+    """Undo a group of changes; with the mark of a preview, only if the result is the one shown."""
     require_reason(reason)
     with writing(engine) as connection:
         return _undo(connection, book, group, reason, seen, step)
@@ -475,10 +392,8 @@ def _change(
     now = move_to(connection, book, charges, values)
     had = record_changes(connection, book, charges, values, reason, group, step)
     after = _write(connection, book, month, charges, now, step)
-    told = _values(
-        (code, field, had[code][field], values[field]) for code in had for field in values
-    )
-    return _compared(book, group, charges, (before, after, told), sequence, seen)
+    rows = [(code, field, had[code][field], values[field]) for code in had for field in values]
+    return _compared(book, group, charges, (before, after, rows), sequence, seen)
 
 
 def _undo(
@@ -500,21 +415,19 @@ def _undo(
     before, sequence = _standing(
         connection, facility, months[0] if months.len() else "", codes, seen
     )
-    if (
-        made.height == 0
-        or events.read_events(connection, facility, kinds=["undo"], subjects=[group]).height
-    ):
+    undone = events.read_events(connection, facility, kinds=["undo"], subjects=[group])
+    if made.height == 0 or undone.height:
         raise InvalidAdjustment(
             f"there is no group of changes '{group}' to undo",
-            remedy="name it as 'billing bulk' did when it made the changes",
+            remedy="'billing groups' lists the groups of a month",
         )
     if charges.height == 0:
-        raise NotReady(f"the charges of the group {group} were deleted since")
+        raise NotReady(f"all charges of the group {group} are deleted")
     locked = charges.join(unbound(charges), on="charge", how="anti").sort("charge")
     if locked.height:
         raise NotReady(
             f"the charge {facility}/{locked['charge'][0]} of the group is issued or submitted",
-            remedy="reject its invoice first; what is issued is credited or reissued",
+            remedy="reject a submitted invoice first; credit or reissue an issued one",
         )
     had = current_values(connection, book, charges)
     events.record_event(connection, facility, kind="undo", subject=group, reason=reason)
@@ -524,12 +437,12 @@ def _undo(
     has = current_values(connection, book, after.charges.join(charges, on="charge", how="semi"))
     field = pl.col("after").str.extract(r'^\{"([a-z_]+)":')
     set_by_it = made.select("subject", field).unique().sort("subject", "after").rows()
-    told = _values(
+    rows = [
         (code, field, had[code][field], has[code][field])
         for code, field in set_by_it
         if code in has
-    )
-    return _compared(book, group, charges, (before, after, told), sequence, seen)
+    ]
+    return _compared(book, group, charges, (before, after, rows), sequence, seen)
 
 
 def _write(
@@ -540,7 +453,7 @@ def _write(
     now: pl.DataFrame,
     step: Step,
 ) -> Standing:
-    """Price and write charges of a month as they shall be now; the month after it."""
+    """Price and write the changed charges of a month; read the month afterwards."""
     step(2, _STAGES, "pricing them again")
     price_with_kin(connection, book, charges, now)
     step(3, _STAGES, "summing up the invoices")
@@ -552,37 +465,32 @@ def _compared(
     book: PriceBook,
     group: str,
     charges: pl.DataFrame,
-    came: tuple[Standing, Standing, pl.DataFrame],
+    compared: tuple[Standing, Standing, Sequence[tuple[str, str, str | None, str | None]]],
     sequence: int,
     seen: str | None,
 ) -> Changed:
-    """What a change came to, if it is what was shown.
+    """Compare the month before and after a change, and require the result that was shown.
 
-    Parameters
-    ----------
-    came
-        The month before and after it, and what was set.
-    sequence
-        Of the last event before it.
+    ``compared`` holds both months and the rows of VALUES; ``sequence`` numbers the last event
+    before the change.
     """
-    before, after, told = came
+    before, after, rows = compared
+    values = pl.DataFrame(rows, schema=VALUES, orient="row")
     codes = charges["charge"].sort()
     effect, invoices = before.effect(after), before.invoices(after, codes)
-    mark = Seen.of(sequence, (codes.to_frame(), effect, told, invoices), book)
+    mark = Seen.of(sequence, (codes.to_frame(), effect, values, invoices), book)
     if seen is not None:
         require_as_shown(Seen.parse(seen), mark)
-    return Changed(group, charges.height, effect, told, invoices, str(mark))
-
-
-def _values(rows: Iterable[tuple[str, str, str | None, str | None]]) -> pl.DataFrame:
-    return pl.DataFrame(list(rows), schema=VALUES, orient="row")
+    return Changed(group, charges.height, effect, values, invoices, str(mark))
 
 
 def _standing(
     connection: Connection, facility: str, month: str, codes: pl.Series, seen: str | None
 ) -> tuple[Standing, int]:
-    """The month before the change, and the last event until then; nobody has touched these
-    charges since they were seen, nor what is billed with them."""
+    """Read the month before the change and the number of the last event.
+
+    With a mark, changes by others since the preview are refused.
+    """
     before = Standing.read(connection, facility, month)
     if seen is not None:
         beside = before.beside(codes)
@@ -593,7 +501,7 @@ def _standing(
 
 
 def _codes(connection: Connection, book: PriceBook, month: str, chosen: Chosen) -> pl.Series:
-    """The codes of the chosen charges, in order."""
+    """Find the codes of the chosen charges, in order."""
     facility = book.facility.code
     if isinstance(chosen, Filter):
         here = {"facility": facility, "period_from": month, "period_to": month}
@@ -603,7 +511,7 @@ def _codes(connection: Connection, book: PriceBook, month: str, chosen: Chosen) 
     named = [split_code(charge) for charge in chosen]
     others = [f"{of}/{code}" for of, code in named if of != facility]
     if others:
-        raise UnknownCharge(f"the charge {others[0]} is not of {facility}")
+        raise UnknownCharge(f"the charge {others[0]} does not belong to {facility}")
     return pl.Series("charge", sorted({code for _, code in named}), dtype=pl.String)
 
 
@@ -615,7 +523,10 @@ def _changeable(
     changes: Mapping[str, object],
     chosen: Chosen,
 ) -> pl.DataFrame:
-    """The chosen charges; of a quantity or rate, which added lines do not have, usage alone."""
+    """Select the chosen charges that may change.
+
+    A quantity or a rate can be set on usage charges only, since added lines have none.
+    """
     facility = book.facility.code
     found = charges.filter(pl.col("charge").is_in(codes.implode()))
     free = unbound(found)
@@ -632,22 +543,22 @@ def _changeable(
             raise NotReady(
                 f"the charge {facility}/{code} is on invoice {invoice}, which is being approved "
                 "or issued",
-                remedy="leave it out, or reject the invoice first; what is issued never changes",
+                remedy="leave it out, or reject a submitted invoice first",
             )
     if not changes.keys() <= set(LINE_FIELDS):
         free = free.filter(pl.col("kind") == "usage")
     if free.height == 0:
         raise NotReady(
-            f"no pending charge of {facility} {month} is selected",
-            remedy="'billing charges' lists them with their state",
+            f"the selection has no pending charge of {facility} {month}",
+            remedy="'billing charges' lists the charges with their state",
         )
     return free
 
 
 def _projects_without(connection: Connection, made: pl.DataFrame) -> pl.DataFrame:
-    """Where the charges that a group moved belong without it: ``charge``, ``project``.
+    """The projects that moved charges have without a group: ``charge``, ``project``.
 
-    That is the last other move that stands, or the project from which the first one took them.
+    That is the target of the last other move in force, or the project before the first move.
     """
     moves = made.filter(pl.col("after").str.contains('{"project":', literal=True))
     facility, codes = made["facility"][0], moves["subject"].unique()

@@ -1,24 +1,17 @@
-"""From a snapshot to invoices: the one computation that issuing is.
-
-``compute_invoices`` is a pure function of a snapshot. It gives each invoice as the canonical
-result: a plain structure of text, whole counts and lists (workflow/invoice.py writes it).
+"""From a snapshot to invoices: the one computation that issues.
 
     snapshot ─▶ charges ─▶ invoices ─▶ invoices/RC-1994-00001.json
 
-Where a project has prepaid funds, its invoice draws from them what it can, in the order of the
-invoices' numbers; its expense codes pay the rest, each in proportion.
+``compute_invoices`` is a pure function of a snapshot. It returns each invoice as the canonical
+result, a plain structure of texts, counts and lists. A line lists its steps of pricing:
 
-The steps by which lines of invoices come to their raw totals, as the canonical invoice has them.
+    {"step": "after hours", "quantity": "2", "rate": "25", "amount": "50.00"}
 
-{"step": "after hours", "quantity": "2", "price": "25", "amount": "50.00"}
-
-The canonical text of an invoice, of which its fingerprint is the sha256.
-
-    invoices/RC-1994-00001.json     sorted keys, two spaces, decimal strings, a line feed at the end
-    sha256sum RC-1994-00001.json    the fingerprint, as ledger, manifest and documents have it
-
-Whoever writes the file and whoever prints the fingerprint use the same function, so that they
-cannot differ. invoice.schema.json describes the format (JSON Schema 2020-12).
+Invoices draw from a project's prepaid funds in the order of their numbers, as far as the funds
+go; the expense codes pay the rest in proportion. The canonical text has sorted keys, two spaces,
+decimal strings and a line feed at the end; invoice.schema.json (JSON Schema 2020-12) describes it.
+Its sha256 is the fingerprint that the ledger, the manifest and the documents state;
+``sha256sum RC-1994-00001.json`` prints the same.
 """
 
 import hashlib
@@ -51,9 +44,9 @@ from billing_lib.workflow.snapshot import (
 
 
 def line_steps(snapshot: Snapshot, places: int) -> pl.DataFrame:
-    """``charge`` and ``steps``, a list of structs of texts, of the charges that have some.
+    """The steps of pricing: ``charge`` and ``steps``, a list of structs of texts.
 
-    Each month is priced by itself, as workflow/snapshot.py does: nothing of one counts in another.
+    Each month is priced by itself, as in workflow/snapshot.py.
     """
     usage, catalogue = snapshot.usage, snapshot.catalogue()
     months = (usage.filter(pl.col("period") == it) for it in usage["period"].unique().sort())
@@ -73,23 +66,23 @@ SCHEMA = Path(__file__).with_name("invoice.schema.json")
 
 
 def invoice_json(invoice: Mapping[str, Any]) -> str:
-    """The canonical text: sorted keys, two spaces, a line feed at the end."""
+    """Write an invoice as its canonical text."""
     return json.dumps(invoice, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
 
 def fingerprint(invoice: Mapping[str, Any]) -> str:
-    """The sha256 of the canonical text in UTF-8, as hexadecimal digits."""
+    """Compute the sha256 of the canonical text in UTF-8, as hexadecimal digits."""
     return hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
 
 
 def read_invoice(text: str) -> Invoice:
-    """A canonical result from its text."""
+    """Read an invoice from its canonical text."""
     invoice: Invoice = json.loads(text)
     return invoice
 
 
 def write_invoices(invoices: Mapping[str, Invoice], folder: Path) -> None:
-    """Write each canonical result as ``<number>.json``."""
+    """Write each invoice into a folder as ``<number>.json``."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, invoice in invoices.items():
         (folder / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
@@ -116,7 +109,7 @@ def _validate() -> Callable[[object], object]:
 
 @dataclass(frozen=True)
 class Computation:
-    """What a snapshot comes to.
+    """The result of computing a snapshot.
 
     Attributes
     ----------
@@ -124,11 +117,11 @@ class Computation:
         Charges, each with its ``invoice``, and splits.
     totals
         One row per invoice: ``number``, ``invoice``, ``kind``, ``project``, ``team``, counts and
-        totals (minor units); ``drawn`` from prepaid funds, null where there are none.
+        totals (minor units); ``drawn`` from prepaid funds, null if the project has none.
     by_expense_code
-        ``number``, ``invoice``, ``expense_code``, ``amount``: what each pays.
+        The shares to pay: ``number``, ``invoice``, ``expense_code``, ``amount``.
     rule_lines
-        What the rules at invoice scope changed (schema RULE_LINES), by invoice.
+        The adjustments by rules at invoice scope (schema RULE_LINES), by invoice.
     invoices
         The canonical results, by number.
     """
@@ -141,7 +134,7 @@ class Computation:
 
 
 def compute_invoices(snapshot: Snapshot) -> Computation:
-    """Charges and invoices of a snapshot."""
+    """Compute the charges and invoices of a snapshot."""
     catalogue = snapshot.catalogue()
     charged = charge_months(
         snapshot.usage, catalogue, snapshot.rules, snapshot.adjustments, snapshot.lines
@@ -237,7 +230,7 @@ def _facility(snapshot: Snapshot) -> dict[str, Any]:
     text, logo = snapshot.text, snapshot.logo
     stated: dict[str, Any] = {key: text.get(key) for key in FACILITY_TEXTS}
     if logo is not None:
-        # The picture itself is beside the frames of the snapshot.
+        # The snapshot keeps the picture in a file beside its frames.
         stated["logo"] = {"file": logo.file, "sha256": logo.sha256}
     return {
         "code": text["facility"],
@@ -245,13 +238,12 @@ def _facility(snapshot: Snapshot) -> dict[str, Any]:
         "timezone": text["timezone"],
         "instructions": text["instructions"],
         "contacts": text["contacts"],
-        # Only where stated: who needs none of these has none of them.
-        **{key: value for key, value in stated.items() if value},
+        **{key: value for key, value in stated.items() if value},  # stated ones only
     }
 
 
 def _drawn(totals: pl.DataFrame) -> pl.DataFrame:
-    """What each invoice draws from its project's prepaid funds, in the order of their numbers."""
+    """Compute the draw of each invoice from its project's prepaid funds, in order of number."""
     owed = pl.col("total").clip(lower_bound=0)
     before = (owed.cum_sum() - owed).over("project")
     left = (pl.col("prepaid") - before).clip(lower_bound=0)
@@ -266,7 +258,7 @@ def _drawn(totals: pl.DataFrame) -> pl.DataFrame:
 
 
 def pay_rest(codes: pl.DataFrame, totals: pl.DataFrame) -> pl.DataFrame:
-    """What expense codes pay when the drawn part is taken off them in proportion."""
+    """Take the drawn amount off the expense codes' shares in proportion."""
     drawing = totals.filter(pl.col("drawn") > 0).select("invoice", "drawn")
     shares = (
         codes.join(drawing, on="invoice")
@@ -304,7 +296,7 @@ def _tax(totals: dict[str, Any], account: dict[str, Any], places: int) -> dict[s
 def _apart(
     priced: Charges, summed: Invoices, places: int
 ) -> dict[str, dict[str, list[dict[str, Any]]]]:
-    """What stands beside the lines: adjustments by invoice rules, and subsidies by who pays."""
+    """The adjustments by invoice rules, and the subsidies by their payer, per invoice."""
     adjustments = as_text(summed.rule_lines, places).select(
         invoice="subject", part=pl.struct("rule", "kind", "on", "amount")
     )

@@ -1,29 +1,15 @@
-"""Committing what is frozen: its invoices into the ledger in one transaction, for good.
+"""Issuing: freeze approved invoices, commit their results; and preview drafts.
 
-The results come from the notebook's files. They are checked against the library's own
-computation on the same snapshot before anything is written, so that the ledger, the files and
-what was reviewed say the same.
+    charges, price book, changes, notes, funds, texts  ─ freeze ─▶  Snapshot, with numbers
+    Snapshot, the notebook's files                     ─ commit ─▶  issued, for good
+    RC-1993-11-1/u4   OPEN                             ─ preview ─▶ its canonical invoice
 
-What invoices are computed from, put together from the ledger: for issuing and for previews.
-
-    charges, price book, changes, notes, funds, texts  ─▶  Snapshot
-
-Nothing is written here. Issuing gives the numbers and says who issues when (freeze.py); a
-preview has neither (preview.py).
-
-Freezing: numbers reserved for approved invoices, all they are computed from put together.
-
-After this nothing but the snapshot is read. Their charges are locked since they were submitted,
-so what is frozen is what was approved. An issuing that fails gives its numbers back; the next
-try gets the same numbers, so none is lost.
-
-Previews: drafts as they would be issued now, computed as issuing computes them.
-
-    RC-1993-11-1/u4   OPEN  ─▶  the canonical invoice without number and date
-
-Nothing is reserved and nothing is written. What differs from the invoice that is issued
-afterwards is what only issuing gives: ``number`` and ``invoice_date`` are null, ``run`` is the
-billing run, and ``draft`` is the draft's code.
+Freezing reserves numbers and gathers everything that the computation reads. The charges are
+locked since they were submitted, so the snapshot holds what was approved. A failed issuing gives
+its numbers to the next try. Committing compares the notebook's files with the library's own
+computation on the same snapshot, and writes the invoices in one transaction. A preview reserves
+and writes nothing: its ``number`` and ``invoice_date`` are null, ``run`` is the billing run, and
+``draft`` is the draft's code.
 """
 
 import datetime as dt
@@ -62,7 +48,7 @@ from billing_lib.workflow.snapshot import (
 
 
 def in_order(invoices: pl.DataFrame) -> list[str]:
-    """The codes of these invoices in the order in which they get their numbers."""
+    """Sort invoices in the order of their numbers and return their codes."""
     return invoices.sort("project", "code")["code"].to_list()
 
 
@@ -76,24 +62,20 @@ def compose(
     charges: pl.DataFrame,
     gathered: Gathered,
     unbilled: pl.DataFrame,
-    said: dict[str, str],
+    issuing: dict[str, str],
 ) -> Snapshot:
-    """The snapshot of some invoices of one month.
+    """Compose the snapshot of invoices of one month.
 
     Parameters
     ----------
-    invoices
-        Schema INVOICE of the ledger.
+    invoices, charges
+        The ledger's rows; ``gathered`` prices these charges.
     numbers
         ``invoice``, ``number``.
-    charges
-        The charges on them, as the ledger has them.
-    gathered
-        What prices these charges.
     unbilled
-        Schema UNBILLED: what of the month is on no invoice.
-    said
-        What the issuing says of itself: ``run``, ``invoice_date``, ``frozen_by``, ``frozen_at``.
+        Schema UNBILLED: the month's usage without a rate.
+    issuing
+        The texts ``run``, ``invoice_date``, ``frozen_by`` and ``frozen_at``.
     """
     facility, catalogue = book.facility.code, gathered.catalogue
     billed = pl.col("project").is_in(invoices["project"].unique().implode())
@@ -111,29 +93,21 @@ def compose(
         ),
         adjustments=gathered.adjustments,
         lines=gathered.lines,
-        invoices=_invoices(connection, facility, invoices, numbers),
-        placing=charges.select("charge", "invoice"),
-        history=billed_before(connection, facility, period, invoices),
-        texts=_texts(connection, book, period, said),
-        logo=book.facility.logo,
-    )
-
-
-def _invoices(
-    connection: Connection, facility: str, invoices: pl.DataFrame, numbers: pl.DataFrame
-) -> pl.DataFrame:
-    return (
-        invoices.rename({"code": "invoice"})
+        invoices=invoices.rename({"code": "invoice"})
         .drop("number")
         .join(numbers.select("invoice", "number"), on="invoice")
         .join(balances(connection, facility, invoices), on="project", how="left")
         .select(INVOICES.names())
-        .sort("number")
+        .sort("number"),
+        placing=charges.select("invoice", charge="code"),
+        history=billed_before(connection, facility, period, invoices),
+        texts=_texts(connection, book, period, issuing),
+        logo=book.facility.logo,
     )
 
 
 def _texts(
-    connection: Connection, book: PriceBook, period: Period, said: dict[str, str]
+    connection: Connection, book: PriceBook, period: Period, issuing: dict[str, str]
 ) -> pl.DataFrame:
     facility = book.facility
     texts = {
@@ -146,20 +120,14 @@ def _texts(
         "period": str(period),
         "covers_from": period.first_day.isoformat(),
         "covers_to": period.last_day.isoformat(),
-        **said,
+        **issuing,
     }
     return pl.DataFrame(list(texts.items()), schema=TEXTS, orient="row")
 
 
 @dataclass(frozen=True)
 class Frozen:
-    """What is between freezing and issuing.
-
-    Attributes
-    ----------
-    id
-        The issuing's, and the audit record's.
-    """
+    """An issuing between freezing and committing; its id is also the audit record's."""
 
     id: str
     run: str
@@ -174,12 +142,12 @@ class Frozen:
 
     @property
     def folder(self) -> Path:
-        """Where the record goes, relative to the archive."""
+        """The record's folder relative to the archive."""
         return Path(self.facility) / self.period / self.id
 
     @property
     def partial_folder(self) -> Path:
-        """Where the record is while the issuing goes on, relative to the archive."""
+        """The record's folder during the issuing, relative to the archive."""
         return Path(self.facility) / self.period / f".{self.id}.partial"
 
 
@@ -196,17 +164,7 @@ def freeze(
 ) -> Frozen:
     """Freeze invoices of a run that all reviewers have approved.
 
-    Parameters
-    ----------
-    said
-        Further texts of the snapshot, by name: the program and the price book.
-
-    Raises
-    ------
-    NotPermitted
-        Only an issuer does this.
-    NotReady
-        The price book has changed since they were submitted.
+    ``said`` has further texts of the snapshot, by name: the program and the price book.
     """
     row = runs.read_run(connection, run)
     facility, month = book.facility.code, row.period
@@ -219,7 +177,7 @@ def freeze(
         raise NotReady(
             f"the price book has changed since {changed.len():,} charges were approved, the first "
             f"of them {facility}/{changed[0]}",
-            remedy="reject their invoices, so that they take in the change",
+            remedy="reject and submit their invoices again",
         )
     begun = runs.freeze(
         connection,
@@ -239,7 +197,10 @@ def freeze(
         in_order(approved),
         lambda sequence: f"{facility}-{begun.fiscal_year}-{sequence:05d}",
     )
-    unbilled = RunSelection.parse(row.selection).of(_unbilled(connection, book, month))
+    teams = {project.code: project.team for project in book.projects}
+    unbilled = usage.read_unbilled(connection, facility, month).with_columns(
+        team=pl.col("project").replace_strict(teams, default=None, return_dtype=pl.String)
+    )
     snapshot = compose(
         connection,
         book,
@@ -248,8 +209,8 @@ def freeze(
         numbers=numbers,
         charges=charges,
         gathered=gathered,
-        unbilled=unbilled.select(UNBILLED.names()),
-        said={
+        unbilled=RunSelection.parse(row.selection).of(unbilled).select(UNBILLED.names()),
+        issuing={
             "run": begun.id,
             "invoice_date": begun.invoice_date.isoformat(),
             "frozen_by": begun.login,
@@ -271,35 +232,22 @@ def freeze(
     )
 
 
-def _unbilled(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
-    teams = pl.DataFrame(
-        [(project.code, project.team) for project in book.projects],
-        schema={"project": pl.String, "team": pl.String},
-        orient="row",
-    )
-    unbilled = usage.read_unbilled(connection, book.facility.code, month)
-    return unbilled.join(teams, on="project", how="left", maintain_order="left")
-
-
 def checked_results(snapshot: Snapshot, folder: Path) -> tuple[Computation, dict[str, str]]:
-    """What a snapshot comes to, and the fingerprint of each result in a folder.
-
-    Raises
-    ------
-    RunFailed
-        The notebook's files are not what the library computes from the same snapshot.
-    """
+    """Compute a snapshot; refuse a folder with other results, and return their fingerprints."""
     computation = compute_invoices(snapshot)
-    found = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.json"))}
-    wanted = {number: invoice_json(it).encode() for number, it in computation.invoices.items()}
-    if found != wanted:
-        odd = sorted(number for number in found | wanted if found.get(number) != wanted.get(number))
+    files = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.json"))}
+    computed = {
+        number: invoice_json(invoice).encode() for number, invoice in computation.invoices.items()
+    }
+    if files != computed:
+        numbers = sorted(files | computed)
+        odd = next(number for number in numbers if files.get(number) != computed.get(number))
         raise RunFailed(
-            f"the notebook's result for {odd[0]} is not what the library computes",
-            remedy="restore notebooks/issue.ipynb, and issue again",
+            f"the notebook's result for {odd} differs from the library's",
+            remedy="restore notebooks/issue.ipynb and issue again",
         )
     return computation, {
-        number: hashlib.sha256(content).hexdigest() for number, content in found.items()
+        number: hashlib.sha256(content).hexdigest() for number, content in files.items()
     }
 
 
@@ -311,26 +259,17 @@ def commit_issuing(
     fingerprints: Mapping[str, str],
     snapshot_sha256: str,
 ) -> list[str]:
-    """Write what was frozen as issued and bill its charges; nothing of this can change
-    afterwards. Notices that staff should have, in words.
-
-    Raises
-    ------
-    NotPermitted
-        Only an issuer does this.
-    RunFailed
-        An invoice comes to something else than when it was approved.
-    """
+    """Write frozen invoices as issued for good and bill their charges; return notices for staff."""
     facility = frozen.facility
     require(connection, facility, ISSUER)
     _require_as_approved(connection, facility, computation.totals)
     runs.describe(
         connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
     )
-    held = runs.read_numbers(connection, frozen.id)
+    reserved = runs.read_numbers(connection, frozen.id)
     ledger_invoices.insert_issued(
         connection,
-        computation.totals.join(held.select("number", "sequence"), on="number").select(
+        computation.totals.join(reserved.select("number", "sequence"), on="number").select(
             *("number", "invoice", "sequence", "kind", "project", "team", "charges"),
             *("raw_total", "adjustment", "tax", "total", "cost"),
             prepaid="drawn",
@@ -344,28 +283,22 @@ def commit_issuing(
         ),
         *_parts(facility, computation),
     )
-    codes = computation.totals["invoice"].to_list()
-    numbers = dict(computation.totals.select("invoice", "number").iter_rows())
     places = minor_places(frozen.snapshot.text["currency"])
-    facts = {
-        code: {"total": money_text(total, places), "fingerprint": fingerprints[number]}
-        for code, number, total in computation.totals.select(
-            "invoice", "number", "total"
-        ).iter_rows()
-    }
+    numbers, facts = {}, {}
+    for code, number, total in computation.totals.select("invoice", "number", "total").iter_rows():
+        numbers[code] = number
+        facts[code] = {"total": money_text(total, places), "fingerprint": fingerprints[number]}
+    codes, reason = list(numbers), f"issuing {frozen.id}"
     ledger_invoices.move_invoices(
-        connection,
-        facility,
-        codes,
-        "issue",
-        f"issuing {frozen.id}",
-        numbers=numbers,
-        facts=facts,
+        connection, facility, codes, "issue", reason, numbers=numbers, facts=facts
     )
     ledger_charges.bill_charges(connection, facility, codes)
-    for old, new in frozen.snapshot.invoices.select("replaces", "number").iter_rows():
-        if old is not None:
-            _supersede(connection, facility, old, new)
+    replacing = frozen.snapshot.invoices.drop_nulls("replaces").select("replaces", "number")
+    for old, new in replacing.iter_rows():
+        reason = f"replaced by invoice {new}"
+        code = str(ledger_invoices.require_invoice(connection, old)["code"])
+        ledger_invoices.move_invoices(connection, facility, [code], "supersede", reason)
+        give_back(connection, facility, old, reason)
     notices = draw(connection, book, computation.totals)
     runs.finish(connection, frozen.id)
     finish_if_done(connection, book, frozen.run)
@@ -373,7 +306,10 @@ def commit_issuing(
 
 
 def _require_as_approved(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
-    """A cap over a quarter, say, counts what was issued since the invoice was approved."""
+    """Refuse invoices with other totals than at their approval.
+
+    A cap over a quarter, for example, also counts invoices issued since the approval.
+    """
     compared = ("charges", "raw_total", "adjustment", "tax", "total")
     approved = ledger_invoices.read_invoices(connection, facility, codes=totals["invoice"])
     both = totals.join(approved, left_on="invoice", right_on="code", suffix="_approved")
@@ -383,23 +319,15 @@ def _require_as_approved(connection: Connection, facility: str, totals: pl.DataF
     odd = both.filter(other).sort("invoice")
     if odd.height:
         raise RunFailed(
-            f"invoice {odd['invoice'][0]} no longer comes to what was approved",
-            remedy="reject it, so that it is calculated anew",
+            f"invoice {odd['invoice'][0]} has other totals than at its approval",
+            remedy="reject it and submit it again",
         )
-
-
-def _supersede(connection: Connection, facility: str, old: str, new: str) -> None:
-    code = str(ledger_invoices.require_invoice(connection, old)["code"])
-    ledger_invoices.move_invoices(
-        connection, facility, [code], "supersede", f"replaced by invoice {new}"
-    )
-    give_back(connection, facility, old, f"replaced by invoice {new}")
 
 
 def _parts(
     facility: str, computation: Computation
 ) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
-    """Lines, splits and adjustments as the ledger keeps them."""
+    """The lines, splits and adjustments in the ledger's columns."""
     names = computation.totals.select("invoice", "number", "team")
     numbered = pl.int_range(pl.len(), dtype=pl.Int32).over("number") + 1
     lines = (
@@ -424,15 +352,14 @@ def _parts(
 
 
 def ledger_fingerprints(engine: Engine) -> dict[str, str]:
-    """The fingerprint that the ledger keeps of each issued invoice that may be seen, by number."""
+    """Read the fingerprints of the issued invoices that the user may see, by number."""
     with reading(engine) as connection:
-        found = seen(connection, ledger_invoices.read_all_fingerprints(connection))
-    return dict(found.select("number", "fingerprint").iter_rows())
+        invoices = seen(connection, ledger_invoices.read_all_fingerprints(connection))
+    return dict(invoices.select("number", "fingerprint").iter_rows())
 
 
 def known_fingerprints(database: str) -> dict[str, str] | None:
-    """The same of the ledger at this URL; None where no ledger is set up or in reach, as with an
-    auditor who has the archive alone."""
+    """Read the fingerprints from the ledger at a URL; None without a ledger, as for an auditor."""
     try:
         engine = open_ledger(database)
         require_initialised(engine)
@@ -441,54 +368,44 @@ def known_fingerprints(database: str) -> dict[str, str] | None:
         return None
 
 
-_NOT_ISSUED = {"run": "", "invoice_date": "", "frozen_by": "", "frozen_at": ""}
-
-
 def preview_invoices(
     connection: Connection, book: PriceBook, codes: list[str]
 ) -> dict[str, Invoice]:
-    """The canonical invoices of these drafts as they would be issued now, together, by code.
+    """Compute drafts as canonical invoices, as if they were issued together now, by code.
 
-    Those that bill nothing would not be issued, and are left out. They come in the order in which
-    they would get their numbers, which is the order in which they draw from prepaid funds.
-
-    Raises
-    ------
-    UnknownInvoice
-        There is no such draft.
-    NotReady
-        One is issued or closed, or cannot be calculated.
+    Drafts without charges are left out. The order is that of the numbers they would get, in which
+    they draw from prepaid funds.
     """
     facility = book.facility.code
     drafts = _drafts(connection, facility, codes)
     charges = ledger_charges.read_charges(connection, facility, invoices=drafts["code"])
     billing = drafts.join(charges.select(code="invoice").unique(), on="code", how="semi")
-    found: dict[str, Invoice] = {}
+    previews: dict[str, Invoice] = {}
     for (month,), part in billing.group_by("period", maintain_order=True):
-        held = charges.filter(pl.col("invoice").is_in(part["code"].implode()))
-        found |= _of_month(connection, book, Period.parse(str(month)), part, held)
-    return found
+        on_them = charges.filter(pl.col("invoice").is_in(part["code"].implode()))
+        previews |= _preview_month(connection, book, Period.parse(str(month)), part, on_them)
+    return previews
 
 
 def _drafts(connection: Connection, facility: str, codes: list[str]) -> pl.DataFrame:
-    found = ledger_invoices.read_invoices(connection, facility, codes=codes)
-    missing = sorted(set(codes) - set(found["code"]))
+    drafts = ledger_invoices.read_invoices(connection, facility, codes=codes)
+    missing = sorted(set(codes) - set(drafts["code"]))
     if missing:
         raise UnknownInvoice(
             f"there is no draft {missing[0]} of {facility}",
             remedy="'billing invoices' lists them under 'invoice'",
         )
-    for code, state, number in found.select("code", "state", "number").iter_rows():
+    for code, state, number in drafts.select("code", "state", "number").iter_rows():
         if state in ISSUED:
             raise NotReady(
                 f"{code} is issued as invoice {number}", remedy=f"see 'billing show {number}'"
             )
         if state == CLOSED:
             raise NotReady(f"{code} is {CLOSED} and will not be issued")
-    return found
+    return drafts
 
 
-def _of_month(
+def _preview_month(
     connection: Connection,
     book: PriceBook,
     period: Period,
@@ -502,53 +419,39 @@ def _of_month(
         book,
         period,
         invoices=drafts,
-        # Stand-ins that sort as the numbers would.
+        # Placeholders that sort as the numbers would.
         numbers=pl.DataFrame(
             {"invoice": codes, "number": [f"{at:09d}" for at in range(len(codes))]}
         ),
         charges=charges,
         gathered=gathered,
         unbilled=UNBILLED.to_frame(),
-        said=_NOT_ISSUED,
+        issuing=dict.fromkeys(("run", "invoice_date", "frozen_by", "frozen_at"), ""),
     )
     computed = compute_invoices(snapshot).invoices
-    runs = dict(drafts.select("code", "run").iter_rows())
+    run_of = dict(drafts.select("code", "run").iter_rows())
     return {
         code: computed[number]
-        | {"draft": code, "number": None, "invoice_date": None, "run": runs[code]}
+        | {"draft": code, "number": None, "invoice_date": None, "run": run_of[code]}
         for code, number in snapshot.invoices.select("invoice", "number").iter_rows()
     }
 
 
 def preview_draft(engine: Engine, book: PriceBook, code: str) -> Invoice:
-    """One draft as it would be issued now, for who may see it.
-
-    Raises
-    ------
-    UnknownInvoice, NotReady
-        There is no such draft, or it would not be issued.
-    NotPermitted
-        Who is asking has no role in the facility.
-    """
+    """Compute one draft as it would be issued now."""
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
-        found = preview_invoices(connection, book, [code])
-    if code not in found:
-        raise NotReady(f"{code} bills nothing and would not be issued")
-    return found[code]
+        previews = preview_invoices(connection, book, [code])
+    if code not in previews:
+        raise NotReady(f"{code} has no charges and would not be issued")
+    return previews[code]
 
 
 def facility_of(engine: Engine, code: str) -> str:
-    """The facility that has an invoice of this code, among those that may be read.
-
-    Raises
-    ------
-    UnknownInvoice
-        None has, or several have one.
-    """
+    """Find the one facility with an invoice of this code among those that the user may read."""
     with reading(engine) as connection:
-        found = ledger_invoices.read_invoices(connection, codes=[code])["facility"].to_list()
-        facilities = readable(connection, found)
+        invoices = ledger_invoices.read_invoices(connection, codes=[code])
+        facilities = readable(connection, invoices["facility"].to_list())
     if not facilities:
         raise UnknownInvoice(
             f"there is no draft {code}", remedy="'billing invoices' lists them under 'invoice'"

@@ -1,23 +1,20 @@
-"""The general-ledger journal: what was issued, voided and replaced, posted exactly once.
+"""The general-ledger journal: issued, voided and replaced invoices, each posted exactly once.
 
     journal 3 of RC   RC-1994-00003   issue      dated as the invoice
     journal 4 of RC   RC-1994-00003   reversal   dated when it was voided
                       RC-1994-00009   issue      in place of RC-1994-00002 …
                       RC-1994-00002   reversal   … which is taken back on the same day
 
-What is not posted yet is a preview. Posting gives it the facility's next number and keeps which
-invoices it holds and with which accounts and columns, so it reads the same ever after.
-
-Postings: what an issued invoice moves in the general ledger, and its reversal back again.
+Unposted transactions are a preview. Posting gives them the facility's next journal number and
+keeps their invoices, accounts and columns, so that a posted journal never changes.
 
     RC-1994-00003   debit 370-1   89.00   credit RC       144.00
                     debit 370-2   59.33   credit RC-tax     4.33
 
-Expense codes are debited with what they were issued to pay, the prepaid funds with what was drawn
-from them; the facility is credited before tax, and the tax apart. An amount below zero changes
-sides, nothing of nothing is posted, and a reversal is the same with its sign turned.
-
-A facility's month as costs: what its invoices that count bill, and what is still to bill.
+An issue debits the expense codes with their shares and the prepaid funds with the draw, and
+credits the facility before tax and the tax apart. A negative amount changes sides, a zero amount
+is not posted, and a reversal turns every sign. ``read_costs`` reads a month as billed and pending
+costs instead.
 """
 
 from collections.abc import Mapping, Sequence
@@ -42,19 +39,20 @@ from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require
 
 EXPENSE, PREPAID, INCOME, TAX = "expense", "prepaid", "income", "tax"
 ROLES = (EXPENSE, PREPAID, INCOME, TAX)
-"""What accounts are for, in the order in which they are posted."""
+"""The roles of accounts, in the order of posting."""
 
 ISSUE, REVERSAL = "issue", "reversal"
 
 KEY = ("date", "invoice", "kind")
-"""What a transaction is known by."""
+"""The key of a transaction."""
 
 
 def post_invoices(
     transactions: pl.DataFrame, splits: pl.DataFrame, items: pl.DataFrame, accounts: Accounts
 ) -> pl.DataFrame:
-    """The postings of transactions: their columns, ``role``, ``account`` and ``amount``, in
-    minor units, debits above zero; by date, invoice and kind.
+    """Post transactions: their columns, ``role``, ``account`` and ``amount``.
+
+    Amounts are in minor units, debits positive; sorted by date, invoice and kind.
 
     Parameters
     ----------
@@ -64,12 +62,7 @@ def post_invoices(
     splits
         ``invoice``, ``expense_code``, ``amount``.
     items
-        What the lines of each item come to: ``invoice``, ``item``, ``total``.
-
-    Raises
-    ------
-    ValueError
-        A transaction does not come to zero.
+        The totals of lines by item: ``invoice``, ``item``, ``total``.
     """
     mapped = _by_account(items, accounts)
     apart = mapped.group_by("invoice").agg(apart=pl.col("amount").sum())
@@ -105,7 +98,7 @@ def post_invoices(
 
 
 def require_balance(postings: pl.DataFrame) -> None:
-    """Refuse postings of which a transaction does not come to zero (ValueError)."""
+    """Raise ValueError if the postings of a transaction do not sum to zero."""
     sums = postings.group_by(KEY).agg(pl.col("amount").sum()).filter(pl.col("amount") != 0)
     if sums.height:
         row = sums.sort(*KEY).row(0, named=True)
@@ -113,11 +106,11 @@ def require_balance(postings: pl.DataFrame) -> None:
 
 
 def _by_account(items: pl.DataFrame, accounts: Accounts) -> pl.DataFrame:
-    """What of the invoices goes to accounts of items: ``invoice``, ``account``, ``amount``."""
+    """Sum the items with accounts of their own: ``invoice``, ``account``, ``amount``."""
     schema = {"item": pl.String, "account": pl.String}
     names = pl.DataFrame(list(accounts.items.items()), schema=schema, orient="row")
-    found = items.join(names, on="item").group_by("invoice", "account")
-    return found.agg(amount=pl.col("total").sum())
+    mapped = items.join(names, on="item").group_by("invoice", "account")
+    return mapped.agg(amount=pl.col("total").sum())
 
 
 def _posted(rows: pl.DataFrame, role: str, account: str, amount: pl.Expr) -> pl.DataFrame:
@@ -128,17 +121,10 @@ def _posted(rows: pl.DataFrame, role: str, account: str, amount: pl.Expr) -> pl.
 
 @dataclass(frozen=True)
 class Journal:
-    """A journal, or what the next one would hold.
+    """A posted journal, or several or the unposted transactions without a number.
 
-    Attributes
-    ----------
-    number
-        None for several, or for what is not posted.
-    columns
-        Of its CSV: a template by name.
-    postings
-        As ``post_invoices`` makes them, with ``journal`` (its number, null before),
-        ``description``, ``run`` and ``currency``.
+    ``columns`` are the CSV's columns, a template by name. ``postings`` has ``journal`` (null if
+    unposted), ``description``, ``run`` and ``currency`` beside the columns of ``post_invoices``.
     """
 
     facility: str
@@ -149,23 +135,23 @@ class Journal:
 
     @property
     def sentence(self) -> str:
-        """What it holds, in words."""
+        """Its number of transactions and total debit, as a sentence."""
         places = minor_places(self.currency)
         count = self.postings.select(KEY).unique().height
         debit = self.postings.filter(pl.col("amount") > 0)["amount"].sum()
-        what = "transaction" if count == 1 else "transactions"
-        return f"{count:,} {what}, {money_text(int(debit), places)} {self.currency} debited"
+        noun = "transaction" if count == 1 else "transactions"
+        return f"{count:,} {noun}, {money_text(int(debit), places)} {self.currency} debited"
 
 
 @dataclass(frozen=True)
 class Selection:
-    """Which transactions: of one run, and dated until a day; all by default."""
+    """A selection of transactions: of one run, or dated until a day; all by default."""
 
     run: str | None = None
     until: date | None = None
 
     def of(self, transactions: pl.DataFrame) -> pl.DataFrame:
-        """Those of the transactions."""
+        """Select the transactions."""
         wanted = pl.lit(value=True)
         if self.run is not None:
             wanted &= pl.col("run") == self.run
@@ -185,23 +171,15 @@ def read_journal(
     *,
     posted: bool = False,
 ) -> Journal:
-    """A posted journal; without a number what is not posted yet, or all that is.
+    """Read a posted journal, or without a number the unposted transactions.
 
-    Parameters
-    ----------
-    posted
-        All that is posted, with each journal's own accounts and today's columns.
-
-    Raises
-    ------
-    UnknownJournal, UnknownRun
-        The facility has none with this number or id.
+    With ``posted`` instead of a number, read all journals, each with its own accounts, under
+    today's columns.
     """
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        _require_run(connection, selection)
-        transactions = selection.of(_transactions(connection, book))
+        transactions = _transactions(connection, book, selection)
         accounts = book.facility.journal
         if number is None and not posted:
             fresh = transactions.filter(pl.col("journal").is_null())
@@ -228,19 +206,12 @@ def read_journal(
 def post_journal(
     engine: Engine, book: PriceBook, selection: Selection = EVERYTHING
 ) -> Journal | None:
-    """Post what is not posted yet as the facility's next journal; None where that is nothing.
-
-    Raises
-    ------
-    UnknownRun
-        There is no such run.
-    """
+    """Post the unposted transactions as the facility's next journal; None without any."""
     facility, accounts = book.facility.code, book.facility.journal
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
-        _require_run(connection, selection)
         statements.lock_journals(connection, facility)
-        transactions = selection.of(_transactions(connection, book))
+        transactions = _transactions(connection, book, selection)
         fresh = transactions.filter(pl.col("journal").is_null())
         if fresh.height == 0:
             return None
@@ -263,12 +234,14 @@ def post_journal(
 
 
 def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
-    """The posted journals: ``journal``, ``posted_at``, ``login``, ``invoices``, ``reversals``,
-    ``from``, ``to``."""
+    """List the posted journals.
+
+    Columns: ``journal``, ``posted_at``, ``login``, ``invoices``, ``reversals``, ``from``, ``to``.
+    """
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        known = statements.read_journals(connection, facility)
+        journals = statements.read_journals(connection, facility)
         entries = statements.read_journal_entries(connection, facility)
     back = pl.col("kind") == REVERSAL
     counted = entries.group_by("journal").agg(
@@ -279,7 +252,7 @@ def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
     )
     at = pl.col("posted_at").dt.convert_time_zone(book.facility.timezone)
     return (
-        known.rename({"number": "journal"})
+        journals.rename({"number": "journal"})
         .join(counted, on="journal", maintain_order="left")
         .select(
             "journal",
@@ -293,18 +266,15 @@ def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
     )
 
 
-def _require_run(connection: Connection, selection: Selection) -> None:
-    if selection.run is not None:
-        runs.read_run(connection, selection.run)
+def _transactions(connection: Connection, book: PriceBook, selection: Selection) -> pl.DataFrame:
+    """Read the selected transactions of a facility with their journal, null if unposted.
 
-
-def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
-    """All that the facility ever had and has to post, with the journal that it is in.
-
-    What becomes of invoices is read before what was issued: an issuing that comes in between is
-    then missing as a whole, and is for the next journal.
+    The states of invoices are read before the issued invoices. An issuing committed in between is
+    then missing as a whole, and comes into the next journal.
     """
     facility = book.facility.code
+    if selection.run is not None:
+        runs.read_run(connection, selection.run)  # refuses an unknown run
     lives = ledger_invoices.read_invoices(connection, facility, states=ISSUED)
     issued = ledger_invoices.read_issued(connection, facility=facility)
     void = lives.filter(pl.col("state") == VOID)
@@ -326,7 +296,7 @@ def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
         .join(voided_on, on="code", how="left")
         .join(by, on="invoice", how="left", suffix="_by")
         .with_columns(
-            # Never before what it takes back, whatever date that was given.
+            # A reversal is never dated before its issue, whose date staff choose.
             date=pl.max_horizontal("date", pl.coalesce("voided_on", "date_by")),
             run=pl.coalesce("run_by", "run"),
             kind=pl.lit(REVERSAL),
@@ -345,12 +315,9 @@ def _transactions(connection: Connection, book: PriceBook) -> pl.DataFrame:
         [part.with_columns(description=described).select(names) for part in (forth, back)]
     )
     posted = entries.select("kind", "journal", invoice="number", posted_on="date")
-    return (
-        both.join(posted, on=["invoice", "kind"], how="left")
-        .with_columns(date=pl.coalesce("posted_on", "date"))
-        .drop("posted_on")
-        .sort(*KEY)
-    )
+    dated = both.join(posted, on=["invoice", "kind"], how="left")
+    dated = dated.with_columns(date=pl.coalesce("posted_on", "date")).drop("posted_on")
+    return selection.of(dated.sort(*KEY))
 
 
 def _journal(
@@ -360,7 +327,7 @@ def _journal(
     columns: dict[str, str],
     parts: Sequence[tuple[pl.DataFrame, Accounts]],
 ) -> Journal:
-    """The journal of these transactions, each part posted with its accounts."""
+    """Make a journal of parts, each posted with its own accounts."""
     numbers = [name for part, _ in parts for name in part["invoice"].unique()]
     splits = ledger_invoices.read_splits(connection, numbers)
     items = ledger_invoices.read_item_totals(connection, numbers)
@@ -374,17 +341,17 @@ def _journal(
 
 @dataclass(frozen=True)
 class Costs:
-    """A facility's month.
+    """A facility's month as billed and pending costs.
 
     Attributes
     ----------
     charges
-        Schema BILLED_CHARGE, ``number`` null for what is still to bill; ``credits``, the number
-        of the invoice of which a line gives some back.
+        Schema BILLED_CHARGE, ``number`` null for pending charges; ``credits``, the number of the
+        invoice that a credit line corrects.
     invoices
-        Those that count (schema ISSUED_INVOICE).
+        The invoices that count (schema ISSUED_INVOICE).
     adjustments
-        What rules changed on them (schema INVOICE_ADJUSTMENT).
+        Their adjustments by rules (schema INVOICE_ADJUSTMENT).
     """
 
     book: PriceBook
@@ -397,13 +364,7 @@ class Costs:
 def read_costs(
     engine: Engine, books: Mapping[str, PriceBook], period: Period, facility: str | None = None
 ) -> list[Costs]:
-    """The month of a facility, or of all that who is asking may read.
-
-    Raises
-    ------
-    UnknownFacility
-        No price book is for it.
-    """
+    """Read the month of a facility, or of all facilities that the user may read."""
     if facility is not None and facility not in books:
         known = ", ".join(books) or "none"
         raise UnknownFacility(f"no price book is for the facility '{facility}' (known: {known})")
@@ -411,16 +372,13 @@ def read_costs(
         if facility is not None:
             require(connection, facility, VIEWER)
         wanted = readable(connection, books) if facility is None else [facility]
-        return [_of(connection, books[code], period) for code in wanted]
+        return [_costs_of(connection, books[code], period) for code in wanted]
 
 
-def _of(connection: Connection, book: PriceBook, period: Period) -> Costs:
+def _costs_of(connection: Connection, book: PriceBook, period: Period) -> Costs:
     facility, month = book.facility.code, str(period)
     charges = pl.concat(
-        [
-            read_billed(connection, facility, month),
-            read_pending(connection, facility, month),
-        ],
+        [read_billed(connection, facility, month), read_pending(connection, facility, month)],
         how="diagonal",
     )
     invoices = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)

@@ -49,8 +49,9 @@ from billing_lib.pricing.money import minor_places, money_text, money_text_colum
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import STATEMENT, Rule
 from billing_lib.pricing.rating import Catalogue
-from billing_lib.workflow.after_issue import payment_day, require_no_reissue
-from billing_lib.workflow.approve import require_word
+from billing_lib.workflow.adjust import require_reason
+from billing_lib.workflow.after_issue import require_no_reissue
+from billing_lib.workflow.lines import parse_date
 from billing_lib.workflow.permissions import ISSUER, may_team, require, require_team
 from billing_lib.workflow.price import rules_in_force, span
 
@@ -418,7 +419,7 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
         ledger_statements.lock_statements(connection)
         row = ledger_statements.require_statement(connection, statement_id)
         stated = _of_issuer(connection, statement_id)
-        paid_on = payment_day(date)
+        paid_on = parse_date(date)
         if (row.state, row.paid_on, row.payment_reference) == (PAID, paid_on, reference):
             return f"statement {statement_id} was marked as paid before, nothing changed"
         _require_payable(statement_id, row.state, row.period, stated)
@@ -457,7 +458,7 @@ def unpay_statement(engine: Engine, statement_id: str, reason: str) -> str:
         No such statement; no reason; it is not paid; only an issuer of all its facilities does
         this.
     """
-    require_word(reason, "unpaying")
+    require_reason(reason, "undoing of the payment")
     with writing(engine) as connection:
         ledger_statements.lock_statements(connection)
         ledger_statements.require_statement(connection, statement_id)

@@ -73,7 +73,7 @@ def test_a_month_of_three_facilities(ledger: Engine, office: Settings) -> None:
     said = sentences(first)
     assert len(said["CYT"]) == 1
     assert "may not do this in CYT: it takes the role issuer" in said["CYT"][0]
-    assert said["MIC"][0] == "billing run MIC-2020-04-1 is DISABLED and passed over"
+    assert said["MIC"][0] == "billing run MIC-2020-04-1 is DISABLED and skipped"
     assert said["MIC"][1].startswith("MIC-2020-04-2: issued 1 invoices (MIC-2020-00001), 2 charges")
     (waits,) = said["SEQ"]
     assert re.search(r"nothing can be issued yet; 2 invoices of run SEQ-2020-04-1 wait for ", waits)
@@ -120,8 +120,8 @@ def test_a_disabled_month_is_passed_over(ledger: Engine, office: Settings) -> No
     before = written(ledger)
     outcome = issue_facility("MIC", office, APRIL, TERMS)
     assert outcome.sentences == [
-        "billing run MIC-2020-04-1 is DISABLED and passed over",
-        "billing run MIC-2020-04-2 is DISABLED and passed over",
+        "billing run MIC-2020-04-1 is DISABLED and skipped",
+        "billing run MIC-2020-04-2 is DISABLED and skipped",
     ]
     assert not outcome.failed
     assert written(ledger) == before

@@ -175,7 +175,7 @@ def test_a_change_to_what_is_found_is_made_as_it_was_shown(said: Said) -> None:
     said("adjust", "MIC/free-1", "--set", "note=ask Bob", "--reason", "for the lab")
     refused = said(*slides, *change, *seen, status=2)
     assert "changed the charge MIC/free-1, note  → ask Bob, on " in refused
-    assert refused.endswith("(for the lab); nothing was written; have it shown again")
+    assert refused.endswith("(for the lab); nothing was written; make the preview again")
     seen = ("--seen", json.loads(said(*slides, *change, "--preview", "--json"))["seen"])
     assert "1 charges changed, group " in said(*slides, *change, *seen)
     ((group, state),) = [

@@ -96,7 +96,7 @@ WORDS = {
     ),
     "a new ad hoc invoice of nobody": (
         ("adhoc", "MIC", "PO-12", "--start", "2020-04-06"),
-        "a new ad hoc invoice needs --project and --start",
+        "a new ad hoc invoice needs a project and a start date",
     ),
     "an unknown reference": (
         ("issue", "MIC", "2020-04", "--reference", "PO-99", "--allow-dirty"),

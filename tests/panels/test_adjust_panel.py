@@ -163,7 +163,7 @@ def test_two_people_at_once_the_second_is_told(office: Office, panel: AdjustPane
     refused = apply(part)
     assert re.match(
         r"! \S+ changed the charge MIC/u2, quantity 12 → 10, on \d{4}-\d\d-\d\d at [\d:]+ UTC, "
-        r"after this was shown \(two broke\); nothing was written; have it shown again",
+        r"after this preview \(two broke\); nothing was written; make the preview again",
         refused,
     )
     assert totals(office) == changed

@@ -94,9 +94,9 @@ def test_it_is_created_once_and_each_creation_is_an_event(ledger: Engine) -> Non
         ("PO-12", Words("p1", "2020-04-08", "2020-04-06"), "the end 2020-04-06 is before"),
         ("PO-12", Words("p1", "April"), "start: 'April' is not a date"),
         ("PO-12", Words("nobody", "2020-04-08"), "no project 'nobody'"),
-        ("PO-12", Words("p1"), "needs --project and --start"),
-        ("PO/12", Words("p1", "2020-04-08"), "'PO/12' is no reference"),
-        (" ", Words("p1", "2020-04-08"), "is no reference"),
+        ("PO-12", Words("p1"), "needs a project and a start date"),
+        ("PO/12", Words("p1", "2020-04-08"), "'PO/12' is not a reference"),
+        (" ", Words("p1", "2020-04-08"), "is not a reference"),
     ],
 )
 def test_what_cannot_be_is_refused(
@@ -113,8 +113,8 @@ def test_dates_and_description_are_edited_and_the_month_goes_with_them(ledger: E
     assert (row["period"], row["covers_to"]) == ("2020-05", dt.date(2020, 5, 2))
     assert row["description"] == "Two workshops"
     same = edit_ad_hoc(ledger, BOOKED, "PO-12", Words(end="2020-05-02"))
-    assert same == "invoice MIC/PO-12 says so already, nothing changed"
-    with pytest.raises(InvalidAdjustment, match="is of project p1, and stays so"):
+    assert same == "invoice MIC/PO-12 has these values already, nothing changed"
+    with pytest.raises(InvalidAdjustment, match="belongs to project p1; create another one"):
         edit_ad_hoc(ledger, BOOKED, "PO-12", Words(project="p2"))
     with pytest.raises(InvalidAdjustment, match="is before the start"):
         edit_ad_hoc(ledger, BOOKED, "PO-12", Words(end="2020-04-01"))
@@ -141,7 +141,7 @@ def test_lines_go_to_it_whatever_their_date_and_it_is_calculated(ledger: Engine)
         add_charge_line(ledger, BOOKED, line("1.00", project="p2", reference="PO-12"), "why")
     with pytest.raises(UnknownInvoice, match="no ad hoc invoice PO-99"):
         add_charge_line(ledger, BOOKED, line("1.00", reference="PO-99"), "why")
-    with pytest.raises(InvalidAdjustment, match="goes to the ad hoc invoice PO-12"):
+    with pytest.raises(InvalidAdjustment, match="the ad hoc invoice PO-12 and cannot move"):
         adjust_charge(ledger, BOOKED, "MIC/line-2020-04-1", {"project": "p2"}, "theirs")
 
 
@@ -207,9 +207,9 @@ def test_it_is_issued_by_itself_before_the_month_or_after_it(
     assert (alone["reference"], alone["totals"]["total"]) == ("PO-12", "20.00")
     with pytest.raises(AlreadyIssued, match=r"PO-12 is issued \(MIC-2021-00001\)"):
         issue_here(ledger, BOOKED, APRIL, tmp_path, ALONE)
-    with pytest.raises(NotReady, match="PO-14 bills nothing yet"):
+    with pytest.raises(NotReady, match="PO-14 has no charges yet"):
         issue_here(ledger, BOOKED, APRIL, tmp_path, RunSelection(reference="PO-14"))
-    with pytest.raises(NotReady, match=r"is of 2020-04, .* 'billing issue MIC 2020-04"):
+    with pytest.raises(NotReady, match=r"ends in 2020-04, .* 'billing issue MIC 2020-04"):
         issue_here(ledger, BOOKED, MAY, tmp_path, RunSelection(reference="PO-14"))
 
     (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
@@ -253,7 +253,7 @@ def test_what_comes_after_it_is_late_until_it_is_open_again(ledger: Engine, tmp_
     rate_period(ledger, reviewed, APRIL)
     assert where(ledger)["a1"] == "MIC/PO-12"
     assert invoice(ledger)["total"] == 9500
-    with pytest.raises(NotReady, match="is in run MIC-2020-04-1 of 2020-04, and would end in"):
+    with pytest.raises(NotReady, match="is in run MIC-2020-04-1 of 2020-04 and cannot end in"):
         edit_ad_hoc(ledger, reviewed, "PO-12", Words(end="2020-05-01"))
 
 
@@ -368,7 +368,7 @@ def test_closed_with_its_charges_free_they_are_the_months_again(
     change_invoices(ledger, BOOKED, "close_and_reopen", ["MIC/PO-12"], "no workshop")
     (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
     assert month["totals"]["total"] == "30.00"
-    with pytest.raises(NotReady, match=r"PO-12 is CLOSED .* a reference of its own"):
+    with pytest.raises(NotReady, match=r"PO-12 is CLOSED .* another one with its own reference"):
         add(ledger, "1.00")
 
 

@@ -131,7 +131,7 @@ def test_a_moved_copy_waits_until_the_old_invoice_is_superseded(
 def test_a_void_invoice_is_kept_and_does_not_count(
     april: Engine, tmp_path: Path, reopen: bool
 ) -> None:
-    with pytest.raises(InvalidAdjustment, match="has a reason"):
+    with pytest.raises(InvalidAdjustment, match="the voiding has no reason"):
         void(april, price_book(), ONE, "")
     said = void(april, price_book(), ONE, "another's project", reopen=reopen)
     assert void(april, price_book(), ONE, "again")[0].endswith("nothing changed")
@@ -175,7 +175,7 @@ def test_late_usage_is_billed_by_a_reissue_where_the_facility_says_so(
     assert rate_period(april, book, MAY).late == 0
     with pytest.raises(AlreadyIssued, match="'billing reissue' takes them in"):
         issue_here(april, book, APRIL, tmp_path)
-    assert "1 late ones taken in" in reissue(april, book, ONE, "late usage")[0]
+    assert "1 late charges added" in reissue(april, book, ONE, "late usage")[0]
     (new,) = process(april, "MIC-2020-04-2", tmp_path, book).values()
     assert new["totals"]["total"] == "153.33"
 
@@ -193,7 +193,7 @@ def test_a_payment_locks_and_is_undone_only_with_a_reason(april: Engine) -> None
         void(april, book, ONE, "too late")
     with reading(april) as connection:
         assert charges.read_charges(connection, "MIC", state="PAID").height == 3
-    with pytest.raises(InvalidAdjustment, match="has a reason"):
+    with pytest.raises(InvalidAdjustment, match="the undoing of the payment has no reason"):
         unpay(april, book, ONE, "")
     unpay(april, book, ONE, "another's transfer")
     with reading(april) as connection:
@@ -209,7 +209,7 @@ def test_what_is_being_reissued_is_not_paid_until_that_is_settled(april: Engine)
     book = price_book()
     generate_statements(april, {"MIC": book}, APRIL)
     reissue(april, book, ONE, "a mistake")
-    under_way = f"invoice {ONE} is being reissued as MIC-2020-04-2/p1; close that one first"
+    under_way = f"invoice {ONE} is being reissued as MIC-2020-04-2/p1; issue or close the new"
     with pytest.raises(NotReady, match=under_way):
         pay(april, book, [TWO, ONE], "2021-02-01", "transfer 1")
     with pytest.raises(NotReady, match=under_way):

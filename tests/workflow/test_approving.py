@@ -196,7 +196,7 @@ def test_a_cancelled_run_reopens_its_charges_or_keeps_them_for_good(
     if reopen:
         assert sorted(prepared(rated, book).codes) == ["MIC-2020-04-2/p1", "MIC-2020-04-2/p2"]
     else:
-        with pytest.raises(NotReady, match="nothing of MIC 2020-04 is to be issued"):
+        with pytest.raises(NotReady, match="MIC 2020-04 has nothing to issue"):
             prepared(rated, book)
         with pytest.raises(NotReady, match="which is CLOSED"):
             adjust_charge(rated, book, "MIC/u2", {"quantity": "1"}, "too late")

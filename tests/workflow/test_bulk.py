@@ -85,7 +85,7 @@ def test_a_group_whose_charges_are_deleted_is_not_undone(rated: Engine) -> None:
     chosen = Filter(project="p2")
     made = adjust_many(rated, price_book(), APRIL, chosen, {"rate": "2.00"}, "agreed")
     delete_charge(rated, price_book(), "MIC/u3", "afresh")
-    with pytest.raises(NotReady, match=f"the charges of the group {made.group} were deleted"):
+    with pytest.raises(NotReady, match=f"all charges of the group {made.group} are deleted"):
         undo_group(rated, price_book(), made.group, "not agreed")
     assert log(rated)[-1] == "delete"
 
@@ -152,7 +152,7 @@ MEANWHILE = {
     "another changed a charge": (
         change_u2,
         r" changed the charge MIC/u2, quantity 12 → 10, on \d{4}-\d\d-\d\d at [\d:]+ UTC, after "
-        r"this was shown \(two broke\); nothing was written; have it shown again",
+        r"this preview \(two broke\); nothing was written; make the preview again",
     ),
     "another deleted a charge": (delete_u3, r" deleted the charge MIC/u3 on .* \(afresh\)"),
     "another undid a group": (undo_before, r" undid the group [0-9a-f]{12} on .* \(not agreed\)"),
@@ -200,7 +200,7 @@ def test_what_was_shown_is_what_is_written(rated: Engine) -> None:
     undone = undo_group(rated, book, made.group, "not agreed", seen=back.seen)
     assert undone.effect.rows() == back.effect.rows()
     assert list_groups(rated, book, APRIL)["state"].to_list() == ["undone"]
-    with pytest.raises(InvalidAdjustment, match="'7' is no mark of what was shown"):
+    with pytest.raises(InvalidAdjustment, match="'7' is not the mark of a preview"):
         adjust_many(rated, book, APRIL, SLIDES, change, "agreed", seen="7")
 
 
@@ -208,9 +208,9 @@ def test_another_price_book_or_another_choice_is_not_what_was_shown(rated: Engin
     before, book, company = totals(rated), price_book(MOVING), {"project": "firm"}
     shown = preview(rated, book, APRIL, SLIDES, company)
     dearer = price_book(MOVING.replace('"3.00"', '"4.00"'))
-    with pytest.raises(ChangedMeanwhile, match="the price book was changed after this was shown"):
+    with pytest.raises(ChangedMeanwhile, match="the price book was changed after this preview"):
         adjust_many(rated, dearer, APRIL, SLIDES, company, "agreed", seen=shown.seen)
-    with pytest.raises(ChangedMeanwhile, match="this is not what was shown: it is for other"):
+    with pytest.raises(ChangedMeanwhile, match="would differ from the preview: the selected"):
         adjust_many(rated, book, APRIL, ["MIC/u2"], company, "agreed", seen=shown.seen)
     for strange in ("MIC/u9", "RC/u2", "u2"):
         with pytest.raises(UnknownCharge):
@@ -264,7 +264,7 @@ def test_what_cannot_be_is_refused_for_all(rated: Engine) -> None:
         (SLIDES, {"rate": "-1"}, "why", "negative"),
         (SLIDES, {"waived": "perhaps"}, "why", "neither yes nor no"),
         (SLIDES, {"rate": "1"}, " ", "no reason"),
-        (Filter(project="p9"), {"rate": "1"}, "why", "no pending charge of MIC 2020-04"),
+        (Filter(project="p9"), {"rate": "1"}, "why", "has no pending charge of MIC 2020-04"),
     ):
         with pytest.raises((InvalidAdjustment, NotReady), match=sentence):
             adjust_many(rated, price_book(), APRIL, selection, changes, reason)
@@ -326,7 +326,7 @@ def test_a_charge_does_not_go_where_there_is_no_project_or_no_rate(rated: Engine
     book, before = price_book(MOVING), totals(rated)
     with pytest.raises(InvalidAdjustment, match="no project 'p9'"):
         adjust_charge(rated, book, "MIC/u2", {"project": "p9"}, "why")
-    with pytest.raises(InvalidAdjustment, match="cannot go there: no rate for item 'scope'"):
+    with pytest.raises(InvalidAdjustment, match="to that project: no rate for item 'scope'"):
         adjust_charge(rated, book, "MIC/u1", {"project": "firm"}, "why")
     assert (totals(rated), log(rated)[-1]) == (before, "rules")
 

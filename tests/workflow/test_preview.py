@@ -162,7 +162,7 @@ def test_a_draft_that_bills_nothing_is_left_out(ledger: Engine, drafted: str) ->
         charges.detach_charges(connection, "MIC", pl.Series(["line-2020-05-1"]))
         calculate(connection, TAXED, [P1])
     assert list(previewed(ledger, [P1, P2])) == [P2]
-    with pytest.raises(NotReady, match=f"{P1} bills nothing and would not be issued"):
+    with pytest.raises(NotReady, match=f"{P1} has no charges and would not be issued"):
         preview_draft(ledger, TAXED, P1)
 
 
