@@ -50,13 +50,6 @@ def read_listing(
         The price books by facility: names of teams, projects and items.
     facility
         Only this one's; else those of all facilities in which who is asking may see the team.
-
-    Raises
-    ------
-    UnknownTeam
-        No price book has the team.
-    NotPermitted
-        Who is asking may not see it.
     """
     month = Period.parse(period)
     with reading(engine) as connection:

@@ -87,17 +87,7 @@ class Loaded:
 
 
 def load_files(engine: Engine, book: PriceBook, files: Sequence[Path], step: Step) -> list[Loaded]:
-    """Load usage files for a facility, all or none.
-
-    Raises
-    ------
-    UnreadableFile
-        A file is missing, empty, of an unknown kind or has a wrong header.
-    ChangedRecord
-        A record comes again with other content.
-    NotPermitted
-        Only a reviewer does this.
-    """
+    """Load usage files for a facility, all or none."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         note_facility(connection, book)
@@ -197,13 +187,7 @@ class NoLogo(ValueError):
 
 
 def with_logo(book: PriceBook, folder: Path) -> PriceBook:
-    """The price book with the content of the logo that it names, which stands in its folder.
-
-    Raises
-    ------
-    InvalidPriceBook
-        The file is missing, too large, damaged, or no plain drawing.
-    """
+    """The price book with the content of the logo that it names, which stands in its folder."""
     logo = book.facility.logo
     if logo is None:
         return book
@@ -348,13 +332,7 @@ def find_invalid_codes(book: PriceBook, charged: pl.DataFrame) -> pl.DataFrame:
 
 
 def with_listed_codes(book: PriceBook, folder: Path) -> PriceBook:
-    """The price book with the codes of the file that it names, which stands in its folder.
-
-    Raises
-    ------
-    InvalidPriceBook
-        The file is missing or a line of it is no code with dates, by file and row.
-    """
+    """The price book with the codes of the file that it names, which stands in its folder."""
     allowed = book.facility.expense_codes
     if allowed is None or allowed.file is None:
         return book
@@ -394,24 +372,12 @@ def _read_codes(path: Path) -> list[ExpenseCode]:
 
 
 def read_price_books(folder: Path) -> dict[str, PriceBook]:
-    """All price books of a folder, by facility code.
-
-    Raises
-    ------
-    InvalidPriceBook
-        One cannot be billed by, or two are for one facility.
-    """
+    """All price books of a folder, by facility code."""
     return {code: book for code, (_, book) in _read_all(folder).items()}
 
 
 def read_price_book(folder: Path, facility: str) -> PriceBook:
-    """The price book of one facility.
-
-    Raises
-    ------
-    UnknownFacility
-        None in the folder has this code.
-    """
+    """The price book of one facility."""
     return _require(folder, facility)[1]
 
 
@@ -420,11 +386,6 @@ def templates_folder(folder: Path, facility: str) -> Path:
 
     ``parameters/research-computing.yml`` has ``parameters/research-computing/templates/``, which
     need not exist.
-
-    Raises
-    ------
-    UnknownFacility
-        None of the price books has this code.
     """
     return _require(folder, facility)[0].with_suffix("") / "templates"
 
@@ -458,13 +419,7 @@ def _read_all(folder: Path) -> dict[str, tuple[Path, PriceBook]]:
 
 
 def read_text(path: Path) -> str:
-    """A YAML file's text.
-
-    Raises
-    ------
-    InvalidPriceBook
-        It is missing, or no text in UTF-8.
-    """
+    """A YAML file's text."""
     try:
         return path.read_text(encoding="utf-8")
     except FileNotFoundError:

@@ -32,13 +32,7 @@ NOTES = pl.Schema({"project": pl.String(), "note": pl.String()})
 
 
 def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: str) -> str:
-    """Write the note of a project's invoice; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        The price book has no such project.
-    """
+    """Write the note of a project's invoice; what was done, in words."""
     facility = book.facility.code
     teams = {known.code: known.team for known in book.projects}
     if project not in teams:
@@ -88,15 +82,7 @@ TEXT_NAMES = ("instructions", "contacts")
 
 
 def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: str) -> str:
-    """Write a new version of a facility's text; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no such text.
-    NotPermitted
-        Only an administrator does this.
-    """
+    """Write a new version of a facility's text; what was done, in words."""
     _require_name(name)
     facility = book.facility.code
     with writing(engine) as connection:

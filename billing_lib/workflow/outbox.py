@@ -74,13 +74,6 @@ def list_outbox(
     ----------
     states_
         Only of these; all that are not SENT or CANCELLED where there are none.
-
-    Raises
-    ------
-    InvalidFilter
-        There is no such state.
-    NotPermitted
-        The facility may not be read.
     """
     known = states(MESSAGE)
     wanted = tuple(states_ or (state for state in known if state not in CLOSED))
@@ -109,15 +102,6 @@ def list_outbox(
 def settle_message(engine: Engine, message_id: str, action: str, reason: str = "") -> str:
     """What a person says of a message: that it arrived (``send``), is sent once more (``again``)
     or not any more (``withdraw``); what was done, in words.
-
-    Raises
-    ------
-    UnknownMessage
-        There is none with this id.
-    NotReady
-        It is in a state in which nothing is to be said.
-    NotPermitted
-        Only an issuer of the facilities that it tells of does this.
     """
     with writing(engine) as connection:
         row = messages.read_message(connection, message_id)
@@ -286,15 +270,7 @@ def list_preferences(engine: Engine, book: PriceBook) -> pl.DataFrame:
 
 
 def prefer(engine: Engine, book: PriceBook, address: str, invoices: str) -> str:
-    """Set how an address is told of invoices, an event; what was done, in words.
-
-    Raises
-    ------
-    InvalidAddress
-        It is none.
-    InvalidAdjustment
-        There is no such preference.
-    """
+    """Set how an address is told of invoices, an event; what was done, in words."""
     facility, known = book.facility.code, parse_mailbox(address).address
     if invoices not in WISHES:
         raise InvalidAdjustment(

@@ -141,13 +141,7 @@ def may_team(connection: Connection, facility: str, team: str) -> bool:
 
 
 def require(connection: Connection, facility: str, role: str) -> None:
-    """Pass if who is asking has this role in the facility, or one that includes it.
-
-    Raises
-    ------
-    NotPermitted
-        They have not.
-    """
+    """Pass if who is asking has this role in the facility, or one that includes it."""
     if not may(connection, facility, role):
         raise NotPermitted(
             f"{current_login(connection)} may not do this in {facility}: it takes the role {role}",
@@ -158,11 +152,6 @@ def require(connection: Connection, facility: str, role: str) -> None:
 def require_team(connection: Connection, facility: str, team: str) -> None:
     """Pass if who is asking reads the facility, or is lab administrator of the team or of one
     above it.
-
-    Raises
-    ------
-    NotPermitted
-        They are neither.
     """
     if not may_team(connection, facility, team):
         raise NotPermitted(
@@ -173,13 +162,7 @@ def require_team(connection: Connection, facility: str, team: str) -> None:
 
 
 def require_some(connection: Connection, facility: str) -> None:
-    """Pass if who is asking may see anything of the facility.
-
-    Raises
-    ------
-    NotPermitted
-        They may not.
-    """
+    """Pass if who is asking may see anything of the facility."""
     if not may(connection, facility, VIEWER) and not labs_of(connection, facility):
         require(connection, facility, VIEWER)
 
@@ -214,13 +197,7 @@ def seen(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def note_facility(connection: Connection, book: PriceBook) -> None:
-    """Note the price book's facility and its tree of teams.
-
-    Raises
-    ------
-    InvalidPriceBook
-        Its currency or time zone is another than at its first use.
-    """
+    """Note the price book's facility and its tree of teams."""
     facility = book.facility
     know_facility(connection, facility.code, facility.name, facility.currency, facility.timezone)
     note_teams(connection, book)
@@ -242,15 +219,6 @@ def grant(
         As the ledger records it: of PostgreSQL, or of the operating system with SQLite.
     team
         Of a lab administrator, and of no other.
-
-    Raises
-    ------
-    InvalidPermission
-        There is no such role or team, or no login.
-    NotReady
-        The facility has no administrator yet, and this would make none.
-    NotPermitted
-        Only an administrator does this.
     """
     facility = book.facility.code
     lab = _checked(login, role, team)
@@ -280,17 +248,7 @@ def revoke(
     team: str | None = None,
     reason: str = "",
 ) -> str:
-    """Take a role from a login; what was done, in words.
-
-    Raises
-    ------
-    InvalidPermission
-        There is no such role, or the team is missing or too much.
-    NotReady
-        It is the facility's last administrator.
-    NotPermitted
-        Only an administrator does this.
-    """
+    """Take a role from a login; what was done, in words."""
     facility = book.facility.code
     lab = _checked(login, role, team)
     with writing(engine) as connection:
@@ -395,15 +353,7 @@ def read_trail(
     subjects: list[str] | None = None,
     kinds: list[str] | None = None,
 ) -> Trail:
-    """Read a facility's events, of some subjects or kinds, and check the whole chain.
-
-    Raises
-    ------
-    UnknownFacility
-        The ledger does not know it.
-    NotPermitted
-        Only an auditor or administrator does this.
-    """
+    """Read a facility's events, of some subjects or kinds, and check the whole chain."""
     with reading(engine) as connection:
         if facility not in read_facilities(connection)["code"]:
             raise UnknownFacility(f"the ledger knows no facility '{facility}'")

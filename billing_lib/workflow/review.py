@@ -86,13 +86,7 @@ class Month:
 
 
 def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
-    """Read a month from the ledger, as at one moment.
-
-    Raises
-    ------
-    NotReady
-        No usage of it was loaded, or it is not rated yet.
-    """
+    """Read a month from the ledger, as at one moment."""
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
@@ -176,13 +170,7 @@ class ReviewedMonth:
 
 
 def summarise_month(engine: Engine, book: PriceBook, period: str) -> Summary:
-    """How a month adds up, quickly however large it is.
-
-    Raises
-    ------
-    NotReady
-        It is not rated yet, or nothing of it was loaded.
-    """
+    """How a month adds up, quickly however large it is."""
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
@@ -275,13 +263,7 @@ def find_discrepancies(
 
 
 def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:
-    """Dismiss a finding that was looked at and is right; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no such finding, or no reason.
-    """
+    """Dismiss a finding that was looked at and is right; what was done, in words."""
     require_reason(reason)
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
@@ -373,11 +355,6 @@ def explain(engine: Engine, book: PriceBook, charge: str) -> list[str]:
 
     Where the price book has changed since the charge was issued or last rated, the last sentence
     says what the ledger has.
-
-    Raises
-    ------
-    UnknownCharge
-        There is no such charge.
     """
     facility, code = split_code(charge)
     with reading(engine) as connection:

@@ -230,11 +230,6 @@ def calculate(
     as_reviewed
         Refuse where a charge comes out otherwise than it was last rated or adjusted; else it is
         set to what it comes to now.
-
-    Raises
-    ------
-    NotReady
-        ``as_reviewed``, and the price book has changed since.
     """
     facility = book.facility.code
     drafts = ledger_invoices.read_invoices(connection, facility, codes=codes, states=EDITABLE)
@@ -369,11 +364,6 @@ def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) 
     """Lock invoices of a run for approval, after a last calculation; which of them.
 
     Those that bill nothing stay OPEN.
-
-    Raises
-    ------
-    NotReady
-        The price book has changed since the charges were rated.
     """
     facility = book.facility.code
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
@@ -430,13 +420,7 @@ def run_errors(connection: Connection, run: str) -> list[str]:
 
 
 def require_open(connection: Connection, run: str) -> None:
-    """Pass if the run is neither disabled, cancelled nor finished.
-
-    Raises
-    ------
-    NotReady
-        It is.
-    """
+    """Pass if the run is neither disabled, cancelled nor finished."""
     state = runs.read_run(connection, run).state
     if state != OPEN:
         raise NotReady(f"billing run {run} is {state}", remedy="'billing runs' lists the open ones")
@@ -447,13 +431,7 @@ KIND = "ready"
 
 
 def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> str:
-    """Say that a month may be issued as it stands; what was signed, in words.
-
-    Raises
-    ------
-    NotReady
-        It has no charges.
-    """
+    """Say that a month may be issued as it stands; what was signed, in words."""
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)

@@ -310,13 +310,7 @@ def find_charges(
 def find_codes(
     connection: Connection, wanted: Filter, books: Books | None = None
 ) -> list[tuple[str, str]]:
-    """Facility and code of all invoices that match, for what is done with a selection.
-
-    Raises
-    ------
-    InvalidFilter
-        No invoice can be in a state asked for.
-    """
+    """Facility and code of all invoices that match, for what is done with a selection."""
     _require_states_of_invoices(wanted)
     criteria = _criteria(connection, wanted, books or {})
     return list(search.read_codes(connection, INVOICES, criteria).iter_rows())
@@ -403,13 +397,7 @@ def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
 
 
 def _seen(connection: Connection, facility: str | None) -> Seen:
-    """What who is asking may see: all of some facilities, of others what was issued to a lab.
-
-    Raises
-    ------
-    NotPermitted
-        A facility is named of which that is nothing.
-    """
+    """What who is asking may see: all of some facilities, of others what was issued to a lab."""
     known = read_facilities(connection)["code"].to_list()
     whole = readable(connection, known)
     labs = [(code, team) for code in known for team in sorted(labs_of(connection, code))]
@@ -495,19 +483,7 @@ class Choice:
     everything: bool = False
 
     def of(self, connection: Connection, book: PriceBook, run: str) -> list[str]:
-        """The codes of the chosen invoices of a run.
-
-        Raises
-        ------
-        InvalidAdjustment
-            Nothing is stated, or an invoice is not of the run.
-        InvalidFilter
-            No invoice is ever in such a state.
-        NotReady
-            None matches.
-        UnknownRun
-            There is no such run.
-        """
+        """The codes of the chosen invoices of a run."""
         require(connection, book.facility.code, VIEWER)
         runs.read_run(connection, run)
         if self == Choice():
@@ -613,19 +589,7 @@ class Chosen:
 
 
 def choose(connection: Connection, export: Export, books: Books) -> Chosen:
-    """What is exported.
-
-    Raises
-    ------
-    InvalidFilter
-        Nothing is stated.
-    UnknownStatement
-        There is no statement with this id.
-    NotPermitted
-        A statement is of a team that who is asking may not see in every facility on it.
-    NotReady
-        Nothing of it is issued.
-    """
+    """What is exported."""
     if export.wanted == Filter() and not export.statements and not export.everything:
         raise InvalidFilter(
             "say which invoices or statements", remedy="give a filter, --statement or --all"

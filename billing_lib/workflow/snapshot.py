@@ -376,13 +376,7 @@ class Snapshot:
 
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
-        """Read the files.
-
-        Raises
-        ------
-        InvalidRecord
-            One is missing.
-        """
+        """Read the files."""
         missing = [name for name in SCHEMAS if not (folder / f"{name}.parquet").is_file()]
         if missing:
             raise InvalidRecord(

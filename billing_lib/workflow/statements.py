@@ -70,11 +70,6 @@ def statement_adjustments(
         Of all of them: a team's first, its second.
     stated
         The invoices on them (schema STATED).
-
-    Raises
-    ------
-    UnknownFacility
-        The parameters have no price book for a facility that is on one.
     """
     found = [STATEMENT_ADJUSTMENT.to_frame()]
     for (code,), part in stated.sort("facility").group_by("facility", maintain_order=True):
@@ -183,17 +178,7 @@ class Generated:
 def generate_statements(
     engine: Engine, books: dict[str, PriceBook], period: Period, teams: list[str] | None = None
 ) -> Generated:
-    """Bring a month's statements up to what is issued, for some teams or all; all or nothing.
-
-    Raises
-    ------
-    UnknownStatement
-        A team is in no price book and has no invoice of the month.
-    UnknownFacility
-        A facility that is on a statement has no price book any more.
-    NotPermitted
-        Only an issuer of all facilities on a statement changes it.
-    """
+    """Bring a month's statements up to what is issued, for some teams or all; all or nothing."""
     month = str(period)
     with writing(engine) as connection:
         ledger_statements.lock_statements(connection)
@@ -401,16 +386,6 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
         When it was paid, ``YYYY-MM-DD``.
     reference
         The payer's.
-
-    Raises
-    ------
-    UnknownStatement, InvalidAdjustment
-        No such statement; no date or reference.
-    NotReady
-        It is paid otherwise, holds nothing, or holds what was superseded, is void or is being
-        reissued.
-    NotPermitted
-        Only an issuer of all its facilities does this.
     """
     if not reference.strip():
         raise InvalidAdjustment("the payment has no reference", remedy="name it with --reference")
@@ -450,12 +425,6 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
 def unpay_statement(engine: Engine, statement_id: str, reason: str) -> str:
     """Take the payment of a statement back: it is OPEN, and what was paid with it is APPROVED
     again; what was done, in words.
-
-    Raises
-    ------
-    UnknownStatement, InvalidAdjustment, NotReady, NotPermitted
-        No such statement; no reason; it is not paid; only an issuer of all its facilities does
-        this.
     """
     require_word(reason, "unpaying")
     with writing(engine) as connection:
@@ -521,13 +490,6 @@ def read_statement(engine: Engine, books: dict[str, PriceBook], statement_id: st
     ----------
     books
         Where the team's name stands.
-
-    Raises
-    ------
-    UnknownStatement
-        There is none with this id.
-    NotPermitted
-        Who is asking may not see the team in every facility that is on it.
     """
     with reading(engine) as connection:
         stated = ledger_statements.read_stated(connection, [statement_id])
