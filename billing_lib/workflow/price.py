@@ -1,29 +1,22 @@
-"""The rules in force for a month: those of the price book when the month was first rated.
+"""Price charges of the ledger: gather their usage, rates, rules and changes, and write the result.
 
-A price book may change while a month is being reviewed; its rates do not reach charges that have
-kept theirs, and neither do its rules. ``billing rate --again`` takes today's rules for the month
-and lists what they change. Each taking is an event, so who changed them and when is kept.
+    ledger ─ gather ─▶ price ─▶ Charges ─ insert_charges ──▶ charge, charge_split   new ones
+                                        └ replace_charges ─▶ charge, charge_split   changed ones
+
+Rating again, adjusting and freezing all price the same way: a charge's usage, the rate and rules
+kept for it, the accounts of today's price book, and staff's changes in order. A month keeps the
+rules that the price book had when the month was first rated, although the price book may change
+during the review. ``billing rate --again`` takes today's rules; each taking is an event:
 
     event 12  rules  2020-04  after [{"kind":"cap",…}]
 
-What the ledger holds of some charges, put together as pricing reads it.
+Caps over a quarter or fiscal year also count the invoices issued before, of earlier months and of
+other runs of the same month, without tax. Ad hoc, superseded and void invoices do not count.
+Quarters begin with the facility's fiscal year.
 
-Rating again, adjusting and freezing all price the same way: the charges' usage with the rate
-each charge has kept, the accounts of today's price book, and staff's changes in order.
-
-Priced charges as rows of the ledger: written, compared with what stands there, written over.
-
-Charges ─ insert_charges ─▶ charge, charge_split ◀─ replace_charges ─ those that differ
-
-Carried: what caps over a quarter or fiscal year have come to on issued invoices.
-
-    cap "instrument cap", over a quarter, by project       in May, of April's issued invoices
+    cap "instrument cap", over a quarter, by project       in May, from April's issued invoices
     rule            key  amount
     instrument cap  p1   480.00
-
-A quarter is counted from the start of the facility's fiscal year. Invoices of the same month that
-another run has issued count too. Tax does not,
-and neither do ad hoc invoices and what was superseded or is void.
 """
 
 import json
@@ -58,22 +51,19 @@ KIND = "rules"
 
 
 def rules_in_force(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
-    """The rules of a month (schema RULES); the price book's own where it was never rated."""
+    """The rules kept for a month (schema RULES), or the price book's if it was never rated."""
     taken = _taken(connection, book.facility.code, month)
     if taken is None:
         return Catalogue.of(book).rules
     rules = [Rule.model_validate(body) for body in json.loads(taken)]
-    rows = [(at, rule.name, rule.scope, rule.body) for at, rule in enumerate(rules)]
+    rows = [(position, rule.name, rule.scope, rule.body) for position, rule in enumerate(rules)]
     return pl.DataFrame(rows, schema=RULES, orient="row")
 
 
 def take_rules(connection: Connection, book: PriceBook, month: str, *, again: bool) -> bool:
-    """Take the price book's rules for a month that has none yet, or anew.
+    """Keep the price book's rules for a month that has none yet, or ``again``.
 
-    Returns
-    -------
-    bool
-        Whether the month was rated by other rules than the price book has now, and keeps them.
+    Returns whether the month still has other rules than the price book.
     """
     facility = book.facility.code
     taken = _taken(connection, facility, month)
@@ -89,20 +79,22 @@ def take_rules(connection: Connection, book: PriceBook, month: str, *, again: bo
 
 
 def _taken(connection: Connection, facility: str, month: str) -> str | None:
-    found = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
-    return None if found.height == 0 else str(found["after"][-1])
+    takings = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
+    return None if takings.height == 0 else str(takings["after"][-1])
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Usage with kept rates, the catalogue, and staff's changes: what prices some charges.
+    """The frames from which some charges are priced.
 
     Attributes
     ----------
+    usage
+        The charges' usage, each row with the rate kept for it.
     catalogue
-        With the rules of the month that bills them.
+        Has the rules of the month that bills the charges.
     rules
-        Those of every month that a charge belongs to (schema RULES_OF_MONTHS).
+        The rules of each month that a charge belongs to (schema RULES_OF_MONTHS).
     """
 
     usage: pl.DataFrame
@@ -112,14 +104,16 @@ class Gathered:
     lines: pl.DataFrame
 
     def price(self) -> Charges:
-        """The charges and their splits."""
+        """Price the charges and their splits."""
         return charge_months(self.usage, self.catalogue, self.rules, self.adjustments, self.lines)
 
     def at_rates_of(self, today: Catalogue) -> "Gathered":
-        """The same at today's rates; usage without one today keeps its own."""
+        """Replace the kept rates by today's; usage without a rate today keeps its own."""
         rated = rate_usage(self.usage.select(USAGE.names()), today).rated
-        found = rated.select("record", "occurrence", "team", "rate_group", "unit", "day", "rate")
-        usage_now = self.usage.update(found, on=["record", "occurrence"])
+        looked_up = rated.select(
+            "record", "occurrence", "team", "rate_group", "unit", "day", "rate"
+        )
+        usage_now = self.usage.update(looked_up, on=["record", "occurrence"])
         rates = pl.concat([self.catalogue.rates, today.rates]).unique("rate", maintain_order=True)
         used = rates.join(usage_now.select("rate").unique(), on="rate", how="semi")
         return replace(self, usage=usage_now, catalogue=replace(self.catalogue, rates=used))
@@ -128,21 +122,18 @@ class Gathered:
 def gather(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str | None = None
 ) -> Gathered:
-    """What prices these charges of the ledger.
+    """Read everything that these charges (rows of the charge table) are priced from.
 
     Parameters
     ----------
-    charges
-        Rows of the charge table (ledger/schema.py).
     month
-        By whose rules their invoices are summed; their own unless told. Each charge is priced by
-        the rules of its own month.
+        The month that bills the charges; by default their own. Its rules at invoice scope apply;
+        each charge is priced by the rules of its own month.
 
     Raises
     ------
     NotReady
-        The price book has lost a project that a charge belongs to, or the business hours that
-        its rate needs.
+        The price book no longer has a charge's project, or the business hours for its rate.
     """
     _require_projects(book, charges)
     facility = book.facility.code
@@ -197,7 +188,7 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
 
 
 def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
-    """The usage of these charges; a charge's code stands for its record, which a copy shares."""
+    """Read the usage of these charges; ``record`` is the charge's code, since copies share one."""
     rated = charges.filter(pl.col("kind") == "usage").select(
         "record", "occurrence", "team", "rate_group", "unit", "rate", "code", day="on_date"
     )
@@ -216,11 +207,10 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
 def standing_changes(
     connection: Connection, facility: str, codes: pl.Series
 ) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """The changes to these charges that stand (schema ADJUSTMENTS), and by code what was said
-    when a line was added.
+    """Read the changes in force on these charges (schema ADJUSTMENTS), and added lines by code.
 
-    Deleting a charge takes the changes before it with it, undoing a group those of the group. A
-    copy on a reissue goes on from the changes of what it copies.
+    Deleting a charge ends its earlier changes, undoing a group ends the group's. A copy on a
+    reissue keeps the changes of its original.
     """
     family = ledger_charges.read_families(connection, facility, codes)
     history = events.read_events(
@@ -248,14 +238,14 @@ def standing_changes(
     rows: list[dict[str, Any]] = []
     added: dict[str, dict[str, Any]] = {}
     for event in standing.iter_rows(named=True):
-        who = {
+        author = {
             "by": event["login"],
             "at": event["at"].isoformat(timespec="seconds"),
             "reason": event["reason"],
         }
         after = json.loads(event["after"])
         if event["kind"] == "add_line":
-            added[event["subject"]] = after | who
+            added[event["subject"]] = after | author
             continue
         before = json.loads(event["before"])
         rows += [
@@ -266,7 +256,7 @@ def standing_changes(
                 "value": value,
                 "before": before[field],
             }
-            | who
+            | author
             for field, value in after.items()
         ]
     return pl.DataFrame(rows, schema=ADJUSTMENTS), added
@@ -276,14 +266,12 @@ def _lines(charges: pl.DataFrame, added: dict[str, dict[str, Any]]) -> pl.DataFr
     lines = charges.filter(pl.col("kind") == "line").select(
         "project", "description", charge="code", date="on_date", amount="raw_total"
     )
-    said = pl.DataFrame(
-        [
-            {"charge": code} | {key: what[key] for key in ("expense_code", "by", "at", "reason")}
-            for code, what in added.items()
-        ],
-        schema=dict.fromkeys(("charge", "expense_code", "by", "at", "reason"), pl.String),
+    keys = ("expense_code", "by", "at", "reason")
+    stated = pl.DataFrame(
+        [{"charge": code} | {key: line[key] for key in keys} for code, line in added.items()],
+        schema=dict.fromkeys(("charge", *keys), pl.String),
     )
-    return lines.join(said, on="charge", how="left").select(LINES.names()).sort("charge")
+    return lines.join(stated, on="charge", how="left").select(LINES.names()).sort("charge")
 
 
 def insert_charges(
@@ -295,10 +283,7 @@ def insert_charges(
 ) -> None:
     """Write new PENDING charges and their splits.
 
-    Parameters
-    ----------
-    references
-        ``code``, ``reference``: which of them go to ad hoc invoices; none by default.
+    ``references`` (``code``, ``reference``) names the charges for ad hoc invoices.
     """
     rows = ledger_rows(priced)
     if references is not None and references.height:
@@ -317,7 +302,7 @@ def insert_charges(
 
 
 def ledger_rows(priced: Charges) -> pl.DataFrame:
-    """Charges under the ledger's column names, with numbers as texts."""
+    """Convert charges to the ledger's column names, with numbers as text."""
     return (
         shown(priced.charges)
         .rename({"charge": "code", "date": "on_date", "start": "start_at", "end": "end_at"})
@@ -326,7 +311,7 @@ def ledger_rows(priced: Charges) -> pl.DataFrame:
 
 
 def ledger_splits(priced: Charges) -> pl.DataFrame:
-    """Splits as the ledger keeps them, percentages as decimal text."""
+    """Convert splits to the ledger's form, percentages as decimal text."""
     percent = pl.col("percent").cast(pl.Decimal(38, PERCENT_PLACES)) / 10**PERCENT_PLACES
     return priced.splits.with_columns(percent=plain_text_column(percent))
 
@@ -334,7 +319,7 @@ def ledger_splits(priced: Charges) -> pl.DataFrame:
 def differing(
     connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
 ) -> pl.Series:
-    """The codes of charges that come out otherwise than the ledger has them."""
+    """The codes of charges whose new price or split differs from the ledger's."""
     compared = [
         "project",
         "team",
@@ -348,7 +333,7 @@ def differing(
         "cost",
     ]
     now = ledger_rows(priced).select("code", *compared)
-    again = standing.select("code", *compared).join(now, on="code", suffix="_now")
+    both = standing.select("code", *compared).join(now, on="code", suffix="_now")
     other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
     splits = ledger_charges.read_splits(connection, facility, codes=standing["code"])
     keys = ["charge", "position", "expense_code", "percent", "amount"]
@@ -359,13 +344,13 @@ def differing(
             splits.select(keys).join(split_now, on=keys, how="anti"),
         ]
     )
-    return pl.concat([again.filter(other)["code"], moved["charge"]]).unique().sort()
+    return pl.concat([both.filter(other)["code"], moved["charge"]]).unique().sort()
 
 
 def replace_charges(
     connection: Connection, facility: str, priced: Charges, codes: pl.Series
 ) -> None:
-    """Write these codes' priced columns and splits over the pending rows."""
+    """Overwrite the priced columns and splits of these pending charges."""
     ledger_charges.replace_charges(
         connection,
         facility,
@@ -375,7 +360,7 @@ def replace_charges(
 
 
 def unbound(charges: pl.DataFrame) -> pl.DataFrame:
-    """The charges that may still change: PENDING, and in no run."""
+    """The charges that may still change: PENDING and in no run."""
     return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
 
 
@@ -389,19 +374,16 @@ def carried_amounts(
     period: Period,
     replaced: pl.Series,
 ) -> pl.DataFrame:
-    """What the caps of these rules have come to before (schema CARRIED).
+    """Sum the issued invoices that caps over a quarter or fiscal year count (schema CARRIED).
 
-    Parameters
-    ----------
-    replaced
-        Numbers of invoices that are being reissued, which do not count.
+    The invoices with the numbers ``replaced`` are being reissued and do not count.
     """
     caps = [rule for _, rule in catalogue.rules_at(INVOICE) if rule.over is not None]
-    found = [CARRIED.to_frame()]
+    parts = [CARRIED.to_frame()]
     for rule in caps:
-        months = [str(month) for month in span(period, facility.fiscal_year_start, str(rule.over))]
+        months = span(period, facility.fiscal_year_start, str(rule.over))
         issued = pl.concat(
-            invoices.read_issued(connection, facility=facility.code, period=month, active=True)
+            invoices.read_issued(connection, facility=facility.code, period=str(month), active=True)
             for month in months
         )
         projects = targeted(rule, catalogue.projects)
@@ -410,12 +392,12 @@ def carried_amounts(
             & ~pl.col("number").is_in(replaced.implode())
             & (pl.col("kind") != AD_HOC)
         )
-        found.append(_came_to(connection, rule, counted))
-    return pl.concat(found)
+        parts.append(_counted_by(connection, rule, counted))
+    return pl.concat(parts)
 
 
 def span(period: Period, fiscal_year_start: int, over: str) -> list[Period]:
-    """The months of a period's quarter or fiscal year until it, itself among them."""
+    """The months of the quarter or fiscal year up to and including this period."""
     since_start = (period.month - fiscal_year_start) % 12
     months = [period]
     for _ in range(since_start % _MONTHS[over]):
@@ -423,7 +405,7 @@ def span(period: Period, fiscal_year_start: int, over: str) -> list[Period]:
     return months[::-1]
 
 
-def _came_to(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.DataFrame:
+def _counted_by(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.DataFrame:
     numbers = issued["number"].to_list()
     of_invoice = issued.select("number", "project", "team")
     lines = invoices.read_lines(connection, numbers).select("number", "item", "user", "total")
@@ -450,7 +432,7 @@ def _came_to(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.Dat
 
 
 def _changes_of(rule: Rule, changes: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
-    """What rules changed on the same part: all of an invoice's where it is the whole."""
+    """The adjustments by rules on the part of an invoice that the cap counts."""
     amounts = changes.select("number", "amount", on="worked_on")
     if rule.items is None and rule.carries_by != "user":
         return amounts.select("number", pl.lit(None, pl.String).alias("user"), "on", "amount")
