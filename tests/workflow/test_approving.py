@@ -270,7 +270,7 @@ def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
             return choice.of(connection, book, run)
 
     cases: list[tuple[Callable[[], list[str]], str]] = [
-        (lambda: chosen(Choice()), "say which invoices"),
+        (lambda: chosen(Choice()), "no invoice is selected"),
         (lambda: chosen(Choice(invoices=("x",))), "invoice x is not of run"),
         (lambda: chosen(Choice(states=("void",))), "no invoice of run .* matches"),
     ]
