@@ -44,18 +44,10 @@ from billing_lib.workflow.snapshot import AD_HOC
 
 @dataclass(frozen=True)
 class NewLine:
-    """A line to add: a charge without usage.
+    """A line to add: a charge without usage, its amount in minor units.
 
-    Attributes
-    ----------
-    project
-        May be None if ``reference`` is given: the ad hoc invoice has a project.
-    amount
-        Minor units.
-    expense_code
-        None for the project's split.
-    reference
-        The reference of an ad hoc invoice; None for the month's invoice.
+    A line with the ``reference`` of an ad hoc invoice may leave the project out. Without an expense
+    code the project's split applies.
     """
 
     project: str | None

@@ -236,10 +236,7 @@ def _check_png(content: bytes) -> None:
 
 
 def _inflates(pixels: bytes) -> bool:
-    """Whether the pixels can be unpacked.
-
-    In small steps, since few bytes may unpack to very many.
-    """
+    """Whether the pixels can be unpacked, in small steps: few bytes may unpack to very many."""
     inflating = zlib.decompressobj()
     try:
         while pixels:

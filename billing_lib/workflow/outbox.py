@@ -122,12 +122,7 @@ def list_notices(
 ) -> pl.DataFrame:
     """List the current user's notices (schema NOTICE), the newest first.
 
-    Parameters
-    ----------
-    team
-        Show the notices of this team's lab administrators, as staff may.
-    everything
-        Include notices marked as read.
+    Staff may list those of a team's lab administrators. ``everything`` includes read ones.
     """
     with reading(engine) as connection:
         return _notices(connection, team, everything=everything)

@@ -27,6 +27,7 @@ from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, ERROR, QUARAN
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import VIEWER, may_team, readable, require
+from billing_lib.workflow.rate import count_by_reason
 from billing_lib.workflow.runs import UNFINISHED, RunSelection, signed_off
 
 TO_RATE, IN_REVIEW, READY = "TO RATE", "IN REVIEW", "READY"
@@ -249,9 +250,7 @@ def report_run(engine: Engine, book: PriceBook, run: str) -> RunReport:
         missing=projects.filter(pl.col("total").is_null())
         .select("project", total="last_total")
         .sort("project"),
-        unbilled=unbilled.group_by("reason")
-        .agg(pl.len().cast(pl.Int64).alias("records"))
-        .sort("records", "reason", descending=[True, False]),
+        unbilled=count_by_reason(unbilled),
     )
 
 

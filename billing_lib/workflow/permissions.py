@@ -185,12 +185,8 @@ def grant(
 ) -> str:
     """Give a login a role; return a sentence.
 
-    Parameters
-    ----------
-    login
-        PostgreSQL's login, or the operating system's for a SQLite ledger.
-    team
-        For a lab administrator only.
+    The login is PostgreSQL's, or the operating system's for SQLite. Only lab administrators have a
+    team.
     """
     facility = book.facility.code
     lab = _checked(login, role, team)
@@ -301,18 +297,11 @@ def _record(
 
 @dataclass(frozen=True)
 class Trail:
-    """A facility's chain of events as auditors read it.
+    """A facility's events, and a sentence on each break of the whole chain.
 
-    Attributes
-    ----------
-    events
-        The selected events in order: ``sequence``, ``at``, ``login``, ``kind``, ``subject``,
-        ``team``, ``group``, ``reason``, ``before``, ``after``, ``hash``.
-    length, last
-        Number of all events and hash of the last one. Copies kept elsewhere reveal whether events
-        were cut off the end.
-    breaks
-        A sentence for each break of the chain; empty if it is whole.
+    The events have ``sequence``, ``at``, ``login``, ``kind``, ``subject``, ``team``, ``group``,
+    ``reason``, ``before``, ``after``, ``hash``. ``length`` counts the whole chain and ``last`` is
+    its last hash: copies kept elsewhere reveal whether events were cut off the end.
     """
 
     events: pl.DataFrame

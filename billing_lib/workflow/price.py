@@ -87,14 +87,8 @@ def _taken(connection: Connection, facility: str, month: str) -> str | None:
 class Gathered:
     """The frames from which some charges are priced.
 
-    Attributes
-    ----------
-    usage
-        The charges' usage, each row with the rate kept for it.
-    catalogue
-        Has the rules of the month that bills the charges.
-    rules
-        The rules of each month that a charge belongs to (schema RULES_OF_MONTHS).
+    Each row of ``usage`` names the rate kept for it. ``catalogue`` has the rules of the month that
+    bills the charges, ``rules`` those of each charge's own month (schema RULES_OF_MONTHS).
     """
 
     usage: pl.DataFrame
@@ -140,7 +134,12 @@ def gather(
     catalogue, rules = Catalogue.of(book), RULES_OF_MONTHS.to_frame()
     if charges.height:
         billing = month or str(charges["period"][0])
-        rules = _rules(connection, book, {billing, *charges["period"]})
+        rules = pl.concat(
+            rules_in_force(connection, book, each).select(
+                pl.lit(each).alias("period"), *RULES.names()
+            )
+            for each in sorted({billing, *charges["period"]})
+        )
         catalogue = replace(catalogue, rules=of_month(rules, billing))
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
@@ -152,15 +151,6 @@ def gather(
         rules=rules,
         adjustments=changes,
         lines=_lines(charges, added),
-    )
-
-
-def _rules(connection: Connection, book: PriceBook, months: set[str]) -> pl.DataFrame:
-    return pl.concat(
-        rules_in_force(connection, book, month).select(
-            pl.lit(month).alias("period"), *RULES.names()
-        )
-        for month in sorted(months)
     )
 
 
@@ -414,16 +404,12 @@ def _counted_by(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.
         lines = lines.filter(pl.col("item").is_in(rule.items))
     if rule.carries_by == "user":
         lines = lines.filter(pl.col("user").is_not_null())
-    on = part_worked_on(rule)
-    parts = pl.concat(
-        [
-            lines.with_columns(on=on).select("number", "user", "on", amount="total"),
-            _changes_of(rule, changes, lines.with_columns(on=on).select("user", "on").unique()),
-        ]
-    )
+    lines = lines.with_columns(on=part_worked_on(rule))
+    ruled = _changes_of(rule, changes, lines.select("user", "on").unique())
     key: Any = rule.carries_by
     return (
-        parts.join(of_invoice, on="number")
+        pl.concat([lines.select("number", "user", "on", amount="total"), ruled])
+        .join(of_invoice, on="number")
         .group_by(pl.col(key).alias("key"))
         .agg(pl.col("amount").sum())
         .select(rule=pl.lit(rule.name), key="key", amount="amount")

@@ -9,7 +9,6 @@ charge without a rate in today's price book keeps its copy.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -127,7 +126,7 @@ def rate_period(
             charges=records.height - rating.unbilled.height,
             new=priced.charges.height,
             changed=len(codes),
-            unbilled=_counted(rating.unbilled),
+            unbilled=dict(count_by_reason(rating.unbilled).iter_rows()),
             changes=changes if again else [],
             kept_rules=kept_rules,
             late=late,
@@ -184,22 +183,20 @@ def _in_words(
     places = minor_places(book.facility.currency)
     was = standing.filter(pl.col("code").is_in(codes.implode())).sort("code")
     now = ledger_rows(priced).select("code", price_now="price", total_now="total")
-    return [
-        f"{book.facility.code}/{row['code']}: {_price_change(row)}total "
-        f"{money_text(row['total'], places)} → {money_text(row['total_now'], places)}"
-        for row in was.join(now, on="code", maintain_order="left").iter_rows(named=True)
-    ]
+    sentences = []
+    for row in was.join(now, on="code", maintain_order="left").iter_rows(named=True):
+        rate = ""
+        if row["price"] != row["price_now"]:
+            rate = f"rate {row['price'] or 'by tiers'} → {row['price_now'] or 'by tiers'}, "
+        before, after = money_text(row["total"], places), money_text(row["total_now"], places)
+        sentences.append(f"{book.facility.code}/{row['code']}: {rate}total {before} → {after}")
+    return sentences
 
 
-def _price_change(row: dict[str, Any]) -> str:
-    if row["price"] == row["price_now"]:
-        return ""
-    return f"rate {row['price'] or 'by tiers'} → {row['price_now'] or 'by tiers'}, "
-
-
-def _counted(unbilled: pl.DataFrame) -> dict[str, int]:
-    counts = unbilled.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    return dict(counts.iter_rows())
+def count_by_reason(unbilled: pl.DataFrame) -> pl.DataFrame:
+    """Count unbilled records: ``reason``, ``records``, the most frequent reason first."""
+    counts = unbilled.group_by("reason").agg(pl.len().cast(pl.Int64).alias("records"))
+    return counts.sort("records", "reason", descending=[True, False])
 
 
 def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
@@ -211,10 +208,7 @@ def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
 
 def unbilled_by_reason(engine: Engine, facility: str, month: str) -> pl.DataFrame:
     """Count a period's unbilled usage by reason: ``reason``, ``records``."""
-    counts = _counted(read_unbilled(engine, facility, month))
-    return pl.DataFrame(
-        list(counts.items()), schema={"reason": pl.String, "records": pl.Int64}, orient="row"
-    )
+    return count_by_reason(read_unbilled(engine, facility, month))
 
 
 def list_charges(

@@ -127,13 +127,10 @@ class ReviewedMonth:
 
     Attributes
     ----------
-    charges
-        The charges that count (ledger/overview.py), with ``charge`` as ``RC/57``.
-    unbilled
-        The unbilled report (ledger/usage.py).
+    charges, unbilled
+        The charges that count (ledger/overview.py), ``charge`` as ``RC/57``; the unbilled report.
     spend
-        Sums of the months before: ``period``, ``project``, ``item``, ``user``, ``charges``,
-        ``total``.
+        Sums of earlier months: ``period``, ``project``, ``item``, ``user``, ``charges``, ``total``.
     findings
         Schema FOUND (pricing/month_checks.py), without dismissed findings.
     dismissed
@@ -199,13 +196,15 @@ def find_discrepancies(
         judged = pl.col("code").is_in(_judged(connection, facility).implode())
         dismissals = events.read_events(connection, facility, kinds=[DISMISS])
     shares = shares.with_columns(charge=_name(facility, "charge"))
+    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
+    charged = shares.select("charge", "expense_code").join(pending, on="charge")
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
         charges=charges.with_columns(judged=judged).select(CHARGES.names()),
         shares=shares.select(SHARES.names()),
         unbilled=unbilled.select(UNBILLED.names()),
-        invalid_codes=_invalid(book, charges, shares),
+        invalid_codes=find_invalid_codes(book, charged).select(INVALID_CODES.names()),
         spend=pl.concat(spend).select(SPEND.names()),
         items=items_frame(book),
         projects=projects_frame(book),
@@ -282,24 +281,11 @@ def _judged(connection: Connection, facility: str) -> pl.Series:
     return adjustments.filter(judging & in_force)["subject"].unique()
 
 
-def _invalid(book: PriceBook, charges: pl.DataFrame, shares: pl.DataFrame) -> pl.DataFrame:
-    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
-    charged = shares.select("charge", "expense_code").join(pending, on="charge")
-    return find_invalid_codes(book, charged).select(INVALID_CODES.names())
-
-
 @dataclass(frozen=True)
 class Remedy:
-    """A proposed change.
+    """A proposed change to charges (``RC/57``).
 
-    Attributes
-    ----------
-    charges
-        The charges to change, ``RC/57``.
-    field, value
-        The field to set (pricing/adjusting.py) and its value; None if staff must choose.
-    reason
-        The proposed reason.
+    The field (pricing/adjusting.py) and value are None if staff must choose them.
     """
 
     charges: tuple[str, ...]

@@ -184,7 +184,6 @@ class Filter(Entry):
             ) from None
 
 
-_INVOICES_ORDER, _CHARGES_ORDER = ("number",), ("project", "date")
 _AMOUNTS = ("raw_total", "adjustment", "tax", "total", "cost")
 
 Books = Mapping[str, PriceBook]
@@ -192,17 +191,10 @@ Books = Mapping[str, PriceBook]
 
 @dataclass(frozen=True)
 class Page:
-    """The page to return, and the order of rows.
+    """The page to return, counted from 1, and the order of rows.
 
-    Attributes
-    ----------
-    number
-        Counted from 1.
-    size
-        Rows per page; None for one page with all rows.
-    sort
-        Column names, with a leading ``-`` for descending order; empty for the list's own order.
-        Facility and code decide ties.
+    Without a ``size`` one page has all rows. ``sort`` names columns, with a leading ``-`` for
+    descending order; facility and code decide ties.
     """
 
     number: int = 1
@@ -214,14 +206,8 @@ class Page:
 class Found:
     """A page of search results.
 
-    Attributes
-    ----------
-    rows
-        The page's rows, amounts as text in the row's currency.
-    count
-        Number of matches on all pages.
-    totals
-        Sum of all matches by currency, in minor units.
+    ``rows`` are the page's, with amounts as text; ``count`` and ``totals`` (minor units by
+    currency) are of the matches on all pages.
     """
 
     rows: pl.DataFrame
@@ -261,7 +247,7 @@ def find_invoices(
         A state is not one of invoices; there is no such column or page.
     """
     _require_states_of_invoices(wanted)
-    return _find(engine, INVOICES, wanted, books, page, _INVOICES_ORDER)
+    return _find(engine, INVOICES, wanted, books, page, ("number",))
 
 
 def find_charges(
@@ -278,7 +264,7 @@ def find_charges(
     InvalidFilter
         There is no such column or page.
     """
-    charges = _find(engine, CHARGES, wanted, books, page, _CHARGES_ORDER)
+    charges = _find(engine, CHARGES, wanted, books, page, ("project", "date"))
     named = pl.format("{}/{}", "facility", "charge").alias("charge")
     return replace(charges, rows=charges.rows.with_columns(named).drop("facility"))
 
@@ -337,7 +323,7 @@ def _find(
     staff = pl.col("facility").is_in(criteria.seen.facilities)
     rows = rows.with_columns(pl.when(staff).then(pl.col("^cost|reason$")))
     sums = dict(totals.select("currency", "total").iter_rows())
-    return Found(_as_text(rows), count, sums, page.number, pages)
+    return Found(as_text(rows), count, sums, page.number, pages)
 
 
 def _order(listing: Listing, sort: tuple[str, ...]) -> list[tuple[str, bool]]:
@@ -419,7 +405,7 @@ def _minor(amount: Decimal, currency: str) -> Fraction:
     return Fraction(amount) * int(10 ** minor_places(currency))
 
 
-def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
+def as_text(rows: pl.DataFrame) -> pl.DataFrame:
     """Write amounts, each in its row's currency, and dates as text."""
     places = {currency: minor_places(currency) for currency in rows["currency"].unique()}
     dates = [name for name, dtype in rows.schema.items() if dtype == pl.Date]
@@ -445,14 +431,8 @@ def _as_text(rows: pl.DataFrame) -> pl.DataFrame:
 class Choice:
     """Conditions on the invoices of a run; one that is empty or None matches all.
 
-    Attributes
-    ----------
-    teams
-        The teams below them match too.
-    total_from, total_to
-        Bounds of the total, both included.
-    everything
-        Confirms that the whole run is meant; needed if there is no other condition.
+    The teams below a team match too, and both bounds of the total are included. Without any other
+    condition, ``everything`` must confirm that the whole run is meant.
     """
 
     invoices: tuple[str, ...] = ()
@@ -504,18 +484,10 @@ class Choice:
 
 @dataclass(frozen=True)
 class Export:
-    """A selection of invoices and statements.
+    """A selection of invoices, and of statements by id.
 
-    Attributes
-    ----------
-    wanted
-        Conditions on the invoices; without any, none are selected unless ``everything`` is set.
-    statements
-        Ids of statements to export.
-    with_statements
-        Whether to add the statements that contain the selected invoices.
-    everything
-        Confirms that all invoices are meant.
+    Without conditions on the invoices, none are selected unless ``everything`` is set.
+    ``with_statements`` adds the statements that contain the selected invoices.
     """
 
     wanted: Filter = field(default_factory=Filter)

@@ -125,19 +125,10 @@ def charge_months(
     adjustments: pl.DataFrame,
     lines: pl.DataFrame,
 ) -> Charges:
-    """Price rated usage and added lines, each charge by the rules of its month.
+    """Price rated usage, added lines and staff's changes, each charge by the rules of its month.
 
-    Parameters
-    ----------
-    usage
-        Rated usage; ``period`` is the month of its charge.
-    catalogue
-        Rates and accounts for all months; its own rules are ignored.
-    rules
-        Schema RULES_OF_MONTHS, with each period of the usage.
-    adjustments, lines
-        Staff's changes and added lines (pricing/adjusting.py). Rules at charge scope do not apply
-        to added lines.
+    ``rules`` (schema RULES_OF_MONTHS) has each ``period`` of the usage and replaces the rules of
+    the catalogue. Rules at charge scope do not apply to added lines.
     """
     months = usage["period"].unique().sort()
     parts = [

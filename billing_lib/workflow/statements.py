@@ -46,6 +46,7 @@ from billing_lib.workflow.after_issue import payment_day, require_no_reissue
 from billing_lib.workflow.approve import require_word
 from billing_lib.workflow.permissions import ISSUER, may_team, require, require_team
 from billing_lib.workflow.price import rules_in_force, span
+from billing_lib.workflow.search import as_text
 
 
 def statement_adjustments(
@@ -55,14 +56,9 @@ def statement_adjustments(
     sequence: int,
     stated: pl.DataFrame,
 ) -> pl.DataFrame:
-    """Apply the rules to statements of a month (schema STATEMENT_ADJUSTMENT).
+    """Apply the rules to the statements with one ``sequence`` number of a month.
 
-    Parameters
-    ----------
-    sequence
-        The number of each of these statements within its team's month.
-    stated
-        The invoices on them (schema STATED).
+    Takes the invoices on them (schema STATED); returns schema STATEMENT_ADJUSTMENT.
     """
     parts = [STATEMENT_ADJUSTMENT.to_frame()]
     for (code,), part in stated.sort("facility").group_by("facility", maintain_order=True):
@@ -130,15 +126,8 @@ def _carried(
 
 @dataclass(frozen=True)
 class Generated:
-    """The result of generating a month's statements.
-
-    Attributes
-    ----------
-    changed
-        One sentence per new or changed statement.
-    unchanged
-        Number of unchanged OPEN and PAID statements.
-    """
+    """The result of generating a month's statements: a sentence on each new or changed one, and
+    the number of unchanged ones."""
 
     period: str
     changed: list[str] = field(default_factory=list)
@@ -162,7 +151,7 @@ def generate_statements(
         ledger_statements.lock_statements(connection)
         before = ledger_statements.read_statements(connection, periods=[month], teams=teams)
         fresh = ledger_statements.read_unstated(connection, month, teams)
-        _require_known(books, teams, [*before["team"], *fresh["team"]], month)
+        _require_known(books, teams, {*before["team"], *fresh["team"]}, month)
         opened = before.filter(pl.col("state") == OPEN)
         held = ledger_statements.read_stated(connection, opened["id"].to_list())
         lapsed = held.filter(~pl.col("state").is_in(ACTIVE))
@@ -182,9 +171,9 @@ def generate_statements(
 
 
 def _require_known(
-    books: dict[str, PriceBook], teams: list[str] | None, having: list[str], month: str
+    books: dict[str, PriceBook], teams: list[str] | None, billed: set[str], month: str
 ) -> None:
-    known = {team.code for book in books.values() for team in book.teams} | set(having)
+    known = {team.code for book in books.values() for team in book.teams} | billed
     unknown = sorted(set(teams or ()) - known)
     if unknown:
         raise UnknownStatement(
@@ -274,12 +263,10 @@ def _rule(
 
 
 def _totals(part: pl.DataFrame, stated: pl.DataFrame, adjusted: pl.DataFrame) -> pl.DataFrame:
-    summed = stated.group_by(pl.col("statement").alias("id")).agg(
-        pl.len().cast(pl.Int32).alias("invoices"), pl.col("total").sum().alias("raw_total")
+    summed = stated.group_by(id="statement").agg(
+        invoices=pl.len().cast(pl.Int32), raw_total=pl.col("total").sum()
     )
-    ruled = adjusted.group_by(pl.col("statement").alias("id")).agg(
-        pl.col("amount").sum().alias("adjustment")
-    )
+    ruled = adjusted.group_by(id="statement").agg(adjustment=pl.col("amount").sum())
     return (
         part.select("id")
         .join(summed, on="id", how="left")
@@ -496,27 +483,15 @@ def list_statements(engine: Engine, month: str, teams: list[str] | None = None) 
     facilities = stated.group_by("statement").agg(
         pl.col("facility").unique().sort().str.join(", ").alias("facilities")
     )
-    places = [minor_places(currency) for currency in statements["currency"]]
-    amounts = {
-        name: pl.Series(
-            [money_text(amount, n) for amount, n in zip(statements[name], places, strict=True)],
-            dtype=pl.String,
-        )
-        for name in ("raw_total", "adjustment", "total")
-    }
     return (
-        statements.with_columns(**amounts)
+        as_text(statements)
         .join(facilities, left_on="id", right_on="statement", how="left", maintain_order="left")
         .select(
             pl.col("id").alias("statement"),
             "team",
             pl.col("facilities").fill_null(""),
-            "invoices",
-            *amounts,
-            "currency",
-            "state",
-            pl.col("paid_on").cast(pl.String),
-            "payment_reference",
+            *("invoices", "raw_total", "adjustment", "total", "currency"),
+            *("state", "paid_on", "payment_reference"),
         )
     )
 
