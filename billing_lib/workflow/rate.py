@@ -83,8 +83,8 @@ class RatedPeriod:
             sentence += f", and {self.late:,} late charges of earlier months"
         if self.kept_rules:
             sentence += (
-                f"; the price book's rules have changed since, 'billing rate {self.facility} "
-                f"{self.period} --again' takes them"
+                f"; the price book's rules have changed since, rating {self.facility} "
+                f"{self.period} with 'again' takes them"
             )
         return sentence
 
