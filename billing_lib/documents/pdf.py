@@ -2,9 +2,9 @@
 
 Typst sets the page. Texts reach its template as JSON data and are never read as markup. System
 fonts are ignored and the document's date is the invoice's, so the same invoice gives the same
-bytes. Typst's own fonts have Latin, Greek and Cyrillic; the Noto fonts in fonts/ have nearly all the rest and
-are loaded where a text needs them. A character that no font has is written as its code point, with
-a notice on the page, because a name must never turn into empty boxes:
+bytes. Typst's own fonts have Latin, Greek and Cyrillic; those in fonts/ (Noto) have nearly all the
+rest and are loaded where a text needs them. A character that no font has is written as its code
+point, with a notice on the page, because a name must never turn into empty boxes:
 
     张伟 → 张伟        𓀀 → [U+13000]
 

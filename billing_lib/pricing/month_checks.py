@@ -446,8 +446,6 @@ def unbilled_usage(month: Reviewed) -> pl.DataFrame:
     )
 
 
-
-
 _COPY = ("project", "item", "user", "start", "end", "date", "quantity", "description")
 """The columns in which two records of the same use are equal."""
 

@@ -37,7 +37,7 @@ import polars as pl
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_utf8
 
-_SPLIT = pl.Schema({"row": pl.Int64(), "found": pl.Int64()})
+_SPLIT = pl.Schema({"row": pl.Int64(), "widths": pl.Int64()})
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Split:
         The wanted columns, String, in file order; all null in a malformed row.
     rows
         Int64: the line on which each row begins.
-    found
+    widths
         Int64: for a malformed row how many fields it has (0: a quote is not closed), else null.
     raw
         From positions to the rows as they stood.
@@ -58,8 +58,20 @@ class Split:
 
     fields: pl.DataFrame
     rows: pl.Series
-    found: pl.Series
+    widths: pl.Series
     raw: Callable[[pl.Series], pl.Series]
+
+
+def wrong_widths(widths: pl.Series, columns: int) -> pl.DataFrame:
+    """The faults (schema FAULTS) of rows that have not as many fields as there are columns."""
+    sentence = (
+        pl.when(pl.col("width") == 0)
+        .then(pl.lit("a quotation mark is opened and never closed, or closed within a field"))
+        .otherwise(pl.format(f"it has {{}} fields instead of {columns}", "width"))
+    )
+    rows = pl.DataFrame({"width": widths}).with_row_index("position")
+    odd = fault(rows, pl.col("width").is_not_null(), "invalid_time", sentence)
+    return pl.concat([FAULTS.to_frame(), odd])
 
 
 def check_header(names: list[str], where: str) -> list[str]:
@@ -116,18 +128,18 @@ def split(
     filled = lines.filled()
     if filled.is_empty():
         nothing = pl.DataFrame(schema=dict.fromkeys(wanted or names, pl.String))
-        none = pl.Series("found", [], dtype=pl.Int64)
+        none = pl.Series("widths", [], dtype=pl.Int64)
         return Split(nothing, filled, none, (original or lines).text)
     at_once = _split_lines(lines.text(filled), names, separator, quoted=quoted)
     if at_once is None:
         return _split_record_by_record(
             body, names, separator, first, wanted or names, quoted=quoted
         )
-    fields, found, blank = at_once
-    frame = fields.select(wanted or names).with_columns(row=filled, found=found).filter(~blank)
+    fields, widths, blank = at_once
+    frame = fields.select(wanted or names).with_columns(row=filled, widths=widths).filter(~blank)
     rows, shown = frame["row"], original or lines
     return Split(
-        frame.drop("row", "found"), rows, frame["found"], lambda at: shown.text(rows.gather(at))
+        frame.drop("row", "widths"), rows, frame["widths"], lambda at: shown.text(rows.gather(at))
     )
 
 
@@ -156,8 +168,8 @@ def _split_lines(
         counts = pl.concat([counts.filter(~has_quotes), counted])[places]
     odd = counts != len(names)
     good = fields.select(pl.when(~odd).then(pl.all()))
-    found = pl.select(found=pl.when(odd).then(counts))["found"]
-    return good, found, odd & (lines.str.strip_chars() == "")
+    widths = pl.select(widths=pl.when(odd).then(counts))["widths"]
+    return good, widths, odd & (lines.str.strip_chars() == "")
 
 
 def _split_plain(lines: pl.Series, names: list[str], separator: str) -> pl.DataFrame:
@@ -190,7 +202,7 @@ def _split_quoted(
 
 
 def _in_file_order(fields: pl.DataFrame, rows: pl.Series, malformed: pl.DataFrame) -> pl.DataFrame:
-    frame = fields.with_columns(row=rows, found=pl.lit(None, pl.Int64))
+    frame = fields.with_columns(row=rows, widths=pl.lit(None, pl.Int64))
     if malformed.is_empty():
         return frame
     return pl.concat([frame, malformed], how="diagonal").sort("row")
@@ -229,7 +241,7 @@ def _split_record_by_record(
     fields = pl.DataFrame(records, schema=dict.fromkeys(names, pl.String), orient="row")
     good = pl.Series([start for start, _ in spans], dtype=pl.Int64)
     odd = pl.DataFrame(
-        [(start, found) for start, _, found in malformed], schema=_SPLIT, orient="row"
+        [(start, widths) for start, _, widths in malformed], schema=_SPLIT, orient="row"
     )
     frame = _in_file_order(fields.select(wanted), good, odd)
     starts = frame["row"]
@@ -239,7 +251,7 @@ def _split_record_by_record(
         texts = ["".join(lines[s : ends[s]]).rstrip("\n") for s in starts.gather(at).to_list()]
         return pl.Series("raw", texts, dtype=pl.String)
 
-    return Split(frame.drop("row", "found"), starts + first, frame["found"], raw)
+    return Split(frame.drop("row", "widths"), starts + first, frame["widths"], raw)
 
 
 _HEADER = 1 << 16
@@ -264,19 +276,12 @@ def read_csv(path: Path) -> SourceTable:
     body = data[end:]
     columns = check_header(names, where)
     cut = split(body, columns, separator, first=skipped + height + 1, quoted=True)
-    frame = pl.DataFrame({"found": cut.found}).with_row_index("position")
-    of_so_many = (
-        pl.when(pl.col("found") == 0)
-        .then(pl.lit("a quotation mark is opened and never closed, or closed within a field"))
-        .otherwise(pl.format(f"it has {{}} fields instead of {len(columns)}", "found"))
-    )
-    odd = fault(frame, pl.col("found").is_not_null(), "invalid_time", of_so_many)
     return SourceTable(
         name=path.name,
         fields=cut.fields,
         rows=cut.rows,
         raw=cut.raw,
-        faults=pl.concat([FAULTS.to_frame(), odd]),
+        faults=wrong_widths(cut.widths, len(columns)),
     )
 
 
@@ -287,17 +292,17 @@ def _header(top: bytes, where: str) -> tuple[str, list[str], int]:
     csv.Sniffer is easily misled.
     """
     text = top.decode("utf-8", errors="ignore")  # the last character may be cut
-    found = []
+    readings = []
     for separator in _SEPARATORS:
         reader = csv.reader(io.StringIO(text, newline="\n"), delimiter=separator, strict=True)
         try:
-            found.append((separator, next(reader), reader.line_num))
+            readings.append((separator, next(reader), reader.line_num))
         except csv.Error:  # quotes that make no sense with this separator
             continue
-    if not found:
+    if not readings:
         raise UnreadableFile(
             "the header has a quotation mark that is not closed",
             where=where,
             remedy="close it, or take it out",
         )
-    return max(found, key=lambda candidate: len(candidate[1]))
+    return max(readings, key=lambda candidate: len(candidate[1]))

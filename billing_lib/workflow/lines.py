@@ -1,18 +1,14 @@
-"""Added lines: charges without usage, on a project's invoice of a month or on an ad hoc invoice.
+"""Added lines: charges without usage, and credits for issued invoices.
 
     billing adjust --add-line --facility RC --project u4 --date 1993-11-30 …     the month's
     billing adjust --add-line --facility RC --reference PO-12 --date 1993-10-05 …
-
-Each is an event that keeps who, when and why. A month's invoice that is being approved or is
-issued takes none.
-
-Credits: some of an issued invoice given back, as a line on the project's next invoice.
-
     billing credit RC-1994-00001 --amount 20.00 --reason "overcharged"
     RC/line-1994-02-1: Credit for RC-1994-00001: overcharged, -20.00 USD on u4
 
-The issued invoice stays as it is. The amount is before tax, which the next invoice gives back with
-it; like any added line it counts for the rules of the next invoice.
+A line goes on the project's invoice of a month or on an ad hoc invoice, and only while that is a
+draft. An event keeps who added it, when and why. A credit is a line with a negative amount on the
+project's next invoice; the issued invoice does not change. Its amount is before tax, and the rules
+of the next invoice apply to it as to any added line.
 """
 
 import datetime as dt
@@ -48,18 +44,10 @@ from billing_lib.workflow.snapshot import AD_HOC
 
 @dataclass(frozen=True)
 class NewLine:
-    """A line to add: a charge without usage.
+    """A line to add: a charge without usage, its amount in minor units.
 
-    Attributes
-    ----------
-    project
-        None where it goes to an ad hoc invoice, whose it is.
-    amount
-        Minor units.
-    expense_code
-        The project's split unless told.
-    reference
-        Of the ad hoc invoice that it goes to; None for the month's.
+    A line with the ``reference`` of an ad hoc invoice may leave the project out. Without an expense
+    code the project's split applies.
     """
 
     project: str | None
@@ -71,13 +59,7 @@ class NewLine:
 
     @classmethod
     def parse(cls, stated: Mapping[str, str | None], book: PriceBook) -> Self:
-        """A line from text.
-
-        Raises
-        ------
-        InvalidAdjustment
-            The project, date or amount cannot be.
-        """
+        """Make a line from the texts of a form."""
         project, reference = stated["project"], stated.get("reference")
         if (project is not None or reference is None) and book.team_of(str(project)) is None:
             raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
@@ -97,7 +79,7 @@ class NewLine:
 
 
 def parse_date(text: str) -> dt.date:
-    """A date from text, or InvalidAdjustment."""
+    """Read a date, or raise InvalidAdjustment."""
     try:
         return dt.date.fromisoformat(text)
     except ValueError:
@@ -107,41 +89,28 @@ def parse_date(text: str) -> dt.date:
 
 
 def parse_amount(text: str | None, book: PriceBook) -> int:
-    """An amount in minor units from text, or InvalidAdjustment."""
+    """Read an amount as minor units, or raise InvalidAdjustment."""
     try:
         amount = TypeAdapter(Amount).validate_python(text)
         return to_minor(amount, minor_places(book.facility.currency))
     except (ValidationError, ValueError) as error:
-        what = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
-        raise InvalidAdjustment(what.removeprefix("Value error, "), where="amount") from None
+        message = error.errors()[0]["msg"] if isinstance(error, ValidationError) else str(error)
+        raise InvalidAdjustment(message.removeprefix("Value error, "), where="amount") from None
 
 
 def add_charge_line(
     engine: Engine, book: PriceBook, line: NewLine, reason: str, *, again: bool = False
 ) -> str:
-    """Add a line to a project's invoice of a month, or to an ad hoc one; what it is called, in
-    words.
+    """Add a line to a project's invoice of a month or to an ad hoc invoice; return a sentence.
 
-    Parameters
-    ----------
-    again
-        Add it although the same line (project, date, description, amount) is there already.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no reason, or the ad hoc invoice is another project's.
-    UnknownInvoice
-        There is no such ad hoc invoice.
-    NotReady
-        The invoice is being approved, or issued.
+    A line with the same project, date, description and amount is added only with ``again``.
     """
     require_reason(reason)
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         note_facility(connection, book)
-        said = None if again else added_before(connection, book, line)
-        return said or put_line(connection, book, line, reason)
+        duplicate = None if again else added_before(connection, book, line)
+        return duplicate or put_line(connection, book, line, reason)
 
 
 def put_line(
@@ -151,18 +120,12 @@ def put_line(
     reason: str,
     facts: Mapping[str, str] | None = None,
 ) -> str:
-    """Add a line, in a transaction that goes on; what it is called, in words.
-
-    Parameters
-    ----------
-    facts
-        What else the event tells.
-    """
+    """Add a line within a transaction; return a sentence. The event also keeps the ``facts``."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
     project, invoice = _invoice_of(connection, book, line)
     month = f"{line.date:%Y-%m}"
     code = ledger_charges.next_line_code(connection, facility, month)
-    told: dict[str, str | None] = {
+    after: dict[str, str | None] = {
         "project": project,
         "date": line.date.isoformat(),
         "description": line.description,
@@ -170,14 +133,14 @@ def put_line(
         "expense_code": line.expense_code,
     }
     if line.reference is not None:
-        told["reference"] = line.reference
+        after["reference"] = line.reference
     events.record_event(
         connection,
         facility,
         kind="add_line",
         subject=code,
         reason=reason,
-        after=canonical_json(told | dict(facts or {})),
+        after=canonical_json(after | dict(facts or {})),
         team=book.team_of(project),
     )
     row = {
@@ -189,8 +152,8 @@ def put_line(
         "expense_code": line.expense_code,
     }
     catalogue = Catalogue.of(book)
-    nothing = rate_usage(USAGE.to_frame(), catalogue).rated
-    priced = charge_usage(nothing, catalogue, lines=pl.DataFrame([row], schema=LINES))
+    no_usage = rate_usage(USAGE.to_frame(), catalogue).rated
+    priced = charge_usage(no_usage, catalogue, lines=pl.DataFrame([row], schema=LINES))
     named = pl.DataFrame({"charge": [code], "reference": [line.reference]}).drop_nulls()
     insert_charges(connection, facility, month, priced, named)
     if invoice is not None:
@@ -206,7 +169,7 @@ def put_line(
 
 
 def added_before(connection: Connection, book: PriceBook, line: NewLine) -> str | None:
-    """The sentence on an added line that says the same, if there is one."""
+    """Return a sentence that names an equal line already in the ledger, or None."""
     facility = book.facility.code
     lines = ledger_charges.read_charges(
         connection, facility, period=f"{line.date:%Y-%m}", project=line.project
@@ -221,58 +184,52 @@ def added_before(connection: Connection, book: PriceBook, line: NewLine) -> str 
         return None
     return (
         f"{facility}/{lines['charge'][0]}: {line.description} was added before, nothing changed; "
-        "say again (--again) to add it once more"
+        "choose 'again' to add it once more"
     )
 
 
 def _invoice_of(connection: Connection, book: PriceBook, line: NewLine) -> tuple[str, str | None]:
-    """Whose line it is, and the code of the ad hoc invoice that takes it; None for the month's,
-    if that takes it."""
+    """The line's project, and the code of its ad hoc invoice.
+
+    None puts the line on the month's regular invoice. Raises NotReady if the invoice accepts no
+    further line.
+    """
     facility = book.facility.code
     if line.reference is None:
         _require_takes(connection, facility, str(line.project), f"{line.date:%Y-%m}")
         return str(line.project), None
     invoice = taking_changes(connection, facility, line.reference)
-    of = str(invoice["project"])
-    if line.project not in (None, of):
+    project = str(invoice["project"])
+    if line.project not in (None, project):
         raise InvalidAdjustment(
-            f"the ad hoc invoice {line.reference} is of project {of}", where="project"
+            f"the ad hoc invoice {line.reference} is of project {project}", where="project"
         )
-    return of, str(invoice["code"])
+    return project, str(invoice["code"])
 
 
 def _require_takes(connection: Connection, facility: str, project: str, month: str) -> None:
-    """Pass if the project's month takes a further line: its invoice is still a draft, or none."""
-    found = ledger_invoices.read_invoices(connection, facility, period=month, project=project)
-    of_month = found.filter(pl.col("kind") != AD_HOC)
-    if of_month.filter(pl.col("state").is_in(EDITABLE)).height:
+    """Raise NotReady if the project's invoice of the month is submitted or issued."""
+    invoices = ledger_invoices.read_invoices(
+        connection, facility, period=month, project=project
+    ).filter(pl.col("kind") != AD_HOC)
+    closed = invoices.filter(pl.col("state").is_in((APPROVING, *ACTIVE)))
+    if closed.height == 0 or invoices.filter(pl.col("state").is_in(EDITABLE)).height:
         return
-    standing = of_month.filter(pl.col("state").is_in((APPROVING, *ACTIVE)))
-    if standing.height == 0:
-        return
-    code, state, number = standing.select("code", "state", "number").row(-1)
+    code, state, number = closed.select("code", "state", "number").row(-1)
     if state == APPROVING:
         raise NotReady(
-            f"invoice {code} of project {project} is being approved and takes no further line",
+            f"invoice {code} of project {project} is being approved and accepts no further line",
             remedy="reject it first, or date the line to another month",
         )
     raise NotReady(
-        f"the invoice of project {project} for {month} is issued ({number}) and takes no further "
-        "line",
+        f"the invoice of project {project} for {month} is issued ({number}) and accepts no "
+        "further line",
         remedy="credit or reissue it, or date the line to another month",
     )
 
 
 def facility_of(engine: Engine, number: str) -> str:
-    """The facility of an issued invoice.
-
-    Raises
-    ------
-    UnknownInvoice
-        There is none with this number.
-    NotPermitted
-        Who is asking may see nothing of the facility.
-    """
+    """Return the facility of an issued invoice."""
     with reading(engine) as connection:
         facility = str(ledger_invoices.require_invoice(connection, number)["facility"])
         require_some(connection, facility)
@@ -290,25 +247,16 @@ def credit_invoice(
     expense_code: str | None = None,
     again: bool = False,
 ) -> str:
-    """Give back some of an issued invoice; the line that does, in words.
+    """Give back some of an issued invoice as a line on the project's next one; return a sentence.
 
     Parameters
     ----------
     amount
-        More than nothing, before tax; with earlier credits at most what the invoice came to.
+        Before tax, positive; together with earlier credits at most the invoice's total.
     date
-        ``YYYY-MM-DD``; today on the facility's calendar unless told.
+        ``YYYY-MM-DD``; today on the facility's calendar by default.
     again
-        Give it although the same was given on that day already.
-
-    Raises
-    ------
-    InvalidAdjustment
-        The amount or date cannot be, or there is no reason.
-    UnknownInvoice
-        There is no such invoice.
-    NotReady
-        It no longer counts; or the invoice that would take the line takes none.
+        Allow a second credit with the same date, reason and amount.
     """
     require_reason(reason)
     facility, currency = book.facility.code, book.facility.currency
@@ -321,30 +269,28 @@ def credit_invoice(
             remedy="write what is given back, such as 20.00",
         )
     today = dt.datetime.now(ZoneInfo(book.facility.timezone)).date()
-    on = today if date is None else parse_date(date)
+    credited_on = today if date is None else parse_date(date)
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         code = str(ledger_invoices.require_invoice(connection, number)["code"])
         invoice = ledger_invoices.lock_invoices(connection, facility, [code]).row(0, named=True)
         if invoice["state"] not in ACTIVE:
+            superseded = invoice["state"] == SUPERSEDED
             raise NotReady(
                 f"invoice {number} is {invoice['state']} and no longer counts",
-                remedy="credit the one that replaces it"
-                if invoice["state"] == SUPERSEDED
-                else None,
+                remedy="credit the invoice that replaces it" if superseded else None,
             )
-        line = NewLine(
-            invoice["project"], on, f"Credit for {number}: {reason.strip()}", -minor, expense_code
-        )
-        said = None if again else added_before(connection, book, line)
-        if said is not None:
-            return said
+        description = f"Credit for {number}: {reason.strip()}"
+        line = NewLine(invoice["project"], credited_on, description, -minor, expense_code)
+        duplicate = None if again else added_before(connection, book, line)
+        if duplicate is not None:
+            return duplicate
         before = credited(connection, facility, _with_replaced(connection, invoice))
         left = invoice["total"] - (invoice["tax"] or 0) - before
         if minor > left:
             raise InvalidAdjustment(
-                f"invoice {number} came to {money_text(left + before, places)} {currency} before "
-                f"tax, of which {money_text(before, places)} is credited",
+                f"the total of invoice {number} is {money_text(left + before, places)} {currency} "
+                f"before tax, of which {money_text(before, places)} is credited already",
                 where="amount",
                 remedy=f"credit at most {money_text(max(left, 0), places)}",
             )
@@ -352,7 +298,7 @@ def credit_invoice(
 
 
 def _with_replaced(connection: Connection, invoice: dict[str, Any]) -> list[str]:
-    """The invoice's number, and those that it replaces: what was credited of them stands."""
+    """The number of an invoice and of those it replaces, whose credits still count."""
     numbers, earlier = [str(invoice["number"])], invoice["replaces"]
     while earlier is not None:
         numbers.append(str(earlier))

@@ -1,11 +1,10 @@
-"""The listing: a month as a lab sees it, its issued invoices and a preview of what is pending.
+"""The listing: a lab's month with its issued invoices and a preview of its pending charges.
 
     read_listing(engine, books, "bio", "1993-10")   →   render_listing(…) of documents/html.py
 
-Nothing of it depends on who is asking, beyond whether they may see the team at all: staff and the
-lab read the same. What is not issued yet is a preview, charge by charge, that may still change;
-drafts are not shown, and neither are costs, reasons or anything else that is staff's. Invoices
-that were replaced or are void are named and count nowhere.
+Staff and lab administrators read the same listing of a team. Pending charges may still change.
+Drafts, costs and staff's reasons are left out. Replaced and void invoices are named, but no total
+includes them.
 """
 
 from collections.abc import Mapping
@@ -27,7 +26,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import may_team, require_team, with_below
 
 FORMAT = "billing-listing/2"
-"""Name and version of the listing's shape."""
+"""Name and version of the listing's format."""
 
 Listing = dict[str, Any]
 
@@ -43,38 +42,27 @@ def read_listing(
     period: str,
     facility: str | None = None,
 ) -> Listing:
-    """A team's month, with the teams below it, as plain texts and lists.
+    """Return the month of a team and the teams below it as texts and lists.
 
-    Parameters
-    ----------
-    books
-        The price books by facility: names of teams, projects and items.
-    facility
-        Only this one's; else those of all facilities in which who is asking may see the team.
-
-    Raises
-    ------
-    UnknownTeam
-        No price book has the team.
-    NotPermitted
-        Who is asking may not see it.
+    ``facility`` restricts the listing to one facility; by default it covers every facility in
+    which the current user may see the team. ``books`` holds the price books by facility.
     """
     month = Period.parse(period)
     with reading(engine) as connection:
         if facility is not None:
             require_team(connection, facility, team)
         known = {code: book for code, book in books.items() if _name(book, team) is not None}
-        of = [code for code in sorted(known) if facility in (None, code)]
-        if not of:
-            where = (
+        facilities = [code for code in sorted(known) if facility in (None, code)]
+        if not facilities:
+            lacking = (
                 "no price book has the team"
                 if facility is None
-                else (f"the price book of {facility} has no team")
+                else f"the price book of {facility} has no team"
             )
-            raise UnknownTeam(f"{where} '{team}'")
-        allowed = [code for code in of if may_team(connection, code, team)]
+            raise UnknownTeam(f"{lacking} '{team}'")
+        allowed = [code for code in facilities if may_team(connection, code, team)]
         if not allowed:
-            require_team(connection, of[0], team)
+            require_team(connection, facilities[0], team)
         parts = [_of_facility(connection, known[code], team, str(month)) for code in allowed]
     return {
         "format": FORMAT,
@@ -104,21 +92,15 @@ def _of_facility(connection: Connection, book: PriceBook, team: str, month: str)
         ],
         "invoices": _invoices(connection, book, issued, lines, places),
         "pending": _pending(book, pending, places),
-        "by_project": _rows(
-            _both(_amounts(counting, "project"), _amounts(pending, "project")), places
-        ),
-        "by_user": _rows(_both(_amounts(lines, "user"), _amounts(pending, "user")), places),
-        "by_expense_code": _rows(
-            _both(
-                ledger_invoices.read_splits(connection, numbers).select(
-                    "amount", key="expense_code"
-                ),
-                _shares(pending),
-            ),
+        "by_project": _summary(_amounts(counting, "project"), _amounts(pending, "project"), places),
+        "by_user": _summary(_amounts(lines, "user"), _amounts(pending, "user"), places),
+        "by_expense_code": _summary(
+            ledger_invoices.read_splits(connection, numbers).select("amount", key="expense_code"),
+            _shares(pending),
             places,
         ),
-        "beside_lines": _aside(invoiced - int(lines["total"].sum()), places),
-        "prepaid": _aside(int(counting["prepaid"].sum()), places),
+        "beside_lines": _invoiced_only(invoiced - int(lines["total"].sum()), places),
+        "prepaid": _invoiced_only(int(counting["prepaid"].sum()), places),
         "totals": {
             "invoiced": money_text(invoiced, places),
             "pending": money_text(waiting, places),
@@ -128,11 +110,11 @@ def _of_facility(connection: Connection, book: PriceBook, team: str, month: str)
 
 
 def _issued(connection: Connection, facility: str, teams: set[str], month: str) -> pl.DataFrame:
-    """The invoices of the month with what became of them, in words."""
-    found = ledger_invoices.read_issued(connection, facility=facility, period=month).filter(
+    """The issued invoices of the month, each with its present state in words (``became``)."""
+    issued = ledger_invoices.read_issued(connection, facility=facility, period=month).filter(
         pl.col("team").is_in(list(teams))
     )
-    lives = ledger_invoices.read_invoices(connection, facility, numbers=found["number"])
+    states = ledger_invoices.read_invoices(connection, facility, numbers=issued["number"])
     after = ledger_invoices.read_invoices(connection, facility, period=month)
     replaced = after.filter(pl.col("number").is_not_null()).select(number="replaces", by="number")
     became = (
@@ -147,7 +129,7 @@ def _issued(connection: Connection, facility: str, teams: set[str], month: str) 
         .otherwise(pl.lit("issued"))
     )
     return (
-        found.join(lives.select("number", "state", "paid_on", "replaces"), on="number")
+        issued.join(states.select("number", "state", "paid_on", "replaces"), on="number")
         .join(replaced.drop_nulls("number"), on="number", how="left", maintain_order="left")
         .with_columns(
             became=became,
@@ -159,7 +141,7 @@ def _issued(connection: Connection, facility: str, teams: set[str], month: str) 
 
 
 def _issued_lines(connection: Connection, book: PriceBook, numbers: list[str]) -> pl.DataFrame:
-    """The lines of these invoices, each with its shares and what its charge tells beside."""
+    """The lines of these invoices, each with its shares and its charge's unit and rate."""
     lines = ledger_invoices.read_lines(connection, numbers)
     charges = ledger_charges.read_charges(connection, book.facility.code, codes=lines["charge"])
     beside = charges.select("charge", "unit", "price")
@@ -171,7 +153,7 @@ def _issued_lines(connection: Connection, book: PriceBook, numbers: list[str]) -
 def _pending_lines(
     connection: Connection, book: PriceBook, teams: set[str], month: str
 ) -> pl.DataFrame:
-    """The charges that an invoice may still bill, as they are priced now."""
+    """The charges not invoiced yet, at their present prices."""
     facility = book.facility.code
     free = read_pending(connection, facility, month).filter(pl.col("team").is_in(list(teams)))
     return _shown_lines(connection, book, free).sort(
@@ -180,7 +162,7 @@ def _pending_lines(
 
 
 def _shown_lines(connection: Connection, book: PriceBook, lines: pl.DataFrame) -> pl.DataFrame:
-    """Lines with the names of their items and their ``shares`` of expense codes."""
+    """Add the items' names and the ``shares`` of expense codes to lines."""
     facility, places = book.facility.code, minor_places(book.facility.currency)
     splits = ledger_charges.read_splits(connection, facility, codes=lines["charge"])
     texts = as_text(splits, places).with_columns(minor=splits["amount"])
@@ -209,36 +191,40 @@ def _invoices(
         "adjustments": _parted(changes, "number", ("rule", "kind", "worked_on", "amount")),
         "lines": _parted(_texts(book, lines, places), "number", (*_LINE, *_AMOUNTS, _CODES)),
     }
-    names = {project.code: project.name or project.code for project in book.projects}
     columns = issued.select(
         *("number", "kind", "invoice_date", "project", "team", "became", "counts", "replaces"),
         *("charges", *_AMOUNTS, "tax", "prepaid"),
         due=pl.col("total") - pl.col("prepaid"),
-        name=pl.col("project").replace(names),
+        name=_project_name(book),
     )
     shown = as_text(columns, places)
     return [
-        row | {part: found.get(row["number"], []) for part, found in parts.items()}
+        row | {part: rows.get(row["number"], []) for part, rows in parts.items()}
         for row in shown.iter_rows(named=True)
     ]
 
 
 def _pending(book: PriceBook, lines: pl.DataFrame, places: int) -> list[dict[str, Any]]:
-    names = {project.code: project.name or project.code for project in book.projects}
     totals = (
         lines.group_by("project")
         .agg(pl.len().alias("charges"), *(pl.col(name).sum() for name in _AMOUNTS))
         .sort("project")
         .pipe(as_text, places)
-        .with_columns(name=pl.col("project").replace(names))
+        .with_columns(name=_project_name(book))
     )
     texts = _texts(book, lines, places)
     parts = _parted(texts, "project", (*_LINE, *_AMOUNTS, _CODES))
     return [row | {"lines": parts.get(row["project"], [])} for row in totals.iter_rows(named=True)]
 
 
+def _project_name(book: PriceBook) -> pl.Expr:
+    return pl.col("project").replace(
+        {project.code: project.name or project.code for project in book.projects}
+    )
+
+
 def _texts(book: PriceBook, lines: pl.DataFrame, places: int) -> pl.DataFrame:
-    """Lines with amounts as text, and the charge as people name it."""
+    """Write amounts as text and charges with their facility, ``RC/57``."""
     return as_text(lines, places).with_columns(
         charge=pl.format("{}/{}", pl.lit(book.facility.code), "charge"),
     )
@@ -256,7 +242,7 @@ def _amounts(frame: pl.DataFrame, key: str) -> pl.DataFrame:
 
 
 def _shares(lines: pl.DataFrame) -> pl.DataFrame:
-    """What each expense code would pay of pending charges."""
+    """The amount of pending charges per expense code."""
     shares = lines.select(pl.col("shares").explode()).drop_nulls()
     return shares.select(
         amount=pl.col("shares").struct.field("minor"),
@@ -264,28 +250,28 @@ def _shares(lines: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _both(invoiced: pl.DataFrame, pending: pl.DataFrame) -> pl.DataFrame:
-    """What is invoiced and pending by ``key``, summed."""
+def _summary(invoiced: pl.DataFrame, pending: pl.DataFrame, places: int) -> list[dict[str, Any]]:
+    """Sum the invoiced and pending ``amount`` by ``key``."""
     parts = pl.concat(
         [
             invoiced.select("key", invoiced="amount", pending=pl.lit(0, dtype=pl.Int64)),
             pending.select("key", invoiced=pl.lit(0, dtype=pl.Int64), pending="amount"),
         ]
     )
-    summed = parts.group_by("key").agg(pl.col("invoiced", "pending").sum())
-    return summed.with_columns(total=pl.col("invoiced") + pl.col("pending")).sort(
-        "key", nulls_last=True
+    return (
+        parts.group_by("key")
+        .agg(pl.col("invoiced", "pending").sum())
+        .with_columns(total=pl.col("invoiced") + pl.col("pending"))
+        .sort("key", nulls_last=True)
+        .with_columns(
+            money_text_column(pl.col(name), places) for name in ("invoiced", "pending", "total")
+        )
+        .to_dicts()
     )
 
 
-def _rows(frame: pl.DataFrame, places: int) -> list[dict[str, Any]]:
-    amounts = ("invoiced", "pending", "total")
-    texts = frame.with_columns(money_text_column(pl.col(name), places) for name in amounts)
-    return texts.to_dicts()
-
-
-def _aside(invoiced: int, places: int) -> dict[str, str] | None:
-    """What of the invoiced total a summary's rows leave out; None for nothing."""
+def _invoiced_only(invoiced: int, places: int) -> dict[str, str] | None:
+    """A summary's row for an amount that stands on invoices only; None for zero."""
     if not invoiced:
         return None
     text = money_text(invoiced, places)

@@ -1,11 +1,11 @@
-"""The notebooks that staff work in: each opened as a copy of its own, with its parameters set.
+"""Working notebooks: copies of the program's notebooks with their parameters set.
 
     office/home.ipynb                            the overview
     office/RC/1993-10/review-RC-1993-10.ipynb    facility = "RC", period = "1993-10"
 
-So the program's own notebooks stay as they are committed, whatever staff run and save. A copy is
-written once and again after the program changed; what was run in it until then is kept. It is
-signed as this user's own (nbformat.sign), which is what JupyterLab runs when it is opened.
+Staff run and save copies, so the program's own notebooks stay as committed. A copy is written
+once, and again after the program has changed; until then it keeps its outputs. Each copy is signed
+for the current user (nbformat.sign), so JupyterLab runs it when it is opened.
 """
 
 import hashlib
@@ -21,34 +21,24 @@ from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import settings
 
 JUPYTER = Path(__file__).parent / "jupyter"
-"""What JupyterLab gets from the office: settings (it asks about no news and looks for no
-updates) and the extension that runs an office notebook when it is opened."""
+"""JupyterLab's settings (no questions about news, no search for updates) and the extension that
+runs a working notebook when it is opened."""
 
 HOME = "home"
 """The notebook that ``billing lab`` opens."""
 
 MONTHLY = ("review", "adjust", "run", "approve")
-"""The notebooks about one facility's month, in the order in which a month is worked."""
+"""The notebooks about one facility's month, in the order of work."""
 
 GENERAL = ("listing", "invoice", "statement", "audit")
 """The notebooks about a team or a record."""
 
 
 def open_notebook(office: Path, name: str, parameters: Mapping[str, str], place: str = "") -> str:
-    """Write a notebook's copy with these parameters, where it is missing or of an older program.
+    """Write a copy with these parameters unless the office folder has it; return its path there.
 
-    Parameters
-    ----------
-    office
-        The folder in which staff work.
-    place
-        A folder in it, such as ``RC/1993-10``; its words are in the copy's name, which is what
-        JupyterLab's tab says.
-
-    Returns
-    -------
-    str
-        The copy's path in the office folder, with slashes.
+    ``place`` is a folder in the office, such as ``RC/1993-10``. The copy's file name repeats it,
+    since JupyterLab's tab shows only the file name.
     """
     source = (NOTEBOOKS / f"{name}.ipynb").read_bytes()
     stated = json.dumps(dict(parameters), sort_keys=True)
@@ -67,14 +57,14 @@ def open_notebook(office: Path, name: str, parameters: Mapping[str, str], place:
 
 
 def open_home(office: Path) -> str:
-    """Write the home notebook, and the general ones beside it; its path in the office folder."""
+    """Write the home notebook and the general ones beside it; return its path in the office."""
     for name in GENERAL:
         open_notebook(office, name, {})
     return open_notebook(office, HOME, {})
 
 
 def open_month(office: Path, facility: str, period: str) -> dict[str, str]:
-    """Write the notebooks of one facility's month; their paths in the office folder, by name."""
+    """Write the notebooks of one facility's month; return their paths in the office, by name."""
     stated = {"facility": facility, "period": period}
     place = f"{facility}/{period}"
     return {name: open_notebook(office, name, stated, place) for name in MONTHLY}
@@ -90,17 +80,17 @@ def _version_of(path: Path) -> str | None:
 
 
 def _set_parameters(notebook: nbformat.NotebookNode, parameters: Mapping[str, str]) -> None:
-    """Give the cell tagged ``parameters`` these values, keeping what it says of each.
+    """Set these values in the cell tagged ``parameters`` and keep its comments.
 
-    In place and not in a cell of its own, as papermill would: staff see one value, theirs.
+    Papermill would add a second cell; here staff see one value only.
     """
     for cell in notebook.cells:
         if "parameters" in cell.metadata.get("tags", []):
             lines = cell.source.splitlines()
-            cell.source = "\n".join(_stated(line, parameters) for line in lines)
+            cell.source = "\n".join(_set_parameter(line, parameters) for line in lines)
 
 
-def _stated(line: str, parameters: Mapping[str, str]) -> str:
+def _set_parameter(line: str, parameters: Mapping[str, str]) -> str:
     name = line.partition(" = ")[0]
     if name not in parameters:
         return line
@@ -109,9 +99,9 @@ def _stated(line: str, parameters: Mapping[str, str]) -> str:
 
 
 def lab_environment() -> dict[str, str]:
-    """The settings as absolute places, so that a notebook finds them from any folder.
+    """Return the settings with absolute paths, valid in any folder.
 
-    A user's own settings of JupyterLab win over the office's.
+    A user's own JupyterLab settings take precedence over the office's.
     """
     current = settings()
     database = current.database

@@ -1,16 +1,11 @@
-"""Notes on invoices: what staff write to a lab on its next invoice of a month.
+"""Notes on single invoices, and the texts on all invoices of a facility.
 
     billing note RC 1993-10 --project u4 --text "The machine was down on 12 October."
-
-One note per project and month, kept as events; the last one stands, an empty one takes it away.
-An issued invoice keeps the note it was issued with.
-
-The texts of a facility that stand on its invoices: instructions and contacts, by version.
-
     billing text RC instructions --set "Please check within 30 days."
 
-The price book states the first version; staff write further ones, each an event with who, when
-and why. The last one stands on what is issued from then on; an issued invoice keeps its own.
+Both are events, so every version is kept; the last one is in force, and an issued invoice keeps
+the version it was issued with. A project has one note per month, and an empty note removes it. The
+price book states the first version of the instructions and contacts.
 """
 
 import json
@@ -32,13 +27,7 @@ NOTES = pl.Schema({"project": pl.String(), "note": pl.String()})
 
 
 def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: str) -> str:
-    """Write the note of a project's invoice; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        The price book has no such project.
-    """
+    """Write the note on a project's invoice of a month; return a sentence."""
     facility = book.facility.code
     teams = {known.code: known.team for known in book.projects}
     if project not in teams:
@@ -46,9 +35,9 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
     note = text.strip()
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
-        standing = notes_in_force(connection, facility, month)
-        if note == dict(standing.iter_rows()).get(project, ""):
-            return f"{facility} {month}, project {project}: the note is so already, nothing changed"
+        notes = dict(notes_in_force(connection, facility, month).iter_rows())
+        if note == notes.get(project, ""):
+            return f"{facility} {month}, project {project}: the note is the same, nothing changed"
         note_facility(connection, book)
         events.record_event(
             connection,
@@ -59,12 +48,12 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
             after=canonical_json(note),
             team=teams[project],
         )
-    done = "the note is written" if note else "the note is taken away"
+    done = "the note is written" if note else "the note is removed"
     return f"{facility} {month}, project {project}: {done}"
 
 
 def read_notes(engine: Engine, book: PriceBook, month: str) -> dict[str, str]:
-    """The notes of a month's invoices that stand, by project."""
+    """Read the notes on a month's invoices, by project."""
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
@@ -72,7 +61,7 @@ def read_notes(engine: Engine, book: PriceBook, month: str) -> dict[str, str]:
 
 
 def notes_in_force(connection: Connection, facility: str, month: str) -> pl.DataFrame:
-    """The notes of a month's invoices (schema NOTES), by project."""
+    """Read the notes on a month's invoices (schema NOTES)."""
     written = events.read_events(connection, facility, kinds=[NOTE_KIND])
     of_month = written.filter(pl.col("subject").str.starts_with(f"{month}/"))
     last = of_month.group_by(pl.col("subject").str.strip_prefix(f"{month}/").alias("project")).agg(
@@ -88,15 +77,7 @@ TEXT_NAMES = ("instructions", "contacts")
 
 
 def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: str) -> str:
-    """Write a new version of a facility's text; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no such text.
-    NotPermitted
-        Only an administrator does this.
-    """
+    """Write a new version of a facility's text; return a sentence."""
     _require_name(name)
     facility = book.facility.code
     with writing(engine) as connection:
@@ -104,7 +85,7 @@ def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: st
         note_facility(connection, book)
         before = texts_in_force(connection, book)[name]
         if before == text.strip():
-            return f"{facility}: the {name} are so already, nothing changed"
+            return f"{facility}: the {name} are the same, nothing changed"
         events.record_event(
             connection,
             facility,
@@ -115,11 +96,11 @@ def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: st
             after=canonical_json(text.strip()),
         )
         version = _versions(connection, facility, name).height + 1
-    return f"{facility}: version {version} of the {name} stands on what is issued from now on"
+    return f"{facility}: invoices issued from now on have version {version} of the {name}"
 
 
 def texts_in_force(connection: Connection, book: PriceBook) -> dict[str, str]:
-    """The texts by name, as they stand on what is issued now."""
+    """The present texts, by name."""
     texts = {name: str(getattr(book.facility, name)).strip() for name in TEXT_NAMES}
     for name in TEXT_NAMES:
         written = _versions(connection, book.facility.code, name)
@@ -129,8 +110,10 @@ def texts_in_force(connection: Connection, book: PriceBook) -> dict[str, str]:
 
 
 def text_versions(engine: Engine, book: PriceBook, name: str) -> pl.DataFrame:
-    """Every version of a text, the price book's first: ``version``, ``text``, ``by``, ``at``,
-    ``reason``."""
+    """List the versions of a text, the price book's first.
+
+    Columns: ``version``, ``text``, ``by``, ``at``, ``reason``.
+    """
     _require_name(name)
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
@@ -151,5 +134,5 @@ def _versions(connection: Connection, facility: str, name: str) -> pl.DataFrame:
 def _require_name(name: str) -> None:
     if name not in TEXT_NAMES:
         raise InvalidAdjustment(
-            f"a facility has no text '{name}'", remedy=f"write one of {', '.join(TEXT_NAMES)}"
+            f"a facility has no text '{name}'", remedy=f"name one of {', '.join(TEXT_NAMES)}"
         )

@@ -1,28 +1,19 @@
-"""The outbox as people see it: what waits, what failed, and what they say about the uncertain.
+"""Messages and notices as people see them, and the recipients' addresses and preferences.
 
-billing outbox                          what is not sent
-billing outbox --sent RC-1994-00003-…   it arrived after all
-billing outbox --again RC-1994-00003-…  send it once more
+    billing outbox                          the messages not sent yet
+    billing outbox --sent RC-1994-00003-…   this one arrived after all
+    billing outbox --again RC-1994-00003-…  send it once more
+    billing preferences RC ann@example.edu --invoices digest
 
-Notices inside the notebooks, beside e-mail: a lab's invoices, and what staff have to look at.
+The price book states each team's addresses:
 
-    2 new notices
-    Invoice RC-1994-00003 of 1,204.11 USD for project u4, 1993-11, is ready      listing.ipynb
+    administrators: [ann@example.edu, "Zoë Müller <zoe@example.edu>"]    receive invoices
+    owners: [head@example.edu]                                           receive statements
 
-Staff of a facility see what is for its staff, a lab administrator what is for the team and those
-below it; each login reads and puts away by itself.
-
-Who is told: the addresses of a team in the price book, and what they wish.
-
-    administrators: [ann@example.edu, "Zoë Müller <zoe@example.edu>"]    told of invoices
-    owners: [head@example.edu]                                           sent statements
-
-Statements go to the owners whatever they wish; how invoices are told is each address's own
-preference: ``each`` in a message, a ``digest`` of all, or ``none``.
-
-Preferences: how a recipient is told of a facility's invoices; statements ignore them.
-
-billing preferences RC ann@example.edu --invoices digest
+Each address chooses to receive invoices in a message ``each``, in one ``digest``, or not at all
+(``none``). Statements are always sent. Notices appear inside the notebooks, beside e-mail: staff
+see their facility's notices, a lab administrator those of the team and the teams below it, and
+each login marks its own as read.
 """
 
 from dataclasses import dataclass
@@ -55,149 +46,122 @@ from billing_lib.workflow.permissions import (
 )
 
 CLOSED = (SENT, CANCELLED)
-"""States of a message that nobody has to look at."""
+"""The states of messages that need no attention."""
 
-_SAID = {
-    "send": "a person says that it arrived",
-    "again": "a person has it sent once more",
-    "withdraw": "a person has it not sent any more",
+_SETTLING = {
+    "send": (SENT, "a person reports that it arrived"),
+    "again": (WAITING, "a person has it sent once more"),
+    "withdraw": (CANCELLED, "a person has cancelled it"),
 }
+"""Per action: the state after it, and its reason in the ledger."""
 
 
 def list_outbox(
     engine: Engine, facility: str | None = None, states_: list[str] | None = None
 ) -> pl.DataFrame:
-    """Messages that may be seen, in the order in which they were queued: ``message``, ``state``,
+    """List the messages that the current user may see, in the order of queueing.
+
+    By default those in an open state, neither SENT nor CANCELLED. Columns: ``message``, ``state``,
     ``recipient``, ``subject``, ``attempts``, ``next_try``, ``said``, ``queued_at``.
-
-    Parameters
-    ----------
-    states_
-        Only of these; all that are not SENT or CANCELLED where there are none.
-
-    Raises
-    ------
-    InvalidFilter
-        There is no such state.
-    NotPermitted
-        The facility may not be read.
     """
     known = states(MESSAGE)
     wanted = tuple(states_ or (state for state in known if state not in CLOSED))
     for state in wanted:
         if state not in known:
-            raise InvalidFilter(f"there is no state '{state}'", remedy=f"say {', '.join(known)}")
+            raise InvalidFilter(
+                f"a message has no state '{state}'", remedy=f"name one of {', '.join(known)}"
+            )
     with reading(engine) as connection:
         if facility is not None:
             require(connection, facility, VIEWER)
-        found = messages.read_messages(connection, states=wanted)
-        told = messages.read_told(connection, messages=found["id"].to_list())
+        queued = messages.read_messages(connection, states=wanted)
+        told = messages.read_told(connection, messages=queued["id"].to_list())
         of = told.filter(pl.col("facility") == facility) if facility is not None else told
         hidden = [code for code in told["facility"].unique() if not may(connection, code, VIEWER)]
-    theirs = told.filter(pl.col("facility").is_in(hidden))["message"]
-    chosen = pl.col("id").is_in(of["message"].implode()) & ~pl.col("id").is_in(theirs.implode())
+    others = told.filter(pl.col("facility").is_in(hidden))["message"]
+    chosen = pl.col("id").is_in(of["message"].implode()) & ~pl.col("id").is_in(others.implode())
     moment = pl.col("next_try", "queued_at").dt.to_string("%Y-%m-%d %H:%MZ")
     names = ("state", "recipient", "subject", "attempts", "next_try", "said", "queued_at")
-    return (
-        found.filter(chosen)
-        .with_columns(moment)
-        .rename({"id": "message"})
-        .select("message", *names)
-    )
+    return queued.filter(chosen).with_columns(moment).select(pl.col("id").alias("message"), *names)
 
 
 def settle_message(engine: Engine, message_id: str, action: str, reason: str = "") -> str:
-    """What a person says of a message: that it arrived (``send``), is sent once more (``again``)
-    or not any more (``withdraw``); what was done, in words.
+    """Record that a message arrived (``send``), is sent again (``again``) or never (``withdraw``).
 
-    Raises
-    ------
-    UnknownMessage
-        There is none with this id.
-    NotReady
-        It is in a state in which nothing is to be said.
-    NotPermitted
-        Only an issuer of the facilities that it tells of does this.
+    Returns a sentence.
     """
     with writing(engine) as connection:
         row = messages.read_message(connection, message_id)
         for facility in messages.facilities_of(connection, message_id):
             require(connection, facility, ISSUER)
-        if row["state"] == _led_to(action):
-            return f"message {message_id} is {row['state']} already, nothing changed"
-        why = f"{_SAID[action]}: {reason}" if reason else _SAID[action]
+        settled, why = _SETTLING[action]
+        if row["state"] == settled:
+            return f"message {message_id} is {settled} already, nothing changed"
+        why = f"{why}: {reason}" if reason else why
         state = messages.move_message(connection, message_id, action, why)
-    after_that = "; 'billing deliver' sends it" if state == WAITING else ""
-    return f"message {message_id} to {row['recipient']} is {state}{after_that}"
+    next_step = "; 'billing deliver' sends it" if state == WAITING else ""
+    return f"message {message_id} to {row['recipient']} is {state}{next_step}"
 
 
 def deliveries(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """What became of the messages on these invoices, withdrawn ones left out: ``number``,
-    ``recipient``, ``state``, ``attempts``, ``said``, ``message``."""
+    """List the messages about these invoices, without withdrawn ones.
+
+    Columns: ``number``, ``recipient``, ``state``, ``attempts``, ``said``, ``message``.
+    """
     told = messages.standing(messages.read_told(connection, kind=INVOICE, keys=numbers))
-    found = messages.read_messages(connection, ids=told["message"].unique().to_list())
+    sent = messages.read_messages(connection, ids=told["message"].unique().to_list())
     return (
         told.select("message", number="key")
-        .join(found.rename({"id": "message"}), on="message", maintain_order="left")
+        .join(sent.rename({"id": "message"}), on="message", maintain_order="left")
         .select("number", "recipient", "state", "attempts", "said", "message")
     )
-
-
-def _led_to(action: str) -> str:
-    return {"send": SENT, "again": WAITING, "withdraw": CANCELLED}[action]
 
 
 def list_notices(
     engine: Engine, *, team: str | None = None, everything: bool = False
 ) -> pl.DataFrame:
-    """The notices for who is asking (schema NOTICE), the newest first.
+    """List the current user's notices (schema NOTICE), the newest first.
 
-    Parameters
-    ----------
-    team
-        Those for this team's lab administrators, as staff see what a lab is told.
-    everything
-        Those that are read already, too.
+    Staff may list those of a team's lab administrators. ``everything`` includes read ones.
     """
     with reading(engine) as connection:
-        return _mine(connection, team, everything=everything)
+        return _notices(connection, team, everything=everything)
 
 
 def read_all(engine: Engine, keys: list[str] | None = None) -> int:
-    """Put notices away for who is asking, all or those with these keys; how many were new."""
+    """Mark the current user's notices as read, all or those with these keys; return the number."""
     with writing(engine) as connection:
-        unread = _mine(connection, None, everything=False)
+        unread = _notices(connection, None, everything=False)
         if keys is not None:
             unread = unread.filter(pl.col("key").is_in(keys))
         messages.mark_read(connection, unread.select(KEYS))
     return unread.height
 
 
-def _mine(connection: Connection, team: str | None, *, everything: bool) -> pl.DataFrame:
+def _notices(connection: Connection, team: str | None, *, everything: bool) -> pl.DataFrame:
     facilities = read_facilities(connection)["code"].to_list()
     if team is not None and facilities:
-        seen = [code for code in facilities if may_team(connection, code, team)]
-        for facility in facilities if not seen else []:
-            require_team(connection, facility, team)
-        facilities = seen
+        allowed = [code for code in facilities if may_team(connection, code, team)]
+        if not allowed:
+            require_team(connection, facilities[0], team)
+        facilities = allowed
     parts = [NOTICE.to_frame()]
     for facility in facilities:
         staff = [STAFF] if may(connection, facility, VIEWER) else []
-        mine = [*staff, *sorted(labs_of(connection, facility))]
-        teams = mine if team is None else [team]
-        parts.append(messages.read_notices(connection, facility, teams))
-    found = pl.concat(parts).sort("made_at", "key", descending=[True, False])
-    return found if everything else found.filter(pl.col("seen_at").is_null())
+        own = [*staff, *sorted(labs_of(connection, facility))]
+        parts.append(messages.read_notices(connection, facility, own if team is None else [team]))
+    notices = pl.concat(parts).sort("made_at", "key", descending=[True, False])
+    return notices if everything else notices.filter(pl.col("seen_at").is_null())
 
 
 EACH, DIGEST, NONE = "each", "digest", "none"
 WISHES = (EACH, DIGEST, NONE)
-"""How a recipient may be told of invoices, the first unless told otherwise."""
+"""The ways to receive invoices; the first is the default."""
 
 
 @dataclass(frozen=True, order=True)
 class Mailbox:
-    """An address, perhaps with the name of who reads it."""
+    """An e-mail address, with or without a name."""
 
     address: str
     name: str = ""
@@ -208,14 +172,14 @@ class Mailbox:
 
 
 def parse_mailbox(text: str) -> Mailbox:
-    """An address as people write it: ``ann@example.edu``, ``Zoë Müller <zoe@example.edu>``.
+    """Read an address such as ``ann@example.edu`` or ``Zoë Müller <zoe@example.edu>``.
 
-    A domain with letters beyond ASCII is given as DNS knows it (IDNA).
+    A domain with letters beyond ASCII is returned as DNS knows it (IDNA).
 
     Raises
     ------
     InvalidAddress
-        It is none, or several, or has such letters before the ``@``.
+        The text is not one address, or has letters beyond ASCII before the ``@``.
     """
     refusal = InvalidAddress(
         f"'{text}' is not an e-mail address", remedy="write name@example.edu in the price book"
@@ -224,31 +188,31 @@ def parse_mailbox(text: str) -> Mailbox:
         raise refusal
     try:
         parsed = policy.default.header_factory("To", text)
-        (found,) = parsed.addresses
-        domain = found.domain.encode("idna").decode("ascii").lower()
-        whole = Address(username=found.username, domain=domain)
+        (mailbox,) = parsed.addresses
+        domain = mailbox.domain.encode("idna").decode("ascii").lower()
+        address = Address(username=mailbox.username, domain=domain)
     except (ValueError, IndexError, UnicodeError, HeaderParseError):
         raise refusal from None
-    if parsed.defects or not (found.username and domain and whole.addr_spec.isascii()):
+    if parsed.defects or not (mailbox.username and domain and address.addr_spec.isascii()):
         raise refusal
-    return Mailbox(whole.addr_spec, found.display_name)
+    return Mailbox(address.addr_spec, mailbox.display_name)
 
 
 def administrators_of(book: PriceBook, team: str) -> tuple[list[Mailbox], list[str]]:
-    """Who is told of a team's invoices; and sentences on addresses that are none."""
+    """The recipients of a team's invoices, and sentences on invalid addresses."""
     return _mailboxes(_listed(book, team, "administrators"), team)
 
 
 def owners_of(books: list[PriceBook], team: str) -> tuple[list[Mailbox], list[str]]:
-    """Who gets a team's statements over these facilities: its owners, else its administrators;
-    and sentences on addresses that are none."""
+    """The recipients of a team's statements over these facilities, and sentences on invalid
+    addresses: the owners, or the administrators if the price books name no owner."""
     owners = [text for book in books for text in _listed(book, team, "owners")]
     others = [text for book in books for text in _listed(book, team, "administrators")]
     return _mailboxes(owners or others, team)
 
 
 def wishes(connection: Connection, facility: str) -> dict[str, str]:
-    """How the recipients of a facility's invoices wish to be told, where not each by itself."""
+    """The preferences set for a facility's invoices, by address."""
     return dict(read_preferences(connection, facility).select("address", "invoices").iter_rows())
 
 
@@ -257,57 +221,51 @@ def _listed(book: PriceBook, team: str, key: str) -> list[str]:
 
 
 def _mailboxes(texts: list[str], team: str) -> tuple[list[Mailbox], list[str]]:
-    found: dict[str, Mailbox] = {}
-    wrong = []
+    mailboxes: dict[str, Mailbox] = {}
+    invalid = []
     for text in texts:
         try:
             mailbox = parse_mailbox(text)
         except InvalidAddress as error:
-            wrong.append(f"team {team}: {error}")
+            invalid.append(f"team {team}: {error}")
         else:
-            found.setdefault(mailbox.address, mailbox)
-    return list(found.values()), wrong
+            mailboxes.setdefault(mailbox.address, mailbox)
+    return list(mailboxes.values()), invalid
 
 
 def list_preferences(engine: Engine, book: PriceBook) -> pl.DataFrame:
-    """``team``, ``address``, ``invoices``, ``statements``: who is told what of a facility, by the
-    price book and by what they wish."""
+    """List the addresses of a facility's teams, and how each receives invoices and statements.
+
+    Columns: ``team``, ``address``, ``invoices``, ``statements``.
+    """
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
-        wished = wishes(connection, book.facility.code)
+        preferences = wishes(connection, book.facility.code)
     rows = []
     for team in book.teams:
         owners = team.owners or team.administrators
         for text in dict.fromkeys((*team.administrators, *owners)):
-            told = wished.get(_address(text), EACH) if text in team.administrators else "–"
-            rows.append((team.code, text, told, "yes" if text in owners else "–"))
+            chosen = preferences.get(_address(text), EACH) if text in team.administrators else "–"
+            rows.append((team.code, text, chosen, "yes" if text in owners else "–"))
     schema = dict.fromkeys(("team", "address", "invoices", "statements"), pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 def prefer(engine: Engine, book: PriceBook, address: str, invoices: str) -> str:
-    """Set how an address is told of invoices, an event; what was done, in words.
-
-    Raises
-    ------
-    InvalidAddress
-        It is none.
-    InvalidAdjustment
-        There is no such preference.
-    """
+    """Set how an address receives a facility's invoices; return a sentence."""
     facility, known = book.facility.code, parse_mailbox(address).address
     if invoices not in WISHES:
         raise InvalidAdjustment(
             f"there is no preference '{invoices}'",
             where="invoices",
-            remedy=f"say {', '.join(WISHES)}",
+            remedy=f"choose one of {', '.join(WISHES)}",
         )
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
         note_facility(connection, book)
         before = wishes(connection, facility).get(known, EACH)
         if before == invoices:
-            return f"{facility}: {known} is told {_words(invoices)} already, nothing changed"
+            return f"{facility}: {known} receives {_words(invoices)} already, nothing changed"
         messages.set_preference(connection, facility, known, invoices)
         record_event(
             connection,
@@ -318,7 +276,7 @@ def prefer(engine: Engine, book: PriceBook, address: str, invoices: str) -> str:
             before=canonical_json({"invoices": before}),
             after=canonical_json({"invoices": invoices}),
         )
-    return f"{facility}: {known} is told {_words(invoices)}; statements come all the same"
+    return f"{facility}: {known} receives {_words(invoices)}; statements are sent all the same"
 
 
 def _address(text: str) -> str:
@@ -329,5 +287,5 @@ def _address(text: str) -> str:
 
 
 def _words(invoices: str) -> str:
-    told = {EACH: "of each invoice", "digest": "of all invoices in one message"}
-    return told.get(invoices, "of no invoice")
+    words = {EACH: "each invoice in a message", DIGEST: "all invoices in one message"}
+    return words.get(invoices, "no invoice")

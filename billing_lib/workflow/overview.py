@@ -1,20 +1,16 @@
-"""The overview: every facility's months, each with its state, what it comes to, and for whom it
-waits.
+"""The overview of facilities' months, the months of labs, and the report on a run before approval.
 
     facility  1993-10                          1993-11
     RC        ISSUED  19,806.92                IN APPROVAL  21,417.70
                                                12 invoices wait for ann
 
-Only facilities whose every row may be read are in it.
+The overview gives each month's state and total, and the people it waits for, in the facilities in
+which the user has a role. Labs choose a listing or statement from their own months:
 
-Which labs' months who is asking may see: what a listing or a statement is chosen from.
+    bio   Structural Biology Lab   1993-11, 1993-10
 
-bio   Structural Biology Lab   1993-11, 1993-10
-
-The pre-invoicing report: what a run is about to bill, beside what the last month came to.
-
-Read before the first approval: how many invoices and how much, which are the largest, which
-projects are new or missing, what is not billed and why.
+The pre-invoicing report is read before the first approval. It compares a run with the month
+before: number and sum of invoices, the largest ones, new and missing projects, unbilled usage.
 """
 
 from collections.abc import Mapping
@@ -24,7 +20,6 @@ from decimal import Decimal
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import NotReady
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import overview, runs, usage
 from billing_lib.ledger.database import reading
@@ -32,20 +27,21 @@ from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, ERROR, QUARAN
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import VIEWER, may_team, readable, require
-from billing_lib.workflow.runs import UNFINISHED, RunSelection, require_ready
+from billing_lib.workflow.rate import count_by_reason
+from billing_lib.workflow.runs import UNFINISHED, RunSelection, signed_off
 
 TO_RATE, IN_REVIEW, READY = "TO RATE", "IN REVIEW", "READY"
 IN_APPROVAL, PARTLY_ISSUED, DONE = "IN APPROVAL", "PARTLY ISSUED", "ISSUED"
 
 STATES = {
-    TO_RATE: "usage is loaded that is not rated",
-    IN_REVIEW: "rated; nobody has said yet that it may be issued",
-    READY: "it may be issued",
+    TO_RATE: "some usage is loaded but not rated",
+    IN_REVIEW: "rated, but not signed off yet",
+    READY: "may be issued",
     IN_APPROVAL: "invoices wait for reviewers",
-    PARTLY_ISSUED: "some of it is issued",
-    DONE: "all of it is issued or closed",
+    PARTLY_ISSUED: "some charges are issued, others are not",
+    DONE: "all charges are issued or closed",
 }
-"""The states of a month, and what each means."""
+"""The states of a month and their meanings."""
 
 OVERVIEW = pl.Schema(
     {
@@ -61,27 +57,24 @@ OVERVIEW = pl.Schema(
         "waits": pl.List(pl.String()),
     }
 )
-"""Columns of an overview; ``total`` is minor units: issued invoices once all is issued, else
-charges."""
+"""Columns of an overview. ``total`` is in minor units: the sum of the charges, or of the issued
+invoices of an ISSUED month."""
 
-_SAID = {REJECTED: "rejected", QUARANTINED: "in quarantine", ERROR: "in error"}
+_HELD = {REJECTED: "rejected", QUARANTINED: "in quarantine", ERROR: "in error"}
 
 
 def read_overview(engine: Engine, books: dict[str, PriceBook], months: int = 6) -> pl.DataFrame:
-    """The newest months that have anything, of every facility that may be read (OVERVIEW).
+    """Return the newest months with usage or charges, the same for all facilities (OVERVIEW).
 
-    Parameters
-    ----------
-    months
-        How many months are taken, the same for all facilities.
+    Covers the facilities whose every row the current user may read.
     """
     rows: list[dict[str, object]] = []
     with reading(engine) as connection:
         for code in readable(connection, books):
             rows += _months(connection, books[code])
-    found = pl.DataFrame(rows, schema=OVERVIEW, orient="row").sort("facility", "period")
-    newest = found["period"].unique().sort(descending=True).head(months)
-    return found.filter(pl.col("period").is_in(newest.implode()))
+    overviews = pl.DataFrame(rows, schema=OVERVIEW, orient="row").sort("facility", "period")
+    newest = overviews["period"].unique().sort(descending=True).head(months)
+    return overviews.filter(pl.col("period").is_in(newest.implode()))
 
 
 def _months(connection: Connection, book: PriceBook) -> list[dict[str, object]]:
@@ -114,15 +107,15 @@ def _month(
     elif pending and active.height:
         state = PARTLY_ISSUED
     elif pending:
-        state = READY if _is_ready(connection, book, str(row["period"])) else IN_REVIEW
+        state = READY if signed_off(connection, book, str(row["period"])) else IN_REVIEW
         waits.append("an issuer" if state == READY else "a reviewer's word that it is ready")
     else:
         state = DONE
     waits += _waiting(book, approving)
-    for held in (state for state in EDITABLE if state in _SAID):
+    for held in (state for state in EDITABLE if state in _HELD):
         count = int(invoiced.filter(pl.col("state") == held)["invoices"].sum())
         if count:
-            waits.append(f"{count:,} {_invoices(count)} {_SAID[held]}")
+            waits.append(f"{count:,} {_invoices(count)} {_HELD[held]}")
     return {
         "facility": book.facility.code,
         "name": book.facility.name,
@@ -137,16 +130,8 @@ def _month(
     }
 
 
-def _is_ready(connection: Connection, book: PriceBook, month: str) -> bool:
-    try:
-        require_ready(connection, book, month)
-    except NotReady:
-        return False
-    return True
-
-
 def _waiting(book: PriceBook, approving: pl.DataFrame) -> list[str]:
-    """For whom invoices that are being approved wait."""
+    """Sentences on the people for whom invoices in approval wait."""
     approval = book.facility.approval
     steps = approval.reviewers if approval is not None else ()
     by_step = approving.group_by("step").agg(pl.col("invoices").sum()).sort("step")
@@ -166,9 +151,11 @@ LAB_MONTHS = pl.Schema({"team": pl.String(), "name": pl.String(), "period": pl.S
 
 
 def read_lab_months(engine: Engine, books: Mapping[str, PriceBook]) -> pl.DataFrame:
-    """The months with charges of every team that who is asking may see in some facility
-    (LAB_MONTHS), by name, the newest month first."""
-    found = [LAB_MONTHS.to_frame()]
+    """List the months with charges of the teams that the current user may see (LAB_MONTHS).
+
+    Sorted by name, the newest month first.
+    """
+    parts = [LAB_MONTHS.to_frame()]
     with reading(engine) as connection:
         for code, book in sorted(books.items()):
             teams = [team for team in book.teams if may_team(connection, code, team.code)]
@@ -177,31 +164,31 @@ def read_lab_months(engine: Engine, books: Mapping[str, PriceBook]) -> pl.DataFr
                 schema={"team": pl.String, "name": pl.String},
             )
             months = overview.read_team_months(connection, code)
-            found.append(months.join(names, on="team").select(LAB_MONTHS.names()))
-    every = pl.concat(found).unique(["team", "period"], keep="first", maintain_order=True)
-    return every.sort("name", "team", "period", descending=[False, False, True])
+            parts.append(months.join(names, on="team").select(LAB_MONTHS.names()))
+    lab_months = pl.concat(parts).unique(["team", "period"], keep="first", maintain_order=True)
+    return lab_months.sort("name", "team", "period", descending=[False, False, True])
 
 
 LARGEST = 10
-"""How many of the largest invoices are listed."""
+"""The number of largest invoices in a report."""
 
 _COUNTED = (*UNFINISHED, *ACTIVE)
 
 
 @dataclass(frozen=True)
 class RunReport:
-    """What a run is about to bill. Amounts are minor units.
+    """The pre-invoicing report of a run; amounts in minor units.
 
     Attributes
     ----------
     states
         ``state``, ``invoices``, ``charges``, ``raw_total``, ``adjustment``, ``total``, ``cost``.
     total, last_total
-        Of the run, and of the same projects or teams in the month before.
+        The run's total, and that of the same projects or teams in the month before.
     largest
         ``invoice``, ``project``, ``team``, ``state``, ``charges``, ``total``, ``last_total``.
     new, missing
-        ``project``, ``total``: billed now and not in the month before; billed then and not now.
+        ``project``, ``total``: projects billed only in this month, or only in the month before.
     unbilled
         ``reason``, ``records``.
     """
@@ -219,7 +206,7 @@ class RunReport:
 
     @property
     def change(self) -> str:
-        """The change against the month before, in per cent with one place; a dash from nothing."""
+        """The change against the month before in per cent, with one decimal; a dash from zero."""
         if self.last_total == 0:
             return "–"
         percent = Decimal(100 * (self.total - self.last_total)) / self.last_total
@@ -227,19 +214,21 @@ class RunReport:
 
 
 def report_run(engine: Engine, book: PriceBook, run: str) -> RunReport:
-    """The pre-invoicing report of a run, from the ledger as at one moment."""
+    """Read a run's pre-invoicing report in one transaction."""
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         row = runs.read_run(connection, run)
         selection = RunSelection.parse(row.selection)
         now = ledger_invoices.read_invoices(connection, run=run)
-        before = _last_month(connection, facility, row.period, selection)
+        month_before = str(Period.parse(row.period).previous)
+        invoiced = ledger_invoices.read_invoices(
+            connection, facility, period=month_before, states=_COUNTED
+        )
         unbilled = usage.read_unbilled(connection, facility, row.period)
+    before = _by_project(selection.of(invoiced)).rename({"total": "last_total"})
     counted = now.filter(pl.col("state").is_in(_COUNTED))
-    projects = _by_project(counted).join(
-        before.rename({"total": "last_total"}), on="project", how="full", coalesce=True
-    )
+    projects = _by_project(counted).join(before, on="project", how="full", coalesce=True)
     amounts = ("charges", "raw_total", "adjustment", "total", "cost")
     return RunReport(
         run=run,
@@ -249,8 +238,8 @@ def report_run(engine: Engine, book: PriceBook, run: str) -> RunReport:
         .agg(pl.len().cast(pl.Int64).alias("invoices"), pl.col(*amounts).sum())
         .sort("state"),
         total=int(counted["total"].sum()),
-        last_total=int(before["total"].sum()),
-        largest=counted.join(before.rename({"total": "last_total"}), on="project", how="left")
+        last_total=int(before["last_total"].sum()),
+        largest=counted.join(before, on="project", how="left")
         .sort("total", "code", descending=[True, False])
         .head(LARGEST)
         .rename({"code": "invoice"})
@@ -261,19 +250,9 @@ def report_run(engine: Engine, book: PriceBook, run: str) -> RunReport:
         missing=projects.filter(pl.col("total").is_null())
         .select("project", total="last_total")
         .sort("project"),
-        unbilled=unbilled.group_by("reason")
-        .agg(pl.len().cast(pl.Int64).alias("records"))
-        .sort("records", "reason", descending=[True, False]),
+        unbilled=count_by_reason(unbilled),
     )
 
 
 def _by_project(invoices: pl.DataFrame) -> pl.DataFrame:
     return invoices.group_by("project").agg(pl.col("total").sum()).sort("project")
-
-
-def _last_month(
-    connection: Connection, facility: str, month: str, selection: RunSelection
-) -> pl.DataFrame:
-    before = str(Period.parse(month).previous)
-    found = ledger_invoices.read_invoices(connection, facility, period=before, states=_COUNTED)
-    return _by_project(selection.of(found))

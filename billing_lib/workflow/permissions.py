@@ -1,35 +1,20 @@
-"""Permissions: who may read, review, issue and administer, per facility and per lab.
-
-    require(connection, "RC", ISSUER)             # or NotPermitted, in one sentence
-    require_team(connection, "RC", "bio")         # staff, or a lab administrator of bio
-    rows = seen(connection, rows)                 # what of a list may be seen
-
-As long as a facility has no administrator everybody may do everything, so that one person can
-begin; the first grant makes an administrator (granting.py). What the ledger records as the login
-is what is asked here. Nothing here writes, so all of it may run in a transaction that only reads.
-
-The tree of teams as the ledger knows it: who sees a team sees the teams below it.
-
-    event 4  teams  tree  after {"crystals":"bio","membranes":"bio"}       team: the one above it
-
-The price book states the tree; it is noted whenever staff use a changed one, so that what a lab
-may see is told by the ledger and not by the files on the lab's own machine.
-
-A facility in the ledger: noted at its first use; currency and time zone stay.
-
-Its tree of teams is noted with it, since that says which teams a lab administrator may see.
-
-Granting: giving permissions and taking them back, each an event with who, when and why.
+"""Permissions: roles per facility and per lab, the tree of teams, and the auditors' trail.
 
     billing grant RC ann administrator
     billing grant RC li lab_administrator --team bio
 
-The first permission of a facility makes an administrator, whoever gives it; from then on only
-administrators give and take. A facility keeps at least one.
+    require(connection, "RC", ISSUER)             # or NotPermitted
+    require_team(connection, "RC", "bio")         # staff, or a lab administrator of bio
+    invoices = seen(connection, invoices)         # only the rows that the user may see
 
-The trail: a facility's chain of events as auditors read it, and whether it is whole.
+The current user is the login that the ledger records. While a facility has no administrator,
+everybody may do everything, so that one person can begin; the first grant must make an
+administrator, and a facility keeps at least one. Grants and revocations are events.
 
-7  1993-11-02T17:04:11Z  carol  adjust  57  half of the nodes failed
+A user who may see a team may see the teams below it. The price book states this tree, and the
+ledger notes each change, since permissions must not depend on files on a lab's own machine:
+
+    event 4  teams  tree  after {"crystals":"bio","membranes":"bio"}       team: the one above it
 """
 
 import json
@@ -40,49 +25,28 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
-from billing_lib.ledger import events, people
+from billing_lib.ledger import people
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
-from billing_lib.ledger.people import (
-    current_login,
-    know_facility,
-    read_facilities,
-    read_permissions,
-)
+from billing_lib.ledger.people import current_login
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 
 KIND, TREE = "teams", "tree"
-"""The kind of these events, and their subject."""
-
-
-def note_teams(connection: Connection, book: PriceBook) -> None:
-    """Note the price book's tree of teams where it is another than before."""
-    above = {team.code: team.parent for team in book.teams if team.parent is not None}
-    before = _noted(connection, book.facility.code)
-    if above != before:
-        events.record_event(
-            connection,
-            book.facility.code,
-            kind=KIND,
-            subject=TREE,
-            reason="",
-            before=canonical_json(before),
-            after=canonical_json(above),
-        )
+"""Kind and subject of the events that note the tree of teams."""
 
 
 def with_below(connection: Connection, facility: str, teams: set[str]) -> set[str]:
-    """These teams and all that are below them."""
+    """Add the teams below these teams."""
     above = _noted(connection, facility)
-    found = set(teams)
-    while below := {team for team, parent in above.items() if parent in found} - found:
-        found |= below
-    return found
+    tree = set(teams)
+    while below := {team for team, parent in above.items() if parent in tree} - tree:
+        tree |= below
+    return tree
 
 
 def _noted(connection: Connection, facility: str) -> dict[str, str]:
-    noted = events.read_events(connection, facility, kinds=[KIND], subjects=[TREE])
+    noted = read_events(connection, facility, kinds=[KIND], subjects=[TREE])
     above: dict[str, str] = json.loads(noted["after"][-1]) if noted.height else {}
     return above
 
@@ -98,7 +62,7 @@ ROLES = {
     AUDITOR: "reads everything, the events too, and changes nothing",
     LAB_ADMINISTRATOR: "reads the invoices, listings and statements of a team and those below it",
 }
-"""The roles, and what each may do."""
+"""The roles and their descriptions."""
 
 _ENOUGH = {
     VIEWER: (VIEWER, REVIEWER, ISSUER, ADMINISTRATOR, AUDITOR),
@@ -107,47 +71,41 @@ _ENOUGH = {
     ADMINISTRATOR: (ADMINISTRATOR,),
     AUDITOR: (AUDITOR, ADMINISTRATOR),
 }
-"""Which roles are enough where one is needed."""
+"""For each role, the roles that include it."""
 
 _REMEDY = "an administrator of the facility gives it with 'billing grant'"
 
 
 def roles_of(connection: Connection, facility: str) -> set[str] | None:
-    """The facility-wide roles of who is asking; None where everybody may do everything."""
-    given = read_permissions(connection, facility)
-    if ADMINISTRATOR not in given["role"]:
+    """The current user's facility-wide roles; None if everybody may do everything."""
+    permissions = people.read_permissions(connection, facility)
+    if ADMINISTRATOR not in permissions["role"]:
         return None
-    mine = given.filter(pl.col("login") == current_login(connection))
-    return set(mine["role"]) - {LAB_ADMINISTRATOR}
+    own = permissions.filter(pl.col("login") == current_login(connection))
+    return set(own["role"]) - {LAB_ADMINISTRATOR}
 
 
 def may(connection: Connection, facility: str, role: str) -> bool:
-    """Whether who is asking has this role in the facility, or one that includes it."""
+    """Whether the current user has this role in the facility, or one that includes it."""
     roles = roles_of(connection, facility)
     return roles is None or not roles.isdisjoint(_ENOUGH[role])
 
 
 def labs_of(connection: Connection, facility: str) -> set[str]:
-    """The teams whose lab administrator is asking, and those below them."""
-    given = read_permissions(connection, facility, current_login(connection))
-    teams = set(given.filter(pl.col("role") == LAB_ADMINISTRATOR)["team"])
+    """The teams whose lab administrator the current user is, and the teams below them."""
+    own = people.read_permissions(connection, facility, current_login(connection))
+    teams = set(own.filter(pl.col("role") == LAB_ADMINISTRATOR)["team"])
     return with_below(connection, facility, teams) if teams else teams
 
 
 def may_team(connection: Connection, facility: str, team: str) -> bool:
-    """Whether who is asking reads the facility, or is lab administrator of the team or of one
-    above it."""
+    """Whether the current user may see a team: as staff, or as its or a higher team's lab
+    administrator."""
     return may(connection, facility, VIEWER) or team in labs_of(connection, facility)
 
 
 def require(connection: Connection, facility: str, role: str) -> None:
-    """Pass if who is asking has this role in the facility, or one that includes it.
-
-    Raises
-    ------
-    NotPermitted
-        They have not.
-    """
+    """Raise NotPermitted unless the current user has this role, or one that includes it."""
     if not may(connection, facility, role):
         raise NotPermitted(
             f"{current_login(connection)} may not do this in {facility}: it takes the role {role}",
@@ -156,14 +114,7 @@ def require(connection: Connection, facility: str, role: str) -> None:
 
 
 def require_team(connection: Connection, facility: str, team: str) -> None:
-    """Pass if who is asking reads the facility, or is lab administrator of the team or of one
-    above it.
-
-    Raises
-    ------
-    NotPermitted
-        They are neither.
-    """
+    """Raise NotPermitted unless the current user may see the team."""
     if not may_team(connection, facility, team):
         raise NotPermitted(
             f"{current_login(connection)} may not see the team {team} in {facility}: it takes the "
@@ -173,30 +124,21 @@ def require_team(connection: Connection, facility: str, team: str) -> None:
 
 
 def require_some(connection: Connection, facility: str) -> None:
-    """Pass if who is asking may see anything of the facility.
-
-    Raises
-    ------
-    NotPermitted
-        They may not.
-    """
+    """Raise NotPermitted unless the current user has any role in the facility."""
     if not may(connection, facility, VIEWER) and not labs_of(connection, facility):
         require(connection, facility, VIEWER)
 
 
 def readable(connection: Connection, facilities: Iterable[str]) -> list[str]:
-    """Those of the facilities whose every row who is asking may read, in order."""
+    """The facilities whose every row the current user may read, sorted."""
     return [code for code in sorted(set(facilities)) if may(connection, code, VIEWER)]
 
 
 def seen(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
-    """What of a list of invoices who is asking may see, in its order.
+    """Keep the invoices that the current user may see, in their order.
 
-    Parameters
-    ----------
-    rows
-        ``facility``, ``team``, ``number`` and others. Staff see all of their facilities; a lab
-        what was issued to it, and no ``cost``.
+    Staff see every invoice of their facilities; a lab administrator sees the issued invoices of
+    the lab, without ``cost``. The columns ``facility``, ``team`` and ``number`` are required.
     """
     facilities = rows["facility"].unique().sort().to_list()
     whole = readable(connection, facilities)
@@ -205,25 +147,32 @@ def seen(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
     labs = pl.DataFrame([(*pair, True) for pair in pairs], schema=schema, orient="row")
     staff = pl.col("facility").is_in(whole)
     lab = pl.col("of_lab").fill_null(value=False) & pl.col("number").is_not_null()
-    found = rows.join(labs, on=["facility", "team"], how="left", maintain_order="left").filter(
+    visible = rows.join(labs, on=["facility", "team"], how="left", maintain_order="left").filter(
         staff | lab
     )
-    if "cost" in found.columns:
-        found = found.with_columns(pl.when(staff).then("cost"))
-    return found.drop("of_lab")
+    if "cost" in visible.columns:
+        visible = visible.with_columns(pl.when(staff).then("cost"))
+    return visible.drop("of_lab")
 
 
 def note_facility(connection: Connection, book: PriceBook) -> None:
-    """Note the price book's facility and its tree of teams.
-
-    Raises
-    ------
-    InvalidPriceBook
-        Its currency or time zone is another than at its first use.
-    """
+    """Note the price book's facility and tree of teams; currency and time zone cannot change."""
     facility = book.facility
-    know_facility(connection, facility.code, facility.name, facility.currency, facility.timezone)
-    note_teams(connection, book)
+    people.know_facility(
+        connection, facility.code, facility.name, facility.currency, facility.timezone
+    )
+    above = {team.code: team.parent for team in book.teams if team.parent is not None}
+    before = _noted(connection, facility.code)
+    if above != before:
+        record_event(
+            connection,
+            facility.code,
+            kind=KIND,
+            subject=TREE,
+            reason="",
+            before=canonical_json(before),
+            after=canonical_json(above),
+        )
 
 
 def grant(
@@ -234,23 +183,10 @@ def grant(
     team: str | None = None,
     reason: str = "",
 ) -> str:
-    """Give a login a role; what was done, in words.
+    """Give a login a role; return a sentence.
 
-    Parameters
-    ----------
-    login
-        As the ledger records it: of PostgreSQL, or of the operating system with SQLite.
-    team
-        Of a lab administrator, and of no other.
-
-    Raises
-    ------
-    InvalidPermission
-        There is no such role or team, or no login.
-    NotReady
-        The facility has no administrator yet, and this would make none.
-    NotPermitted
-        Only an administrator does this.
+    The login is PostgreSQL's, or the operating system's for SQLite. Only lab administrators have a
+    team.
     """
     facility = book.facility.code
     lab = _checked(login, role, team)
@@ -259,10 +195,10 @@ def grant(
     with writing(engine) as connection:
         require(connection, facility, ADMINISTRATOR)
         note_facility(connection, book)
-        standing = people.lock_permissions(connection, facility)
-        if _holds(standing, login, role, lab):
+        permissions = people.lock_permissions(connection, facility)
+        if _holds(permissions, login, role, lab):
             return f"{facility}: {_words(login, role, lab)} already, nothing changed"
-        if role != ADMINISTRATOR and ADMINISTRATOR not in standing["role"]:
+        if role != ADMINISTRATOR and ADMINISTRATOR not in permissions["role"]:
             raise NotReady(
                 f"{facility} has no administrator yet, so everybody may do everything",
                 remedy=f"run 'billing grant {facility} LOGIN {ADMINISTRATOR}' first",
@@ -280,44 +216,36 @@ def revoke(
     team: str | None = None,
     reason: str = "",
 ) -> str:
-    """Take a role from a login; what was done, in words.
-
-    Raises
-    ------
-    InvalidPermission
-        There is no such role, or the team is missing or too much.
-    NotReady
-        It is the facility's last administrator.
-    NotPermitted
-        Only an administrator does this.
-    """
+    """Take a role from a login; return a sentence."""
     facility = book.facility.code
     lab = _checked(login, role, team)
     with writing(engine) as connection:
         require(connection, facility, ADMINISTRATOR)
-        standing = people.lock_permissions(connection, facility)
-        if not _holds(standing, login, role, lab):
+        permissions = people.lock_permissions(connection, facility)
+        if not _holds(permissions, login, role, lab):
             return f"{facility}: {_words(login, role, lab, no=True)}, nothing changed"
-        others = standing.filter((pl.col("role") == ADMINISTRATOR) & (pl.col("login") != login))
+        others = permissions.filter((pl.col("role") == ADMINISTRATOR) & (pl.col("login") != login))
         if role == ADMINISTRATOR and others.height == 0:
             raise NotReady(
                 f"{login} is the last administrator of {facility}",
                 remedy=f"make another one first with 'billing grant {facility} LOGIN {role}'",
             )
-        # Before the deletion, after which who is asking may be an administrator no more.
+        # Before the deletion: afterwards the current user may no longer be an administrator.
         _record(connection, facility, "revoke", login, role, lab, reason)
         people.delete_permission(connection, facility, login, role, lab)
     return f"{facility}: {_words(login, role, lab, no=True)} any more"
 
 
 def list_permissions(engine: Engine, facility: str | None = None) -> pl.DataFrame:
-    """``facility``, ``login``, ``role``, ``team``, ``may``: who may do what, of the facilities
-    that who is asking may read, and their own anywhere."""
+    """List permissions: all of the facilities that the current user may read, and the user's own.
+
+    Columns: ``facility``, ``login``, ``role``, ``team``, ``may`` (the role's description).
+    """
     with reading(engine) as connection:
-        standing = people.read_permissions(connection, facility)
-        whole = readable(connection, standing["facility"])
-        own = pl.col("login") == people.current_login(connection)
-    return standing.filter(pl.col("facility").is_in(whole) | own).with_columns(
+        permissions = people.read_permissions(connection, facility)
+        whole = readable(connection, permissions["facility"])
+        own = pl.col("login") == current_login(connection)
+    return permissions.filter(pl.col("facility").is_in(whole) | own).with_columns(
         may=pl.col("role").replace_strict(ROLES, default=None, return_dtype=pl.String)
     )
 
@@ -329,21 +257,21 @@ def has_administrator(engine: Engine, facility: str) -> bool:
 
 
 def _checked(login: str, role: str, team: str | None) -> str:
-    """The team as the ledger keeps it, '' for none."""
+    """Check a permission; return the team as the ledger stores it, '' for none."""
     if role not in ROLES:
-        raise InvalidPermission(f"there is no role '{role}'", remedy=f"say {', '.join(ROLES)}")
+        roles = ", ".join(ROLES)
+        raise InvalidPermission(f"there is no role '{role}'", remedy=f"name one of {roles}")
     if not login.strip() or login != login.strip():
-        raise InvalidPermission(f"'{login}' is no login")
-    if (role == LAB_ADMINISTRATOR) != bool(team):
-        raise InvalidPermission(
-            f"a {role} is one of a team" if not team else f"a {role} is not one of a team",
-            remedy="say which with --team" if not team else "leave --team out",
-        )
+        raise InvalidPermission(f"'{login}' is not a login")
+    if role == LAB_ADMINISTRATOR and not team:
+        raise InvalidPermission("a lab_administrator needs a team", remedy="name the team")
+    if role != LAB_ADMINISTRATOR and team:
+        raise InvalidPermission(f"the role {role} has no team", remedy="leave the team out")
     return team or ""
 
 
-def _holds(standing: pl.DataFrame, login: str, role: str, team: str) -> bool:
-    return (login, role, team) in standing.select("login", "role", "team").rows()
+def _holds(permissions: pl.DataFrame, login: str, role: str, team: str) -> bool:
+    return (login, role, team) in permissions.select("login", "role", "team").rows()
 
 
 def _words(login: str, role: str, team: str, *, no: bool = False) -> str:
@@ -354,33 +282,26 @@ def _words(login: str, role: str, team: str, *, no: bool = False) -> str:
 def _record(
     connection: Connection, facility: str, kind: str, login: str, role: str, team: str, reason: str
 ) -> None:
-    what = canonical_json({"role": role} | ({"team": team} if team else {}))
+    permission = canonical_json({"role": role} | ({"team": team} if team else {}))
     record_event(
         connection,
         facility,
         kind=kind,
         subject=login,
         reason=reason,
-        before=what if kind == "revoke" else None,
-        after=what if kind == "grant" else None,
+        before=permission if kind == "revoke" else None,
+        after=permission if kind == "grant" else None,
         team=team or None,
     )
 
 
 @dataclass(frozen=True)
 class Trail:
-    """A facility's events.
+    """A facility's events, and a sentence on each break of the whole chain.
 
-    Attributes
-    ----------
-    events
-        ``sequence``, ``at``, ``login``, ``kind``, ``subject``, ``team``, ``group``, ``reason``,
-        ``before``, ``after``, ``hash``: those that were asked for, in order.
-    length, last
-        How many there are in all, and the hash of the last one; kept elsewhere it shows whether
-        some were cut off the end.
-    breaks
-        One sentence per break of the whole chain; none if it is whole.
+    The events have ``sequence``, ``at``, ``login``, ``kind``, ``subject``, ``team``, ``group``,
+    ``reason``, ``before``, ``after``, ``hash``. ``length`` counts the whole chain and ``last`` is
+    its last hash: copies kept elsewhere reveal whether events were cut off the end.
     """
 
     events: pl.DataFrame
@@ -395,25 +316,17 @@ def read_trail(
     subjects: list[str] | None = None,
     kinds: list[str] | None = None,
 ) -> Trail:
-    """Read a facility's events, of some subjects or kinds, and check the whole chain.
-
-    Raises
-    ------
-    UnknownFacility
-        The ledger does not know it.
-    NotPermitted
-        Only an auditor or administrator does this.
-    """
+    """Read a facility's events, all or some subjects or kinds, and check the whole chain."""
     with reading(engine) as connection:
-        if facility not in read_facilities(connection)["code"]:
+        if facility not in people.read_facilities(connection)["code"]:
             raise UnknownFacility(f"the ledger knows no facility '{facility}'")
         require(connection, facility, AUDITOR)
-        every = read_events(connection, facility)
-        found = read_events(connection, facility, kinds=kinds, subjects=subjects)
+        hashes = read_events(connection, facility)["hash"]
+        selected = read_events(connection, facility, kinds=kinds, subjects=subjects)
         breaks = check_chain(connection, facility)
     columns = ("sequence", "at", "login", "kind", "subject", "team", "group", "reason")
-    told = found.rename({"group_id": "group"}).with_columns(
+    shown = selected.rename({"group_id": "group"}).with_columns(
         pl.col("at").dt.to_string("%Y-%m-%dT%H:%M:%SZ")
     )
-    last = every["hash"][-1] if every.height else BEGINNING
-    return Trail(told.select(*columns, "before", "after", "hash"), every.height, last, breaks)
+    last = hashes[-1] if hashes.len() else BEGINNING
+    return Trail(shown.select(*columns, "before", "after", "hash"), hashes.len(), last, breaks)

@@ -1,29 +1,22 @@
-"""The rules in force for a month: those of the price book when the month was first rated.
+"""Price charges of the ledger: gather their usage, rates, rules and changes, and write the result.
 
-A price book may change while a month is being reviewed; its rates do not reach charges that have
-kept theirs, and neither do its rules. ``billing rate --again`` takes today's rules for the month
-and lists what they change. Each taking is an event, so who changed them and when is kept.
+    ledger ─ gather ─▶ price ─▶ Charges ─ insert_charges ──▶ charge, charge_split   new ones
+                                        └ replace_charges ─▶ charge, charge_split   changed ones
+
+Rating again, adjusting and freezing all price the same way: a charge's usage, the rate and rules
+kept for it, the accounts of today's price book, and staff's changes in order. A month keeps the
+rules that the price book had when the month was first rated, although the price book may change
+during the review. ``billing rate --again`` takes today's rules; each taking is an event:
 
     event 12  rules  2020-04  after [{"kind":"cap",…}]
 
-What the ledger holds of some charges, put together as pricing reads it.
+Caps over a quarter or fiscal year also count the invoices issued before, of earlier months and of
+other runs of the same month, without tax. Ad hoc, superseded and void invoices do not count.
+Quarters begin with the facility's fiscal year.
 
-Rating again, adjusting and freezing all price the same way: the charges' usage with the rate
-each charge has kept, the accounts of today's price book, and staff's changes in order.
-
-Priced charges as rows of the ledger: written, compared with what stands there, written over.
-
-Charges ─ insert_charges ─▶ charge, charge_split ◀─ replace_charges ─ those that differ
-
-Carried: what caps over a quarter or fiscal year have come to on issued invoices.
-
-    cap "instrument cap", over a quarter, by project       in May, of April's issued invoices
+    cap "instrument cap", over a quarter, by project       in May, from April's issued invoices
     rule            key  amount
     instrument cap  p1   480.00
-
-A quarter is counted from the start of the facility's fiscal year. Invoices of the same month that
-another run has issued count too. Tax does not,
-and neither do ad hoc invoices and what was superseded or is void.
 """
 
 import json
@@ -59,22 +52,19 @@ KIND = "rules"
 
 
 def rules_in_force(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
-    """The rules of a month (schema RULES); the price book's own where it was never rated."""
+    """The rules kept for a month (schema RULES), or the price book's if it was never rated."""
     taken = _taken(connection, book.facility.code, month)
     if taken is None:
         return Catalogue.of(book).rules
     rules = [Rule.model_validate(body) for body in json.loads(taken)]
-    rows = [(at, rule.name, rule.scope, rule.body) for at, rule in enumerate(rules)]
+    rows = [(position, rule.name, rule.scope, rule.body) for position, rule in enumerate(rules)]
     return pl.DataFrame(rows, schema=RULES, orient="row")
 
 
 def take_rules(connection: Connection, book: PriceBook, month: str, *, again: bool) -> bool:
-    """Take the price book's rules for a month that has none yet, or anew.
+    """Keep the price book's rules for a month that has none yet, or ``again``.
 
-    Returns
-    -------
-    bool
-        Whether the month was rated by other rules than the price book has now, and keeps them.
+    Returns whether the month still has other rules than the price book.
     """
     facility = book.facility.code
     taken = _taken(connection, facility, month)
@@ -90,20 +80,16 @@ def take_rules(connection: Connection, book: PriceBook, month: str, *, again: bo
 
 
 def _taken(connection: Connection, facility: str, month: str) -> str | None:
-    found = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
-    return None if found.height == 0 else str(found["after"][-1])
+    takings = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
+    return None if takings.height == 0 else str(takings["after"][-1])
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """Usage with kept rates, the catalogue, and staff's changes: what prices some charges.
+    """The frames from which some charges are priced.
 
-    Attributes
-    ----------
-    catalogue
-        With the rules of the month that bills them.
-    rules
-        Those of every month that a charge belongs to (schema RULES_OF_MONTHS).
+    Each row of ``usage`` names the rate kept for it. ``catalogue`` has the rules of the month that
+    bills the charges, ``rules`` those of each charge's own month (schema RULES_OF_MONTHS).
     """
 
     usage: pl.DataFrame
@@ -113,14 +99,14 @@ class Gathered:
     lines: pl.DataFrame
 
     def price(self) -> Charges:
-        """The charges and their splits."""
+        """Price the charges and their splits."""
         return charge_months(self.usage, self.catalogue, self.rules, self.adjustments, self.lines)
 
     def at_rates_of(self, today: Catalogue) -> "Gathered":
-        """The same at today's rates; usage without one today keeps its own."""
+        """Replace the kept rates by today's; usage without a rate today keeps its own."""
         rated = rate_usage(self.usage.select(*USAGE.names(), "charge"), today).rated
-        found = rated.select("charge", "team", "rate_group", "unit", "date", "rate")
-        usage_now = self.usage.update(found, on="charge")
+        looked_up = rated.select("charge", "team", "rate_group", "unit", "date", "rate")
+        usage_now = self.usage.update(looked_up, on="charge")
         rates = pl.concat([self.catalogue.rates, today.rates]).unique("rate", maintain_order=True)
         used = rates.join(usage_now.select("rate").unique(), on="rate", how="semi")
         return replace(self, usage=usage_now, catalogue=replace(self.catalogue, rates=used))
@@ -129,28 +115,30 @@ class Gathered:
 def gather(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str | None = None
 ) -> Gathered:
-    """What prices these charges of the ledger.
+    """Read everything that these charges (rows of the charge table) are priced from.
 
     Parameters
     ----------
-    charges
-        Rows of the charge table (ledger/schema.py).
     month
-        By whose rules their invoices are summed; their own unless told. Each charge is priced by
-        the rules of its own month.
+        The month that bills the charges; by default their own. Its rules at invoice scope apply;
+        each charge is priced by the rules of its own month.
 
     Raises
     ------
     NotReady
-        The price book has lost a project that a charge belongs to, or the business hours that
-        its rate needs.
+        The price book no longer has a charge's project, or the business hours for its rate.
     """
     _require_projects(book, charges)
     facility = book.facility.code
     catalogue, rules = Catalogue.of(book), RULES_OF_MONTHS.to_frame()
     if charges.height:
         billing = month or str(charges["period"][0])
-        rules = _rules(connection, book, {billing, *charges["period"]})
+        rules = pl.concat(
+            rules_in_force(connection, book, each).select(
+                pl.lit(each).alias("period"), *RULES.names()
+            )
+            for each in sorted({billing, *charges["period"]})
+        )
         catalogue = replace(catalogue, rules=of_month(rules, billing))
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
@@ -162,15 +150,6 @@ def gather(
         rules=rules,
         adjustments=changes,
         lines=_lines(charges, added),
-    )
-
-
-def _rules(connection: Connection, book: PriceBook, months: set[str]) -> pl.DataFrame:
-    return pl.concat(
-        rules_in_force(connection, book, month).select(
-            pl.lit(month).alias("period"), *RULES.names()
-        )
-        for month in sorted(months)
     )
 
 
@@ -198,7 +177,7 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
 
 
 def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
-    """The usage of these charges; a copy on a reissue shares its record with the original."""
+    """Read the usage of these charges; a copy on a reissue shares its record with the original."""
     # A charge has its own project, date and period: it may have moved, or be late.
     rated = charges.filter(pl.col("kind") == "usage").select(
         *("charge", "record", "occurrence", "period", "project", "date"),
@@ -216,11 +195,10 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
 def standing_changes(
     connection: Connection, facility: str, codes: pl.Series
 ) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
-    """The changes to these charges that stand (schema ADJUSTMENTS), and by charge what was said
-    when a line was added.
+    """Read the changes in force on these charges (schema ADJUSTMENTS), and added lines by charge.
 
-    Deleting a charge takes the changes before it with it, undoing a group those of the group. A
-    copy on a reissue goes on from the changes of what it copies.
+    Deleting a charge ends its earlier changes, undoing a group ends the group's. A copy on a
+    reissue keeps the changes of its original.
     """
     family = ledger_charges.read_families(connection, facility, codes)
     history = events.read_events(
@@ -248,14 +226,14 @@ def standing_changes(
     rows: list[dict[str, Any]] = []
     added: dict[str, dict[str, Any]] = {}
     for event in standing.iter_rows(named=True):
-        who = {
+        author = {
             "by": event["login"],
             "at": event["at"].isoformat(timespec="seconds"),
             "reason": event["reason"],
         }
         after = json.loads(event["after"])
         if event["kind"] == "add_line":
-            added[event["subject"]] = after | who
+            added[event["subject"]] = after | author
             continue
         before = json.loads(event["before"])
         rows += [
@@ -266,7 +244,7 @@ def standing_changes(
                 "value": value,
                 "before": before[field],
             }
-            | who
+            | author
             for field, value in after.items()
         ]
     return pl.DataFrame(rows, schema=ADJUSTMENTS), added
@@ -276,14 +254,12 @@ def _lines(charges: pl.DataFrame, added: dict[str, dict[str, Any]]) -> pl.DataFr
     lines = charges.filter(pl.col("kind") == "line").select(
         "charge", "project", "description", "date", amount="raw_total"
     )
-    said = pl.DataFrame(
-        [
-            {"charge": code} | {key: what[key] for key in ("expense_code", "by", "at", "reason")}
-            for code, what in added.items()
-        ],
-        schema=dict.fromkeys(("charge", "expense_code", "by", "at", "reason"), pl.String),
+    keys = ("expense_code", "by", "at", "reason")
+    stated = pl.DataFrame(
+        [{"charge": code} | {key: line[key] for key in keys} for code, line in added.items()],
+        schema=dict.fromkeys(("charge", *keys), pl.String),
     )
-    return lines.join(said, on="charge", how="left").select(LINES.names()).sort("charge")
+    return lines.join(stated, on="charge", how="left").select(LINES.names()).sort("charge")
 
 
 def insert_charges(
@@ -295,10 +271,7 @@ def insert_charges(
 ) -> None:
     """Write new PENDING charges and their splits.
 
-    Parameters
-    ----------
-    references
-        ``charge``, ``reference``: which of them go to ad hoc invoices; none by default.
+    ``references`` (``charge``, ``reference``) names the charges for ad hoc invoices.
     """
     rows = kept_columns(priced.charges).with_columns(period=pl.lit(month))
     if references is not None and references.height:
@@ -314,7 +287,7 @@ def kept_columns(charges: pl.DataFrame) -> pl.DataFrame:
 def differing(
     connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
 ) -> pl.Series:
-    """The codes of charges that come out otherwise than the ledger has them."""
+    """The codes of charges whose new price or split differs from the ledger's."""
     compared = [
         "project",
         "team",
@@ -328,7 +301,7 @@ def differing(
         "cost",
     ]
     now = priced.charges.select("charge", *compared)
-    again = standing.select("charge", *compared).join(now, on="charge", suffix="_now")
+    both = standing.select("charge", *compared).join(now, on="charge", suffix="_now")
     other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
     splits = ledger_charges.read_splits(connection, facility, codes=standing["charge"])
     keys = SPLIT.names()
@@ -339,13 +312,13 @@ def differing(
             splits.join(split_now, on=keys, how="anti"),
         ]
     )
-    return pl.concat([again.filter(other)["charge"], moved["charge"]]).unique().sort()
+    return pl.concat([both.filter(other)["charge"], moved["charge"]]).unique().sort()
 
 
 def replace_charges(
     connection: Connection, facility: str, priced: Charges, codes: pl.Series
 ) -> None:
-    """Write these codes' priced columns and splits over the pending rows."""
+    """Overwrite the priced columns and splits of these pending charges."""
     ledger_charges.replace_charges(
         connection,
         facility,
@@ -355,7 +328,7 @@ def replace_charges(
 
 
 def unbound(charges: pl.DataFrame) -> pl.DataFrame:
-    """The charges that may still change: PENDING, and in no run."""
+    """The charges that may still change: PENDING and in no run."""
     return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
 
 
@@ -369,19 +342,16 @@ def carried_amounts(
     period: Period,
     replaced: pl.Series,
 ) -> pl.DataFrame:
-    """What the caps of these rules have come to before (schema CARRIED).
+    """Sum the issued invoices that caps over a quarter or fiscal year count (schema CARRIED).
 
-    Parameters
-    ----------
-    replaced
-        Numbers of invoices that are being reissued, which do not count.
+    The invoices with the numbers ``replaced`` are being reissued and do not count.
     """
     caps = [rule for _, rule in catalogue.rules_at(INVOICE) if rule.over is not None]
-    found = [CARRIED.to_frame()]
+    parts = [CARRIED.to_frame()]
     for rule in caps:
-        months = [str(month) for month in span(period, facility.fiscal_year_start, str(rule.over))]
+        months = span(period, facility.fiscal_year_start, str(rule.over))
         issued = pl.concat(
-            invoices.read_issued(connection, facility=facility.code, period=month, active=True)
+            invoices.read_issued(connection, facility=facility.code, period=str(month), active=True)
             for month in months
         )
         projects = targeted(rule, catalogue.projects)
@@ -390,12 +360,12 @@ def carried_amounts(
             & ~pl.col("number").is_in(replaced.implode())
             & (pl.col("kind") != AD_HOC)
         )
-        found.append(_came_to(connection, rule, counted))
-    return pl.concat(found)
+        parts.append(_counted_by(connection, rule, counted))
+    return pl.concat(parts)
 
 
 def span(period: Period, fiscal_year_start: int, over: str) -> list[Period]:
-    """The months of a period's quarter or fiscal year until it, itself among them."""
+    """The months of the quarter or fiscal year up to and including this period."""
     since_start = (period.month - fiscal_year_start) % 12
     months = [period]
     for _ in range(since_start % _MONTHS[over]):
@@ -403,7 +373,7 @@ def span(period: Period, fiscal_year_start: int, over: str) -> list[Period]:
     return months[::-1]
 
 
-def _came_to(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.DataFrame:
+def _counted_by(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.DataFrame:
     numbers = issued["number"].to_list()
     of_invoice = issued.select("number", "project", "team")
     lines = invoices.read_lines(connection, numbers).select("number", "item", "user", "total")
@@ -412,16 +382,12 @@ def _came_to(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.Dat
         lines = lines.filter(pl.col("item").is_in(rule.items))
     if rule.carries_by == "user":
         lines = lines.filter(pl.col("user").is_not_null())
-    on = part_worked_on(rule)
-    parts = pl.concat(
-        [
-            lines.with_columns(on=on).select("number", "user", "on", amount="total"),
-            _changes_of(rule, changes, lines.with_columns(on=on).select("user", "on").unique()),
-        ]
-    )
+    lines = lines.with_columns(on=part_worked_on(rule))
+    ruled = _changes_of(rule, changes, lines.select("user", "on").unique())
     key: Any = rule.carries_by
     return (
-        parts.join(of_invoice, on="number")
+        pl.concat([lines.select("number", "user", "on", amount="total"), ruled])
+        .join(of_invoice, on="number")
         .group_by(pl.col(key).alias("key"))
         .agg(pl.col("amount").sum())
         .select(rule=pl.lit(rule.name), key="key", amount="amount")
@@ -430,7 +396,7 @@ def _came_to(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.Dat
 
 
 def _changes_of(rule: Rule, changes: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
-    """What rules changed on the same part: all of an invoice's where it is the whole."""
+    """The adjustments by rules on the part of an invoice that the cap counts."""
     amounts = changes.select("number", "amount", on="worked_on")
     if rule.items is None and rule.carries_by != "user":
         return amounts.select("number", pl.lit(None, pl.String).alias("user"), "on", "amount")

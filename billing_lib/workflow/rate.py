@@ -1,13 +1,14 @@
-"""Rating a period: its usage becomes charges, the rest is listed with its reason.
+"""Rate a period: make charges from its usage, and list unbilled usage with reasons.
 
-A charge keeps a copy of its rate. Rating again makes charges of what is new or has become
-billable, and prices the pending ones again at the rate they have kept, under today's splits;
-what is billed or paid is never touched. Told to rate *again*, it looks the pending ones up anew and
-lists what changed; where today's price book has no rate for one, the kept copy still prices it.
+    RC 1993-10: 1,240 records = 1,234 charges (1,234 new, 0 changed) + 6 unbilled (6 no rate)
+
+A charge keeps a copy of its rate. A second rating makes charges of new and newly billable usage
+and prices the pending charges with their kept rates and today's splits; billed and paid charges
+never change. Rating *again* looks up the rates of pending charges anew and lists the changes; a
+charge without a rate in today's price book keeps its copy.
 """
 
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -37,24 +38,24 @@ from billing_lib.workflow.runs import calculate_holding
 
 @dataclass(frozen=True)
 class RatedPeriod:
-    """What rating a period came to.
+    """The result of rating a period.
 
     Attributes
     ----------
     records
-        Usage records of the period; ``charges`` of them are charged, ``unbilled`` are not.
+        Number of usage records of the period: ``charges`` are charged, ``unbilled`` are not.
     new, changed
-        Charges made, and pending charges whose price or split is another than before.
+        Numbers of new charges, and of pending charges with another price or split than before.
     unbilled
-        Records by reason.
+        Numbers of records by reason.
     changes
-        What rating again changed, one sentence per charge.
+        One sentence per charge that rating *again* changed.
     kept_rules
-        Whether the price book has other rules than the month was rated by.
+        Whether the month keeps other rules than the price book has now.
     late
-        Charges of earlier months that came after their invoice and are billed with this one.
+        Number of late charges, of earlier months whose invoice is issued, billed with this month.
     told
-        Sentences on charges that came after the ad hoc invoice that they name.
+        Sentences on charges too late for the ad hoc invoice that they name.
     """
 
     facility: str
@@ -71,33 +72,30 @@ class RatedPeriod:
 
     @property
     def sentence(self) -> str:
-        """The same in words."""
+        """The result in words."""
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.unbilled.items())
-        left = sum(self.unbilled.values())
-        return (
+        sentence = (
             f"{self.facility} {self.period}: {self.records:,} records = {self.charges:,} charges "
-            f"({self.new:,} new, {self.changed:,} changed) + {left:,} unbilled"
-            + (f" ({reasons})" if reasons else "")
-            + (f", and {self.late:,} late charges of earlier months" if self.late else "")
-            + (
-                f"; the price book's rules have changed since, 'billing rate {self.facility} "
-                f"{self.period} --again' takes them"
-                if self.kept_rules
-                else ""
-            )
+            f"({self.new:,} new, {self.changed:,} changed) + {sum(self.unbilled.values()):,} "
+            "unbilled" + (f" ({reasons})" if reasons else "")
         )
+        if self.late:
+            sentence += f", and {self.late:,} late charges of earlier months"
+        if self.kept_rules:
+            sentence += (
+                f"; the price book's rules have changed since, rating {self.facility} "
+                f"{self.period} with 'again' takes them"
+            )
+        return sentence
 
 
 def rate_period(
     engine: Engine, book: PriceBook, period: Period, *, again: bool = False
 ) -> RatedPeriod:
-    """Rate a period's usage and say what came of it.
+    """Rate a period's usage.
 
-    Parameters
-    ----------
-    again
-        Look up the rates of pending charges anew and take today's rules for the month; else
-        both stay as they were.
+    ``again`` looks up the rates of pending charges anew and takes today's rules for the month; by
+    default the month keeps both.
     """
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
@@ -115,7 +113,8 @@ def rate_period(
         used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
         priced = charge_usage(rating.rated, catalogue)
-        insert_charges(connection, facility, month, priced, _named(rating.rated))
+        references = rating.rated.drop_nulls("reference").select("reference", code="record")
+        insert_charges(connection, facility, month, priced, references)
         codes, changes = _price_again(connection, book, month, standing, catalogue, again=again)
         usage.replace_unbilled(connection, facility, month, rating.unbilled)
         grown = attach_waiting(connection, facility)
@@ -127,7 +126,7 @@ def rate_period(
             charges=records.height - rating.unbilled.height,
             new=priced.charges.height,
             changed=len(codes),
-            unbilled=_counted(rating.unbilled),
+            unbilled=dict(count_by_reason(rating.unbilled).iter_rows()),
             changes=changes if again else [],
             kept_rules=kept_rules,
             late=late,
@@ -135,14 +134,9 @@ def rate_period(
         )
 
 
-def _named(rated: pl.DataFrame) -> pl.DataFrame:
-    """Which records go to ad hoc invoices."""
-    return rated.drop_nulls("reference").select("charge", "reference")
-
-
 def take_late(connection: Connection, book: PriceBook, month: str) -> int:
-    """Take the charges of earlier months that came after their invoice into this month, where
-    the facility bills them by the next run; how many there are of them in it now."""
+    """Move late charges of earlier months into this month, if the facility bills them with the
+    next run; return the number of late charges in the month."""
     facility = book.facility.code
     if book.facility.late_usage == "next_run":
         waiting = ledger_charges.read_late(connection, facility, month)
@@ -159,10 +153,11 @@ def _price_again(
     *,
     again: bool,
 ) -> tuple[list[str], list[str]]:
-    """Price the pending charges again; which of those that stood came out otherwise, and how.
+    """Price the pending charges again; return the codes of older charges that changed, and a
+    sentence on each.
 
-    The new ones are among them where records couple: what came before may now cost another
-    tier, and what is new was priced without it.
+    If tiers or day passes couple records, new charges are priced again too: they and the older
+    ones were priced without each other.
     """
     facility = book.facility.code
     free = unbound(standing)
@@ -190,35 +185,30 @@ def _in_words(
         as_text(frame.select("charge", "price", "total"), places)
         for frame in (standing.filter(pl.col("charge").is_in(codes.implode())), priced.charges)
     )
+    sentences = []
     both = was.sort("charge").join(now, on="charge", suffix="_now", maintain_order="left")
-    return [
-        f"{book.facility.code}/{row['charge']}: {_price_change(row)}total "
-        f"{row['total']} → {row['total_now']}"
-        for row in both.iter_rows(named=True)
-    ]
+    for row in both.iter_rows(named=True):
+        rate = ""
+        if row["price"] != row["price_now"]:
+            rate = f"rate {row['price'] or 'by tiers'} → {row['price_now'] or 'by tiers'}, "
+        total = f"total {row['total']} → {row['total_now']}"
+        sentences.append(f"{book.facility.code}/{row['charge']}: {rate}{total}")
+    return sentences
 
 
-def _price_change(row: dict[str, Any]) -> str:
-    if row["price"] == row["price_now"]:
-        return ""
-    return f"rate {row['price'] or 'by tiers'} → {row['price_now'] or 'by tiers'}, "
-
-
-def _counted(unbilled: pl.DataFrame) -> dict[str, int]:
-    counts = unbilled.group_by("reason").len().sort("len", "reason", descending=[True, False])
-    return dict(counts.iter_rows())
+def count_by_reason(unbilled: pl.DataFrame) -> pl.DataFrame:
+    """Count unbilled records: ``reason``, ``records``, the most frequent reason first."""
+    counts = unbilled.group_by("reason").agg(pl.len().cast(pl.Int64).alias("records"))
+    return counts.sort("records", "reason", descending=[True, False])
 
 
 def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
-    """The usage of a period that the last rating left out, with reason and place."""
+    """Read a period's unbilled usage, each record with its reason, file and row."""
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         return usage.read_unbilled(connection, facility, month)
 
 
 def unbilled_by_reason(engine: Engine, facility: str, month: str) -> pl.DataFrame:
-    """The same, counted: ``reason``, ``records``."""
-    counts = _counted(read_unbilled(engine, facility, month))
-    return pl.DataFrame(
-        list(counts.items()), schema={"reason": pl.String, "records": pl.Int64}, orient="row"
-    )
+    """Count a period's unbilled usage by reason: ``reason``, ``records``."""
+    return count_by_reason(read_unbilled(engine, facility, month))

@@ -1,24 +1,13 @@
-"""A month as reviewers see it: its charges, what is unbilled, what staff changed.
+"""Review a month: its charges, unbilled usage and findings, and the explanation of a charge.
 
-Checking a month: what the ledger holds of it is gathered, and every check is asked.
+    find_discrepancies(engine, book, "1993-10")    run every check of pricing/month_checks.py
+    dismiss(engine, book, "1993-10", key, reason)  a reviewer found it right: hide it
+    remedy(finding)                                Remedy(("RC/u8",), "waived", "yes", …)
+    explain(ledger, book, "RC/57")                 ["RC/57: Microscope 1, …", "Total: 81.00 USD."]
 
-    find_discrepancies(engine, book, "1993-10")    findings, those that staff dismissed apart
-    dismiss(engine, book, "1993-10", key, reason)  looked at and found right: it is not shown again
-
-A dismissal is an event with who, when and why; it holds for the very finding, so where another
-charge joins it, it is found anew.
-
-From a finding to its remedy: which charges to change, and what to propose.
-
-    remedy(finding)   Remedy(("RC/u8",), "waived", "yes", "duplicates: slide")
-
-This is the hand-over from review to whatever changes charges: the charges and the change that
-workflow/bulk.py takes, as panels/change.py opens with them. Nothing is changed before
-staff have seen what it does and say so.
-
-Explaining a charge of the ledger: what it was made of, in words, as it is priced now.
-
-explain(ledger, book, "RC/57")   ["Microscope 1, project p1, user ann", …, "Total: 81.00 USD."]
+A finding names charges and may propose a change to them; workflow/bulk.py makes the change after
+staff have seen its effect. A dismissal is an event and holds for exactly these charges: a finding
+with one more charge is shown again.
 """
 
 from collections.abc import Mapping
@@ -62,16 +51,16 @@ class Month:
     Attributes
     ----------
     records
-        How many usage records end in it.
+        Number of usage records that end in the month.
     charges
         ``charge`` (``RC/57``), ``kind``, ``project``, ``team``, ``item``, ``user``, ``date``,
         ``quantity``, ``price``, ``raw_total``, ``adjustment``, ``total``, ``cost`` (minor units),
         ``state``, ``invoice``.
     unbilled
-        Records that are not billed, with reason and detail.
+        Unbilled records with reason and detail.
     invalid_codes
-        ``charge``, ``expense_code``, ``date``, ``problem``: shares of pending charges that
-        cannot be charged so.
+        Shares of pending charges with an invalid expense code: ``charge``, ``expense_code``,
+        ``date``, ``problem``.
     changes
         ``charge``, ``what``, ``before``, ``after``, ``by``, ``at``, ``reason``, in order.
     """
@@ -86,13 +75,7 @@ class Month:
 
 
 def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
-    """Read a month from the ledger, as at one moment.
-
-    Raises
-    ------
-    NotReady
-        No usage of it was loaded, or it is not rated yet.
-    """
+    """Read a month in one transaction."""
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
@@ -102,19 +85,15 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         unbilled = usage.read_unbilled(connection, facility, month)
         changes = history_of(connection, facility, charges["charge"])
     if charges.height + unbilled.height == 0:
-        raise NotReady(
-            f"{facility} {month} has no charges yet",
-            remedy=f"load usage and run 'billing rate {facility} {month}'",
-        )
-    named = pl.format("{}/{}", pl.lit(facility), "charge").alias("charge")
+        raise _no_charges(facility, month)
     charged = splits.join(charges.select("charge", "date"), on="charge").select(
-        named, "expense_code", "date"
+        _name(facility, "charge").alias("charge"), "expense_code", "date"
     )
     return Month(
         facility,
         month,
         records,
-        charges.with_columns(named),
+        charges.with_columns(_name(facility, "charge").alias("charge")),
         unbilled,
         find_invalid_codes(book, charged),
         changes,
@@ -122,23 +101,17 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
 
 
 DISMISS = "dismiss"
-"""The kind of event that a dismissal is; its subject is the month and the finding's key."""
+"""The kind of event of a dismissal; its subject is the month and the finding's key."""
 
 MONTHS = 12
-"""How many months before are compared with."""
+"""The number of earlier months that the checks compare with."""
 
-_JUDGING = ("quantity", "amount", "waived")
+_JUDGED_FIELDS = ("quantity", "amount", "waived")
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a month adds up; totals in minor units.
-
-    Attributes
-    ----------
-    cost
-        Null where no item says what it costs.
-    """
+    """The sums of a month in minor units; ``cost`` is None if no item states its cost."""
 
     records: int
     charges: int
@@ -150,18 +123,16 @@ class Summary:
 
 @dataclass(frozen=True)
 class ReviewedMonth:
-    """A month as the review notebook shows it.
+    """A month in the review notebook.
 
     Attributes
     ----------
-    charges
-        Those that count, as the ledger has them (ledger/overview.py), with ``charge``, RC/57.
-    unbilled
-        The unbilled report (ledger/usage.py).
+    charges, unbilled
+        The charges that count (ledger/overview.py), ``charge`` as ``RC/57``; the unbilled report.
     spend
-        Of the months before: ``period``, ``project``, ``item``, ``user``, ``charges``, ``total``.
+        Sums of earlier months: ``period``, ``project``, ``item``, ``user``, ``charges``, ``total``.
     findings
-        Schema FOUND (pricing/month_checks.py), without those dismissed.
+        Schema FOUND (pricing/month_checks.py), without dismissed findings.
     dismissed
         ``key``, ``check``, ``subject``, ``sentence``, ``by``, ``at``, ``reason``.
     """
@@ -174,23 +145,14 @@ class ReviewedMonth:
 
 
 def summarise_month(engine: Engine, book: PriceBook, period: str) -> Summary:
-    """How a month adds up, quickly however large it is.
-
-    Raises
-    ------
-    NotReady
-        It is not rated yet, or nothing of it was loaded.
-    """
+    """Sum a month in the database, so that large months are quick too."""
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         sums = overview.count_month(connection, facility, month)
     rows = dict(sums.select("what", "rows").iter_rows())
     if not sums.filter(pl.col("what") != "records")["rows"].sum():
-        raise NotReady(
-            f"{facility} {month} has no charges yet",
-            remedy=f"load usage and run 'billing rate {facility} {month}'",
-        )
+        raise _no_charges(facility, month)
     return Summary(
         records=rows["records"],
         charges=rows.get("usage", 0),
@@ -204,24 +166,18 @@ def summarise_month(engine: Engine, book: PriceBook, period: str) -> Summary:
 def read_charges(
     engine: Engine, book: PriceBook, period: str, first: int | None = None
 ) -> pl.DataFrame:
-    """A month's charges that count, as ``ReviewedMonth.charges``; only so many where told."""
+    """Read a month's charges as in ``ReviewedMonth.charges``, all or the ``first`` ones."""
     facility = book.facility.code
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        found = overview.read_month(connection, facility, str(Period.parse(period)), first)
-    return _named(found, facility)
+        charges = overview.read_month(connection, facility, str(Period.parse(period)), first)
+    return _named(charges, facility)
 
 
 def find_discrepancies(
     engine: Engine, book: PriceBook, period: str, step: Step = unheard
 ) -> ReviewedMonth:
-    """What the checks find in a month, as at one moment.
-
-    Parameters
-    ----------
-    step
-        Told what is being read or checked; may raise to stop, nothing is written.
-    """
+    """Run the checks on a month, read in one transaction; ``step`` reports the progress."""
     facility, month = book.facility.code, Period.parse(period)
     total = MONTHS + 3 + len(month_checks.CHECKS)
     with reading(engine) as connection:
@@ -230,32 +186,34 @@ def find_discrepancies(
         charges = _named(overview.read_month(connection, facility, str(month)), facility)
         step(1, total, f"reading the splits of {month}")
         shares = overview.read_shares(connection, facility, str(month))
-        step(2, total, f"reading what is unbilled of {month}")
+        step(2, total, f"reading the unbilled usage of {month}")
         unbilled = usage.read_unbilled(connection, facility, str(month))
         spend, before = [overview.SPEND.to_frame()], month
         for done in range(MONTHS):
             before = before.previous
             step(3 + done, total, f"reading {before}")
             spend.append(overview.read_spend(connection, facility, str(before)))
-        judged = _judged(connection, facility)
+        judged = pl.col("code").is_in(_judged(connection, facility).implode())
         dismissals = events.read_events(connection, facility, kinds=[DISMISS])
     shares = shares.with_columns(charge=_name(facility, "charge"))
+    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
+    charged = shares.select("charge", "expense_code").join(pending, on="charge")
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
-        charges=_as_checked(charges, judged),
+        charges=charges.with_columns(judged=judged).select(CHARGES.names()),
         shares=shares.select(SHARES.names()),
         unbilled=unbilled.select(UNBILLED.names()),
-        invalid_codes=_invalid(book, charges, shares),
+        invalid_codes=find_invalid_codes(book, charged).select(INVALID_CODES.names()),
         spend=pl.concat(spend).select(SPEND.names()),
         items=items_frame(book),
         projects=projects_frame(book),
     )
     first = total - len(month_checks.CHECKS)
-    found = month_checks.find(
-        reviewed, lambda done, of, what: step(first + done, total, f"checking: {what}")
+    findings = month_checks.find(
+        reviewed, lambda done, of, check: step(first + done, total, f"checking: {check}")
     )
-    said = dismissals.select(
+    dismissed = dismissals.select(
         pl.col("subject").str.strip_prefix(f"{month} ").alias("key"),
         by="login",
         at=pl.col("at").dt.to_string("%Y-%m-%d %H:%M"),
@@ -265,29 +223,23 @@ def find_discrepancies(
         charges=charges,
         unbilled=unbilled,
         spend=pl.concat(spend),
-        findings=found.join(said, on="key", how="anti", maintain_order="left"),
-        dismissed=found.select("key", "check", "subject", "sentence").join(
-            said, on="key", maintain_order="left"
+        findings=findings.join(dismissed, on="key", how="anti", maintain_order="left"),
+        dismissed=findings.select("key", "check", "subject", "sentence").join(
+            dismissed, on="key", maintain_order="left"
         ),
     )
 
 
 def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:
-    """Dismiss a finding that was looked at and is right; what was done, in words.
-
-    Raises
-    ------
-    InvalidAdjustment
-        There is no such finding, or no reason.
-    """
+    """Dismiss a finding that a reviewer found right; return a sentence."""
     require_reason(reason)
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
         require(connection, facility, REVIEWER)
-    found = find_discrepancies(engine, book, month)
-    if key in found.dismissed["key"]:
+    reviewed = find_discrepancies(engine, book, month)
+    if key in reviewed.dismissed["key"]:
         return f"{key}: was dismissed before, nothing changed"
-    finding = found.findings.filter(pl.col("key") == key)
+    finding = reviewed.findings.filter(pl.col("key") == key)
     if finding.height == 0:
         raise InvalidAdjustment(
             f"there is no finding '{key}' in {facility} {month}",
@@ -302,6 +254,13 @@ def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str)
     return f"{key}: dismissed, {check}, {subject}"
 
 
+def _no_charges(facility: str, month: str) -> NotReady:
+    return NotReady(
+        f"{facility} {month} has no charges yet",
+        remedy=f"load usage and run 'billing rate {facility} {month}'",
+    )
+
+
 def _name(facility: str, column: str) -> pl.Expr:
     return pl.format("{}/{}", pl.lit(facility), column)
 
@@ -310,41 +269,23 @@ def _named(charges: pl.DataFrame, facility: str) -> pl.DataFrame:
     return charges.with_columns(_name(facility, "charge").alias("charge"))
 
 
-def _as_checked(charges: pl.DataFrame, judged: pl.Series) -> pl.DataFrame:
-    known = pl.col("charge").is_in(judged.implode())
-    return charges.with_columns(judged=known).select(CHARGES.names())
-
-
 def _judged(connection: Connection, facility: str) -> pl.Series:
-    """The charges on which staff set what was used or what it comes to."""
-    made = events.read_events(connection, facility, kinds=["adjust"])
+    """The charges whose quantity or amount staff have set or waived."""
+    adjustments = events.read_events(connection, facility, kinds=["adjust"])
     undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
-    sets = pl.any_horizontal(
-        pl.col("after").str.json_path_match(f"$.{field}").is_not_null() for field in _JUDGING
+    judging = pl.any_horizontal(
+        pl.col("after").str.json_path_match(f"$.{field}").is_not_null() for field in _JUDGED_FIELDS
     )
-    standing = ~pl.col("group_id").is_in(undone.implode()).fill_null(value=False)
-    judged = made.filter(sets & standing).select(_name(facility, "subject").alias("charge"))
-    return judged["charge"].unique()
-
-
-def _invalid(book: PriceBook, charges: pl.DataFrame, shares: pl.DataFrame) -> pl.DataFrame:
-    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
-    charged = shares.select("charge", "expense_code").join(pending, on="charge")
-    return find_invalid_codes(book, charged).select(INVALID_CODES.names())
+    in_force = ~pl.col("group_id").is_in(undone.implode()).fill_null(value=False)
+    judged = adjustments.filter(judging & in_force)
+    return judged.select(_name(facility, "subject").alias("charge"))["charge"].unique()
 
 
 @dataclass(frozen=True)
 class Remedy:
-    """A change that is proposed.
+    """A proposed change to charges (``RC/57``).
 
-    Attributes
-    ----------
-    charges
-        The charges to change, ``RC/57``.
-    field, value
-        What to set (pricing/adjusting.py); None where staff must say.
-    reason
-        Why, as it would be kept.
+    The field (pricing/adjusting.py) and value are None if staff must choose them.
     """
 
     charges: tuple[str, ...]
@@ -354,8 +295,10 @@ class Remedy:
 
 
 def remedy(finding: Mapping[str, Any]) -> Remedy | None:
-    """The change that a finding (a row of schema FOUND) proposes; None where it is about no
-    charge, so that usage, price book or rating must be seen to."""
+    """The change that a finding (a row of schema FOUND) proposes.
+
+    None if it names no charge: then usage, price book or rating need attention.
+    """
     if not finding["to_change"]:
         return None
     return Remedy(
@@ -367,48 +310,45 @@ def remedy(finding: Mapping[str, Any]) -> Remedy | None:
 
 
 def explain(engine: Engine, book: PriceBook, charge: str) -> list[str]:
-    """How a charge comes to its total, one sentence per step.
+    """Explain a charge's total, one sentence per step, at present prices.
 
-    Where the price book has changed since the charge was issued or last rated, the last sentence
-    says what the ledger has.
-
-    Raises
-    ------
-    UnknownCharge
-        There is no such charge.
+    The last sentence gives the ledger's total if it differs, because the price book has changed
+    since the charge was issued or last rated.
     """
     facility, code = split_code(charge)
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        found = ledger_charges.read_charges(connection, facility, codes=[code])
-        if found.height == 0:
+        charges = ledger_charges.read_charges(connection, facility, codes=[code])
+        if charges.height == 0:
             raise UnknownCharge(
                 f"there is no charge {charge}", remedy="'billing charges' lists them"
             )
-        row = found.row(0, named=True)
+        row = charges.row(0, named=True)
         month = ledger_charges.read_charges(
             connection, facility, period=row["period"], project=row["project"]
         )
-        kin = month.filter(
+        coupled = month.filter(
             pl.col("item").eq_missing(pl.lit(row["item"], dtype=pl.String))
             | (pl.col("charge") == code)
         )
-        it = gather(connection, book, kin)
-        held = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"] or ""])
+        inputs = gather(connection, book, coupled)
+        invoices = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"] or ""])
     currency, places = book.facility.currency, minor_places(book.facility.currency)
-    told = explain_charge(code, currency, it.usage, it.catalogue, it.adjustments, it.lines)
-    standing = f"Total: {money_text(row['total'], places)} {currency}."
-    state = _stands_on(row["invoice"], held)
-    if standing not in told:
-        state += f" The ledger has {standing[:-1].lower()}, priced by an earlier price book."
-    return [f"{charge}: {told[0]}", *told[1:], state]
+    sentences = explain_charge(
+        code, currency, inputs.usage, inputs.catalogue, inputs.adjustments, inputs.lines
+    )
+    total = f"Total: {money_text(row['total'], places)} {currency}."
+    last = _invoice_sentence(row["invoice"], invoices)
+    if total not in sentences:
+        last += f" The ledger has {total[:-1].lower()}, priced by an earlier price book."
+    return [f"{charge}: {sentences[0]}", *sentences[1:], last]
 
 
-def _stands_on(code: str | None, held: pl.DataFrame) -> str:
+def _invoice_sentence(code: str | None, invoices: pl.DataFrame) -> str:
     if code is None:
         return "It is on no invoice yet."
-    state, number = held.select("state", "number").row(0)
+    state, number = invoices.select("state", "number").row(0)
     if number is None:
         return f"It is on invoice {code}, which is {state} and not issued yet."
-    told = {"SUPERSEDED": ", which another replaces", "VOID": ", which is void"}
-    return f"It is on invoice {number}{told.get(state, '')}."
+    remarks = {"SUPERSEDED": ", which another replaces", "VOID": ", which is void"}
+    return f"It is on invoice {number}{remarks.get(state, '')}."

@@ -1,25 +1,22 @@
-"""A billing run before it issues: its invoices made, given their charges, and calculated.
+"""Billing runs before issuing: make draft invoices, calculate and submit them, sign off the month.
 
     charges (PENDING) ─ take in ─▶ invoices (OPEN) ─ submit ─▶ APPROVING, their charges locked
 
-Every step can be repeated: taking in adds only what is on no invoice, calculating changes only
-what comes out otherwise. An invoice that cannot be calculated is in ERROR with the reason, and
-does not keep the others back.
+A run bills a whole month or a selection of it:
 
-What a billing run is of: a whole month, some projects or teams of it, one invoice.
+    ''                             the whole month
+    projects: u4, u22              only these projects
+    teams: bio                     only this team
+    reference: PO-12               one ad hoc invoice
+    reissue: RC-1994-00007         the replacement of an issued invoice
 
-''                             the whole month
-projects: u4, u22              only these
-teams: bio
-reference: PO-12               an ad hoc invoice by itself
-reissue: RC-1994-00007         what replaces an issued invoice
+Every step can be repeated: taking in adds only charges on no invoice, and calculating writes only
+differences. An invoice that cannot be calculated is in ERROR with the reason; the others go on.
 
-Readiness: a person's word that a month may be issued.
+A month may be issued once a reviewer has signed it off, unless its price book says ``issue:
+scheduled``. A charge added or changed afterwards needs another sign-off.
 
     billing ready RC 1993-10      RC 1993-10 is ready: 1,234 charges, total 10,204.11 USD
-
-The sign-off holds for what was seen: a charge that is added or changed afterwards asks for
-another one. A facility whose price book says ``issue: scheduled`` needs none.
 """
 
 import json
@@ -36,12 +33,10 @@ from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED
-from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.pricing.rating import Catalogue
 from billing_lib.workflow.adhoc import attach_waiting
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import carried_amounts, differing, gather, replace_charges
@@ -50,7 +45,7 @@ from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, sum_invoices
 
 @dataclass(frozen=True)
 class RunSelection:
-    """What of a month a run is of; nothing stated is all of it."""
+    """The selection of a month that a run bills; by default the whole month."""
 
     projects: tuple[str, ...] = ()
     teams: tuple[str, ...] = ()
@@ -59,7 +54,7 @@ class RunSelection:
 
     @property
     def text(self) -> str:
-        """As the ledger keeps it."""
+        """The selection as the ledger stores it."""
         if self.projects:
             return "projects: " + ", ".join(sorted(self.projects))
         if self.teams:
@@ -70,13 +65,13 @@ class RunSelection:
 
     @property
     def words(self) -> str:
-        """As people read it: ``project u4``, ``teams bio, chem``."""
+        """The selection in words: ``project u4``, ``teams bio, chem``."""
         kind, _, codes = self.text.partition(": ")
         return f"{kind.removesuffix('s') if ', ' not in codes else kind} {codes}".strip()
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """From what the ledger keeps."""
+        """Read a selection as the ledger stores it."""
         kind, _, rest = text.partition(": ")
         codes = tuple(rest.split(", "))
         return {
@@ -89,16 +84,16 @@ class RunSelection:
 
     @property
     def takes_charges(self) -> bool:
-        """Whether charges that are on no invoice yet go on its invoices."""
+        """Whether the run's invoices take in charges that are on no invoice yet."""
         return self.reference is None and self.reissue is None
 
     @property
     def asks_sign_off(self) -> bool:
-        """Whether somebody must have said that the month is ready; for a reissue nobody has to."""
+        """Whether the month must be signed off first; a reissue needs no sign-off."""
         return self.reissue is None
 
     def of(self, frame: pl.DataFrame) -> pl.DataFrame:
-        """Those rows (with ``project``, ``team`` and ``reference``) that are selected."""
+        """Select rows by ``project``, ``team`` or ``reference``."""
         if self.projects:
             return frame.filter(pl.col("project").is_in(self.projects))
         if self.teams:
@@ -109,7 +104,7 @@ class RunSelection:
 
 
 UNFINISHED = (*EDITABLE, "APPROVING")
-"""States of an invoice that is not issued and may still be."""
+"""The states of invoices that may still be issued."""
 
 
 def open_run(
@@ -119,11 +114,9 @@ def open_run(
     selection: RunSelection,
     description: str = "",
 ) -> str:
-    """The id of the run of a month and selection that is open, be it disabled; a new one where
-    there is none."""
+    """Return the id of the open or disabled run of a month and selection, or make a run."""
     facility, month = book.facility.code, str(period)
-    standing = runs.read_runs(connection, facility, month)
-    same = standing.filter(
+    same = runs.read_runs(connection, facility, month).filter(
         (pl.col("selection") == selection.text) & pl.col("state").is_in((OPEN, DISABLED))
     )
     if same.height:
@@ -132,10 +125,10 @@ def open_run(
 
 
 def take_in(connection: Connection, book: PriceBook, run: str) -> int:
-    """Put the month's charges that are on no invoice on the run's invoices, which are made
-    where they are missing; how many charges.
+    """Put the month's charges without an invoice on drafts of the run; return their number.
 
-    Charges of a project whose month is issued wait for the next run or a reissue.
+    Missing drafts are made. Charges of a project whose month is issued wait for the next run or a
+    reissue.
     """
     row = runs.read_run(connection, run)
     selection = RunSelection.parse(row.selection)
@@ -180,15 +173,15 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     drafts = pl.concat([known, new.select(known.columns)])
     placed = free.drop("invoice").join(drafts, on="project")
     ledger_charges.attach_charges(connection, facility, placed)
-    # Those that stood before may be another run's, or in quarantine: nobody calculates them next.
+    # Older drafts may be in another run or in quarantine, so no later step would calculate them.
     grown = placed["invoice"].unique().sort()
     calculate(connection, book, grown.filter(grown.is_in(known["invoice"].implode())).to_list())
     return placed.height
 
 
 def _free_codes(connection: Connection, run: str, projects: pl.Series) -> pl.Series:
-    """The codes of new invoices of a run: ``RC-1993-11-1/u4``, and ``RC-1993-11-1/u4~2`` where
-    that one was closed."""
+    """The codes of new invoices of a run: ``RC-1993-11-1/u4``, or ``RC-1993-11-1/u4~2`` if the
+    first was closed."""
     taken = set(ledger_invoices.read_invoices(connection, run=run)["code"])
     free: list[str] = []
     for project in projects:
@@ -201,7 +194,7 @@ def _free_codes(connection: Connection, run: str, projects: pl.Series) -> pl.Ser
 
 
 def closed_projects(connection: Connection, facility: str, month: str) -> pl.Series:
-    """The projects whose month is issued: what comes now is late."""
+    """The projects whose invoice of the month is issued: further charges are late."""
     issued = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)
     return issued.filter(pl.col("kind") != AD_HOC)["project"].unique()
 
@@ -209,8 +202,7 @@ def closed_projects(connection: Connection, facility: str, month: str) -> pl.Ser
 def _take_in_ad_hoc(
     connection: Connection, book: PriceBook, run: str, month: str, selection: RunSelection
 ) -> None:
-    """Put the month's ad hoc invoices that bill something in the run, with what came for them
-    since."""
+    """Put the month's ad hoc drafts with charges into the run, after attaching waiting charges."""
     facility = book.facility.code
     calculate(connection, book, attach_waiting(connection, facility))
     drafts = ledger_invoices.read_invoices(
@@ -223,18 +215,10 @@ def _take_in_ad_hoc(
 def calculate(
     connection: Connection, book: PriceBook, codes: list[str], *, as_reviewed: bool = False
 ) -> None:
-    """Calculate invoices that take in changes: price their charges, sum them.
+    """Price the charges of editable invoices and sum them.
 
-    Parameters
-    ----------
-    as_reviewed
-        Refuse where a charge comes out otherwise than it was last rated or adjusted; else it is
-        set to what it comes to now.
-
-    Raises
-    ------
-    NotReady
-        ``as_reviewed``, and the price book has changed since.
+    If the price book has changed a charge since its last rating or adjustment, the charge is
+    updated; with ``as_reviewed``, NotReady is raised instead.
     """
     facility = book.facility.code
     drafts = ledger_invoices.read_invoices(connection, facility, codes=codes, states=EDITABLE)
@@ -251,26 +235,26 @@ def calculate(
 def _failing(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str
 ) -> dict[str, str]:
-    """What keeps invoices from being calculated, by invoice."""
+    """The reasons why invoices cannot be calculated, by invoice."""
     try:
         gather(connection, book, charges, month)
     except NotReady:
         pass
     else:
         return {}
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for (invoice,), part in charges.group_by("invoice", maintain_order=True):
         try:
             gather(connection, book, part, month)
         except NotReady as error:
-            found[str(invoice)] = str(error)
-    return found
+            reasons[str(invoice)] = str(error)
+    return reasons
 
 
 def _note_errors(
     connection: Connection, facility: str, drafts: pl.DataFrame, failing: dict[str, str]
 ) -> None:
-    """Move what fails from OPEN to ERROR, and back what no longer does."""
+    """Move failing invoices from OPEN to ERROR, and repaired ones back."""
     for code, state in drafts.select("code", "state").iter_rows():
         if code in failing and state == OPEN:
             ledger_invoices.move_invoices(connection, facility, [code], "fail", failing[code])
@@ -307,21 +291,9 @@ def _totals(
         Period.parse(month),
         drafts["replaces"].drop_nulls(),
     )
-    return _with_empty(drafts, priced, gathered.catalogue, carried, stands_on, invoices)
-
-
-def _with_empty(
-    drafts: pl.DataFrame,
-    priced: Charges,
-    catalogue: Catalogue,
-    carried: pl.DataFrame,
-    placing: pl.DataFrame,
-    invoices: pl.DataFrame,
-) -> pl.DataFrame:
-    """What each draft comes to; one without charges comes to nothing."""
-    names = ("charges", "raw_total", "adjustment", "total")
-    summed = sum_invoices(priced, catalogue, carried, placing, invoices).invoices
-    teams = catalogue.accounts.select("project", now="team").unique("project")
+    summed = sum_invoices(priced, gathered.catalogue, carried, stands_on, invoices).invoices
+    teams = gathered.catalogue.accounts.select("project", now="team").unique("project")
+    names = ("charges", "raw_total", "adjustment", "total")  # zero without charges
     return (
         drafts.select("code", "project", "team")
         .join(teams, on="project", how="left")
@@ -333,7 +305,7 @@ def _with_empty(
 def calculate_holding(
     connection: Connection, book: PriceBook, changed: list[str], grown: list[str]
 ) -> None:
-    """Calculate the invoices that hold changed charges, and those that got some."""
+    """Calculate the invoices of changed charges, and the invoices that have grown."""
     facility = book.facility.code
     charges = ledger_charges.read_charges(connection, facility, codes=changed)
     holding = {*charges["invoice"].drop_nulls(), *grown}
@@ -342,12 +314,9 @@ def calculate_holding(
 
 
 def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame) -> None:
-    """After charges were changed, moved, added or deleted: see to the invoices they are on.
+    """Update the invoices after charges were changed, moved, added or deleted.
 
-    Parameters
-    ----------
-    before
-        The charges as they stood (schema CHARGE); an added line as it stands.
+    ``before`` holds the charges before the change (schema CHARGE), but an added line after it.
     """
     facility = book.facility.code
     now = ledger_charges.read_charges(connection, facility, codes=before["charge"])
@@ -366,14 +335,9 @@ def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame
 
 
 def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) -> list[str]:
-    """Lock invoices of a run for approval, after a last calculation; which of them.
+    """Calculate invoices of a run and lock them for approval; return their codes.
 
-    Those that bill nothing stay OPEN.
-
-    Raises
-    ------
-    NotReady
-        The price book has changed since the charges were rated.
+    Invoices without charges stay OPEN.
     """
     facility = book.facility.code
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
@@ -388,17 +352,13 @@ def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) 
 
 
 def bind_for_good(connection: Connection, book: PriceBook, closing: pl.DataFrame) -> None:
-    """Bind the charges of invoices that are closed with them to their run; an ad hoc invoice
-    that is in none yet gets one of its own.
+    """Bind the charges of closing invoices (schema INVOICE) to the invoices' runs.
 
-    Parameters
-    ----------
-    closing
-        The invoices (schema INVOICE of ledger/invoices.py).
+    An ad hoc invoice without a run gets its own.
     """
     facility = book.facility.code
-    homeless = closing.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
-    for code, month, reference in homeless.select("code", "period", "reference").iter_rows():
+    without_run = closing.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
+    for code, month, reference in without_run.select("code", "period", "reference").iter_rows():
         selection = RunSelection(reference=reference)
         own = open_run(connection, book, Period.parse(month), selection)
         ledger_invoices.put_in_run(connection, facility, [code], own)
@@ -408,7 +368,7 @@ def bind_for_good(connection: Connection, book: PriceBook, closing: pl.DataFrame
 
 
 def finish_if_done(connection: Connection, book: PriceBook, run: str) -> bool:
-    """End a run none of whose invoices can still be issued; empty ones are closed with it."""
+    """Finish a run if none of its invoices can still be issued, and close its empty invoices."""
     facility = book.facility.code
     left = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
     empty = left.filter((pl.col("charges") == 0) & (pl.col("state") == OPEN))
@@ -421,22 +381,16 @@ def finish_if_done(connection: Connection, book: PriceBook, run: str) -> bool:
 
 
 def run_errors(connection: Connection, run: str) -> list[str]:
-    """One sentence per invoice of a run that is in ERROR."""
-    found = ledger_invoices.read_invoices(connection, run=run, states=(ERROR,))
+    """Sentences on the run's invoices in ERROR."""
+    invoices = ledger_invoices.read_invoices(connection, run=run, states=(ERROR,))
     return [
         f"invoice {code} is in ERROR: {reason}"
-        for code, reason in found.select("code", "reason").iter_rows()
+        for code, reason in invoices.select("code", "reason").iter_rows()
     ]
 
 
 def require_open(connection: Connection, run: str) -> None:
-    """Pass if the run is neither disabled, cancelled nor finished.
-
-    Raises
-    ------
-    NotReady
-        It is.
-    """
+    """Raise NotReady if the run is disabled, cancelled or finished."""
     state = runs.read_run(connection, run).state
     if state != OPEN:
         raise NotReady(f"billing run {run} is {state}", remedy="'billing runs' lists the open ones")
@@ -447,84 +401,83 @@ KIND = "ready"
 
 
 def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> str:
-    """Say that a month may be issued as it stands; what was signed, in words.
-
-    Raises
-    ------
-    NotReady
-        It has no charges.
-    """
+    """Sign off a month as it is now; return a sentence."""
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
-        seen = _seen(connection, book, month)
-        if seen["charges"] == "0":
+        sums = _sums(connection, book, month)
+        if sums["charges"] == "0":
             raise NotReady(
                 f"there are no charges for {facility} {month}",
                 remedy=f"load usage and run 'billing rate {facility} {month}'",
             )
-        said = f"{facility} {month} is ready: {_words(book, seen)}"
-        if _signed(connection, facility, month) == seen:
-            return f"{said}; it was said before, nothing changed"
+        sentence = f"{facility} {month} is ready: {_words(book, sums)}"
+        if _signed(connection, facility, month) == sums:
+            return f"{sentence}; it was signed off before, nothing changed"
         events.record_event(
             connection,
             facility,
             kind=KIND,
             subject=month,
             reason=comment,
-            after=canonical_json(seen),
+            after=canonical_json(sums),
         )
-    return said
+    return sentence
 
 
 def is_ready(engine: Engine, book: PriceBook, month: str) -> bool:
     """Whether a month may be issued."""
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
-        try:
-            require_ready(connection, book, month)
-        except NotReady:
-            return False
+        return signed_off(connection, book, month)
+
+
+def signed_off(connection: Connection, book: PriceBook, month: str) -> bool:
+    """Whether the month is signed off as it is now, or needs no sign-off."""
+    try:
+        require_ready(connection, book, month)
+    except NotReady:
+        return False
     return True
 
 
 def require_ready(connection: Connection, book: PriceBook, month: str) -> None:
-    """Pass if the month is signed off as it stands, or the facility issues by schedule.
+    """Check that the month is signed off as it is now, or that its facility issues by schedule.
 
     Raises
     ------
     NotReady
-        It is not.
+        The month needs a sign-off.
     """
     facility = book.facility.code
     if book.facility.issue == "scheduled":
         return
-    signed, seen = _signed(connection, facility, month), _seen(connection, book, month)
+    signed, sums = _signed(connection, facility, month), _sums(connection, book, month)
     remedy = f"review it, then run 'billing ready {facility} {month}'"
     if signed is None:
-        raise NotReady(f"nobody has said that {facility} {month} is ready", remedy=remedy)
-    if signed != seen:
+        raise NotReady(f"{facility} {month} is not signed off", remedy=remedy)
+    if signed != sums:
         raise NotReady(
-            f"{facility} {month} was said to be ready with {_words(book, signed)}; it has "
-            f"{_words(book, seen)} now",
+            f"{facility} {month} was signed off with {_words(book, signed)}; it has "
+            f"{_words(book, sums)} now",
             remedy=remedy,
         )
 
 
 def _signed(connection: Connection, facility: str, month: str) -> dict[str, str] | None:
-    said = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
-    if said.height == 0:
+    sign_offs = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
+    if sign_offs.height == 0:
         return None
-    seen: dict[str, str] = json.loads(said["after"][-1])
-    return seen
+    sums: dict[str, str] = json.loads(sign_offs["after"][-1])
+    return sums
 
 
-def _seen(connection: Connection, book: PriceBook, month: str) -> dict[str, str]:
+def _sums(connection: Connection, book: PriceBook, month: str) -> dict[str, str]:
     count, total = ledger_charges.count_charges(connection, book.facility.code, month)
     places = minor_places(book.facility.currency)
     return {"charges": str(count), "total": money_text(total, places)}
 
 
-def _words(book: PriceBook, seen: dict[str, str]) -> str:
-    charges, total = int(seen["charges"]), seen["total"]
+def _words(book: PriceBook, sums: dict[str, str]) -> str:
+    charges, total = int(sums["charges"]), sums["total"]
     return f"{charges:,} charges, total {total} {book.facility.currency}"

@@ -1,31 +1,18 @@
-"""What staff look for among invoices and charges, and the views that are always there.
+"""Search invoices and charges, and select invoices for the actions on a run and for exports.
 
-    Filter.parse({"team": "bio", "view": "live", "total_from": "100.00"})
-
-Every list, and everything that is done with a selection of invoices, takes the same ``Filter``
-(finding.py finds what it matches).
-
-Finding invoices and charges: what a filter matches, in pages, in any order.
-
-    wanted = Filter.parse({"team": "bio", "view": "live"})
+    wanted = Filter.parse({"team": "bio", "view": "live", "total_from": "100.00"})
     find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoices")
                                        page 2 of 7, 312 invoices, total 10,204.11 USD
-    find_codes(connection, wanted, books)                 all of them, for what is done with them
-    find_values(engine, wanted, "user")                   what to choose from
+    find_codes(connection, wanted, books)       every matching invoice, for an action on them
+    find_values(engine, wanted, "user")         the users to choose from
 
-Who asks sees what their roles let them see.
+Every list and every action on a selection takes the same ``Filter``; results contain only rows
+that the current user may see. ``Choice`` selects invoices of a run, ``Export`` issued invoices,
+statements or both:
 
-Choosing invoices of a run: a selection, or all that match.
-
---invoice RC-1993-11-1/u4     --project u4 --state OPEN     --total-from 1000     --all
-
-What is exported: issued invoices that a filter matches, statements, or both.
-
-    Export(Filter.parse({"run": "RC-1993-11-1"}))
-    Export(Filter.parse({"period_from": "1993-11", …}), with_statements=True)
+    Choice(projects=("u4",), states=("OPEN",))
+    Export(Filter.parse({"run": "RC-1993-11-1"}), with_statements=True)
     Export(statements=("bio-1993-11",))
-
-Only what is issued is exported, and of that what who asks may see.
 """
 
 import unicodedata
@@ -95,15 +82,15 @@ VIEWS = {
     "complete": View("Complete", (APPROVED, PAID, SUPERSEDED, VOID, CLOSED)),
     "problems": View("Problems", (ERROR, REJECTED, QUARANTINED), odd=_UNFINISHED),
 }
-"""The views that are always there: all that is not finished; what waits for approval; what is
-finished; and what needs a look: in error, sent back, kept out, empty or below zero."""
+"""The standing views of invoices: unfinished; waiting for approval; finished; and in need of
+attention, since in error, rejected, in quarantine, empty or below zero."""
 
 KINDS = (PERIODIC, AD_HOC, REISSUE)
 STATES = tuple(dict.fromkeys((*states(INVOICE), *states(CHARGE))))
 
 
 def _storable(text: str) -> str:
-    """A text that a column can hold."""
+    """Check that a column can hold the text."""
     if any(unicodedata.category(letter) in ("Cc", "Cs") for letter in text):
         raise ValueError(f"{text!r} holds a control character")
     if not text:
@@ -111,10 +98,10 @@ def _storable(text: str) -> str:
     return text
 
 
-def _one_of(words: tuple[str, ...], what: str) -> AfterValidator:
+def _one_of(words: tuple[str, ...], noun: str) -> AfterValidator:
     def check(word: str) -> str:
         if word not in words:
-            raise ValueError(f"'{word}' is no {what}; it is one of {', '.join(words)}")
+            raise ValueError(f"'{word}' is no {noun}; it is one of {', '.join(words)}")
         return word
 
     return AfterValidator(check)
@@ -143,55 +130,49 @@ ViewName = Annotated[str, _one_of(tuple(VIEWS), "view")]
 
 
 class Filter(Entry):
-    """What is looked for; what is left out matches all. It is fixed, and is JSON where needed."""
+    """Conditions on invoices and charges; one that is left out matches all."""
 
     facility: Words | None = None
     team: Words | None = None
-    """A team's code: its own, and what is of the teams that belong to it, over others too."""
+    """A team's code; the teams below it match too."""
     project: Words | None = None
     run: Words | None = None
-    """A billing run's id: its invoices, and the charges on them."""
+    """A billing run's id; matches its invoices and their charges."""
     number: Words | None = None
-    """Part of an invoice's number or code; of a charge's code or its invoice's number or code."""
+    """Part of an invoice's number or code; for a charge also part of the charge's own code."""
     reference: Words | None = None
     states: tuple[State, ...] = ()
-    """Of invoices or charges; a charge is found by its own or by its invoice's."""
+    """States of invoices or charges; a charge also matches by its invoice's state."""
     kinds: tuple[Kind, ...] = ()
     empty: bool | None = None
-    """Whether an invoice has no charges; whether a charge comes to nothing."""
+    """Whether an invoice has no charges, or a charge's total is zero."""
     total_from: Amount | None = None
     total_to: Amount | None = None
-    """In each facility's currency; both are included."""
+    """In each facility's currency; both bounds are included."""
     period_from: Month | None = None
     period_to: Month | None = None
     user: Words | None = None
     item: Words | None = None
     date_from: Day | None = None
     date_to: Day | None = None
-    """Of charges, and both included."""
+    """Dates of charges; both bounds are included."""
     expense_code: Words | None = None
-    """An invoice is found by any of its charges, as it is by their user, item and date."""
+    """An invoice matches by any of its charges, as for their user, item and date."""
     text: Words | None = None
-    """Part of a description, or of a reason or note ever given: of an invoice or its charges."""
+    """Part of a description, or of any reason or note on an invoice or its charges."""
     view: ViewName | None = None
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
-        for what in ("total", "period", "date"):
-            first, last = getattr(self, f"{what}_from"), getattr(self, f"{what}_to")
+        for name in ("total", "period", "date"):
+            first, last = getattr(self, f"{name}_from"), getattr(self, f"{name}_to")
             if first is not None and last is not None and first > last:
-                raise ValueError(f"the {what} is from {first} to {last}, so nothing lies between")
+                raise ValueError(f"the {name} is from {first} to {last}, so nothing lies between")
         return self
 
     @classmethod
     def parse(cls, stated: Mapping[str, object]) -> Self:
-        """A filter from values by name; those that are None are not stated.
-
-        Raises
-        ------
-        InvalidFilter
-            One of them cannot be.
-        """
+        """Make a filter from values by name, ignoring None; raise InvalidFilter for a bad value."""
         try:
             return cls.model_validate(
                 {name: value for name, value in stated.items() if value is not None}
@@ -204,24 +185,15 @@ class Filter(Entry):
             ) from None
 
 
-_INVOICES_ORDER, _CHARGES_ORDER = ("number",), ("project", "date")
-
 Books = Mapping[str, PriceBook]
 
 
 @dataclass(frozen=True)
 class Page:
-    """Which part of what matches, in which order.
+    """The page to return, counted from 1, and the order of rows.
 
-    Attributes
-    ----------
-    number
-        From 1 on.
-    size
-        Rows of a page; None for one page with all.
-    sort
-        Column names, with ``-`` before one for the largest first; the list's own order unless
-        told. Ties are in the order of facility and code.
+    Without a ``size`` one page has all rows. ``sort`` names columns, with a leading ``-`` for
+    descending order; facility and code decide ties.
     """
 
     number: int = 1
@@ -231,16 +203,10 @@ class Page:
 
 @dataclass(frozen=True)
 class Found:
-    """A page of what matches.
+    """A page of search results.
 
-    Attributes
-    ----------
-    rows
-        Of the page, each with its facility and currency.
-    count
-        How many match on all pages.
-    totals
-        What all that match come to, in minor units by currency.
+    ``rows`` are the page's, each with its facility and currency; ``count`` and ``totals`` (minor
+    units by currency) are of the matches on all pages.
     """
 
     rows: pl.DataFrame
@@ -257,7 +223,7 @@ class Found:
         return rows
 
     def sentence(self, noun: str) -> str:
-        """The same in words: ``page 2 of 7, 312 invoices, total 10,204.11 USD``."""
+        """The result in words: ``page 2 of 7, 312 invoices, total 10,204.11 USD``."""
         if self.count == 0:
             return f"no {noun}"
         place = f"page {self.page:,} of {self.pages:,}, " if self.pages > 1 else ""
@@ -274,31 +240,26 @@ ALL = Page()
 def find_invoices(
     engine: Engine, wanted: Filter, books: Books | None = None, page: Page = ALL
 ) -> Found:
-    """A page of the invoices that match, drafts too; by number unless told, drafts last.
+    """Return a page of the matching invoices and drafts, by default by number with drafts last.
 
-    Rows have ``number``, ``invoice`` (its code), ``facility``, ``period``, ``project``,
-    ``team``, ``invoice_date``, ``state``, ``kind``, ``reference``, ``charges``, ``raw_total``,
-    ``adjustment``, ``tax``, ``total``, ``currency``, ``cost`` and ``reason``, that of the last
-    move that had one.
-
-    Parameters
-    ----------
-    books
-        Price books by facility, which know the teams that belong to a team.
+    Columns: ``number``, ``invoice`` (its code), ``facility``, ``period``, ``project``, ``team``,
+    ``invoice_date``, ``state``, ``kind``, ``reference``, ``charges``, ``raw_total``,
+    ``adjustment``, ``tax``, ``total``, ``currency``, ``cost`` and ``reason``, the last one given
+    for a change of state. The price books know the teams below a team.
 
     Raises
     ------
     InvalidFilter
-        No invoice can be in a state asked for; there is no such column or page.
+        A state is not one of invoices; there is no such column or page.
     """
     _require_states_of_invoices(wanted)
-    return _find(engine, INVOICES, wanted, books, page, _INVOICES_ORDER)
+    return _find(engine, INVOICES, wanted, books, page, ("number",))
 
 
 def find_charges(
     engine: Engine, wanted: Filter, books: Books | None = None, page: Page = ALL
 ) -> Found:
-    """A page of the charges that match; by project and date unless told.
+    """Return a page of the matching charges, by default by project and date.
 
     Rows have ``facility``, the columns of a charge that the ledger keeps (schema KEPT) and
     ``currency``.
@@ -310,19 +271,13 @@ def find_charges(
     NotPermitted
         A facility is named whose charges the user may not see.
     """
-    return _find(engine, CHARGES, wanted, books, page, _CHARGES_ORDER)
+    return _find(engine, CHARGES, wanted, books, page, ("project", "date"))
 
 
 def find_codes(
     connection: Connection, wanted: Filter, books: Books | None = None
 ) -> list[tuple[str, str]]:
-    """Facility and code of all invoices that match, for what is done with a selection.
-
-    Raises
-    ------
-    InvalidFilter
-        No invoice can be in a state asked for.
-    """
+    """Return facility and code of every matching invoice."""
     _require_states_of_invoices(wanted)
     criteria = _criteria(connection, wanted, books or {})
     return list(search.read_codes(connection, INVOICES, criteria).iter_rows())
@@ -331,13 +286,13 @@ def find_codes(
 def find_charge_codes(
     connection: Connection, wanted: Filter, books: Books | None = None
 ) -> list[tuple[str, str]]:
-    """Facility and code of all charges that match, for what is done with a selection."""
+    """Return facility and code of every matching charge."""
     criteria = _criteria(connection, wanted, books or {})
     return list(search.read_codes(connection, CHARGES, criteria).iter_rows())
 
 
 def find_values(engine: Engine, wanted: Filter, column: str) -> list[str]:
-    """The different values of a column (``project``, ``user``, ``item``) of charges that match."""
+    """Return the distinct values of ``project``, ``user`` or ``item`` of the matching charges."""
     with reading(engine) as connection:
         return search.read_values(connection, CHARGES, _criteria(connection, wanted, {}), column)
 
@@ -345,7 +300,7 @@ def find_values(engine: Engine, wanted: Filter, column: str) -> list[str]:
 def list_invoices(
     engine: Engine, facility: str | None = None, month: str | None = None
 ) -> pl.DataFrame:
-    """All invoices of a facility or month, as people read them."""
+    """Return all invoices of a facility or month, with amounts as text."""
     stated = {"facility": facility, "period_from": month, "period_to": month}
     return find_invoices(engine, Filter.parse(stated)).texts()
 
@@ -383,8 +338,8 @@ def _order(listing: Listing, sort: tuple[str, ...]) -> list[tuple[str, bool]]:
     for name, _ in order:
         if name not in listing.sorts:
             raise InvalidFilter(
-                f"there is no sorting by '{name}'",
-                remedy=f"sort by {', '.join(listing.sorts)}, with - for the largest first",
+                f"the list cannot be sorted by '{name}'",
+                remedy=f"sort by {', '.join(listing.sorts)}, with - for descending order",
             )
     return order
 
@@ -400,7 +355,7 @@ def _require_states_of_invoices(wanted: Filter) -> None:
 
 
 def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
-    """What the ledger is asked: teams with those below them, amounts in minor units."""
+    """Translate a filter for the ledger: add the teams below a team, convert amounts."""
     return Criteria(
         **wanted.model_dump(exclude={"total_from", "total_to", "view"}),
         seen=_seen(connection, wanted.facility),
@@ -411,12 +366,10 @@ def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
 
 
 def _seen(connection: Connection, facility: str | None) -> Seen:
-    """What who is asking may see: all of some facilities, of others what was issued to a lab.
+    """The rows a user may see: all rows of facilities where they have a role, and issued invoices
+    of their labs.
 
-    Raises
-    ------
-    NotPermitted
-        A facility is named of which that is nothing.
+    Raises NotPermitted if there is none in the named facility.
     """
     known = read_facilities(connection)["code"].to_list()
     whole = readable(connection, known)
@@ -428,18 +381,19 @@ def _seen(connection: Connection, facility: str | None) -> Seen:
 
 
 def teams_below(books: Books, team: str) -> dict[str, tuple[str, ...]]:
-    """The teams that belong to a team, over others too, by facility."""
+    """The teams below a team at any depth, by facility."""
     below: dict[str, tuple[str, ...]] = {}
     for facility, book in books.items():
-        found = [team]
-        for above in found:  # grows while it is gone through; the price book has no circles
-            found += [other.code for other in book.teams if other.parent == above]
-        below[facility] = tuple(found[1:])
-    return {facility: teams for facility, teams in below.items() if teams}
+        tree = [team]
+        for above in tree:  # grows during the loop; the price book has no circles
+            tree += [other.code for other in book.teams if other.parent == above]
+        if tree[1:]:
+            below[facility] = tuple(tree[1:])
+    return below
 
 
 def _amounts(connection: Connection, wanted: Filter) -> tuple[Amounts, ...] | None:
-    """Between which totals each currency's facilities lie: 10.005 USD is above 1000 cents."""
+    """The bounds of the total per currency, in minor units: from 10.005 USD is from 1001 cents."""
     least, most = wanted.total_from, wanted.total_to
     if least is None and most is None:
         return None
@@ -460,16 +414,10 @@ def _minor(amount: Decimal, currency: str) -> Fraction:
 
 @dataclass(frozen=True)
 class Choice:
-    """Which invoices of a run an action is for; what is empty or None chooses all.
+    """Conditions on the invoices of a run; one that is empty or None matches all.
 
-    Attributes
-    ----------
-    teams
-        Those that belong to them are chosen with them.
-    total_from, total_to
-        Bounds of the total, both included.
-    everything
-        Says that really all of the run is meant, where nothing else is stated.
+    The teams below a team match too, and both bounds of the total are included. Without any other
+    condition, ``everything`` must confirm that the whole run is meant.
     """
 
     invoices: tuple[str, ...] = ()
@@ -481,24 +429,13 @@ class Choice:
     everything: bool = False
 
     def of(self, connection: Connection, book: PriceBook, run: str) -> list[str]:
-        """The codes of the chosen invoices of a run.
-
-        Raises
-        ------
-        InvalidAdjustment
-            Nothing is stated, or an invoice is not of the run.
-        InvalidFilter
-            No invoice is ever in such a state.
-        NotReady
-            None matches.
-        UnknownRun
-            There is no such run.
-        """
+        """Return the codes of the matching invoices of a run."""
         require(connection, book.facility.code, VIEWER)
         runs.read_run(connection, run)
         if self == Choice():
             raise InvalidAdjustment(
-                "say which invoices", remedy="name them with --invoice or a filter, or add --all"
+                "no invoice is selected",
+                remedy="name invoices, give a condition, or choose all of the run",
             )
         facility = book.facility.code
         of_run = ledger_invoices.read_invoices(connection, facility, run=run)["code"]
@@ -512,7 +449,7 @@ class Choice:
             "total_from": self.total_from,
             "total_to": self.total_to,
         }
-        found = {
+        codes = {
             code
             for project, team in product(self.projects or (None,), self.teams or (None,))
             for _, code in find_codes(
@@ -522,28 +459,20 @@ class Choice:
             )
         }
         if self.invoices:
-            found &= set(self.invoices)
-        if not found:
+            codes &= set(self.invoices)
+        if not codes:
             raise NotReady(
                 f"no invoice of run {run} matches", remedy=f"'billing run show {run}' lists them"
             )
-        return sorted(found)
+        return sorted(codes)
 
 
 @dataclass(frozen=True)
 class Export:
-    """A selection of invoices and statements.
+    """A selection of invoices, and of statements by id.
 
-    Attributes
-    ----------
-    wanted
-        Which invoices; nothing stated is none, unless ``everything``.
-    statements
-        These statements besides, by their ids.
-    with_statements
-        The statements besides that the found invoices are on.
-    everything
-        All invoices, where nothing else is stated.
+    Without conditions on the invoices, none are selected unless ``everything`` is set.
+    ``with_statements`` adds the statements that contain the selected invoices.
     """
 
     wanted: Filter = field(default_factory=Filter)
@@ -553,7 +482,7 @@ class Export:
 
     @property
     def words(self) -> str:
-        """As people read it: ``run RC-1993-11-1, with statements``."""
+        """The selection in words: ``run RC-1993-11-1, with statements``."""
         stated = self.wanted.model_dump(exclude_defaults=True, mode="json")
         if stated.get("period_from") == stated.get("period_to") is not None:
             stated = {"period": stated["period_from"]} | stated
@@ -570,7 +499,7 @@ class Export:
 
 @dataclass(frozen=True)
 class Chosen:
-    """What a selection comes to.
+    """The invoices and statements of a selection.
 
     Attributes
     ----------
@@ -578,12 +507,11 @@ class Chosen:
         Schema ARCHIVED, by facility and number.
     statements
         Ids, sorted.
-    stated
-        The invoices on these statements (schema STATED).
-    archived
-        The same invoices (schema ARCHIVED), by facility and number.
+    stated, archived
+        The invoices on these statements in schema STATED, and in schema ARCHIVED by facility and
+        number.
     drafts
-        How many invoices matched that are not issued, and are left out.
+        Number of matching drafts, which are left out.
     """
 
     invoices: pl.DataFrame
@@ -593,28 +521,17 @@ class Chosen:
     drafts: int
 
     def on(self, statement: str) -> pl.DataFrame:
-        """The invoices on a statement (schema ARCHIVED), by facility and number."""
+        """Return the invoices on a statement (schema ARCHIVED), by facility and number."""
         numbers = self.stated.filter(pl.col("statement") == statement)["number"]
         return self.archived.filter(pl.col("number").is_in(numbers.implode()))
 
 
 def choose(connection: Connection, export: Export, books: Books) -> Chosen:
-    """What is exported.
-
-    Raises
-    ------
-    InvalidFilter
-        Nothing is stated.
-    UnknownStatement
-        There is no statement with this id.
-    NotPermitted
-        A statement is of a team that who is asking may not see in every facility on it.
-    NotReady
-        Nothing of it is issued.
-    """
+    """Find the issued invoices and the statements of a selection that the current user may see."""
     if export.wanted == Filter() and not export.statements and not export.everything:
         raise InvalidFilter(
-            "say which invoices or statements", remedy="give a filter, --statement or --all"
+            "no invoice or statement is selected",
+            remedy="give a condition, name statements, or choose all invoices",
         )
     codes = (
         find_codes(connection, export.wanted, books)
@@ -622,31 +539,32 @@ def choose(connection: Connection, export: Export, books: Books) -> Chosen:
         else []
     )
     pairs = pl.DataFrame(codes, schema={"facility": pl.String, "code": pl.String}, orient="row")
-    found = ledger_invoices.read_invoices(connection, codes=pairs["code"].unique())
-    found = found.join(pairs, on=["facility", "code"])
-    numbers = found["number"].drop_nulls().to_list()
+    matching = ledger_invoices.read_invoices(connection, codes=pairs["code"].unique())
+    matching = matching.join(pairs, on=["facility", "code"])
+    numbers = matching["number"].drop_nulls().to_list()
     invoices = ledger_invoices.read_archived(connection, numbers=numbers)
     for statement in export.statements:
         ledger_statements.require_statement(connection, statement)
-    theirs = (
-        ledger_statements.statements_with(connection, numbers) if export.with_statements else []
-    )
-    stated = ledger_statements.read_stated(connection, [*export.statements, *theirs])
+    statements = list(export.statements)
+    if export.with_statements:
+        statements += ledger_statements.statements_with(connection, numbers)
+    stated = ledger_statements.read_stated(connection, statements)
     seen = _seen_statements(connection, stated, export.statements)
     stated = stated.filter(pl.col("statement").is_in(seen))
     if not numbers and not seen:
         raise NotReady(
             f"nothing issued matches {export.words}",
-            remedy="'billing invoices' lists what there is; a draft is written by billing preview",
+            remedy="'billing invoices' lists all invoices, 'billing preview' writes a draft",
         )
     archived = ledger_invoices.read_archived(connection, numbers=stated["number"].to_list())
-    return Chosen(invoices, seen, stated, archived, found.height - len(numbers))
+    return Chosen(invoices, seen, stated, archived, matching.height - len(numbers))
 
 
 def _seen_statements(
     connection: Connection, stated: pl.DataFrame, named: tuple[str, ...]
 ) -> list[str]:
-    """Those of the statements that who is asking may see in every facility on them."""
+    """The statements that the current user may see in every facility on them; raise NotPermitted
+    for a ``named`` one that they may not."""
     seen = sorted({*stated["statement"].unique(), *named})
     for statement, facility, team in (
         stated.select("statement", "facility", "team").unique().sort("statement").iter_rows()

@@ -1,48 +1,37 @@
-"""A snapshot: all that issuing reads, frozen as Parquet files.
+"""A snapshot: everything that issuing reads, frozen as Parquet files.
 
-Whoever holds one can compute the same invoices again, without database, clock, network or
-locale; what only the world could know (numbers, dates, texts, who asked) stands in it.
+From a snapshot anybody can compute the same invoices again without database, clock, network or
+locale: it also holds the invoice numbers, dates, texts and the name of the person who asked.
 
     usage.parquet        the usage records of the charges, each with its kept rate
-    unbilled.parquet     what is not billed, each record with its reason
+    unbilled.parquet     the unbilled records with reasons
     resources.parquet items.parquet rates.parquet accounts.parquet
     rules.parquet        the rules of the month, and of other months that charges belong to
-    notes.parquet        what staff wrote to each project on its invoice
-    carried.parquet      what caps over a quarter or fiscal year came to on earlier invoices
-    adjustments.parquet  changes by staff, with who, when, why
+    notes.parquet        staff's note on each project's invoice
+    carried.parquet      sums of earlier invoices for caps over a quarter or fiscal year
+    adjustments.parquet  changes by staff, with login, time and reason
     lines.parquet        added lines
-    invoices.parquet     each invoice: its reserved number, what it is of, what it replaces, and
-                         what prepaid funds there are for it
-    placing.parquet      on which invoice each charge stands
-    history.parquet      what each project was billed in the twelve months until now
+    invoices.parquet     each invoice: reserved number, kind, project, the number it replaces,
+                         and the prepaid balance
+    placing.parquet      the invoice of each charge
+    history.parquet      sums billed to each project in the twelve months until now
     texts.parquet        key and value: facility, currency, time zone, period, dates, texts
-    logo.png, logo.svg   the picture over the invoices, where the facility has one
+    logo.png, logo.svg   the facility's logo, if it has one
 
-History: what a project was billed in each of the twelve months up to an invoice's own.
+Drafts and issued invoices are computed by the same functions. Each charge is priced by the rules
+of its own month, so tiers and day passes never mix months; then charges are summed per invoice:
+
+    charge 57 of 1993-11 ─┐
+    charge 58 of 1993-11 ─┴▶ RC-1993-11-1/u4     12 charges, 1,204.11
+    charge 60 of 1993-10 ──▶ RC/PO-12 (ad hoc)    1 charge,     75.00
+
+Rules at invoice scope are about a project's month; on ad hoc invoices only taxes apply.
+
+The history on an invoice covers the twelve months up to its own, with tax and invoices of every
+kind, but without superseded, void or just replaced ones. All of it is frozen except the sums of
+the present issuing, so a record gives the same figures again after later reissues:
 
     1993-10  1,204.50     1993-11  –     1993-12  980.00     …     1994-09  1,310.25  (this one)
-
-The months before, and what is issued of this month already, are frozen; what the issuing itself
-bills is added when it is computed. So a record gives the same figures again, whatever is
-reissued or void by then. Invoices of every kind count, with tax; what was superseded, is void, or
-is being replaced does not.
-
-Charges priced month by month: each by the rules of the month that it belongs to.
-
-    RC/PO-12    57  of 1993-10   by October's rules
-                60  of 1993-11   by November's
-
-An ad hoc invoice may bill what several months have charged; nothing of one month counts towards
-tiers or day passes of another. What belongs to a project's month is of one month anyway.
-
-What invoices come to, whether they are drafts or being issued: charges summed per invoice.
-
-    charge 57 ─┐
-    charge 58 ─┴▶ RC-1993-11-1/u4      12 charges, 1,204.11
-    charge 60 ──▶ RC/PO-12 (ad hoc)     1 charge,     75.00
-
-The rules at invoice scope are for a project's month, so they do not touch ad hoc invoices; taxes
-do. A project can have both, so they are summed one after the other.
 """
 
 import hashlib
@@ -69,7 +58,7 @@ from billing_lib.workflow.notes import NOTES
 MONTHS = 12
 
 HISTORY = pl.Schema({"project": pl.String(), "period": pl.String(), "total": pl.Int64()})
-"""What each project was billed in a month before this issuing, minor units."""
+"""The sum billed to each project in a month before this issuing, minor units."""
 
 
 def months_until(period: Period) -> list[Period]:
@@ -83,12 +72,9 @@ def months_until(period: Period) -> list[Period]:
 def billed_before(
     connection: Connection, facility: str, period: Period, invoices: pl.DataFrame
 ) -> pl.DataFrame:
-    """What the projects of these invoices were billed in these months (schema HISTORY).
+    """Sum the earlier invoices of the projects of ``invoices`` by month (schema HISTORY).
 
-    Parameters
-    ----------
-    invoices
-        ``project``, and ``replaces``: the numbers that do not count any more.
+    Invoices whose number is in the column ``replaces`` do not count.
     """
     months = months_until(period)
     billed = ledger_invoices.read_billed(connection, facility, str(months[0]), str(period))
@@ -107,34 +93,19 @@ def billed_before(
 def histories(
     before: pl.DataFrame, totals: pl.DataFrame, period: str, places: int
 ) -> dict[str, list[dict[str, Any]]]:
-    """The twelve months of each project, this issuing's invoices added to its month.
+    """Add this issuing's ``totals`` (``project``, ``total``) to the history ``before``.
 
-    Parameters
-    ----------
-    before
-        Schema HISTORY.
-    totals
-        ``project``, ``total`` of what is being issued.
-
-    Returns
-    -------
-    dict
-        By project: ``period`` and ``total`` of each month in order, null where nothing was billed.
+    Returns by project the ``period`` and ``total`` of each of the twelve months in order; the
+    total is None if nothing was billed.
     """
     now = totals.select("project", "total", period=pl.lit(period)).select(HISTORY.names())
     summed = pl.concat([before, now]).group_by("project", "period").agg(pl.col("total").sum())
-    found = {(project, month): total for project, month, total in summed.iter_rows()}
+    texts = {
+        (project, month): money_text(total, places) for project, month, total in summed.iter_rows()
+    }
     months = [str(month) for month in months_until(Period.parse(period))]
     return {
-        project: [
-            {
-                "period": month,
-                "total": None
-                if (project, month) not in found
-                else money_text(found[project, month], places),
-            }
-            for month in months
-        ]
+        project: [{"period": month, "total": texts.get((project, month))} for month in months]
         for project in now["project"].unique()
     }
 
@@ -155,19 +126,10 @@ def charge_months(
     adjustments: pl.DataFrame,
     lines: pl.DataFrame,
 ) -> Charges:
-    """Price rated usage and added lines.
+    """Price rated usage, added lines and staff's changes, each charge by the rules of its month.
 
-    Parameters
-    ----------
-    usage
-        Rated usage, each with the ``period`` that its charge belongs to.
-    catalogue
-        Whose rates and accounts hold for all; its own rules are not asked.
-    rules
-        Schema RULES_OF_MONTHS, for every period of the usage.
-    adjustments, lines
-        Staff's changes and added lines (pricing/adjusting.py); rules at charge scope leave added
-        lines alone.
+    ``rules`` (schema RULES_OF_MONTHS) has each ``period`` of the usage and replaces the rules of
+    the catalogue. Rules at charge scope do not apply to added lines.
     """
     months = usage["period"].unique().sort()
     parts = [
@@ -190,10 +152,10 @@ def charge_months(
 
 
 AD_HOC, PERIODIC = "ad hoc", "periodic"
-"""The kinds of invoices; one that replaces another is of that one's kind."""
+"""The kinds of invoices; a replacement has the kind of the invoice it replaces."""
 
 PLACING = pl.Schema({"charge": pl.String(), "invoice": pl.String()})
-"""On which invoice each charge stands."""
+"""The invoice of each charge."""
 
 
 def sum_invoices(
@@ -203,30 +165,24 @@ def sum_invoices(
     placing: pl.DataFrame,
     invoices: pl.DataFrame,
 ) -> Invoices:
-    """What each invoice comes to.
+    """Sum charges per invoice.
 
-    Parameters
-    ----------
-    priced
-        The charges of all of them.
-    placing
-        Schema PLACING.
-    invoices
-        ``invoice``, ``kind``, ``project``: at most one per project that is not ad hoc.
-
-    Returns
-    -------
-    Invoices
-        Its frames name the ``invoice`` beside the project; ``subject`` of a rule's line is the
-        invoice.
+    ``placing`` (schema PLACING) gives the invoice of each charge. ``invoices`` has ``invoice``,
+    ``kind`` and ``project``, with at most one periodic invoice per project. The resulting frames
+    also name the ``invoice``, which is the ``subject`` of a rule's line.
     """
+    without_rules = replace(catalogue, rules=RULES.to_frame())
+    # A project may have several ad hoc invoices: in one part, no project comes twice.
+    apart = (
+        invoices.with_columns(ad_hoc=pl.col("kind") == AD_HOC)
+        .sort("ad_hoc", "invoice")
+        .with_columns(nth=pl.int_range(pl.len()).over("ad_hoc", "project"))
+        .sort("ad_hoc", "nth", "invoice")
+    )
     parts = [
-        _summed(priced, _rules_for(catalogue, ad_hoc=ad_hoc), carried, placing, part)
-        for (ad_hoc, _), part in _apart(invoices).group_by("ad_hoc", "nth", maintain_order=True)
-    ]
-    if not parts:
-        none = invoice_charges(_those(priced, PLACING.to_frame()), catalogue, carried)
-        parts = [_named(none, invoices.clear())]
+        _sum_part(priced, without_rules if ad_hoc else catalogue, carried, placing, part)
+        for (ad_hoc, _), part in apart.group_by("ad_hoc", "nth", maintain_order=True)
+    ] or [_sum_part(priced, catalogue, carried, placing, invoices.clear())]
     return Invoices(
         pl.concat(part.invoices for part in parts).sort("invoice"),
         pl.concat(part.by_expense_code for part in parts).sort("invoice", "expense_code"),
@@ -234,21 +190,7 @@ def sum_invoices(
     )
 
 
-def _apart(invoices: pl.DataFrame) -> pl.DataFrame:
-    """Invoices in parts in which no project comes twice."""
-    return (
-        invoices.with_columns(ad_hoc=pl.col("kind") == AD_HOC)
-        .sort("ad_hoc", "invoice")
-        .with_columns(nth=pl.int_range(pl.len()).over("ad_hoc", "project"))
-        .sort("ad_hoc", "nth", "invoice")
-    )
-
-
-def _rules_for(catalogue: Catalogue, *, ad_hoc: bool) -> Catalogue:
-    return replace(catalogue, rules=RULES.to_frame()) if ad_hoc else catalogue
-
-
-def _summed(
+def _sum_part(
     priced: Charges,
     catalogue: Catalogue,
     carried: pl.DataFrame,
@@ -256,18 +198,12 @@ def _summed(
     part: pl.DataFrame,
 ) -> Invoices:
     here = placing.join(part.select("invoice"), on="invoice", how="semi")
-    return _named(invoice_charges(_those(priced, here), catalogue, carried), part)
-
-
-def _those(priced: Charges, placing: pl.DataFrame) -> Charges:
-    return Charges(
-        priced.charges.join(placing, on="charge", how="semi"),
-        priced.splits.join(placing, on="charge", how="semi"),
-        priced.rule_lines.join(placing, left_on="subject", right_on="charge", how="semi"),
+    charges = Charges(
+        priced.charges.join(here, on="charge", how="semi"),
+        priced.splits.join(here, on="charge", how="semi"),
+        priced.rule_lines.join(here, left_on="subject", right_on="charge", how="semi"),
     )
-
-
-def _named(summed: Invoices, part: pl.DataFrame) -> Invoices:
+    summed = invoice_charges(charges, catalogue, carried)
     names = part.select("project", "invoice")
     lines = summed.rule_lines.join(
         names.rename({"project": "subject"}), on="subject", how="left", maintain_order="left"
@@ -301,12 +237,12 @@ INVOICES = pl.Schema(
         "covers_to": pl.Date(),
         "description": pl.String(),
         "replaces": pl.String(),
-        "prepaid": pl.Int64(),  # the balance that it may draw from, minor units; null without one
+        "prepaid": pl.Int64(),  # the balance to draw from, minor units; null without prepaid funds
     }
 )
 TEXTS = pl.Schema({"key": pl.String(), "value": pl.String()})
 FACILITY_TEXTS = ("country", "tax_id", "letterhead", "record_url")
-"""What a facility may state of itself and need not."""
+"""Keys of optional texts about the facility."""
 LOGOS = ("logo.png", "logo.svg")
 
 
@@ -337,7 +273,7 @@ class Snapshot:
         return dict(self.texts.iter_rows())
 
     def catalogue(self) -> Catalogue:
-        """The resources, items, kept rates, accounts and the month's rules to price with."""
+        """Return the catalogue to price with, with the rules of the snapshot's month."""
         text = self.text
         return Catalogue(
             places=minor_places(text["currency"]),
@@ -350,11 +286,11 @@ class Snapshot:
         )
 
     def write(self, folder: Path) -> str:
-        """Write the files; returns the sha256 over their names and contents."""
+        """Write the files and return the snapshot's hash."""
         folder.mkdir(parents=True, exist_ok=True)
         for name, schema in SCHEMAS.items():
             frame: pl.DataFrame = getattr(self, name)
-            # Through memory: of a full disk polars would say so in an error of its own.
+            # Through memory: on a full disk polars would raise an error of its own, not OSError.
             content = BytesIO()
             frame.select(schema.names()).cast(schema).write_parquet(content)
             (folder / f"{name}.parquet").write_bytes(content.getvalue())
@@ -364,13 +300,7 @@ class Snapshot:
 
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
-        """Read the files.
-
-        Raises
-        ------
-        InvalidRecord
-            One is missing.
-        """
+        """Read the files."""
         missing = [name for name in SCHEMAS if not (folder / f"{name}.parquet").is_file()]
         if missing:
             raise InvalidRecord(
@@ -403,13 +333,13 @@ SCHEMAS = {
 
 
 def read_logo(folder: Path) -> Logo | None:
-    """The logo in a snapshot's folder, if there is one."""
-    found = [folder / file for file in LOGOS if (folder / file).is_file()]
-    return Logo(found[0].name, found[0].read_bytes()) if found else None
+    """Read the logo from a snapshot's folder, if there is one."""
+    files = [folder / file for file in LOGOS if (folder / file).is_file()]
+    return Logo(files[0].name, files[0].read_bytes()) if files else None
 
 
 def snapshot_hash(folder: Path) -> str:
-    """The sha256 over the names and contents of a snapshot's files."""
+    """Return the sha256 over the names and contents of a snapshot's files."""
     digest = hashlib.sha256()
     for path in sorted(path for path in folder.iterdir() if path.is_file()):
         digest.update(path.name.encode() + b"\0" + hashlib.sha256(path.read_bytes()).digest())

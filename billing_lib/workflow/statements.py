@@ -1,29 +1,22 @@
-"""Statements: generating them for a month, and recording that one is paid.
+"""Statements: a team's invoices of a month over all facilities, their rules and their payment.
 
     billing statements 1993-11
-    smith-lab-1993-11: 3 invoices, total 1,201.11 USD; 2 invoices put on
+    smith-lab-1993-11: 3 invoices, total 1,201.11 USD; 2 put on
 
-Generating can be repeated: it puts on what counts and is on no statement, takes off an OPEN one
-what was superseded or is void, and works its rules anew. A PAID one stays; what comes later goes
-on the team's next statement of the month.
+Generating can be repeated: it puts new invoices on the team's OPEN statement, takes superseded and
+void ones off, and applies the rules again. A PAID statement does not change; later invoices go on
+the team's next statement of the month.
 
-A statement is of one currency. The first of a team's month is ``smith-lab-1993-11``, the next
-``smith-lab-1993-11-2``. Where the team owes in another currency too, that is behind the month:
-``smith-lab-1993-11-EUR``, ``smith-lab-1993-11-EUR-2``; where both come at once, behind both.
-
-The rules at statement scope, over facilities: each facility's work on what is its own.
+Each facility's rules at statement scope, as kept for the month (workflow/price.py), apply to that
+facility's invoices only. A cap over a quarter or fiscal year also counts the facility's part of
+the team's earlier statements: of earlier months, and earlier or paid ones of the same month.
 
     MIC  75.00 ─ MIC's rules ─▶ courtesy -3.00 ┐
     RC  940.00 ─ RC's rules ──▶ cap    -140.00 ┴▶ adjustment -143.00
 
-A month is ruled by the rules it was rated by (rules_in_force.py). A cap over a quarter or fiscal
-year counts what the team's earlier statements hold of the facility: those of earlier months, and
-of the same month those before it and those that are paid.
-
-One statement as it is shown: a plain structure of texts and counts, and its canonical JSON.
-
-{"facilities": [{"facility": {"code": "MIC", …}, "invoices": [{"number": …, "total": "75.00"}],
-  "adjustments": [{"rule": "courtesy", "amount": "-3.00"}], "total": "72.00"}], …}
+A statement has one currency. A team's first one of a month is ``smith-lab-1993-11``, the next
+``smith-lab-1993-11-2``. The first in a second currency is ``smith-lab-1993-11-EUR``; if two
+currencies begin together, both ids end with their currency.
 """
 
 import json
@@ -42,6 +35,7 @@ from billing_lib.ledger.events import record_event
 from billing_lib.ledger.people import read_facilities
 from billing_lib.ledger.statements import STATED, STATEMENT_ADJUSTMENT
 from billing_lib.ledger.states import ACTIVE, APPROVED, OPEN, PAID
+from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.invoicing import CARRIED, rule_statements
@@ -63,37 +57,27 @@ def statement_adjustments(
     sequence: int,
     stated: pl.DataFrame,
 ) -> pl.DataFrame:
-    """What rules change on statements of a month (schema STATEMENT_ADJUSTMENT).
+    """Apply the rules to the statements with one ``sequence`` number of a month.
 
-    Parameters
-    ----------
-    sequence
-        Of all of them: a team's first, its second.
-    stated
-        The invoices on them (schema STATED).
-
-    Raises
-    ------
-    UnknownFacility
-        The parameters have no price book for a facility that is on one.
+    Takes the invoices on them (schema STATED); returns schema STATEMENT_ADJUSTMENT.
     """
-    found = [STATEMENT_ADJUSTMENT.to_frame()]
+    parts = [STATEMENT_ADJUSTMENT.to_frame()]
     for (code,), part in stated.sort("facility").group_by("facility", maintain_order=True):
         facility = str(code)
         if facility not in books:
             raise UnknownFacility(
                 f"there is no price book for the facility '{facility}', which has "
                 f"{part.height:,} invoices on statements of {period}",
-                remedy="put it back into the folder of price books",
+                remedy="put the price book back into its folder",
             )
         lines = _facility_lines(connection, books[facility], period, sequence, part)
         names = part.select("statement", "team").unique("team")
-        found.append(
+        parts.append(
             lines.join(names, left_on="subject", right_on="team")
             .with_columns(facility=pl.lit(facility), team="subject")
             .select(STATEMENT_ADJUSTMENT.names())
         )
-    return pl.concat(found).sort("statement", "facility", "position")
+    return pl.concat(parts).sort("statement", "facility", "position")
 
 
 def _facility_lines(
@@ -107,29 +91,13 @@ def _facility_lines(
         orient="row",
     )
     summed = part.group_by("team").agg(pl.col("total").sum().alias("raw_total")).sort("team")
-    carried = _carried(connection, book, catalogue, period, sequence, summed["team"].to_list())
-    return rule_statements(summed, teams, catalogue, carried)[1]
+    codes = summed["team"].to_list()
+    caps = [rule for _, rule in catalogue.rules_at(STATEMENT) if rule.over is not None]
+    carried = [_carried(connection, book, rule, period, sequence, codes) for rule in caps]
+    return rule_statements(summed, teams, catalogue, pl.concat([CARRIED.to_frame(), *carried]))[1]
 
 
 def _carried(
-    connection: Connection,
-    book: PriceBook,
-    catalogue: Catalogue,
-    period: Period,
-    sequence: int,
-    teams: list[str],
-) -> pl.DataFrame:
-    """What caps over a span have come to on earlier statements (schema CARRIED)."""
-    caps = [rule for _, rule in catalogue.rules_at(STATEMENT) if rule.over is not None]
-    return pl.concat(
-        [
-            CARRIED.to_frame(),
-            *(_came_to(connection, book, rule, period, sequence, teams) for rule in caps),
-        ]
-    )
-
-
-def _came_to(
     connection: Connection,
     book: PriceBook,
     rule: Rule,
@@ -137,6 +105,7 @@ def _came_to(
     sequence: int,
     teams: list[str],
 ) -> pl.DataFrame:
+    """Sum the earlier statements that a cap over a span counts (schema CARRIED)."""
     month = str(period)
     months = span(period, book.facility.fiscal_year_start, str(rule.over))
     standing = ledger_statements.read_statements(
@@ -158,15 +127,8 @@ def _came_to(
 
 @dataclass(frozen=True)
 class Generated:
-    """What generating a month's statements came to.
-
-    Attributes
-    ----------
-    changed
-        One sentence per statement that was made or changed.
-    unchanged
-        How many OPEN and PAID ones stayed as they were.
-    """
+    """The result of generating a month's statements: a sentence on each new or changed one, and
+    the number of unchanged ones."""
 
     period: str
     changed: list[str] = field(default_factory=list)
@@ -174,7 +136,7 @@ class Generated:
 
     @property
     def sentences(self) -> list[str]:
-        """The same in words."""
+        """The result in words."""
         if not self.changed and not self.unchanged:
             return [f"statements of {self.period}: no invoice counts, nothing changed"]
         done = f"{len(self.changed):,} made or changed" if self.changed else "nothing changed"
@@ -184,23 +146,13 @@ class Generated:
 def generate_statements(
     engine: Engine, books: dict[str, PriceBook], period: Period, teams: list[str] | None = None
 ) -> Generated:
-    """Bring a month's statements up to what is issued, for some teams or all; all or nothing.
-
-    Raises
-    ------
-    UnknownStatement
-        A team is in no price book and has no invoice of the month.
-    UnknownFacility
-        A facility that is on a statement has no price book any more.
-    NotPermitted
-        Only an issuer of all facilities on a statement changes it.
-    """
+    """Generate or update a month's statements, for some teams or all, in one transaction."""
     month = str(period)
     with writing(engine) as connection:
         ledger_statements.lock_statements(connection)
         before = ledger_statements.read_statements(connection, periods=[month], teams=teams)
         fresh = ledger_statements.read_unstated(connection, month, teams)
-        _require_known(books, teams, [*before["team"], *fresh["team"]], month)
+        _require_known(books, teams, {*before["team"], *fresh["team"]}, month)
         opened = before.filter(pl.col("state") == OPEN)
         held = ledger_statements.read_stated(connection, opened["id"].to_list())
         lapsed = held.filter(~pl.col("state").is_in(ACTIVE))
@@ -220,13 +172,13 @@ def generate_statements(
 
 
 def _require_known(
-    books: dict[str, PriceBook], teams: list[str] | None, having: list[str], month: str
+    books: dict[str, PriceBook], teams: list[str] | None, billed: set[str], month: str
 ) -> None:
-    known = {team.code for book in books.values() for team in book.teams} | set(having)
+    known = {team.code for book in books.values() for team in book.teams} | billed
     unknown = sorted(set(teams or ()) - known)
     if unknown:
         raise UnknownStatement(
-            f"there is no team '{unknown[0]}', and no invoice of {month} to one",
+            f"no price book and no invoice of {month} has the team '{unknown[0]}'",
             remedy="correct the code; the price books name the teams",
         )
 
@@ -234,8 +186,10 @@ def _require_known(
 def _place(
     connection: Connection, before: pl.DataFrame, fresh: pl.DataFrame, month: str
 ) -> pl.DataFrame:
-    """Put invoices on the last OPEN statement of their team and currency, or on a new one; the
-    invoices with their statement."""
+    """Put invoices on the last OPEN statement of their team and currency, or on a new one.
+
+    Returns the invoices with their statement (schema STATED).
+    """
     keys = ["team", "currency"]
     last = before.sort("sequence").group_by(keys).agg(pl.col("sequence").max().alias("last"))
     opened = (
@@ -266,7 +220,7 @@ def _place(
 
 
 def _bases(before: pl.DataFrame, wanted: pl.DataFrame, month: str) -> pl.DataFrame:
-    """The id of the first statement per team and currency: the one it has, or will have."""
+    """The id of the first statement of each team and currency, existing or new."""
     keys = ["team", "currency"]
     standing = before.filter(pl.col("sequence") == 1).select(*keys, standing="id")
     plain = pl.format("{}-{}", "team", pl.lit(month))
@@ -283,9 +237,9 @@ def _bases(before: pl.DataFrame, wanted: pl.DataFrame, month: str) -> pl.DataFra
 def _rule(
     connection: Connection, books: dict[str, PriceBook], period: Period, teams: list[str] | None
 ) -> pl.Series:
-    """Work the rules of OPEN statements and sum them; the ids of those that come out otherwise.
+    """Apply the rules to OPEN statements and sum them; return the ids of the changed ones.
 
-    A team's second statement after its first, since a cap over a span counts the first.
+    A team's second statement comes after its first, since a cap over a span counts the first.
     """
     standing = ledger_statements.read_statements(connection, periods=[str(period)], teams=teams)
     opened = standing.filter(pl.col("state") == OPEN)
@@ -310,12 +264,10 @@ def _rule(
 
 
 def _totals(part: pl.DataFrame, stated: pl.DataFrame, adjusted: pl.DataFrame) -> pl.DataFrame:
-    summed = stated.group_by(pl.col("statement").alias("id")).agg(
-        pl.len().cast(pl.Int32).alias("invoices"), pl.col("total").sum().alias("raw_total")
+    summed = stated.group_by(id="statement").agg(
+        invoices=pl.len().cast(pl.Int32), raw_total=pl.col("total").sum()
     )
-    ruled = adjusted.group_by(pl.col("statement").alias("id")).agg(
-        pl.col("amount").sum().alias("adjustment")
-    )
+    ruled = adjusted.group_by(id="statement").agg(adjustment=pl.col("amount").sum())
     return (
         part.select("id")
         .join(summed, on="id", how="left")
@@ -327,7 +279,7 @@ def _totals(part: pl.DataFrame, stated: pl.DataFrame, adjusted: pl.DataFrame) ->
 
 
 def _differing(was: pl.DataFrame, now: pl.DataFrame, key: str) -> pl.Series:
-    """The keys whose rows are not the same in both."""
+    """The keys of rows that differ between the frames."""
     names = was.columns
     return pl.concat(
         [
@@ -345,9 +297,9 @@ def _tell(
     placed: pl.DataFrame,
     lapsed: pl.DataFrame,
 ) -> None:
-    """An event per statement that was made or changed, in each facility that is or was on it.
+    """Record an event per new or changed statement, in each facility that is or was on it.
 
-    They are written facility by facility, so that two who write wait for each other in one order.
+    Facility by facility, so that concurrent writers take their locks in the same order.
     """
     was = {row["id"]: row for row in before.iter_rows(named=True)}
     now = ledger_statements.read_statements(connection, ids=moved.to_list())
@@ -371,7 +323,8 @@ def _tell(
             reason="",
             before=None if known is None else canonical_json(_facts(known)),
             after=canonical_json(
-                _facts(row.row(0, named=True)) | {name: it for name, it in facts.items() if it}
+                _facts(row.row(0, named=True))
+                | {name: numbers for name, numbers in facts.items() if numbers}
             ),
             team=row["team"][0],
         )
@@ -385,36 +338,21 @@ def _facts(row: dict[str, object]) -> dict[str, str]:
 
 def _sentence(row: dict[str, object], placed: pl.DataFrame, lapsed: pl.DataFrame) -> str:
     on, off = (frame.filter(pl.col("statement") == row["id"]).height for frame in (placed, lapsed))
-    what = [f"{on:,} put on"] * (on > 0) + [f"{off:,} taken off"] * (off > 0)
+    changes = [f"{on:,} put on"] * (on > 0) + [f"{off:,} taken off"] * (off > 0)
     return (
         f"{row['id']}: {row['invoices']:,} invoices, total {_facts(row)['total']} "
-        f"{row['currency']}; {' and '.join(what) or 'its rules come out otherwise'}"
+        f"{row['currency']}; {' and '.join(changes) or 'its adjustments have changed'}"
     )
 
 
 def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) -> str:
-    """Record that a statement is paid: its invoices and their charges are locked with it; what
-    was done, in words. Invoices that were paid before keep their own payment.
+    """Record that a statement is paid, with its invoices and charges; return a sentence.
 
-    Parameters
-    ----------
-    date
-        When it was paid, ``YYYY-MM-DD``.
-    reference
-        The payer's.
-
-    Raises
-    ------
-    UnknownStatement, InvalidAdjustment
-        No such statement; no date or reference.
-    NotReady
-        It is paid otherwise, holds nothing, or holds what was superseded, is void or is being
-        reissued.
-    NotPermitted
-        Only an issuer of all its facilities does this.
+    Invoices paid before keep their own payment. The date is ``YYYY-MM-DD``; the reference is the
+    payer's.
     """
     if not reference.strip():
-        raise InvalidAdjustment("the payment has no reference", remedy="name it with --reference")
+        raise InvalidAdjustment("the payment has no reference", remedy="give the payer's reference")
     with writing(engine) as connection:
         ledger_statements.lock_statements(connection)
         row = ledger_statements.require_statement(connection, statement_id)
@@ -449,14 +387,9 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
 
 
 def unpay_statement(engine: Engine, statement_id: str, reason: str) -> str:
-    """Take the payment of a statement back: it is OPEN, and what was paid with it is APPROVED
-    again; what was done, in words.
+    """Take back the payment of a statement; return a sentence.
 
-    Raises
-    ------
-    UnknownStatement, InvalidAdjustment, NotReady, NotPermitted
-        No such statement; no reason; it is not paid; only an issuer of all its facilities does
-        this.
+    The statement is OPEN again, and the invoices paid with it are APPROVED.
     """
     require_reason(reason, "undoing of the payment")
     with writing(engine) as connection:
@@ -482,8 +415,7 @@ def unpay_statement(engine: Engine, statement_id: str, reason: str) -> str:
 
 
 def _of_issuer(connection: Connection, statement_id: str) -> pl.DataFrame:
-    """The invoices of a statement (schema STATED), for an issuer of all its facilities; kept from
-    others until the end of the transaction."""
+    """Lock and read a statement's invoices (schema STATED), for an issuer of its facilities."""
     stated = ledger_statements.read_stated(connection, [statement_id])
     for facility, codes in _by_facility(stated):
         require(connection, facility, ISSUER)
@@ -493,13 +425,13 @@ def _of_issuer(connection: Connection, statement_id: str) -> pl.DataFrame:
 
 def _require_payable(statement_id: str, state: str, period: str, stated: pl.DataFrame) -> None:
     if state == OPEN and stated.height == 0:
-        raise NotReady(f"statement {statement_id} holds no invoice, so nothing is to be paid")
+        raise NotReady(f"statement {statement_id} has no invoices, so it cannot be paid")
     lapsed = stated.filter(~pl.col("state").is_in(ACTIVE))
     if lapsed.height:
-        number, became = lapsed.select("number", "state").row(0)
+        number, lapsed_state = lapsed.select("number", "state").row(0)
         raise NotReady(
-            f"statement {statement_id} holds the invoice {number}, which is {became}",
-            remedy=f"run 'billing statements {period}' and see what it comes to",
+            f"statement {statement_id} holds the invoice {number}, which is {lapsed_state}",
+            remedy=f"run 'billing statements {period}' and check the new total",
         )
 
 
@@ -509,27 +441,18 @@ def _by_facility(stated: pl.DataFrame) -> list[tuple[str, list[str]]]:
 
 
 FORMAT = "billing-statement/1"
-"""What the canonical JSON calls its own format."""
+"""Name and version of the canonical JSON's format."""
 
 Statement = dict[str, Any]
-"""A statement as it is shown; amounts are decimal text."""
+"""A statement for people and programs, with amounts as decimal text:
+
+{"facilities": [{"facility": {"code": "MIC", …}, "invoices": [{"number": …, "total": "75.00"}],
+  "adjustments": [{"rule": "courtesy", "amount": "-3.00"}], "total": "72.00"}], …}
+"""
 
 
 def read_statement(engine: Engine, books: dict[str, PriceBook], statement_id: str) -> Statement:
-    """One statement.
-
-    Parameters
-    ----------
-    books
-        Where the team's name stands.
-
-    Raises
-    ------
-    UnknownStatement
-        There is none with this id.
-    NotPermitted
-        Who is asking may not see the team in every facility that is on it.
-    """
+    """Read one statement; the price books hold the team's name."""
     with reading(engine) as connection:
         stated = ledger_statements.read_stated(connection, [statement_id])
         for facility, team in _facilities_on(stated).rows():
@@ -538,16 +461,18 @@ def read_statement(engine: Engine, books: dict[str, PriceBook], statement_id: st
 
 
 def statement_json(statement: Statement) -> str:
-    """The canonical text: sorted keys, two spaces, a line feed at the end."""
+    """Write the canonical text: sorted keys, two spaces, a line feed at the end."""
     return json.dumps(statement, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
 
 def list_statements(engine: Engine, month: str, teams: list[str] | None = None) -> pl.DataFrame:
-    """The statements of a month that may be seen, as lists show them, amounts as text in their
-    currency: those of teams that who is asking may see in every facility that is on them."""
+    """List a month's statements with amounts as text.
+
+    A statement is listed if the current user may see its team in every facility on it.
+    """
     with reading(engine) as connection:
-        found = ledger_statements.read_statements(connection, periods=[month], teams=teams)
-        stated = ledger_statements.read_stated(connection, found["id"].to_list())
+        statements = ledger_statements.read_statements(connection, periods=[month], teams=teams)
+        stated = ledger_statements.read_stated(connection, statements["id"].to_list())
         may = [
             (facility, team, may_team(connection, facility, team))
             for facility, team in _facilities_on(stated).rows()
@@ -555,31 +480,19 @@ def list_statements(engine: Engine, month: str, teams: list[str] | None = None) 
     schema = {"facility": pl.String, "team": pl.String, "may": pl.Boolean}
     seen = stated.join(pl.DataFrame(may, schema=schema, orient="row"), on=["facility", "team"])
     hidden = seen.filter(~pl.col("may"))["statement"]
-    found = found.filter(~pl.col("id").is_in(hidden.implode()))
+    statements = statements.filter(~pl.col("id").is_in(hidden.implode()))
     facilities = stated.group_by("statement").agg(
         pl.col("facility").unique().sort().str.join(", ").alias("facilities")
     )
-    places = [minor_places(currency) for currency in found["currency"]]
-    amounts = {
-        name: pl.Series(
-            [money_text(amount, n) for amount, n in zip(found[name], places, strict=True)],
-            dtype=pl.String,
-        )
-        for name in ("raw_total", "adjustment", "total")
-    }
     return (
-        found.with_columns(**amounts)
+        as_text(statements)
         .join(facilities, left_on="id", right_on="statement", how="left", maintain_order="left")
         .select(
             pl.col("id").alias("statement"),
             "team",
             pl.col("facilities").fill_null(""),
-            "invoices",
-            *amounts,
-            "currency",
-            "state",
-            pl.col("paid_on").cast(pl.String),
-            "payment_reference",
+            *("invoices", "raw_total", "adjustment", "total", "currency"),
+            *("state", "paid_on", "payment_reference"),
         )
     )
 
@@ -591,7 +504,7 @@ def _facilities_on(stated: pl.DataFrame) -> pl.DataFrame:
 def shown_statement(
     connection: Connection, books: dict[str, PriceBook], statement_id: str
 ) -> Statement:
-    """One statement, whoever is asking."""
+    """Read one statement without asking for permission."""
     row = ledger_statements.require_statement(connection, statement_id)
     places = minor_places(row.currency)
     stated = ledger_statements.read_stated(connection, [statement_id])
@@ -651,6 +564,6 @@ def _facility(
 
 
 def _team_name(books: dict[str, PriceBook], team: str) -> str:
-    """As the first price book that has the team says it; its code where none has."""
+    """The team's name in the first price book that has the team, or its code."""
     names = (known.name for book in books.values() for known in book.teams if known.code == team)
     return next(names, team)

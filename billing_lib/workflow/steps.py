@@ -1,8 +1,8 @@
-"""What long work tells as it goes on, so that a bar moves and a person can stop it.
+"""Progress of long work, so that a bar can move and a person can stop it.
 
-    step(2_000, 5_000, "recording")    2,000 of 5,000, and what is being done
+    step(2_000, 5_000, "recording")    2,000 of 5,000 done; now recording
 
-Who listens stops the work by raising Stopped: it leaves the transaction, and nothing is written.
+The listener stops the work by raising Stopped: the transaction is rolled back.
 """
 
 from collections.abc import Callable
@@ -10,12 +10,12 @@ from collections.abc import Callable
 from billing_lib.errors import BillingError
 
 Step = Callable[[int, int, str], None]
-"""Told by long work as it goes on: how much is done, of how much, and what is being done."""
+"""Called during long work with the number done, the total, and the present activity."""
 
 
 class Stopped(BillingError):
     """The person who began the work stopped it."""
 
 
-def unheard(done: int, total: int, what: str) -> None:
-    """A step that nobody listens to."""
+def unheard(done: int, total: int, activity: str) -> None:
+    """Ignore progress."""

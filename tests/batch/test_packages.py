@@ -218,7 +218,7 @@ def test_what_was_not_archived_is_rendered_once(
 def test_mistakes_are_said_and_nothing_is_made(ledger: Engine, tmp_path: Path) -> None:
     here, both = archived_april(ledger, tmp_path)
     for export, formats, error, says in (
-        (Export(), ("pdf",), InvalidFilter, "say which invoices or statements"),
+        (Export(), ("pdf",), InvalidFilter, "no invoice or statement is selected"),
         (SMITH, ("doc",), InvalidFilter, "there is no format 'doc'; it is one of html, pdf"),
         (SMITH, (), InvalidFilter, "say in which formats"),
         (Export(Filter.parse({"project": "p9"})), ("pdf",), NotReady, "issued matches project p9"),

@@ -137,7 +137,10 @@ def test_csv_is_the_page_that_json_is(said: Said) -> None:
         ("invoices --state PENDING", "states: no invoice is ever PENDING; it is one of OPEN"),
         ("invoices --view mine", "view: 'mine' is no view; it is one of live, ready, complete"),
         ("invoices --total-from ten", "total from: 'ten' is no amount; write it in digits"),
-        ("invoices --sort colour", "there is no sorting by 'colour'; sort by number, invoice"),
+        (
+            "invoices --sort colour",
+            "the list cannot be sorted by 'colour'; sort by number, invoice",
+        ),
         ("invoices --page 9", "there is no page 9; the last one is 1"),
         ("invoices --per-page 0", "pages and their rows are counted from 1"),
         ("invoices --period 2020-04 --to 2020-05", "--period is one month, --from and --to"),

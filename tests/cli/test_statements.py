@@ -22,7 +22,7 @@ def test_a_month_is_issued_stated_and_paid(office: Office) -> None:
         office.done("rate", facility, "2020-04")
 
     said = office.done(*MONTH)  # that CYT waits for a person is no failure
-    assert "nobody has said that CYT 2020-04 is ready" in said
+    assert "CYT 2020-04 is not signed off" in said
     assert "MIC-2020-04-1: issued 2 invoices (MIC-2020-00001 to MIC-2020-00002)" in said
     assert "smith-2020-04: 2 invoices, total 157.83 USD; 2 put on" in said
     again = office.done(*MONTH)

@@ -79,7 +79,7 @@ def test_a_month_is_previewed_delivered_and_looked_after(at_work: Billed) -> Non
     # What was withdrawn is told anew, by another message; what was refused is not.
     assert "1 messages queued; 3 told before" in run("deliver MIC 2020-04").output
     assert (
-        "told of all invoices in one message"
+        "receives all invoices in one message"
         in run(f"preferences MIC {HEAD} --invoices digest").output
     )
     assert ZOE in run("preferences MIC").output

@@ -36,11 +36,11 @@ def void(engine: Engine, number: str) -> None:
 @ON_SQLITE
 def test_invoices_respect_what_is_wished_and_statements_do_not(billed: Billed) -> None:
     said = prefer(billed.engine, billed.book, ANN, "none")
-    assert said == "MIC: ann@example.edu is told of no invoice; statements come all the same"
+    assert said == "MIC: ann@example.edu receives no invoice; statements are sent all the same"
     assert "already, nothing changed" in prefer(billed.engine, billed.book, ANN, "none")
     prefer(billed.engine, billed.book, f"Zoë <{ZOE}>", "digest")
     prefer(billed.engine, billed.book, HEAD, "none")
-    with pytest.raises(InvalidAdjustment, match="say each, digest, none"):
+    with pytest.raises(InvalidAdjustment, match="choose one of each, digest, none"):
         prefer(billed.engine, billed.book, ANN, "never")
     assert list_preferences(billed.engine, billed.book).rows() == [
         ("smith", ANN, "none", "–"),

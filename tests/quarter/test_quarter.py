@@ -178,7 +178,7 @@ def _october(quarter: Quarter, expected: Cents) -> None:
     assert _sum(quarter.listed("charges", "RC", OCTOBER, "--project", "u22")) == 0
     quarter.twice("ann", "undo", "RC", group, "--reason", "it was not theirs")
     quarter.twice("ida", "deposit", "RC", "u4", "100.00", "--reason", "purchase order 4711")
-    quarter.refused("ida", "nobody has said", "issue", "RC", OCTOBER, "--allow-dirty")
+    quarter.refused("ida", "is not signed off", "issue", "RC", OCTOBER, "--allow-dirty")
     quarter.twice("ann", *ready)
     quarter.refused("ann", "may not do this", "issue", "RC", OCTOBER, "--allow-dirty")
     quarter.twice("ida", "issue", "RC", OCTOBER, "--date", "1993-11-05", "--allow-dirty")

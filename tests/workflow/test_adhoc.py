@@ -292,7 +292,7 @@ def test_charges_of_several_months_are_priced_by_their_own_and_billed_with_its_e
     rate_period(ledger, book("0.1"), MAY)
     assert rate_period(ledger, book("0.1"), APRIL).changed == 0
     assert invoice(ledger)["total"] == 600  # 10.00 at half, 10.00 at a tenth
-    with pytest.raises(NotReady, match="nobody has said that MIC 2020-05 is ready"):
+    with pytest.raises(NotReady, match="MIC 2020-05 is not signed off"):
         issue_here(ledger, book("0.1"), MAY, tmp_path, ALONE)
     assert "2 charges, total 6.00 USD" in sign_off(ledger, book("0.1"), "2020-05")
 

@@ -69,11 +69,11 @@ def me(ledger: Engine) -> str:
 
 def test_a_month_that_nobody_signed_off_is_not_issued(rated: Engine) -> None:
     book = price_book(BOOK.replace("  issue: scheduled\n", ""))
-    with pytest.raises(NotReady, match="nobody has said that MIC 2020-04 is ready"):
+    with pytest.raises(NotReady, match="MIC 2020-04 is not signed off"):
         prepared(rated, book)
     said = sign_off(rated, book, "2020-04", "looked at it")
     assert said == "MIC 2020-04 is ready: 3 charges, total 160.83 USD"
-    assert sign_off(rated, book, "2020-04").endswith("it was said before, nothing changed")
+    assert sign_off(rated, book, "2020-04").endswith("it was signed off before, nothing changed")
     adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
     with pytest.raises(NotReady, match=r"total 160\.83 USD; it has 3 charges, total 158\.33"):
         prepared(rated, book)
@@ -270,7 +270,7 @@ def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
             return choice.of(connection, book, run)
 
     cases: list[tuple[Callable[[], list[str]], str]] = [
-        (lambda: chosen(Choice()), "say which invoices"),
+        (lambda: chosen(Choice()), "no invoice is selected"),
         (lambda: chosen(Choice(invoices=("x",))), "invoice x is not of run"),
         (lambda: chosen(Choice(states=("void",))), "no invoice of run .* matches"),
     ]

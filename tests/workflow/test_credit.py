@@ -87,8 +87,8 @@ def test_no_more_is_given_back_than_there_was(april: Engine) -> None:
     with pytest.raises(InvalidAdjustment) as refusal:
         credit(april, "48.34")
     assert str(refusal.value) == (
-        "amount: invoice MIC-2021-00001 came to 148.33 USD before tax, of which 100.00 is "
-        "credited; credit at most 48.33"
+        "amount: the total of invoice MIC-2021-00001 is 148.33 USD before tax, of which 100.00 is "
+        "credited already; credit at most 48.33"
     )
     credit(april, "48.33")
     with pytest.raises(InvalidAdjustment, match=r"at most 0\.00"):
@@ -105,7 +105,7 @@ def test_the_same_credit_of_a_day_is_given_once_and_what_a_reissue_replaces_coun
     assert "added before, nothing changed" in credit(april, "100.00")
     reissue(april, BOOKED, NUMBER, "a wrong text")
     (bill,) = issue_here(april, BOOKED, APRIL, tmp_path, RunSelection(projects=("p1",))).values()
-    with pytest.raises(NotReady, match=r"is SUPERSEDED .* credit the one that replaces it"):
+    with pytest.raises(NotReady, match=r"is SUPERSEDED .* credit the invoice that replaces it"):
         credit(april, "1.00")
     with pytest.raises(InvalidAdjustment, match=r"at most 48\.33"):
         credit(april, "48.34", bill["number"])
@@ -117,7 +117,7 @@ def test_tax_is_given_back_with_it(ledger: Engine, tmp_path: Path) -> None:
     rate_period(ledger, taxed, APRIL)
     (first,) = issue_here(ledger, taxed, APRIL, tmp_path).values()
     assert first["totals"]["total"] == "163.16"
-    with pytest.raises(InvalidAdjustment, match=r"came to 148\.33 USD before tax"):
+    with pytest.raises(InvalidAdjustment, match=r"is 148\.33 USD before tax"):
         credit_invoice(ledger, taxed, NUMBER, "148.34", "all", date="2020-05-04")
     credit_invoice(ledger, taxed, NUMBER, "148.33", "all", date="2020-05-04")
     (back,) = issue_here(ledger, taxed, MAY, tmp_path).values()

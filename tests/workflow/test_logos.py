@@ -62,8 +62,8 @@ def test_a_png_is_read(tmp_path: Path) -> None:
     [
         (None, r"mark\.svg: the logo cannot be read \(No such file"),
         (b" " * (LARGEST + 1), "the logo has 200,001 bytes, and 200,000 are allowed"),
-        (b"no drawing", "the logo is no plain XML"),
-        (b"<html/>", "the logo is no SVG drawing"),
+        (b"no drawing", "the logo is not plain XML"),
+        (b"<html/>", "the logo is not an SVG drawing"),
         (b'<!DOCTYPE svg [<!ENTITY a "b">]>' + svg("&a;"), "it declares entities or a DTD"),
         (svg("<path/>", ""), "the logo has no viewBox"),
         (svg("<path/>", 'viewBox="0 0 9 0"'), "the logo has no viewBox"),
@@ -95,12 +95,12 @@ def test_a_drawing_may_refer_to_itself(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (b"GIF89a", "the logo is no whole PNG file; save it as PNG again"),
-        (PNG[:-5], "the logo is no whole PNG file"),
-        (PNG[:50] + b"x" + PNG[51:], "the logo is no whole PNG file"),
-        (PNG[:8], "the logo is no whole PNG file"),
-        (png(40, 32, 0), "the logo is no whole PNG file"),
-        (png(40, 32, 9), "the logo is no whole PNG file"),
+        (b"GIF89a", "the logo is not a whole PNG file; save it as PNG again"),
+        (PNG[:-5], "the logo is not a whole PNG file"),
+        (PNG[:50] + b"x" + PNG[51:], "the logo is not a whole PNG file"),
+        (PNG[:8], "the logo is not a whole PNG file"),
+        (png(40, 32, 0), "the logo is not a whole PNG file"),
+        (png(40, 32, 9), "the logo is not a whole PNG file"),
         (png(16, 32), "16 × 32 pixels; give each side between 32 and 4,000"),
     ],
 )

@@ -672,11 +672,11 @@ def test_permissions_are_given_and_taken_once_and_the_last_administrator_stays(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (("ann", "boss"), "there is no role 'boss'; say viewer, reviewer"),
-        (("ann", "lab_administrator"), "a lab_administrator is one of a team; say which with"),
-        (("ann", "viewer", "smith"), "a viewer is not one of a team; leave --team out"),
+        (("ann", "boss"), "there is no role 'boss'; name one of viewer, reviewer"),
+        (("ann", "lab_administrator"), "a lab_administrator needs a team; name the team"),
+        (("ann", "viewer", "smith"), "the role viewer has no team; leave the team out"),
         (("ann", "lab_administrator", "none"), "the price book has no team 'none'"),
-        ((" ", "viewer"), "' ' is no login"),
+        ((" ", "viewer"), "' ' is not a login"),
     ],
 )
 def test_a_permission_that_cannot_be(ledger: Engine, words: tuple[str, ...], said: str) -> None:

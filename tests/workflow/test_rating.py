@@ -136,7 +136,7 @@ def test_a_changed_rule_reaches_a_rated_month_only_when_it_is_rated_again(loaded
     kept = rate_period(loaded, price_book(RULED), APRIL)
     assert totals(loaded) == before
     assert kept.changed == 0
-    assert "'billing rate MIC 2020-04 --again' takes them" in kept.sentence
+    assert "rating MIC 2020-04 with 'again' takes them" in kept.sentence
     adjust_charge(loaded, price_book(RULED), "MIC/u2", {"quantity": "10"}, "two broke")
     assert totals(loaded)["MIC/u2"] == 1250
 

@@ -121,7 +121,7 @@ def test_a_team_has_one_statement_over_facilities_however_often_it_is_generated(
     assert kinds(ledger, "MIC", SMITH) == ["statement_make", "statement_change"]
     assert kinds(ledger, "SEQ", SMITH) == ["statement_change"]
 
-    with pytest.raises(UnknownStatement, match="there is no team 'smiht'"):
+    with pytest.raises(UnknownStatement, match="no invoice of 2020-04 has the team 'smiht'"):
         generate_statements(ledger, both, APRIL, ["smith", "smiht"])
     with pytest.raises(UnknownFacility, match="no price book for the facility 'SEQ'"):
         generate_statements(ledger, {"MIC": both["MIC"]}, APRIL)
@@ -141,7 +141,7 @@ def test_what_is_void_or_superseded_goes_and_what_replaces_it_comes(
     ]
     assert numbers(ledger, both, SMITH) == [p2, new]
     assert generate_statements(ledger, both, APRIL).changed == []
-    with pytest.raises(NotReady, match=f"statement {JONES} holds no invoice"):
+    with pytest.raises(NotReady, match=f"statement {JONES} has no invoices, so it cannot be paid"):
         pay_statement(ledger, JONES, "2020-06-01", "X")
 
 
@@ -205,7 +205,7 @@ rules:
     assert generate_statements(ledger, both | {"MIC": changed["MIC"]}, APRIL).changed == []
     rate_period(ledger, changed["MIC"], APRIL, again=True)
     assert generate_statements(ledger, both | {"MIC": changed["MIC"]}, APRIL).changed == [
-        f"{SMITH}: 3 invoices, total 188.83 USD; its rules come out otherwise"
+        f"{SMITH}: 3 invoices, total 188.83 USD; its adjustments have changed"
     ]
 
 
