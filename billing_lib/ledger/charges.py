@@ -23,6 +23,7 @@ Credits: added lines that give back some of an issued invoice, as their events n
 add_line  line-1994-02-3   after {"amount": "-20.00", "credits": "RC-1994-00001", …}
 """
 
+from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
@@ -128,34 +129,43 @@ def read_charges(
     state: str | None = None,
     codes: pl.Series | list[str] | None = None,
     invoices: pl.Series | list[str] | None = None,
+    *,
+    where: Sequence[ColumnElement[bool]] = (),
+    columns: Sequence[str] = tuple(KEPT),
+    first: int | None = None,
 ) -> pl.DataFrame:
-    """Charges (schema KEPT), usage before added lines, by charge."""
+    """Charges (schema KEPT, or these columns of it), usage before added lines, by charge.
+
+    Parameters
+    ----------
+    where
+        Further conditions on the table.
+    columns
+        ``kind`` and ``charge`` are among them.
+    first
+        Only the first so many by project and charge, which is quick however many there are.
+    """
     statement = _selected(
         connection,
-        select(*(charge.c[name] for name in KEPT)),
+        select(*(charge.c[name] for name in columns)),
         facility,
         period,
         project,
         state,
         codes,
         invoices,
-    )
-    return frames.read_frame(connection, statement, KEPT).sort(
-        "kind", "charge", descending=[True, False]
-    )
+    ).where(*where)
+    if first is not None:
+        statement = statement.order_by(charge.c.project, charge.c.charge).limit(first)
+    found = frames.read_frame(connection, statement)
+    return found.sort("kind", "charge", descending=[True, False])
 
 
 def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """The PENDING charges of a month (schema KEPT) that are on no invoice yet and in no run."""
-    statement = select(*(charge.c[name] for name in KEPT)).where(
-        charge.c.facility == facility,
-        charge.c.period == period,
-        charge.c.state == "PENDING",
-        charge.c.run.is_(None),
-        charge.c.invoice.is_(None),
-        not_billed_otherwise(),
-    )
-    return frames.read_frame(connection, statement, KEPT).sort("charge")
+    free = (charge.c.run.is_(None), charge.c.invoice.is_(None), not_billed_otherwise())
+    found = read_charges(connection, facility, period, state="PENDING", where=free)
+    return found.sort("charge")
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
@@ -193,14 +203,8 @@ def read_copies(
         )
         .exists()
     )
-    statement = select(*(charge.c[name] for name in KEPT)).where(
-        charge.c.facility == facility,
-        charge.c.state == "PENDING",
-        charge.c.run.is_(None),
-        charge.c.original.is_not(None),
-        wanted,
-    )
-    return frames.read_frame(connection, statement, KEPT).sort("charge")
+    copies = (charge.c.run.is_(None), charge.c.original.is_not(None), wanted)
+    return read_charges(connection, facility, state="PENDING", where=copies).sort("charge")
 
 
 def not_billed_otherwise() -> ColumnElement[bool]:
@@ -594,25 +598,19 @@ def _set(
 BILLED_CHARGE = pl.Schema({**KEPT, "number": pl.String(), "invoice_kind": pl.String()})
 """Columns of a charge on an issued invoice: KEPT, and the invoice's number and kind."""
 
-_ON = (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice)
-
 
 def read_billed(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """The charges of a month's issued invoices that count (schema BILLED_CHARGE), by charge."""
-    statement = (
-        select(
-            *(charge.c[name] for name in KEPT),
-            invoice.c.number.label("number"),
-            invoice.c.kind.label("invoice_kind"),
-        )
-        .join_from(invoice, charge, _ON)
-        .where(
-            invoice.c.facility == facility,
-            invoice.c.period == period,
-            invoice.c.state.in_(ACTIVE),
-        )
+    counting = select(
+        invoice.c.code.label("invoice"), invoice.c.number, invoice.c.kind.label("invoice_kind")
+    ).where(
+        invoice.c.facility == facility,
+        invoice.c.period == period,
+        invoice.c.state.in_(ACTIVE),
     )
-    return frames.read_frame(connection, statement, BILLED_CHARGE).sort("charge")
+    invoices = frames.read_frame(connection, counting)
+    charges = read_charges(connection, facility, invoices=invoices["invoice"])
+    return charges.join(invoices, on="invoice").select(BILLED_CHARGE.names()).sort("charge")
 
 
 def read_pending(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -620,18 +618,13 @@ def read_pending(connection: Connection, facility: str, period: str) -> pl.DataF
 
     Left out are those of closed invoices, and copies of what an invoice that counts bills.
     """
-    statement = (
-        select(*(charge.c[name] for name in KEPT))
-        .join_from(charge, invoice, _ON, isouter=True)
-        .where(
-            charge.c.facility == facility,
-            charge.c.period == period,
-            charge.c.state == PENDING,
-            invoice.c.state.is_distinct_from(CLOSED),
-            not_billed_otherwise(),
-        )
+    closed = select(invoice.c.code).where(invoice.c.facility == facility, invoice.c.state == CLOSED)
+    open_ones = (
+        charge.c.invoice.is_(None) | charge.c.invoice.not_in(closed),
+        not_billed_otherwise(),
     )
-    return frames.read_frame(connection, statement, KEPT).sort("charge")
+    found = read_charges(connection, facility, period, state=PENDING, where=open_ones)
+    return found.sort("charge")
 
 
 _GONE = ("CLOSED", "VOID", "SUPERSEDED")

@@ -13,7 +13,7 @@ import polars as pl
 from sqlalchemy import Connection, Table, and_, case, func, or_, select
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.charges import not_billed_otherwise
+from billing_lib.ledger.charges import not_billed_otherwise, read_charges
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import KEPT, charge, charge_split, invoice, unbilled, usage_record
 from billing_lib.ledger.states import CLOSED, SUPERSEDED, VOID
@@ -167,12 +167,7 @@ def read_month(
     first
         Only those of the first so many, which is quick however many there are.
     """
-    statement = select(*(charge.c[name] for name in REVIEWED)).where(
-        charge.c.facility == facility, charge.c.period == period
-    )
-    if first is not None:
-        statement = statement.order_by(charge.c.project, charge.c.charge).limit(first)
-    found = frames.read_frame(connection, statement, REVIEWED)
+    found = read_charges(connection, facility, period, columns=REVIEWED.names(), first=first)
     left_out = _uncounted(connection, facility, period)
     return found.join(left_out, on="charge", how="anti").sort("project", "charge")
 

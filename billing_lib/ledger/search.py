@@ -39,7 +39,7 @@ from sqlalchemy import (
 from sqlalchemy.sql.operators import custom_op
 
 from billing_lib.ledger import frames
-from billing_lib.ledger.frames import DecimalText, frame_schema
+from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, issued_invoice
 from billing_lib.ledger.schema import facility as facilities
 
@@ -374,6 +374,11 @@ _CHARGE_COLUMNS: dict[str, ColumnElement[Any]] = {
     "currency": facilities.c.currency,
 }
 
+_CHARGE_SORTS = (
+    *("charge", "facility", "period", "project", "team", "item", "user", "date", "quantity"),
+    *("raw_total", "adjustment", "total", "cost", "state", "invoice", "currency"),
+)
+
 INVOICES = Listing(
     invoice,
     (invoice.c.facility, invoice.c.code),
@@ -392,11 +397,7 @@ CHARGES = Listing(
         (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice),
     ),
     _CHARGE_COLUMNS,
-    {
-        name: column
-        for name, column in _CHARGE_COLUMNS.items()
-        if name != "description" and not isinstance(column.type, DecimalText)
-    },
+    {name: _CHARGE_COLUMNS[name] for name in _CHARGE_SORTS},
 )
 
 

@@ -53,7 +53,8 @@ def explain_charge(
     """
     priced = charge_usage(rated, catalogue, adjustments, lines)
     places = catalogue.places
-    row = as_text(priced.charges.filter(pl.col("charge") == charge), places).row(0, named=True)
+    found = priced.charges.filter(pl.col("charge") == charge)
+    row = as_text(found, places, catalogue.timezone).row(0, named=True)
     own = rated.filter(pl.col("charge") == charge)
     sentences = [_heading(row, catalogue)]
     if row["kind"] == "usage":
@@ -90,10 +91,7 @@ def _heading(row: dict[str, Any], catalogue: Catalogue) -> str:
 def _time(row: dict[str, Any], timezone: str) -> str:
     if row["start"] is None:
         return f"Used on {row['date']}."
-    ends = pl.DataFrame({"at": [row["start"], row["end"]]}).select(
-        pl.col("at").dt.convert_time_zone(timezone).dt.strftime("%Y-%m-%d %H:%M:%S")
-    )
-    start, end = ends["at"]
+    start, end = (row[name][:19].replace("T", " ") for name in ("start", "end"))
     return f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}."
 
 

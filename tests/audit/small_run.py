@@ -64,16 +64,34 @@ for name in ("invoices", "documents"):
 for at, (project,) in enumerate(bill.select("project").unique().sort("project").rows(), start=1):
     lines = bill.filter(pl.col("project") == project)
     number = f"{facility}-2020-{at:05}"
+    total = money_text(lines["amount"].sum(), 2)
+    records = [
+        {"user": record, "charges": 1, "hours": None, "total": money_text(cents, 2)}
+        for record, cents in lines.select("record", "amount").rows()
+    ]
+    nothing = dict.fromkeys(("raw_total", "adjustment", "due"), "0.00")
     invoice = {
-        "lines": {record: money_text(cents, 2) for record, cents in
-                  lines.select("record", "amount").rows()},
+        "format": "billing-invoice/2",
         "number": number,
-        "program": billing_lib.__doc__,
-        "total": money_text(lines["amount"].sum(), 2),
-    }
+        "kind": "periodic",
+        "description": billing_lib.__doc__,
+        "run": "MIC-2020-04-1",
+        "invoice_date": "2020-05-04",
+        "period": period,
+        "dates_covered": {"from": "2020-04-01", "to": "2020-04-30"},
+        "currency": "USD",
+        "facility": {"code": facility, "name": "", "timezone": "", "instructions": "",
+                     "contacts": ""},
+        "project": {"code": project, "name": "", "type": "", "rate_group": ""},
+        "team": {"code": "", "name": "", "administrators": []},
+        "summaries": {"by_user": records, "by_item": [], "by_expense_code": []},
+        "totals": nothing | {f"charges_{name}": "0.00" for name in ("raw_total", "adjustment")}
+        | {"charges": len(records), "total": total},
+    } | dict.fromkeys(("reference", "replaces", "tax", "prepaid"))
+    invoice |= {name: [] for name in ("notes", "lines", "adjustments", "subsidies", "history")}
     text = json.dumps(invoice, indent=2, sort_keys=True) + "\\n"
     (Path(folder) / "invoices" / f"{number}.json").write_text(text)
-    page = f"<p>{number}: {invoice['total']} USD</p>"
+    page = f"<p>{number}: {total} USD</p>"
     (Path(folder) / "documents" / f"{number}.html").write_text(page)
     (Path(folder) / "documents" / f"{number}.pdf").write_bytes(b"%PDF-1.7" + page.encode())
 """

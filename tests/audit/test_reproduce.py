@@ -91,8 +91,10 @@ def test_a_cent_more_in_the_snapshot_passes_verify_and_shows_its_line(
     assert verify(record) == []
     found = by_file(reproduce(record, repository=clone).differences)
     assert set(found) == {FIRST, *DOCUMENTS, EXECUTED}
-    assert '-    "u2": "12.50"\n+    "u2": "12.60"' in found[FIRST]  # 10 × 1.25 and 10 × 1.26
-    assert '-  "total": "132.50"\n+  "total": "132.60"' in found[FIRST]
+    assert (
+        '-        "total": "12.50",\n+        "total": "12.60",' in found[FIRST]
+    )  # 10 × 1.25 and 10 × 1.26
+    assert '-    "total": "132.50"\n+    "total": "132.60"' in found[FIRST]
     assert "('u2', 1250)" in found[EXECUTED]
     assert "('u2', 1260)" in found[EXECUTED]
 
@@ -122,7 +124,7 @@ def test_a_damaged_record_says_so_and_is_run_all_the_same(record: Path, clone: P
     differences = reproduce(record, repository=clone).differences
     said = "\n".join(str(difference) for difference in differences)
     assert f"data/{FIRST} differs\n  it does not match its sha256" in said
-    assert '-  "total": "132.5\\xf0"\n  +  "total": "132.50"' in said
+    assert '-    "total": "132.5\\xf0"\n  +    "total": "132.50"' in said
     assert f"{EXECUTED} differs\n  it cannot be read as a notebook" in said
 
 
