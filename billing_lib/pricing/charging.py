@@ -205,7 +205,7 @@ def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) 
     if some.height == 0:
         return Subsidies(amounts, RULE_LINES.to_frame())
     payers = pl.repeat("", charges.height, dtype=pl.String, eager=True)
-    for name, body in some["rate", "body"].rows():
+    for name, body in some.select("rate", "body").rows():
         subsidy = Rate.model_validate_json(body).subsidy
         chosen = charges.select(
             ((pl.col("rate") == name) & pl.col("set_amount").is_null()).fill_null(value=False)
