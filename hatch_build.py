@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 CARRIED = (
     *("data/NASA-iPSC-1993-3.1-cln.swf.gz", "data/README.md"),
-    *("notebooks/*.ipynb", "pyproject.toml", "uv.lock"),
+    *("jupyterhub_config.py", "notebooks/*.ipynb", "pyproject.toml", "uv.lock"),
     *("parameters/research-computing.*", "parameters/research-computing/templates/*.j2"),
 )
 """Beside billing_lib/ in a clone and an sdist, in billing_lib/program_files/ in a wheel. Of data/

@@ -44,7 +44,7 @@ BUILD, DIFF = "build.json", "source.diff"
 
 FILES = (
     *("billing_lib", "notebooks", "pyproject.toml", "uv.lock", "hatch_build.py"),
-    *("Dockerfile", "environment.yml", "scripts/uv.txt"),
+    *("Dockerfile", "environment.yml", "jupyterhub_config.py", "scripts/uv.txt"),
 )
 """The program: the files from which a wheel or an image is built. Price books, data, ledgers and
 records in a clone are its site's, and no part of the program."""

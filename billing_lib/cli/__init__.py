@@ -13,12 +13,7 @@ from importlib import import_module
 from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
 
-NOUNS = (
-    *("office", "usage", "charges", "bulk", "runs", "approval", "invoices", "preview"),
-    *("after_issue", "adhoc", "credit", "statements", "month", "texts", "records", "quotes"),
-    *("permissions", "listing", "journal", "focus", "exports", "delivery", "notices"),
-    "checks",
-)
+NOUNS = ("office", "charges", "runs", "invoices", "statements", "exports", "delivery")
 """The modules with commands, in the order in which help lists them."""
 
 for _noun in NOUNS:

@@ -361,7 +361,9 @@ def _tiered(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> I
     if tiered.height == 0:
         return
     used = catalogue.rates.join(tiered.select("rate").unique(), on="rate", how="semi")
-    stated = [(name, Rate.model_validate_json(body)) for name, body in used["rate", "body"].rows()]
+    stated = [
+        (name, Rate.model_validate_json(body)) for name, body in used.select("rate", "body").rows()
+    ]
     bounds = [step.up_to for _, rate in stated for step in _tiers(rate).steps if step.up_to]
     quantity = counted.joined()
     quantity = quantity.over(

@@ -169,7 +169,7 @@ def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) 
     if subsidised.height == 0:
         return Subsidies(amounts, RULE_LINES.to_frame())
     payers = pl.repeat("", charges.height, dtype=pl.String, eager=True)
-    for name, body in subsidised["rate", "body"].rows():
+    for name, body in subsidised.select("rate", "body").rows():
         subsidy = Rate.model_validate_json(body).subsidy
         chosen = charges.select(
             ((pl.col("rate") == name) & pl.col("set_amount").is_null()).fill_null(value=False)

@@ -148,6 +148,11 @@ def test_a_month_in_a_site_and_the_next_one_by_a_changed_price_book(
     reproduced = done(billing, "reproduce", copy, folder=tmp_path)
     assert "the packages here are those of the recorded lock" in reproduced
     assert "reproduced, every result is the same" in reproduced
+    of_another = copy / "data" / "environment.json"
+    of_another.write_text(of_another.read_text().replace(wheel.commit, "0" * 40))
+    refused = run(billing, "reproduce", copy, folder=tmp_path)
+    assert refused.returncode == 2
+    assert f"not in reach: the running program is of commit {wheel.commit}; " in refused.stderr
 
 
 def test_the_base_says_what_it_is_and_takes_little_room(wheel: Wheel, billing: Path) -> None:
