@@ -41,7 +41,7 @@ from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, Un
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, trying, writing
+from billing_lib.ledger.database import trying, writing
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.adjusting import LINE_FIELDS
 from billing_lib.pricing.pricebook import PriceBook
@@ -57,7 +57,7 @@ from billing_lib.workflow.adjust import (
     split_code,
     standing_so,
 )
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.price import standing_changes, unbound
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.search import Filter, find_charge_codes
@@ -396,17 +396,6 @@ def adjust_many(
     require_reason(reason)
     with writing(engine) as connection:
         return _change(connection, book, month, chosen, changes, reason, seen, step)
-
-
-def changeable(engine: Engine, book: PriceBook, month: str, wanted: Filter) -> list[str]:
-    """The charges (``RC/57``) of a month that match and may still change, in order."""
-    facility = book.facility.code
-    with reading(engine) as connection:
-        require(connection, facility, VIEWER)
-        codes = _codes(connection, book, month, wanted)
-        charges = ledger_charges.read_charges(connection, facility, period=month)
-    free = unbound(charges).filter(pl.col("code").is_in(codes.implode()))["code"]
-    return [f"{facility}/{code}" for code in free.sort()]
 
 
 def preview_undo(engine: Engine, book: PriceBook, group: str, step: Step = unheard) -> Changed:

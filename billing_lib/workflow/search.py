@@ -11,7 +11,6 @@ Finding invoices and charges: what a filter matches, in pages, in any order.
     find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoices")
                                        page 2 of 7, 312 invoices, total 10,204.11 USD
     find_codes(connection, wanted, books)                 all of them, for what is done with them
-    find_values(engine, wanted, "user")                   what to choose from
 
 Who asks sees what their roles let them see.
 
@@ -328,12 +327,6 @@ def find_charge_codes(
     """Facility and code of all charges that match, for what is done with a selection."""
     criteria = _criteria(connection, wanted, books or {})
     return list(search.read_codes(connection, CHARGES, criteria).iter_rows())
-
-
-def find_values(engine: Engine, wanted: Filter, column: str) -> list[str]:
-    """The different values of a column (``project``, ``user``, ``item``) of charges that match."""
-    with reading(engine) as connection:
-        return search.read_values(connection, CHARGES, _criteria(connection, wanted, {}), column)
 
 
 def list_invoices(
