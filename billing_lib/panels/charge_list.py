@@ -13,15 +13,15 @@ def charge_columns(places: int) -> tuple[Column, ...]:
     """The columns in which charges are shown."""
     return (
         Column("charge", "Charge"),
-        Column("project", "Project", offers=True),
-        Column("item", "Item", offers=True),
-        Column("user", "User", offers=True),
+        Column("project", "Project", offers="project"),
+        Column("item", "Item", offers="item"),
+        Column("user", "User", offers="user"),
         Column("date", "Date", DATE),
         Column("description", "Description"),
         Column("quantity", "Quantity", NUMBER),
         Column("price", "Price", NUMBER),
         Column("total", "Total", MONEY, places),
-        Column("state", "State", offers=True),
+        Column("state", "State", offers="state"),
     )
 
 
@@ -39,14 +39,27 @@ def pending_charges(desk: Desk, chosen: Sequence[str], on_tick: Callable[[], Non
     def read(first: int | None = None) -> pl.DataFrame:
         found = read_pending(desk.engine, desk.book, desk.period, first)
         ahead = ~pl.col("charge").is_in(pl.Series(chosen, dtype=pl.String).implode())
-        return found.rename({"on_date": "date"}).sort(ahead, maintain_order=True)
+        return (
+            found.rename({"on_date": "date"})
+            .sort(ahead, maintain_order=True)
+            .with_columns(
+                pl.concat_str("item", "description", separator=", ", ignore_nulls=True).alias("use")
+            )
+        )
 
     return PagedTable(
         "pending charges",
         (
-            *charge_columns(desk.places)[:-1],  # all are in one state
-            Column("expense_codes", "Expense codes", offers=True, listed=True),
-            Column("draft", "On the draft", offers=True, listed=True),
+            Column("charge", "Charge"),
+            Column("project", "Project", offers="project"),
+            Column("use", "Item, description", offers="item", listed=True),
+            Column("user", "User", offers="user"),
+            Column("date", "Date", DATE),
+            Column("quantity", "Quantity", NUMBER),
+            Column("price", "Price", NUMBER),
+            Column("total", "Total", MONEY, desk.places),
+            Column("expense_codes", "Expense codes", offers="expense_codes", listed=True),
+            Column("draft", "On the draft", offers="draft", listed=True),
             Column("changes", "Changes", wide=2),
         ),
         read,

@@ -27,7 +27,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
-from itertools import repeat
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -56,7 +55,7 @@ _KEPT = 4
 _DIFFERENT = 50_000
 """Up to how many different texts a column is sorted by their places."""
 _LEAST, _MOST = 5, 14
-"""Between how many letters a column's width lies."""
+"""Between how many letters a column of text has room for; numbers and dates are never cut."""
 _OFFERED = 2_000
 """Up to how many different texts a column's filter offers."""
 
@@ -72,8 +71,8 @@ class Column:
     """Of money."""
     wide: int = 1
     """How many times as wide as others a column of text may be."""
-    offers: bool = False
-    """Whether its filter offers the different texts that there are."""
+    offers: str = ""
+    """The column whose different texts its filter offers; none by default."""
     listed: bool = False
     """Whether its text is a list with commas, each part of which ``= part`` finds."""
 
@@ -186,12 +185,28 @@ class Rows:
         offered = {}
         for column in self.columns.values():
             if column.offers:
-                texts = self.frame[column.name].drop_nulls().unique()
-                if column.listed:
+                texts = self.frame[column.offers].drop_nulls().unique()
+                if column.listed and column.offers == column.name:
                     texts = texts.str.split(", ").explode().unique()
                 if texts.len() <= _OFFERED:
                     offered[column.name] = [f"= {text}" for text in texts.sort()]
         return offered
+
+    def letters(self) -> list[int]:
+        """How many letters of each column are seen where there is room: those of its longest
+        text, or so many that its kind is told from others."""
+        longest = []
+        for column in self.columns.values():
+            values = self.frame[column.name]
+            if values.dtype != pl.String:
+                ends = self.frame.select(
+                    pl.col(column.name).min().append(pl.col(column.name).max())
+                )
+                values = ends.select(self._text(column)).to_series()
+            most = values.str.len_chars().max()
+            bound = _MOST * column.wide if column.kind == TEXT else 99
+            longest.append(max(_LEAST * column.wide, min(int(str(most or 0)), bound)))
+        return longest
 
     def _order(self, sort: Sequence[tuple[str, bool]]) -> pl.Series:
         """The places of all rows in order; ties stay as in the frame."""
@@ -285,6 +300,8 @@ class _Browser(anywidget.AnyWidget):
     follow = traitlets.Bool(default_value=False).tag(sync=True)
     visible = traitlets.Int().tag(sync=True)
     current = traitlets.Unicode().tag(sync=True)
+    question = traitlets.Dict({"search": "", "filters": {}, "sort": []}).tag(sync=True)
+    letters: traitlets.List[int] = traitlets.List().tag(sync=True)
     offers = traitlets.Dict().tag(sync=True)
     opening = traitlets.Dict().tag(sync=True)
 
@@ -360,15 +377,13 @@ class PagedTable:
         self._rows = self._all() if opening is None else Rows(opening, columns, complete=False)
         self._opening = self._rows.page(Question(), 0, OPENING)
         self.widget = _Browser(
-            columns=[
-                {"name": it.name, "label": it.label, "kind": it.kind, "letters": letters}
-                for it, letters in zip(columns, self._letters(), strict=True)
-            ],
+            columns=[{"name": it.name, "label": it.label, "kind": it.kind} for it in columns],
             label=noun,
             action=action,
             ticks=on_tick is not None,
             follow=on_action is not None and not action,
             visible=visible,
+            letters=self._rows.letters(),
             offers=self._rows.offers() if opening is None else {},
             opening=self._sent(self._opening, 0, self._rows),
         )
@@ -554,7 +569,7 @@ class PagedTable:
 
     def _show(self, rows: Rows) -> None:
         self._rows, self._failed = rows, ""
-        self.widget.offers = rows.offers()
+        self.widget.letters, self.widget.offers = rows.letters(), rows.offers()
         self.widget.send({"kind": "ready"})
 
     def _whole(self) -> Rows:
@@ -593,16 +608,6 @@ class PagedTable:
             + " selected"
             + (": all that match" if selected and every else ""),
         }
-
-    def _letters(self) -> list[int]:
-        """How many letters of each column are seen where there is room: those of its longest
-        opening text, within bounds, since others come."""
-        cells = zip(*self._opening.rows, strict=True) if self._opening.rows else repeat(("",))
-        longest = [max(map(len, texts)) for _, texts in zip(self.columns, cells, strict=False)]
-        return [
-            max(_LEAST * column.wide, min(letters, _MOST * column.wide))
-            for column, letters in zip(self.columns, longest, strict=True)
-        ]
 
     def _told(self, page: Page, rows: Rows) -> str:
         if not rows.complete:

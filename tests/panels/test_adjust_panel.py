@@ -73,8 +73,8 @@ def test_charges_are_found_selected_shown_changed_and_undone(
     table = rows(part)
     assert listed(table) == ["MIC/u1", "MIC/u2", "MIC/u3"]
     assert asked(table)["told"] == "3 pending charges, total 160.83 USD"
-    assert table.widget.offers["item"] == ["= scope", "= slide"]
-    assert listed(table, filters={"item": "= slide", "date": ">= 2020-04-08"}) == ["MIC/u3"]
+    assert table.widget.offers["use"] == ["= scope", "= slide"]
+    assert listed(table, filters={"use": "= slide", "date": ">= 2020-04-08"}) == ["MIC/u3"]
     assert listed(table) == ["MIC/u1", "MIC/u2", "MIC/u3"]
     assert listed(table, filters={"total": "<= 100"}) == ["MIC/u2", "MIC/u3"]
     tell(table, {"kind": "all", "ticked": True})
@@ -174,7 +174,7 @@ def test_two_people_at_once_the_second_is_told(office: Office, panel: AdjustPane
     )
     assert totals(office) == changed
     assert (part.apply.disabled, part.reason.value) == (True, "agreed")
-    assert asked(rows(part))["rows"][1][8] == "12.50"  # read again
+    assert asked(rows(part))["rows"][1][7] == "12.50"  # read again
     assert "together 25.00 → 40.00 USD" in show(part)
     assert apply(part).startswith("Changed: 2 charges")
 
@@ -276,12 +276,12 @@ def test_ticks_stay_while_pages_are_turned_and_other_rows_are_sought(office: Off
 def test_all_that_match_is_the_filter_and_not_a_list(office: Office, panel: AdjustPanel) -> None:
     part = panel.charges
     table = rows(part)
-    asked(table, filters={"item": "slide"})
+    asked(table, filters={"use": "slide"})
     tell(table, {"kind": "all", "ticked": True})
     fill(part, "quantity", "1")
     show(part)
     assert not part.apply.disabled
-    asked(table, filters={"item": "scope"})  # others match now, so they are what is selected
+    asked(table, filters={"use": "scope"})  # others match now, so they are what is selected
     assert part.chosen == ["MIC/u1"]
     assert (part.apply.disabled, part.effect.value) == (True, "")
     asked(table)
@@ -304,7 +304,7 @@ def test_while_a_filter_is_refused_nothing_is_selected(
 ) -> None:
     before, part = totals(office), panel.charges
     table = rows(part)
-    asked(table, filters={"item": "slide"})
+    asked(table, filters={"use": "slide"})
     if by_hand:
         tick(table, "MIC/u2")
         tick(table, "MIC/u3")
@@ -312,7 +312,7 @@ def test_while_a_filter_is_refused_nothing_is_selected(
         tell(table, {"kind": "all", "ticked": True})
     fill(part, "rate", "2.00")
     show(part)
-    refused = asked(table, filters={"item": "slide", "total": "> abc"})
+    refused = asked(table, filters={"use": "slide", "total": "> abc"})
     assert (refused["kind"], refused["selected"]) == ("refused", "nothing is selected")
     assert (part.apply.disabled, part.trail.widget.value) == (True, "")
     sentence = "! Total: 'abc' is no money to compare with, so nothing is selected; "
@@ -321,7 +321,7 @@ def test_while_a_filter_is_refused_nothing_is_selected(
     part.apply_change()
     assert said(part).startswith(sentence)
     assert totals(office) == before
-    asked(table, filters={"item": "slide"})
+    asked(table, filters={"use": "slide"})
     assert said(part) == ""
     assert part.chosen == ["MIC/u2", "MIC/u3"]
     show(part)

@@ -48,6 +48,7 @@ function render({ model, el }) {
     first: 0, // row in sight
     active: 0, // row of the keyboard
     sought: false, // whether the row that Python names is gone to
+    going: false, // whether Python is told of the row gone to
     from: "", // name of the row ticked last, where a range begins
     matched: 0,
     most: 0, // rows that ever matched: a table of few is low, and a filter does not shrink it
@@ -74,7 +75,7 @@ function render({ model, el }) {
     state.asked += 1;
     model.send({
       kind: "page",
-      request: state.asked,
+      request: `${id}/${state.asked}`,
       first: Math.max(0, state.first - visible),
       count: 3 * visible,
       ...question(),
@@ -82,6 +83,8 @@ function render({ model, el }) {
   }
 
   function askAnew(now = false) {
+    model.set("question", question()); // another view of the same table asks the same
+    model.save_changes();
     state.first = state.active = 0;
     scroller.scrollTop = 0;
     ask(now);
@@ -98,11 +101,12 @@ function render({ model, el }) {
     state.active = current < 0 ? Math.min(state.active, Math.max(0, state.matched - 1)) : page.first + current;
     state.sought = false;
     draw();
+    go();
     if (state.again) ask();
   }
 
   function onMessage(message) {
-    if (message.request !== undefined && message.request !== state.asked) return; // asked otherwise since
+    if (message.request !== undefined && message.request !== `${id}/${state.asked}`) return; // asked otherwise since
     if (message.kind === "page") take(message);
     if (message.kind === "ready") {
       state.sought = true;
@@ -151,15 +155,32 @@ function render({ model, el }) {
   }
 
   function clearAll() {
-    search.value = state.search = "";
-    for (const { filter } of headers) filter.value = "";
-    state.filters = {};
+    Object.assign(state, { search: "", filters: {} });
+    fill();
+    askAnew(true);
+  }
+
+  function fill() {
+    search.value = state.search;
+    for (const { column, cell, mark, filter } of headers) {
+      const [by] = state.sort;
+      const its = by && by[0] === column.name;
+      filter.value = state.filters[column.name] ?? "";
+      mark.textContent = its ? (by[1] ? " ▼" : " ▲") : "";
+      cell.setAttribute("aria-sort", its ? (by[1] ? "descending" : "ascending") : "none");
+    }
+  }
+
+  function adopt() { // unless something is being typed here
+    if (timer !== null || JSON.stringify(model.get("question")) === JSON.stringify(question())) return;
+    Object.assign(state, model.get("question"));
+    fill();
     askAnew(true);
   }
 
   const headers = columns.map((column) => {
     const mark = element("span", { ariaHidden: "true" });
-    const button = element("button", { type: "button", on: { click: () => sortBy(column.name) } }, column.label, mark);
+    const button = element("button", { type: "button", title: column.label, on: { click: () => sortBy(column.name) } }, column.label, mark);
     const filter = element("input", {
       type: "text",
       placeholder: column.kind === "text" ? "has …" : column.kind === "date" ? "from .. to" : "> 100",
@@ -183,12 +204,7 @@ function render({ model, el }) {
     const [now] = state.sort;
     const falls = now && now[0] === name ? !now[1] : false;
     state.sort = now && now[0] === name && now[1] ? [] : [[name, falls]];
-    for (const { column, cell, mark } of headers) {
-      const [by] = state.sort;
-      const its = by && by[0] === column.name;
-      mark.textContent = its ? (by[1] ? " ▼" : " ▲") : "";
-      cell.setAttribute("aria-sort", its ? (by[1] ? "descending" : "ascending") : "none");
-    }
+    fill();
     askAnew();
   }
 
@@ -236,15 +252,18 @@ function render({ model, el }) {
   const rows = element("div", { role: "rowgroup", className: "billing-rows" }, ...lines.map(({ row }) => row));
   const spacer = element("div", { className: "billing-spacer" });
   const scroller = element("div", { className: "billing-scroller" }, spacer, rows);
-  if (!action) scroller.tabIndex = 0; // what scrolls can be reached by the keyboard
   const head = element("div", { role: "rowgroup" }, element("div", { role: "row", className: "billing-head" },
     ...(ticks ? [element("div", { role: "columnheader", ariaLabel: "Selected", className: "billing-tick" })] : []),
     ...headers.map(({ cell }) => cell), ...(action ? [element("div", { role: "columnheader", className: "billing-action" }, action)] : [])));
   const grid = element("div", { role: "grid", tabIndex: 0, ariaLabel: label, className: follow ? "billing-grid billing-follow" : "billing-grid", on: { keydown: onKey } }, head, scroller);
-  // The name of a row and numbers are seen whole; other texts share what is left.
-  const widths = columns.map(({ kind, letters }, at) => `minmax(${kind === "text" && at ? 0 : 0.65 * letters}em, ${kind === "text" ? letters : 1}fr)`);
   if (ticks) grid.setAttribute("aria-multiselectable", "true");
-  grid.style.setProperty("--billing-columns", [...(ticks ? ["1.4em"] : []), ...widths, ...(action ? ["6.5em"] : [])].join(" "));
+
+  // The name of a row and numbers are seen whole; other texts share what is left.
+  function size() {
+    const letters = model.get("letters");
+    const widths = columns.map(({ kind }, at) => `minmax(${kind === "text" && at ? 3.2 : 0.65 * letters[at]}em, ${kind === "text" ? letters[at] : 1}fr)`);
+    grid.style.setProperty("--billing-columns", [...(ticks ? ["1.4em"] : []), ...widths, ...(action ? ["6.5em"] : [])].join(" "));
+  }
 
   function draw() {
     spacer.style.height = `${Math.min(state.matched * ROW, HIGHEST)}px`;
@@ -275,6 +294,7 @@ function render({ model, el }) {
         box.ariaLabel = `Select ${texts ? texts[0] : ""}`;
         box.tabIndex = place === stop ? 0 : -1;
       }
+      if (!button && !box) row.tabIndex = place === stop ? 0 : -1; // what scrolls is reached by Tab
       if (index === state.active) grid.setAttribute("aria-activedescendant", row.id);
     });
     grid.dataset.drawn = state.block.rows.length ? "yes" : "no"; // rows are in sight
@@ -300,7 +320,7 @@ function render({ model, el }) {
     show(Math.round((scroller.scrollTop / travel()) * last()));
   });
 
-  let going = null;
+  let rest = null;
   function moveTo(index) {
     state.active = Math.max(0, Math.min(index, state.matched - 1));
     let first = state.first;
@@ -312,9 +332,17 @@ function render({ model, el }) {
       scrolledTo = scroller.scrollTop;
     }
     show(first);
+    if (document.activeElement?.parentElement === rows) lines[state.active - state.first]?.row.focus({ preventScroll: true });
+    state.going = follow;
+    clearTimeout(rest);
+    rest = setTimeout(go, RESTING);
+  }
+
+  function go() {
     const name = state.block.names[state.active - state.block.first];
-    clearTimeout(going);
-    if (follow && name !== undefined) going = setTimeout(() => model.send({ kind: "action", name }), RESTING);
+    if (!state.going || name === undefined) return; // or it is told as soon as it is known
+    state.going = false;
+    model.send({ kind: "action", name });
   }
 
   function tickAll(ticked) {
@@ -325,7 +353,7 @@ function render({ model, el }) {
   const isTicked = (index) => Boolean(state.block.ticked?.[index - state.block.first]);
 
   function onKey(event) {
-    if (event.target !== grid && event.target !== scroller) return; // in a filter, keys are for the text
+    if (event.target.matches("input, button")) return; // in a filter, keys are for the text
     const steps = { ArrowDown: 1, ArrowUp: -1, PageDown: visible, PageUp: -visible, Home: -state.matched, End: state.matched };
     if (event.key in steps) moveTo(state.active + steps[event.key]);
     else if (event.key === "Enter" && action) act(state.active - state.first);
@@ -339,12 +367,19 @@ function render({ model, el }) {
   el.classList.add("billing-table");
   el.append(element("div", { className: "billing-bar" }, search, clear, status), grid, ...(ticks ? [choosing] : []));
   offer();
+  size();
+  model.on("change:question", adopt);
   model.on("change:offers", offer);
+  model.on("change:letters", size);
   model.on("msg:custom", onMessage);
-  take({ ...model.get("opening"), kind: "page" });
+  Object.assign(state, model.get("question"));
+  fill();
+  take(structuredClone(model.get("opening")));
   ask(); // what Python has by now, which may be more than it opened with
   return () => {
+    model.off("change:question", adopt);
     model.off("change:offers", offer);
+    model.off("change:letters", size);
     model.off("msg:custom", onMessage);
   };
 }
