@@ -103,6 +103,15 @@ _NAMES = (
 REVIEWED = pl.Schema({name: KEPT[name] for name in _NAMES})
 """The columns of a charge that review reads."""
 
+_PENDING = (
+    *(charge.c[name] for name in ("charge", "project", "item", "user", "date", "description")),
+    *(charge.c[name] for name in ("quantity", "price", "total", "state", "run", "invoice")),
+    charge.c.original,
+    invoice.c.state.label("invoice_state"),
+)
+PENDING_CHARGE = pl.Schema(frame_schema(_PENDING))
+"""The columns of a pending charge that staff choose by."""
+
 _KEYS = ("period", "project", "item", "user")
 SPEND = pl.Schema(
     {
@@ -170,6 +179,31 @@ def read_month(
     found = read_charges(connection, facility, period, columns=REVIEWED.names(), first=first)
     left_out = _uncounted(connection, facility, period)
     return found.join(left_out, on="charge", how="anti").sort("project", "charge")
+
+
+def read_pending(
+    connection: Connection, facility: str, period: str, first: int | None = None
+) -> pl.DataFrame:
+    """A month's PENDING charges (schema PENDING_CHARGE), by project, date and key.
+
+    Parameters
+    ----------
+    first
+        Only the first so many.
+    """
+    order = (charge.c.project, charge.c.date, charge.c.charge)
+    on = (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice)
+    statement = (
+        select(*_PENDING)
+        .select_from(charge.outerjoin(invoice, on))
+        .where(
+            charge.c.facility == facility, charge.c.period == period, charge.c.state == "PENDING"
+        )
+    )
+    if first is not None:
+        statement = statement.order_by(*order).limit(first)
+    found = frames.read_frame(connection, statement, PENDING_CHARGE)
+    return found.sort(column.name for column in order)
 
 
 def read_shares(connection: Connection, facility: str, period: str) -> pl.DataFrame:

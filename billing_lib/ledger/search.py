@@ -457,14 +457,6 @@ def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> 
     return frames.read_frame(connection, keys).sort("facility", "code")
 
 
-def read_values(
-    connection: Connection, listing: Listing, criteria: Criteria, column: str
-) -> list[str]:
-    """The different values that a column of what matches has, in order."""
-    values = _matching(select(listing.sorts[column].label("value")).distinct(), listing, criteria)
-    return frames.read_frame(connection, values)["value"].drop_nulls().sort().to_list()
-
-
 def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> Select[Any]:
     conditions = charge_conditions if listing is CHARGES else invoice_conditions
     return statement.select_from(listing.joined).where(*conditions(criteria))

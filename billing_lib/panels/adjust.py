@@ -299,7 +299,8 @@ class AdjustPanel:
         self.widget = widgets.Tab(list(parts.values()), titles=list(parts), selected_index=0)
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return bundle(self.widget, self.charges.list.html())
+        listed = self.charges.table
+        return bundle(self.widget, "" if listed is None else listed.html())
 
     def changes(self) -> HTML:
         """What staff changed in the month so far, with who, when and why."""

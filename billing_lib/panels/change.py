@@ -32,7 +32,7 @@ from IPython.display import HTML
 
 from billing_lib.documents.text import number, value_of
 from billing_lib.errors import BillingError, ChangedMeanwhile, InvalidAdjustment
-from billing_lib.panels.charge_list import ChargeList
+from billing_lib.panels.charge_list import pending_charges
 from billing_lib.panels.forms import (
     BESIDE_LABEL,
     button,
@@ -387,6 +387,8 @@ class ChangeCharges:
 
     Attributes
     ----------
+    table
+        The charges to choose from; None where they are fixed.
     widget
         What a panel shows.
     """
@@ -409,7 +411,8 @@ class ChangeCharges:
         self.apply = button("Apply", primary=True, disabled=True)
         self.reason = text_entry("Reason", "why; kept with every change")
         self.progress = Progress(self.message, self.show, self.apply)
-        self.list = ChargeList(desk, self.message, charges, self._chosen)
+        self._fixed = list(charges)
+        self.table = None if fixed else pending_charges(desk, charges, self._others_chosen)
         self.form = ChangeForm(desk, field, value, self._forget)
         self.show.on_click(lambda _: self.show_effect())
         self.apply.on_click(lambda _: self.apply_change())
@@ -432,13 +435,25 @@ class ChangeCharges:
             [heading("The selected charges"), self.trail.widget],
             layout=widgets.Layout(flex="1 1 30em", min_width="30em"),
         )
-        selecting = () if fixed else (heading("1. Select charges"), self.list.widget)
         both = widgets.HBox([form, beside], layout=widgets.Layout(flex_flow="row wrap"))
+        selecting = [] if self.table is None else [heading("1. Select charges"), self.table.widget]
         self.widget = widgets.VBox([*selecting, both])
+
+    @property
+    def chosen(self) -> list[str]:
+        """The charges that are selected, those ticked by hand last.
+
+        Raises
+        ------
+        InvalidFilter
+            A filter of the table cannot be read, so none is.
+        """
+        return self._fixed if self.table is None else self.table.ticked
 
     def refresh(self) -> None:
         """Read the month again."""
-        self.list.refresh()
+        if self.table is not None:
+            self.table.read_again()
         self._tell()
         self._forget()
 
@@ -470,12 +485,12 @@ class ChangeCharges:
             )
 
     def _some(self) -> list[str]:
-        if not self.list.chosen:
+        if not self.chosen:
             raise InvalidAdjustment("no charge is selected", remedy="tick one in the list")
-        return self.list.chosen
+        return self.chosen
 
     def _show(self, would: Changed, chosen: list[str], changes: dict[str, str]) -> None:
-        if (chosen, changes) != (self.list.chosen, self.form.changes()):
+        if (chosen, changes) != (self.chosen, self.form.changes()):
             return  # something else was chosen while it was worked out
         if would.selected == 0:
             self.message.say("What is selected was set so before; there is nothing to change.")
@@ -499,8 +514,9 @@ class ChangeCharges:
         if isinstance(error, ChangedMeanwhile):
             self.refresh()
 
-    def _chosen(self) -> None:
+    def _others_chosen(self) -> None:
         self._forget()
+        self.message.say("")
         self._tell()
 
     def _forget(self) -> None:
@@ -509,7 +525,8 @@ class ChangeCharges:
 
     def _tell(self) -> None:
         with self.message.sentences():
-            self.trail.show(self.list.chosen)
+            self.trail.show([])
+            self.trail.show(self.chosen)
 
 
 _STATES = {

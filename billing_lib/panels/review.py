@@ -41,9 +41,10 @@ from IPython.display import HTML, display
 
 from billing_lib.errors import BillingError, NotReady
 from billing_lib.panels.change import ChangeCharges, changes_table
+from billing_lib.panels.charge_list import charge_columns
 from billing_lib.panels.forms import bundle, in_browser, table
 from billing_lib.panels.office import Desk, Later, Message, Office, Progress
-from billing_lib.panels.table import DATE, MONEY, NUMBER, OPENING, Column, PagedTable
+from billing_lib.panels.table import MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
@@ -75,22 +76,6 @@ _RECORDS = (
 
 FIGURES = ("quantity", "price")
 """Columns of charges that are shown as text."""
-
-
-def charge_columns(places: int) -> tuple[Column, ...]:
-    """The columns in which charges are shown."""
-    return (
-        Column("charge", "Charge"),
-        Column("project", "Project"),
-        Column("item", "Item"),
-        Column("user", "User"),
-        Column("date", "Date", DATE),
-        Column("description", "Description"),
-        Column("quantity", "Quantity", NUMBER),
-        Column("price", "Price", NUMBER),
-        Column("total", "Total", MONEY, places),
-        Column("state", "State"),
-    )
 
 
 class FindingsPanel:
@@ -147,6 +132,7 @@ class FindingsPanel:
                 Column("total", "Total", MONEY, self.desk.places),
             ),
             self._listed,
+            key="key",
             action="Remedy",
             on_action=self.show,
         )
@@ -330,6 +316,7 @@ class ChargesPanel:
             sum_of="total",
             currency=self.desk.currency,
             places=self.desk.places,
+            key="charge",
             action="Change",
             on_action=self.change_one,
         )
@@ -358,11 +345,11 @@ class ChargesPanel:
 
     def change_one(self, at: int) -> None:
         """Open the form for one charge, by its place among all."""
-        self._open(self.table.rows_at([at]))
+        self._open(lambda: self.table.rows_at([at]))
 
     def change_matching(self) -> None:
-        """Open the form for all charges that match what the table shows."""
-        self._open(self.table.matching())
+        """Open the form for all charges that match the table's filter."""
+        self._open(self.table.matching)
 
     def read_again(self) -> None:
         """Read the month again, after something was changed."""
@@ -370,8 +357,10 @@ class ChargesPanel:
             self.table.replace(self.read)
             self.message.say("Read again.")
 
-    def _open(self, charges: pl.DataFrame) -> None:
+    def _open(self, choose: Callable[[], pl.DataFrame]) -> None:
+        self.change, self.form.children = None, ()  # what was chosen before is chosen no more
         with self.message.sentences():
+            charges = choose()
             free = unbound(charges)
             if free.height == 0:
                 raise NotReady(

@@ -23,6 +23,7 @@ from billing_lib.exports.documents import write_run_documents
 from billing_lib.ledger.database import writing
 from billing_lib.panels.forms import Displayed, framed, table
 from billing_lib.panels.office import Message, Office, Progress
+from billing_lib.panels.table import MONEY, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow import approve
@@ -319,6 +320,10 @@ _SHOWN = {
 }
 """What the list shows: invoices in a state, of those being approved apart what waits for nobody."""
 
+_LISTED = pl.Schema(
+    {"code": pl.String(), "project": pl.String(), "total": pl.Int64(), "waits": pl.String()}
+)
+
 _LEFT = {"flex": "0 0 26em", "width": "26em", "margin": "0 1.5em 0 0"}
 _WIDE_LIST = {"width": "24em"}
 
@@ -347,7 +352,20 @@ class ApprovePanel(Displayed):
         self.show.value = self._first_shown()
         self.so_far = widgets.IntProgress(description="Decided", layout=_WIDE_LIST)
         self.said = widgets.HTML()
-        self.invoice = widgets.Select(description="Invoices", rows=10, layout=_WIDE_LIST)
+        self.code = ""
+        self.listed = _LISTED.to_frame()
+        self.table = PagedTable(
+            "invoices",
+            (
+                Column("project", "Project"),
+                Column("total", "Total", MONEY, self.places),
+                Column("waits", "Waits for"),
+            ),
+            lambda: self.listed,
+            key="code",
+            on_action=lambda at: self.choose(self.table.rows_at([at])["code"][0]),
+            visible=8,
+        )
         self.comment = widgets.Textarea(
             placeholder="A comment; a reason is needed to reject, quarantine or close",
             continuous_update=False,  # told when it is left, before the button that is pressed
@@ -377,7 +395,6 @@ class ApprovePanel(Displayed):
         self.page = widgets.HTML(layout={"width": "100%"})
         self.run.observe(lambda _: self.refresh(), names="value")
         self.show.observe(lambda _: self.refresh(), names="value")
-        self.invoice.observe(lambda _: self._show_invoice(), names="value")
         self.refresh()
         self.widget = widgets.HBox([self._left(), self.page])
 
@@ -394,7 +411,7 @@ class ApprovePanel(Displayed):
         row = {"flex_flow": "row wrap", "width": "25em"}
         return widgets.VBox(
             [
-                *(self.run, self.show, self.so_far, self.said, self.invoice, self.comment),
+                *(self.run, self.show, self.so_far, self.said, self.table.widget, self.comment),
                 widgets.Box(list(self.buttons.values()), layout=row),
                 self.keep,
                 self.message.widget,
@@ -417,22 +434,39 @@ class ApprovePanel(Displayed):
             held = self._held(self.run.value)
             self._count(held)
             state = _SHOWN[self.show.value]
-            listed = held.filter(pl.col("stands") == state).sort("code")
-            options = [(self._label(row), row["code"]) for row in listed.iter_rows(named=True)]
-            codes, before = [code for _, code in options], self.invoice.value
-            place = self.invoice.index or 0
-            self.invoice.options = options
-            if codes:
-                at = codes.index(before) if before in codes else min(place, len(codes) - 1)
-                self.invoice.value = codes[at]
+            before = self.listed["code"].to_list()
+            waits = [" or ".join(names) for names in self._steps()]
+            self.listed = (
+                held.filter(pl.col("stands") == state)
+                .sort("code")
+                .with_columns(
+                    waits=pl.when(pl.col("stands") == "APPROVING").then(
+                        pl.col("step").replace_strict(
+                            dict(enumerate(waits)), default=None, return_dtype=pl.String
+                        )
+                    )
+                )
+                .select(_LISTED.names())
+            )
+            codes = self.listed["code"].to_list()
+            if self.code not in codes:
+                place = before.index(self.code) if self.code in before else 0
+                self.code = codes[min(place, len(codes) - 1)] if codes else ""
+            self.table.replace(lambda: self.listed, self.code)
             self._enable(state if codes else "")
+            self._show_invoice()
+
+    def choose(self, code: str) -> None:
+        """Show this invoice."""
+        if code != self.code:
+            self.code = self.table.widget.current = code
             self._show_invoice()
 
     def decide(self, action: str) -> None:
         """Do this with the invoice that is shown, and show the next one."""
         with self.message.sentences():
-            code = self.invoice.value
-            if code is None:
+            code = self.code
+            if not code:
                 raise NotReady("no invoice is chosen", remedy="choose one in the list")
             said = self._decide(action, code, self.comment.value.strip())
             self.comment.value = ""
@@ -500,14 +534,6 @@ class ApprovePanel(Displayed):
         )
         self.issue.disabled = ready == 0
 
-    def _label(self, row: dict[str, object]) -> str:
-        total = money_text(int(str(row["total"])), self.places)
-        steps, step = self._steps(), int(str(row["step"]))
-        waits = ""
-        if row["stands"] == "APPROVING":
-            waits = f"  ·  waits for {' or '.join(steps[step])}"
-        return f"{row['project']}  ·  {total}{waits}"
-
     def _enable(self, state: str) -> None:
         """Enable what can be done with invoices that stand so; nothing where there are none."""
         can = {
@@ -521,8 +547,8 @@ class ApprovePanel(Displayed):
             button.disabled = state not in can[name]
 
     def _show_invoice(self) -> None:
-        code = self.invoice.value
-        if code is None:
+        code = self.code
+        if not code:
             self.page.value = "<p>Nothing is left here.</p>"
             return
         with self.message.sentences():

@@ -1,24 +1,25 @@
-"""A frame behind a table that shows a page at a time: filtered, searched and sorted here.
+"""The table of rows to look at and choose from: any number of them, of which the browser gets
+those in sight.
 
-    rows = Rows(charges, (Column("project", "Project"), Column("total", "Total", MONEY, places=2)))
-    rows.page(Question(search="laser", filters={"total": ">100"}, sort=(("total", True),)), 0, 50)
+    table = PagedTable("charges", columns, read=lambda: charges, key="charge", on_tick=show)
+    table.widget     filtered, searched, sorted, gone through and ticked with mouse and keyboard
+    table.ticked     ["RC/57", …], or all that match the filter as it is now
 
-A million rows take tenths of a second; what was asked last is kept, so that turning pages takes
-none. What a filter of a column says:
+Everything is worked out here, with polars; static/table.js, a widget by anywidget that brings it
+along, draws some rows of it, and nothing is loaded from a network. The table opens with the rows
+it is given; where reading all takes long, that goes on beside in a thread. Where there is no
+browser, as in a page that nbconvert writes, the opening rows stand as a table.
+
+A million rows are filtered and sorted in tenths of a second; the last question is kept, so that
+turning pages takes none. A column's filter:
 
     laser         a text that has it, whatever its case
+    = p1          just this text; = alone finds what is empty
     > 100, <= 5   an amount, number or date so much or more
     3 .. 10       between the two, both included
     2020-04-06    just this amount, number or date
 
-A table of any number of rows in a notebook: only those in sight are sent to the browser.
-
-    PagedTable("charges", columns, read=lambda: charges, opening=charges.head(60)).widget
-
-Filtering, searching and sorting are done here (rows.py); the browser's part is static/table.js, a
-widget by anywidget, which brings it along, so that nothing is loaded from a network. It opens
-with the rows that it is given; where reading all takes long, that goes on beside in a thread.
-Where there is no browser, as in a page that nbconvert writes, the opening rows stand as a table.
+While a filter cannot be read nothing is selected, whatever was before.
 """
 
 import datetime as dt
@@ -38,6 +39,11 @@ from billing_lib.errors import BillingError, InvalidFilter
 from billing_lib.panels.forms import bundle, table
 from billing_lib.pricing.money import money_text, money_text_column
 
+STATIC = Path(__file__).parent / "static"
+
+OPENING = 54
+"""Rows that a table opens with: those in sight, and as many again before and after."""
+
 TEXT, NUMBER, MONEY, DATE = "text", "number", "money", "date"
 """Kinds of columns: a text; a number, also as text; minor units; a date."""
 
@@ -48,6 +54,10 @@ _KEPT = 4
 """How many sorted columns are kept."""
 _DIFFERENT = 50_000
 """Up to how many different texts a column is sorted by their places."""
+_LEAST, _MOST = 5, 14
+"""Between how many letters a column of text has room for; numbers and dates are never cut."""
+_OFFERED = 2_000
+"""Up to how many different texts a column's filter offers."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +70,11 @@ class Column:
     places: int = 2
     """Of money."""
     wide: int = 1
-    """How many times as wide as others a column of text is."""
+    """How many times as wide as others a column of text may be."""
+    offers: str = ""
+    """The column whose different texts its filter offers; none by default."""
+    listed: bool = False
+    """Whether its text is a list with commas, each part of which ``= part`` finds."""
 
 
 @dataclass(frozen=True)
@@ -109,11 +123,19 @@ class Rows:
     ----------
     sum_of
         The money column that is summed over what matches.
+    complete
+        Whether the frame has all rows, and not just the first of them.
     """
 
     def __init__(
-        self, frame: pl.DataFrame, columns: Sequence[Column], sum_of: str | None = None
+        self,
+        frame: pl.DataFrame,
+        columns: Sequence[Column],
+        sum_of: str | None = None,
+        *,
+        complete: bool = True,
     ) -> None:
+        self.complete = complete
         self.columns = {column.name: column for column in columns}
         self.sum_of = sum_of
         numbers = [
@@ -158,6 +180,34 @@ class Rows:
         self._asked, self._found = question, found
         return found
 
+    def offers(self) -> dict[str, list[str]]:
+        """The filters that columns offer, by name: ``= p1`` for each text that they have."""
+        offered = {}
+        for column in self.columns.values():
+            if column.offers:
+                texts = self.frame[column.offers].drop_nulls().unique()
+                if column.listed and column.offers == column.name:
+                    texts = texts.str.split(", ").explode().unique()
+                if texts.len() <= _OFFERED:
+                    offered[column.name] = [f"= {text}" for text in texts.sort()]
+        return offered
+
+    def letters(self) -> list[int]:
+        """How many letters of each column are seen where there is room: those of its longest
+        text, or so many that its kind is told from others."""
+        longest = []
+        for column in self.columns.values():
+            values = self.frame[column.name]
+            if values.dtype != pl.String:
+                ends = self.frame.select(
+                    pl.col(column.name).min().append(pl.col(column.name).max())
+                )
+                values = ends.select(self._text(column)).to_series()
+            most = values.str.len_chars().max()
+            bound = _MOST * column.wide if column.kind == TEXT else 99
+            longest.append(max(_LEAST * column.wide, min(int(str(most or 0)), bound)))
+        return longest
+
     def _order(self, sort: Sequence[tuple[str, bool]]) -> pl.Series:
         """The places of all rows in order; ties stay as in the frame."""
         wanted = tuple((name, bool(falling)) for name, falling in sort)
@@ -188,7 +238,7 @@ class Rows:
             column = self._column(name)
             if said.strip():
                 found.append(
-                    _has(name, said.strip())
+                    _matches(column, said.strip())
                     if column.kind == TEXT
                     else self._compared(column, said)
                 )
@@ -238,8 +288,358 @@ class Rows:
         return pl.col(column.name).cast(pl.String)
 
 
+class _Browser(anywidget.AnyWidget):
+    """The widget's state that the browser knows from the start."""
+
+    _esm = STATIC / "table.js"
+    _css = STATIC / "table.css"
+    columns: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
+    label = traitlets.Unicode().tag(sync=True)
+    action = traitlets.Unicode().tag(sync=True)
+    ticks = traitlets.Bool(default_value=False).tag(sync=True)
+    follow = traitlets.Bool(default_value=False).tag(sync=True)
+    visible = traitlets.Int().tag(sync=True)
+    current = traitlets.Unicode().tag(sync=True)
+    question = traitlets.Dict({"search": "", "filters": {}, "sort": []}).tag(sync=True)
+    letters: traitlets.List[int] = traitlets.List().tag(sync=True)
+    offers = traitlets.Dict().tag(sync=True)
+    opening = traitlets.Dict().tag(sync=True)
+
+
+class PagedTable:
+    """Rows that can be filtered, searched, sorted, gone through and ticked.
+
+    Parameters
+    ----------
+    noun
+        What a row is, in the plural.
+    read
+        Gives all rows.
+    opening
+        The first of them, where reading all takes long; then that happens in a thread, and
+        the table says so until it is done.
+    sum_of, currency, places
+        The money column that is summed over what matches, and its currency.
+    key
+        The column that names a row, where there is something to be done with one.
+    action, on_action
+        The label of each row's button, and what is called with the row's place among all; without
+        a label, going to a row calls it.
+    on_tick
+        Called when other rows are selected, and when a filter is refused or mended; where it is
+        given, rows have a box to tick.
+    ticked
+        The names of those that are selected at first.
+    tickable
+        Which rows are taken where all that match are selected.
+    visible
+        How many rows are in sight.
+
+    Attributes
+    ----------
+    widget
+        What the notebook displays.
+    question
+        What was asked last; it may be one that is refused.
+    """
+
+    def __init__(
+        self,
+        noun: str,
+        columns: Sequence[Column],
+        read: Callable[[], pl.DataFrame],
+        opening: pl.DataFrame | None = None,
+        *,
+        sum_of: str | None = None,
+        currency: str = "",
+        places: int = 2,
+        key: str = "",
+        action: str = "",
+        on_action: Callable[[int], None] | None = None,
+        on_tick: Callable[[], None] | None = None,
+        ticked: Sequence[str] = (),
+        tickable: pl.Expr | None = None,
+        visible: int = OPENING // 3,
+    ) -> None:
+        self.noun, self.columns, self.sum_of = noun, columns, sum_of
+        self.currency, self.places = currency, places
+        self.question = Question()
+        self._read, self._act, self._tell = read, on_action, on_tick
+        self._key = key
+        taken = pl.lit(value=True) if tickable is None else tickable.fill_null(value=False)
+        self._tickable = taken
+        self._by_hand = dict.fromkeys(ticked)  # in order
+        self._all_that_match, self._left_out = False, set[str]()
+        self._known: tuple[Rows, Question, list[str]] | None = None
+        self._unreadable, self._failed = False, ""
+        self._reading = 0
+        self._filling: Thread | None = None
+        self._rows = self._all() if opening is None else Rows(opening, columns, complete=False)
+        self._opening = self._rows.page(Question(), 0, OPENING)
+        self.widget = _Browser(
+            columns=[{"name": it.name, "label": it.label, "kind": it.kind} for it in columns],
+            label=noun,
+            action=action,
+            ticks=on_tick is not None,
+            follow=on_action is not None and not action,
+            visible=visible,
+            letters=self._rows.letters(),
+            offers=self._rows.offers() if opening is None else {},
+            opening=self._sent(self._opening, 0, self._rows),
+        )
+        self.widget.on_msg(lambda _widget, content, _buffers: self._received(content))
+
+    def replace(self, read: Callable[[], pl.DataFrame], current: str = "") -> None:
+        """Show other rows from now on, and go to the one of this name."""
+        self._read = read
+        self.widget.current = current
+        self._reading += 1  # a thread that still reads comes too late
+        self._show(self._all())
+
+    def read_again(self) -> None:
+        """Read the rows again in a thread; the former ones are shown until then."""
+        self._reading += 1
+        self._filling = Thread(target=self._fill, args=(self._reading,), daemon=True)
+        self._filling.start()
+
+    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a request for a page; a mistake in a filter is its sentence."""
+        question = _question(asked)
+        first, size = int(asked.get("first", 0)), int(asked.get("count", OPENING))
+        narrowed = (question.search, question.filters) != (
+            self.question.search,
+            self.question.filters,
+        )
+        self.question = question
+        if self._failed:
+            return {"kind": "refused", "told": self._failed, "selected": ""}
+        refused, was = "", self._unreadable
+        rows = self._rows  # a thread may show others at any moment
+        try:
+            page = rows.page(question, first, size)
+        except InvalidFilter as error:
+            refused = str(error)
+        self._unreadable = bool(refused)
+        if self._tell and (self._unreadable != was or (narrowed and self._all_that_match)):
+            self._tell()
+        if refused:
+            return {"kind": "refused", "told": refused, "selected": "nothing is selected"}
+        return (
+            self._sent(page, first, rows) if rows.complete else self._sent(self._opening, 0, rows)
+        )
+
+    def matching(self) -> pl.DataFrame:
+        """All rows that match what was asked last, in order.
+
+        Raises
+        ------
+        InvalidFilter
+            A filter cannot be read, so nothing is selected.
+        """
+        rows = self._whole()
+        return rows.frame[self._places(rows)]
+
+    def rows_at(self, at: Sequence[int]) -> pl.DataFrame:
+        """Rows by their places among all."""
+        return self._whole().frame[list(at)]
+
+    @property
+    def ticked(self) -> list[str]:
+        """The names of the selected rows: all that match, then what was ticked by hand, the
+        last one last.
+
+        Raises
+        ------
+        InvalidFilter
+            A filter cannot be read, so nothing is selected.
+        """
+        return self._selected(self._whole() if self._all_that_match else self._rows)
+
+    def tick(self, names: Sequence[str]) -> None:
+        """Select these rows and no others."""
+        self._by_hand, self._all_that_match, self._left_out = dict.fromkeys(names), False, set()
+        self._ticked()
+
+    def tick_matching(self) -> None:
+        """Select all that match: those that the filter, as it is at any time, leaves in sight."""
+        self._by_hand, self._all_that_match, self._left_out = {}, True, set()
+        self._ticked()
+
+    def html(self) -> str:
+        """The opening rows as a table for where there is no browser to ask for more."""
+        names = [column.label for column in self.columns]
+        frame = pl.DataFrame(
+            self._opening.rows, schema=dict.fromkeys(names, pl.String), orient="row"
+        )
+        right = [column.label for column in self.columns if column.kind in (MONEY, NUMBER)]
+        caption = self.noun.capitalize()
+        if not self._rows.complete or self._opening.matched > frame.height:
+            caption += f", the first {frame.height:,}"
+        return str(table(frame, caption, right=right).data)
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        return bundle(self.widget, self.html())
+
+    def _received(self, content: dict[str, Any]) -> None:
+        kind = content.get("kind")
+        if kind == "page":
+            self.widget.send(self.answer(content) | {"request": content.get("request", 0)})
+            self._begin_reading()
+        elif kind == "action" and self._act:
+            named = pl.col(self._key) == content["name"]
+            for place in self._rows.frame.select(pl.arg_where(named).head(1)).to_series():
+                self._act(place)
+        elif kind == "tick":
+            self._tick_rows([content["name"]], ticked=content["ticked"])
+        elif kind == "range":
+            self.question = _question(content)
+            self._tick_range(content["from"], content["name"], ticked=content["ticked"])
+        elif kind == "all":
+            self.tick_matching() if content["ticked"] else self.tick(())
+
+    def _tick_range(self, first: str, last: str, *, ticked: bool) -> None:
+        """Tick the rows from one to another in the order in which they are shown, without those
+        that are not taken where all are; just the last where the first does not match any more."""
+        rows = self._rows
+        named = self._named(rows, self._places(rows))
+        ends = named.select(pl.arg_where(pl.col(self._key).is_in([first, last]))).to_series()
+        if ends.len():
+            within = named[ends[0] : ends[-1] + 1]
+            names = (within.filter("taken") if ticked else within)[self._key]
+            self._tick_rows(names.to_list(), ticked=ticked)
+
+    def _tick_rows(self, names: Sequence[str], *, ticked: bool) -> None:
+        """Tick rows by hand, or take their ticks away."""
+        for name in names:
+            self._by_hand.pop(name, None)
+        if not ticked:
+            self._left_out.update(names)
+        elif self._all_that_match:
+            self._left_out.difference_update(names)
+            chosen = pl.col(self._key).is_in(names) & ~self._tickable
+            self._by_hand |= dict.fromkeys(self._rows.frame.filter(chosen)[self._key])
+        else:
+            self._by_hand |= dict.fromkeys(names)
+        self._ticked()
+
+    def _ticked(self) -> None:
+        self._known = None
+        if self._tell:
+            self._tell()
+        self.widget.send({"kind": "ready"})
+
+    def _named(self, rows: Rows, places: Sequence[int] | pl.Series) -> pl.DataFrame:
+        """The names of rows, and whether each is ``taken`` where all that match are selected."""
+        return rows.frame.select(self._key, taken=self._tickable)[places]
+
+    def _places(self, rows: Rows) -> pl.Series:
+        """The places of all rows that match what was asked last, in order."""
+        try:
+            return rows.matching(self.question)
+        except InvalidFilter as error:
+            what = f"{error.what}, so nothing is selected"
+            raise InvalidFilter(what, where=error.where, remedy=error.remedy) from None
+
+    def _selected(self, rows: Rows) -> list[str]:
+        places = self._places(rows)
+        if not self._all_that_match:
+            return list(self._by_hand)
+        if self._known is None or self._known[:2] != (rows, self.question):
+            names = self._named(rows, places.sort()).filter("taken")[self._key]
+            left_out = pl.Series([*self._left_out, *self._by_hand], dtype=pl.String)
+            names = names.filter(~names.is_in(left_out.implode()))
+            self._known = rows, self.question, [*names.to_list(), *self._by_hand]
+        return self._known[2]
+
+    def _begin_reading(self) -> None:
+        """Read all rows beside, once the first ones are in sight and not before: one thread
+        that reads would keep the other from showing them."""
+        if not self._rows.complete and self._filling is None:
+            self.read_again()
+
+    def _fill(self, reading: int) -> None:
+        try:
+            rows = self._all()
+        except BillingError as error:
+            self._failed = str(error)
+            self.widget.send({"kind": "ready"})
+        else:
+            if reading == self._reading:  # else they are being read once more
+                self._show(rows)
+
+    def _show(self, rows: Rows) -> None:
+        self._rows, self._failed = rows, ""
+        self.widget.letters, self.widget.offers = rows.letters(), rows.offers()
+        self.widget.send({"kind": "ready"})
+
+    def _whole(self) -> Rows:
+        """All rows, waited for where they are still being read."""
+        if self._filling is not None:
+            self._filling.join()
+        if self._failed or not self._rows.complete:
+            self._show(self._all())
+        return self._rows
+
+    def _all(self) -> Rows:
+        return Rows(self._read(), self.columns, self.sum_of)
+
+    def _sent(self, page: Page, first: int, rows: Rows) -> dict[str, Any]:
+        sent = {
+            "kind": "page",
+            "first": first,
+            "rows": page.rows,
+            "names": [""] * len(page.rows),
+            "matched": page.matched,
+            "told": self._told(page, rows),
+        }
+        if not self._key:
+            return sent
+        named = self._named(rows, page.at)
+        sent["names"] = named[self._key].to_list()
+        if self._tell is None:
+            return sent
+        selected, every = len(self._selected(rows)), self._all_that_match
+        return sent | {
+            "ticked": [
+                name in self._by_hand or (every and taken and name not in self._left_out)
+                for name, taken in named.rows()
+            ],
+            "selected": (f"{selected:,}" if selected else "none")
+            + " selected"
+            + (": all that match" if selected and every else ""),
+        }
+
+    def _told(self, page: Page, rows: Rows) -> str:
+        if not rows.complete:
+            return f"the first {page.matched:,} {self.noun}; reading the others …"
+        told = f"{page.matched:,} {self.noun.removesuffix('s') if page.matched == 1 else self.noun}"
+        if page.matched < rows.frame.height:
+            told += f" of {rows.frame.height:,}"
+        if page.total is not None:
+            total = Decimal(money_text(page.total, self.places))
+            told += f", total {total:,} {self.currency}"
+        return told
+
+
+def _question(asked: Mapping[str, Any]) -> Question:
+    return Question(
+        str(asked.get("search", "")),
+        dict(asked.get("filters", {})),
+        [(name, falling) for name, falling in asked.get("sort", [])],
+    )
+
+
 def _has(name: str, text: str) -> pl.Expr:
     return pl.col(name).str.contains(f"(?i){re.escape(text)}")
+
+
+def _matches(column: Column, said: str) -> pl.Expr:
+    if not said.startswith("="):
+        return _has(column.name, said)
+    text, value = said[1:].strip(), pl.col(column.name).fill_null("")
+    if column.listed and text:
+        return pl.format(", {}, ", value).str.contains(f", {text}, ", literal=True)
+    return value == text
 
 
 def _value(column: Column, text: str) -> pl.Expr:
@@ -263,185 +663,3 @@ def _unreadable(column: Column, text: str) -> InvalidFilter:
         where=column.label,
         remedy=f"write {example}, or two with .. between them",
     )
-
-
-STATIC = Path(__file__).parent / "static"
-
-OPENING = 54
-"""Rows that a table opens with: those in sight, and as many again before and after."""
-
-
-class _Browser(anywidget.AnyWidget):
-    """The widget's state that the browser knows from the start."""
-
-    _esm = STATIC / "table.js"
-    _css = STATIC / "table.css"
-    columns: traitlets.List[dict[str, Any]] = traitlets.List().tag(sync=True)
-    label = traitlets.Unicode().tag(sync=True)
-    action = traitlets.Unicode().tag(sync=True)
-    opening = traitlets.Dict().tag(sync=True)
-
-
-class PagedTable:
-    """Rows that can be filtered, searched, sorted and gone through with mouse and keyboard.
-
-    Parameters
-    ----------
-    noun
-        What a row is, in the plural.
-    read
-        Gives all rows.
-    opening
-        The first of them, where reading all takes long; then that happens in a thread, and
-        the table says so until it is done.
-    sum_of, currency, places
-        The money column that is summed over what matches, and its currency.
-    action, on_action
-        The label of each row's button, and what is called with the row's place among all.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    question
-        What was asked last.
-    """
-
-    def __init__(
-        self,
-        noun: str,
-        columns: Sequence[Column],
-        read: Callable[[], pl.DataFrame],
-        opening: pl.DataFrame | None = None,
-        *,
-        sum_of: str | None = None,
-        currency: str = "",
-        places: int = 2,
-        action: str = "",
-        on_action: Callable[[int], None] = lambda at: None,
-    ) -> None:
-        self.noun, self.columns, self.sum_of = noun, columns, sum_of
-        self.currency, self.places = currency, places
-        self.question = Question()
-        self._read, self._act = read, on_action
-        self._rows: Rows | None = None
-        self._refused = ""
-        self._filling: Thread | None = None
-        if opening is None:
-            self._rows = first = self._all()
-        else:
-            first = Rows(opening, columns)
-        self._opening = first.page(Question(), 0, OPENING)
-        self.widget = _Browser(
-            columns=[
-                {"name": it.name, "label": it.label, "kind": it.kind, "wide": it.wide}
-                for it in columns
-            ],
-            label=noun,
-            action=action,
-            opening=self._sent(self._opening, 0),
-        )
-        self.widget.on_msg(lambda _widget, content, _buffers: self._received(content))
-
-    def replace(self, read: Callable[[], pl.DataFrame]) -> None:
-        """Show other rows from now on."""
-        self._read = read
-        self._rows = self._all()
-        self.widget.send({"kind": "ready"})
-
-    def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request for a page; a mistake in a filter is its sentence."""
-        question = Question(
-            str(asked.get("search", "")),
-            dict(asked.get("filters", {})),
-            [(name, falling) for name, falling in asked.get("sort", [])],
-        )
-        if self._rows is None:
-            if self._refused:
-                return {"kind": "refused", "told": self._refused}
-            return self._sent(self._opening, 0)
-        first, count = int(asked.get("first", 0)), int(asked.get("count", OPENING))
-        try:
-            page = self._rows.page(question, first, count)
-        except InvalidFilter as error:
-            return {"kind": "refused", "told": str(error)}
-        self.question = question
-        return self._sent(page, first)
-
-    def matching(self) -> pl.DataFrame:
-        """All rows that match what was asked last, in order."""
-        rows = self._whole()
-        return rows.frame[rows.matching(self.question)]
-
-    def rows_at(self, at: Sequence[int]) -> pl.DataFrame:
-        """Rows by their places among all."""
-        return self._whole().frame[list(at)]
-
-    def html(self) -> str:
-        """The opening rows as a table for where there is no browser to ask for more."""
-        names = [column.label for column in self.columns]
-        frame = pl.DataFrame(
-            self._opening.rows, schema=dict.fromkeys(names, pl.String), orient="row"
-        )
-        right = [column.label for column in self.columns if column.kind in ("money", "number")]
-        count = self._opening.matched
-        caption = self.noun.capitalize()
-        if self._rows is None or count > frame.height:
-            caption += f", the first {frame.height:,}"
-        return str(table(frame, caption, right=right).data)
-
-    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
-        return bundle(self.widget, self.html())
-
-    def _received(self, content: dict[str, Any]) -> None:
-        if content.get("kind") == "page":
-            self.widget.send(self.answer(content) | {"request": content.get("request", 0)})
-            self._begin_reading()
-        elif content.get("kind") == "action":
-            self._act(int(content["at"]))
-
-    def _begin_reading(self) -> None:
-        """Read all rows beside, once the first ones are in sight and not before: one thread
-        that reads would keep the other from showing them."""
-        if self._rows is None and self._filling is None:
-            self._filling = Thread(target=self._fill, daemon=True)
-            self._filling.start()
-
-    def _fill(self) -> None:
-        try:
-            self._rows = self._all()
-        except BillingError as error:
-            self._refused = str(error)
-        self.widget.send({"kind": "ready"})
-
-    def _whole(self) -> Rows:
-        """All rows, waited for where they are still being read."""
-        if self._filling is not None:
-            self._filling.join()
-        if self._rows is None:
-            self._rows = self._all()
-        return self._rows
-
-    def _all(self) -> Rows:
-        return Rows(self._read(), self.columns, self.sum_of)
-
-    def _sent(self, page: Page, first: int) -> dict[str, Any]:
-        return {
-            "kind": "page",
-            "first": first,
-            "rows": page.rows,
-            "at": page.at,
-            "matched": page.matched,
-            "told": self._told(page),
-        }
-
-    def _told(self, page: Page) -> str:
-        if self._rows is None:
-            return f"the first {page.matched:,} {self.noun}; reading the others …"
-        told = f"{page.matched:,} {self.noun.removesuffix('s') if page.matched == 1 else self.noun}"
-        if page.matched < self._rows.frame.height:
-            told += f" of {self._rows.frame.height:,}"
-        if page.total is not None:
-            total = Decimal(money_text(page.total, self.places))
-            told += f", total {total:,} {self.currency}"
-        return told

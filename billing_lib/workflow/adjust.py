@@ -20,7 +20,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events, usage
+from billing_lib.ledger import events, overview, usage
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.states import APPROVING, PENDING
@@ -371,6 +371,73 @@ def read_history(engine: Engine, book: PriceBook, charges: list[str]) -> pl.Data
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         return history_of(connection, facility, codes)
+
+
+def read_pending(
+    engine: Engine, book: PriceBook, period: str, first: int | None = None
+) -> pl.DataFrame:
+    """A month's PENDING charges, by project and date, for staff to choose those to change.
+
+    Parameters
+    ----------
+    first
+        Only the first so many.
+
+    Returns
+    -------
+    pl.DataFrame
+        The columns of ledger/overview.py (PENDING_CHARGE), with ``charge`` (``RC/57``) and
+
+        - ``expense_codes``, of its split, with commas between
+        - ``draft``: the state and the code of the draft it is on, with a comma between
+        - ``changes``: who changed it last and when, then every reason and note ever given
+    """
+    facility, month = book.facility.code, str(Period.parse(period))
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        found = overview.read_pending(connection, facility, month, first)
+        if first is None:
+            splits = ledger_charges.read_splits(connection, facility, month, state="PENDING")
+        else:
+            splits = ledger_charges.read_splits(connection, facility, codes=found["charge"])
+        copies = found.filter(pl.col("original").is_not_null())["charge"]
+        families = ledger_charges.read_families(connection, facility, copies)
+        members = pl.concat([found["charge"], families["member"]]).unique()
+        told = events.read_events(connection, facility, kinds=list(CHANGES), subjects=members)
+    codes = splits.group_by("charge").agg(
+        expense_codes=pl.col("expense_code").unique(maintain_order=True).str.join(", ")
+    )
+    return (
+        found.join(codes, on="charge", how="left", maintain_order="left")
+        .join(_told(told, families), on="charge", how="left", maintain_order="left")
+        .with_columns(
+            charge=pl.format("{}/{}", pl.lit(facility), "charge"),
+            draft=pl.format("{}, {}", "invoice_state", "invoice"),
+        )
+    )
+
+
+def _told(told: pl.DataFrame, families: pl.DataFrame) -> pl.DataFrame:
+    """What was said of each charge: ``charge``, ``changes``."""
+    own = told.select("subject", "sequence", "login", "at", "reason", "after", charge="subject")
+    copied = families.filter(pl.col("charge") != pl.col("member")).join(
+        told, left_on="member", right_on="subject"
+    )
+    every = pl.concat([own.drop("subject"), copied.select(own.drop("subject").columns)])
+    note = pl.when(pl.col("after").str.starts_with('{"note":')).then(
+        pl.col("after").str.json_path_match("$.note")
+    )
+    said = pl.concat_list("reason", note).list.eval(pl.element().filter(pl.element() != ""))
+    return (
+        every.sort("sequence", descending=True)
+        .with_columns(said=said)
+        .group_by("charge")
+        .agg(
+            pl.format("{}, {}", "login", pl.col("at").dt.to_string("%Y-%m-%d %H:%M")).first(),
+            pl.col("said").explode().drop_nulls().unique(maintain_order=True).str.join("; "),
+        )
+        .select("charge", changes=pl.concat_str("login", "said", separator="; ", ignore_nulls=True))
+    )
 
 
 def history_of(connection: Connection, facility: str, codes: pl.Series | list[str]) -> pl.DataFrame:

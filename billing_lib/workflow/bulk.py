@@ -31,7 +31,7 @@ from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, Un
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, trying, writing
+from billing_lib.ledger.database import trying, writing
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.adjusting import LINE_FIELDS
 from billing_lib.pricing.pricebook import PriceBook
@@ -47,7 +47,7 @@ from billing_lib.workflow.adjust import (
     split_code,
     standing_so,
 )
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.price import standing_changes, unbound
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.search import Filter, find_charge_codes
@@ -332,17 +332,6 @@ def adjust_many(
     require_reason(reason)
     with writing(engine) as connection:
         return _change(connection, book, month, chosen, changes, reason, seen, step)
-
-
-def changeable(engine: Engine, book: PriceBook, month: str, wanted: Filter) -> list[str]:
-    """List the changeable charges (``RC/57``) of a month that match a filter, in order."""
-    facility = book.facility.code
-    with reading(engine) as connection:
-        require(connection, facility, VIEWER)
-        codes = _codes(connection, book, month, wanted)
-        charges = ledger_charges.read_charges(connection, facility, period=month)
-    free = unbound(charges).filter(pl.col("charge").is_in(codes.implode()))["charge"]
-    return [f"{facility}/{code}" for code in free.sort()]
 
 
 def preview_undo(engine: Engine, book: PriceBook, group: str, step: Step = unheard) -> Changed:

@@ -4,7 +4,6 @@
     find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoices")
                                        page 2 of 7, 312 invoices, total 10,204.11 USD
     find_codes(connection, wanted, books)       every matching invoice, for an action on them
-    find_values(engine, wanted, "user")         the users to choose from
 
 Every list and every action on a selection takes the same ``Filter``; results contain only rows
 that the current user may see. ``Choice`` selects invoices of a run, ``Export`` issued invoices,
@@ -289,12 +288,6 @@ def find_charge_codes(
     """Return facility and code of every matching charge."""
     criteria = _criteria(connection, wanted, books or {})
     return list(search.read_codes(connection, CHARGES, criteria).iter_rows())
-
-
-def find_values(engine: Engine, wanted: Filter, column: str) -> list[str]:
-    """Return the distinct values of ``project``, ``user`` or ``item`` of the matching charges."""
-    with reading(engine) as connection:
-        return search.read_values(connection, CHARGES, _criteria(connection, wanted, {}), column)
 
 
 def list_invoices(

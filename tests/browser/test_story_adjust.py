@@ -37,9 +37,9 @@ def show_rate(page: Page, charge: str, rate: str, reason: str) -> None:
 def test_a_charge_is_found_changed_and_the_change_undone(facility: Make, opened: Open) -> None:
     here, begun = facility("MEND"), dt.datetime.now(dt.UTC)
     page = opened(here, "adjust")
-    page.get_by_label("Item").first.fill("slide")
+    page.get_by_label("Filter Item").fill("= slide")
     page.keyboard.press("Enter")
-    expect(page.get_by_text("2 charges, total 27.50 USD")).to_be_visible()
+    expect(page.get_by_text("2 pending charges of 3, total 27.50 USD")).to_be_visible()
     show_rate(page, "MEND/u2", "1.00", "agreed by telephone")
     expect(page.get_by_text("15.00 → 12.00 USD").first).to_be_visible()
     assert totals(here)["u2"] == 1500
@@ -58,6 +58,43 @@ def test_a_charge_is_found_changed_and_the_change_undone(facility: Make, opened:
     expect(undo).to_be_enabled()
     undo.click()
     wait_until(page, lambda: totals(here)["u2"] == 1500)
+
+
+def test_charges_are_ticked_with_the_keyboard_and_a_refused_filter_selects_none(
+    facility: Make, opened: Open
+) -> None:
+    page = opened(facility("TICK"), "adjust")
+    selected = page.locator(".billing-selected")
+    boxes = page.locator(".billing-row:visible input")
+    expect(boxes).to_have_count(3)
+    grid = page.get_by_role("grid", name="pending charges")
+    grid.focus()
+    page.keyboard.press("Space")
+    expect(selected).to_have_text("1 selected")
+    expect(page.get_by_role("row", name="TICK/u1")).to_have_attribute("aria-selected", "true")
+    for key in ("ArrowDown", "End", "Shift+Space"):
+        page.keyboard.press(key)
+    expect(selected).to_have_text("3 selected")
+    page.keyboard.press("Space")
+    expect(selected).to_have_text("2 selected")
+    expect(page.get_by_label("TICK/u3")).not_to_be_checked()
+    button(page, "Select none").click()
+    expect(selected).to_have_text("none selected")
+    page.get_by_label("TICK/u1").check()
+    page.get_by_label("TICK/u3").click(modifiers=["Shift"])
+    expect(selected).to_have_text("3 selected")
+    page.get_by_label("Filter Item").fill("slide")
+    button(page, "Select all that match").click()  # at once, while the filter is hardly typed
+    expect(selected).to_have_text("2 selected: all that match")
+    page.get_by_label("Filter Total").fill("> abc")
+    expect(selected).to_have_text("nothing is selected")
+    assert [box.is_checked() for box in boxes.all()] == [False, False]
+    button(page, "Show what it does").first.click()
+    alert = page.get_by_role("alert")
+    expect(alert.first).to_contain_text("'abc' is no money to compare with, so nothing is selected")
+    button(page, "Clear the filter").click()
+    expect(selected).to_have_text("3 selected: all that match")
+    expect(alert).to_have_count(0)
 
 
 def test_the_second_of_two_people_is_told_and_nothing_is_overwritten(

@@ -84,7 +84,7 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
     [
         ("home", {"months": 3}, "5,414.14 USD"),
         ("review", {"facility": "RC", "period": "1993-10"}, "5,944</b> usage records"),
-        ("adjust", {"facility": "RC", "period": "1993-10"}, "Pending charges: page 1 of"),
+        ("adjust", {"facility": "RC", "period": "1993-10"}, "Pending charges, the first 54"),
         ("run", {"facility": "RC", "period": "1993-10"}, "What the run goes by"),
         ("approve", {"facility": "RC", "period": "1993-10"}, "invoices are decided"),
         ("audit", {"record": ""}, "1917.29"),

@@ -6,29 +6,23 @@ from html import unescape
 from threading import Event
 
 import pytest
+from html_cells import asked, cells, listed, tell, tick
 
-from billing_lib.ledger.database import reading
+from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import read_events
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.change import ChangeCharges
-from billing_lib.panels.charge_list import PER_PAGE
 from billing_lib.panels.office import Message, Office, Progress
+from billing_lib.panels.table import PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
-from billing_lib.workflow.approve import make_run
+from billing_lib.workflow.approve import make_run, prepare
 from billing_lib.workflow.bulk import adjust_many
 from billing_lib.workflow.notes import read_notes
 from billing_lib.workflow.review import read_month
 from billing_lib.workflow.runs import RunSelection
 from billing_lib.workflow.search import Filter
 from billing_lib.workflow.steps import Step
-
-
-def cells(html: str) -> list[list[str]]:
-    """The texts of a table's body, row by row."""
-    rows = re.findall(r"<tr>(.*?)</tr>", html, re.DOTALL)
-    found = [re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL) for row in rows]
-    return [[unescape(cell) for cell in row] for row in found if row]
 
 
 def totals(office: Office) -> dict[str, int]:
@@ -48,6 +42,11 @@ def panel(office: Office) -> AdjustPanel:
     """The sample month, its charges on drafts."""
     make_run(office.engine, office.book("MIC"), Period(2020, 4), RunSelection())
     return AdjustPanel("MIC", "2020-04", office=office)
+
+
+def rows(part: ChangeCharges) -> PagedTable:
+    assert part.table is not None
+    return part.table
 
 
 def fill(part: ChangeCharges, field: str, value: str, reason: str = "agreed") -> None:
@@ -71,17 +70,17 @@ def test_charges_are_found_selected_shown_changed_and_undone(
     office: Office, panel: AdjustPanel
 ) -> None:
     before, part = totals(office), panel.charges
-    assert list(part.list.table.boxes) == ["MIC/u1", "MIC/u2", "MIC/u3"]
-    assert part.list.place.value == "3 charges, total 160.83 USD"
-    assert part.list.filter.entries["item"].options == ("scope", "slide")
-    part.list.filter.entries["item"].value = "slide"
-    part.list.filter.entries["date_from"].value = date(2020, 4, 8)
-    assert list(part.list.table.boxes) == ["MIC/u3"]
-    part.list.filter.clear.click()
-    part.list.filter.entries["total_to"].value = "100"
-    part.list.all_matching.click()
-    assert part.list.chosen == ["MIC/u2", "MIC/u3"]
-    assert all(box.value for box in part.list.table.boxes.values())
+    table = rows(part)
+    assert listed(table) == ["MIC/u1", "MIC/u2", "MIC/u3"]
+    assert asked(table)["told"] == "3 pending charges, total 160.83 USD"
+    assert table.widget.offers["use"] == ["= scope", "= slide"]
+    assert listed(table, filters={"use": "= slide", "date": ">= 2020-04-08"}) == ["MIC/u3"]
+    assert listed(table) == ["MIC/u1", "MIC/u2", "MIC/u3"]
+    assert listed(table, filters={"total": "<= 100"}) == ["MIC/u2", "MIC/u3"]
+    tell(table, {"kind": "all", "ticked": True})
+    assert part.chosen == ["MIC/u2", "MIC/u3"]
+    page = asked(table, filters={"total": "<= 100"})
+    assert (page["ticked"], page["selected"]) == ([True, True], "2 selected: all that match")
 
     fill(part, "rate", "2.00")
     assert part.apply.disabled
@@ -99,9 +98,14 @@ def test_charges_are_found_selected_shown_changed_and_undone(
     assert cells(part.effect.value) == invoices + charges
     assert totals(office) == before
 
-    part.list.table.boxes["MIC/u2"].value = False  # another choice has to be shown anew
+    tick(table, "MIC/u2", ticked=False)  # another choice has to be shown anew
     assert (part.apply.disabled, part.effect.value) == (True, "")
-    part.list.all_shown.click()
+    assert part.chosen == ["MIC/u3"]
+    tell(
+        table,
+        {"kind": "range", "from": "MIC/u2", "name": "MIC/u3", "ticked": True}
+        | vars(table.question),
+    )
     show(part)
     assert apply(part).startswith("Changed: 2 charges; 2 totals change, together 27.50 → 44.00")
     assert cells(part.effect.value) == invoices + charges
@@ -137,8 +141,8 @@ def test_who_changed_what_stands_beside_each_selected_charge(
     book, part = office.book("MIC"), panel.charges
     because = "<img src=x onerror=alert(1)>"
     adjust_charge(office.engine, book, "MIC/u2", {"quantity": "10"}, because)
-    part.list.table.boxes["MIC/u1"].value = True
-    part.list.table.boxes["MIC/u2"].value = True
+    tick(rows(part), "MIC/u1")
+    tick(rows(part), "MIC/u2")
     told = part.trail.widget.value
     assert told.index("MIC/u2") < told.index("MIC/u1")  # the last one first
     assert "Total: 133.33 USD." in told
@@ -146,13 +150,15 @@ def test_who_changed_what_stands_beside_each_selected_charge(
     (change,) = cells(told)
     assert change[:4] == ["MIC/u2", "quantity", "12", "10"]
     assert change[6] == because
+    part.refresh()
+    assert listed(rows(part), search="ONERROR=alert") == ["MIC/u2"]  # reasons are searched, too
     assert "<img" not in told  # what people wrote is shown as text
 
 
 def test_two_people_at_once_the_second_is_told(office: Office, panel: AdjustPanel) -> None:
     other = AdjustPanel("MIC", "2020-04", charges=["MIC/u2"], office=office).charges
     part = panel.charges
-    part.list.choose(["MIC/u2", "MIC/u3"])
+    rows(part).tick(["MIC/u2", "MIC/u3"])
     fill(part, "rate", "2.00")
     show(part)
     fill(other, "quantity", "10", "two broke")
@@ -168,7 +174,7 @@ def test_two_people_at_once_the_second_is_told(office: Office, panel: AdjustPane
     )
     assert totals(office) == changed
     assert (part.apply.disabled, part.reason.value) == (True, "agreed")
-    assert "12.50" in part.list.table.widget.children[2].children[1].value  # read again
+    assert asked(rows(part))["rows"][1][7] == "12.50"  # read again
     assert "together 25.00 → 40.00 USD" in show(part)
     assert apply(part).startswith("Changed: 2 charges")
 
@@ -177,8 +183,10 @@ def test_a_change_comes_from_elsewhere_and_moves_a_charge(office: Office) -> Non
     part = AdjustPanel(
         "MIC", "2020-04", charges=["MIC/u2"], change="project", value="p2", office=office
     ).charges
-    assert part.list.chosen == ["MIC/u2"]
-    assert part.list.table.boxes["MIC/u2"].value
+    assert part.chosen == ["MIC/u2"]
+    page = asked(rows(part))
+    assert [row[0] for row in page["rows"]] == ["MIC/u2", "MIC/u1", "MIC/u3"]  # it comes first
+    assert (page["ticked"], page["selected"]) == ([True, False, False], "1 selected")
     assert (part.form.field.value, part.form.changes()) == ("project", {"project": "p2"})
     part.reason.value = "it was for p2"
     show(part)
@@ -188,12 +196,12 @@ def test_a_change_comes_from_elsewhere_and_moves_a_charge(office: Office) -> Non
         ["MIC/u2", "", "project", "p1", "p2", "", "", ""],
     ]
     assert apply(part).startswith("Changed: 1 charge; no total changes.")
-    assert part.list.chosen == ["MIC/u2"]
+    assert part.chosen == ["MIC/u2"]
 
 
 def test_a_split_is_put_together_and_its_sum_is_shown(office: Office, panel: AdjustPanel) -> None:
     part, split = panel.charges, panel.charges.form.split
-    part.list.choose(["MIC/u2"])
+    rows(part).tick(["MIC/u2"])
     fill(part, "split", "")
     assert "together 0 %, 100 % missing" in split.sum.value
     (first, percent), (second, rest) = split.shares
@@ -221,7 +229,7 @@ def test_mistakes_are_sentences_and_change_nothing(office: Office, panel: Adjust
     fill(part, "quantity", "10")
     assert show(part) == "! no charge is selected; tick one in the list"
     assert apply(part) == "! no charge is selected; tick one in the list"
-    part.list.choose(["MIC/u2"])
+    rows(part).tick(["MIC/u2"])
     part.apply_change()
     assert said(part) == "! it was not shown yet; have it shown first"
     fill(part, "quantity", "ten")
@@ -231,31 +239,133 @@ def test_mistakes_are_sentences_and_change_nothing(office: Office, panel: Adjust
     show(part)
     assert apply(part) == "! the change has no reason; say why"
     assert not part.apply.disabled  # the reason is all that was missing
-    part.list.filter.entries["total_from"].value = "ten"
-    assert "! total from: 'ten' is no amount" in said(part)
+    asked(rows(part), filters={"total": "> ten"})
+    assert "! Total: 'ten' is no money to compare with, so nothing is selected" in said(part)
     assert totals(office) == before
 
 
-def test_pages_are_turned_and_keep_what_is_selected(office: Office) -> None:
+def test_ticks_stay_while_pages_are_turned_and_other_rows_are_sought(office: Office) -> None:
     line = AdjustPanel("MIC", "2020-04", office=office).line
-    for number in range(PER_PAGE):
+    for number in range(25):
         line.description.value, line.amount.value = f"Training {number}", "10.00"
         line.reason.value = "agreed"
         line.add_line()
     part = AdjustPanel("MIC", "2020-04", office=office).charges
-    assert part.list.place.value.startswith("page 1 of 2, 28 charges")
-    part.list.sort.value = "-total"
-    first = next(iter(part.list.table.boxes))
+    table = rows(part)
+    assert asked(table)["told"].startswith("28 pending charges, total ")
+    falling = [["total", True]]
+    first = listed(table, sort=falling, count=25)[0]
     assert first == "MIC/u1"
-    part.list.table.boxes[first].value = True
-    part.list.later.click()
-    assert (len(part.list.table.boxes), part.list.later.disabled) == (3, True)
-    part.list.all_shown.click()
-    assert len(part.list.chosen) == 4
-    part.list.earlier.click()
-    assert part.list.table.boxes[first].value
-    part.list.none.click()
-    assert part.list.chosen == []
+    tick(table, first)
+    later = asked(table, sort=falling, first=25, count=25)
+    assert later["ticked"] == [False] * 3
+    ends = {"from": later["rows"][0][0], "name": later["rows"][2][0]}
+    message = {"kind": "range", "ticked": True, "sort": falling} | ends
+    tell(table, message)
+    assert len(part.chosen) == 4
+    assert asked(table, sort=falling, first=25, count=25)["ticked"] == [True] * 3
+    assert asked(table, sort=falling)["ticked"][:2] == [True, False]
+    assert asked(table, search="training 24")["selected"] == "4 selected"
+    tell(table, message | {"ticked": False})
+    assert part.chosen == [first]
+    tell(table, {"kind": "all", "ticked": False})
+    assert part.chosen == []
+    assert asked(table)["selected"] == "none selected"
+
+
+def test_all_that_match_is_the_filter_and_not_a_list(office: Office, panel: AdjustPanel) -> None:
+    part = panel.charges
+    table = rows(part)
+    asked(table, filters={"use": "slide"})
+    tell(table, {"kind": "all", "ticked": True})
+    fill(part, "quantity", "1")
+    show(part)
+    assert not part.apply.disabled
+    asked(table, filters={"use": "scope"})  # others match now, so they are what is selected
+    assert part.chosen == ["MIC/u1"]
+    assert (part.apply.disabled, part.effect.value) == (True, "")
+    asked(table)
+    tick(table, "MIC/u1", ticked=False)
+    assert part.chosen == ["MIC/u2", "MIC/u3"]
+    page = asked(table, sort=[["total", False]])
+    assert (page["ticked"], page["selected"]) == (
+        [True, True, False],
+        "2 selected: all that match",
+    )
+    tick(table, "MIC/u1")
+    assert part.chosen == ["MIC/u1", "MIC/u2", "MIC/u3"]
+    tell(table, {"kind": "range", "from": "gone", "name": "MIC/u2", "ticked": False})
+    assert part.chosen == ["MIC/u1", "MIC/u3"]
+
+
+@pytest.mark.parametrize("by_hand", [True, False])
+def test_while_a_filter_is_refused_nothing_is_selected(
+    office: Office, panel: AdjustPanel, by_hand: bool
+) -> None:
+    before, part = totals(office), panel.charges
+    table = rows(part)
+    asked(table, filters={"use": "slide"})
+    if by_hand:
+        tick(table, "MIC/u2")
+        tick(table, "MIC/u3")
+    else:
+        tell(table, {"kind": "all", "ticked": True})
+    fill(part, "rate", "2.00")
+    show(part)
+    refused = asked(table, filters={"use": "slide", "total": "> abc"})
+    assert (refused["kind"], refused["selected"]) == ("refused", "nothing is selected")
+    assert (part.apply.disabled, part.trail.widget.value) == (True, "")
+    sentence = "! Total: 'abc' is no money to compare with, so nothing is selected; "
+    assert said(part).startswith(sentence)
+    assert show(part).startswith(sentence)
+    part.apply_change()
+    assert said(part).startswith(sentence)
+    assert totals(office) == before
+    asked(table, filters={"use": "slide"})
+    assert said(part) == ""
+    assert part.chosen == ["MIC/u2", "MIC/u3"]
+    show(part)
+    assert apply(part).startswith("Changed: 2 charges")
+
+
+def test_charges_are_sought_by_code_draft_and_words(office: Office, panel: AdjustPanel) -> None:
+    table = rows(panel.charges)
+    asked(table)
+    assert table.widget.offers["expense_codes"] == ["= A", "= B", "= C"]
+    for filters, found in (
+        ({"expense_codes": "= A"}, ["MIC/u1", "MIC/u2"]),
+        ({"expense_codes": "= C"}, ["MIC/u3"]),
+        ({"draft": "= OPEN"}, ["MIC/u1", "MIC/u2", "MIC/u3"]),
+        ({"draft": "= MIC-2020-04-1/p2"}, ["MIC/u3"]),
+        ({"draft": "="}, []),
+        ({"changes": "="}, ["MIC/u1", "MIC/u2", "MIC/u3"]),
+    ):
+        assert listed(table, filters=filters) == found
+    adjust_charge(office.engine, office.book("MIC"), "MIC/u3", {"note": "Prepaid"}, "by mail")
+    panel.charges.refresh()
+    assert listed(table, filters={"changes": "prepaid"}) == ["MIC/u3"]
+    assert listed(table, search="by mail") == ["MIC/u3"]
+
+
+def test_a_charge_on_its_way_out_is_left_out_of_all_that_match(office: Office) -> None:
+    with writing(office.engine) as connection:
+        prepare(connection, office.book("MIC"), Period(2020, 4), RunSelection(projects=("p2",)))
+    part = AdjustPanel("MIC", "2020-04", office=office).charges
+    table = rows(part)
+    asked(table)
+    tell(table, {"kind": "all", "ticked": True})
+    assert part.chosen == ["MIC/u1", "MIC/u2"]
+    tick(table, "MIC/u3")  # to see how it came to its total
+    assert part.chosen == ["MIC/u1", "MIC/u2", "MIC/u3"]
+    assert "MIC/u3" in part.trail.widget.value
+    fill(part, "rate", "2.00")
+    assert "MIC/u3 is on invoice" in show(part)
+    every = {"kind": "range", "from": "MIC/u1", "name": "MIC/u3"}
+    tell(table, every | {"ticked": False})
+    assert part.chosen == []
+    rows(part).tick([])
+    tell(table, every | {"ticked": True})
+    assert part.chosen == ["MIC/u1", "MIC/u2"]
 
 
 def test_lines_ad_hoc_invoices_and_notes_are_forms(office: Office, panel: AdjustPanel) -> None:

@@ -2,16 +2,14 @@
 
 import re
 from html import unescape
-from typing import Any
 
 import pytest
-from html_cells import cells
+from html_cells import asked, cells
 from sample_facility import BOOK, nothing, usage_file
 
 from billing_lib.panels.change import ChangeCharges
 from billing_lib.panels.office import Office
 from billing_lib.panels.review import ChargesPanel, FindingsPanel, ReviewPanel
-from billing_lib.panels.table import PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
@@ -64,10 +62,6 @@ def place_of(panel: FindingsPanel, check: str) -> int:
     return panel.month.findings["check"].to_list().index(check)
 
 
-def asked(table: PagedTable, **what: Any) -> dict[str, Any]:
-    return table.answer({"first": 0, "count": 10} | what)
-
-
 def test_the_review_adds_up(office: Office) -> None:
     review = reviewed(office)
     heading = str(review.heading().data)
@@ -100,7 +94,6 @@ def test_what_cannot_be_reviewed_is_one_sentence(office: Office) -> None:
 def test_the_table_filters_searches_sorts_and_says_what_it_cannot_read(office: Office) -> None:
     panel = ChargesPanel("MIC", "2020-04", office)
     table = panel.table
-    table.rows_at([0])  # all are read by now
     all_of_them = asked(table)
     assert all_of_them["told"] == "3 charges, total 160.83 USD"
     assert [row[0] for row in all_of_them["rows"]] == ["MIC/u1", "MIC/u2", "MIC/u3"]
@@ -117,6 +110,10 @@ def test_the_table_filters_searches_sorts_and_says_what_it_cannot_read(office: O
         ({"date": "2020-04-07"}, ["MIC/u2"]),
         ({"date": "< 2020-04-08", "user": "ann"}, ["MIC/u1"]),
         ({"charge": "."}, []),  # a text, no pattern
+        ({"item": "= slide"}, ["MIC/u2", "MIC/u3"]),
+        ({"item": "= sli"}, []),
+        ({"description": "="}, ["MIC/u1", "MIC/u2", "MIC/u3"]),
+        ({"project": "="}, []),
     ):
         assert [row[0] for row in asked(table, filters=filters)["rows"]] == codes
     assert [row[0] for row in asked(table, search="slide EVE")["rows"]] == ["MIC/u3"]
@@ -132,7 +129,6 @@ def test_the_table_filters_searches_sorts_and_says_what_it_cannot_read(office: O
 
 def test_all_that_match_are_changed_alike(office: Office) -> None:
     panel = ChargesPanel("MIC", "2020-04", office)
-    panel.table.rows_at([0])
     asked(panel.table, filters={"item": "slide"})
     panel.change_all.click()
     assert "The form below is for 2 charges" in panel.message.widget.value
@@ -145,7 +141,33 @@ def test_all_that_match_are_changed_alike(office: Office) -> None:
     panel.again.click()
     assert asked(panel.table)["told"] == "3 charges, total 177.33 USD"  # 133.33 + 24 + 20
     panel.change_one(0)
-    assert made(panel.change).list.chosen == ["MIC/u1"]
+    assert made(panel.change).chosen == ["MIC/u1"]
+
+
+@pytest.mark.parametrize("unreadable", ["> abc", "much", ">"])
+def test_a_filter_that_is_refused_leaves_nothing_selected(office: Office, unreadable: str) -> None:
+    panel = ChargesPanel("MIC", "2020-04", office)
+    asked(panel.table, filters={"item": "slide"})
+    panel.change_all.click()
+    assert len(made(panel.change).chosen) == 2
+    assert asked(panel.table, filters={"total": unreadable})["kind"] == "refused"
+    panel.change_all.click()
+    assert re.search(
+        "Total: '.*' is no money to compare with, so nothing is selected; write",
+        unescape(panel.message.widget.value).replace("&gt;", ">"),
+    )
+    assert (panel.change, panel.form.children) == (None, ())
+    asked(panel.table, filters={"total": "> 15"})
+    panel.change_all.click()
+    assert made(panel.change).chosen == ["MIC/u1"]
+
+
+def test_a_filter_asked_before_all_is_read_is_the_one_that_counts(office: Office) -> None:
+    panel = ChargesPanel("MIC", "2020-04", office)
+    page = panel.table.answer({"filters": {"item": "slide"}})
+    assert page["told"] == "the first 3 charges; reading the others …"
+    panel.change_all.click()
+    assert made(panel.change).chosen == ["MIC/u2", "MIC/u3"]
 
 
 def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Office) -> None:
@@ -153,7 +175,7 @@ def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Office) -> No
     panel.show(place_of(panel, "duplicates"))
     change = made(panel.change)
     assert change.form.changes() == {"waived": "yes"}
-    assert (change.list.chosen, change.reason.value) == (["MIC/d2"], "duplicates: slide")
+    assert (change.chosen, change.reason.value) == (["MIC/d2"], "duplicates: slide")
     apply(change)
     assert "Check again" in unescape(panel.message.widget.value)
     book = twice.book("MIC")

@@ -40,10 +40,16 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow import approve as workflow_approve
 from billing_lib.workflow import permissions
-from billing_lib.workflow.adjust import adjust_charge, delete_charge, list_groups, read_history
+from billing_lib.workflow.adjust import (
+    adjust_charge,
+    delete_charge,
+    list_groups,
+    read_history,
+    read_pending,
+)
 from billing_lib.workflow.after_issue import deposit, list_funds, pay, reissue, unpay, void
 from billing_lib.workflow.approve import Prepared, approve, change_invoices, prepare
-from billing_lib.workflow.bulk import adjust_many, changeable, preview, preview_undo, undo_group
+from billing_lib.workflow.bulk import adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.journal import list_journals, post_journal, read_costs, read_journal
 from billing_lib.workflow.lines import NewLine, add_charge_line, credit_invoice
@@ -281,7 +287,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "costs": (READ, lambda e, f: read_costs(e, {"MIC": BOOK_HERE}, Period(2020, 9), "MIC")),
     "history": (READ, lambda e, f: read_history(e, BOOK_HERE, ["MIC/u3"])),
     "groups": (READ, lambda e, f: list_groups(e, BOOK_HERE, "2020-04")),
-    "changeable": (READ, lambda e, f: changeable(e, BOOK_HERE, "2020-04", OF_P2)),
+    "pending": (READ, lambda e, f: read_pending(e, BOOK_HERE, "2020-04")),
     "notes": (READ, lambda e, f: read_notes(e, BOOK_HERE, "2020-04")),
     "events": (AUDIT, lambda e, f: read_trail(e, "MIC")),
     "listing": (LAB, lambda e, f: read_listing(e, {"MIC": BOOK_HERE}, "smith", "2020-04")),
