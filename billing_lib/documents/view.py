@@ -108,7 +108,7 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
     total = f"Total ({invoice['currency']})"
     drawing = invoice["prepaid"] is not None
     spread = "Adjustments and tax of the invoice are spread over the expense codes"
-    drawn = "; what is drawn from prepaid funds is taken off each in proportion" if drawing else ""
+    drawn = "; payments from prepaid funds are taken off each in proportion" if drawing else ""
     tables = [
         DocumentTable(
             "By expense code",

@@ -622,12 +622,12 @@ def _result(
         if last is None:
             raise InvalidTemplate(f"{task.name} was neither kept nor made")
         since = f"; {' and '.join(changed)} since, --again makes it anew" if changed else ""
-        said = f"{task.name}: made before, nothing changed{since}"
-        return Transformed(last["id"], task.file, store.read(last["sha256"]), said), None
+        sentence = f"{task.name}: made before, nothing changed{since}"
+        return Transformed(last["id"], task.file, store.read(last["sha256"]), sentence), None
     sha256 = store.put(content)
     if last is not None and last["sha256"] == sha256 and not changed:
-        said = f"{task.name}: made again, nothing changed"
-        return Transformed(last["id"], task.file, content, said), None
+        sentence = f"{task.name}: made again, nothing changed"
+        return Transformed(last["id"], task.file, content, sentence), None
     key = uuid.uuid4().hex[:12]
     row: dict[str, Any] = {
         "id": key,
@@ -642,8 +642,8 @@ def _result(
         "bytes": len(content),
     }
     reason = f" again: {' and '.join(changed)}" if changed else ""
-    said = f"{task.name}: made{reason}, {len(content):,} bytes"
-    return Transformed(key, task.file, content, said), row
+    sentence = f"{task.name}: made{reason}, {len(content):,} bytes"
+    return Transformed(key, task.file, content, sentence), row
 
 
 def _require(connection: Connection, result: str, role: str) -> dict[str, Any]:

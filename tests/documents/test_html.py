@@ -170,7 +170,7 @@ def test_prepaid_funds_stand_between_the_total_and_what_is_left_to_pay(read_html
         ["Prepaid balance after this invoice", "USD 0.00"],
     ]
     assert page.tables[1][1:] == [["370-1", "20.74"], ["370-2", "5.51"], ["Left to pay", "26.25"]]
-    assert "what is drawn from prepaid funds is taken off each in proportion." in rendered
+    assert "payments from prepaid funds are taken off each in proportion." in rendered
     assert "prepaid" not in render_html(invoice())
 
 
