@@ -99,7 +99,7 @@ def compose(
         .join(balances(connection, facility, invoices), on="project", how="left")
         .select(INVOICES.names())
         .sort("number"),
-        placing=charges.select("invoice", charge="code"),
+        placing=charges.select("charge", "invoice"),
         history=billed_before(connection, facility, period, invoices),
         texts=_texts(connection, book, period, issuing),
         logo=book.facility.logo,
