@@ -113,7 +113,7 @@ def rate_period(
         used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
         priced = charge_usage(rating.rated, catalogue)
-        references = rating.rated.drop_nulls("reference").select("reference", code="record")
+        references = rating.rated.drop_nulls("reference").select("charge", "reference")
         insert_charges(connection, facility, month, priced, references)
         codes, changes = _price_again(connection, book, month, standing, catalogue, again=again)
         usage.replace_unbilled(connection, facility, month, rating.unbilled)
