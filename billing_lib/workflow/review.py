@@ -193,7 +193,7 @@ def find_discrepancies(
             before = before.previous
             step(3 + done, total, f"reading {before}")
             spend.append(overview.read_spend(connection, facility, str(before)))
-        judged = pl.col("code").is_in(_judged(connection, facility).implode())
+        judged = pl.col("charge").is_in(_judged(connection, facility).implode())
         dismissals = events.read_events(connection, facility, kinds=[DISMISS])
     shares = shares.with_columns(charge=_name(facility, "charge"))
     pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
