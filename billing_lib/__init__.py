@@ -1,8 +1,347 @@
-"""Internal billing for core facilities, reproducible to the cent."""
+"""Internal billing for core facilities, reproducible to the cent.
 
-import sys
+The front door, enough to bill a month in a notebook of one's own (docs/library.md shows each name
+at work, docs/tutorial.ipynb a whole month):
 
-# jsonschema, which comes with all that reads notebooks, builds parsers of IRIs when it is imported:
-# a second of every start, and six more at an unlucky depth of calls (its issue 1428). No notebook
-# holds an IRI. A module that is None counts as not installed, and jsonschema does without.
-sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
+    site = open_site("core-facility")
+    site.load(["usage.csv"])
+    site.rate("2025-09")
+    site.charges("2025-09", project="cells")      a polars frame
+    site.adjust("MIC/2", {"quantity": "10"}, "two slides were broken")
+    site.sign_off("2025-09")
+    issued = site.issue("2025-09", date="2025-10-02")
+    verify(issued.record), reproduce(issued.record)
+
+The command line and the notebooks' panels open a site and change it by the same functions.
+Importing billing_lib loads none of the libraries that these need; each loads them when called.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date as Date  # noqa: N812
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from billing_lib.errors import BillingError, InvalidFilter, NoSite
+
+if TYPE_CHECKING:
+    import polars as pl
+    from sqlalchemy import Engine
+
+    from billing_lib.audit.reproduce import Reproduction, reproduce
+    from billing_lib.audit.verify import Finding, verify
+    from billing_lib.batch.issuing import Issued
+    from billing_lib.pricing.pricebook import PriceBook
+    from billing_lib.settings import Settings
+    from billing_lib.workflow.load import Loaded
+    from billing_lib.workflow.rate import RatedPeriod
+
+    __version__: str
+
+__all__ = [
+    "BillingError",
+    "Finding",
+    "Issued",
+    "Loaded",
+    "RatedPeriod",
+    "Reproduction",
+    "Site",
+    "__version__",
+    "open_site",
+    "quote",
+    "reproduce",
+    "verify",
+]
+
+_LATE = {
+    "Finding": "audit.verify",
+    "Issued": "batch.issuing",
+    "Loaded": "workflow.load",
+    "RatedPeriod": "workflow.rate",
+    "Reproduction": "audit.reproduce",
+    "reproduce": "audit.reproduce",
+    "verify": "audit.verify",
+}
+"""The names that are loaded when they are first asked for, by module."""
+
+Step = Callable[[int, int, str], None]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        from billing_lib.program import version
+
+        value: Any = version()
+    elif name in _LATE:
+        value = getattr(import_module(f"billing_lib.{_LATE[name]}"), name)
+    else:
+        raise AttributeError(f"module 'billing_lib' has no attribute '{name}'")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})
+
+
+def _unheard(done: int, total: int, what: str) -> None:
+    """A step that nobody listens to."""
+
+
+@dataclass(frozen=True)
+class Site:
+    """An institution's ledger, price books and archive; ``open_site`` opens one.
+
+    ``facility`` may be left out where the site has one price book. A month is ``YYYY-MM``. Amounts
+    and quantities in frames are decimals. Everything here checks the user's roles and writes all
+    that it does, or nothing.
+
+    Attributes
+    ----------
+    engine
+        The ledger.
+    settings
+        The site's settings (docs/settings.md).
+    """
+
+    engine: "Engine"
+    settings: "Settings"
+
+    def book(self, facility: str | None = None) -> "PriceBook":
+        """The facility's price book as it is now.
+
+        Raises
+        ------
+        UnknownFacility
+            No price book is for it.
+        InvalidFilter
+            No facility is named, and the site has several.
+        """
+        from billing_lib.workflow.load import read_price_book, read_price_books
+
+        if facility is not None:
+            return read_price_book(self.settings.parameters, facility)
+        books = read_price_books(self.settings.parameters)
+        if len(books) != 1:
+            named = f": {', '.join(books)}" if books else ""
+            raise InvalidFilter(
+                f"there are {len(books)} price books here{named}",
+                where=str(self.settings.parameters),
+                remedy="name the facility" if books else "add a price book",
+            )
+        return next(iter(books.values()))
+
+    def load(
+        self, files: Sequence[str | Path], facility: str | None = None, step: Step = _unheard
+    ) -> "list[Loaded]":
+        """Load usage files, all or none; a file that was loaded before changes nothing."""
+        from billing_lib.workflow.load import load_files
+
+        return load_files(self.engine, self.book(facility), [Path(file) for file in files], step)
+
+    def rate(
+        self, month: str, facility: str | None = None, *, again: bool = False
+    ) -> "RatedPeriod":
+        """Turn a month's usage into charges.
+
+        Parameters
+        ----------
+        again
+            Look up the rates of pending charges anew; else each keeps its own.
+        """
+        from billing_lib.pricing.clock import Period
+        from billing_lib.workflow.rate import rate_period
+
+        return rate_period(self.engine, self.book(facility), Period.parse(month), again=again)
+
+    def charges(self, month: str, facility: str | None = None, **filters: object) -> "pl.DataFrame":
+        """The charges of a month, by project and date.
+
+        Parameters
+        ----------
+        **filters
+            ``project``, ``team``, ``user``, ``item``, ``states``, ``text``, ``total_from`` and the
+            other fields of a Filter (workflow/search.py).
+        """
+        from billing_lib.workflow.search import find_charges
+
+        return find_charges(self.engine, *self._filter(month, facility, filters)).decimals()
+
+    def invoices(
+        self, month: str, facility: str | None = None, **filters: object
+    ) -> "pl.DataFrame":
+        """The invoices of a month, drafts too, by number; filters as for ``charges``."""
+        from billing_lib.workflow.search import find_invoices
+
+        return find_invoices(self.engine, *self._filter(month, facility, filters)).decimals()
+
+    def _filter(self, month: str, facility: str | None, filters: Mapping[str, object]) -> Any:
+        from billing_lib.workflow.search import Filter
+
+        book = self.book(facility)
+        code = book.facility.code
+        stated = {"facility": code, "period_from": month, "period_to": month}
+        return Filter.parse(stated | dict(filters)), {code: book}
+
+    def unbilled(self, month: str, facility: str | None = None) -> "pl.DataFrame":
+        """The usage of a month that is not billed, each record with its reason."""
+        from billing_lib.pricing.clock import Period
+        from billing_lib.workflow.rate import read_unbilled
+
+        code = self.book(facility).facility.code
+        return read_unbilled(self.engine, code, str(Period.parse(month)))
+
+    def findings(
+        self, month: str, facility: str | None = None, step: Step = _unheard
+    ) -> "pl.DataFrame":
+        """The findings of the checks of a month (docs/checks.md), the worst first."""
+        from billing_lib.pricing.charge import as_decimals
+        from billing_lib.pricing.money import minor_places
+        from billing_lib.workflow.review import find_discrepancies
+
+        book = self.book(facility)
+        reviewed = find_discrepancies(self.engine, book, month, step)
+        return as_decimals(reviewed.findings, minor_places(book.facility.currency))
+
+    def explain(self, charge: str) -> list[str]:
+        """The way from usage to total of a charge, ``FACILITY/CODE``, in sentences."""
+        from billing_lib.workflow.adjust import split_code
+        from billing_lib.workflow.review import explain
+
+        return explain(self.engine, self.book(split_code(charge)[0]), charge)
+
+    def adjust(self, charge: str, changes: Mapping[str, object], reason: str) -> list[str]:
+        """Change a pending charge, ``FACILITY/CODE``; the changes in sentences.
+
+        Parameters
+        ----------
+        changes
+            Values by field: ``quantity``, ``rate``, ``amount``, ``expense_code``, ``split``,
+            ``project``, ``waived`` or ``note``.
+        reason
+            Kept with the change.
+        """
+        from billing_lib.workflow.adjust import adjust_charge, split_code
+
+        book = self.book(split_code(charge)[0])
+        return adjust_charge(self.engine, book, charge, changes, reason)
+
+    def sign_off(self, month: str, comment: str = "", facility: str | None = None) -> str:
+        """State that a month may be issued as it is; a later change asks for it again."""
+        from billing_lib.pricing.clock import Period
+        from billing_lib.workflow.runs import sign_off
+
+        return sign_off(self.engine, self.book(facility), str(Period.parse(month)), comment)
+
+    def issue(
+        self,
+        month: str,
+        facility: str | None = None,
+        *,
+        date: str | Date | None = None,
+        allow_dirty: bool = False,
+        step: Step = _unheard,
+    ) -> "Issued":
+        """Issue a month's invoices: freeze, compute by papermill, archive, number.
+
+        Parameters
+        ----------
+        date
+            The invoice date; today unless given.
+        allow_dirty
+            Issue although the program differs from its commit; the record keeps the difference.
+        """
+        from billing_lib.batch.issuing import Terms, issue_month
+        from billing_lib.pricing.clock import Period
+
+        terms = Terms(None if date is None else str(date), allow_dirty)
+        book, period = self.book(facility), Period.parse(month)
+        return issue_month(self.engine, self.settings, book, period, terms=terms, step=step)
+
+    def record(self, number: str) -> Path:
+        """The audit record of an invoice."""
+        from billing_lib.audit.verify import find_record
+
+        return find_record(number, self.settings.runs)
+
+    def verify(self, record: str | Path) -> "list[Finding]":
+        """The defects of a record, also against the ledger; none if it is intact.
+
+        Parameters
+        ----------
+        record
+            An invoice's number, or a record's folder.
+        """
+        from billing_lib.audit.verify import verify
+        from billing_lib.workflow.issue import ledger_fingerprints
+
+        return verify(self.record(str(record)), fingerprints=ledger_fingerprints(self.engine))
+
+    def reproduce(self, record: str | Path, step: Step = _unheard) -> "Reproduction":
+        """Run a record again, named as for ``verify``, and compare every result."""
+        from billing_lib.audit.reproduce import reproduce
+
+        return reproduce(self.record(str(record)), step=step)
+
+
+def open_site(folder: str | Path | None = None, *, new: bool = False) -> Site:
+    """Open a site.
+
+    Parameters
+    ----------
+    folder
+        The site's folder; found as by the command line unless given: ``BILLING_SITE``, else from
+        the working folder upward.
+    new
+        Make the folder a site first and set up its ledger; a site that is there stays as it is.
+
+    Raises
+    ------
+    NoSite
+        The folder is none, or there is none here.
+    NotReady, UnreachableLedger
+        The ledger is not set up, or out of reach.
+    """
+    from billing_lib.ledger.database import initialise, open_ledger, require_initialised
+    from billing_lib.settings import SITE_FILE, anywhere, settings
+    from billing_lib.workflow.site import make_site
+
+    if folder is None and not new:
+        current = settings()
+    else:
+        place = Path(folder or ".")
+        if new and not (place / SITE_FILE).is_file():
+            make_site(place)
+        if not (place / SITE_FILE).is_file():
+            raise NoSite(
+                f"this folder is no site: it has no {SITE_FILE}",
+                where=str(place),
+                remedy=f"make it one by 'billing init {place}' or open_site(…, new=True)",
+            )
+        current = anywhere(place)
+    engine = open_ledger(current.database)
+    if new:
+        initialise(engine)
+    require_initialised(engine)
+    return Site(engine, current)
+
+
+def quote(scenario: str | Path) -> dict[str, dict[str, Any]]:
+    """Price a scenario (docs/scenario-format.md); no database is touched.
+
+    Parameters
+    ----------
+    scenario
+        The YAML file.
+
+    Returns
+    -------
+    dict
+        ``charges``, ``splits``, ``invoices``, ``statements`` and ``unbilled``, each by its code,
+        money as decimal text.
+    """
+    from billing_lib.pricing.scenario import quote
+    from billing_lib.workflow.load import read_scenario
+
+    return quote(read_scenario(Path(scenario)))

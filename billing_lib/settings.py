@@ -13,6 +13,7 @@ Looking through all packages takes as long as writing a document, so it is done 
 """
 
 import os
+import sys
 import tomllib
 from functools import cache
 from importlib import metadata
@@ -228,6 +229,17 @@ def require_extra(extra: str, needed_by: str) -> None:
             f"{'are' if len(missing) > 1 else 'is'} not installed",
             remedy=f"run: pip install 'billing-notebooks[{extra}]'",
         )
+
+
+def spare_iri_parsers() -> None:
+    """Keep jsonschema from building parsers of IRIs when this process imports it; call it in
+    processes of the program's own: the command line, its workers, the kernels of the office.
+
+    jsonschema comes with all that reads notebooks, and no notebook holds an IRI. The parsers take a
+    second of every start, and six more at an unlucky depth of calls (its issue 1428). A module that
+    is None counts as not installed, and jsonschema does without.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 @cache

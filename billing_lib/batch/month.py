@@ -40,7 +40,7 @@ from billing_lib.ledger.database import open_ledger, reading
 from billing_lib.ledger.states import DISABLED, ERROR, OPEN
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.settings import Settings
+from billing_lib.settings import Settings, spare_iri_parsers
 from billing_lib.workflow.load import read_price_book, read_price_books
 from billing_lib.workflow.runs import RunSelection
 from billing_lib.workflow.statements import generate_statements
@@ -135,7 +135,7 @@ def _side_by_side(
         return
     workers = min(len(facilities), os.cpu_count() or 1)
     fresh = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
-    with ProcessPoolExecutor(workers, mp_context=fresh) as pool:
+    with ProcessPoolExecutor(workers, fresh, spare_iri_parsers) as pool:
         tasks = [
             pool.submit(issue_facility, facility, settings, period, terms)
             for facility in facilities

@@ -12,6 +12,7 @@ from importlib import import_module
 
 from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
+from billing_lib.settings import spare_iri_parsers
 
 NOUNS = ("office", "charges", "runs", "invoices", "statements", "exports", "delivery")
 """The modules with commands, in the order in which help lists them."""
@@ -22,6 +23,7 @@ for _noun in NOUNS:
 
 def main() -> None:
     """Run the command line; a mistake ends with one sentence and status 2."""
+    spare_iri_parsers()
     try:
         app()
     except BillingError as error:

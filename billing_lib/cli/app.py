@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from sqlalchemy import Engine
 
+from billing_lib import open_site
 from billing_lib.errors import InvalidAdjustment, InvalidFilter
 from billing_lib.ledger import invoices, runs
 from billing_lib.ledger.database import reading
@@ -96,12 +97,7 @@ def say_json(value: Any) -> None:
 
 def ledger() -> "Engine":
     """The ledger that the settings name, ready for use."""
-    from billing_lib.ledger.database import open_ledger, require_initialised
-    from billing_lib.settings import settings
-
-    engine = open_ledger(settings().database)
-    require_initialised(engine)
-    return engine
+    return open_site().engine
 
 
 def price_book(facility: str) -> "PriceBook":

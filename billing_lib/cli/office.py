@@ -148,10 +148,10 @@ def quote(
     check: Annotated[bool, typer.Option(help="Compare with what the file expects.")] = False,
 ) -> None:
     """Price scenarios and print the result as JSON; with --check compare with 'expect'."""
-    from billing_lib.pricing.scenario import Scenario, differences, quote
-    from billing_lib.workflow.load import read_text
+    from billing_lib.pricing.scenario import differences, quote
+    from billing_lib.workflow.load import read_scenario
 
-    parsed = [(path, Scenario.parse(read_text(path), str(path))) for path in scenarios]
+    parsed = [(path, read_scenario(path)) for path in scenarios]
     results = [(path, scenario, quote(scenario)) for path, scenario in parsed]
     if not check:
         for _, _, result in results:

@@ -19,6 +19,7 @@ from typing import Any
 import ipywidgets as widgets
 from IPython.display import HTML
 
+from billing_lib import Site
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.panels.change import ChangeCharges, UndoGroup, changes_table
@@ -37,7 +38,7 @@ from billing_lib.panels.forms import (
     text_entry,
     tick,
 )
-from billing_lib.panels.office import Desk, Message, Office
+from billing_lib.panels.office import Desk, Message
 from billing_lib.workflow.adhoc import Words, create_ad_hoc, edit_ad_hoc
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.notes import read_notes, write_note
@@ -281,7 +282,7 @@ class AdjustPanel:
         charges: Sequence[str] = (),
         change: str | None = None,
         value: str = "",
-        office: Office | None = None,
+        office: Site | None = None,
     ) -> None:
         self.desk = Desk(facility, period, office)
         self.charges = ChangeCharges(self.desk, charges, change, value)

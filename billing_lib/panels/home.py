@@ -13,9 +13,10 @@ import ipywidgets as widgets
 import polars as pl
 from IPython.display import HTML
 
+from billing_lib import Site, open_site
 from billing_lib.documents.text import money
 from billing_lib.panels.forms import Displayed, button
-from billing_lib.panels.office import Message, Office
+from billing_lib.panels.office import Message
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.notebooks import GENERAL, MONTHLY, open_month
@@ -56,8 +57,8 @@ class HomePanel:
         How many months are shown.
     """
 
-    def __init__(self, months: int = 6, office: Office | None = None) -> None:
-        self.office = office or Office.open()
+    def __init__(self, months: int = 6, office: Site | None = None) -> None:
+        self.office = office or open_site()
         self.books = read_price_books(self.office.settings.parameters)
         self.overview = read_overview(self.office.engine, self.books, months)
 
@@ -138,8 +139,8 @@ class NoticePanel(Displayed):
         What the notebook displays.
     """
 
-    def __init__(self, office: Office | None = None) -> None:
-        self.office = office or Office.open()
+    def __init__(self, office: Site | None = None) -> None:
+        self.office = office or open_site()
         self.message = Message()
         self.heading = widgets.HTML()
         self.rows = widgets.VBox()

@@ -16,11 +16,12 @@ import ipywidgets as widgets
 import polars as pl
 from IPython.display import HTML
 
+from billing_lib import Site, open_site
 from billing_lib.audit.verify import find_record
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.documents import statement_documents
 from billing_lib.panels.forms import Displayed, framed, keep, table
-from billing_lib.panels.office import Message, Office
+from billing_lib.panels.office import Message
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.overview import read_lab_months
@@ -49,7 +50,7 @@ class LabChooser:
 
     def __init__(
         self,
-        office: Office,
+        office: Site,
         team: str,
         period: str,
         show: Callable[[str, str], None],
@@ -117,8 +118,8 @@ class InvoicePanel(Displayed):
         What the notebook displays.
     """
 
-    def __init__(self, team: str = "", period: str = "", office: Office | None = None) -> None:
-        self.office = office or Office.open()
+    def __init__(self, team: str = "", period: str = "", office: Site | None = None) -> None:
+        self.office = office or open_site()
         self.books = read_price_books(self.office.settings.parameters)
         self.message = Message()
         self.number = widgets.Dropdown(description="Invoice", layout={"width": "26em"})
@@ -193,8 +194,8 @@ class StatementPanel(Displayed):
         What the notebook displays.
     """
 
-    def __init__(self, team: str = "", period: str = "", office: Office | None = None) -> None:
-        self.office = office or Office.open()
+    def __init__(self, team: str = "", period: str = "", office: Site | None = None) -> None:
+        self.office = office or open_site()
         self.books = read_price_books(self.office.settings.parameters)
         self.message = Message()
         self.statements: list[Statement] = []
@@ -308,9 +309,9 @@ class ListingPanel(Displayed):
     """
 
     def __init__(
-        self, team: str = "", period: str = "", facility: str = "", office: Office | None = None
+        self, team: str = "", period: str = "", facility: str = "", office: Site | None = None
     ) -> None:
-        self.office = office or Office.open()
+        self.office = office or open_site()
         self.books = read_price_books(self.office.settings.parameters)
         self.facility = facility or None
         self.message = Message()

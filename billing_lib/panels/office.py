@@ -1,4 +1,4 @@
-"""What every panel needs: the ledger, the settings, the price books, and a place for sentences.
+"""What every panel needs: a place for sentences.
 
 What the parts of a panel share: a facility's month, and word of what another part changed.
 
@@ -22,50 +22,20 @@ The notebook keeps what was shown last, so that it saves and exports like any ot
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from html import escape
 from threading import Event, Thread
 from typing import Any, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import DisplayHandle, display
-from sqlalchemy import Engine
 
+from billing_lib import Site, open_site
 from billing_lib.errors import BillingError
-from billing_lib.ledger.database import open_ledger, require_initialised
 from billing_lib.panels.forms import button
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.settings import Settings, settings
-from billing_lib.workflow.load import read_price_book
 from billing_lib.workflow.steps import Step, Stopped
-
-
-@dataclass(frozen=True)
-class Office:
-    """The ledger and the settings that a notebook works with."""
-
-    engine: Engine
-    settings: Settings
-
-    @classmethod
-    def open(cls) -> "Office":
-        """The office that the environment names.
-
-        Raises
-        ------
-        NotReady, UnreachableLedger
-            The ledger is not set up, or out of reach.
-        """
-        current = settings()
-        engine = open_ledger(current.database)
-        require_initialised(engine)
-        return cls(engine, current)
-
-    def book(self, facility: str) -> PriceBook:
-        """The facility's price book."""
-        return read_price_book(self.settings.parameters, facility)
 
 
 class Message:
@@ -100,8 +70,8 @@ class Desk:
         There is none.
     """
 
-    def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
-        self.office = office or Office.open()
+    def __init__(self, facility: str, period: str, office: Site | None = None) -> None:
+        self.office = office or open_site()
         self.engine = self.office.engine
         self.facility = facility
         self.month = Period.parse(period)

@@ -39,11 +39,12 @@ import polars as pl
 import vl_convert
 from IPython.display import HTML, display
 
+from billing_lib import Site, open_site
 from billing_lib.errors import BillingError, NotReady
 from billing_lib.panels.change import ChangeCharges, changes_table
 from billing_lib.panels.charge_list import charge_columns
 from billing_lib.panels.forms import bundle, in_browser, table
-from billing_lib.panels.office import Desk, Later, Message, Office, Progress
+from billing_lib.panels.office import Desk, Later, Message, Progress
 from billing_lib.panels.table import MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.clock import Period
@@ -98,7 +99,7 @@ class FindingsPanel:
         period: str,
         month: ReviewedMonth,
         again: Callable[[Callable[[bool], None]], None],
-        office: Office | None = None,
+        office: Site | None = None,
     ) -> None:
         self.desk = Desk(facility, period, office)
         self.month = month
@@ -305,7 +306,7 @@ class ChargesPanel:
         What the notebook displays.
     """
 
-    def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
+    def __init__(self, facility: str, period: str, office: Site | None = None) -> None:
         self.desk = Desk(facility, period, office)
         opening = self.read(OPENING)
         self.table = PagedTable(
@@ -595,7 +596,7 @@ class ReviewPanel:
         What is wrong, where the month cannot be reviewed; else ''.
     """
 
-    def __init__(self, facility: str, period: str, office: Office | None = None) -> None:
+    def __init__(self, facility: str, period: str, office: Site | None = None) -> None:
         self.facility, self.period = facility, period
         self.month: ReviewedMonth | None = None
         self.message = Message()
@@ -604,7 +605,7 @@ class ReviewPanel:
         self.refused, self.stopped = "", False
         self._shown: list[Later] = []
         try:
-            self.office = office or Office.open()
+            self.office = office or open_site()
             self.book = self.office.book(facility)
             self.summary = summarise_month(self.office.engine, self.book, period)
         except BillingError as error:

@@ -15,6 +15,7 @@ from html import escape
 import ipywidgets as widgets
 import polars as pl
 
+from billing_lib import Site, open_site
 from billing_lib.batch.issuing import Issued, Terms, issue_approved, process_run
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pictures import with_logo
@@ -22,7 +23,7 @@ from billing_lib.errors import DirtyTree, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import write_run_documents
 from billing_lib.ledger.database import writing
 from billing_lib.panels.forms import Displayed, framed, table
-from billing_lib.panels.office import Message, Office, Progress
+from billing_lib.panels.office import Message, Progress
 from billing_lib.panels.table import MONEY, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
@@ -56,9 +57,9 @@ class RunPanel(Displayed):
     """
 
     def __init__(
-        self, facility: str, period: str, run: str = "", office: Office | None = None
+        self, facility: str, period: str, run: str = "", office: Site | None = None
     ) -> None:
-        self.office = office or Office.open()
+        self.office = office or open_site()
         self.book = self.office.book(facility)
         self.period = Period.parse(period)
         self.places = minor_places(self.book.facility.currency)
@@ -338,9 +339,9 @@ class ApprovePanel(Displayed):
     """
 
     def __init__(
-        self, facility: str, period: str, run: str = "", office: Office | None = None
+        self, facility: str, period: str, run: str = "", office: Site | None = None
     ) -> None:
-        self.office = office or Office.open()
+        self.office = office or open_site()
         self.book = self.office.book(facility)
         self.places = minor_places(self.book.facility.currency)
         self.message = Message()

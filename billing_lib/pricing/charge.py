@@ -135,10 +135,41 @@ def as_text(
     return frame.with_columns(**texts)
 
 
+def as_decimals(frame: pl.DataFrame, places: int | None = None) -> pl.DataFrame:
+    """Charges, splits or sums of them with their whole numbers as decimals, to reckon with.
+
+    Parameters
+    ----------
+    places
+        Of the currency; by default each row's ``currency`` gives them, and a column of several
+        currencies has the most places.
+    """
+    factor = pl.lit(1)
+    if places is None:
+        own = {currency: minor_places(currency) for currency in frame["currency"].unique()}
+        places = max(own.values(), default=2)
+        for currency, fewer in own.items():
+            of_currency = pl.col("currency") == currency
+            factor = pl.when(of_currency).then(10 ** (places - fewer)).otherwise(factor)
+    decimals = {
+        name: _decimal(pl.col(name) * factor, places)
+        if name in MONEY
+        else _decimal(pl.col(name), _PLACES[name])
+        for name in frame.columns
+        if name in (*MONEY, *_PLACES)
+    }
+    return frame.with_columns(**decimals)
+
+
+def _decimal(column: pl.Expr, places: int) -> pl.Expr:
+    """Whole numbers of 10^-places as decimals."""
+    return column.cast(pl.Decimal(38, 0)) * Decimal(1).scaleb(-places)
+
+
 def _scaled(column: pl.Expr, places: int) -> pl.Expr:
     """Whole numbers of 10^-places as decimal text without trailing zeros."""
     # Through a decimal: several times as fast as padding digits with zeros.
-    text = (column.cast(pl.Decimal(38, 0)) * Decimal(1).scaleb(-places)).cast(pl.String)
+    text = _decimal(column, places).cast(pl.String)
     return text.str.strip_chars_end("0").str.strip_chars_end(".")
 
 

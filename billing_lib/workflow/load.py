@@ -50,6 +50,7 @@ from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import closing_date, cut_with_ids, period_of
 from billing_lib.pricing.fields import USAGE, Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
+from billing_lib.pricing.scenario import Scenario
 from billing_lib.settings import entry_points
 from billing_lib.sources import file_hash, file_kind, mappings, read_usage
 from billing_lib.workflow.permissions import REVIEWER, note_facility, require
@@ -427,6 +428,17 @@ def _read_all(folder: Path) -> dict[str, tuple[BookFile, PriceBook]]:
             )
         books[code] = BookFile(path, hashlib.sha256(text.encode()).hexdigest()), book
     return books
+
+
+def read_scenario(path: Path) -> Scenario:
+    """The scenario in a YAML file.
+
+    Raises
+    ------
+    InvalidPriceBook, InvalidPeriod, InvalidAdjustment
+        It is missing, or cannot be priced; the line and key are named.
+    """
+    return Scenario.parse(read_text(path), str(path))
 
 
 def read_text(path: Path) -> str:

@@ -58,7 +58,7 @@ from billing_lib.ledger.states import (
     VOID,
     states,
 )
-from billing_lib.pricing.charge import as_text
+from billing_lib.pricing.charge import as_decimals, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import Amount, Day, Entry
 from billing_lib.pricing.money import minor_places, money_text
@@ -216,10 +216,16 @@ class Found:
 
     def texts(self) -> pl.DataFrame:
         """The rows as people read them: numbers and dates as text, a charge as ``RC/57``."""
-        rows = as_text(self.rows)
-        if "charge" in rows.columns:
-            rows = rows.with_columns(charge=pl.format("{}/{}", "facility", "charge"))
-        return rows
+        return as_text(self._named())
+
+    def decimals(self) -> pl.DataFrame:
+        """The rows to reckon with: amounts and quantities as decimals, a charge as ``RC/57``."""
+        return as_decimals(self._named())
+
+    def _named(self) -> pl.DataFrame:
+        if "charge" not in self.rows.columns:
+            return self.rows
+        return self.rows.with_columns(charge=pl.format("{}/{}", "facility", "charge"))
 
     def sentence(self, noun: str) -> str:
         """The result in words: ``page 2 of 7, 312 invoices, total 10,204.11 USD``."""

@@ -10,11 +10,11 @@ from post_office import DIES, PASSWORD
 from sample_facility import price_book
 from typer.testing import CliRunner, Result
 
+from billing_lib import Site
 from billing_lib.cli import app
 from billing_lib.delivery.queue import deliver_month
 from billing_lib.errors import InvalidAdjustment, InvalidSettings
 from billing_lib.panels.home import NoticePanel
-from billing_lib.panels.office import Office
 from billing_lib.settings import settings
 from billing_lib.workflow.statements import generate_statements
 
@@ -125,7 +125,7 @@ def test_the_scheduled_job_delivers_for_who_wishes_it(billed: Billed) -> None:
 def test_a_notebook_shows_what_is_new_and_puts_it_away(at_work: Billed) -> None:
     at_work.post.moods |= {ANN: "550 <b>no</b>", ZOE: "550 no"}
     run("deliver MIC 2020-04")
-    panel = NoticePanel(Office(at_work.engine, at_work.settings))
+    panel = NoticePanel(Site(at_work.engine, at_work.settings))
     assert ">4 new notices<" in panel.heading.value
     texts = [row.children[0].value for row in panel.rows.children]
     assert any("550 &lt;b&gt;no&lt;/b&gt;" in text for text in texts)

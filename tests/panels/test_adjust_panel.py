@@ -8,11 +8,12 @@ from threading import Event
 import pytest
 from html_cells import asked, cells, listed, tell, tick
 
+from billing_lib import Site
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import read_events
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.change import ChangeCharges
-from billing_lib.panels.office import Message, Office, Progress
+from billing_lib.panels.office import Message, Progress
 from billing_lib.panels.table import PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
@@ -25,7 +26,7 @@ from billing_lib.workflow.search import Filter
 from billing_lib.workflow.steps import Step
 
 
-def totals(office: Office) -> dict[str, int]:
+def totals(office: Site) -> dict[str, int]:
     month = read_month(office.engine, office.book("MIC"), "2020-04")
     return dict(month.charges.select("charge", "total").iter_rows())
 
@@ -38,7 +39,7 @@ def said(part: object) -> str:
 
 
 @pytest.fixture
-def panel(office: Office) -> AdjustPanel:
+def panel(office: Site) -> AdjustPanel:
     """The sample month, its charges on drafts."""
     make_run(office.engine, office.book("MIC"), Period(2020, 4), RunSelection())
     return AdjustPanel("MIC", "2020-04", office=office)
@@ -67,7 +68,7 @@ def apply(part: ChangeCharges) -> str:
 
 
 def test_charges_are_found_selected_shown_changed_and_undone(
-    office: Office, panel: AdjustPanel
+    office: Site, panel: AdjustPanel
 ) -> None:
     before, part = totals(office), panel.charges
     table = rows(part)
@@ -136,7 +137,7 @@ def test_charges_are_found_selected_shown_changed_and_undone(
 
 
 def test_who_changed_what_stands_beside_each_selected_charge(
-    office: Office, panel: AdjustPanel
+    office: Site, panel: AdjustPanel
 ) -> None:
     book, part = office.book("MIC"), panel.charges
     because = "<img src=x onerror=alert(1)>"
@@ -155,7 +156,7 @@ def test_who_changed_what_stands_beside_each_selected_charge(
     assert "<img" not in told  # what people wrote is shown as text
 
 
-def test_two_people_at_once_the_second_is_told(office: Office, panel: AdjustPanel) -> None:
+def test_two_people_at_once_the_second_is_told(office: Site, panel: AdjustPanel) -> None:
     other = AdjustPanel("MIC", "2020-04", charges=["MIC/u2"], office=office).charges
     part = panel.charges
     rows(part).tick(["MIC/u2", "MIC/u3"])
@@ -179,7 +180,7 @@ def test_two_people_at_once_the_second_is_told(office: Office, panel: AdjustPane
     assert apply(part).startswith("Changed: 2 charges")
 
 
-def test_a_change_comes_from_elsewhere_and_moves_a_charge(office: Office) -> None:
+def test_a_change_comes_from_elsewhere_and_moves_a_charge(office: Site) -> None:
     part = AdjustPanel(
         "MIC", "2020-04", charges=["MIC/u2"], change="project", value="p2", office=office
     ).charges
@@ -199,7 +200,7 @@ def test_a_change_comes_from_elsewhere_and_moves_a_charge(office: Office) -> Non
     assert part.chosen == ["MIC/u2"]
 
 
-def test_a_split_is_put_together_and_its_sum_is_shown(office: Office, panel: AdjustPanel) -> None:
+def test_a_split_is_put_together_and_its_sum_is_shown(office: Site, panel: AdjustPanel) -> None:
     part, split = panel.charges, panel.charges.form.split
     rows(part).tick(["MIC/u2"])
     fill(part, "split", "")
@@ -224,7 +225,7 @@ def test_a_split_is_put_together_and_its_sum_is_shown(office: Office, panel: Adj
     ]
 
 
-def test_mistakes_are_sentences_and_change_nothing(office: Office, panel: AdjustPanel) -> None:
+def test_mistakes_are_sentences_and_change_nothing(office: Site, panel: AdjustPanel) -> None:
     before, part = totals(office), panel.charges
     fill(part, "quantity", "10")
     assert show(part) == "! no charge is selected; tick one in the list"
@@ -244,7 +245,7 @@ def test_mistakes_are_sentences_and_change_nothing(office: Office, panel: Adjust
     assert totals(office) == before
 
 
-def test_ticks_stay_while_pages_are_turned_and_other_rows_are_sought(office: Office) -> None:
+def test_ticks_stay_while_pages_are_turned_and_other_rows_are_sought(office: Site) -> None:
     line = AdjustPanel("MIC", "2020-04", office=office).line
     for number in range(25):
         line.description.value, line.amount.value = f"Training {number}", "10.00"
@@ -273,7 +274,7 @@ def test_ticks_stay_while_pages_are_turned_and_other_rows_are_sought(office: Off
     assert asked(table)["selected"] == "none selected"
 
 
-def test_all_that_match_is_the_filter_and_not_a_list(office: Office, panel: AdjustPanel) -> None:
+def test_all_that_match_is_the_filter_and_not_a_list(office: Site, panel: AdjustPanel) -> None:
     part = panel.charges
     table = rows(part)
     asked(table, filters={"use": "slide"})
@@ -300,7 +301,7 @@ def test_all_that_match_is_the_filter_and_not_a_list(office: Office, panel: Adju
 
 @pytest.mark.parametrize("by_hand", [True, False])
 def test_while_a_filter_is_refused_nothing_is_selected(
-    office: Office, panel: AdjustPanel, by_hand: bool
+    office: Site, panel: AdjustPanel, by_hand: bool
 ) -> None:
     before, part = totals(office), panel.charges
     table = rows(part)
@@ -328,7 +329,7 @@ def test_while_a_filter_is_refused_nothing_is_selected(
     assert apply(part).startswith("Changed: 2 charges")
 
 
-def test_charges_are_sought_by_code_draft_and_words(office: Office, panel: AdjustPanel) -> None:
+def test_charges_are_sought_by_code_draft_and_words(office: Site, panel: AdjustPanel) -> None:
     table = rows(panel.charges)
     asked(table)
     assert table.widget.offers["expense_codes"] == ["= A", "= B", "= C"]
@@ -347,7 +348,7 @@ def test_charges_are_sought_by_code_draft_and_words(office: Office, panel: Adjus
     assert listed(table, search="by mail") == ["MIC/u3"]
 
 
-def test_a_charge_on_its_way_out_is_left_out_of_all_that_match(office: Office) -> None:
+def test_a_charge_on_its_way_out_is_left_out_of_all_that_match(office: Site) -> None:
     with writing(office.engine) as connection:
         prepare(connection, office.book("MIC"), Period(2020, 4), RunSelection(projects=("p2",)))
     part = AdjustPanel("MIC", "2020-04", office=office).charges
@@ -368,7 +369,7 @@ def test_a_charge_on_its_way_out_is_left_out_of_all_that_match(office: Office) -
     assert part.chosen == ["MIC/u1", "MIC/u2"]
 
 
-def test_lines_ad_hoc_invoices_and_notes_are_forms(office: Office, panel: AdjustPanel) -> None:
+def test_lines_ad_hoc_invoices_and_notes_are_forms(office: Site, panel: AdjustPanel) -> None:
     ad_hoc, line, note = panel.ad_hoc, panel.line, panel.note
     ad_hoc.reference.value, ad_hoc.project.value = "PO-12", "p2"
     ad_hoc.create.click()
@@ -401,7 +402,7 @@ def test_lines_ad_hoc_invoices_and_notes_are_forms(office: Office, panel: Adjust
     assert note.text.value == ""
 
 
-def test_stopping_leaves_everything_whole(office: Office) -> None:
+def test_stopping_leaves_everything_whole(office: Site) -> None:
     before, book = totals(office), office.book("MIC")
     message, begun, stopped = Message(), Event(), Event()
     progress = Progress(message)

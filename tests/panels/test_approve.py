@@ -7,11 +7,11 @@ import pytest
 from html_cells import listed, tell
 from sample_facility import BOOK
 
+from billing_lib import Site
 from billing_lib.ledger.charges import read_charges
 from billing_lib.ledger.database import operating_system_login, reading, writing
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.invoices import read_invoices
-from billing_lib.panels.office import Office
 from billing_lib.panels.run import ApprovePanel
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.approve import make_run, prepare
@@ -22,7 +22,7 @@ P1, P2 = "MIC-2020-04-1/p1", "MIC-2020-04-1/p2"
 
 
 @pytest.fixture
-def reviewed(office: Office, tmp_path: Path) -> Office:
+def reviewed(office: Site, tmp_path: Path) -> Site:
     """The month's two invoices wait for who runs the tests."""
     approval = f"  approval: {{reviewers: [{operating_system_login()}]}}\n"
     text = BOOK.replace("  issue: scheduled\n", f"  issue: scheduled\n{approval}")
@@ -33,7 +33,7 @@ def reviewed(office: Office, tmp_path: Path) -> Office:
     return replace(office, settings=here)
 
 
-def states(office: Office) -> dict[str, str]:
+def states(office: Site) -> dict[str, str]:
     with reading(office.engine) as connection:
         return dict(read_invoices(connection).select("code", "state").iter_rows())
 
@@ -42,7 +42,7 @@ def shown(panel: ApprovePanel) -> list[str]:
     return panel.table.matching()["code"].to_list()
 
 
-def test_the_invoice_is_shown_as_it_will_be_sent(reviewed: Office) -> None:
+def test_the_invoice_is_shown_as_it_will_be_sent(reviewed: Site) -> None:
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
     assert shown(panel) == [P1, P2]
     assert listed(panel.table, filters={"total": "< 100", "waits": ME}) == ["p2"]
@@ -56,7 +56,7 @@ def test_the_invoice_is_shown_as_it_will_be_sent(reviewed: Office) -> None:
     assert 'sandbox=""' in panel.page.value
 
 
-def test_where_nothing_waits_it_opens_on_what_there_is(office: Office) -> None:
+def test_where_nothing_waits_it_opens_on_what_there_is(office: Site) -> None:
     make_run(office.engine, office.book("MIC"), Period(2020, 4), RunSelection(), "")
     panel = ApprovePanel("MIC", "2020-04", office=office)
     assert panel.show.value == "Drafts"
@@ -64,7 +64,7 @@ def test_where_nothing_waits_it_opens_on_what_there_is(office: Office) -> None:
     assert panel.buttons["Approve"].disabled
 
 
-def test_approving_leads_to_the_next_one_and_keeps_the_comment(reviewed: Office) -> None:
+def test_approving_leads_to_the_next_one_and_keeps_the_comment(reviewed: Site) -> None:
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
     panel.comment.value = "as agreed"
     panel.buttons["Approve"].click()
@@ -79,7 +79,7 @@ def test_approving_leads_to_the_next_one_and_keeps_the_comment(reviewed: Office)
     assert shown(panel) == [P1]
 
 
-def test_rejecting_needs_a_reason(reviewed: Office) -> None:
+def test_rejecting_needs_a_reason(reviewed: Site) -> None:
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
     panel.buttons["Reject"].click()
     assert "the rejection has no reason" in panel.message.widget.value
@@ -92,7 +92,7 @@ def test_rejecting_needs_a_reason(reviewed: Office) -> None:
     assert panel.buttons["Approve"].disabled
 
 
-def test_quarantine_and_release(reviewed: Office) -> None:
+def test_quarantine_and_release(reviewed: Site) -> None:
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
     panel.comment.value = "ask the lab"
     panel.buttons["Quarantine"].click()
@@ -105,7 +105,7 @@ def test_quarantine_and_release(reviewed: Office) -> None:
 
 @pytest.mark.parametrize(("frees", "held"), [(True, None), (False, P1)])
 def test_closing_frees_the_charges_or_keeps_them(
-    reviewed: Office, frees: bool, held: str | None
+    reviewed: Site, frees: bool, held: str | None
 ) -> None:
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
     panel.keep.value = frees
@@ -117,7 +117,7 @@ def test_closing_frees_the_charges_or_keeps_them(
     assert found.filter(project="p1")["invoice"].unique().to_list() == [held]
 
 
-def test_another_reviewers_turn_is_a_sentence(reviewed: Office) -> None:
+def test_another_reviewers_turn_is_a_sentence(reviewed: Site) -> None:
     path = reviewed.settings.parameters / "microscopy.yml"
     path.write_text(path.read_text().replace(operating_system_login(), "somebody-else"))
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
@@ -125,7 +125,7 @@ def test_another_reviewers_turn_is_a_sentence(reviewed: Office) -> None:
     assert "waits for somebody-else, not for" in panel.message.widget.value
 
 
-def test_without_a_run_it_says_so(office: Office) -> None:
+def test_without_a_run_it_says_so(office: Site) -> None:
     panel = ApprovePanel("MIC", "2020-05", office=office)
     assert "no billing run yet" in panel.said.value
     assert all(button.disabled for button in panel.buttons.values())

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
+from billing_lib import Site
 from billing_lib.panels.home import HomePanel
-from billing_lib.panels.office import Office
 
 
 @pytest.fixture
-def home(office: Office, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HomePanel:
+def home(office: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HomePanel:
     monkeypatch.setenv("JUPYTER_DATA_DIR", str(tmp_path / "jupyter"))
     here = office.settings.model_copy(update={"office": tmp_path / "office"})
     return HomePanel(office=replace(office, settings=here))
@@ -35,6 +35,6 @@ def test_every_link_leads_to_a_notebook(home: HomePanel, tmp_path: Path) -> None
     assert missing == ["listing.ipynb", "invoice.ipynb", "statement.ipynb", "audit.ipynb"]
 
 
-def test_an_empty_office_says_what_to_do(office: Office) -> None:
+def test_an_empty_office_says_what_to_do(office: Site) -> None:
     (office.settings.parameters / "microscopy.yml").unlink()
     assert "billing load" in HomePanel(office=office).grid().data

@@ -10,11 +10,12 @@ import pytest
 from sample_facility import BOOK, price_book
 from sample_issuing import issue_here
 
+from billing_lib import Site
 from billing_lib.documents import write_documents
 from billing_lib.documents.html import render_listing
 from billing_lib.ledger.database import operating_system_login
 from billing_lib.panels.lab import InvoicePanel, LabChooser, ListingPanel, StatementPanel
-from billing_lib.panels.office import Message, Office
+from billing_lib.panels.office import Message
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.listing import read_listing
@@ -42,14 +43,14 @@ def kept(html: str) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def two_labs(office: Office) -> Office:
+def two_labs(office: Site) -> Site:
     """p1 is smith's, p2 is jones's; who runs the tests is lab administrator of jones only."""
     (office.settings.parameters / "microscopy.yml").write_text(TWO_LABS)
     rate_period(office.engine, price_book(TWO_LABS), APRIL, again=True)
     return office
 
 
-def as_jones(office: Office) -> None:
+def as_jones(office: Site) -> None:
     book, me = office.book("MIC"), operating_system_login()
     grant(office.engine, book, me, "administrator")
     grant(office.engine, book, me, "lab_administrator", "jones")
@@ -57,7 +58,7 @@ def as_jones(office: Office) -> None:
     revoke(office.engine, book, me, "administrator")
 
 
-def issue(office: Office, folder: Path) -> None:
+def issue(office: Site, folder: Path) -> None:
     """Issue April, its documents where an audit record has them."""
     for number, invoice in issue_here(office.engine, office.book("MIC"), APRIL, folder).items():
         record = office.settings.runs / "MIC" / "2020-04" / "MIC-2020-04-1"
@@ -68,7 +69,7 @@ def issue(office: Office, folder: Path) -> None:
         (record / "bagit.txt").touch()
 
 
-def test_a_listing_is_the_very_page(office: Office) -> None:
+def test_a_listing_is_the_very_page(office: Site) -> None:
     panel = ListingPanel("smith", "2020-04", office=office)
     (framed,) = re.findall(r'srcdoc="([^"]*)"></iframe>', panel.page.value, re.DOTALL)
     books = {"MIC": office.book("MIC")}
@@ -78,7 +79,7 @@ def test_a_listing_is_the_very_page(office: Office) -> None:
     assert "MIC/u1" in framed
 
 
-def test_the_first_lab_and_its_newest_month_are_shown(two_labs: Office) -> None:
+def test_the_first_lab_and_its_newest_month_are_shown(two_labs: Site) -> None:
     rate_period(two_labs.engine, two_labs.book("MIC"), Period(2020, 5))
     panel = ListingPanel(office=two_labs)
     assert (panel.chooser.team.value, panel.chooser.period.value) == ("jones", "2020-05")
@@ -90,7 +91,7 @@ def test_the_first_lab_and_its_newest_month_are_shown(two_labs: Office) -> None:
     assert "MIC/u3" not in panel.page.value
 
 
-def test_a_lab_is_offered_its_own_only(two_labs: Office, tmp_path: Path) -> None:
+def test_a_lab_is_offered_its_own_only(two_labs: Site, tmp_path: Path) -> None:
     issue(two_labs, tmp_path)
     as_jones(two_labs)
     seen: list[tuple[str, str]] = []
@@ -103,14 +104,14 @@ def test_a_lab_is_offered_its_own_only(two_labs: Office, tmp_path: Path) -> None
     assert "MIC-2021-00001" not in panel.page.value
 
 
-def test_who_may_see_no_lab_is_told_so(two_labs: Office) -> None:
+def test_who_may_see_no_lab_is_told_so(two_labs: Site) -> None:
     grant(two_labs.engine, two_labs.book("MIC"), "somebody", "administrator")
     panel = ListingPanel(office=two_labs)
     assert "no lab's month that you may see" in unescape(panel.message.widget.value)
     assert panel.page.value == ""
 
 
-def test_an_invoice_is_shown_as_sent_with_its_files(office: Office, tmp_path: Path) -> None:
+def test_an_invoice_is_shown_as_sent_with_its_files(office: Site, tmp_path: Path) -> None:
     panel = InvoicePanel("smith", "2020-04", office=office)
     assert "Nothing of this month is issued yet" in panel.message.widget.value
     issue(office, tmp_path)
@@ -126,7 +127,7 @@ def test_an_invoice_is_shown_as_sent_with_its_files(office: Office, tmp_path: Pa
     assert "12.50" in panel.page.value
 
 
-def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_path: Path) -> None:
+def test_a_statement_is_shown_with_its_invoices_and_rules(office: Site, tmp_path: Path) -> None:
     panel = StatementPanel("smith", "2020-04", office)
     assert "There is no statement of 2020-04" in panel.message.widget.value
     rule = '{name: courtesy, scope: statement, kind: discount, amount: "3.00"}'
@@ -157,7 +158,7 @@ def test_a_statement_is_shown_with_its_invoices_and_rules(office: Office, tmp_pa
 
 
 def test_the_newest_month_with_a_statement_or_invoice_is_shown(
-    office: Office, tmp_path: Path
+    office: Site, tmp_path: Path
 ) -> None:
     rate_period(office.engine, office.book("MIC"), Period(2020, 5))
     assert StatementPanel(office=office).chooser.period.value == "2020-05"
@@ -170,7 +171,7 @@ def test_the_newest_month_with_a_statement_or_invoice_is_shown(
 
 
 def test_files_that_the_archive_lacks_are_missed_in_a_sentence(
-    office: Office, tmp_path: Path
+    office: Site, tmp_path: Path
 ) -> None:
     issue_here(office.engine, office.book("MIC"), APRIL, tmp_path)
     generate_statements(office.engine, {"MIC": office.book("MIC")}, APRIL)

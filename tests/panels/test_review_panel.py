@@ -7,8 +7,8 @@ import pytest
 from html_cells import asked, cells
 from sample_facility import BOOK, nothing, usage_file
 
+from billing_lib import Site
 from billing_lib.panels.change import ChangeCharges
-from billing_lib.panels.office import Office
 from billing_lib.panels.review import ChargesPanel, FindingsPanel, ReviewPanel
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.load import load_files
@@ -24,7 +24,7 @@ TWICE = (
 
 
 @pytest.fixture
-def twice(office: Office) -> Office:
+def twice(office: Site) -> Site:
     """April with one record that came twice."""
     path = usage_file(office.settings.parameters.parent, TWICE, "twice.csv")
     book = office.book("MIC")
@@ -33,7 +33,7 @@ def twice(office: Office) -> Office:
     return office
 
 
-def reviewed(office: Office) -> ReviewPanel:
+def reviewed(office: Site) -> ReviewPanel:
     review = ReviewPanel("MIC", "2020-04", office)
     review.check()
     return review
@@ -62,7 +62,7 @@ def place_of(panel: FindingsPanel, check: str) -> int:
     return panel.month.findings["check"].to_list().index(check)
 
 
-def test_the_review_adds_up(office: Office) -> None:
+def test_the_review_adds_up(office: Site) -> None:
     review = reviewed(office)
     heading = str(review.heading().data)
     assert "<b>5</b> usage records = <b>3</b> charges + <b>2</b> unbilled; 0 added" in heading
@@ -79,7 +79,7 @@ def test_the_review_adds_up(office: Office) -> None:
     )
 
 
-def test_what_cannot_be_reviewed_is_one_sentence(office: Office) -> None:
+def test_what_cannot_be_reviewed_is_one_sentence(office: Site) -> None:
     review = ReviewPanel("MIC", "2020-07", office)
     said = str(review.heading().data)
     assert 'role="alert"' in said
@@ -91,7 +91,7 @@ def test_what_cannot_be_reviewed_is_one_sentence(office: Office) -> None:
     assert "no price book" in str(ReviewPanel("NO", "2020-04", office).heading().data)
 
 
-def test_the_table_filters_searches_sorts_and_says_what_it_cannot_read(office: Office) -> None:
+def test_the_table_filters_searches_sorts_and_says_what_it_cannot_read(office: Site) -> None:
     panel = ChargesPanel("MIC", "2020-04", office)
     table = panel.table
     all_of_them = asked(table)
@@ -127,7 +127,7 @@ def test_the_table_filters_searches_sorts_and_says_what_it_cannot_read(office: O
     assert asked(table, sort=[["nonsense", True]])["kind"] == "refused"
 
 
-def test_all_that_match_are_changed_alike(office: Office) -> None:
+def test_all_that_match_are_changed_alike(office: Site) -> None:
     panel = ChargesPanel("MIC", "2020-04", office)
     asked(panel.table, filters={"item": "slide"})
     panel.change_all.click()
@@ -145,7 +145,7 @@ def test_all_that_match_are_changed_alike(office: Office) -> None:
 
 
 @pytest.mark.parametrize("unreadable", ["> abc", "much", ">"])
-def test_a_filter_that_is_refused_leaves_nothing_selected(office: Office, unreadable: str) -> None:
+def test_a_filter_that_is_refused_leaves_nothing_selected(office: Site, unreadable: str) -> None:
     panel = ChargesPanel("MIC", "2020-04", office)
     asked(panel.table, filters={"item": "slide"})
     panel.change_all.click()
@@ -162,7 +162,7 @@ def test_a_filter_that_is_refused_leaves_nothing_selected(office: Office, unread
     assert made(panel.change).chosen == ["MIC/u1"]
 
 
-def test_a_filter_asked_before_all_is_read_is_the_one_that_counts(office: Office) -> None:
+def test_a_filter_asked_before_all_is_read_is_the_one_that_counts(office: Site) -> None:
     panel = ChargesPanel("MIC", "2020-04", office)
     page = panel.table.answer({"filters": {"item": "slide"}})
     assert page["told"] == "the first 3 charges; reading the others …"
@@ -170,7 +170,7 @@ def test_a_filter_asked_before_all_is_read_is_the_one_that_counts(office: Office
     assert made(panel.change).chosen == ["MIC/u2", "MIC/u3"]
 
 
-def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Office) -> None:
+def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Site) -> None:
     panel = findings(reviewed(twice))
     panel.show(place_of(panel, "duplicates"))
     change = made(panel.change)
@@ -190,7 +190,7 @@ def test_a_finding_leads_to_its_remedy_and_is_gone_after_it(twice: Office) -> No
     assert "records = 5 charges (0 new" in panel.message.widget.value
 
 
-def test_what_is_right_is_dismissed_with_a_reason_and_does_not_come_back(twice: Office) -> None:
+def test_what_is_right_is_dismissed_with_a_reason_and_does_not_come_back(twice: Site) -> None:
     panel = findings(reviewed(twice))
     panel.show(place_of(panel, "duplicates"))
     panel.dismiss.click()
@@ -205,7 +205,7 @@ def test_what_is_right_is_dismissed_with_a_reason_and_does_not_come_back(twice: 
     assert "duplicates" not in findings(reviewed(twice)).month.findings["check"].to_list()
 
 
-def test_codes_that_may_not_be_charged_are_found_with_the_reason(office: Office) -> None:
+def test_codes_that_may_not_be_charged_are_found_with_the_reason(office: Site) -> None:
     path = office.settings.parameters / "microscopy.yml"
     stated = '  expense_codes: {pattern: "[A-C]", file: codes.csv}\n'
     path.write_text(BOOK.replace("  contacts: ", stated + "  contacts: "))
@@ -217,7 +217,7 @@ def test_codes_that_may_not_be_charged_are_found_with_the_reason(office: Office)
     ]
 
 
-def test_pictures_stand_in_the_page_with_a_text(office: Office) -> None:
+def test_pictures_stand_in_the_page_with_a_text(office: Site) -> None:
     review = reviewed(office)
     shown = [
         *(review.spend_by(column) for column in ("project", "user", "item")),
@@ -234,7 +234,7 @@ def test_pictures_stand_in_the_page_with_a_text(office: Office) -> None:
     assert review.months().now() == review.months().now()
 
 
-def test_a_stopped_check_says_so_and_what_was_seen_stays(office: Office) -> None:
+def test_a_stopped_check_says_so_and_what_was_seen_stays(office: Site) -> None:
     review = ReviewPanel("MIC", "2020-04", office)
     progress = review.progress
     step = progress._step
@@ -261,7 +261,7 @@ def test_a_stopped_check_says_so_and_what_was_seen_stays(office: Office) -> None
 
 
 def test_in_browser_the_cell_ends_at_once_and_is_filled_later(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("JPY_SESSION_NAME", "review.ipynb")
     review = ReviewPanel("MIC", "2020-04", office)
@@ -271,7 +271,7 @@ def test_in_browser_the_cell_ends_at_once_and_is_filled_later(
 
 
 def test_without_jupyterlab_the_first_rows_stand_in_the_page(
-    office: Office, monkeypatch: pytest.MonkeyPatch
+    office: Site, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     panel = ChargesPanel("MIC", "2020-04", office)

@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from sample_facility import BOOK
 
-from billing_lib.panels.office import Office
+from billing_lib import Site
 from billing_lib.panels.run import RunPanel
 
 
 @pytest.fixture
-def here(office: Office, tmp_path: Path) -> Office:
+def here(office: Site, tmp_path: Path) -> Site:
     """The office with a folder of its own, where a person must say that a month is ready."""
     text = BOOK.replace("issue: scheduled", "issue: ready")
     (office.settings.parameters / "microscopy.yml").write_text(text)
@@ -23,7 +23,7 @@ def said(panel: RunPanel) -> str:
     return str(panel.message.widget.value)
 
 
-def test_a_run_is_made_and_shown(here: Office) -> None:
+def test_a_run_is_made_and_shown(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     assert "There is no billing run" in panel.parts["Invoices"].value
     panel.text.value = "April"
@@ -37,7 +37,7 @@ def test_a_run_is_made_and_shown(here: Office) -> None:
     assert "nobody; the issuer issues" in panel.parts["Configuration"].value
 
 
-def test_a_month_is_said_to_be_ready(here: Office) -> None:
+def test_a_month_is_said_to_be_ready(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     assert "waits for a reviewer" in panel.heading.value
     panel.buttons["Say that the month is ready"].click()
@@ -45,7 +45,7 @@ def test_a_month_is_said_to_be_ready(here: Office) -> None:
     assert "may be issued" in panel.heading.value
 
 
-def test_a_run_is_disabled_enabled_described_and_cancelled(here: Office) -> None:
+def test_a_run_is_disabled_enabled_described_and_cancelled(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     panel.buttons["Make or update the invoices"].click()
     panel.buttons["Disable or enable"].click()
@@ -62,7 +62,7 @@ def test_a_run_is_disabled_enabled_described_and_cancelled(here: Office) -> None
     assert "billing run MIC-2020-04-1 is cancelled" in said(panel)
 
 
-def test_a_step_that_cannot_be_taken_is_a_sentence(here: Office) -> None:
+def test_a_step_that_cannot_be_taken_is_a_sentence(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     panel.buttons["Take the next step"].click()
     assert "this month has no billing run; make one first" in said(panel)
@@ -73,7 +73,7 @@ def test_a_step_that_cannot_be_taken_is_a_sentence(here: Office) -> None:
     assert panel.progress.widget.layout.display == "none"
 
 
-def test_the_pdfs_are_written_into_the_office(here: Office) -> None:
+def test_the_pdfs_are_written_into_the_office(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     panel.buttons["Make or update the invoices"].click()
     panel.buttons["Write the PDFs"].click()
