@@ -207,8 +207,11 @@ def _placed(current: Settings, site: Path | None) -> dict[str, Any]:
 
 
 EXTRAS = {
-    "lab": ("jupyterlab", "ipywidgets", "anywidget", "altair", "vl_convert"),
-    "portal": ("voila", "jupyterhub", "ipywidgets", "anywidget"),
+    "lab": (
+        *("jupyterlab", "ipywidgets", "anywidget", "altair", "vl_convert"),
+        *("nbconvert", "pandas"),
+    ),
+    "portal": ("voila", "jupyterhub", "ipywidgets", "anywidget", "pandas"),
     "templates": ("weasyprint",),
 }
 """The packages of each extra of pyproject.toml, as they are imported."""
