@@ -197,11 +197,11 @@ def test_the_demonstration_makes_a_site_of_its_own_in_an_empty_folder(
 @pytest.fixture
 def tampered(billing: Path) -> Iterator[str]:
     """A file of the installed program, changed for the length of a test; its name."""
-    (path,) = billing.parent.parent.glob("lib/python3*/site-packages/billing_lib/batch.py")
+    (path,) = billing.parent.parent.glob("lib/python3*/site-packages/billing_lib/batch/issuing.py")
     text = path.read_text()
     path.unlink()  # it may be the same file in uv's cache
     path.write_text(text + "# changed\n")
-    yield "billing_lib/batch.py"
+    yield "billing_lib/batch/issuing.py"
     path.write_text(text)
 
 
