@@ -72,6 +72,7 @@ def _options(
 
 FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]
 PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")]
+Reason = Annotated[str, typer.Option(help="Why; kept with the event.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

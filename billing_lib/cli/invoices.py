@@ -20,6 +20,7 @@ from billing_lib.cli.app import (
     AsJson,
     FacilityCode,
     PeriodText,
+    Reason,
     Shown,
     app,
     books_for,
@@ -31,7 +32,6 @@ from billing_lib.cli.app import (
     takes_filter,
     takes_page,
 )
-from billing_lib.cli.runs import Reason
 
 if TYPE_CHECKING:
     from billing_lib.workflow.search import Filter

@@ -18,6 +18,7 @@ from billing_lib.cli.app import (
     AsJson,
     FacilityCode,
     PeriodText,
+    Reason,
     app,
     ledger,
     price_book,
@@ -26,7 +27,6 @@ from billing_lib.cli.app import (
     say_frame,
     say_json,
 )
-from billing_lib.cli.runs import Reason
 from billing_lib.errors import InvalidAdjustment, UnreadableFile
 
 

@@ -16,6 +16,7 @@ from billing_lib.cli.app import (
     AsJson,
     FacilityCode,
     PeriodText,
+    Reason,
     app,
     ledger,
     price_book,
@@ -41,7 +42,6 @@ run = typer.Typer(
 app.add_typer(run, name="run")
 
 RunId = Annotated[str, typer.Argument(metavar="RUN", help="A billing run, RC-1993-11-1.")]
-Reason = Annotated[str, typer.Option(help="Why; kept with the event.")]
 InvoiceDate = Annotated[
     str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
 ]
