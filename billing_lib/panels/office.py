@@ -201,10 +201,11 @@ class Progress:
         refused: Callable[[BillingError], None],
         resting: list[tuple[widgets.Button, bool]],
     ) -> None:
-        told = False
+        told, outcome = False, "nothing was written"
         try:
             try:
                 result = work(self._step)
+                outcome = "the work itself was done"
             finally:
                 self.widget.layout.display = "none"
                 for starter, disabled in resting:
@@ -218,7 +219,7 @@ class Progress:
         finally:
             if not told:  # the traceback goes on to the log
                 self.message.refuse(
-                    "the program has a defect here; nothing was written, and its log says more"
+                    f"the program has a defect here; {outcome}, and its log says more"
                 )
 
     def _step(self, done: int, total: int, what: str) -> None:

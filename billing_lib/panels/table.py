@@ -649,11 +649,10 @@ def _value(column: Column, text: str) -> pl.Expr:
         number = Decimal(text.replace(",", ""))
     except (ValueError, ArithmeticError):
         raise _unreadable(column, text) from None
-    if not number.is_finite():
+    # Within what _NUMBER holds, also in minor units.
+    if not number.is_finite() or number.adjusted() > 24 or int(number.as_tuple().exponent) < -9:
         raise _unreadable(column, text)
-    if column.kind == MONEY:
-        return pl.lit(number.scaleb(column.places)).cast(pl.Decimal(38, 9))
-    return pl.lit(number).cast(_NUMBER)
+    return pl.lit(number.scaleb(column.places) if column.kind == MONEY else number).cast(_NUMBER)
 
 
 def _unreadable(column: Column, text: str) -> InvalidFilter:

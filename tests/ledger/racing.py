@@ -1,8 +1,8 @@
 """A process that issues again and again, each time at about the same moment as another one.
 
-It does what batch/issuing.py does, but for papermill and the archive: what the notebook would compute
-is computed in this process (sample_issuing.py). It lives in a module of its own, so that a new
-process can import it.
+It issues as batch/issuing.py does, but without papermill and the archive: this process computes the
+notebook's results (sample_issuing.py). It is a module of its own, so that a new process can import
+it.
 """
 
 import time

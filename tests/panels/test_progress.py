@@ -2,6 +2,8 @@
 
 from threading import Event
 
+import pytest
+
 from billing_lib.errors import NotReady
 from billing_lib.panels.office import Message, Progress
 from billing_lib.workflow.steps import Step
@@ -56,3 +58,25 @@ def test_a_mistake_is_a_sentence() -> None:
     progress.wait()
     assert 'role="alert"' in message.widget.value
     assert "the month is not over" in message.widget.value
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize(
+    ("breaks", "outcome"),
+    [("work", "nothing was written"), ("then", "the work itself was done")],
+)
+def test_a_defect_is_named_with_its_outcome(breaks: str, outcome: str) -> None:
+    message = Message()
+    progress = Progress(message)
+
+    def fail(_: object) -> None:
+        raise ZeroDivisionError
+
+    def succeed(_: object) -> None:
+        pass
+
+    progress.start(*((fail, succeed) if breaks == "work" else (succeed, fail)))
+    progress.wait()
+    assert f"the program has a defect here; {outcome}, and its log says more" in (
+        message.widget.value
+    )
