@@ -1,26 +1,20 @@
-"""Charges in the ledger: priced usage and added lines, until an invoice locks them.
+"""Charges in the ledger: priced usage and added lines, from pricing to payment.
 
     PENDING ─ priced again, adjusted, deleted ─▶ BILLED (on an issued invoice) ─▶ PAID
-
-Frames have the tables' columns without the facility: ``charge`` as KEPT, ``charge_split`` as
-SPLIT of pricing. A PENDING charge bound to a run waits for its invoice and does not change.
-The rates that charges name by fingerprint are kept as they were.
-
-Where charges stand: put on invoices, bound to runs, billed, paid, copied for a reissue.
 
     attach ─▶ bind (APPROVING) ─▶ bill (issued) ─▶ pay
        ▲         │ free
        └─────────┘
 
-Late charges, which came after their month's invoice, are billed with a later month.
+    RC/57   20.00   RC-1994-00003        RC/58   4.00   on no issued invoice yet
 
-What a month costs, charge by charge: what its invoices that count bill, what is still to bill.
+    add_line  line-1994-02-3   after {"amount": "-20.00", "credits": "RC-1994-00001", …}
 
-RC/57   20.00   RC-1994-00003        RC/58   4.00   on no issued invoice yet
-
-Credits: added lines that give back some of an issued invoice, as their events name it.
-
-add_line  line-1994-02-3   after {"amount": "-20.00", "credits": "RC-1994-00001", …}
+A PENDING charge bound to a run waits for its invoice and does not change. Late charges, which come
+after their month's invoice, are billed with a later month. A reissue bills copies of charges. A
+credit is an added line that gives back a part of an issued invoice, named in its event. The rates
+that charges name by fingerprint are kept unchanged. Frames have the tables' columns without the
+facility: ``charge`` as KEPT, ``charge_split`` as SPLIT of pricing.
 """
 
 from collections.abc import Sequence
@@ -43,15 +37,7 @@ _LOCKING = ("state", "run", "invoice")
 def insert_charges(
     connection: Connection, facility: str, charges: pl.DataFrame, splits: pl.DataFrame
 ) -> int:
-    """Add PENDING charges and their splits; how many charges.
-
-    Parameters
-    ----------
-    charges
-        Schema KEPT, without state, run and invoice.
-    splits
-        Schema SPLIT.
-    """
+    """Add PENDING charges (KEPT without state, run, invoice) and splits (SPLIT); their number."""
     frames.insert_frame(
         connection, charge, charges.drop(_LOCKING, strict=False), facility=facility, state="PENDING"
     )
@@ -62,20 +48,10 @@ def insert_charges(
 def replace_charges(
     connection: Connection, facility: str, charges: pl.DataFrame, splits: pl.DataFrame
 ) -> None:
-    """Set PENDING charges as they are priced now, and their splits; one that goes to another
-    project leaves its invoice.
+    """Set columns of PENDING charges and all their splits (schema SPLIT).
 
-    Parameters
-    ----------
-    charges
-        Schema KEPT or some of it: ``charge`` and the columns to set.
-    splits
-        All the splits of these charges (schema SPLIT).
-
-    Raises
-    ------
-    UnknownCharge
-        One of them is not in the ledger, is billed, or bound to another run.
+    ``charges`` has ``charge`` and the columns of KEPT to set. A charge whose project changes leaves
+    its invoice.
     """
     codes = charges.get_column("charge")
     _require_pending(connection, facility, codes)
@@ -92,7 +68,7 @@ def replace_charges(
 
 
 def _leave_invoices(connection: Connection, facility: str, values: pl.DataFrame) -> None:
-    """Take those charges off their invoices that these values move to another project."""
+    """Take charges off their invoices if these values change their project."""
     if "project" not in values.columns:
         return
     listed = frames.listed(connection, values["charge"])
@@ -110,13 +86,7 @@ def _leave_invoices(connection: Connection, facility: str, values: pl.DataFrame)
 
 
 def delete_charge(connection: Connection, facility: str, code: str) -> None:
-    """Delete a PENDING charge and its splits, so that the next rating makes it anew.
-
-    Raises
-    ------
-    UnknownCharge
-        It is not in the ledger, is billed, or bound to a run.
-    """
+    """Delete a PENDING charge and its splits; the next rating makes it anew."""
     _require_pending(connection, facility, pl.Series([code]))
     connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.charge == code))
 
@@ -136,14 +106,8 @@ def read_charges(
 ) -> pl.DataFrame:
     """Charges (schema KEPT, or these columns of it), usage before added lines, by charge.
 
-    Parameters
-    ----------
-    where
-        Further conditions on the table.
-    columns
-        ``kind`` and ``charge`` are among them.
-    first
-        Only the first so many by project and charge, which is quick however many there are.
+    ``columns`` include ``kind`` and ``charge``. ``where`` are further conditions on the table.
+    ``first`` reads only so many by project and charge, which is quick in a large month.
     """
     statement = _selected(
         connection,
@@ -162,16 +126,16 @@ def read_charges(
 
 
 def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The PENDING charges of a month (schema KEPT) that are on no invoice yet and in no run."""
+    """A month's PENDING charges (schema KEPT) on no invoice and in no run, by charge."""
     free = (charge.c.run.is_(None), charge.c.invoice.is_(None), not_billed_otherwise())
     found = read_charges(connection, facility, period, state="PENDING", where=free)
     return found.sort("charge")
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
-    """How many charges a month bills, copies on reissues left out, and what they come to.
+    """The number and total of charges that a month bills, copies on reissues left out.
 
-    What is on an ad hoc invoice is billed in that invoice's month.
+    Charges on an ad hoc invoice count in that invoice's month.
     """
     ad_hoc = select(invoice.c.code).where(
         invoice.c.facility == facility, invoice.c.kind == "ad hoc"
@@ -190,7 +154,7 @@ def count_charges(connection: Connection, facility: str, period: str) -> tuple[i
 def read_copies(
     connection: Connection, facility: str, billed: pl.Series | list[str]
 ) -> pl.DataFrame:
-    """The PENDING copies (schema KEPT) of billed charges that are bound to no run."""
+    """PENDING copies (schema KEPT) of billed charges, bound to no run."""
     listed = frames.listed(connection, billed)
     earlier = charge.alias("earlier")
     wanted = (
@@ -208,8 +172,8 @@ def read_copies(
 
 
 def not_billed_otherwise() -> ColumnElement[bool]:
-    """The condition that no other copy of a charge, nor its original, is on an invoice that
-    counts: a copy on a reissue waits until the old invoice is superseded."""
+    """The condition that neither a charge's original nor another copy is on an invoice that counts:
+    a copy on a reissue waits until the old invoice is superseded."""
     other = charge.alias("other")
     counted = (
         select(other.c.charge)
@@ -230,8 +194,7 @@ def not_billed_otherwise() -> ColumnElement[bool]:
 
 
 def read_charged(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """Which usage of a month has charges, whatever month bills them: ``record``,
-    ``occurrence``."""
+    """``record`` and ``occurrence`` of a month's usage that has charges, in any month."""
     statement = (
         select(charge.c.record, charge.c.occurrence)
         .join_from(
@@ -254,7 +217,7 @@ def read_splits(
     codes: pl.Series | list[str] | None = None,
     invoices: pl.Series | list[str] | None = None,
 ) -> pl.DataFrame:
-    """The splits (schema SPLIT) of the charges that read_charges gives, by charge."""
+    """The splits (schema SPLIT) of the charges that read_charges returns, by charge."""
     statement = _selected(
         connection,
         select(*(charge_split.c[name] for name in SPLIT)).join_from(charge_split, charge),
@@ -271,8 +234,7 @@ def read_splits(
 def read_families(
     connection: Connection, facility: str, codes: pl.Series | list[str]
 ) -> pl.DataFrame:
-    """Each charge with itself and, where it is a copy on a reissue, with what it goes on from:
-    ``charge``, ``member``."""
+    """Each charge as ``charge`` with itself, its original and its earlier copies as ``member``."""
     every = pl.DataFrame({"charge": pl.Series(codes, dtype=pl.String)}).with_columns(
         member="charge"
     )
@@ -301,7 +263,7 @@ def read_families(
 
 
 def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str]]) -> None:
-    """Keep copies of rates: ``(fingerprint, canonical JSON)``; those kept before stay."""
+    """Keep copies of rates, ``(fingerprint, canonical JSON)``, unless they are kept already."""
     kept = set(read_rates(connection, facility, [name for name, _ in rates])["fingerprint"])
     fresh = [
         {"facility": facility, "fingerprint": name, "body": body}
@@ -310,7 +272,7 @@ def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str
     ]
     if not fresh:
         return
-    if connection.dialect.name == "postgresql":  # another session may have kept it just now
+    if connection.dialect.name == "postgresql":  # another session may have kept it by now
         connection.execute(postgresql.insert(rate).on_conflict_do_nothing(), fresh)
     else:
         connection.execute(sqlite.insert(rate), fresh)
@@ -349,7 +311,7 @@ def _selected(
 
 
 def _require_pending(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Refuse unless all are PENDING, and bound to no run."""
+    """Refuse unless all charges are PENDING and bound to no run."""
     listed = frames.listed(connection, codes)
     statement = select(charge.c.charge).where(
         charge.c.facility == facility,
@@ -371,8 +333,7 @@ def _require_pending(connection: Connection, facility: str, codes: pl.Series) ->
 
 
 def lock_charge(connection: Connection, facility: str, code: str) -> pl.DataFrame:
-    """One charge (schema KEPT; no row if there is none), kept from others until the end of
-    the transaction."""
+    """One charge (schema KEPT; no row if unknown), locked until the end of the transaction."""
     if connection.dialect.name == "postgresql":
         connection.execute(
             select(charge.c.charge)
@@ -383,10 +344,7 @@ def lock_charge(connection: Connection, facility: str, code: str) -> pl.DataFram
 
 
 def lock_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Keep these charges from others until the end of the transaction.
-
-    On SQLite a transaction that writes keeps all from others anyway.
-    """
+    """Lock these charges until the transaction ends; SQLite locks out all writers anyway."""
     if connection.dialect.name == "postgresql":
         listed = frames.listed(connection, codes)
         chosen = select(charge.c.charge).where(
@@ -406,13 +364,7 @@ def next_line_code(connection: Connection, facility: str, period: str) -> str:
 
 
 def attach_charges(connection: Connection, facility: str, placing: pl.DataFrame) -> None:
-    """Put PENDING charges on invoices that take in changes, or take them off.
-
-    Parameters
-    ----------
-    placing
-        ``charge``, ``invoice`` (the invoice's code, or null).
-    """
+    """Put PENDING charges on editable invoices, or off them: ``charge``, ``invoice`` (or null)."""
     frames.update_frame(
         connection,
         charge,
@@ -423,7 +375,7 @@ def attach_charges(connection: Connection, facility: str, placing: pl.DataFrame)
 
 
 def forget_references(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Have PENDING charges that went to an ad hoc invoice billed with their month."""
+    """Clear the references of PENDING charges to an ad hoc invoice; their month bills them."""
     listed = frames.listed(connection, codes)
     connection.execute(
         update(charge)
@@ -437,8 +389,7 @@ def forget_references(connection: Connection, facility: str, codes: pl.Series) -
 
 
 def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
-    """The PENDING charges that go to an ad hoc invoice and are not on it: ``charge``,
-    ``reference``, ``period``."""
+    """PENDING charges not yet on their ad hoc invoice: ``charge``, ``reference``, ``period``."""
     statement = select(charge.c.charge, charge.c.reference, charge.c.period).where(
         charge.c.facility == facility,
         charge.c.reference.is_not(None),
@@ -452,7 +403,7 @@ def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
 
 
 def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Take PENDING charges out of their run and off their invoices, which take in changes."""
+    """Take PENDING charges out of their run and off their editable invoices."""
     listed = frames.listed(connection, codes)
     chosen = (
         charge.c.facility == facility,
@@ -465,39 +416,36 @@ def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> N
 
 
 def bind_charges(connection: Connection, facility: str, invoices: list[str], run: str) -> None:
-    """Bind the charges of invoices to their run, so that nobody changes them meanwhile."""
+    """Bind the charges of invoices to their run, so that nobody changes them."""
     _set(connection, facility, invoices, "PENDING", run=run)
 
 
 def free_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
-    """Free the PENDING charges of invoices that take in changes again."""
+    """Free the PENDING charges of invoices that are editable again."""
     _set(connection, facility, invoices, "PENDING", run=None)
 
 
 def bill_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
-    """Lock charges to their invoices, which must be issued before: PENDING → BILLED."""
+    """Lock charges to their invoices, which are issued before: PENDING → BILLED."""
     _set(connection, facility, invoices, "PENDING", state="BILLED")
 
 
 def pay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
-    """The charges of invoices that are paid: BILLED → PAID."""
+    """Move the charges of paid invoices: BILLED → PAID."""
     _set(connection, facility, invoices, "BILLED", state="PAID")
 
 
 def unpay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
-    """The charges of invoices whose payment was a mistake: PAID → BILLED."""
+    """Move the charges of invoices that were paid by mistake: PAID → BILLED."""
     _set(connection, facility, invoices, "PAID", state="BILLED")
 
 
 def copy_charges(
     connection: Connection, facility: str, invoice: str, states: tuple[str, ...]
 ) -> pl.DataFrame:
-    """Copy the charges of an issued invoice as new PENDING ones, to be billed anew.
+    """Copy an issued invoice's charges as PENDING charges, to bill them anew.
 
-    Returns
-    -------
-    polars.DataFrame
-        ``charge`` (``57~2``), ``original`` and ``copied``, the code of what was copied.
+    Returns ``charge`` (``57~2``), ``original``, and ``copied``, the copied charge's code.
     """
     charges = read_charges(connection, facility, invoices=[invoice])
     charges = charges.filter(pl.col("state").is_in(states))
@@ -519,7 +467,7 @@ def copy_charges(
 
 
 def _last_revisions(connection: Connection, facility: str, originals: pl.Series) -> pl.DataFrame:
-    """The last copy there is of charges that have some: ``original``, ``last``."""
+    """The last revision of charges that have copies: ``original``, ``last``."""
     listed = frames.listed(connection, originals)
     statement = (
         select(charge.c.original, func.max(charge.c.revision).label("last"))
@@ -530,8 +478,8 @@ def _last_revisions(connection: Connection, facility: str, originals: pl.Series)
 
 
 def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
-    """The codes of PENDING charges of earlier months that are on no invoice while their
-    project's invoice of that month counts."""
+    """The codes of late charges: PENDING charges of earlier months on no invoice, whose project has
+    an invoice of that month that counts."""
     closed = (
         select(invoice.c.code)
         .where(
@@ -557,7 +505,7 @@ def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
 
 
 def set_period(connection: Connection, facility: str, codes: pl.Series, period: str) -> None:
-    """Have PENDING charges billed with another month."""
+    """Set the month that bills these PENDING charges."""
     frames.update_frame(
         connection,
         charge,
@@ -569,7 +517,7 @@ def set_period(connection: Connection, facility: str, codes: pl.Series, period: 
 
 
 def count_late(connection: Connection, facility: str, period: str) -> int:
-    """How many charges that are on no issued invoice a month bills for earlier ones."""
+    """The number of PENDING charges from earlier months that this month bills."""
     first = date.fromisoformat(f"{period}-01")
     counted = select(func.count()).where(
         charge.c.facility == facility,
@@ -600,7 +548,7 @@ BILLED_CHARGE = pl.Schema({**KEPT, "number": pl.String(), "invoice_kind": pl.Str
 
 
 def read_billed(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The charges of a month's issued invoices that count (schema BILLED_CHARGE), by charge."""
+    """Charges on a month's issued invoices that count (schema BILLED_CHARGE), by charge."""
     counting = select(
         invoice.c.code.label("invoice"), invoice.c.number, invoice.c.kind.label("invoice_kind")
     ).where(
@@ -616,7 +564,7 @@ def read_billed(connection: Connection, facility: str, period: str) -> pl.DataFr
 def read_pending(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """The month's PENDING charges that an invoice may still bill (schema KEPT), by charge.
 
-    Left out are those of closed invoices, and copies of what an invoice that counts bills.
+    Charges of closed invoices are left out, and copies of charges on an invoice that counts.
     """
     closed = select(invoice.c.code).where(invoice.c.facility == facility, invoice.c.state == CLOSED)
     open_ones = (
@@ -631,17 +579,16 @@ _GONE = ("CLOSED", "VOID", "SUPERSEDED")
 
 
 def read_credits(connection: Connection, facility: str) -> pl.DataFrame:
-    """The added lines that give back some of an invoice: ``charge``, ``credits`` (its number)."""
+    """Added lines that credit an invoice: ``charge``, ``credits`` (the invoice's number)."""
     added = read_events(connection, facility, kinds=["add_line"])
     of = pl.col("after").str.json_path_match("$.credits")
     return added.select(charge="subject", credits=of).drop_nulls().unique("charge")
 
 
 def credited(connection: Connection, facility: str, numbers: list[str]) -> int:
-    """What standing credits give back of these invoices together, in minor units.
+    """The sum of these invoices' standing credits, in minor units.
 
-    A credit on an invoice that is closed, void or superseded no longer counts; what bills it anew
-    does.
+    A credit on a closed, void or superseded invoice does not count; a copy that bills it anew does.
     """
     given = read_credits(connection, facility).filter(pl.col("credits").is_in(numbers))
     listed = frames.listed(connection, given["charge"])

@@ -1,29 +1,19 @@
-"""The ledger's database: opening it, setting it up, and the ways to use it.
+"""The ledger's database: opening it, setting it up, transactions, locks, and login and time.
 
     engine = open_ledger("sqlite:///billing.db")
     initialise(engine)                        # billing init; again does nothing
     with writing(engine) as connection: ...   # all or nothing
-    with trying(engine) as connection: ...    # to see what would come of it; always nothing
+    with trying(engine) as connection: ...    # to see the result; always rolled back
     with reading(engine) as connection: ...   # one consistent view, never blocks a writer
+    with issuing(engine, "RC"): ...           # a second one is told, not kept waiting
+    with sending(engine): ...
 
 SQLite writes under BEGIN IMMEDIATE, so two writers queue instead of failing half way, in WAL
-mode, so readers go on. A PostgreSQL session runs in UTC with ISO dates.
-
-One issuing process per facility, and one that sends mail, at a time; freed on a crash.
-
-    with issuing(engine, "RC"):     # a second one is told, not kept waiting
-        ...
-    with sending(engine):
-        ...
-
-On PostgreSQL a session's advisory lock, on a connection of its own; beside a SQLite file a lock
-on another file. Both end with the process that holds them, even if it is killed.
-
-Who and when, as far as SQLite goes: the operating system's login and clock.
-
-On PostgreSQL triggers take ``session_user`` and the server's clock, whatever a client sends
-(guards.py), so nothing is sent. SQLite has neither; there this module is the one place that
-says who and when, and the login is the owner of the process, not an environment variable.
+mode, so readers go on. A PostgreSQL session runs in UTC with ISO dates. One process per facility
+issues, and one sends mail. Their locks are advisory locks on a connection of their own, or files
+beside a SQLite ledger, and end with the process, even if it is killed. On PostgreSQL triggers set
+login (``session_user``) and time, whatever a client sends. On SQLite only this module sets them:
+the owner of the process, never an environment variable, and the system's clock.
 """
 
 import os
@@ -64,10 +54,10 @@ from billing_lib.errors import (
 )
 
 HEAD = "0008"
-"""The latest migration (migrations/versions); a test holds it against alembic's own answer."""
+"""The latest migration (migrations/versions); a test compares it with alembic's answer."""
 
 _FIRST = "0008"
-"""The earliest migration that can be taken further: those before were never released."""
+"""The earliest migration that can be upgraded; earlier ones were never released."""
 
 _BUSY_SECONDS = 60
 _CONNECT_SECONDS = 10
@@ -82,15 +72,7 @@ _SQLITE, _POSTGRESQL = "sqlite", "postgresql"
 
 
 def open_ledger(url: str) -> Engine:
-    """An engine for a ledger's URL (``sqlite:///billing.db``, ``postgresql://host/name``).
-
-    Nothing is connected to or created yet.
-
-    Raises
-    ------
-    UnreachableLedger
-        The URL cannot be read, or names neither a SQLite file nor PostgreSQL.
-    """
+    """An engine for ``sqlite:///billing.db`` or ``postgresql://host/name``, not connected yet."""
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
@@ -104,15 +86,7 @@ def open_ledger(url: str) -> Engine:
 
 
 def initialise(engine: Engine) -> bool:
-    """Bring the ledger's tables and guards to this version; whether anything was to be done.
-
-    Raises
-    ------
-    UnreachableLedger
-        The database cannot be reached or written.
-    NotReady
-        It was set up by a later version of the program.
-    """
+    """Bring the ledger's tables and guards to this version; False if they already are."""
     config = Config()
     config.set_main_option("script_location", "billing_lib.ledger:migrations")
     with writing(engine) as connection:
@@ -136,15 +110,7 @@ def initialise(engine: Engine) -> bool:
 
 
 def require_initialised(engine: Engine) -> None:
-    """Pass if the ledger is set up for this version of the program.
-
-    Raises
-    ------
-    NotReady
-        It is not set up, or by another version.
-    UnreachableLedger
-        The database cannot be reached.
-    """
+    """Raise NotReady unless the ledger is set up for this version of the program."""
     remedy = "run billing init"
     if engine.dialect.name == _SQLITE and not Path(str(engine.url.database)).exists():
         raise NotReady("there is no ledger yet", where=_shown(engine), remedy=remedy)
@@ -166,11 +132,7 @@ def require_initialised(engine: Engine) -> None:
 def writing(engine: Engine) -> Iterator[Connection]:
     """A transaction that writes: committed at the end, rolled back on any exception.
 
-    Raises
-    ------
-    UnreachableLedger
-        The database cannot be reached or written (locked by another writer for a minute or
-        what the URL says, full disk, no such server).
+    It waits for another writer for a minute, or for the timeout in the URL.
     """
     with _sentences(engine), engine.begin() as connection:
         yield connection
@@ -178,14 +140,7 @@ def writing(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def trying(engine: Engine) -> Iterator[Connection]:
-    """A transaction that writes and is always rolled back: what would come of it is seen, and
-    nothing of it stays.
-
-    Raises
-    ------
-    UnreachableLedger
-        The database cannot be reached or written.
-    """
+    """A transaction that writes and is always rolled back, to see the result of a change."""
     with _sentences(engine), engine.connect() as connection, connection.begin() as transaction:
         yield connection
         transaction.rollback()
@@ -193,13 +148,7 @@ def trying(engine: Engine) -> Iterator[Connection]:
 
 @contextmanager
 def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads, and sees the ledger as at one moment.
-
-    Raises
-    ------
-    UnreachableLedger
-        The database cannot be reached.
-    """
+    """A transaction that only reads, and sees the ledger as at one moment."""
     with _sentences(engine), engine.connect() as connection:
         if engine.dialect.name == _POSTGRESQL:
             connection.execution_options(
@@ -237,7 +186,7 @@ def _open_postgresql(url: URL) -> Engine:
     @event.listens_for(engine, "connect")
     def _prepare(connection: Any, _record: object) -> None:
         connection.autocommit = True
-        connection.execute("SET TIME ZONE 'UTC'")  # frames.py reads what COPY writes
+        connection.execute("SET TIME ZONE 'UTC'")  # frames.py parses COPY's output in UTC
         connection.execute("SET datestyle TO 'ISO, YMD'")
         connection.autocommit = False
 
@@ -287,13 +236,7 @@ def _shown(engine: Engine) -> str:
 
 @contextmanager
 def issuing(engine: Engine, facility: str) -> Iterator[None]:
-    """Hold the facility's issuing lock, on either database.
-
-    Raises
-    ------
-    IssuingElsewhere
-        Another process (or another caller in this one) holds it.
-    """
+    """Hold the facility's issuing lock; IssuingElsewhere if another process or caller holds it."""
     refusal = IssuingElsewhere(
         "another process is issuing at this moment",
         where=facility,
@@ -305,13 +248,7 @@ def issuing(engine: Engine, facility: str) -> Iterator[None]:
 
 @contextmanager
 def sending(engine: Engine) -> Iterator[None]:
-    """Hold the ledger's one lock on sending mail.
-
-    Raises
-    ------
-    SendingElsewhere
-        Another process (or another caller in this one) holds it.
-    """
+    """Hold the ledger's one lock on sending mail; refused if another process or caller holds it."""
     refusal = SendingElsewhere(
         "another process is sending mail at this moment",
         remedy="what is queued waits; run 'billing deliver' when it has ended",
@@ -357,13 +294,7 @@ def _file_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[Non
 
 
 def stamp(connection: Connection, *, who: str | None = None, when: str) -> dict[str, object]:
-    """The columns that say who and when, to be written: none on PostgreSQL.
-
-    Parameters
-    ----------
-    who, when
-        The columns' names.
-    """
+    """The columns of login (``who``) and time (``when``) to write; none on PostgreSQL."""
     if connection.dialect.name == "postgresql":
         return {}
     moment: dict[str, object] = {when: datetime.now(UTC)}
@@ -371,7 +302,7 @@ def stamp(connection: Connection, *, who: str | None = None, when: str) -> dict[
 
 
 def operating_system_login() -> str:
-    """The login name of the user that this process runs as; its number if it has no name."""
+    """The login name of this process's user, or ``uid NUMBER`` for a user without a name."""
     number = os.getuid()
     try:
         return pwd.getpwuid(number).pw_name

@@ -1,13 +1,13 @@
-"""Events: what was done, by whom, when and why; append-only and chained by hashes.
+"""Events: every action with login, time and reason; append-only and chained by hashes.
 
     7  adjust  charge 57  carol  2020-05-01T13:00:00.000000Z  two broke
        before {"quantity":"12"}  after {"quantity":"10"}
        previous_hash 3f…  hash 9c…
 
-The hash of an event is the sha256 (hex) of its fields' rendering, in the order of FIELDS, each as
-``<length in UTF-8 bytes>:<text>,`` and a null as ``-,``; the instant in UTC with six places, the
-sequence in decimal. So ``RC`` is ``2:RC,`` and nothing can be moved between fields. The first
-event of a facility follows sixty-four zeros. PostgreSQL computes this in a trigger and sets
+The hash of an event is the sha256 (hex) of its rendering: the fields in the order of FIELDS, each
+as ``<length in UTF-8 bytes>:<text>,`` and a null as ``-,``; the instant in UTC with six places,
+the sequence in decimal. So ``RC`` is ``2:RC,`` and no text can move between fields. The first
+event of a facility follows sixty-four zeros. PostgreSQL computes the hash in a trigger and sets
 sequence, login and time itself; for SQLite this module does.
 """
 
@@ -38,7 +38,7 @@ FIELDS = (
     "after",
     "previous_hash",
 )
-"""What the hash covers, in this order."""
+"""The fields that the hash covers, in this order."""
 
 BEGINNING = "0" * 64
 """The previous hash of a facility's first event."""
@@ -60,14 +60,8 @@ def record_event(
 ) -> int:
     """Append an event to the facility's chain; its sequence number.
 
-    Parameters
-    ----------
-    kind, subject
-        What was done (``adjust``) to what (a charge's code, a run's id).
-    before, after
-        JSON text, or None.
-    group
-        What belongs together, so that it can be undone together.
+    ``kind`` is the action (``adjust``), ``subject`` its object (a charge's code, a run's id).
+    ``before`` and ``after`` are JSON text. Events of one ``group`` are undone together.
     """
     values: dict[str, Any] = {
         "facility": facility,
@@ -89,10 +83,7 @@ def record_event(
 def record_events(connection: Connection, facility: str, told: Sequence[Mapping[str, Any]]) -> None:
     """Append many events at once, in this order.
 
-    Parameters
-    ----------
-    told
-        ``kind``, ``subject``, ``team``, ``group_id``, ``reason``, ``before``, ``after`` of each.
+    Each has ``kind``, ``subject``, ``team``, ``group_id``, ``reason``, ``before``, ``after``.
     """
     rows: list[dict[str, Any]] = [{"facility": facility, **values} for values in told]
     if not rows:
@@ -121,13 +112,7 @@ def read_events(
     groups: pl.Series | list[str] | None = None,
     after: int = 0,
 ) -> pl.DataFrame:
-    """A facility's events (schema EVENT) of these kinds, subjects and groups, in sequence.
-
-    Parameters
-    ----------
-    after
-        Only those behind the event of this number.
-    """
+    """A facility's events (schema EVENT) after the number ``after``, in sequence."""
     statement = select(event).where(event.c.facility == facility, event.c.sequence > after)
     for column, wanted in (("kind", kinds), ("subject", subjects), ("group_id", groups)):
         if wanted is not None:
@@ -139,8 +124,7 @@ def read_events(
 def check_chain(connection: Connection, facility: str) -> list[str]:
     """Recompute a facility's chain: one sentence per break, none if it is whole.
 
-    An event cut off the end leaves a whole chain: compare the last hash with a copy kept
-    elsewhere to find that.
+    Without its last events a chain is still whole: compare its last hash with a copy elsewhere.
     """
     found: list[str] = []
     sequence, previous = 0, BEGINNING
@@ -159,7 +143,7 @@ def check_chain(connection: Connection, facility: str) -> list[str]:
 
 
 def event_hash(fields: Mapping[str, Any]) -> str:
-    """The sha256, in hex, of an event's rendering (see this module's head)."""
+    """The sha256, in hex, of an event's rendering (see the head of this module)."""
     rendering = "".join(_rendered(fields[name]) for name in FIELDS)
     return hashlib.sha256(rendering.encode()).hexdigest()
 

@@ -1,15 +1,13 @@
-"""Packages of documents, and the files that each of them has in its zip.
+"""Files made from documents and kept in the store: packages and transformations.
 
     7d1e…  "run RC-1993-11-1"  pdf, json   72 files  valid until 1994-03-06
       RC/RC-1994-00003.pdf   RC  bio   made of 41…   is e0…
 
-Frames have the tables' column names (schemas PACKAGE, PACKAGE_FILE).
-
-Transformations that are kept: which template, of which hash, made what of what.
-
     3f9c1a2b4d5e  RC  ap-upload.csv  RC-1993-11-1   template 9c…  input 41…  result e0…
 
-Frames have the table's column names (schema TRANSFORMATION).
+A package is a zip of documents, with a row for each file in it. A transformation is the result of
+a facility's template, with the hashes of template, input and result. Frames have the tables'
+column names (schemas PACKAGE, PACKAGE_FILE, TRANSFORMATION).
 """
 
 import datetime as dt
@@ -23,23 +21,17 @@ from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import package, package_file, transformation
 
 PACKAGE = frame_schema(package.columns)
-"""Columns of a package: id, selection, formats, files, sha256, bytes, valid_until, login and
-made_at."""
+"""Columns: id, selection, formats, files, sha256, bytes, valid_until, login and made_at."""
 
 PACKAGE_FILE = frame_schema(package_file.columns)
-"""Columns of a file: package, path, facility, team, subject, format, source_sha256, sha256 and
-bytes."""
+"""Columns: package, path, facility, team, subject, format, source_sha256, sha256 and bytes."""
 
 
 def insert_package(connection: Connection, values: dict[str, object], files: pl.DataFrame) -> None:
-    """Add a package with its files; who and when come from the database.
+    """Add a package with its files; the ledger adds login and time.
 
-    Parameters
-    ----------
-    values
-        Columns of PACKAGE by name, without ``login`` and ``made_at``.
-    files
-        Schema PACKAGE_FILE without ``package``.
+    ``values`` are columns of PACKAGE without ``login`` and ``made_at``; ``files`` has PACKAGE_FILE
+    without ``package``.
     """
     stamped = stamp(connection, who="login", when="made_at")
     connection.execute(insert(package).values(values | stamped))
@@ -47,7 +39,7 @@ def insert_package(connection: Connection, values: dict[str, object], files: pl.
 
 
 def read_packages(connection: Connection, ids: list[str] | None = None) -> pl.DataFrame:
-    """Packages (schema PACKAGE), the last made last."""
+    """Packages (schema PACKAGE), oldest first."""
     chosen = select(package)
     if ids is not None:
         listed = frames.listed(connection, ids)
@@ -58,7 +50,7 @@ def read_packages(connection: Connection, ids: list[str] | None = None) -> pl.Da
 def read_files(
     connection: Connection, ids: list[str] | None = None, subjects: list[str] | None = None
 ) -> pl.DataFrame:
-    """The files of packages (schema PACKAGE_FILE), by package, path and facility."""
+    """Files of packages (schema PACKAGE_FILE), by package, path and facility."""
     chosen = select(package_file)
     for column, values in (("package", ids), ("subject", subjects)):
         if values is not None:
@@ -69,19 +61,19 @@ def read_files(
 
 
 def read_owners(connection: Connection) -> pl.DataFrame:
-    """``package``, ``facility``, ``team``: of whom each package has something."""
+    """The facilities and teams with files in each package: ``package``, ``facility``, ``team``."""
     columns = (package_file.c.package, package_file.c.facility, package_file.c.team)
     return frames.read_frame(connection, select(*columns).distinct())
 
 
 def delete_package(connection: Connection, package_id: str) -> bool:
-    """Delete a package with the rows of its files; whether it was still there."""
+    """Delete a package and the rows of its files; False if it was already gone."""
     connection.execute(delete(package_file).where(package_file.c.package == package_id))
     return connection.execute(delete(package).where(package.c.id == package_id)).rowcount == 1
 
 
 def read_referred(connection: Connection, today: dt.date) -> set[str]:
-    """The sha256 of every zip and file that a package refers to which is still valid."""
+    """The sha256 of every zip and file of the packages that are still valid."""
     valid = package.c.valid_until >= today
     zips = select(package.c.sha256).where(valid)
     files = (
@@ -93,18 +85,12 @@ def read_referred(connection: Connection, today: dt.date) -> set[str]:
 
 
 TRANSFORMATION = frame_schema(transformation.columns)
-"""Columns of a transformation: id, facility, purpose, subject, template, format, the hashes of
-template, input and result, bytes, login and made_at."""
+"""Columns: id, facility, purpose, subject, template, format, the hashes of template, input and
+result, bytes, login and made_at."""
 
 
 def insert_transformations(connection: Connection, made: pl.DataFrame) -> None:
-    """Add what was made; who and when come from the database.
-
-    Parameters
-    ----------
-    made
-        Schema TRANSFORMATION without ``login`` and ``made_at``.
-    """
+    """Add transformations (schema TRANSFORMATION without ``login`` and ``made_at``)."""
     stamped = stamp(connection, who="login", when="made_at")
     frames.insert_frame(connection, transformation, made, **stamped)
 
@@ -112,7 +98,7 @@ def insert_transformations(connection: Connection, made: pl.DataFrame) -> None:
 def read_transformations(
     connection: Connection, *, ids: list[str] | None = None, subjects: list[str] | None = None
 ) -> pl.DataFrame:
-    """Transformations (schema TRANSFORMATION), the last made last."""
+    """Transformations (schema TRANSFORMATION), oldest first."""
     chosen = select(transformation)
     for column, values in (("id", ids), ("subject", subjects)):
         if values is not None:
@@ -123,7 +109,7 @@ def read_transformations(
 
 
 def delete_transformation(connection: Connection, transformation_id: str) -> bool:
-    """Delete one; whether it was still there."""
+    """Delete a transformation; False if it was already gone."""
     gone = connection.execute(
         delete(transformation).where(transformation.c.id == transformation_id)
     )
@@ -131,5 +117,5 @@ def delete_transformation(connection: Connection, transformation_id: str) -> boo
 
 
 def read_kept_results(connection: Connection) -> set[str]:
-    """The sha256 of every result that is kept."""
+    """The sha256 of every transformation's result."""
     return set(connection.scalars(select(transformation.c.sha256).distinct()))

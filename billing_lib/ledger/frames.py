@@ -1,20 +1,15 @@
-"""Frames in and out of the database, whole columns at a time.
+"""Frames in and out of the database, whole columns at a time, and the column types for both.
 
     insert_frame   polars → COPY (PostgreSQL), executemany (SQLite)
     update_frame   the same way, over rows that exist
     read_frame     select → polars with a given schema
 
-Instants, dates and decimals travel as text in both directions (types.py says which), so no
-driver makes a Python object per value, and none rounds. All run inside the caller's
-transaction, on the caller's connection.
-
-Column types that mean the same on SQLite and PostgreSQL.
-
     Instant       1993-10-01T14:06:17.000000Z   TIMESTAMPTZ, or this text on SQLite
     DecimalText   128, 0.25                     text in both, so that no driver rounds
 
-Text instants have one width and one zone, so they sort as times do. Both are written by this
-module alone, which keeps clear of the date adapters that Python's sqlite3 deprecates.
+All run in the caller's transaction. Instants, dates and decimals travel as text, so no driver
+makes a Python object per value, and none rounds. Text instants have one width and one zone, so
+they sort as times do. Only this module writes them, without sqlite3's deprecated date adapters.
 """
 
 import json
@@ -59,7 +54,7 @@ from billing_lib.pricing.fields import DECIMAL, INSTANT
 from billing_lib.pricing.money import plain_text, plain_text_column
 
 INSTANT_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
-"""An instant as SQLite keeps it and as the event chain renders it: UTC, microseconds."""
+"""The format of an instant in SQLite and in the event chain: UTC, microseconds."""
 
 
 class Instant(TypeDecorator[datetime]):
@@ -87,7 +82,7 @@ class Instant(TypeDecorator[datetime]):
 
 
 class DecimalText(TypeDecorator[Decimal]):
-    """An exact decimal of so many places, kept as text without exponent or trailing zeros."""
+    """An exact decimal of fixed scale, stored as text without exponent or trailing zeros."""
 
     impl = Text
     cache_ok = True
@@ -104,7 +99,7 @@ class DecimalText(TypeDecorator[Decimal]):
 
 
 def instant_text(value: datetime) -> str:
-    """An instant as fixed text in UTC; a time without a zone is refused (ValueError)."""
+    """An instant as fixed text in UTC; ValueError for a time without a zone."""
     if value.tzinfo is None:
         raise ValueError(f"{value} has no time zone")
     return value.astimezone(UTC).strftime(INSTANT_TEXT)
@@ -113,15 +108,7 @@ def instant_text(value: datetime) -> str:
 def columns_of(
     schema: pl.Schema, *, key: Collection[str] = (), required: Collection[str] = ()
 ) -> Iterator[Column[Any]]:
-    """A table's columns for a polars schema, by its names and in its order.
-
-    Parameters
-    ----------
-    key
-        Columns of the table's key.
-    required
-        The others that are never null.
-    """
+    """A table's columns for a polars schema; ``key`` and ``required`` columns are never null."""
     for name, dtype in schema.items():
         yield Column(
             name,
@@ -133,7 +120,7 @@ def columns_of(
 
 
 def frame_schema(columns: Iterable[ColumnElement[Any]]) -> pl.Schema:
-    """The polars schema of a table's or a select's columns, by their names and in their order."""
+    """The polars schema of a table's or a select's columns, in their order."""
     return pl.Schema({_name(column): _polars_type(column.type) for column in columns})
 
 
@@ -172,36 +159,26 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
 
 _CHUNK = 100_000
 _POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
-_POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # what COPY writes with TimeZone UTC
+_POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
 _ESCAPED = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
 
 class UnstorableText(BillingError):
-    """A text holds a NUL character, which no database column can keep."""
+    """A text holds a NUL character, which no database column can store."""
 
 
 def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **same: object) -> int:
     """Insert a frame's rows; the number of rows.
 
-    Parameters
-    ----------
-    frame
-        Columns named as the table's, any of them; the rest become null.
-    same
-        Values that every row has, by column name (``facility="RC"``).
-
-    Raises
-    ------
-    UnstorableText
-        A text holds a NUL character.
+    The frame's columns are named as the table's; columns left out become null. ``same`` are values
+    of every row, by column name (``facility="RC"``).
     """
     stored = _storable(frame.with_columns(**_literals(same)), table)
     if stored.height == 0:
         return 0
-    # No table has defaults, so a column that holds nothing can stay out; binding it costs as much
-    # as any other.
+    # No table has defaults, so columns of nulls can stay out, which saves binding them.
     stored = stored.select(column for column in stored if column.null_count() < stored.height)
-    # In the order of the key, so that the tables' trees grow at one end.
+    # Sorted by the key, so that the tables' trees grow at one end.
     stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
         _copy_in(connection, _quoted(connection, table.name), stored)
@@ -216,16 +193,9 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
 def update_frame(
     connection: Connection, table: Table, frame: pl.DataFrame, keys: list[str], **same: object
 ) -> int:
-    """Set the frame's columns on the rows that its key columns name; how many rows that were.
+    """Set the frame's columns on the rows that ``keys`` identify; the number of rows.
 
-    Parameters
-    ----------
-    frame
-        The key columns and the columns to set, named as the table's.
-    keys
-        Which columns of frame and ``same`` find the row.
-    same
-        Values that every row has, by column name.
+    Keys are columns of the frame or of ``same``, the values of every row by column name.
     """
     stored = _storable(frame.with_columns(**_literals(same)), table)
     if stored.height == 0:
@@ -243,15 +213,9 @@ def update_frame(
 def read_frame(
     connection: Connection, statement: Select[Any], schema: pl.Schema | None = None
 ) -> pl.DataFrame:
-    """The rows of a select as a frame.
+    """The rows of a select with labelled columns, as a frame.
 
-    Parameters
-    ----------
-    statement
-        A select of labelled columns.
-    schema
-        Their names and polars types, in order; by default those that the columns' own types
-        give (types.py).
+    ``schema`` has their names and polars types in order; by default frame_schema of the columns.
     """
     columns = list(statement.selected_columns)
     schema = frame_schema(columns) if schema is None else schema
@@ -273,7 +237,7 @@ def read_frame(
 
 
 def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
-    """A list of texts as a relation with one column ``value``, however long the list is."""
+    """A list of texts, of any length, as a relation with one column ``value``."""
     text = literal(json.dumps(list(values)), Text)
     elements = (
         func.json_array_elements_text(cast(text, JSON))
@@ -284,7 +248,7 @@ def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
 
 
 def _copy_in(connection: Connection, target: str, stored: pl.DataFrame) -> None:
-    """COPY's text format: backslashes, tabs and line ends escaped, null as \\N."""
+    """Write COPY's text format: backslashes, tabs and line ends escaped, null as \\N."""
     escaped = stored.with_columns(_escaped(stored.schema))
     sql = f"COPY {target} ({_names(connection, stored.columns)}) FROM STDIN"
     with (
@@ -344,7 +308,7 @@ def _execute_many(connection: Connection, sql: str, stored: pl.DataFrame) -> int
 
 
 def _storable(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
-    """The frame in the types that the database is given: integers and text."""
+    """The frame in the types that the database receives: integers and text."""
     kinds = frame_schema(table.columns)
     shown = frame.select(
         _shown(pl.col(name), dtype) for name, dtype in kinds.items() if name in frame
@@ -419,7 +383,7 @@ def _psycopg(connection: Connection) -> psycopg.Connection[Any]:
 
 @contextmanager
 def _driver_errors(connection: Connection, sql: str) -> Iterator[None]:
-    """The driver's own errors as SQLAlchemy's, as everywhere else."""
+    """Raise the driver's own errors as SQLAlchemy's, as everywhere else."""
     try:
         yield
     except (sqlite3.Error, psycopg.Error) as error:

@@ -1,35 +1,16 @@
-"""Guards: what the database itself refuses, whatever client asks.
+"""Guards: the changes that the database itself refuses, whatever client asks.
 
     UPDATE invoice SET total = 0   →  an issued invoice does not change
     DELETE FROM event              →  events are append-only
 
-A guard says on which table and operations it stands, when it refuses (SQL in terms of NEW and
-OLD, the common part of both dialects) and what it says then; guard_sql.py makes triggers of
-them. A guard without a condition always refuses. One that looks up other rows is checked after
-the rows are in place, on PostgreSQL once per statement, so bulk writes stay fast. A change to
-this list comes with a migration, be it an empty one: migrations/env.py puts the guards anew.
-
-One guard: what the database refuses, said so that both dialects can make a trigger of it.
-
-The guards between tables: what is approved is what was seen, and issued with what it names.
-
     charge ─ invoice ─ billing_run ─ issuing ─ number ─ line ─ fund entry
 
-Each table's own guards hold a row; these hold rows of different tables to one another, so that
-no client brings them apart by changing one alone.
-
-The guards of runs, invoices and statements: what is issued stays, the rest only moves.
-
-What an invoice bills is fixed from APPROVING on, and what it was issued with stands in rows of
-their own that nothing changes.
-
-The guards of statements and prepaid funds: what is paid stays, funds are not overdrawn.
-
-The guards of delivery: what was queued and told stays, and a message moves by the table.
-
-The guards of journals: what is posted stays, and nothing is posted twice.
-
-That an invoice is posted once, and taken back once, is the key of ``journal_entry``.
+A guard has a table, operations, a condition in SQL on NEW and OLD (in the common part of both
+dialects) and a message; triggers.py makes triggers of it. Issued, paid, posted and told rows stay
+as they are, and states only make the moves of states.py. BINDING_GUARDS compare rows of different
+tables, so that no client can change one of them alone. A guard with ``lookup`` is checked after
+the rows are in place, on PostgreSQL once per statement, so bulk writes stay fast. A change to
+this list needs a migration, even an empty one: migrations/env.py installs the guards anew.
 """
 
 from collections.abc import Iterable
@@ -57,18 +38,10 @@ INSERT, UPDATE, DELETE = "INSERT", "UPDATE", "DELETE"
 
 @dataclass(frozen=True)
 class Guard:
-    """One refusal.
+    """A refusal of operations on a table, with the error's message.
 
-    Parameters
-    ----------
-    table, operations
-        Where it stands.
-    says
-        The error's message.
-    when
-        The condition, in terms of NEW and OLD; '' refuses always.
-    lookup
-        The condition reads other rows too; then it names only NEW or only OLD.
+    ``when`` is the condition in terms of NEW and OLD; '' refuses always. With ``lookup`` it reads
+    other rows too, and names only NEW or only OLD.
     """
 
     table: str
@@ -79,12 +52,12 @@ class Guard:
 
 
 def differs(columns: Iterable[str]) -> str:
-    """The condition that one of these columns changes."""
+    """The SQL condition that one of these columns changes."""
     return " OR ".join(f'NEW."{name}" IS DISTINCT FROM OLD."{name}"' for name in columns)
 
 
 def never(table: str, says: str, *operations: str) -> Guard:
-    """Refuse these operations always; changing and deleting unless told."""
+    """Refuse these operations always, by default UPDATE and DELETE."""
     return Guard(table, operations or (UPDATE, DELETE), says)
 
 
@@ -94,7 +67,7 @@ def named(states: Iterable[str]) -> str:
 
 
 def moves_only(table: str, what: str) -> tuple[Guard, Guard]:
-    """A row begins in its first state and makes the moves of states.py, no other."""
+    """Let rows begin in their first state and make only the moves of states.py."""
     legal = " OR ".join(
         f"(OLD.state = '{move.before}' AND NEW.state = '{move.after}')" for move in moves(table)
     )
@@ -761,7 +734,7 @@ DELIVERY_GUARDS: tuple[Guard, ...] = (
     ),
     never("preference", "a preference is set otherwise, not deleted", DELETE),
 )
-"""Messages, notices and preferences."""
+"""Guards of messages, notices and preferences."""
 
 
 _COUNTED = (
@@ -769,6 +742,7 @@ _COUNTED = (
     " WHERE e.facility = NEW.facility AND e.journal = NEW.journal"
 )
 
+# The key of journal_entry already makes each invoice posted once and reversed once.
 JOURNAL_GUARDS: tuple[Guard, ...] = (
     never("journal", "a posted journal does not change"),
     Guard(
@@ -955,4 +929,4 @@ GUARDS: tuple[Guard, ...] = (
     *BINDING_GUARDS,
     *DELIVERY_GUARDS,
 )
-"""All guards that both dialects have; guard_sql.py adds what only one of them needs."""
+"""All guards of both dialects; triggers.py adds triggers that only one dialect needs."""

@@ -1,15 +1,12 @@
-"""Invoices from their first draft on: what they come to, and the moves between their states.
+"""Invoices from their first draft on, and the rows that issuing writes for them.
 
     RC-1993-11-1/u4   OPEN   57 charges, 1,204.11   →   APPROVING   →   APPROVED RC-1994-00003
 
-Frames have the table's column names (schema INVOICE). What was issued stands apart (issued.py).
-
-Issued invoices: written once, in the transaction that issues them, and only read then.
-
     RC-2020-00001   smith-lab / p1   2020-04   3 lines, 101.25   sha256 of the canonical JSON
 
-Frames have the tables' column names (schemas ISSUED_INVOICE, INVOICE_LINE, INVOICE_SPLIT,
-INVOICE_ADJUSTMENT).
+A row of INVOICE has an invoice's totals and moves between the states of states.py. Issued invoices
+(schemas ISSUED_INVOICE, INVOICE_LINE, INVOICE_SPLIT, INVOICE_ADJUSTMENT) are written once, in the
+transaction that issues them, and only read afterwards. Frames have the tables' column names.
 """
 
 import datetime as dt
@@ -43,26 +40,16 @@ _TOTALS = ("charges", "raw_total", "adjustment", "tax", "total", "cost")
 def insert_invoices(connection: Connection, drafts: pl.DataFrame) -> None:
     """Add OPEN invoices that bill nothing yet.
 
-    Parameters
-    ----------
-    drafts
-        ``facility``, ``code``, ``kind``, ``run``, ``period``, ``project``, ``team``,
-        ``covers_from``, ``covers_to``, ``description``; ``reference`` and ``replaces`` where
-        there is one.
+    ``drafts`` has ``facility``, ``code``, ``kind``, ``run``, ``period``, ``project``, ``team``,
+    ``covers_from``, ``covers_to``, ``description``, and optionally ``reference`` and ``replaces``.
     """
     nothing = dict.fromkeys(("step", "charges", "raw_total", "adjustment", "total"), 0)
     frames.insert_frame(connection, invoice, drafts, state="OPEN", **nothing)
 
 
 def set_totals(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
-    """Set what invoices that take in changes come to.
-
-    Parameters
-    ----------
-    totals
-        ``code``, ``team``, ``charges``, ``raw_total``, ``adjustment``, ``tax``, ``total``,
-        ``cost``.
-    """
+    """Set the totals of editable invoices: ``code``, ``team``, ``charges``, ``raw_total``,
+    ``adjustment``, ``tax``, ``total``, ``cost``."""
     frames.update_frame(
         connection,
         invoice,
@@ -81,8 +68,7 @@ def put_in_run(connection: Connection, facility: str, codes: list[str], run: str
 
 
 def edit_invoice(connection: Connection, facility: str, code: str, **values: object) -> None:
-    """Set ``covers_from``, ``covers_to``, ``period`` or ``description`` of an invoice that takes
-    in changes."""
+    """Set ``covers_from``, ``covers_to``, ``period`` or ``description`` of an editable invoice."""
     connection.execute(
         update(invoice)
         .where(invoice.c.facility == facility, invoice.c.code == code)
@@ -91,9 +77,9 @@ def edit_invoice(connection: Connection, facility: str, code: str, **values: obj
 
 
 def read_referenced(connection: Connection, facility: str) -> pl.DataFrame:
-    """A facility's ad hoc invoices (schema INVOICE), whatever became of them, by reference.
+    """A facility's ad hoc invoices in any state (schema INVOICE), by reference.
 
-    One that replaces another has that one's reference, and comes after it.
+    A reissue has the reference of the invoice that it replaces, and comes after it.
     """
     statement = select(invoice).where(invoice.c.facility == facility, invoice.c.kind == "ad hoc")
     every = frames.read_frame(connection, statement, INVOICE)
@@ -140,13 +126,7 @@ def read_invoices(
 
 
 def require_invoice(connection: Connection, number: str) -> dict[str, object]:
-    """The issued invoice with this number: its columns by name.
-
-    Raises
-    ------
-    UnknownInvoice
-        There is none.
-    """
+    """The columns of the issued invoice with this number, by name; it must exist."""
     found = read_invoices(connection, numbers=[number])
     if found.height == 0:
         raise UnknownInvoice(
@@ -156,7 +136,7 @@ def require_invoice(connection: Connection, number: str) -> dict[str, object]:
 
 
 def lock_invoices(connection: Connection, facility: str, codes: list[str]) -> pl.DataFrame:
-    """These invoices (schema INVOICE), kept from others until the end of the transaction."""
+    """These invoices (schema INVOICE), locked until the end of the transaction."""
     if connection.dialect.name == "postgresql":
         chosen = select(invoice.c.code).where(
             invoice.c.facility == facility, invoice.c.code.in_(codes)
@@ -177,21 +157,11 @@ def move_invoices(
     facts: dict[str, dict[str, str]] | None = None,
     payment: tuple[dt.date, str, str | None] | None = None,
 ) -> None:
-    """Make a move of states.py with each of these invoices, all or none; each is an event.
+    """Move invoices by an action of states.py, all or none, with an event for each.
 
-    Parameters
-    ----------
-    numbers
-        By code, for the move that issues.
-    facts
-        What else the event tells, by code.
-    payment
-        Date, reference and, where a statement was paid, its id, for the move that pays.
-
-    Raises
-    ------
-    NotReady
-        One is in a state from which the action does not lead, or was moved meanwhile.
+    ``numbers`` are by code, for ``issue``. ``facts`` are further values of the events, by code.
+    ``payment`` is date, reference and the paid statement's id or None, for ``pay``. NotReady if the
+    action is not allowed in an invoice's state, or another session moved the invoice meanwhile.
     """
     for row in lock_invoices(connection, facility, sorted(codes)).iter_rows(named=True):
         code, before = row["code"], row["state"]
@@ -231,7 +201,7 @@ def move_invoices(
 
 
 def set_step(connection: Connection, facility: str, code: str, step: int) -> None:
-    """Set how many reviewers have approved an invoice that is APPROVING."""
+    """Set the number of reviewers who have approved an APPROVING invoice."""
     changed = connection.execute(
         update(invoice)
         .where(
@@ -258,15 +228,9 @@ def insert_issued(
     splits: pl.DataFrame,
     adjustments: pl.DataFrame | None = None,
 ) -> None:
-    """Add what is frozen as issued invoices, with all their lines, splits and adjustments.
+    """Add issued invoices, with all their lines, splits and adjustments.
 
-    Parameters
-    ----------
-    invoices, lines, splits
-        Schemas ISSUED_INVOICE (``number`` reserved by the issuing), INVOICE_LINE (as many per
-        invoice as its ``charges`` says) and INVOICE_SPLIT.
-    adjustments
-        What rules changed (schema INVOICE_ADJUSTMENT); none by default.
+    ``number`` is reserved by the issuing; an invoice has as many lines as its ``charges`` says.
     """
     frames.insert_frame(connection, issued_invoice, invoices)
     frames.insert_frame(connection, invoice_line, lines)
@@ -288,10 +252,7 @@ def read_issued(
 ) -> pl.DataFrame:
     """Issued invoices (schema ISSUED_INVOICE), by facility, fiscal year and sequence.
 
-    Parameters
-    ----------
-    active
-        Only those that count: neither superseded nor void.
+    ``active`` leaves out superseded and void invoices.
     """
     statement = select(issued_invoice)
     wanted = {
@@ -313,8 +274,8 @@ def read_issued(
 
 
 def read_billed(connection: Connection, facility: str, first: str, last: str) -> pl.DataFrame:
-    """``number``, ``project``, ``period``, ``total`` of the invoices that count (neither
-    superseded nor void) from one month to another, by number."""
+    """Invoices that count (neither superseded nor void) from one month to another: ``number``,
+    ``project``, ``period``, ``total``, by number."""
     columns = (issued_invoice.c[name] for name in ("number", "project", "period", "total"))
     counting = select(invoice.c.number).where(invoice.c.state.in_(ACTIVE))
     statement = select(*columns).where(
@@ -331,18 +292,18 @@ def read_lines(connection: Connection, numbers: list[str]) -> pl.DataFrame:
 
 
 def read_splits(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """What these invoices come to by expense code (schema INVOICE_SPLIT), by both."""
+    """Amounts of these invoices by expense code (schema INVOICE_SPLIT), by number and code."""
     return _of(connection, invoice_split, numbers).sort("number", "expense_code")
 
 
 def read_adjustments(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """What rules changed on these invoices (schema INVOICE_ADJUSTMENT), by number and position."""
+    """Rules' adjustments of these invoices (schema INVOICE_ADJUSTMENT), by number and position."""
     return _of(connection, invoice_adjustment, numbers).sort("number", "position")
 
 
 def read_item_totals(connection: Connection, numbers: list[str]) -> pl.DataFrame:
-    """What the lines of these invoices come to by item: ``invoice`` (the number), ``item``,
-    ``total``; added lines have no item and are left out."""
+    """Totals of these invoices by item: ``invoice`` (the number), ``item``, ``total``; added lines
+    have no item and are left out."""
     listed = frames.listed(connection, numbers)
     of = (invoice_line.c.number.label("invoice"), invoice_line.c.item)
     statement = (
@@ -366,16 +327,13 @@ _ARCHIVED = (
 )
 
 ARCHIVED = frame_schema(_ARCHIVED)
-"""Columns of an issued invoice and where it is archived: number, facility, team, project, period,
-invoice_date, kind, currency, total, fingerprint, run, state and ``record``, the audit record's
-path in the archive."""
+"""Columns of an issued invoice with ``record``, its audit record's path in the archive."""
 
 
 def read_archived(
     connection: Connection, *, numbers: list[str] | None = None, runs: list[str] | None = None
 ) -> pl.DataFrame:
-    """Issued invoices of these numbers, or of these billing runs (schema ARCHIVED), by facility
-    and number."""
+    """Issued invoices of these numbers or billing runs (ARCHIVED), by facility and number."""
     chosen = (
         select(*_ARCHIVED)
         .join_from(issued_invoice, invoice, invoice.c.number == issued_invoice.c.number)
@@ -389,7 +347,7 @@ def read_archived(
 
 
 def read_all_fingerprints(connection: Connection) -> pl.DataFrame:
-    """``facility``, ``team``, ``number``, ``fingerprint`` of every issued invoice, by number."""
+    """``facility``, ``team``, ``number``, ``fingerprint`` of all issued invoices, by number."""
     columns = (issued_invoice.c[name] for name in ("facility", "team", "number", "fingerprint"))
     return frames.read_frame(connection, select(*columns)).sort("number")
 

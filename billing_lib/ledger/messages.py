@@ -1,18 +1,15 @@
-"""The outbox: messages as they were queued, what each tells, and what became of it.
+"""Messages in the outbox, notices in the notebooks, and the preferences of recipients.
 
     RC-1994-00003-3f09ab12cd34   ann@example.edu   SENT      250 2.0.0 Ok: queued as 4F1
     RC-1994-00004-77d0c1a2b3e4   bob@example.edu   REFUSED   550 5.1.1 User unknown
 
-An invoice is told once per recipient (table ``told``), a statement once as it stands; told anew
-is a further version, which there is only once the one before was withdrawn or tells another.
-
-Notices that the notebooks show, who has read them, and how recipients want to be told.
-
     RC  bio  invoice  RC-1994-00003   Invoice RC-1994-00003 of 1,204.11 USD is ready
     RC       refused  RC-1994-0000…   to the staff: a message was refused
 
-A notice is for a team's lab administrators, or for the facility's staff; each login reads it by
-itself. One with the same key is made once.
+Table ``told`` names the documents of each message. A recipient is told of an invoice once, and of
+a statement once per state of it. Telling again adds a version, after the earlier version was
+withdrawn or if the document's fingerprint differs. A notice is for a team's lab administrators or
+for a facility's staff, and each login reads it by itself; its key is unique.
 """
 
 import datetime as dt
@@ -41,7 +38,7 @@ from billing_lib.ledger.states import MESSAGE as OF_MESSAGE
 from billing_lib.pricing.fields import canonical_json
 
 INVOICE, STATEMENT = "invoice", "statement"
-"""What a message tells."""
+"""The kinds of documents that messages tell of."""
 
 _LISTED = [column for column in message.columns if column.name not in ("text", "html")]
 
@@ -51,14 +48,11 @@ MESSAGE = frame_schema(_LISTED)
 _TOLD = (*told.columns, message.c.state)
 
 TOLD = frame_schema(_TOLD)
-"""Columns of what was told: kind, key, facility, address, version, fingerprint, message, state."""
+"""Columns: kind, key, facility, address, version, fingerprint, message, state."""
 
 
 def lock_outbox(connection: Connection) -> None:
-    """Keep others from queueing until the end of the transaction.
-
-    On SQLite a transaction that writes keeps all from others anyway.
-    """
+    """Keep other sessions from queueing until the transaction ends, as SQLite does anyway."""
     if connection.dialect.name == "postgresql":
         key = func.hashtextextended("billing.outbox", 0)
         connection.execute(select(func.pg_advisory_xact_lock(key)))
@@ -70,13 +64,7 @@ def insert_messages(
     tells: list[dict[str, Any]],
     attachments: list[dict[str, Any]],
 ) -> None:
-    """Add WAITING messages with what they tell and their attachments.
-
-    Parameters
-    ----------
-    messages, tells, attachments
-        Rows of the tables, without state, tries and stamps.
-    """
+    """Add WAITING messages, rows of ``told`` and attachments, without state, attempts, stamps."""
     if not messages:
         return
     begun = {"state": WAITING, "attempts": 0} | stamp(connection, who="login", when="queued_at")
@@ -92,7 +80,7 @@ def read_messages(
     ids: list[str] | None = None,
     states: tuple[str, ...] | None = None,
 ) -> pl.DataFrame:
-    """Messages (schema MESSAGE), in the order in which they were queued."""
+    """Messages (schema MESSAGE), in the order of queueing."""
     chosen = select(*_LISTED)
     if ids is not None:
         listed = frames.listed(connection, ids)
@@ -103,13 +91,7 @@ def read_messages(
 
 
 def read_message(connection: Connection, message_id: str) -> dict[str, Any]:
-    """One message: its columns by name.
-
-    Raises
-    ------
-    UnknownMessage
-        There is none with this id.
-    """
+    """A message's columns by name; it must exist."""
     found = connection.execute(select(message).where(message.c.id == message_id)).one_or_none()
     if found is None:
         raise UnknownMessage(
@@ -119,7 +101,7 @@ def read_message(connection: Connection, message_id: str) -> dict[str, Any]:
 
 
 def read_attachments(connection: Connection, message_id: str) -> list[dict[str, Any]]:
-    """The attachments of a message: their columns by name, in order."""
+    """The columns of a message's attachments by name, in order."""
     chosen = select(attachment).where(attachment.c.message == message_id)
     found = connection.execute(chosen.order_by(attachment.c.position))
     return [row._asdict() for row in found]
@@ -132,7 +114,7 @@ def read_told(
     keys: list[str] | None = None,
     messages: list[str] | None = None,
 ) -> pl.DataFrame:
-    """What was told (schema TOLD), by kind, key, address and version."""
+    """Documents told in messages (schema TOLD), by kind, key, address and version."""
     chosen = select(*_TOLD).join_from(told, message, message.c.id == told.c.message)
     if kind is not None:
         chosen = chosen.where(told.c.kind == kind)
@@ -145,13 +127,13 @@ def read_told(
 
 
 def facilities_of(connection: Connection, message_id: str) -> list[str]:
-    """The facilities that a message tells of, in order."""
+    """The facilities of a message's documents, in order."""
     chosen = select(told.c.facility).where(told.c.message == message_id).distinct()
     return sorted(connection.scalars(chosen))
 
 
 def due_messages(connection: Connection, now: dt.datetime) -> list[str]:
-    """The ids of what may be sent now, in the order in which it was queued."""
+    """The ids of the messages that may be sent now, in the order of queueing."""
     chosen = select(message.c.id).where(
         or_(
             message.c.state == WAITING,
@@ -162,7 +144,7 @@ def due_messages(connection: Connection, now: dt.datetime) -> list[str]:
 
 
 def lapsed_invoices(connection: Connection, message_id: str) -> list[str]:
-    """The numbers of the invoices that a message tells and that count no longer."""
+    """The numbers of a message's invoices that no longer count."""
     chosen = (
         select(told.c.key)
         .join_from(told, invoice, invoice.c.number == told.c.key)
@@ -176,7 +158,7 @@ def lapsed_invoices(connection: Connection, message_id: str) -> list[str]:
 
 
 def claim_message(connection: Connection, message_id: str) -> bool:
-    """Begin to send a message; whether it was still there to be sent."""
+    """Begin to send a message; False if it no longer waits."""
     changed = connection.execute(
         update(message)
         .where(message.c.id == message_id, message.c.state.in_((WAITING, FAILED)))
@@ -198,20 +180,10 @@ def move_message(
     *,
     next_try: dt.datetime | None = None,
 ) -> str:
-    """Make a move of states.py with a message, an event of each facility that it tells of unless
-    it is only tried again later; the new state.
+    """Move a message by an action of states.py; the new state.
 
-    Parameters
-    ----------
-    said
-        The server's answer, or why.
-    next_try
-        When a deferred one is tried again.
-
-    Raises
-    ------
-    NotReady
-        It is in a state from which the action does not lead.
+    Each facility of the message gets an event, unless the action is ``defer``. ``said`` is the
+    server's answer or a reason, ``next_try`` the time of a deferred message's next try.
     """
     row = read_message(connection, message_id)
     state = after(OF_MESSAGE, row["state"], action, f"message {message_id}")
@@ -245,7 +217,7 @@ def move_message(
 
 
 def standing(found: pl.DataFrame) -> pl.DataFrame:
-    """Of what was told (schema TOLD) the last version, without what was withdrawn."""
+    """The last version per document and address (schema TOLD), without withdrawn versions."""
     return (
         found.filter(pl.col("state") != CANCELLED)
         .sort("version")
@@ -254,26 +226,19 @@ def standing(found: pl.DataFrame) -> pl.DataFrame:
 
 
 KEYS = ["facility", "team", "kind", "key"]
-"""What a notice is known by."""
+"""The key of a notice."""
 
 _SHOWN = (*notice.columns, notice_seen.c.at.label("seen_at"))
 
 NOTICE = frame_schema(_SHOWN)
-"""Columns of a notice: facility, team, kind, key, text, link, made_at, and ``seen_at``, when who
-is asking has read it."""
+"""Columns of a notice, and ``seen_at``, the time at which the current login read it."""
 
 STAFF = ""
-"""The team of a notice that is for a facility's staff."""
+"""The team of a notice for a facility's staff."""
 
 
 def add_notices(connection: Connection, notices: list[dict[str, str]]) -> int:
-    """Add notices that are not there yet; how many.
-
-    Parameters
-    ----------
-    notices
-        Rows of the table without ``made_at``.
-    """
+    """Add notices whose keys are new (rows without ``made_at``); the number of them."""
     if not notices:
         return 0
     known = frames.read_frame(
@@ -289,7 +254,7 @@ def add_notices(connection: Connection, notices: list[dict[str, str]]) -> int:
 
 
 def read_notices(connection: Connection, facility: str, teams: list[str]) -> pl.DataFrame:
-    """A facility's notices for these teams (schema NOTICE), the newest first."""
+    """A facility's notices for these teams (schema NOTICE), newest first."""
     seen = and_(
         *(notice_seen.c[name] == notice.c[name] for name in KEYS),
         notice_seen.c.login == current_login(connection),
@@ -305,7 +270,7 @@ def read_notices(connection: Connection, facility: str, teams: list[str]) -> pl.
 
 
 def mark_read(connection: Connection, unread: pl.DataFrame) -> None:
-    """Note that who is asking has read these notices (schema NOTICE, none read before)."""
+    """Mark unread notices (schema NOTICE) as read by the current login."""
     stamps = stamp(connection, who="login", when="at")
     rows = [row | stamps for row in unread.select(KEYS).to_dicts()]
     if rows:
@@ -313,13 +278,13 @@ def mark_read(connection: Connection, unread: pl.DataFrame) -> None:
 
 
 def read_preferences(connection: Connection, facility: str) -> pl.DataFrame:
-    """``facility``, ``address``, ``invoices`` (each, digest or none), by address."""
+    """Recipients' preferences: ``facility``, ``address``, ``invoices`` (each, digest, none)."""
     chosen = select(preference).where(preference.c.facility == facility)
     return frames.read_frame(connection, chosen).sort("address")
 
 
 def set_preference(connection: Connection, facility: str, address: str, invoices: str) -> None:
-    """Set how a recipient is told of a facility's invoices."""
+    """Set how a recipient is told of a facility's invoices: each, digest or none."""
     mine = (preference.c.facility == facility) & (preference.c.address == address)
     changed = connection.execute(update(preference).where(mine).values(invoices=invoices))
     if changed.rowcount == 0:

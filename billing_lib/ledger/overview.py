@@ -1,12 +1,11 @@
-"""What a facility's months come to at a glance: a few counts and sums per month, by the database.
+"""Counts and sums of a facility's months, and the charges of a month for review.
 
-RC  1993-10   5,321 charges   19,806.92   of which pending 0
-              57 invoices APPROVED, 1 APPROVING at step 1
+    RC  1993-10   5,321 charges   19,806.92   of which pending 0
+                  57 invoices APPROVED, 1 APPROVING at step 1
 
-What review reads of a month: its charges in the columns that people look at, and sums.
-
-Of a charge that was billed anew on a reissue the copy that counts is read: none on an invoice
-that is superseded, void or closed, and no copy while what it copies is on an invoice that counts.
+A reissue bills copies of charges, and review reads only the copy that counts. Charges on
+superseded, void or closed invoices do not count, nor does a copy while its source is on an invoice
+that counts.
 """
 
 import polars as pl
@@ -26,7 +25,7 @@ CHARGED = pl.Schema(
         "total": pl.Int64(),
     }
 )
-"""Columns of sum_charges; ``total`` is minor units."""
+"""Columns of sum_charges; ``total`` is in minor units."""
 
 INVOICED = pl.Schema(
     {
@@ -37,13 +36,13 @@ INVOICED = pl.Schema(
         "total": pl.Int64(),
     }
 )
-"""Columns of sum_invoices; ``total`` is minor units."""
+"""Columns of sum_invoices; ``total`` is in minor units."""
 
 
 def sum_charges(connection: Connection, facility: str) -> pl.DataFrame:
-    """The charges of each month (schema CHARGED), copies on reissues left out, by month.
+    """The charges of each month (schema CHARGED) without copies on reissues, by month.
 
-    What stays unbilled with a closed invoice is not pending.
+    Unbilled charges on a closed invoice are not pending.
     """
     waits = and_(
         charge.c.state == "PENDING", or_(invoice.c.state.is_(None), invoice.c.state != CLOSED)
@@ -88,7 +87,7 @@ def sum_invoices(connection: Connection, facility: str) -> pl.DataFrame:
 
 
 def read_team_months(connection: Connection, facility: str) -> pl.DataFrame:
-    """``team`` and ``period`` of all charges of a facility, the newest month first."""
+    """``team`` and ``period`` of a facility's charges, newest month first."""
     statement = select(charge.c.team, charge.c.period).where(charge.c.facility == facility)
     schema = pl.Schema({"team": pl.String(), "period": pl.String()})
     found = frames.read_frame(connection, statement.distinct(), schema)
@@ -101,7 +100,7 @@ _NAMES = (
     *("adjustment", "total", "cost", "state", "run", "invoice"),
 )
 REVIEWED = pl.Schema({name: KEPT[name] for name in _NAMES})
-"""The columns of a charge that review reads."""
+"""The columns of a charge in review."""
 
 _PENDING = (
     *(charge.c[name] for name in ("charge", "project", "item", "user", "date", "description")),
@@ -110,7 +109,7 @@ _PENDING = (
     invoice.c.state.label("invoice_state"),
 )
 PENDING_CHARGE = pl.Schema(frame_schema(_PENDING))
-"""The columns of a pending charge that staff choose by."""
+"""The columns of a pending charge by which staff choose."""
 
 _KEYS = ("period", "project", "item", "user")
 SPEND = pl.Schema(
@@ -120,7 +119,7 @@ SPEND = pl.Schema(
         "total": pl.Int64(),
     }
 )
-"""What a project's user came to in a month, by item."""
+"""Columns of read_spend: a project's user and item in a month, with number and total of charges."""
 
 _COUNTS = pl.Schema(
     {"what": pl.String(), "rows": pl.Int64(), "total": pl.Int64(), "cost": pl.Int64()}
@@ -128,8 +127,10 @@ _COUNTS = pl.Schema(
 
 
 def count_month(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """How a month adds up: ``what`` (records, unbilled, usage, line), ``rows``, ``total``,
-    ``cost`` (null where no charge has one)."""
+    """A month's counts and sums by kind of row.
+
+    ``what`` (records, unbilled, usage, line), ``rows``, ``total``, ``cost`` (null without costs).
+    """
     charges = (
         select(
             charge.c.kind.label("what"),
@@ -162,7 +163,7 @@ def count_month(connection: Connection, facility: str, period: str) -> pl.DataFr
 
 
 def count_records(connection: Connection, facility: str, period: str) -> int:
-    """How many usage records end in a month."""
+    """The number of usage records that end in a month."""
     return _count(connection, usage_record, facility, period)
 
 
@@ -171,10 +172,7 @@ def read_month(
 ) -> pl.DataFrame:
     """A month's charges that count (schema REVIEWED), by project and charge.
 
-    Parameters
-    ----------
-    first
-        Only those of the first so many, which is quick however many there are.
+    ``first`` reads only so many charges, which is quick in a large month.
     """
     found = read_charges(connection, facility, period, columns=REVIEWED.names(), first=first)
     left_out = _uncounted(connection, facility, period)
@@ -184,13 +182,7 @@ def read_month(
 def read_pending(
     connection: Connection, facility: str, period: str, first: int | None = None
 ) -> pl.DataFrame:
-    """A month's PENDING charges (schema PENDING_CHARGE), by project, date and key.
-
-    Parameters
-    ----------
-    first
-        Only the first so many.
-    """
+    """A month's PENDING charges (PENDING_CHARGE), by project, date and key; at most ``first``."""
     order = (charge.c.project, charge.c.date, charge.c.charge)
     on = (invoice.c.facility == charge.c.facility) & (invoice.c.code == charge.c.invoice)
     statement = (
@@ -217,7 +209,7 @@ def read_shares(connection: Connection, facility: str, period: str) -> pl.DataFr
 
 
 def read_spend(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """What counts of a month, summed by project, item and user (schema SPEND)."""
+    """A month's charges that count, summed by project, item and user (schema SPEND)."""
     keys = [charge.c[name] for name in _KEYS]
     statement = (
         select(*keys, func.count().label("charges"), func.sum(charge.c.total).label("total"))
@@ -243,12 +235,11 @@ def _count(connection: Connection, table: Table, facility: str, period: str) -> 
 
 
 def _uncounted(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The charges of a month that do not count, which are few: asked by themselves, so that no
-    other has to be joined with its invoice."""
+    """A month's charges that do not count: few, and queried without a join of all charges."""
     names = ("facility", *_KEYS, "charge", "kind", "total", "cost")
     columns = [charge.c[name] for name in names]
-    # Asked so that SQLite walks the short indices of charges on invoices and of copies: of the
-    # first the facility is told below, of the second "is not null" by what is above ''.
+    # SQLite uses the short indexes of charges on invoices and of copies: the first query leaves
+    # the facility to the filter below, the second has > '' for IS NOT NULL.
     closed = select(invoice.c.code).where(
         invoice.c.facility == facility, invoice.c.state.in_((SUPERSEDED, VOID, CLOSED))
     )

@@ -1,17 +1,14 @@
-"""Who may do what in a facility, as the ledger keeps it.
+"""Facilities in the ledger, and permissions in them.
+
+    RC  Research Computing  USD  America/New_York
 
     facility  login  role                team
     RC        carol  issuer
     RC        li     lab_administrator   bio
 
-The login is the database's own on PostgreSQL and the operating system's on SQLite (identity.py),
-never what a client says.
-
-Facilities the ledger knows: each from its first use on, with its currency and time zone.
-
-    RC  Research Computing  USD  America/New_York
-
-Amounts are whole minor units and periods are local months, so neither may change afterwards.
+The ledger knows a facility from its first use on. Amounts are whole minor units and periods are
+local months, so its currency and time zone never change. The login is the database's own on
+PostgreSQL and the operating system's on SQLite (database.py), never a name that a client sends.
 """
 
 import polars as pl
@@ -28,7 +25,7 @@ PERMISSION = frame_schema(permission.columns)
 
 
 def current_login(connection: Connection) -> str:
-    """Who is asking."""
+    """The login of the current session."""
     if connection.dialect.name == "postgresql":
         return str(connection.scalars(select(func.session_user())).one())
     return operating_system_login()
@@ -47,8 +44,7 @@ def read_permissions(
 
 
 def lock_permissions(connection: Connection, facility: str) -> pl.DataFrame:
-    """A facility's permissions (schema PERMISSION), kept from others until the end of the
-    transaction."""
+    """A facility's permissions (schema PERMISSION), locked until the end of the transaction."""
     if connection.dialect.name == "postgresql":
         chosen = select(permission.c.login).where(permission.c.facility == facility)
         connection.execute(chosen.order_by(permission.c.login).with_for_update())
@@ -58,7 +54,7 @@ def lock_permissions(connection: Connection, facility: str) -> pl.DataFrame:
 def insert_permission(
     connection: Connection, facility: str, login: str, role: str, team: str
 ) -> None:
-    """Give a permission that is not given yet."""
+    """Give a new permission."""
     connection.execute(
         insert(permission).values(facility=facility, login=login, role=role, team=team)
     )
@@ -81,13 +77,7 @@ def delete_permission(
 def know_facility(
     connection: Connection, code: str, name: str, currency: str, timezone: str
 ) -> None:
-    """Note a facility at its first use, and its name whenever that changes.
-
-    Raises
-    ------
-    InvalidPriceBook
-        Its currency or time zone is another than when it was first used.
-    """
+    """Add a facility at its first use, or update its name; its currency and time zone are fixed."""
     known = connection.execute(select(facility).where(facility.c.code == code)).one_or_none()
     if known is None:
         values = {"code": code, "name": name, "currency": currency, "timezone": timezone}

@@ -1,18 +1,17 @@
-"""Billing runs and their jobs: what staff run for a month, and each thing that was done in it.
+"""Billing runs with their jobs, and issuings with their invoice numbers.
 
-RC-1993-11-1   1993-11, whole month   OPEN
-    1  create   DONE   57 invoices
-    2  issue    DONE   RC-1993-11-1: issued 57 invoices
-
-Issuings: each pass from freezing to the archive, frozen, then issued or failed; its numbers.
+    RC-1993-11-1   1993-11, whole month   OPEN
+        1  create   DONE   57 invoices
+        2  issue    DONE   RC-1993-11-1: issued 57 invoices
 
     RC-2020-04-1     FROZEN ─▶ FAILED   (its numbers go to the next try)
     RC-2020-04-1.2   FROZEN ─▶ ISSUED   RC-2020-00001, RC-2020-00002, no gap
 
-The first issuing of a billing run has the run's id, which is also its audit record's; further
-ones, after a failure or for what was approved later, have a number behind it. At most one
-issuing per facility is frozen at a time. Numbers are 1 + the highest of the facility's fiscal
-year, and are deleted again only as long as what they are for is not issued.
+A run bills a month or a part of it, and a job is one action in it. An issuing is one pass from
+freezing to the archive. The first issuing has the run's id, which is also its audit record's; the
+next ones, after a failure or for invoices approved later, add a number. One issuing per facility
+is frozen at a time. Invoice numbers are 1 + the highest of the facility's fiscal year; they are
+deleted only while their invoices are not issued.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,7 +41,7 @@ JOB = frame_schema(job.columns)
 def make_run(
     connection: Connection, facility: str, period: str, selection: str, description: str
 ) -> str:
-    """Begin a billing run; its id: ``RC-1993-11-3`` after two of that month."""
+    """Begin a billing run; its id: ``RC-1993-11-3`` after two runs of that month."""
     made = select(func.count()).where(
         billing_run.c.facility == facility, billing_run.c.period == period
     )
@@ -62,13 +61,7 @@ def make_run(
 
 
 def read_run(connection: Connection, run: str) -> Row[Any]:
-    """One run: its columns by name.
-
-    Raises
-    ------
-    UnknownRun
-        There is none with this id.
-    """
+    """A billing run's columns by name; it must exist."""
     found = connection.execute(select(billing_run).where(billing_run.c.id == run)).one_or_none()
     if found is None:
         raise UnknownRun(f"there is no billing run {run}", remedy="'billing runs' lists them")
@@ -81,7 +74,7 @@ def read_runs(
     period: str | None = None,
     state: str | None = None,
 ) -> pl.DataFrame:
-    """Billing runs (schema RUN), in the order in which they were made."""
+    """Billing runs (schema RUN), oldest first."""
     statement = select(billing_run)
     for column, wanted in (("facility", facility), ("period", period), ("state", state)):
         if wanted is not None:
@@ -90,20 +83,14 @@ def read_runs(
 
 
 def move_run(connection: Connection, run: str, action: str, reason: str = "") -> None:
-    """Make a move of states.py with a run; it is an event.
-
-    Raises
-    ------
-    NotReady
-        It is in a state from which the action does not lead.
-    """
+    """Move a run by an action of states.py, with an event."""
     row = read_run(connection, run)
     state = after(OF_RUN, row.state, action, f"billing run {run}")
     _change(connection, row, action, reason, "state", state)
 
 
 def describe_run(connection: Connection, run: str, description: str) -> None:
-    """Edit a run's description, the only thing of it that is edited."""
+    """Edit a run's description, its only editable column."""
     row = read_run(connection, run)
     _change(connection, row, "describe", "", "description", description)
 
@@ -128,7 +115,7 @@ def begin_job(connection: Connection, run: str, kind: str) -> int:
 
 
 def end_job(connection: Connection, run: str, sequence: int, state: str, log: str) -> None:
-    """End a job as DONE or FAILED, with what it has to tell."""
+    """End a job as DONE or FAILED, with its log."""
     connection.execute(
         update(job)
         .where(job.c.run == run, job.c.sequence == sequence)
@@ -187,18 +174,7 @@ def freeze(
     commit_hash: str | None = None,
     container: str | None = None,
 ) -> Row[Any]:
-    """Begin an issuing, in the state FROZEN; who and when come from the database.
-
-    Returns
-    -------
-    sqlalchemy.Row
-        Its columns by name.
-
-    Raises
-    ------
-    NotReady
-        Another issuing of the facility is still frozen.
-    """
+    """Begin a FROZEN issuing; its columns by name. NotReady while the facility has another one."""
     standing = frozen(connection, facility)
     if standing is not None:
         raise NotReady(f"the issuing {standing.id} is not ended yet", where=facility)
@@ -231,24 +207,24 @@ def describe(connection: Connection, issuing_id: str, **columns: str) -> None:
 
 
 def fail(connection: Connection, issuing_id: str, failure: str) -> None:
-    """End a frozen issuing as FAILED, with the sentence why; its numbers are free again."""
+    """End a frozen issuing as FAILED, with the reason; its numbers are free again."""
     release_numbers(connection, issuing_id)
     _change_issuing(connection, issuing_id, {"state": "FAILED", "failure": failure})
 
 
 def finish(connection: Connection, issuing_id: str) -> None:
-    """End a frozen issuing as ISSUED, once its invoices are inserted; nothing undoes this."""
+    """End a frozen issuing as ISSUED, after its invoices are inserted; nothing undoes this."""
     _change_issuing(connection, issuing_id, {"state": "ISSUED"})
 
 
 def frozen(connection: Connection, facility: str) -> Row[Any] | None:
-    """The facility's issuing that is neither issued nor failed yet, if any: columns by name."""
+    """The facility's FROZEN issuing: its columns by name, or None."""
     found = select(issuing).where(issuing.c.facility == facility, issuing.c.state == "FROZEN")
     return connection.execute(found).one_or_none()
 
 
 def read_issuing(connection: Connection, issuing_id: str) -> Row[Any]:
-    """One issuing: its columns by name."""
+    """An issuing's columns by name."""
     return connection.execute(select(issuing).where(issuing.c.id == issuing_id)).one()
 
 
@@ -258,7 +234,7 @@ def read_issuings(
     period: str | None = None,
     run: str | None = None,
 ) -> pl.DataFrame:
-    """Issuings (schema ISSUING), in the order in which they were frozen."""
+    """Issuings (schema ISSUING), oldest first."""
     statement = select(issuing)
     for column, wanted in (("facility", facility), ("period", period), ("run", run)):
         if wanted is not None:
@@ -274,17 +250,9 @@ def reserve_numbers(
     invoices: Sequence[str],
     make_number: Callable[[int], str],
 ) -> pl.DataFrame:
-    """Reserve the next numbers, one per invoice in the order given.
+    """Reserve the next numbers, one per invoice in order: ``invoice``, ``sequence``, ``number``.
 
-    Parameters
-    ----------
-    make_number
-        A sequence number's text: ``lambda n: f"RC-2020-{n:04}"``.
-
-    Returns
-    -------
-    polars.DataFrame
-        ``invoice``, ``sequence``, ``number``.
+    ``make_number`` makes a number of a sequence: ``lambda n: f"RC-2020-{n:04}"``.
     """
     last = connection.scalar(
         select(func.max(invoice_number.c.sequence)).where(
@@ -312,7 +280,7 @@ def reserve_numbers(
 
 
 def read_numbers(connection: Connection, issuing_id: str) -> pl.DataFrame:
-    """The numbers an issuing holds: ``invoice``, ``sequence``, ``number``, in sequence."""
+    """An issuing's numbers, in sequence: ``invoice``, ``sequence``, ``number``."""
     numbers = invoice_number.c
     statement = select(numbers.invoice, numbers.sequence, numbers.number)
     return frames.read_frame(connection, statement.where(numbers.issuing == issuing_id)).sort(
@@ -321,7 +289,7 @@ def read_numbers(connection: Connection, issuing_id: str) -> pl.DataFrame:
 
 
 def release_numbers(connection: Connection, issuing_id: str) -> None:
-    """Give back the numbers of what is not issued."""
+    """Give back the numbers of an issuing that is not issued."""
     connection.execute(delete(invoice_number).where(invoice_number.c.issuing == issuing_id))
 
 

@@ -1,50 +1,34 @@
-"""What the tables share: their metadata, and the columns that many of them have.
-
-The ledger's tables: usage in, charges in the middle, events beside them all.
+"""The ledger's tables.
 
     source_file ─ usage_record ─ charge ─ charge_split      PENDING until billed
                        └ unbilled     └ rate (kept copies)
     permission (who may do what)    event (who, when, why; hash-chained per facility)
 
-The tables of runs, invoices and statements stand in invoice_tables.py, those of what is made of
-them in document_tables.py, those of mail and notices in delivery_tables.py. Usage and charges
-have the columns of their frames (USAGE, CHARGE and SPLIT of pricing), in the same types: money is
-whole minor units of the facility's currency, a decimal is kept as text. Keys are the field's own.
-Every row names its facility, and its team where a lab's administrator may one day read it, so
-that row-level security can tell without a join. What may happen to a row stands in guards.py, not
-in CHECK constraints: SQLite cannot alter those, and the list of states grows. SQLite's tables
-have no rowid, so REPLACE can overwrite a row by its declared keys only, and the guards watch
-those.
-
-The ledger's tables of runs, invoices and statements.
-
-    billing_run ─ job          what staff run, and each thing done in it
+    billing_run ─ job          a run by staff, and each action in it
        └ invoice               its life: OPEN … APPROVED … PAID
     issuing ─ invoice_number   one pass from freezing to the archive
        └ issued_invoice ─ invoice_line, invoice_split, invoice_adjustment     written once
     statement ─ statement_invoice, statement_adjustment
-    fund_entry                 prepaid funds: deposits, what invoices drew, what came back
-    journal ─ journal_entry    what was posted to the general ledger, once
-
-What was issued and what became of it are two rows: ``issued_invoice`` never changes, ``invoice``
-only moves between the states of states.py.
-
-The ledger's tables of what is made of invoices and statements, and kept in the store.
+    fund_entry                 prepaid funds: deposits, draws by invoices, returns
+    journal ─ journal_entry    postings to the general ledger, each once
 
     transformation            a facility's template, rendered once
-    package ─ package_file    a zip of documents, and what is in it
+    package ─ package_file    a zip of documents, and its files
 
-None of it is issued: these rows may be deleted, which is an event, and their files be made again.
-Rows are added and deleted, never changed.
+    message ─ attachment      an e-mail to one recipient, as it was queued, and its state
+       └ told                 its invoices or statements, once per recipient
+    notice ─ notice_seen      a text in the notebooks, and its readers
+    preference                a recipient's choice of e-mail about invoices
 
-The ledger's tables of delivery: the outbox of mail, notices in the notebooks, preferences.
-
-    message ─ attachment      an e-mail to one recipient, as it was queued, and what became of it
-       └ told                 which invoice or statement it tells, once per recipient
-    notice ─ notice_seen      what the notebooks show, and who has read it
-    preference                how a recipient wants to be told of invoices
-
-What a message says never changes; only its state, its tries and the server's last answer do.
+Usage and charges have the columns and types of their frames (USAGE, CHARGE and SPLIT of pricing):
+money is whole minor units of the facility's currency, a decimal is text. Keys are the field's
+own. Every row names its facility, and its team if a lab's administrator may one day read it, so
+that row-level security needs no join. Guards (guards.py) limit changes instead of CHECK
+constraints, which SQLite cannot alter while the list of states grows. SQLite's tables have no
+rowid, so REPLACE overwrites rows only by their declared keys, which the guards watch.
+``issued_invoice`` never changes, ``invoice`` only moves between states; of a message only state,
+tries and last answer change. Transformations and packages may be deleted, which is an event, since
+their files can be made again.
 """
 
 import polars as pl
@@ -77,7 +61,7 @@ metadata = MetaData(
         "pk": "pk_%(table_name)s",
     }
 )
-"""All tables of the ledger, once the modules with tables are imported."""
+"""All tables of the ledger."""
 
 
 def facility_key() -> Column[str]:
@@ -91,17 +75,17 @@ def of_facility() -> Column[str]:
 
 
 def stated(name: str) -> Column[str]:
-    """A text that is always there."""
+    """A text that is never null."""
     return Column(name, Text, nullable=False)
 
 
 def minor(name: str) -> Column[int]:
-    """An amount in whole minor units, or a count, that is always there."""
+    """An amount in whole minor units, or a count, that is never null."""
     return Column(name, BigInteger, nullable=False)
 
 
 def stamped(name: str, kind: type[Text] | type[Instant]) -> Column[object]:
-    """Who or when: PostgreSQL's triggers set it, whatever the client sends."""
+    """A login or a time: PostgreSQL's triggers set it, whatever the client sends."""
     return Column(name, kind, FetchedValue(), nullable=False)
 
 
@@ -172,7 +156,7 @@ rate = Table(
 KEPT = pl.Schema(
     {name: dtype for name, dtype in CHARGE.items() if name not in ("units", "file", "row")}
 )
-"""Columns of a charge that its table has; the usage record has the others."""
+"""Columns of a charge in its table; the usage record has the others."""
 
 _TOTALS = ("raw_total", "adjustment", "total")
 
@@ -257,7 +241,7 @@ billing_run = Table(
     Column("id", Text, primary_key=True),
     of_facility(),
     stated("period"),
-    stated("selection"),  # '' for the whole month, else what of it (workflow/runs.py)
+    stated("selection"),  # '' for the whole month, else a part of it (workflow/runs.py)
     stated("state"),
     stated("description"),
     stamped("login", Text),
@@ -305,10 +289,10 @@ invoice = Table(
     stated("description"),
     Column("reason", Text),  # of its last move that needs one
     Column("number", Text),  # once issued
-    Column("replaces", Text),  # the number of the one that this one reissues
+    Column("replaces", Text),  # the number of the invoice that this one reissues
     Column("paid_on", Date),
     Column("payment_reference", Text),
-    Column("statement", Text),  # by whose payment it was paid, if by one's
+    Column("statement", Text),  # the statement whose payment paid it, if any
     UniqueConstraint("number"),
     UniqueConstraint("facility", "reference"),
     Index(None, "facility", "period", "project"),
@@ -379,7 +363,7 @@ issued_invoice = Table(
     minor("adjustment"),
     Column("tax", BigInteger),  # null without one
     minor("total"),
-    Column("prepaid", BigInteger),  # what of it was drawn from prepaid funds; null without any
+    Column("prepaid", BigInteger),  # the part drawn from prepaid funds; null without any
     Column("cost", BigInteger),  # for staff only; not part of the canonical JSON
     stated("fingerprint"),  # sha256 of the canonical JSON
     UniqueConstraint("facility", "fiscal_year", "sequence"),
@@ -415,7 +399,7 @@ invoice_line = Table(
     stated("team"),
     *columns_of(_LINE, required=("charge", "raw_total", "adjustment", "total")),
     _of_invoice(),
-    Index(None, "facility", "charge", unique=True),  # billed again it is a copy, of its own code
+    Index(None, "facility", "charge", unique=True),  # a charge billed again is a copy
     sqlite_with_rowid=False,
 )
 
@@ -497,7 +481,7 @@ fund_entry = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     stated("team"),
     stated("kind"),  # deposit, draw or return
-    minor("amount"),  # what the balance changes by
+    minor("amount"),  # the change of the balance
     Column("number", Text, ForeignKey("issued_invoice.number")),  # of a draw or return
     stated("reason"),
     stamped("login", Text),
@@ -541,8 +525,8 @@ transformation = Table(
     stated("template"),
     stated("format"),
     stated("template_sha256"),
-    stated("input_sha256"),  # of what the template was given
-    stated("sha256"),  # of the result, by which the store has it
+    stated("input_sha256"),  # of the template's input
+    stated("sha256"),  # of the result, its key in the store
     minor("bytes"),
     stamped("login", Text),
     stamped("made_at", Instant),
@@ -557,7 +541,7 @@ package = Table(
     stated("selection"),  # in words
     stated("formats"),
     minor("files"),
-    stated("sha256"),  # of the zip, by which the store has it
+    stated("sha256"),  # of the zip, its key in the store
     minor("bytes"),
     Column("valid_until", Date, nullable=False),
     stamped("login", Text),
@@ -575,7 +559,7 @@ package_file = Table(
     stated("team"),
     stated("subject"),  # an invoice's number or a statement's id
     stated("format"),
-    stated("source_sha256"),  # of the canonical JSON that it is made of
+    stated("source_sha256"),  # of the canonical JSON behind it
     stated("sha256"),
     minor("bytes"),
     Index(None, "subject"),
@@ -589,7 +573,7 @@ message = Table(
     Column("id", Text, primary_key=True),  # RC-1994-00003-3f09ab12cd34, also in its Message-ID
     stated("kind"),  # invoice or statement
     stated("period"),
-    Column("team", Text),  # null where a digest is of several
+    Column("team", Text),  # null for a digest of several teams
     stated("sender"),
     stated("recipient"),  # with the name, if there is one
     stated("subject"),
@@ -598,7 +582,7 @@ message = Table(
     Column("state", Text, nullable=False, index=True),
     Column("attempts", Integer, nullable=False),
     Column("next_try", Instant),  # of a FAILED one
-    Column("said", Text),  # the server's last answer, or why
+    Column("said", Text),  # the server's last answer, or a reason
     stamped("login", Text),
     stamped("queued_at", Instant),
     Column("moved_at", Instant, FetchedValue()),
@@ -613,7 +597,7 @@ told = Table(
     facility_key(),
     Column("address", Text, primary_key=True),
     Column("version", Integer, primary_key=True, autoincrement=False),
-    stated("fingerprint"),  # of what was told; another one is told anew
+    stated("fingerprint"),  # of the document; a change is told anew
     Column("message", Text, ForeignKey("message.id"), nullable=False, index=True),
     sqlite_with_rowid=False,
 )
@@ -626,7 +610,7 @@ attachment = Table(
     stated("name"),
     stated("media_type"),
     stated("sha256"),
-    Column("place", Text),  # in the archive of records; or else
+    Column("place", Text),  # in the archive of records, or null with content
     Column("content", LargeBinary),
     sqlite_with_rowid=False,
 )

@@ -1,16 +1,12 @@
-"""What matches: the conditions by which invoices and charges are found, as SQL for both databases.
-
-    text "Müller"   →   x ~ '[mM][üÜ][lL][lL][eE][rR]'
-
-Texts are found whatever the case of their letters. That is written into the pattern, since what
-the databases themselves take for the same letter depends on the one and on its locale.
-
-Finding invoices and charges: a page of what matches, how much all that matches comes to.
+"""Search for invoices and charges: a page of matching rows, and the totals of all matches.
 
     Criteria(states=("OPEN",), text="laser")   page 2 of 50 rows, by total   312 rows, 10,204.11 USD
 
-What matches is asked in matching.py. Rows come in the same order from both databases: texts by
-their code points, what is missing last, ties by facility and code.
+    text "Müller"   →   x ~ '[mM][üÜ][lL][lL][eE][rR]'
+
+The conditions are SQL for both databases. Texts match in any case; the pattern itself names both
+cases of a letter, since the databases' own rules differ and depend on the locale. Both databases
+return the same order: texts by code points, nulls last, ties by facility and code.
 """
 
 import json
@@ -49,27 +45,18 @@ _NUMBERS = (invoice.c.number, invoice.c.code)
 _OF_CHARGES = ("adjust", "add_line", "delete")
 _NOTE = "invoice_note"
 _WITHIN = r'(?:[^"\\]|\\u[0-9a-f]{4}|\\[^u])*'
-"""Any part of a JSON text, so that what follows does not start within an escape."""
+"""Any part of a JSON text, so that the next pattern does not start within an escape."""
 
 REISSUE = "reissue"
-"""What an invoice that replaces another is found as, beside its kind."""
+"""A further kind in searches: invoices that replace another."""
 
 
 @dataclass(frozen=True)
 class View:
-    """A view of invoices by what is to be done with them.
+    """A view of invoices by the work that they need.
 
-    Attributes
-    ----------
-    title
-        As people see it.
-    states
-        Of its invoices.
-    odd
-        States in which an invoice belongs to it if it has no charges, or comes to less than
-        nothing.
-    unplaced
-        Whether charges on no invoice belong to it.
+    It holds invoices in ``states``, invoices in ``odd`` states that have no charges or a negative
+    total, and with ``unplaced`` also charges on no invoice.
     """
 
     title: str
@@ -80,7 +67,7 @@ class View:
 
 @dataclass(frozen=True)
 class Amounts:
-    """Between which totals, in minor units, what these facilities bill lies; both included."""
+    """A range of totals in these facilities, in minor units; both ends are included."""
 
     facilities: tuple[str, ...]
     least: int | None
@@ -89,8 +76,8 @@ class Amounts:
 
 @dataclass(frozen=True)
 class Seen:
-    """What may be seen: all of these facilities, and what was issued to these teams, without
-    its cost, as ``(facility, team)``."""
+    """The rows a user may see: all rows of ``facilities``, and the issued invoices of ``labs``, as
+    ``(facility, team)``, without their cost."""
 
     facilities: tuple[str, ...]
     labs: tuple[tuple[str, str], ...] = ()
@@ -98,28 +85,15 @@ class Seen:
 
 @dataclass(frozen=True)
 class Criteria:
-    """What is looked for; what is not stated matches all.
+    """Search criteria; a criterion that is left out matches all rows.
 
-    Attributes
-    ----------
-    seen
-        To whom it is shown.
-    team, below
-        A team, and the teams that belong to it, over others too, by facility.
-    number
-        Part of an invoice's number or code, or of a charge's code.
-    states
-        Of invoices or of charges; a charge has its own and its invoice's.
-    kinds
-        Of invoices; REISSUE is one that replaces another, whatever it is otherwise.
-    empty
-        Whether an invoice has no charges, a charge a total of nothing.
-    amounts
-        One for each currency; what is of none of their facilities does not match.
-    user, item, date_from, date_to, expense_code
-        An invoice matches by any of its charges; both dates are included.
-    text
-        Part of a description, or of what was said when something was changed: reasons and notes.
+    ``below`` has the teams under ``team`` at any depth, by facility. ``number`` is part of an
+    invoice's number or code, or of a charge's code. A charge matches ``states`` by its own state or
+    its invoice's. REISSUE in ``kinds`` matches invoices of any kind that replace another. ``empty``
+    says whether an invoice has no charges, or a charge a total of zero. ``amounts`` has one range
+    per currency; rows of other facilities do not match. An invoice matches ``user``, ``item``, the
+    dates (both included) and ``expense_code`` by any of its charges. ``text`` is part of a
+    description, a reason or a note.
     """
 
     seen: Seen
@@ -146,7 +120,7 @@ class Criteria:
 
 
 def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
-    """All that an invoice must meet."""
+    """The conditions that an invoice must meet."""
     yield from _shared(criteria, invoice)
     yield or_(
         invoice.c.facility.in_(criteria.seen.facilities),
@@ -187,7 +161,7 @@ def invoice_conditions(criteria: Criteria) -> Iterator[Condition]:
 
 
 def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
-    """All that a charge must meet; ``invoice`` is the one that it is on, if any."""
+    """The conditions that a charge must meet; ``invoice`` is the charge's invoice, if any."""
     yield from _shared(criteria, charge)
     yield charge.c.facility.in_(criteria.seen.facilities)
     if criteria.number is not None:
@@ -213,7 +187,7 @@ def charge_conditions(criteria: Criteria) -> Iterator[Condition]:
 
 
 def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
-    """What is asked of columns that both have."""
+    """Conditions on columns that both tables have."""
     if criteria.facility is not None:
         yield table.c.facility == criteria.facility
     yield from _within(table, criteria.period_from, criteria.period_to)
@@ -238,7 +212,7 @@ def _shared(criteria: Criteria, table: Table) -> Iterator[Condition]:
 
 
 def _of_usage(criteria: Criteria) -> Iterator[Condition]:
-    """What is asked of what a charge is for."""
+    """Conditions on the usage behind a charge."""
     if criteria.user is not None:
         yield charge.c.user == criteria.user
     if criteria.item is not None:
@@ -251,7 +225,7 @@ def _of_usage(criteria: Criteria) -> Iterator[Condition]:
 
 def _within(table: Table, first: str | None, last: str | None) -> Iterator[Condition]:
     if first is not None and first == last:
-        yield table.c.period == first  # an index goes on behind it, and not behind a range
+        yield table.c.period == first  # an index is used further after =, not after a range
         return
     if first is not None:
         yield table.c.period >= first
@@ -274,7 +248,7 @@ def _in_view(view: View) -> Condition:
 
 
 def _charged_to(criteria: Criteria) -> Condition:
-    """Read once and in a row, not charge by charge."""
+    """Charges with this expense code, as a set that is read once, not charge by charge."""
     charged = select(charge_split.c.facility, charge_split.c.charge).where(
         charge_split.c.expense_code == criteria.expense_code
     )
@@ -284,7 +258,7 @@ def _charged_to(criteria: Criteria) -> Condition:
 
 
 def _told_of_charge(text: str) -> Condition:
-    """What a charge says, or was said of it or of what it copies on a reissue."""
+    """The text is in a charge's description, or in events of it or of its earlier copies."""
     told = _told(text, of_charges=True)
     earlier = charge.alias("earlier")
     copied = select(earlier.c.charge).where(
@@ -301,7 +275,7 @@ def _told_of_charge(text: str) -> Condition:
 
 
 def _told(text: str, *, of_charges: bool) -> Select[tuple[str, str]]:
-    """Of what (``facility``, ``subject``) something was said, as a reason or a note."""
+    """``facility`` and ``subject`` of events whose reason or note has the text."""
     return select(event.c.facility, event.c.subject).where(
         event.c.kind.in_(_OF_CHARGES) if of_charges else event.c.kind.not_in(_OF_CHARGES),
         _holds(event.c.reason, text)
@@ -310,7 +284,7 @@ def _told(text: str, *, of_charges: bool) -> Select[tuple[str, str]]:
 
 
 def _noted(text: str) -> Select[tuple[str, str]]:
-    """On the invoices of which months and projects a note was written (workflow/notes.py)."""
+    """Month and project of invoices whose notes have the text (workflow/notes.py)."""
     return select(event.c.facility, event.c.subject).where(
         event.c.kind == _NOTE,
         event.c.after.regexp_match(f'^"{_WITHIN}{_pattern(_in_json(text))}'),
@@ -326,7 +300,7 @@ def _in_json(text: str) -> str:
 
 
 def _pattern(text: str) -> str:
-    """A regular expression, of Python's and of PostgreSQL's, for this text in any case."""
+    """A regular expression, for Python and PostgreSQL, that matches this text in any case."""
     return "".join(_either_case(letter) for letter in text)
 
 
@@ -338,14 +312,14 @@ def _either_case(letter: str) -> str:
 
 
 class Listing(NamedTuple):
-    """What can be listed: its table, what is joined to it, and its columns as lists name them."""
+    """A table to list: its key, the tables joined to it, and its columns by names in lists."""
 
     table: Table
     key: tuple[ColumnElement[Any], ColumnElement[Any]]
     joined: FromClause
     columns: Mapping[str, ColumnElement[Any]]
     sorts: Mapping[str, ColumnElement[Any]]
-    """The columns by which rows are sorted, under the names that people write."""
+    """The columns to sort by, under the names that people write."""
 
 
 _INVOICE_COLUMNS: dict[str, ColumnElement[Any]] = {
@@ -409,14 +383,9 @@ def read_rows(
     limit: int | None = None,
     offset: int = 0,
 ) -> pl.DataFrame:
-    """What matches (the listing's columns), in order.
+    """Matching rows (the listing's columns), in order; all of them, or ``limit`` after ``offset``.
 
-    Parameters
-    ----------
-    order
-        Names of the listing's ``sorts``, each with whether the largest comes first.
-    limit, offset
-        How many rows, after how many; all by default.
+    ``order`` has names of the listing's ``sorts``, each with True for the largest first.
     """
     key = listing.key
     sorting = [
@@ -427,7 +396,7 @@ def read_rows(
     if limit is None:
         chosen = _matching(select(*columns), listing, criteria)
     else:
-        # Only keys are sorted; the other columns are read of what is on the page.
+        # Only keys are sorted; the other columns are read for the page's rows alone.
         page = _matching(select(*key), listing, criteria).order_by(*sorting)
         on_page = page.limit(limit).offset(offset).subquery("page")
         same = and_(*(on_page.c[part.name] == part for part in key))
@@ -436,7 +405,7 @@ def read_rows(
 
 
 def read_totals(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
-    """How many match and what they come to: ``currency``, ``count``, ``total``, by currency."""
+    """The number and total of matching rows: ``currency``, ``count``, ``total``, by currency."""
     statement = _matching(
         select(
             facilities.c.currency.label("currency"),
@@ -451,7 +420,7 @@ def read_totals(connection: Connection, listing: Listing, criteria: Criteria) ->
 
 
 def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
-    """``facility`` and ``code`` of what matches, by both."""
+    """``facility`` and ``code`` of matching rows, by both."""
     facility, code = listing.key
     keys = _matching(select(facility, code.label("code")), listing, criteria)
     return frames.read_frame(connection, keys).sort("facility", "code")
@@ -468,7 +437,7 @@ def _sorted(
     if connection.dialect.name == "postgresql":
         value = column.collate("C") if isinstance(column.type, Text) else column
     else:
-        # SQLite walks no index for the order of +x. It would read each row at another place,
-        # ten times as slow as all of them one after the other.
+        # SQLite uses no index for the order of +x. An index would make it read rows at scattered
+        # places, ten times slower than in sequence.
         value = UnaryExpression(column, operator=custom_op("+"), type_=column.type)
     return (value.desc() if falling else value.asc()).nulls_last()

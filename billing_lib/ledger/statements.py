@@ -1,22 +1,20 @@
-"""Statements: what a team owes for a month over all facilities, in one currency.
+"""Statements, prepaid funds and general-ledger journals.
 
     smith-lab-1993-11     OPEN   3 invoices   1,204.11 - 3.00 = 1,201.11 USD
       RC-1994-00003   RC    1,129.11
       MIC-1994-00007  MIC      75.00
       courtesy        MIC      -3.00
 
-Frames have the tables' column names (schemas STATEMENT, STATED, STATEMENT_ADJUSTMENT). An invoice
-is on one statement at most; a paid statement does not change.
+    RC  u4  1  deposit   1000.00
+    RC  u4  2  draw      -240.11   RC-1994-00003
 
-Prepaid funds in the ledger: what came in, what invoices drew, what came back; never changed.
+    RC  3  RC-1994-00003  issue      1993-12-06
+    RC  4  RC-1994-00003  reversal   1994-01-15   it was voided, or another one replaced it
 
-RC  u4  1  deposit   1000.00
-RC  u4  2  draw      -240.11   RC-1994-00003
-
-General-ledger journals: which invoices were posted, and which were taken back; added only.
-
-RC  3  RC-1994-00003  issue      1993-12-06
-RC  4  RC-1994-00003  reversal   1994-01-15   it was voided, or another one replaced it
+A statement is a team's debt for a month over all facilities, in one currency. An invoice is on
+one statement at most, and a paid statement does not change. Fund entries (deposits, draws by
+invoices, returns) and journals (invoices posted or reversed) are only added. Frames have the
+tables' column names (schemas STATEMENT, STATED, STATEMENT_ADJUSTMENT, FUND_ENTRY, JOURNAL, …).
 """
 
 import datetime as dt
@@ -49,7 +47,7 @@ STATEMENT = frame_schema(statement.columns)
 """Columns of a statement: id, team, period, sequence, currency, state, invoices, … reference."""
 
 STATEMENT_ADJUSTMENT = frame_schema(statement_adjustment.columns)
-"""Columns of what a rule changed: statement, facility, position, team, rule, kind, amount."""
+"""Columns of a rule's adjustment: statement, facility, position, team, rule, kind, amount."""
 
 _STATED = (
     statement_invoice.c.statement,
@@ -69,16 +67,12 @@ _STATED = (
 )
 
 STATED = frame_schema(_STATED)
-"""Columns of an invoice as statements see it: ``statement`` (null where it is on none), number,
-facility, team, period, currency, project, kind, invoice_date, prepaid, total, code, state and
-``paid_by``, the statement by whose payment it was paid."""
+"""Columns of an invoice as statements see it; ``statement`` is null where it is on none, and
+``paid_by`` is the statement whose payment paid it."""
 
 
 def lock_statements(connection: Connection) -> None:
-    """Keep statements from others until the end of the transaction.
-
-    On SQLite a transaction that writes keeps all from others anyway.
-    """
+    """Keep other sessions from statements until the transaction ends, as SQLite does anyway."""
     if connection.dialect.name == "postgresql":
         key = func.hashtextextended("billing.statements", 0)
         connection.execute(select(func.pg_advisory_xact_lock(key)))
@@ -102,13 +96,7 @@ def read_statements(
 
 
 def require_statement(connection: Connection, statement_id: str) -> Row[Any]:
-    """One statement: its columns by name.
-
-    Raises
-    ------
-    UnknownStatement
-        There is none with this id.
-    """
+    """A statement's columns by name; it must exist."""
     chosen = select(statement).where(statement.c.id == statement_id)
     found = connection.execute(chosen).one_or_none()
     if found is None:
@@ -120,7 +108,7 @@ def require_statement(connection: Connection, statement_id: str) -> Row[Any]:
 
 
 def paid_statement_of(connection: Connection, number: str) -> str | None:
-    """The id of the paid statement that an invoice is on, if it is on one."""
+    """The id of the paid statement that an invoice is on, or None."""
     chosen = (
         select(statement.c.id)
         .join(statement_invoice, statement_invoice.c.statement == statement.c.id)
@@ -138,7 +126,7 @@ def read_stated(connection: Connection, ids: list[str]) -> pl.DataFrame:
 
 
 def statements_with(connection: Connection, numbers: list[str]) -> list[str]:
-    """The ids of the statements that these invoices are on."""
+    """The ids of the statements that hold these invoices."""
     listed = frames.listed(connection, numbers)
     chosen = select(statement_invoice.c.statement).where(
         statement_invoice.c.number.in_(select(listed.c.value))
@@ -149,8 +137,7 @@ def statements_with(connection: Connection, numbers: list[str]) -> list[str]:
 def read_unstated(
     connection: Connection, period: str, teams: list[str] | None = None
 ) -> pl.DataFrame:
-    """A month's invoices that count and are on no statement (schema STATED), by team, facility
-    and number."""
+    """A month's invoices that count and are on no statement (STATED), by team, facility, number."""
     chosen = _invoices(outer=True).where(
         issued_invoice.c.period == period,
         invoice.c.state.in_(ACTIVE),
@@ -173,8 +160,7 @@ def _invoices(*, outer: bool) -> Select[Any]:
 
 
 def read_statement_adjustments(connection: Connection, ids: list[str]) -> pl.DataFrame:
-    """What rules changed on these statements (schema STATEMENT_ADJUSTMENT), by statement,
-    facility and position."""
+    """Adjustments of statements (STATEMENT_ADJUSTMENT), by statement, facility and position."""
     listed = frames.listed(connection, ids)
     chosen = select(statement_adjustment).where(
         statement_adjustment.c.statement.in_(select(listed.c.value))
@@ -184,25 +170,13 @@ def read_statement_adjustments(connection: Connection, ids: list[str]) -> pl.Dat
 
 
 def insert_statements(connection: Connection, fresh: pl.DataFrame) -> None:
-    """Add OPEN statements that hold nothing yet.
-
-    Parameters
-    ----------
-    fresh
-        ``id``, ``team``, ``period``, ``sequence``, ``currency``.
-    """
+    """Add empty OPEN statements: ``id``, ``team``, ``period``, ``sequence``, ``currency``."""
     nothing = dict.fromkeys(("invoices", "raw_total", "adjustment", "total"), 0)
     frames.insert_frame(connection, statement, fresh, state=OPEN, **nothing)
 
 
 def put_on(connection: Connection, placed: pl.DataFrame) -> None:
-    """Put invoices on OPEN statements.
-
-    Parameters
-    ----------
-    placed
-        ``number``, ``statement``, ``facility``, ``team``, ``total``.
-    """
+    """Put invoices on OPEN statements: ``number, statement, facility, team, total``."""
     names = [column.name for column in statement_invoice.columns]
     frames.insert_frame(connection, statement_invoice, placed.select(names))
 
@@ -216,8 +190,7 @@ def take_off(connection: Connection, numbers: pl.Series) -> None:
 
 
 def replace_adjustments(connection: Connection, ids: list[str], adjustments: pl.DataFrame) -> None:
-    """Put these adjustments (schema STATEMENT_ADJUSTMENT) in place of all that OPEN statements
-    have."""
+    """Replace all adjustments of OPEN statements with these (schema STATEMENT_ADJUSTMENT)."""
     listed = frames.listed(connection, ids)
     connection.execute(
         delete(statement_adjustment).where(
@@ -228,13 +201,7 @@ def replace_adjustments(connection: Connection, ids: list[str], adjustments: pl.
 
 
 def set_statement_totals(connection: Connection, totals: pl.DataFrame) -> None:
-    """Set what OPEN statements come to.
-
-    Parameters
-    ----------
-    totals
-        ``id``, ``invoices``, ``raw_total``, ``adjustment``, ``total``.
-    """
+    """Set the totals of OPEN statements: ``id, invoices, raw_total, adjustment, total``."""
     frames.update_frame(connection, statement, totals, ["id"])
 
 
@@ -248,19 +215,9 @@ def move_statement(
     payment: tuple[dt.date, str] | None = None,
     facts: dict[str, str] | None = None,
 ) -> None:
-    """Make a move of states.py with a statement; it is an event of each facility on it.
+    """Move a statement by an action of states.py, with an event for each of its facilities.
 
-    Parameters
-    ----------
-    payment
-        Date and reference, for the move that pays.
-    facts
-        What else the event tells.
-
-    Raises
-    ------
-    NotReady
-        It is in a state from which the action does not lead.
+    ``payment`` is a date and a reference, for ``pay``; ``facts`` are further values of the event.
     """
     row = require_statement(connection, statement_id)
     state = after(OF_STATEMENT, row.state, action, f"statement {statement_id}")
@@ -301,7 +258,7 @@ def insert_entry(
     reason: str,
     number: str | None = None,
 ) -> None:
-    """Add what a balance changes by, in minor units."""
+    """Add a change of a project's balance, in minor units."""
     known = select(func.coalesce(func.max(fund_entry.c.sequence), 0)).where(
         fund_entry.c.facility == facility, fund_entry.c.project == project
     )
@@ -326,7 +283,7 @@ def read_entries(
     project: str | None = None,
     number: str | None = None,
 ) -> pl.DataFrame:
-    """Entries (schema FUND_ENTRY), by project and sequence."""
+    """Fund entries (schema FUND_ENTRY), by project and sequence."""
     statement = select(fund_entry).where(fund_entry.c.facility == facility)
     for column, wanted in (("project", project), ("number", number)):
         if wanted is not None:
@@ -342,7 +299,7 @@ JOURNAL_ENTRY = frame_schema(journal_entry.columns)
 
 
 def lock_journals(connection: Connection, facility: str) -> None:
-    """Keep others from posting for the facility until the end of the transaction."""
+    """Keep other sessions from posting for the facility until the end of the transaction."""
     if connection.dialect.name == "postgresql":
         chosen = select(facilities.c.code).where(facilities.c.code == facility)
         connection.execute(chosen.with_for_update(key_share=True))
@@ -351,14 +308,9 @@ def lock_journals(connection: Connection, facility: str) -> None:
 def insert_journal(
     connection: Connection, facility: str, settings: str, entries: pl.DataFrame
 ) -> int:
-    """Add the facility's next journal; its number.
+    """Add the facility's next journal, with entries of ``number``, ``kind``, ``date``; its number.
 
-    Parameters
-    ----------
-    settings
-        JSON of the accounts and columns that it is posted with.
-    entries
-        ``number``, ``kind``, ``date``.
+    ``settings`` is JSON of the accounts and columns that it is posted with.
     """
     posted = select(func.count()).where(journal.c.facility == facility)
     number = int(connection.scalars(posted).one()) + 1
@@ -382,7 +334,7 @@ def read_journals(connection: Connection, facility: str) -> pl.DataFrame:
 
 
 def read_journal_entries(connection: Connection, facility: str) -> pl.DataFrame:
-    """What a facility's journals posted (schema JOURNAL_ENTRY), by journal, date and number."""
+    """The entries of a facility's journals (schema JOURNAL_ENTRY), by journal, date and number."""
     statement = select(journal_entry).where(journal_entry.c.facility == facility)
     found = frames.read_frame(connection, statement, JOURNAL_ENTRY)
     return found.sort("journal", "date", "number", "kind")

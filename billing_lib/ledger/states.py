@@ -2,9 +2,9 @@
 
     invoice   OPEN ── submit ──▶ APPROVING ── issue ──▶ APPROVED
 
-This is the one table of moves: guards.py has the database refuse any other, the workflow asks it
-before it tries, and docs/states.md is drawn from it. Each move
-that is made is an event with login, time and reason, but for the tries of a message.
+This is the only table of moves. With it guards.py makes the database refuse any other move, the
+workflow checks a move before it tries, and docs/states.md is drawn. Each move is an event with
+login, time and reason, except the tries of a message.
 """
 
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from billing_lib.errors import NotReady
 
 CHARGE, INVOICE, RUN, STATEMENT = "charge", "invoice", "billing_run", "statement"
 MESSAGE = "message"
-"""What has states: the names of their tables."""
+"""The tables whose rows have states."""
 
 OPEN, APPROVING, APPROVED, CLOSED = "OPEN", "APPROVING", "APPROVED", "CLOSED"
 QUARANTINED, REJECTED, ERROR = "QUARANTINED", "REJECTED", "ERROR"
@@ -26,7 +26,7 @@ REFUSED, BOUNCED, UNCERTAIN = "REFUSED", "BOUNCED", "UNCERTAIN"
 
 
 class Move(NamedTuple):
-    """One move: what moves, from which state, by which action, to which, and what it means."""
+    """A move: its table, the state before, the action, the state after, and its meaning."""
 
     of: str
     before: str
@@ -88,20 +88,20 @@ MOVES = (
 """Every legal move."""
 
 FIRST = {CHARGE: PENDING, INVOICE: OPEN, RUN: OPEN, STATEMENT: OPEN, MESSAGE: WAITING}
-"""The state in which each begins."""
+"""The first state of each table's rows."""
 
 EDITABLE = (OPEN, REJECTED, ERROR, QUARANTINED)
-"""States in which an invoice still takes in changes."""
+"""States of an invoice that still takes changes."""
 
 ISSUED = (APPROVED, SUPERSEDED, VOID, PAID)
 """States of an invoice that has a number."""
 
 ACTIVE = (APPROVED, PAID)
-"""States of an invoice that counts: what it bills is owed or paid."""
+"""States of an invoice that counts: its total is owed or paid."""
 
 
 def states(of: str) -> list[str]:
-    """All states of one thing, the first first, then as the moves name them."""
+    """All states of a table's rows: the first one, then in the order of the moves."""
     named = [FIRST[of]]
     for move in MOVES:
         if move.of == of:
@@ -110,22 +110,14 @@ def states(of: str) -> list[str]:
 
 
 def moves(of: str) -> Iterator[Move]:
-    """The moves of one thing."""
+    """The moves of a table's rows."""
     return (move for move in MOVES if move.of == of)
 
 
 def after(of: str, before: str, action: str, name: str) -> str:
-    """The state to which an action leads.
+    """The state to which an action leads; NotReady if it is not allowed in the state before.
 
-    Parameters
-    ----------
-    name
-        What is moved, as people name it: ``invoice RC-1993-11-1/u4``.
-
-    Raises
-    ------
-    NotReady
-        The action is none of this state.
+    ``name`` is the row as people name it: ``invoice RC-1993-11-1/u4``.
     """
     for move in moves(of):
         if (move.before, move.action) == (before, action):

@@ -1,17 +1,18 @@
-"""The guards as triggers: the same refusals on SQLite and PostgreSQL, and what only one needs.
+"""Triggers: the guards on SQLite and PostgreSQL, and the refusals that only one of them needs.
 
-SQLite     REPLACE overwrites rows without asking the DELETE triggers: a row whose key exists is
-           refused on guarded tables. An event must continue the chain.
-PostgreSQL TRUNCATE is refused. Who and when are set by the database, and events are numbered and
-           hashed, after a lock per facility (the rendering is told in events.py). Only a login
-           that is an administrator gives and takes permissions, once a facility has one. What
-           moves waits for those who are putting something on it, and what looks other rows up
-           must see what is committed: writing under another isolation than READ COMMITTED is
-           refused.
+    UPDATE event SET reason = ''   →  SQLite: RAISE(ABORT, 'events are append-only')
+                                      PostgreSQL: RAISE EXCEPTION with the same message
+
+SQLite     REPLACE overwrites rows without DELETE triggers: a row whose key exists is refused on
+           guarded tables. An event must continue the chain.
+PostgreSQL TRUNCATE is refused. The database sets login and time, and numbers and hashes events
+           under a lock per facility (events.py has the rendering). Once a facility has an
+           administrator, only administrators give and take permissions. A change of state waits
+           for sessions that refer to the row. Lookups must see committed rows: writing is refused
+           under any isolation but READ COMMITTED.
 
 PostgreSQL's functions run with their owner's rights and a fixed search path, so neither row-level
-security nor a temporary table of the same name hides rows from them; ``session_user`` stays the
-login of who is connected.
+security nor a temporary table hides rows from them; ``session_user`` stays the connected login.
 """
 
 from collections.abc import Iterator
@@ -43,18 +44,18 @@ _FREE_OF_REPLACE = {
     "unbilled",
     "charge_split",
     "statement_adjustment",
-}  # rows come and go, or their charge is asked
+}  # rows come and go, or a guard asks their charge
 
 
 def install(connection: Connection) -> None:
-    """Put all guards; none may be there yet."""
+    """Install all guards; none may exist yet."""
     on_postgresql = connection.dialect.name == "postgresql"
     for statement in _postgresql(connection) if on_postgresql else _sqlite():
         connection.exec_driver_sql(statement)
 
 
 def remove(connection: Connection) -> None:
-    """Take all guards away, as a migration must before it changes tables."""
+    """Drop all guards, as a migration must before it changes tables."""
     if connection.dialect.name == "postgresql":
         names = column("proname", Text)
         here = select(column("oid", BigInteger)).select_from(table("pg_namespace"))
@@ -80,12 +81,12 @@ def remove(connection: Connection) -> None:
 
 
 def guarded_tables() -> list[str]:
-    """The tables that some guard stands on."""
+    """The tables that have guards."""
     return sorted({guard.table for guard in GUARDS})
 
 
 def _named() -> Iterator[tuple[str, Guard, str]]:
-    """Each guard and operation with the name of its trigger."""
+    """The name of each trigger, with its guard and operation."""
     for number, guard in enumerate(GUARDS):
         for operation in guard.operations:
             yield f"{_PREFIX}{guard.table}_{operation.lower()}_{number:02}", guard, operation
@@ -128,7 +129,7 @@ def _sqlite_trigger(name: str, moment: str, operation: str, on: str, when: str, 
 
 
 def _unique_keys(guarded: Table) -> Iterator[tuple[list[str], str]]:
-    """The sets of columns by which a row is unique, and the condition of a partial one."""
+    """The columns of each unique key, and the condition of a partial index."""
     yield [key.name for key in guarded.primary_key], ""
     for constraint in sorted(guarded.constraints, key=lambda found: str(found.name)):
         if isinstance(constraint, UniqueConstraint):
@@ -151,7 +152,7 @@ def _postgresql(connection: Connection) -> Iterator[str]:
     yield _function(f"{_PREFIX}refuse", path, _raised("TG_ARGV[0]"))
     for name, guard, operation in _named():
         if guard.lookup:
-            # Row by row a bulk write would pay a query per row; the statement's rows join at once.
+            # One query for all rows of the statement; row by row, bulk writes would be slow.
             condition = guard.when.replace("NEW.", "fresh.").replace("OLD.", "gone.")
             rows = "gone" if operation == DELETE else "fresh"
             found = f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"
@@ -206,21 +207,21 @@ _MOVING = {
     "issuing": ("id",),
     "statement": ("id",),
 }
-"""What has a state that other rows depend on. Whoever refers to a row holds a share of its key
-until the end of the transaction; a change of state alone would not wait for that."""
+"""Tables with a state that other rows depend on, and their keys. A session that refers to a row
+shares a lock on its key until its transaction ends; a change of state would not wait for that."""
 
 _AS_COMMITTED = (
     "IF current_setting('transaction_isolation') <> 'read committed' THEN RAISE EXCEPTION USING"
     " MESSAGE = 'the ledger is written under READ COMMITTED only',"
     " ERRCODE = 'integrity_constraint_violation'; END IF;"
 )
-"""Under another isolation a guard would look up what has long changed."""
+"""Under another isolation a guard would look up outdated rows."""
 
 _WHO = "NEW.login := session_user;"
 
 
 def _pass_stamp(began: str, ended: str = "ended_at") -> str:
-    """Who and when of what begins, and ends with a change of its state."""
+    """Set login and time at the beginning, and the time of the end at a change of state."""
     return f"""
     IF TG_OP = 'INSERT' THEN
         {_WHO} NEW.{began} := clock_timestamp(); NEW.{ended} := NULL;
@@ -232,7 +233,7 @@ def _pass_stamp(began: str, ended: str = "ended_at") -> str:
 
 
 def _event_link() -> str:
-    """Who, when, number and hashes of an event, one writer per facility at a time."""
+    """Set login, time, number and hashes of an event, one writer per facility at a time."""
     texts = {
         "sequence": "NEW.sequence::text",
         "at": """to_char(NEW.at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')""",
@@ -252,7 +253,7 @@ def _event_link() -> str:
 
 
 def _by_an_administrator() -> str:
-    """Refuse permissions that a login who is no administrator gives, takes, or gives to itself."""
+    """Refuse a change of permissions by a login that is no administrator."""
     given = (
         "SELECT 1 FROM permission p WHERE p.facility = coalesce(NEW.facility, OLD.facility)"
         " AND p.role = 'administrator'"
@@ -280,5 +281,5 @@ def _function(name: str, path: str, body: str) -> str:
 
 def _trigger(name: str, moment: str, on: str, every: str, call: str) -> Iterator[str]:
     yield f"CREATE TRIGGER {name} {moment} ON {on} {every} EXECUTE FUNCTION {call}"
-    # Else a session could set itself to be a replica, for which triggers rest.
+    # Otherwise a session could declare itself a replica, where triggers do not run.
     yield f"ALTER TABLE {on} ENABLE ALWAYS TRIGGER {name}"

@@ -1,9 +1,9 @@
-"""Usage in the ledger: files loaded, their records, and what rating left out.
+"""Usage in the ledger: files loaded, their records, and the records that rating left out.
 
     usage.csv (sha256 4f…)  →  records 1, 2, 3  →  unbilled: 3, no_rate
 
-A record is written once and never changed. One whose time could not be read has no period
-(null), and is asked for with ``period=None``.
+A record is written once and never changed. The period of a record is null if its time could not
+be read; ``undated`` asks for such records.
 """
 
 from typing import Any
@@ -39,11 +39,11 @@ UNBILLED = pl.Schema(
     }
     | {name: USAGE[name] for name in ("file", "row", "raw")}
 )
-"""The unbilled report: one reason per record, and where the record stands."""
+"""The unbilled report: one reason per record, and the place of the record in its file."""
 
 
 def known_file(connection: Connection, facility: str, sha256: str) -> Row[Any] | None:
-    """The file with these bytes, if the facility has loaded it: its columns by name."""
+    """The loaded file with these bytes: its columns by name, or None."""
     found = select(source_file).where(
         source_file.c.facility == facility, source_file.c.sha256 == sha256
     )
@@ -53,7 +53,7 @@ def known_file(connection: Connection, facility: str, sha256: str) -> Row[Any] |
 def insert_file(
     connection: Connection, facility: str, sha256: str, name: str, kind: str, records: int
 ) -> None:
-    """Note a loaded file; who and when come from the database or the operating system."""
+    """Record a loaded file, with login and time."""
     connection.execute(
         insert(source_file).values(
             facility=facility,
@@ -69,7 +69,7 @@ def insert_file(
 def insert_usage(
     connection: Connection, facility: str, file_sha256: str, usage: pl.DataFrame
 ) -> int:
-    """Add a file's records (schema USAGE_WITH_PERIOD); how many."""
+    """Add a file's records (schema USAGE_WITH_PERIOD); the number of records."""
     return frames.insert_frame(
         connection,
         usage_record,
@@ -87,16 +87,10 @@ def read_usage(
     *,
     undated: bool = False,
 ) -> pl.DataFrame:
-    """Records as a frame of schema USAGE_WITH_PERIOD, by record and occurrence.
+    """Usage records (schema USAGE_WITH_PERIOD), by record and occurrence.
 
-    Parameters
-    ----------
-    period
-        Only what ends in this month; None takes all.
-    records
-        Only these ids, however many.
-    undated
-        With a period: also the records whose period could not be told.
+    With ``period`` only the records that end in this month, and with ``undated`` also the records
+    without a period. ``records`` are ids, however many.
     """
     statement = select(*(usage_record.c[name] for name in USAGE_WITH_PERIOD)).where(
         usage_record.c.facility == facility
@@ -113,7 +107,7 @@ def read_usage(
 def replace_unbilled(
     connection: Connection, facility: str, period: str | None, left_out: pl.DataFrame
 ) -> None:
-    """Set what the rating of a period left out: ``record, occurrence, reason, detail``."""
+    """Replace a period's unbilled records: ``record``, ``occurrence``, ``reason``, ``detail``."""
     standing = unbilled.c.period == period  # None becomes IS NULL
     connection.execute(delete(unbilled).where(unbilled.c.facility == facility, standing))
     frames.insert_frame(
@@ -128,7 +122,7 @@ def replace_unbilled(
 def read_unbilled(
     connection: Connection, facility: str, period: str | None = None, *, undated: bool = False
 ) -> pl.DataFrame:
-    """The unbilled report (schema UNBILLED), by file and row; parameters as of read_usage."""
+    """The unbilled report (schema UNBILLED), by file and row; parameters as in read_usage."""
     statement = (
         select(
             *(unbilled.c[name] if name in unbilled.c else usage_record.c[name] for name in UNBILLED)
@@ -142,10 +136,9 @@ def read_unbilled(
 
 
 def count_records(connection: Connection, facility: str) -> pl.DataFrame:
-    """How the records of each period add up: records = charges + unbilled, once it is rated.
+    """Counts by ``period``: ``records``, ``charges`` (of usage), ``lines`` (added), ``unbilled``.
 
-    ``period`` (null: could not be told), ``records``, ``charges`` (of usage), ``lines`` (added
-    by staff), ``unbilled``, by period.
+    After rating, records = charges + unbilled. Records of unreadable times have period null.
     """
     counted = [
         select(table.c.period, literal(what).label("what"), func.count().label("rows"))
@@ -171,7 +164,7 @@ def count_records(connection: Connection, facility: str) -> pl.DataFrame:
 def count_unbilled(
     connection: Connection, facility: str, period: str | None = None
 ) -> pl.DataFrame:
-    """``period``, ``reason``, ``records``: how many records are unbilled and why."""
+    """The number of unbilled ``records`` by ``period`` and ``reason``."""
     statement = (
         select(unbilled.c.period, unbilled.c.reason, func.count().label("records"))
         .where(unbilled.c.facility == facility)

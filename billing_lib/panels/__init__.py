@@ -1,5 +1,8 @@
-"""ipywidgets for the notebooks: plain classes, testable without a browser."""
+"""The notebooks' panels: plain classes around ipywidgets, testable without a browser.
+
+JupyterLab shows a panel's ``widget``; a page without a kernel shows HTML in its place.
+"""
 
 from billing_lib.settings import spare_iri_parsers
 
-spare_iri_parsers()  # a kernel with panels is the office's
+spare_iri_parsers()  # kernels with panels are the program's own

@@ -1,16 +1,12 @@
-"""Mending a month without code: everything that staff change before it is issued, in tabs.
+"""The adjust notebook: forms with which staff change a month before it is issued.
 
     AdjustPanel("RC", "1993-10")
     AdjustPanel("RC", "1993-10", charges=["RC/57"], change="project", value="u22")
 
-Every part calls what the command of the same name calls, a mistake shows as a sentence, and what
-one part changes the others show at once.
-
-An ad hoc invoice as a form: of anything, for one project, over dates of its own.
-
-Adding a line without usage, to a project's invoice of the month or to an ad hoc invoice.
-
-The note that goes to a project with its invoice of the month.
+Its tabs change charges, undo groups of changes, add a line without usage, make an ad hoc invoice
+(for one project, over dates of its own) and write the note on a project's invoice of the month.
+Each calls the function behind the command of the same name, shows a mistake as a sentence, and
+has the other tabs read the month again.
 """
 
 from collections.abc import Sequence
@@ -48,13 +44,7 @@ from billing_lib.workflow.snapshot import AD_HOC
 
 
 class AdHocInvoice:
-    """The form that makes an ad hoc invoice, or edits its dates and description.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The form that makes an ad hoc invoice, or edits its dates and description."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -89,7 +79,7 @@ class AdHocInvoice:
         )
 
     def refresh(self) -> None:
-        """Read again which there are."""
+        """Read the ad hoc invoices again."""
         with self.message.sentences():
             wanted = {"facility": self.desk.facility, "kinds": (AD_HOC,)}
             found = find_invoices(self.desk.engine, Filter.parse(wanted)).texts()
@@ -98,7 +88,7 @@ class AdHocInvoice:
             self.listed.value = table(shown, title).data if shown.height else ""
 
     def create_invoice(self) -> None:
-        """Make the invoice that the form states."""
+        """Make an invoice from the form."""
         with self.message.sentences():
             if self.start.value is None:
                 raise InvalidAdjustment("the invoice has no first day", remedy="choose one")
@@ -106,8 +96,7 @@ class AdHocInvoice:
             self._done(create_ad_hoc(self.desk.engine, self.desk.book, self._named(), words))
 
     def edit_invoice(self) -> None:
-        """Set the dates and description of the invoice with this reference; what is left empty
-        stays."""
+        """Set the dates and description of the invoice with this reference; skip empty entries."""
         with self.message.sentences():
             words = Words(*self._said(), description=self.description.value.strip() or None)
             self._done(edit_ad_hoc(self.desk.engine, self.desk.book, self._named(), words))
@@ -127,13 +116,7 @@ class AdHocInvoice:
 
 
 class AddLine:
-    """The form that adds a line.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The form that adds a line to a project's invoice of the month or an ad hoc invoice."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -168,7 +151,7 @@ class AddLine:
         )
 
     def refresh(self) -> None:
-        """Read again where a line can go."""
+        """Read the invoices that can take a line again."""
         with self.message.sentences():
             wanted = {"facility": self.desk.facility, "kinds": (AD_HOC,), "states": EDITABLE}
             found = find_invoices(self.desk.engine, Filter.parse(wanted)).rows
@@ -183,7 +166,7 @@ class AddLine:
             offer(self.goes_to, [*month, *ad_hoc])
 
     def add_line(self) -> None:
-        """Add the line that the form states."""
+        """Add a line from the form."""
         with self.message.sentences():
             project, reference = self.goes_to.value
             day = self.date.value
@@ -208,13 +191,7 @@ class AddLine:
 
 
 class InvoiceNote:
-    """The form that writes a note.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The form that writes the note on a project's invoice of the month."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -239,14 +216,14 @@ class InvoiceNote:
         )
 
     def refresh(self) -> None:
-        """Show the note that stands."""
+        """Show the project's present note."""
         self.message.say("")
         with self.message.sentences():
             notes = read_notes(self.desk.engine, self.desk.book, self.desk.period)
             self.text.value = notes.get(self.project.value, "")
 
     def write_text(self) -> None:
-        """Write the note that the form states."""
+        """Write the note from the form."""
         with self.message.sentences():
             desk, text = self.desk, self.text.value
             said = write_note(desk.engine, desk.book, desk.period, self.project.value, text)
@@ -255,23 +232,10 @@ class InvoiceNote:
 
 
 class AdjustPanel:
-    """The panel of the adjust notebook for one facility and month; the notebook displays it.
+    """The tabs of the adjust notebook for one facility and month.
 
-    Parameters
-    ----------
-    charges, change, value
-        Charges (``RC/57``) that are selected at first, the field that is changed and its new
-        value, so that what a review finds can be mended here.
-
-    Attributes
-    ----------
-    widget
-        The tabs.
-
-    Raises
-    ------
-    UnknownFacility, InvalidPeriod, NotReady
-        There is no such facility or month, or no ledger.
+    The form opens with ``charges`` (``RC/57``) selected and ``value`` set for the field ``change``,
+    so that a link from the review can propose a change.
     """
 
     def __init__(
@@ -304,7 +268,7 @@ class AdjustPanel:
         return bundle(self.widget, "" if listed is None else listed.html())
 
     def changes(self) -> HTML:
-        """What staff changed in the month so far, with who, when and why."""
+        """The changes that staff made in the month, each with author, time and reason."""
         month = read_month(self.desk.engine, self.desk.book, self.desk.period)
         if month.changes.height == 0:
             return HTML("<p>Nobody has changed anything in this month.</p>")

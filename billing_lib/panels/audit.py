@@ -1,4 +1,11 @@
-"""Auditing without code: choose a record, see what it is, verify it, run it again."""
+"""The audit notebook: choose a record, look at it, verify it, run it again.
+
+    AuditPanel()                                      the first record in the archive
+    AuditPanel("/archive/RC/1993-11/RC-1993-11-1")    this record, wherever it lies
+
+Verifying compares every file with its seal; reproducing runs the record's notebook again by the
+recorded code and lists every difference.
+"""
 
 import json
 from html import escape
@@ -18,20 +25,7 @@ _WIDE = {"width": "40em"}
 
 
 class AuditPanel(Displayed):
-    """The form of the audit notebook.
-
-    Parameters
-    ----------
-    record
-        The record chosen at first: a folder, or '' for the archive's first.
-    archive
-        The folder of records; by default the one that the settings name.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The form of the audit notebook; ``archive`` is by default the settings' folder of records."""
 
     def __init__(self, record: str = "", archive: Path | None = None) -> None:
         self.archive = archive or settings().runs
@@ -48,7 +42,7 @@ class AuditPanel(Displayed):
         self.findings = widgets.HTML()
         self.verify = button("Verify", primary=True)
         self.reproduce = button("Reproduce")
-        # The record rests, too: what comes of one must never stand beside another.
+        # The list is disabled, too: one record's result must never stand beside another record.
         self.progress = Progress(self.message, self.record, self.verify, self.reproduce)
         self.record.observe(lambda _: self._show_record(), names="value")
         self.verify.on_click(lambda _: self.verify_record())
@@ -66,11 +60,11 @@ class AuditPanel(Displayed):
         )
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The message, the findings and the description of the record."""
         return str(self.message.widget.value) + str(self.findings.value) + str(self.about.value)
 
     def verify_record(self) -> None:
-        """Verify the chosen record and show what is found."""
+        """Verify the chosen record and show the findings."""
         with self.message.sentences():
             record = Path(self.record.value)
             fingerprints = known_fingerprints(settings().database)
@@ -83,7 +77,7 @@ class AuditPanel(Displayed):
                 self.message.say("Verified: every byte is as it was sealed.")
 
     def reproduce_record(self) -> None:
-        """Run the chosen record again in the background, and show every difference."""
+        """Run the chosen record again in the background and show every difference."""
         record = Path(self.record.value)
         self.findings.value = ""
         self.progress.start(
@@ -131,7 +125,7 @@ def _proof(proof: Proof) -> str:
 
 
 def _place(record: Path, archive: Path) -> str:
-    """A record as the list offers it: where it is in the archive, else where it is."""
+    """The record's label in the list: its path in the archive, or its full path outside."""
     return (record.relative_to(archive) if record.is_relative_to(archive) else record).as_posix()
 
 

@@ -1,24 +1,14 @@
-"""A split as a form: expense codes, their percentages, and what they make together.
+"""Changing charges: choose them, choose a change, see its effect, give a reason, apply or undo it.
 
-370-2110   60 %
-370-2190   40 %      together 100 %
+    370-2110   60 %
+    370-2190   40 %      together 100 %                         SplitEditor
 
-What is changed on charges, as a form: the field, and the entry that fits it.
+    RC/4   quantity   388.5   194.25   carol   1993-11-02 …   half of the nodes failed
 
-What a change comes to, before and after: on each invoice, and on each charge.
-
-What staff changed, in words: the trail of a month with who, when and why.
-
-RC/4   quantity   388.5   194.25   carol   1993-11-02 …   half of the nodes failed
-
-Beside the selected charges: how each comes to its total, and who changed what.
-
-Changing charges: choose them, choose the change, see what it does, give a reason, apply.
-
-What is applied is what was shown: any other choice, and any change by somebody else, asks for it
-to be shown again.
-
-Undoing a group of changes: which there are, what undoing one does, and why.
+``ChangeCharges`` shows the selected charges with their derivation and history, a form for the
+field and its new value, and the effect on each invoice and charge. Only the effect that was shown
+can be applied: another choice, or a change by another person, requires it to be shown again.
+``UndoGroup`` takes a group of changes back in the same way.
 """
 
 import json
@@ -55,18 +45,7 @@ _WHOLE = Decimal(100)
 
 
 class SplitEditor:
-    """The shares of a split, one row each.
-
-    Parameters
-    ----------
-    codes
-        The expense codes that are offered.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The shares of a split, one row each, with a list of expense ``codes`` to choose from."""
 
     def __init__(self, codes: list[str]) -> None:
         self.codes = codes
@@ -83,12 +62,12 @@ class SplitEditor:
         self.fill("")
 
     def on_edit(self, told: Callable[[], None]) -> None:
-        """Have this called whenever the split is another."""
+        """Call ``told`` whenever the split changes."""
         self._on_edit = told
 
     @property
     def value(self) -> str:
-        """The split as people write it, ``370-1=60,370-2=40``; rows left empty are none."""
+        """The split as text, ``370-1=60,370-2=40``, without empty rows."""
         return ",".join(
             f"{code.value.strip()}={percent.value.strip()}"
             for code, percent in self.shares
@@ -96,14 +75,14 @@ class SplitEditor:
         )
 
     def fill(self, value: str) -> None:
-        """Show a split that is written so; two empty rows for none."""
+        """Show a split given as such a text; show two empty rows for none."""
         pairs = [part.partition("=") for part in value.split(",")] if value else [("", "", "")] * 2
         self.shares = []
         for code, _, percent in pairs:
             self.add_share(code.strip(), percent.strip())
 
     def add_share(self, code: str = "", percent: str = "") -> None:
-        """A further row."""
+        """Add a row."""
         first = not self.shares
         at = suggestion(
             "Expense codes" if first else "\N{NO-BREAK SPACE}", self.codes, "370-2110", width="23em"
@@ -148,7 +127,7 @@ LABELS = {
     "waived": "Waived, or not any more",
     "note": "Note on the invoice",
 }
-"""What the fields of a charge are called."""
+"""Labels of a charge's fields."""
 
 _HINTS = {
     "quantity": "a number, such as 10 or 2.5",
@@ -159,20 +138,7 @@ _HINTS = {
 
 
 class ChangeForm:
-    """The field and its new value.
-
-    Parameters
-    ----------
-    field, value
-        What stands in the form at first; a split as ``370-1=60,370-2=40``.
-    on_edit
-        Called when it says something else.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The field to change and the entry that fits it; a split's value is ``370-1=60,370-2=40``."""
 
     def __init__(
         self, desk: Desk, field: str | None, value: str, on_edit: Callable[[], None]
@@ -201,13 +167,13 @@ class ChangeForm:
         self._show_entry()
 
     def changes(self) -> dict[str, str]:
-        """What is set, by field."""
+        """The new value by field."""
         field = str(self.field.value)
         value = self.split.value if field == "split" else self.entries[field].value
         return {field: str(value)}
 
     def fill(self, field: str, value: str) -> None:
-        """Have the form say this."""
+        """Set the field and its value."""
         self.field.value = field
         if field == "split":
             self.split.fill(value)
@@ -215,7 +181,7 @@ class ChangeForm:
             self.entries[field].value = value
 
     def clear(self) -> None:
-        """Take the value away, where it is a text."""
+        """Empty the value, if it is a text or a split."""
         field = str(self.field.value)
         if field == "split":
             self.split.fill("")
@@ -233,11 +199,11 @@ class ChangeForm:
 
 
 SHOWN = 50
-"""How many of the changed charges are listed; all of them are counted."""
+"""Changed charges that are listed; all of them are counted."""
 
 
 def effect_sentence(changed: Changed, desk: Desk) -> str:
-    """How much changes in all: ``2 charges selected; 2 totals change, together 27.50 → …``."""
+    """Sum the effect: ``2 charges; 2 totals change, together 27.50 → 30.00 USD``."""
     before, after = (
         money_text(int(changed.effect[name].sum()), desk.places) for name in ("before", "after")
     )
@@ -250,13 +216,7 @@ def effect_sentence(changed: Changed, desk: Desk) -> str:
 
 
 def effect_tables(changed: Changed, desk: Desk, *, done: bool) -> str:
-    """The invoices and the charges before and after, as HTML.
-
-    Parameters
-    ----------
-    done
-        Whether it was written, or would be.
-    """
+    """Invoices and charges before and after as HTML; ``done`` tells a change from a preview."""
     would = "" if done else " would be"
     invoices = changed.invoices.select(
         pl.col("invoice").fill_null("on no invoice yet"),
@@ -277,8 +237,7 @@ def effect_tables(changed: Changed, desk: Desk, *, done: bool) -> str:
 
 
 def _charges(changed: Changed, facility: str) -> tuple[pl.DataFrame, int]:
-    """The first of the selected charges and those whose totals change with theirs, and how many
-    they are in all."""
+    """The first selected charges and charges repriced with them, and the count of all."""
     totals = changed.effect.rename({"before": "total", "after": "total_after"})
     every = changed.values.join(totals, on="charge", how="full", coalesce=True)
     first = every.sort(pl.col("field").is_null(), "charge").head(SHOWN)
@@ -305,7 +264,7 @@ _COLUMNS = ("charge", "what", "before", "after", "by", "at", "reason")
 
 
 def changes_table(changes: pl.DataFrame, caption: str = "Changes by staff") -> HTML:
-    """Changes (``Month.changes``, or the history of a charge), one row per field changed."""
+    """List changes (``Month.changes`` or ``read_history``), one row per changed field."""
     rows = [row for change in changes.iter_rows() for row in _fields(*change)]
     schema = dict.fromkeys(_COLUMNS, pl.String)
     return table(pl.DataFrame(rows, schema=schema, orient="row"), caption)
@@ -329,30 +288,18 @@ def _listed(values: dict[str, str | None]) -> str:
 
 
 SHOWN_EVENTS = 3
-"""How many of the selected charges are told of, those chosen last."""
+"""Selected charges that are explained, the last chosen ones."""
 
 
 class Trail:
-    """The derivation and history of selected charges.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The derivation and history of selected charges."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
         self.widget = widgets.HTML()
 
     def show(self, charges: Sequence[str]) -> None:
-        """Tell of those that were chosen last, the last one first.
-
-        Raises
-        ------
-        UnknownCharge
-            One of them is not there any more.
-        """
+        """Explain the charges chosen last, the last one first."""
         told = [self._told(charge) for charge in reversed(charges[-SHOWN_EVENTS:])]
         left = len(charges) - SHOWN_EVENTS
         if left > 0:
@@ -378,19 +325,8 @@ class Trail:
 class ChangeCharges:
     """The form for one charge or many.
 
-    Parameters
-    ----------
-    charges, field, value
-        What is chosen at first, so that something found elsewhere can be mended here.
-    fixed
-        Whether it is for just these charges, which are listed elsewhere.
-
-    Attributes
-    ----------
-    table
-        The charges to choose from; None where they are fixed.
-    widget
-        What a panel shows.
+    It opens with ``charges`` selected and ``value`` set for ``field``. If ``fixed``, it changes
+    just these charges, which are listed elsewhere, and ``table`` is None.
     """
 
     def __init__(
@@ -441,13 +377,7 @@ class ChangeCharges:
 
     @property
     def chosen(self) -> list[str]:
-        """The charges that are selected, those ticked by hand last.
-
-        Raises
-        ------
-        InvalidFilter
-            A filter of the table cannot be read, so none is.
-        """
+        """The selected charges, those ticked by hand last."""
         return self._fixed if self.table is None else self.table.ticked
 
     def refresh(self) -> None:
@@ -458,7 +388,7 @@ class ChangeCharges:
         self._forget()
 
     def show_effect(self) -> None:
-        """Show what the change would come to, and allow it to be applied."""
+        """Preview the change and enable applying it."""
         with self.message.sentences():
             desk, chosen, changes = self.desk, self._some(), self.form.changes()
             self._forget()
@@ -468,7 +398,7 @@ class ChangeCharges:
             )
 
     def apply_change(self) -> None:
-        """Make the change just as it was shown."""
+        """Apply the change exactly as it was shown."""
         with self.message.sentences():
             desk, chosen, changes = self.desk, self._some(), self.form.changes()
             if not self.seen:
@@ -491,7 +421,7 @@ class ChangeCharges:
 
     def _show(self, would: Changed, chosen: list[str], changes: dict[str, str]) -> None:
         if (chosen, changes) != (self.chosen, self.form.changes()):
-            return  # something else was chosen while it was worked out
+            return  # the choice changed during the preview
         if would.selected == 0:
             self.message.say("What is selected was set so before; there is nothing to change.")
             return
@@ -520,7 +450,7 @@ class ChangeCharges:
         self._tell()
 
     def _forget(self) -> None:
-        """What was shown is of another choice than what is chosen now."""
+        """Forget the effect, which belongs to an earlier choice."""
         self.seen, self.effect.value, self.apply.disabled = "", "", True
 
     def _tell(self) -> None:
@@ -537,13 +467,7 @@ _STATES = {
 
 
 class UndoGroup:
-    """The form that takes a group of changes back.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """The form that undoes a group of changes."""
 
     def __init__(self, desk: Desk) -> None:
         self.desk = desk
@@ -576,7 +500,7 @@ class UndoGroup:
         )
 
     def refresh(self) -> None:
-        """Read again which groups there are."""
+        """Read the groups again."""
         with self.message.sentences():
             groups = list_groups(self.desk.engine, self.desk.book, self.desk.period)
             told = groups.with_columns(
@@ -595,7 +519,7 @@ class UndoGroup:
             self._forget()
 
     def show_effect(self) -> None:
-        """Show what undoing the chosen group would come to, and allow it."""
+        """Preview undoing the chosen group and enable it."""
         with self.message.sentences():
             desk, group = self.desk, self._one()
             self._forget()
@@ -604,7 +528,7 @@ class UndoGroup:
             )
 
     def undo_change(self) -> None:
-        """Take the chosen group back just as it was shown."""
+        """Undo the chosen group exactly as it was shown."""
         with self.message.sentences():
             desk, group = self.desk, self._one()
             if not self.seen:
@@ -624,7 +548,7 @@ class UndoGroup:
 
     def _show(self, would: Changed) -> None:
         if would.group != self.group.value:
-            return  # another was chosen while it was worked out
+            return  # the choice changed during the preview
         self.seen = would.seen
         self.effect.value = effect_tables(would, self.desk, done=False)
         self.message.say(f"Nothing is undone yet. {effect_sentence(would, self.desk)}.")
@@ -641,6 +565,6 @@ class UndoGroup:
 
 
 def _set(after: pl.Series) -> str:
-    """What a group set, in words."""
+    """The values that a group set, in words."""
     fields = [pair for text in after for pair in json.loads(text).items()]
     return "; ".join(f"{LABELS[field]}: {value_of(field, value)}" for field, value in fields)

@@ -1,4 +1,9 @@
-"""The columns in which charges are listed, and the list of those that staff may change."""
+"""The columns in which charges are listed, and the list of charges that staff may change.
+
+    pending_charges(desk, chosen=["RC/57"], on_tick=show)   RC/57 first and ticked, then the others
+
+A charge that a billing run holds is listed, but "all that match" leaves it out.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -11,7 +16,7 @@ from billing_lib.workflow.adjust import read_pending
 
 
 def charge_columns(places: int) -> tuple[Column, ...]:
-    """The columns in which charges are shown."""
+    """The columns of a table of charges; ``places`` are the currency's decimals."""
     return (
         Column("charge", "Charge"),
         Column("project", "Project", offers="project"),
@@ -27,15 +32,7 @@ def charge_columns(places: int) -> tuple[Column, ...]:
 
 
 def pending_charges(desk: Desk, chosen: Sequence[str], on_tick: Callable[[], None]) -> PagedTable:
-    """A month's pending charges with a tick for each, to choose those that are changed.
-
-    Parameters
-    ----------
-    chosen
-        Charges (``RC/57``) that are selected at first; they are listed first.
-    on_tick
-        Called when others are selected.
-    """
+    """A month's pending charges, each with a box; ``chosen`` (``RC/57``) come first and ticked."""
 
     def read(first: int | None = None) -> pl.DataFrame:
         found = read_pending(desk.engine, desk.book, desk.period, first)

@@ -1,22 +1,15 @@
-"""The parts of forms, at one width: labels to the left of what is filled in, none cut off.
+"""The parts of panels: entries of one width, frames for whole pages, links to files, tables.
 
-All panels build their entries here, so that they look and behave alike.
+    text_entry("Reason", "why; kept with every change")       label on the left, never cut off
+    framed(page, "Invoice RC-1994-00001")                     neither page reaches the other
+    keep({"RC-1994-00001.pdf": pdf})                          the link holds the file itself
+    table(charges, "Charges", places=2, total=("total",))     1080 -> 10.80, to the right
 
-A whole page within a notebook, with nothing of either reaching the other.
-
-Files to keep, in a panel: links that hold their content, so that no server is asked for them.
-
-What a notebook keeps of a widget: the widget for JupyterLab, and HTML for where there is none.
-
-A page that nbconvert writes has no kernel behind it, and would load the widget's code from a
-network. So a notebook that runs without JupyterLab, by papermill or nbconvert, shows the HTML
-alone; one that was saved by JupyterLab has both, and nbconvert takes the HTML, since JupyterLab
-keeps no widget's state unless told.
-
-Tables where people look: a polars frame as a styled pandas table.
-
-Money columns become decimal text aligned to the right; nothing is computed here. The same frame
-gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
+``bundle`` gives a notebook the widget for JupyterLab and HTML for elsewhere. A page by nbconvert
+has no kernel and would load the widget's code from a network, so a notebook run by papermill or
+nbconvert shows the HTML alone; of one saved by JupyterLab, nbconvert takes the HTML, since
+JupyterLab stores no widget state unless told. The same frame always gives the same HTML, so that
+a notebook run again is the same byte for byte.
 """
 
 import os
@@ -38,10 +31,10 @@ if TYPE_CHECKING:
 
 
 LABEL = "11em"
-"""The width of labels: the longest of them is read in full."""
+"""The width of labels, enough for the longest."""
 
 BESIDE_LABEL = f"calc({LABEL} + 8px)"
-"""Where entries begin, for what stands below them."""
+"""The left edge of entries, for parts that stand below them."""
 
 _ENTRY = "36em"
 _STYLE = {"description_width": LABEL}
@@ -62,7 +55,7 @@ def text_entry(label: str, placeholder: str = "", *, width: str = _ENTRY) -> wid
     return widgets.Text(
         description=label,
         placeholder=placeholder,
-        continuous_update=False,  # told when it is left, not with each letter
+        continuous_update=False,  # sent when the entry is left, not with each letter
         layout=widgets.Layout(width=width),
         style=_STYLE,
     )
@@ -82,7 +75,7 @@ def long_text_entry(label: str) -> widgets.Textarea:
 def choice(
     label: str, options: Sequence[tuple[str, Any]] = (), *, width: str = _ENTRY
 ) -> widgets.Dropdown:
-    """A list of which one is chosen: what is shown of each, and what it stands for."""
+    """A list to choose one of ``options``, pairs of label and value."""
     return widgets.Dropdown(
         description=label,
         options=list(options),
@@ -92,7 +85,7 @@ def choice(
 
 
 def offer(chooser: widgets.Dropdown, options: Sequence[tuple[str, Any]]) -> None:
-    """Have a list offer these; what was chosen stays where it is still there, else the first."""
+    """Replace the options of a list; choose the first if the present choice is gone."""
     kept, values = chooser.value, [value for _, value in options]
     chooser.options = list(options)
     chooser.value = kept if kept in values else next(iter(values), None)
@@ -101,7 +94,7 @@ def offer(chooser: widgets.Dropdown, options: Sequence[tuple[str, Any]]) -> None
 def suggestion(
     label: str, options: Sequence[str] = (), placeholder: str = "", *, width: str = _ENTRY
 ) -> widgets.Combobox:
-    """An entry for a text that offers what there is while it is written."""
+    """An entry for a text that suggests options while it is typed."""
     return widgets.Combobox(
         description=label,
         options=list(options),
@@ -119,7 +112,7 @@ def date_entry(label: str, *, width: str = _ENTRY) -> widgets.DatePicker:
 
 
 def tick(label: str) -> widgets.Checkbox:
-    """A box to tick, set where the other entries are."""
+    """A box to tick, in line with the other entries."""
     return widgets.Checkbox(
         description=label,
         indent=True,
@@ -129,7 +122,7 @@ def tick(label: str) -> widgets.Checkbox:
 
 
 def button(label: str, *, primary: bool = False, disabled: bool = False) -> widgets.Button:
-    """A button as wide as its words."""
+    """A button as wide as its label."""
     return widgets.Button(
         description=label,
         button_style="primary" if primary else "",
@@ -139,7 +132,7 @@ def button(label: str, *, primary: bool = False, disabled: bool = False) -> widg
 
 
 def buttons(*parts: widgets.Widget) -> widgets.HBox:
-    """Buttons in a row, below the entries that they belong to."""
+    """Buttons in a row, below their entries."""
     return widgets.HBox(
         list(parts),
         layout=widgets.Layout(flex_flow="row wrap", margin=f"4px 0 4px {BESIDE_LABEL}"),
@@ -147,7 +140,7 @@ def buttons(*parts: widgets.Widget) -> widgets.HBox:
 
 
 def framed(page: str, title: str) -> str:
-    """An HTML page in a frame of its own: its style stays its own and its scripts do not run."""
+    """An HTML page in a frame: its style stays inside and its scripts do not run."""
     style = "width: 100%; height: 46em; border: 1px solid #c8ced6; background: #fff"
     return (
         f'<iframe title="{escape(title)}" sandbox="" style="{style}" '
@@ -156,7 +149,7 @@ def framed(page: str, title: str) -> str:
 
 
 def keep(files: Mapping[str, bytes]) -> str:
-    """A line of links, one to each file, by its name."""
+    """A line of links, one to each file by name, which hold the files' content."""
     links = " ".join(_link(name, content) for name, content in files.items())
     return f"<p>Keep it: {links}</p>"
 
@@ -171,14 +164,13 @@ def _link(name: str, content: bytes) -> str:
 
 
 def in_browser() -> bool:
-    """Whether somebody has opened the notebook: Jupyter's server names the session then, and
-    Voilà itself."""
+    """Whether a browser shows the notebook; Jupyter's server or Voilà sets a variable then."""
     voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
     return voila or "JPY_SESSION_NAME" in os.environ
 
 
 def bundle(widget: widgets.DOMWidget, html: str) -> dict[str, Any]:
-    """A widget and the HTML that stands for it, by MIME type."""
+    """A widget and the HTML in its place, by MIME type."""
     shown: dict[str, Any] = {"text/plain": "", "text/html": html}
     if in_browser():
         made = widget._repr_mimebundle_()
@@ -187,12 +179,12 @@ def bundle(widget: widgets.DOMWidget, html: str) -> dict[str, Any]:
 
 
 class Displayed:
-    """A panel that a notebook displays: its widget, and HTML that stands for it."""
+    """A panel that a notebook displays: a widget, and HTML where there is no kernel."""
 
     widget: widgets.DOMWidget
 
     def html(self) -> str:
-        """What the panel shows, without the means to change it."""
+        """The panel's content without its controls."""
         raise NotImplementedError
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
@@ -200,7 +192,7 @@ class Displayed:
 
 
 _STYLES: list["CSSDict"] = [
-    # ipywidgets would set each row 28 px high, which is twice what reading wants.
+    # ipywidgets would make each row 28 px high, twice as much as reading needs.
     {"selector": "th, td", "props": "padding: 2px 10px; line-height: 1.4;"},
     {
         "selector": "caption",
@@ -209,7 +201,7 @@ _STYLES: list["CSSDict"] = [
 ]
 
 _UNBROKEN = ("charge", "invoice", "number", "date", "at")
-"""Columns of names and moments, which stay on one line."""
+"""Columns of names and times, which stay on one line."""
 
 _LEFT = "text-align: left;"
 _RIGHT = "text-align: right; font-variant-numeric: tabular-nums;"
@@ -223,20 +215,10 @@ def table(
     total: Sequence[str] = (),
     right: Sequence[str] = (),
 ) -> HTML:
-    """A frame as people read it, as HTML that a notebook displays (``.data`` is its text).
+    """A frame as an HTML table for people (``.data`` is its text).
 
-    Parameters
-    ----------
-    frame
-        Columns named in MONEY hold amounts, in minor units where they are numbers.
-    caption
-        The table's heading; also the seed of its HTML ids.
-    places
-        Of the currency.
-    total
-        Columns to sum in a last row.
-    right
-        Columns to set to the right, beside those of money and counts.
+    Integers in columns named in MONEY are minor units, of ``places`` decimals. A last row sums the
+    columns ``total``; columns ``right`` are aligned as numbers; HTML ids come from ``caption``.
     """
     texts, numbers = shown_texts(frame, places, total)
     numbers |= {name.replace("_", " ").capitalize() for name in right}
@@ -254,7 +236,7 @@ def table(
         pandas.style.hide(axis="index")
         .set_uuid(table_name(caption).removeprefix("T_"))
         .set_caption(caption)
-        .format(na_rep="", escape="html")  # what people wrote is shown, never run
+        .format(na_rep="", escape="html")  # texts that people wrote are shown, never run
         .set_table_styles([*_STYLES, *columns])
     )
     return HTML(styler.to_html())

@@ -1,9 +1,10 @@
-"""The overview as the home notebook shows it: facilities by months, each with ways to work on it.
+"""The home notebook: facilities by months with links to their notebooks, and the user's notices.
 
-The links are plain ones, relative to the home notebook: JupyterLab opens them in a tab, with the
-keyboard as with the mouse, and they lead to copies whose parameters are set (notebooks.py).
+    HomePanel(months=6).grid()    RC   1993-10   IN REVIEW   1,204.50 USD   Review Adjust …
+    NoticePanel()                 3 new notices, each with a button that marks it as read
 
-Notices inside a notebook: what is new for who opened it, and a button that puts it away.
+The links are relative to the home notebook and lead to copies whose parameters are set
+(workflow/notebooks.py); JupyterLab opens them in a tab, by mouse or keyboard.
 """
 
 from html import escape
@@ -31,7 +32,7 @@ _COLOURS = {
     "PARTLY ISSUED": "#0b5394",
     "ISSUED": "#1e6b30",
 }
-"""A state's colour; each has a contrast of at least 4.5 against white (WCAG 2.1, 1.4.3)."""
+"""Colours of states, each with a contrast of at least 4.5 to white (WCAG 2.1, 1.4.3)."""
 
 _STYLE = """<style>
 .billing-months { border-collapse: collapse; font-size: 13px; }
@@ -49,13 +50,7 @@ _STYLE = """<style>
 
 
 class HomePanel:
-    """The overview of the months that were billed last.
-
-    Parameters
-    ----------
-    months
-        How many months are shown.
-    """
+    """The overview of the last ``months`` months."""
 
     def __init__(self, months: int = 6, office: Site | None = None) -> None:
         self.office = office or open_site()
@@ -63,7 +58,7 @@ class HomePanel:
         self.overview = read_overview(self.office.engine, self.books, months)
 
     def grid(self) -> HTML:
-        """Facilities by months: state, total, what waits for whom, and links to the notebooks."""
+        """Facilities by months: state, total, pending tasks, and links to the notebooks."""
         if self.overview.height == 0:
             return HTML(
                 "<p>No month has anything yet, or none that you may read. Load usage with "
@@ -82,12 +77,12 @@ class HomePanel:
         )
 
     def ways(self) -> HTML:
-        """Links to the notebooks that are about a team or a record."""
+        """Links to the notebooks about a team or a record."""
         links = "".join(f'<a href="{name}.ipynb">{name.capitalize()}</a>' for name in GENERAL)
         return HTML(f'{_STYLE}<p class="billing-ways">{links}</p>')
 
     def states(self) -> HTML:
-        """What each state means."""
+        """The meanings of the states."""
         items = "".join(f"<li><b>{name}</b>: {means}</li>" for name, means in STATES.items())
         return HTML(f"<details><summary>What the states mean</summary><ul>{items}</ul></details>")
 
@@ -122,22 +117,11 @@ class HomePanel:
 
 
 _SHOWN = 20
-"""How many are shown at once, the newest; the rest follows as these are put away."""
+"""Notices shown at once, the newest; others follow as these are marked as read."""
 
 
 class NoticePanel(Displayed):
-    """The notices for who has opened the notebook, the newest first.
-
-    Parameters
-    ----------
-    office
-        By default the one that the environment names.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The unread notices of the user, the newest first."""
 
     def __init__(self, office: Site | None = None) -> None:
         self.office = office or open_site()
@@ -151,13 +135,13 @@ class NoticePanel(Displayed):
             self._show()
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The heading and the notices."""
         return str(self.heading.value) + "".join(
             row.children[0].value for row in self.rows.children
         )
 
     def mark_read(self, key: str | None = None) -> None:
-        """Put one notice away, or all of them."""
+        """Mark one notice as read, or all of them."""
         with self.message.sentences():
             count = read_all(self.office.engine, None if key is None else [key])
             self._show()

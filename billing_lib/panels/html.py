@@ -1,8 +1,10 @@
-"""A frame as an HTML table, where pandas is not installed: in the issuing notebook.
+"""HTML tables without pandas, for the issuing notebook.
 
-Money columns become decimal text aligned to the right; nothing is computed here. The same frame
-gives the same HTML, so that a notebook run again shows byte for byte what it showed before.
-panels/forms.py shows the same texts by pandas.
+    plain_table(invoices, "Invoices", places=2, total=("total",))   1080 -> 10.80, to the right
+
+Money columns become decimal text; nothing is computed here. The same frame gives the same HTML,
+so that a notebook run again is the same byte for byte. panels/forms.py styles the same texts with
+pandas.
 """
 
 from collections.abc import Sequence
@@ -28,7 +30,7 @@ MONEY = (
     "prepaid_left",
     "last_total",
 )
-"""Columns of amounts: minor units, or text as it is shown."""
+"""Columns of amounts: minor units, or decimal text."""
 
 _STYLES = (
     "#{id} th, #{id} td {padding: 2px 10px; line-height: 1.4;}",
@@ -41,7 +43,7 @@ _STYLES = (
 def plain_table(
     frame: pl.DataFrame, caption: str, *, places: int = 2, total: Sequence[str] = ()
 ) -> HTML:
-    """A frame as an HTML table; parameters as for panels/forms.table."""
+    """A frame as an HTML table; the parameters are as in ``forms.table``."""
     texts, numbers = shown_texts(frame, places, total)
     name = table_name(caption)
     kinds = ["number" if heading in numbers else "text" for heading in texts.columns]
@@ -67,7 +69,7 @@ def plain_table(
 def shown_texts(
     frame: pl.DataFrame, places: int, total: Sequence[str]
 ) -> tuple[pl.DataFrame, set[str]]:
-    """The cells under their headings, amounts as text; and the headings of numbers."""
+    """The cells under their headings, amounts as text, with the headings of number columns."""
     rows = pl.concat([frame, _total_row(frame, total)]) if total and frame.height else frame
     counted = {name for name, dtype in rows.schema.items() if dtype.is_numeric()}
     texts = rows.select(

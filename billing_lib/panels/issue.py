@@ -1,4 +1,10 @@
-"""What the issuing notebook shows of a run: its heading and its tables."""
+"""The heading and the tables of the issuing notebook.
+
+    run_heading(snapshot, computation)    **40** invoices, **1,204** charges, total **9,310.00 USD**
+    totals_table(snapshot, computation)   a row per invoice, and the run's total
+
+They read the frozen snapshot and its computation alone, never the ledger.
+"""
 
 import polars as pl
 from IPython.display import HTML
@@ -10,7 +16,7 @@ from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, Snapshot
 
 
 def run_heading(snapshot: Snapshot, computation: Computation) -> str:
-    """The run in a few lines of Markdown."""
+    """Summarise the run in a few lines of Markdown."""
     text = snapshot.text
     places = minor_places(text["currency"])
     total = money_text(int(computation.totals["total"].sum()), places)
@@ -34,7 +40,7 @@ def _left_to_pay(computation: Computation, places: int) -> str:
 
 
 def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:
-    """One row per invoice, with the run's total; what no invoice has is no column."""
+    """One row per invoice and the run's total, without columns that are empty throughout."""
     totals = computation.totals.with_columns(
         kind=pl.when(pl.col("kind") != PERIODIC).then("kind"),
         drawn=pl.when(pl.col("drawn") > 0).then("drawn"),
@@ -51,7 +57,7 @@ def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:
 
 
 def codes_table(snapshot: Snapshot, computation: Computation) -> HTML:
-    """What each expense code pays in this run, after what is drawn from prepaid funds."""
+    """The amount that each expense code pays in this run, net of prepaid funds."""
     frame = (
         computation.by_expense_code.group_by("expense_code")
         .agg(pl.col("number").n_unique().cast(pl.Int64).alias("invoices"), pl.col("amount").sum())
@@ -61,7 +67,7 @@ def codes_table(snapshot: Snapshot, computation: Computation) -> HTML:
 
 
 def adjustments_table(snapshot: Snapshot) -> HTML:
-    """Changes and added lines, in the order in which they were made."""
+    """Changes and added lines in order of time."""
     changes = snapshot.adjustments.sort("order").select(
         "charge", "field", "before", pl.col("value").alias("after"), "by", "at", "reason"
     )
@@ -79,7 +85,7 @@ def adjustments_table(snapshot: Snapshot) -> HTML:
 
 
 def unbilled_table(snapshot: Snapshot) -> HTML:
-    """How many records are not billed, by reason, with the first sentence on each."""
+    """Counts of unbilled records by reason, each with the first record's detail."""
     frame = (
         snapshot.unbilled.sort("row")
         .group_by("reason", maintain_order=True)
@@ -92,8 +98,7 @@ def unbilled_table(snapshot: Snapshot) -> HTML:
 
 
 def late_table(snapshot: Snapshot, computation: Computation) -> HTML:
-    """What of this run belongs to earlier months, by month and project; ad hoc invoices bill what
-    they bill, whenever that was."""
+    """Charges of earlier months by month and project, without those on ad hoc invoices."""
     month = pl.col("date").dt.to_string("%Y-%m")
     kinds = computation.totals.select("invoice", of="kind")
     frame = (

@@ -1,12 +1,11 @@
-"""Choosing a lab and a month: two lists, of what who is asking may see, and what follows below.
+"""The lab notebooks: issued invoices, statements and the listing of a lab's month.
 
-Issued invoices, chosen by lab and month: each as it was sent, and its files to keep.
+    InvoicePanel("bio", "1993-10")     each invoice as it was sent, with its files
+    StatementPanel("bio", "1993-10")   the lab's statements of the month, with their files
+    ListingPanel("bio", "1993-10")     the page that ``billing listing --html`` writes
 
-The files come from the invoice's audit record, byte for byte; nothing is rendered anew.
-
-What the statement notebook shows: a lab's statements of a month.
-
-A lab's month in a notebook: the very page that ``billing listing --html`` writes.
+Two lists offer the labs and months that the user may see; team and period may be empty at first.
+An invoice's files come from its audit record byte for byte, never rendered anew.
 """
 
 from collections.abc import Callable, Sequence
@@ -33,19 +32,11 @@ _LOOKED_AT = 12  # months
 
 
 class LabChooser:
-    """Two lists, the labs and the months of the one that is chosen.
+    """Two lists: the labs, and the months of the chosen lab.
 
-    Parameters
-    ----------
-    team, period
-        What is chosen at first; the first lab and its newest month where they are empty.
-    show
-        Told team and month, at first and when another is chosen.
-    message
-        Where a mistake of ``show`` goes.
-    has
-        Whether there is something to show of a team and month; where no month is wanted, the
-        newest one that has, of the last twelve.
+    Each choice calls ``show`` with team and month, and shows its mistakes in ``message``. Empty
+    ``team`` and ``period`` choose the first lab and, of its last twelve months, the newest for
+    which ``has`` is true; if it is true for none, the newest.
     """
 
     def __init__(
@@ -80,7 +71,7 @@ class LabChooser:
     def _list_months(self, wanted: str) -> None:
         of_team = self.months.filter(pl.col("team") == pl.lit(self.team.value, pl.String))
         months = of_team["period"].to_list()
-        self._listing = True  # what comes of it is told once
+        self._listing = True  # one call of show, not one for each list
         self.period.options = months
         self.period.value = wanted if wanted in months else self._newest(months)
         self._listing = False
@@ -101,22 +92,11 @@ class LabChooser:
 
 
 INVOICE_FILES = ("pdf", "xlsx", "xml", "html")
-"""The documents that can be kept, in the order in which they are offered."""
+"""The formats of an invoice that are offered, in order."""
 
 
 class InvoicePanel(Displayed):
-    """The page of the invoice notebook.
-
-    Parameters
-    ----------
-    team, period
-        What is chosen at first.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The page of the invoice notebook: a lab, a month, and its issued invoices."""
 
     def __init__(self, team: str = "", period: str = "", office: Site | None = None) -> None:
         self.office = office or open_site()
@@ -134,7 +114,7 @@ class InvoicePanel(Displayed):
         )
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The message and the page, without the lists."""
         return str(self.message.widget.value) + str(self.page.value)
 
     def _issued(self, team: str, period: str) -> pl.DataFrame:
@@ -154,7 +134,7 @@ class InvoicePanel(Displayed):
         ]
         shown = self.number.value
         self.number.index = 0 if self.number.options else None
-        if self.number.value == shown:  # else it was told already
+        if self.number.value == shown:  # otherwise its observer has shown it
             self._show_invoice()
 
     def _show_invoice(self) -> None:
@@ -177,22 +157,11 @@ class InvoicePanel(Displayed):
 _AMOUNTS = ("sum", "before_rules", "by_rules")
 
 STATEMENT_FILES = ("pdf", "xlsx", "json")
-"""What a statement can be kept as, in the order in which it is offered."""
+"""The formats of a statement that are offered, in order."""
 
 
 class StatementPanel(Displayed):
-    """The page of the statement notebook: a lab and a month to choose, and what it owes.
-
-    Parameters
-    ----------
-    team, period
-        What is shown at first; the first lab that may be seen and its newest statement where empty.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The page of the statement notebook: a lab, a month, and its statements."""
 
     def __init__(self, team: str = "", period: str = "", office: Site | None = None) -> None:
         self.office = office or open_site()
@@ -207,7 +176,7 @@ class StatementPanel(Displayed):
         )
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The message and the page, without the lists."""
         return str(self.message.widget.value) + str(self.page.value)
 
     def _show(self, team: str, period: str) -> None:
@@ -238,7 +207,7 @@ class StatementPanel(Displayed):
         )
 
     def totals(self) -> HTML:
-        """What each facility's part of each statement comes to."""
+        """The total of each facility's part of each statement."""
         rows = [
             (
                 statement["id"],
@@ -264,7 +233,7 @@ class StatementPanel(Displayed):
         return _table(rows, ("statement", *names, "sum"), "Invoices")
 
     def adjustments(self) -> HTML:
-        """What each facility's rules changed."""
+        """The adjustments by each facility's rules."""
         rows = [
             (statement["id"], part["facility"]["name"], it["rule"], it["kind"], it["amount"])
             for statement in self.statements
@@ -293,20 +262,7 @@ def _table(rows: Sequence[tuple[str, ...]], names: tuple[str, ...], caption: str
 
 
 class ListingPanel(Displayed):
-    """The page of the listing notebook: a lab and a month to choose, and its listing.
-
-    Parameters
-    ----------
-    team, period
-        What is shown at first; the first lab that may be seen and its newest month where empty.
-    facility
-        Only this one's; all that may be seen where it is empty.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The page of the listing notebook: a lab, a month, and one facility or all visible ones."""
 
     def __init__(
         self, team: str = "", period: str = "", facility: str = "", office: Site | None = None
@@ -320,7 +276,7 @@ class ListingPanel(Displayed):
         self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The message and the page, without the lists."""
         return str(self.message.widget.value) + str(self.page.value)
 
     def _show(self, team: str, period: str) -> None:

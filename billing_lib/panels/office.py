@@ -1,23 +1,16 @@
-"""What every panel needs: a place for sentences.
-
-What the parts of a panel share: a facility's month, and word of what another part changed.
-
-Long work in a panel: a bar that shows how far it is, and a button that stops it.
+"""The parts that every panel shares: messages, the facility's month, long work, later content.
 
     progress = Progress(message, start_button)
     progress.start(lambda step: preview(..., step=step), then=show)
 
-The work runs in a thread, so that the notebook can take the click. It tells each step before it
-begins; stopping ends it there, as an error would: what it did not finish is rolled back or, where
-it is an issuing, settled by the next try.
-
-Something in a notebook that is shown anew when what it shows has changed.
-
     shown = Later(lambda: table(charges, "Charges"))
-    display(shown)     what it is by now
+    display(shown)     the table as it is now
     shown.fill()       the same place, anew
 
-The notebook keeps what was shown last, so that it saves and exports like any other output.
+Work runs in a thread, so that the notebook can take the click on Stop. It announces each step
+before it begins; stopping raises an error there, so unfinished work is rolled back or, when
+issuing, settled by the next try. ``Later`` fills a place in a notebook again when its content has
+changed; the notebook saves and exports the last content like any other output.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,22 +32,22 @@ from billing_lib.workflow.steps import Step, Stopped
 
 
 class Message:
-    """A line in a panel that says what was done, or what is wrong, as a sentence."""
+    """A line in a panel that reports a result or a mistake in a sentence."""
 
     def __init__(self) -> None:
         self.widget = widgets.HTML()
 
     def say(self, text: str) -> None:
-        """Say what was done."""
+        """Report a result."""
         self.widget.value = f'<span role="status">{escape(text)}</span>'
 
     def refuse(self, text: str) -> None:
-        """Say what is wrong."""
+        """Report a mistake."""
         self.widget.value = f'<span role="alert" style="color: #a40000">{escape(text)}</span>'
 
     @contextmanager
     def sentences(self) -> Iterator[None]:
-        """Show a mistake as its sentence instead of a traceback."""
+        """Show a BillingError as its sentence instead of a traceback."""
         try:
             yield
         except BillingError as error:
@@ -62,13 +55,7 @@ class Message:
 
 
 class Desk:
-    """A facility's month in an office.
-
-    Raises
-    ------
-    UnknownFacility, InvalidPeriod
-        There is none.
-    """
+    """A facility's month in an office, shared by the parts of a panel."""
 
     def __init__(self, facility: str, period: str, office: Site | None = None) -> None:
         self.office = office or open_site()
@@ -82,11 +69,11 @@ class Desk:
 
     @property
     def book(self) -> PriceBook:
-        """The facility's price book as it is at this moment."""
+        """The facility's price book, read anew."""
         return self.office.book(self.facility)
 
     def on_change(self, refresh: Callable[[], None]) -> None:
-        """Have this called whenever a part has changed the month."""
+        """Call ``refresh`` whenever a part has changed the month."""
         self._told.append(refresh)
 
     def changed(self) -> None:
@@ -95,11 +82,11 @@ class Desk:
             refresh()
 
     def projects(self) -> list[tuple[str, str]]:
-        """The price book's projects, as shown and as named."""
+        """The price book's projects as pairs of label and code."""
         return [(_shown(it.code, it.name, it.team), it.code) for it in self.book.projects]
 
     def expense_codes(self) -> list[str]:
-        """The expense codes that the price book knows: listed, or in a project's split."""
+        """The expense codes in the price book's list and in its projects' splits."""
         allowed = self.book.facility.expense_codes
         listed = () if allowed is None else allowed.codes or ()
         used = {
@@ -119,20 +106,7 @@ Result = TypeVar("Result")
 
 
 class Progress:
-    """A bar with a stop button, hidden while nothing runs.
-
-    Parameters
-    ----------
-    message
-        Where it is said how the work ended.
-    starters
-        Buttons that start work, and what it is about; they rest while some runs.
-
-    Attributes
-    ----------
-    widget
-        What a panel shows.
-    """
+    """A bar with a stop button, shown while work runs; ``starters`` are disabled meanwhile."""
 
     def __init__(self, message: Message, *starters: widgets.DOMWidget) -> None:
         self.message = message
@@ -159,14 +133,9 @@ class Progress:
         refused: Callable[[BillingError], None] = lambda error: None,
         stopped: str = "nothing of it was done",
     ) -> None:
-        """Begin work; what it gives goes to ``then``, and a mistake to the panel's message.
+        """Begin work; pass its result to ``then`` and its mistake to the panel's message.
 
-        Parameters
-        ----------
-        refused
-            Called where the work was refused or stopped, before it is said.
-        stopped
-            What is said of it where it is stopped.
+        A mistake or a stop calls ``refused`` first; ``stopped`` is the remark on a stop.
         """
         if self.running:
             self.message.refuse("something is under way; wait for it or stop it")
@@ -184,7 +153,7 @@ class Progress:
         self._thread.start()
 
     def ask_to_stop(self) -> None:
-        """Have the work stopped at its next step."""
+        """Stop the work at its next step."""
         self._stopping.set()
         self.stop.disabled = True
         self.label.value = "stopping …"
@@ -217,26 +186,20 @@ class Progress:
             self.message.refuse(str(error))
             told = True
         finally:
-            if not told:  # the traceback goes on to the log
+            if not told:  # the traceback continues to the log
                 self.message.refuse(
                     f"the program has a defect here; {outcome}, and its log says more"
                 )
 
     def _step(self, done: int, total: int, what: str) -> None:
-        if self._stopping.is_set() and done < total:  # what is done is done
+        if self._stopping.is_set() and done < total:  # finished work is not stopped
             raise Stopped("stopped", remedy=self._stopped)
         self.bar.max, self.bar.value = max(total, 1), done
         self.label.value = f"{escape(what)} ({done:,} of {total:,})"
 
 
 class Later:
-    """A place in a notebook.
-
-    Parameters
-    ----------
-    now
-        Gives what is to be shown: anything that a notebook can display.
-    """
+    """A place in a notebook that shows the result of ``now``, anything that can be displayed."""
 
     def __init__(self, now: Callable[[], Any]) -> None:
         self.now = now
@@ -244,7 +207,7 @@ class Later:
         self._last: object = None
 
     def fill(self) -> None:
-        """Show what it is by now, where it is displayed and was another thing."""
+        """Show the present content, if the place is displayed and its content has changed."""
         shown = self.now()
         if self._handle is not None and shown is not self._last:
             self._last = shown
@@ -253,4 +216,4 @@ class Later:
     def _ipython_display_(self) -> None:
         self._last = self.now()
         self._handle = display(self._last, display_id=True)
-        self.fill()  # it may have changed while it was being displayed
+        self.fill()  # it may have changed during display

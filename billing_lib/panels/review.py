@@ -1,29 +1,16 @@
-"""Reviewing a month: what it comes to, what is wrong with it, and where to set it right.
+"""The review notebook: a month's sums, findings and pictures, and the way to each remedy.
 
     review = ReviewPanel("RC", "1993-10")
     review.heading()    records = charges + unbilled, at once
-    review.charges()    all of them, to filter, search, sort and change
-    review.check()      asks all checks, with a progress bar
-    review.findings()   what they found, each with its remedy
+    review.charges()    all charges, to filter, search, sort and change
+    review.check()      runs all checks, with a progress bar
+    review.findings()   overlapping sessions   scope-1   2 sessions overlap …   [Remedy]
 
-A mistake, such as a month that is not rated, is one sentence in the heading; all else is empty
-then.
-
-What the checks of a month found: how much of each, all findings, and the way to each remedy.
-
-overlapping sessions of an instrument   scope-1   2 sessions overlap …   [Remedy]
-                                        ▼
-the finding's charges · the form with the proposed change · or: dismiss, with a reason
-
-All charges of a month: filter, search, sort, go through them, and change one or all that match.
-
-The table opens with the first rows at once; however many there are, the others are read beside.
-
-Pictures of a month: where it is spent, how it compares, when instruments were used.
-
-Each is an altair chart of a small frame, summed before, drawn here as SVG: the same picture in
-JupyterLab and in a page that nbconvert writes, without a network. The colours are of the palette
-by Okabe and Ito and of cividis, which colour-blind people can tell apart as well.
+A finding opens its charges, the form with the proposed change, and a way to dismiss it with a
+reason. A mistake, such as a month that is not rated, is one sentence in the heading; all other
+parts are then empty. Pictures are altair charts of small, already summed frames, drawn as SVG:
+the same in JupyterLab and in a page by nbconvert, without a network. Their colours, by Okabe and
+Ito and from cividis, are distinct for colour-blind people too.
 """
 
 import base64
@@ -76,22 +63,11 @@ _RECORDS = (
 )
 
 FIGURES = ("quantity", "price")
-"""Columns of charges that are shown as text."""
+"""Columns of charges that tables get as text."""
 
 
 class FindingsPanel:
-    """The findings of one facility and month.
-
-    Parameters
-    ----------
-    again
-        Called when staff ask for the checks again, with what is to be told whether they were.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The findings of a month; ``again(done)`` reruns the checks, then calls ``done(success)``."""
 
     def __init__(
         self,
@@ -153,7 +129,7 @@ class FindingsPanel:
         )
 
     def show(self, at: int) -> None:
-        """Show a finding's rows and the way to its remedy, by its place among the findings."""
+        """Show the rows and remedy of the finding at this place among the findings."""
         finding = self.month.findings.row(at, named=True)
         self.finding = finding
         proposed = remedy(finding)
@@ -178,7 +154,7 @@ class FindingsPanel:
         self.detail.children = parts
 
     def _form(self, proposed: Remedy) -> widgets.Widget:
-        """The form with what is proposed, for those of the charges that can still change."""
+        """The form with the proposed change, for the charges that can still change."""
         chosen = self.month.charges.filter(pl.col("charge").is_in(proposed.charges))
         free = unbound(chosen)["charge"].to_list()
         if not free:
@@ -193,7 +169,7 @@ class FindingsPanel:
         return self.change.widget
 
     def check_again(self, said: str = "") -> None:
-        """Ask the checks again, after something was changed; then say what it was."""
+        """Run the checks again after a change; report the change (``said``) with the result."""
         self.message.say("The month is checked again …")
         self._check(
             lambda done: self.message.say(
@@ -202,21 +178,21 @@ class FindingsPanel:
         )
 
     def take(self, month: ReviewedMonth) -> None:
-        """Show the month as it is now."""
+        """Show the month as checked again."""
         self.month = month
         self.detail.children, self.finding, self.change = (), None, None
         self._show_counts()
         self.table.replace(self._listed)
 
     def rate_again(self) -> None:
-        """Rate the month again, after the price book or the usage was set right."""
+        """Rate the month again, after the price book or the usage was corrected."""
         with self.message.sentences():
-            book = self.desk.book  # as it is now
+            book = self.desk.book  # read anew
             rated = rate_period(self.desk.engine, book, self.desk.month)
             self.check_again(f"{rated.sentence}. ")
 
     def dismiss_finding(self) -> None:
-        """Dismiss the finding that is shown."""
+        """Dismiss the shown finding."""
         if self.finding is None:
             return
         with self.message.sentences():
@@ -227,7 +203,7 @@ class FindingsPanel:
             self.check_again(f"{said}. ")
 
     def html(self) -> str:
-        """How much was found, and the first findings, where there is no browser to ask."""
+        """The counts and the first findings, for pages without a browser."""
         return f"{self.summary.value}{self.table.html()}{self.dismissed.value}"
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
@@ -298,13 +274,7 @@ class FindingsPanel:
 
 
 class ChargesPanel:
-    """The table of a month's charges, with the form for those that are chosen below it.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The table of a month's charges, above the form for the chosen ones."""
 
     def __init__(self, facility: str, period: str, office: Site | None = None) -> None:
         self.desk = Desk(facility, period, office)
@@ -340,12 +310,12 @@ class ChargesPanel:
         )
 
     def read(self, first: int | None = None) -> pl.DataFrame:
-        """All charges of the month, or the first of them, from the ledger."""
+        """Read all charges of the month, or the ``first`` ones, from the ledger."""
         charges = read_charges(self.desk.engine, self.desk.book, self.desk.period, first)
         return as_text(charges, only=FIGURES)
 
     def change_one(self, at: int) -> None:
-        """Open the form for one charge, by its place among all."""
+        """Open the form for the charge at this place among all."""
         self._open(lambda: self.table.rows_at([at]))
 
     def change_matching(self) -> None:
@@ -353,13 +323,13 @@ class ChargesPanel:
         self._open(self.table.matching)
 
     def read_again(self) -> None:
-        """Read the month again, after something was changed."""
+        """Read the month again after a change."""
         with self.message.sentences():
             self.table.replace(self.read)
             self.message.say("Read again.")
 
     def _open(self, choose: Callable[[], pl.DataFrame]) -> None:
-        self.change, self.form.children = None, ()  # what was chosen before is chosen no more
+        self.change, self.form.children = None, ()  # drop the former choice
         with self.message.sentences():
             charges = choose()
             free = unbound(charges)
@@ -379,23 +349,17 @@ class ChargesPanel:
 
 
 MOST = 15
-"""How many bars a picture has; what is less is summed as one."""
+"""Bars of a picture; smaller sums are added up in one more bar."""
 
 _WIDTH = 620
 _BLUE, _ORANGE, _GREY = "#0072B2", "#D55E00", "#8a929c"
 _WHOLE = ",.12~g"
-"""Of d3: as many digits as there are, in groups of three, and no exponent."""
+"""Number format of d3: all digits, in groups of three, without an exponent."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture with a text for those who do not see it.
-
-    Attributes
-    ----------
-    svg
-        The picture; '' where there is nothing to show.
-    """
+    """A picture, ``svg`` or '' for none, and a text (``told``) for people who cannot see it."""
 
     title: str
     svg: str
@@ -405,7 +369,7 @@ class Picture:
         return {"text/plain": f"{self.title}: {self.told}", "text/html": self.html()}
 
     def html(self) -> str:
-        """The picture as an image that stands in the page itself."""
+        """The picture as an image inside the page."""
         if not self.svg:
             return f"<p>{escape(self.title)}: {escape(self.told)}</p>"
         data = base64.b64encode(self.svg.encode()).decode()
@@ -415,7 +379,7 @@ class Picture:
 
 
 def spend_by(charges: pl.DataFrame, column: str, currency: str, places: int) -> Picture:
-    """What each ``project``, ``user`` or ``item`` comes to, the largest first."""
+    """Totals by ``project``, ``user`` or ``item``, the largest first."""
     sums = (
         charges.group_by(pl.col(column).fill_null("–").alias("name"))
         .agg(pl.col("total").sum())
@@ -448,7 +412,7 @@ def spend_by(charges: pl.DataFrame, column: str, currency: str, places: int) -> 
 
 
 def spend_by_day(charges: pl.DataFrame, period: Period, currency: str, places: int) -> Picture:
-    """What each day of the month comes to."""
+    """Totals by day of the month."""
     days = pl.DataFrame({"date": pl.date_range(period.first_day, period.last_day, eager=True)})
     sums = charges.group_by("date").agg(pl.col("total").sum())
     joined = days.join(sums, on="date", how="left").select(
@@ -475,7 +439,7 @@ def spend_by_day(charges: pl.DataFrame, period: Period, currency: str, places: i
 def months(
     charges: pl.DataFrame, spend: pl.DataFrame, period: Period, currency: str, places: int
 ) -> Picture:
-    """This month against the last twelve; a month without any charge stays out."""
+    """This month and the last twelve, without months that have no charge."""
     before = spend.group_by(pl.col("period").alias("name")).agg(pl.col("total").sum())
     now = pl.DataFrame(
         {"name": [str(period)], "total": [charges["total"].sum()]}, schema=before.schema
@@ -502,7 +466,7 @@ def months(
 
 
 def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
-    """Hours of each item by day, as a heat map: what is sold by the hour, the most used first."""
+    """A heat map of hours by item and day, for items sold by the hour, the most used first."""
     hourly = charges.filter((pl.col("unit") == "hour") & (pl.col("kind") == "usage"))
     used = hourly.group_by("item", "date").agg(hours=pl.col("quantity").sum())
     most = (
@@ -518,7 +482,7 @@ def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
         .select(
             pl.col("item").alias("name"),
             pl.col("date").dt.strftime("%d").alias("day"),
-            (pl.col("hours") / 10**QUANTITY_PLACES).round(1).alias("amount"),  # a shade, no money
+            (pl.col("hours") / 10**QUANTITY_PLACES).round(1).alias("amount"),  # a shade, not money
         )
     )
     days = [f"{day:02d}" for day in range(1, period.last_day.day + 1)]
@@ -555,9 +519,9 @@ def instrument_hours(charges: pl.DataFrame, period: Period) -> Picture:
 
 
 def _amounts(sums: pl.DataFrame, places: int) -> pl.DataFrame:
-    """``total`` (minor units) as ``amount``, by which bars are drawn, and as ``text``."""
+    """Add ``amount``, the length of bars, and ``text`` to ``total`` (minor units)."""
     texts = [f"{Decimal(total).scaleb(-places):,.{places}f}" for total in sums["total"]]
-    amount = (pl.col("total") / 10**places).alias("amount")  # a length, no money
+    amount = (pl.col("total") / 10**places).alias("amount")  # a length, not money
     return sums.with_columns(amount, text=pl.Series(texts, dtype=pl.String))
 
 
@@ -580,7 +544,6 @@ def _picture(title: str, chart: Any, rows: pl.DataFrame, unit: str) -> Picture:
 
 
 LARGEST = 20
-"""How many of the largest charges are shown."""
 
 Shown = HTML | Picture | FindingsPanel
 
@@ -588,12 +551,8 @@ Shown = HTML | Picture | FindingsPanel
 class ReviewPanel:
     """The tables, pictures and forms of the review notebook for one facility and month.
 
-    Attributes
-    ----------
-    month
-        The month as the checks saw it; None until they were asked.
-    refused
-        What is wrong, where the month cannot be reviewed; else ''.
+    ``month`` is None before the checks' first result; ``refused`` is a mistake that prevents a
+    review, or ''.
     """
 
     def __init__(self, facility: str, period: str, office: Site | None = None) -> None:
@@ -615,7 +574,7 @@ class ReviewPanel:
         self.places = minor_places(self.currency)
 
     def heading(self) -> HTML:
-        """How the month adds up."""
+        """The month's counts and total."""
         if self.refused:
             return HTML(f'<p role="alert" style="color: #a40000">{escape(self.refused)}</p>')
         it = self.summary
@@ -630,13 +589,13 @@ class ReviewPanel:
         )
 
     def charges(self) -> ChargesPanel | HTML:
-        """All charges, to filter, search, sort and change."""
+        """The table of all charges, to filter, search, sort and change."""
         if self.refused:
             return HTML("")
         return ChargesPanel(self.facility, self.period, self.office)
 
     def check(self) -> None:
-        """Ask all checks, showing how far it is; what is shown of them comes when they are done."""
+        """Run all checks with a progress bar; their tables and pictures appear at the end."""
         if self.refused:
             return
         if in_browser():
@@ -644,15 +603,15 @@ class ReviewPanel:
         self._ask()
 
     def findings(self) -> Later:
-        """What the checks found, each with the way to its remedy."""
+        """The findings of the checks, each with the way to its remedy."""
         return self._later(self._findings)
 
     def spend_by(self, column: str) -> Later:
-        """A picture of what each ``project``, ``user`` or ``item`` comes to."""
+        """A picture of totals by ``project``, ``user`` or ``item``."""
         return self._later(lambda it: spend_by(it.charges, column, self.currency, self.places))
 
     def spend_by_day(self) -> Later:
-        """A picture of what each day comes to."""
+        """A picture of totals by day."""
         return self._later(
             lambda it: spend_by_day(
                 it.charges, Period.parse(self.period), self.currency, self.places
@@ -660,7 +619,7 @@ class ReviewPanel:
         )
 
     def months(self) -> Later:
-        """A picture of this month against the last twelve."""
+        """A picture of this month and the last twelve."""
         return self._later(
             lambda it: months(
                 it.charges, it.spend, Period.parse(self.period), self.currency, self.places
@@ -668,7 +627,7 @@ class ReviewPanel:
         )
 
     def instrument_hours(self) -> Later:
-        """A heat map of the instruments' hours by day; of what is shared, where there are none."""
+        """A heat map of instruments' hours by day; of shared items if no instrument has hours."""
         return self._later(
             lambda it: instrument_hours(self._of_instruments(it.charges), Period.parse(self.period))
         )
@@ -700,7 +659,7 @@ class ReviewPanel:
         return self._later(made)
 
     def changes(self) -> Later:
-        """What staff changed, with who, when and why."""
+        """The changes by staff, each with author, time and reason."""
         return self._later(
             lambda it: changes_table(
                 read_history(self.office.engine, self.book, it.charges["charge"].to_list())
@@ -708,11 +667,10 @@ class ReviewPanel:
         )
 
     def _ask(self, done: Callable[[bool], None] = lambda found: None) -> None:
-        """Ask the checks in a thread; without JupyterLab wait for it, else the cell ends at once,
-        since a kernel hears of no button while a cell runs."""
+        """Run the checks in a thread; wait only without a browser: a busy cell hears no click."""
 
         def ended(month: ReviewedMonth | None) -> None:
-            self.month = month or self.month  # what was seen before stays in sight
+            self.month = month or self.month  # the former result stays visible
             self.stopped = self.month is None
             for shown in self._shown:
                 shown.fill()

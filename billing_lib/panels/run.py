@@ -1,12 +1,12 @@
-"""The page of a billing run: what can be done with it, how it is set, what was done, what it
-comes to, its invoices; each part folds.
+"""The run and approve notebooks: a billing run as a whole, and its invoices one by one.
 
-The panel calls what ``billing run`` calls; a mistake shows as a sentence.
+    RunPanel("RC", "1993-11")                       actions, configuration, report, invoices
+    ApprovePanel("RC", "1993-11", "RC-1993-11-1")   the list and the decision on the left,
+                                                    the invoice as it will be sent on the right
 
-Approving one by one: the invoice as it will be sent on the right, what to do on the left.
-
-Tab leads from the comment to the buttons; after each decision the next invoice is shown and the
-focus stays, so that a run is worked through with one key.
+``RunPanel`` calls the functions behind ``billing run``; its parts fold. In ``ApprovePanel`` Tab
+leads from the comment to the buttons; each decision shows the next invoice and leaves the focus in
+place, so that one key works through a run. Mistakes show as sentences.
 """
 
 from collections.abc import Callable
@@ -44,17 +44,11 @@ CONFIGURATION = {
     "crossing": "Usage across months",
     "late_usage": "Late usage goes to",
 }
-"""The price book's keys that a run goes by, and how the page names them."""
+"""The price book's keys that govern a run, with their labels."""
 
 
 class RunPanel(Displayed):
-    """The page of the run notebook for one facility and month.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The page of the run notebook for one facility and month."""
 
     def __init__(
         self, facility: str, period: str, run: str = "", office: Site | None = None
@@ -101,7 +95,7 @@ class RunPanel(Displayed):
         self.widget = widgets.VBox([self.heading, self.run, self._folded()])
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The heading and the parts, without the actions."""
         return "".join(
             [
                 str(self.heading.value),
@@ -136,7 +130,7 @@ class RunPanel(Displayed):
             self.show()
 
     def show(self) -> None:
-        """Show the run that is chosen."""
+        """Show the chosen run."""
         with self.message.sentences():
             facility = self.book.facility
             ready = is_ready(self.office.engine, self.book, str(self.period))
@@ -156,13 +150,13 @@ class RunPanel(Displayed):
             self.parts["Invoices"].value = self._invoices(view.invoices)
 
     def make(self) -> list[str]:
-        """Make the month's invoices as drafts, or take in what has come since."""
+        """Make the month's invoices as drafts, or update the drafts."""
         return approve.make_run(
             self.office.engine, self.book, self.period, RunSelection(), self.text.value
         )
 
     def ready(self) -> list[str]:
-        """Say that the month may be issued as it stands."""
+        """Sign the month off as ready to be issued."""
         return [sign_off(self.office.engine, self.book, str(self.period), self.text.value)]
 
     def switch(self) -> list[str]:
@@ -182,7 +176,7 @@ class RunPanel(Displayed):
         )
 
     def cancel(self) -> list[str]:
-        """Cancel the run: what it has not issued is closed."""
+        """Cancel the run and close its invoices that are not issued."""
         return approve.cancel(
             self.office.engine,
             self.book,
@@ -192,7 +186,7 @@ class RunPanel(Displayed):
         )
 
     def process(self) -> list[str]:
-        """Take the run's next step in the background: submit it, issue what all have approved."""
+        """Submit the run's charges and issue its approved invoices, in the background."""
         terms = Terms(
             None if self.date.value is None else self.date.value.isoformat(), self.dirty.value
         )
@@ -319,7 +313,7 @@ _SHOWN = {
     "In quarantine": "QUARANTINED",
     "In error": "ERROR",
 }
-"""What the list shows: invoices in a state, of those being approved apart what waits for nobody."""
+"""The choices of the list by state; ``approved`` are APPROVING invoices that wait for nobody."""
 
 _LISTED = pl.Schema(
     {"code": pl.String(), "project": pl.String(), "total": pl.Int64(), "waits": pl.String()}
@@ -330,13 +324,7 @@ _WIDE_LIST = {"width": "24em"}
 
 
 class ApprovePanel(Displayed):
-    """The form of the approve notebook for one facility and month.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    """
+    """The form of the approve notebook for one facility and month."""
 
     def __init__(
         self, facility: str, period: str, run: str = "", office: Site | None = None
@@ -369,7 +357,7 @@ class ApprovePanel(Displayed):
         )
         self.comment = widgets.Textarea(
             placeholder="A comment; a reason is needed to reject, quarantine or close",
-            continuous_update=False,  # told when it is left, before the button that is pressed
+            continuous_update=False,  # sent when the entry is left, before the click on a button
             layout={"width": "24em", "height": "5em"},
         )
         self.keep = widgets.Checkbox(
@@ -400,12 +388,12 @@ class ApprovePanel(Displayed):
         self.widget = widgets.HBox([self._left(), self.page])
 
     def _first_shown(self) -> str:
-        """What waits for approval, or where nothing does, what there is."""
+        """The first choice that has invoices, beginning with those that wait for approval."""
         there = set(self._held(self.run.value)["stands"]) if self.run.value else set()
         return next((label for label, state in _SHOWN.items() if state in there), self.show.value)
 
     def html(self) -> str:
-        """What it shows, without the means to change it."""
+        """The counts and the page of the shown invoice."""
         return str(self.said.value) + str(self.page.value)
 
     def _left(self) -> widgets.VBox:
@@ -424,7 +412,7 @@ class ApprovePanel(Displayed):
         )
 
     def refresh(self) -> None:
-        """Read the run again and show what is left of it; the next invoice where one is gone."""
+        """Read the run again; show the next invoice if the present one has left the list."""
         with self.message.sentences():
             if self.run.value is None:
                 self.said.value = (
@@ -458,13 +446,13 @@ class ApprovePanel(Displayed):
             self._show_invoice()
 
     def choose(self, code: str) -> None:
-        """Show this invoice."""
+        """Show the invoice of this code."""
         if code != self.code:
             self.code = self.table.widget.current = code
             self._show_invoice()
 
     def decide(self, action: str) -> None:
-        """Do this with the invoice that is shown, and show the next one."""
+        """Carry out a decision on the shown invoice and show the next one."""
         with self.message.sentences():
             code = self.code
             if not code:
@@ -486,7 +474,7 @@ class ApprovePanel(Displayed):
         return [f"invoice {code} is approved", *prepared.waiting]
 
     def issue_approved(self) -> None:
-        """Issue what all reviewers of the run have approved, in the background."""
+        """Issue the fully approved invoices of the run in the background."""
         terms = Terms(allow_dirty=self.dirty.value)
 
         def work(step: Callable[[int, int, str], None]) -> Issued:
@@ -513,7 +501,7 @@ class ApprovePanel(Displayed):
         return lambda: self.decide(action)
 
     def _held(self, run: str) -> pl.DataFrame:
-        """The run's invoices, with where each ``stands``: its state, or that all approved it."""
+        """The run's invoices with ``stands``: the state, or ``approved`` if all have approved."""
         held = read_run(self.office.engine, self.book, run).invoices
         by_all = (pl.col("state") == "APPROVING") & (pl.col("step") >= len(self._steps()))
         stands = pl.when(by_all).then(pl.lit("approved")).otherwise("state")
@@ -536,7 +524,7 @@ class ApprovePanel(Displayed):
         self.issue.disabled = ready == 0
 
     def _enable(self, state: str) -> None:
-        """Enable what can be done with invoices that stand so; nothing where there are none."""
+        """Enable the actions that this state allows; '' disables all."""
         can = {
             "Approve": ("APPROVING",),
             "Reject": ("APPROVING", "approved"),

@@ -1,25 +1,21 @@
-"""The table of rows to look at and choose from: any number of them, of which the browser gets
-those in sight.
+"""A table of any number of rows to look at and choose from; the browser gets the rows in sight.
 
     table = PagedTable("charges", columns, read=lambda: charges, key="charge", on_tick=show)
     table.widget     filtered, searched, sorted, gone through and ticked with mouse and keyboard
-    table.ticked     ["RC/57", …], or all that match the filter as it is now
+    table.ticked     ["RC/57", …], or all that match the present filter
 
-Everything is worked out here, with polars; static/table.js, a widget by anywidget that brings it
-along, draws some rows of it, and nothing is loaded from a network. The table opens with the rows
-it is given; where reading all takes long, that goes on beside in a thread. Where there is no
-browser, as in a page that nbconvert writes, the opening rows stand as a table.
+polars filters and sorts here; static/table.js, a widget by anywidget, draws the rows, and nothing
+comes from a network. A million rows take tenths of a second; the last question is kept, so that
+turning pages takes none. A table that is given opening rows shows them at once and reads the
+others in a thread. In a page by nbconvert, the opening rows stand as a plain table. Filters:
 
-A million rows are filtered and sorted in tenths of a second; the last question is kept, so that
-turning pages takes none. A column's filter:
-
-    laser         a text that has it, whatever its case
-    = p1          just this text; = alone finds what is empty
-    > 100, <= 5   an amount, number or date so much or more
+    laser         text that contains it, in any case
+    = p1          exactly this text; = alone finds empty cells
+    > 100, <= 5   a bound on an amount, number or date
     3 .. 10       between the two, both included
-    2020-04-06    just this amount, number or date
+    2020-04-06    exactly this amount, number or date
 
-While a filter cannot be read nothing is selected, whatever was before.
+A filter that cannot be read raises InvalidFilter, and nothing is selected until it is mended.
 """
 
 import datetime as dt
@@ -42,22 +38,22 @@ from billing_lib.pricing.money import money_text, money_text_column
 STATIC = Path(__file__).parent / "static"
 
 OPENING = 54
-"""Rows that a table opens with: those in sight, and as many again before and after."""
+"""Rows that a table opens with: those in sight, and as many before and after."""
 
 TEXT, NUMBER, MONEY, DATE = "text", "number", "money", "date"
-"""Kinds of columns: a text; a number, also as text; minor units; a date."""
+"""Kinds of columns: text; numbers, also as text; minor units; dates."""
 
 _NUMBER = pl.Decimal(38, 9)
 _COMPARED = re.compile(r"\s*(>=|<=|>|<|=)?\s*(\S+)\s*")
 _BETWEEN = re.compile(r"\s*(\S+?)\s*\.\.\s*(\S+)\s*")
 _KEPT = 4
-"""How many sorted columns are kept."""
+"""Sort orders that are kept."""
 _DIFFERENT = 50_000
-"""Up to how many different texts a column is sorted by their places."""
+"""A column of at most so many distinct texts is sorted by their ranks."""
 _LEAST, _MOST = 5, 14
-"""Between how many letters a column of text has room for; numbers and dates are never cut."""
+"""Bounds of a column's width in letters; numbers and dates are never cut."""
 _OFFERED = 2_000
-"""Up to how many different texts a column's filter offers."""
+"""A column of more distinct texts offers no filters."""
 
 
 @dataclass(frozen=True)
@@ -68,64 +64,40 @@ class Column:
     label: str
     kind: str = TEXT
     places: int = 2
-    """Of money."""
+    """Decimals of money."""
     wide: int = 1
-    """How many times as wide as others a column of text may be."""
+    """The greatest width of a text column, as a multiple of others."""
     offers: str = ""
-    """The column whose different texts its filter offers; none by default."""
+    """The column whose texts its filter offers; '' for none."""
     listed: bool = False
-    """Whether its text is a list with commas, each part of which ``= part`` finds."""
+    """Whether its text is a list with commas; ``= part`` finds each part."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """Which rows are wanted, and in which order.
-
-    Attributes
-    ----------
-    search
-        Words that a row must have, each in some text column.
-    filters
-        What columns must be, by name.
-    sort
-        Names, each with whether the largest comes first; the frame's order unless told.
-    """
+    """The wanted rows and their order."""
 
     search: str = ""
+    """Words that a row must have, each in some text column."""
     filters: Mapping[str, str] = field(default_factory=dict)
     sort: Sequence[tuple[str, bool]] = ()
+    """Column names, each with whether the largest comes first; () keeps the frame's order."""
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some of the rows that match, and what all of them come to.
-
-    Attributes
-    ----------
-    rows
-        Texts as they are shown, row by row.
-    at
-        The rows' places in the frame.
-    total
-        The sum of ``sum_of`` over all that match.
-    """
+    """Some matching rows, with the count and the total of all matching rows."""
 
     rows: list[list[str]]
     at: list[int]
+    """The rows' places in the frame."""
     matched: int
     total: int | None
+    """The sum of ``sum_of`` in minor units."""
 
 
 class Rows:
-    """A frame that is asked for pages.
-
-    Parameters
-    ----------
-    sum_of
-        The money column that is summed over what matches.
-    complete
-        Whether the frame has all rows, and not just the first of them.
-    """
+    """A frame that gives pages of matching rows; ``complete`` is False for just the first rows."""
 
     def __init__(
         self,
@@ -150,7 +122,7 @@ class Rows:
         self._total: int | None = None
 
     def page(self, question: Question, first: int, count: int) -> Page:
-        """So many rows from a place on, of those that match.
+        """Return ``count`` matching rows, beginning with number ``first``.
 
         Raises
         ------
@@ -181,7 +153,7 @@ class Rows:
         return found
 
     def offers(self) -> dict[str, list[str]]:
-        """The filters that columns offer, by name: ``= p1`` for each text that they have."""
+        """The filters that columns offer, by name: ``= p1`` for each of their texts."""
         offered = {}
         for column in self.columns.values():
             if column.offers:
@@ -193,8 +165,7 @@ class Rows:
         return offered
 
     def letters(self) -> list[int]:
-        """How many letters of each column are seen where there is room: those of its longest
-        text, or so many that its kind is told from others."""
+        """The width of each column in letters: its longest text, within its kind's bounds."""
         longest = []
         for column in self.columns.values():
             values = self.frame[column.name]
@@ -209,7 +180,7 @@ class Rows:
         return longest
 
     def _order(self, sort: Sequence[tuple[str, bool]]) -> pl.Series:
-        """The places of all rows in order; ties stay as in the frame."""
+        """The places of all rows in order; ties keep the frame's order."""
         wanted = tuple((name, bool(falling)) for name, falling in sort)
         if wanted not in self._ranks:
             for name, _ in wanted:
@@ -267,8 +238,7 @@ class Rows:
         return pl.col(number if number in self.frame.columns else name)
 
     def _ranked(self, name: str) -> pl.Expr:
-        """The same, texts that repeat as their places among the different ones: those are
-        sorted once, and sorting whole numbers is ten times as fast."""
+        """The sort key of a column; repeated texts become ranks, which sort ten times as fast."""
         values = self.frame[name]
         if self.columns[name].kind != TEXT or values.n_unique() > _DIFFERENT:
             return self._sorted_by(name)
@@ -289,7 +259,7 @@ class Rows:
 
 
 class _Browser(anywidget.AnyWidget):
-    """The widget's state that the browser knows from the start."""
+    """The state that Python and the browser share."""
 
     _esm = STATIC / "table.js"
     _css = STATIC / "table.css"
@@ -311,36 +281,19 @@ class PagedTable:
 
     Parameters
     ----------
-    noun
-        What a row is, in the plural.
-    read
-        Gives all rows.
     opening
-        The first of them, where reading all takes long; then that happens in a thread, and
-        the table says so until it is done.
+        The first rows, if reading all takes long; ``read`` then runs in a thread.
     sum_of, currency, places
-        The money column that is summed over what matches, and its currency.
+        The money column that is summed over matching rows, and its currency.
     key
-        The column that names a row, where there is something to be done with one.
+        The column that names a row; actions and ticks need it.
     action, on_action
-        The label of each row's button, and what is called with the row's place among all; without
-        a label, going to a row calls it.
+        The label of each row's button, and a function of the row's place among all; without a
+        label, going to a row calls it.
     on_tick
-        Called when other rows are selected, and when a filter is refused or mended; where it is
-        given, rows have a box to tick.
-    ticked
-        The names of those that are selected at first.
+        Called when the selection changes, and when a filter is refused or mended; gives rows boxes.
     tickable
-        Which rows are taken where all that match are selected.
-    visible
-        How many rows are in sight.
-
-    Attributes
-    ----------
-    widget
-        What the notebook displays.
-    question
-        What was asked last; it may be one that is refused.
+        A condition for rows that "all that match" selects.
     """
 
     def __init__(
@@ -390,20 +343,20 @@ class PagedTable:
         self.widget.on_msg(lambda _widget, content, _buffers: self._received(content))
 
     def replace(self, read: Callable[[], pl.DataFrame], current: str = "") -> None:
-        """Show other rows from now on, and go to the one of this name."""
+        """Show other rows from now on, and go to the row named ``current``."""
         self._read = read
         self.widget.current = current
-        self._reading += 1  # a thread that still reads comes too late
+        self._reading += 1  # a thread that is still reading comes too late
         self._show(self._all())
 
     def read_again(self) -> None:
-        """Read the rows again in a thread; the former ones are shown until then."""
+        """Read the rows again in a thread; show the former rows until then."""
         self._reading += 1
         self._filling = Thread(target=self._fill, args=(self._reading,), daemon=True)
         self._filling.start()
 
     def answer(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The answer to a request for a page; a mistake in a filter is its sentence."""
+        """Answer a request for a page, with a sentence if a filter cannot be read."""
         question = _question(asked)
         first, size = int(asked.get("first", 0)), int(asked.get("count", OPENING))
         narrowed = (question.search, question.filters) != (
@@ -414,7 +367,7 @@ class PagedTable:
         if self._failed:
             return {"kind": "refused", "told": self._failed, "selected": ""}
         refused, was = "", self._unreadable
-        rows = self._rows  # a thread may show others at any moment
+        rows = self._rows  # a thread may replace them at any moment
         try:
             page = rows.page(question, first, size)
         except InvalidFilter as error:
@@ -429,30 +382,17 @@ class PagedTable:
         )
 
     def matching(self) -> pl.DataFrame:
-        """All rows that match what was asked last, in order.
-
-        Raises
-        ------
-        InvalidFilter
-            A filter cannot be read, so nothing is selected.
-        """
+        """All rows that match the last question, in order."""
         rows = self._whole()
         return rows.frame[self._places(rows)]
 
     def rows_at(self, at: Sequence[int]) -> pl.DataFrame:
-        """Rows by their places among all."""
+        """The rows at these places among all."""
         return self._whole().frame[list(at)]
 
     @property
     def ticked(self) -> list[str]:
-        """The names of the selected rows: all that match, then what was ticked by hand, the
-        last one last.
-
-        Raises
-        ------
-        InvalidFilter
-            A filter cannot be read, so nothing is selected.
-        """
+        """The names of selected rows: all that match, then rows in the order of ticking."""
         return self._selected(self._whole() if self._all_that_match else self._rows)
 
     def tick(self, names: Sequence[str]) -> None:
@@ -461,12 +401,12 @@ class PagedTable:
         self._ticked()
 
     def tick_matching(self) -> None:
-        """Select all that match: those that the filter, as it is at any time, leaves in sight."""
+        """Select all rows that match the filter, now and whenever it changes."""
         self._by_hand, self._all_that_match, self._left_out = {}, True, set()
         self._ticked()
 
     def html(self) -> str:
-        """The opening rows as a table for where there is no browser to ask for more."""
+        """The opening rows as a plain table, for pages without a browser."""
         names = [column.label for column in self.columns]
         frame = pl.DataFrame(
             self._opening.rows, schema=dict.fromkeys(names, pl.String), orient="row"
@@ -498,8 +438,7 @@ class PagedTable:
             self.tick_matching() if content["ticked"] else self.tick(())
 
     def _tick_range(self, first: str, last: str, *, ticked: bool) -> None:
-        """Tick the rows from one to another in the order in which they are shown, without those
-        that are not taken where all are; just the last where the first does not match any more."""
+        """Tick tickable rows from ``first`` (if it still matches) to ``last``, or untick all."""
         rows = self._rows
         named = self._named(rows, self._places(rows))
         ends = named.select(pl.arg_where(pl.col(self._key).is_in([first, last]))).to_series()
@@ -509,7 +448,7 @@ class PagedTable:
             self._tick_rows(names.to_list(), ticked=ticked)
 
     def _tick_rows(self, names: Sequence[str], *, ticked: bool) -> None:
-        """Tick rows by hand, or take their ticks away."""
+        """Tick rows by hand, or untick them."""
         for name in names:
             self._by_hand.pop(name, None)
         if not ticked:
@@ -529,11 +468,11 @@ class PagedTable:
         self.widget.send({"kind": "ready"})
 
     def _named(self, rows: Rows, places: Sequence[int] | pl.Series) -> pl.DataFrame:
-        """The names of rows, and whether each is ``taken`` where all that match are selected."""
+        """The names of rows, and whether "all that match" has each ``taken``."""
         return rows.frame.select(self._key, taken=self._tickable)[places]
 
     def _places(self, rows: Rows) -> pl.Series:
-        """The places of all rows that match what was asked last, in order."""
+        """The places of all rows that match the last question, in order."""
         try:
             return rows.matching(self.question)
         except InvalidFilter as error:
@@ -552,8 +491,7 @@ class PagedTable:
         return self._known[2]
 
     def _begin_reading(self) -> None:
-        """Read all rows beside, once the first ones are in sight and not before: one thread
-        that reads would keep the other from showing them."""
+        """Read all rows in a thread, begun only now so as not to delay the first rows."""
         if not self._rows.complete and self._filling is None:
             self.read_again()
 
@@ -564,7 +502,7 @@ class PagedTable:
             self._failed = str(error)
             self.widget.send({"kind": "ready"})
         else:
-            if reading == self._reading:  # else they are being read once more
+            if reading == self._reading:  # otherwise a newer reading is under way
                 self._show(rows)
 
     def _show(self, rows: Rows) -> None:
@@ -573,7 +511,7 @@ class PagedTable:
         self.widget.send({"kind": "ready"})
 
     def _whole(self) -> Rows:
-        """All rows, waited for where they are still being read."""
+        """All rows; waits for a reading that is under way."""
         if self._filling is not None:
             self._filling.join()
         if self._failed or not self._rows.complete:

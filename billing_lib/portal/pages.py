@@ -1,12 +1,12 @@
-"""The portal: Voilà serves the lab's notebooks, and nothing else of Jupyter, to one person.
+"""The portal: Voilà serves the lab's notebooks to one person, and nothing else of Jupyter.
 
-    billing portal                       on this machine, for who starts it
+    billing portal                       on this machine, for the user who starts it
     jupyterhub_config.py                 behind JupyterHub's login, one portal per person
 
-Voilà takes no code from the browser: of what a kernel can be sent it passes on widget messages
-only. Each portal runs as its person's own account, so the ledger sees their login and shows what
-that login may see. Under JupyterHub the Hub says who may come in (its environment variables
-JUPYTERHUB_*, https://jupyterhub.readthedocs.io, "Services").
+Voilà takes no code from the browser and passes only widget messages on to a kernel. Each portal
+runs under its user's own account, so the ledger sees their login and shows the rows that it may
+see. Under JupyterHub the Hub decides who may enter; its environment variables JUPYTERHUB_* give
+its address (https://jupyterhub.readthedocs.io, "Services").
 """
 
 import os
@@ -26,14 +26,7 @@ PAGES = ("listing", "invoice", "statement")
 
 
 def portal_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """Where Voilà is to listen.
-
-    Parameters
-    ----------
-    environment
-        JUPYTERHUB_SERVICE_URL and JUPYTERHUB_SERVICE_PREFIX where the Hub starts it; without
-        them it listens on this machine alone.
-    """
+    """The address of Voilà: as the Hub's JUPYTERHUB_SERVICE_URL states, else this machine alone."""
     stated: dict[str, Any] = {
         "open_browser": False,
         "ip": "127.0.0.1",
@@ -52,20 +45,14 @@ def portal_settings(environment: Mapping[str, str]) -> dict[str, Any]:
 
 
 def serve(arguments: list[str]) -> None:
-    """Serve the portal until it is stopped; further words go to Voilà.
-
-    Raises
-    ------
-    MissingExtra
-        The portal's packages are not installed.
-    """
+    """Serve the portal until it is stopped; ``arguments`` go to Voilà."""
     require_extra("portal", "the portal")
     from traitlets.config import Config  # noqa: PLC0415
 
     from billing_lib.portal import server  # noqa: PLC0415
 
-    os.environ.update(lab_environment())  # what the kernels inherit
-    with TemporaryDirectory(prefix="portal-") as folder:  # Voilà shows all that is in its folder
+    os.environ.update(lab_environment())  # the kernels inherit it
+    with TemporaryDirectory(prefix="portal-") as folder:  # Voilà shows every file in its folder
         for name in PAGES:
             shutil.copyfile(NOTEBOOKS / f"{name}.ipynb", Path(folder) / f"{name}.ipynb")
         config = Config()

@@ -1,7 +1,10 @@
-"""Voilà as the portal's server, and JupyterHub's login for it.
+"""Voilà as the portal's server, with JupyterHub's login.
 
-The Hub says who is asking, and lets in whose portal it is. JupyterHub's own classes are made for
-Jupyter Server, which puts its base URL before their handlers; Voilà does not, so it is done here.
+    /user/ada/oauth_callback     the Hub's handler, under the portal's base URL
+    /user/ada/                   redirected to the listing, the first page
+
+The Hub names the user and admits only the portal's owner. JupyterHub's classes expect Jupyter
+Server, which puts its base URL before their handlers; Voilà does not, so ``HubIdentity`` does.
 """
 
 from typing import Any
@@ -14,10 +17,10 @@ from voila.app import Voila
 
 
 class HubIdentity(JupyterHubIdentityProvider):
-    """Who is asking, by the Hub's cookie; nobody where the portal is another's."""
+    """Identifies the user by the Hub's cookie; nobody in another user's portal."""
 
     token = Unicode("")
-    """Voilà's own token, which the Hub's login takes the place of."""
+    """No token of Voilà's own: the Hub's login replaces it."""
 
     def get_handlers(self) -> list[Any]:
         """The Hub's callback and logout, under the portal's base URL."""
@@ -28,14 +31,14 @@ class HubIdentity(JupyterHubIdentityProvider):
 
 
 class HubAuthorizer(JupyterHubAuthorizer):
-    """Lets in whom the Hub lets in."""
+    """Admits the users whom the Hub admits."""
 
 
 class Portal(Voila):
-    """Voilà, whose first page is the listing and not a list of files."""
+    """Voilà with the listing as its first page instead of a list of files."""
 
     def init_handlers(self) -> list[Any]:
-        """Voilà's handlers, the portal's own address before them."""
+        """The redirect from the portal's address to the listing, then Voilà's handlers."""
         first = url_path_join(self.base_url, "voila/render/listing.ipynb")
         redirect = (self.server_url, RedirectHandler, {"url": first, "permanent": False})
         return [redirect, *super().init_handlers()]

@@ -1,7 +1,7 @@
-"""How alembic runs here: in the caller's transaction, with the guards put anew at the end.
+"""How alembic runs here: in the caller's transaction, all or nothing.
 
-Guards come off first, since a migration may have to touch what they keep, and are then those of
-this version of the program. All of it commits at once or not at all.
+The guards come off first, since a migration may change guarded rows; at the end the guards of
+this version of the program are installed.
 """
 
 from alembic import context

@@ -14,10 +14,10 @@ down_revision = None
 
 
 def upgrade() -> None:
-    """Create them."""
+    """Create all tables."""
     metadata.create_all(op.get_bind())
 
 
 def downgrade() -> NoReturn:
-    """There is none: what is issued is not dropped."""
+    """Refuse: issued invoices are never dropped."""
     raise NotImplementedError("a ledger is not taken back to before its first version")
