@@ -105,7 +105,9 @@ def test_a_price_book_is_named_by_file_hash_and_commit(clone: Path, tmp_path: Pa
 def test_what_cannot_be_told_of_an_installation_is_refused_even_if_allowed(clone: Path) -> None:
     origin = replace(provenance(clone), changed=("billing_lib/batch/issuing.py",), diff=None)
     for allowed in (False, True):
-        with pytest.raises(DirtyTree, match=r"not as they were installed: billing_lib/batch/issuing\.py"):
+        with pytest.raises(
+            DirtyTree, match=r"not as they were installed: billing_lib/batch/issuing\.py"
+        ):
             require_clean(origin, allow_dirty=allowed)
 
 
