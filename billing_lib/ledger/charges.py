@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, update
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
@@ -54,6 +54,8 @@ def replace_charges(
     its invoice.
     """
     codes = charges.get_column("charge")
+    if codes.len() == 0:
+        return
     _require_pending(connection, facility, codes)
     values = charges.drop(*_LOCKING, "kind", "record", "occurrence", strict=False)
     _leave_invoices(connection, facility, values)
@@ -69,7 +71,7 @@ def replace_charges(
 
 def _leave_invoices(connection: Connection, facility: str, values: pl.DataFrame) -> None:
     """Take charges off their invoices if these values change their project."""
-    if "project" not in values.columns:
+    if "project" not in values.columns or values.height == 0:
         return
     listed = frames.listed(connection, values["charge"])
     placed = select(charge.c.charge, charge.c.project).where(
@@ -100,14 +102,17 @@ def read_charges(
     codes: pl.Series | list[str] | None = None,
     invoices: pl.Series | list[str] | None = None,
     *,
+    parts: pl.DataFrame | None = None,
     where: Sequence[ColumnElement[bool]] = (),
     columns: Sequence[str] = tuple(KEPT),
     first: int | None = None,
 ) -> pl.DataFrame:
     """Charges (schema KEPT, or these columns of it), usage before added lines, by charge.
 
-    ``columns`` include ``kind`` and ``charge``. ``where`` are further conditions on the table.
-    ``first`` reads only so many by project and charge, which is quick in a large month.
+    ``parts`` keeps the charges that agree with one of its rows, in columns such as ``period``,
+    ``project`` and ``item``. ``columns`` include ``kind``, ``charge`` and those of ``parts``.
+    ``where`` are further conditions on the table. ``first`` reads only so many by project and
+    charge, which is quick in a large month.
     """
     statement = _selected(
         connection,
@@ -119,9 +124,14 @@ def read_charges(
         codes,
         invoices,
     ).where(*where)
+    for part in parts if parts is not None else ():
+        listed = frames.listed(connection, part.drop_nulls().unique())
+        statement = statement.where(charge.c[part.name].in_(select(listed.c.value)))
     if first is not None:
         statement = statement.order_by(charge.c.project, charge.c.charge).limit(first)
     found = frames.read_frame(connection, statement)
+    if parts is not None:
+        found = found.join(parts, on=parts.columns, how="semi")
     return found.sort("kind", "charge", descending=[True, False])
 
 
@@ -278,6 +288,36 @@ def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str
         connection.execute(sqlite.insert(rate), fresh)
 
 
+def read_coupling_rates(connection: Connection, facility: str) -> pl.DataFrame:
+    """Kept rates (``fingerprint``, ``body``) by which one charge's price depends on others: tiers
+    per project, and day passes."""
+    coupling = [rate.c.body.contains(f'"per":"{per}"') for per in ("project", "day")]
+    statement = select(rate.c.fingerprint, rate.c.body)
+    return frames.read_frame(
+        connection, statement.where(rate.c.facility == facility, or_(*coupling))
+    )
+
+
+def read_groups(connection: Connection, facility: str, period: str) -> list[str]:
+    """The names of the groups that changed charges which the month bills now."""
+    statement = (
+        select(event.c.group_id)
+        .join_from(
+            event,
+            charge,
+            (charge.c.facility == event.c.facility) & (charge.c.charge == event.c.subject),
+        )
+        .where(
+            event.c.facility == facility,
+            event.c.kind == "adjust",
+            event.c.group_id.is_not(None),
+            charge.c.period == period,
+        )
+        .distinct()
+    )
+    return list(connection.scalars(statement))
+
+
 def read_rates(
     connection: Connection, facility: str, fingerprints: pl.Series | list[str] | None = None
 ) -> pl.DataFrame:
@@ -343,9 +383,14 @@ def lock_charge(connection: Connection, facility: str, code: str) -> pl.DataFram
     return read_charges(connection, facility, codes=[code])
 
 
+def has_row_locks(connection: Connection) -> bool:
+    """Whether writers lock single charges; in SQLite a writer locks out all others."""
+    return connection.dialect.name == "postgresql"
+
+
 def lock_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
-    """Lock these charges until the transaction ends; SQLite locks out all writers anyway."""
-    if connection.dialect.name == "postgresql":
+    """Lock these charges until the transaction ends, if the database has row locks."""
+    if has_row_locks(connection):
         listed = frames.listed(connection, codes)
         chosen = select(charge.c.charge).where(
             charge.c.facility == facility, charge.c.charge.in_(select(listed.c.value))

@@ -37,7 +37,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.pricing.rating import Catalogue, rate_usage
+from billing_lib.pricing.rating import DAY, Catalogue, rate_usage
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import differing, gather, replace_charges, standing_changes, unbound
 from billing_lib.workflow.runs import follow_changes
@@ -126,15 +126,16 @@ def adjust_charge(
     places = minor_places(book.facility.currency)
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
-        lock_with_kin(connection, facility, pl.Series([code]), changes.get("project"))
+        lock_coupled(connection, book, pl.Series([code]), changes.get("project"))
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
-        if standing_so(connection, facility, frame, values).len():
+        in_force, _ = standing_changes(connection, facility, frame["charge"])
+        if set_before(in_force, values).len():
             stated = ", ".join(f"{field} {value}" for field, value in values.items())
             return [f"{charge}: {stated} was set before, nothing changed"]
         moved = move_to(connection, book, frame, values)
-        before = record_changes(connection, book, frame, values, reason)[code]
-        priced = price_with_kin(connection, book, frame, moved)
+        before = record_changes(connection, book, frame, in_force, values, reason)[code]
+        priced = price_coupled(connection, book, frame, moved)
         follow_changes(connection, book, frame)
         total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)
     made = [f"{charge}: {field} {before[field]} → {value}" for field, value in values.items()]
@@ -157,12 +158,9 @@ def checked_values(
     return values
 
 
-def standing_so(
-    connection: Connection, facility: str, charges: pl.DataFrame, values: Mapping[str, str]
-) -> pl.Series:
-    """The charges that staff have set to exactly these values before."""
-    changes, _ = standing_changes(connection, facility, charges["charge"])
-    last = changes.group_by("charge", "field").agg(pl.col("value").last())
+def set_before(in_force: pl.DataFrame, values: Mapping[str, str]) -> pl.Series:
+    """The charges that changes in force (schema ADJUSTMENTS) set to exactly these values."""
+    last = in_force.group_by("charge", "field").agg(pl.col("value").last())
     wanted = pl.DataFrame(list(values.items()), schema=["field", "value"], orient="row")
     same = last.join(wanted, on=["field", "value"]).group_by("charge").len()
     return same.filter(pl.col("len") == len(values))["charge"]
@@ -172,13 +170,17 @@ def record_changes(
     connection: Connection,
     book: PriceBook,
     charges: pl.DataFrame,
+    in_force: pl.DataFrame,
     values: Mapping[str, str],
     reason: str,
     group: str | None = None,
     step: Step = unheard,
 ) -> dict[str, dict[str, str | None]]:
-    """Record an event per charge and field; return the values before, by code and field."""
-    before = current_values(connection, book, charges)
+    """Record an event per charge and field; return the values before, by code and field.
+
+    ``in_force`` are the earlier changes to the charges (schema ADJUSTMENTS).
+    """
+    before = current_values(connection, book, charges, in_force)
     changes = [
         {
             "kind": "adjust",
@@ -211,7 +213,7 @@ def move_to(
     return moved
 
 
-def price_with_kin(
+def price_coupled(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, now: pl.DataFrame
 ) -> pl.DataFrame:
     """Price charges of one month again with their coupled charges, and write the differences.
@@ -220,39 +222,53 @@ def price_with_kin(
     are deleted. Returns the charges and the coupled ones as they are now (schema PRICED).
     """
     facility = book.facility.code
-    kin = kin_of(connection, facility, pl.concat([charges, now]))
-    wanted = pl.concat([kin.join(now, on="charge", how="anti"), now])
-    priced = gather(connection, book, wanted).price()
-    if kin.height == 0:
+    coupled = coupled_charges(connection, book, pl.concat([charges, now]))
+    wanted = pl.concat([now, coupled])
+    if wanted.height == 0:
         return PRICED.to_frame()
-    replace_charges(connection, facility, priced, differing(connection, facility, kin, priced))
+    standing = pl.concat([charges.join(now, on="charge", how="semi"), coupled])
+    priced = gather(connection, book, wanted).price()
+    replace_charges(connection, facility, priced, differing(connection, facility, standing, priced))
     return priced.charges
 
 
-def lock_with_kin(
-    connection: Connection, facility: str, codes: pl.Series, project: object = None
+def lock_coupled(
+    connection: Connection, book: PriceBook, codes: pl.Series, project: object = None
 ) -> None:
-    """Lock charges of one month and their coupled charges until the end of the transaction.
+    """Lock charges and their coupled charges until the end of the transaction.
 
     They are locked in the order of their codes, so that two transactions wait for each other. If
     the charges move to a project, their coupled charges there are locked too.
     """
-    found = ledger_charges.read_charges(connection, facility, codes=codes)
-    if found.height == 0:
+    if not ledger_charges.has_row_locks(connection):
         return
-    both = [found, found.with_columns(project=pl.lit(str(project)))] if project else [found]
-    kin = kin_of(connection, facility, pl.concat(both))
-    every = pl.concat([found["charge"], kin["charge"]]).unique()
+    facility = book.facility.code
+    charges = ledger_charges.read_charges(connection, facility, codes=codes)
+    both = [charges, charges.with_columns(project=pl.lit(str(project)))] if project else [charges]
+    coupled = coupled_charges(connection, book, pl.concat(both))
+    every = pl.concat([charges["charge"], coupled["charge"]]).unique()
     ledger_charges.lock_charges(connection, facility, every)
 
 
-def kin_of(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
-    """The changeable charges of one month with the same projects and items as these charges.
+def coupled_charges(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> pl.DataFrame:
+    """The other changeable charges whose prices may depend on these charges (schema KEPT).
 
-    Tiers and day passes couple the prices of such charges.
+    Tiers per project and day passes couple the charges of a month for one project and item. The
+    other charges are not read if no rate of their items couples them.
     """
-    month = ledger_charges.read_charges(connection, facility, period=charges["period"][0])
-    return unbound(month.join(charges, on=["project", "item"], how="semi", nulls_equal=True))
+    facility = book.facility.code
+    rates = ledger_charges.read_coupling_rates(connection, facility)
+    items = rates["body"].str.json_path_match("$.item").unique()
+    by_day = [item.code for item in book.items if item.unit == DAY]
+    parts = charges.filter(
+        pl.col("item").is_in(items.implode())
+        | pl.col("item").is_in(by_day)
+        | (pl.col("unit") == DAY)
+    ).select("period", "project", "item")
+    if parts.height == 0:
+        return charges.clear()
+    coupled = unbound(ledger_charges.read_charges(connection, facility, parts=parts.unique()))
+    return coupled.join(charges, on="charge", how="anti")
 
 
 def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> str:
@@ -261,7 +277,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
     facility, code = split_code(charge)
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
-        lock_with_kin(connection, facility, pl.Series([code]))
+        lock_coupled(connection, book, pl.Series([code]))
         frame = _pending(connection, facility, code)
         row = frame.row(0, named=True)
         before = as_text(frame.select(_OF_DELETED), only=("quantity", "price"))
@@ -275,7 +291,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
             team=row["team"],
         )
         ledger_charges.delete_charge(connection, facility, code)
-        price_with_kin(connection, book, frame, frame.clear())
+        price_coupled(connection, book, frame, frame.clear())
         follow_changes(connection, book, frame)
     return f"{charge}: deleted; 'billing rate {facility} {row['period']}' charges its usage anew"
 
@@ -310,9 +326,12 @@ def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
 
 
 def current_values(
-    connection: Connection, book: PriceBook, charges: pl.DataFrame
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, in_force: pl.DataFrame
 ) -> dict[str, dict[str, str | None]]:
-    """Read the present values of charges as text, by code and field."""
+    """Read the present values of charges as text, by code and field.
+
+    ``in_force`` are the changes to the charges (schema ADJUSTMENTS).
+    """
     facility, places = book.facility.code, minor_places(book.facility.currency)
     splits = ledger_charges.read_splits(connection, facility, codes=charges["charge"])
     shares = (
@@ -321,8 +340,7 @@ def current_values(
         .agg(pl.struct("expense_code", "percent").alias("shares"))
     )
     parts = dict(shares.iter_rows())
-    changes, _ = standing_changes(connection, facility, charges["charge"])
-    waived, notes = set(waived_charges(changes)), dict(notes_of(changes).iter_rows())
+    waived, notes = set(waived_charges(in_force)), dict(notes_of(in_force).iter_rows())
     values: dict[str, dict[str, str | None]] = {}
     figures = as_text(charges.select("charge", "project", "quantity", "price", "total"), places)
     for row in figures.iter_rows(named=True):
@@ -345,8 +363,8 @@ CHANGES = ("adjust", "add_line", "delete")
 """The kinds of events that change a charge."""
 
 OPEN, UNDONE, KEPT = "open", "undone", "kept"
-"""States of a group of changes. KEPT: a charge of it is deleted, being approved or issued, so the
-group cannot be undone."""
+"""States of a group of changes. KEPT: it cannot be undone, since a charge of it is being approved
+or issued, or all its charges are deleted."""
 
 GROUPS = pl.Schema(
     {
@@ -472,22 +490,21 @@ def list_groups(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
     facility, period = book.facility.code, str(Period.parse(month))
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        charges = ledger_charges.read_charges(connection, facility, period=period)
-        every = events.read_events(connection, facility, kinds=["adjust"])
-        undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
-    grouped = every.filter(pl.col("group_id").is_not_null())
-    here = grouped.filter(pl.col("subject").is_in(charges["charge"].implode()))["group_id"]
-    free = unbound(charges).select(subject="charge", free=pl.lit(value=True))
+        groups = ledger_charges.read_groups(connection, facility, period)
+        grouped = events.read_events(connection, facility, kinds=["adjust"], groups=groups)
+        undone = events.read_events(connection, facility, kinds=["undo"], subjects=groups)
+        charges = ledger_charges.read_charges(connection, facility, codes=grouped["subject"])
+    changeable = pl.col("charge").is_in(unbound(charges)["charge"].implode())
+    free = charges.select("charge", free=changeable)
     state = (
-        pl.when(pl.col("group").is_in(undone.implode()))
+        pl.when(pl.col("group").is_in(undone["subject"].implode()))
         .then(pl.lit(UNDONE))
         .when(pl.col("free"))
         .then(pl.lit(OPEN))
         .otherwise(pl.lit(KEPT))
     )
     return (
-        grouped.filter(pl.col("group_id").is_in(here.implode()))
-        .join(free, on="subject", how="left")
+        grouped.join(free, left_on="subject", right_on="charge", how="left")
         .group_by(pl.col("group_id").alias("group"))
         .agg(
             pl.col("sequence").first(),
@@ -496,7 +513,7 @@ def list_groups(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
             pl.col("subject").n_unique().cast(pl.Int64).alias("charges"),
             pl.col("after").unique(maintain_order=True),
             pl.col("reason").first(),
-            pl.col("free").is_not_null().all(),
+            free=pl.col("free").any() & pl.col("free").all(),  # deleted charges are null
         )
         .with_columns(state=state)
         .sort("sequence", descending=True)

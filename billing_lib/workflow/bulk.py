@@ -38,14 +38,14 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import (
     checked_values,
     current_values,
-    lock_with_kin,
+    lock_coupled,
     move_charges,
     move_to,
-    price_with_kin,
+    price_coupled,
     record_changes,
     require_reason,
+    set_before,
     split_code,
-    standing_so,
 )
 from billing_lib.workflow.permissions import REVIEWER, require
 from billing_lib.workflow.price import standing_changes, unbound
@@ -107,16 +107,16 @@ class Changed:
 
 @dataclass(frozen=True)
 class Standing:
-    """A month's charges and the facility's drafts at one moment of a transaction."""
+    """The charges of some projects and months, and the drafts, at one moment of a transaction."""
 
     charges: pl.DataFrame
     drafts: pl.DataFrame
 
     @classmethod
-    def read(cls, connection: Connection, facility: str, month: str) -> "Standing":
-        """Read the present charges and drafts."""
+    def read(cls, connection: Connection, facility: str, parts: pl.DataFrame) -> "Standing":
+        """Read the present charges of these parts (``period``, ``project``), and all drafts."""
         return cls(
-            ledger_charges.read_charges(connection, facility, period=month),
+            ledger_charges.read_charges(connection, facility, parts=parts),
             ledger_invoices.read_invoices(connection, facility, states=EDITABLE),
         )
 
@@ -369,18 +369,23 @@ def _change(
     require(connection, facility, REVIEWER)
     step(0, _STAGES, "finding the charges")
     codes = _codes(connection, book, month, chosen)
-    lock_with_kin(connection, facility, codes, changes.get("project"))
-    before, sequence = _standing(connection, facility, month, codes, seen)
-    charges = _changeable(book, month, before.charges, codes, changes, chosen)
+    project = changes.get("project")
+    lock_coupled(connection, book, codes, project)
+    found = ledger_charges.read_charges(connection, facility, period=month, codes=codes)
+    parts = _parts(found, [] if project is None else [str(project)])
+    before, sequence = _standing(connection, facility, parts, codes, seen)
+    charges = _changeable(book, month, found, codes, changes, chosen)
     values = checked_values(book, charges, changes)
-    so = standing_so(connection, facility, charges, values)
-    charges = charges.filter(~pl.col("charge").is_in(so.implode()))
+    in_force, _ = standing_changes(connection, facility, charges["charge"])
+    same = set_before(in_force, values)
+    charges = charges.filter(~pl.col("charge").is_in(same.implode()))
     if charges.height == 0:
         return Changed.nothing()
     group = uuid.uuid4().hex[:12]
     now = move_to(connection, book, charges, values)
-    had = record_changes(connection, book, charges, values, reason, group, step)
-    after = _write(connection, book, month, charges, now, step)
+    had = record_changes(connection, book, charges, in_force, values, reason, group, step)
+    _write(connection, book, charges, now, step)
+    after = Standing.read(connection, facility, parts)
     rows = [(code, field, had[code][field], values[field]) for code in had for field in values]
     return _compared(book, group, charges, (before, after, rows), sequence, seen)
 
@@ -398,12 +403,11 @@ def _undo(
     step(0, _STAGES, "finding the charges")
     made = events.read_events(connection, facility, kinds=["adjust"], groups=[group])
     codes = made["subject"].unique().sort()
-    lock_with_kin(connection, facility, codes)
+    lock_coupled(connection, book, codes)
     charges = ledger_charges.read_charges(connection, facility, codes=codes)
-    months = charges["period"].unique()
-    before, sequence = _standing(
-        connection, facility, months[0] if months.len() else "", codes, seen
-    )
+    back_to = _projects_without(connection, facility, made)
+    parts = _parts(charges, back_to["project"].to_list())
+    before, sequence = _standing(connection, facility, parts, codes, seen)
     undone = events.read_events(connection, facility, kinds=["undo"], subjects=[group])
     if made.height == 0 or undone.height:
         raise InvalidAdjustment(
@@ -418,12 +422,13 @@ def _undo(
             f"the charge {facility}/{locked['charge'][0]} of the group is issued or submitted",
             remedy="reject a submitted invoice first; credit or reissue an issued one",
         )
-    had = current_values(connection, book, charges)
+    had = _values(connection, book, charges)
     events.record_event(connection, facility, kind="undo", subject=group, reason=reason)
-    back, rates = move_charges(connection, book, charges, _projects_without(connection, made))
+    back, rates = move_charges(connection, book, charges, back_to)
     ledger_charges.keep_rates(connection, facility, rates.select("rate", "body").rows())
-    after = _write(connection, book, months[0], charges, back, step)
-    has = current_values(connection, book, after.charges.join(charges, on="charge", how="semi"))
+    _write(connection, book, charges, back, step)
+    after = Standing.read(connection, facility, parts)
+    has = _values(connection, book, after.charges.join(charges, on="charge", how="semi"))
     field = pl.col("after").str.extract(r'^\{"([a-z_]+)":')
     set_by_it = made.select("subject", field).unique().sort("subject", "after").rows()
     rows = [
@@ -434,20 +439,29 @@ def _undo(
     return _compared(book, group, charges, (before, after, rows), sequence, seen)
 
 
+def _parts(charges: pl.DataFrame, projects: list[str]) -> pl.DataFrame:
+    """The months and projects of charges, and these projects in the same months."""
+    months = charges.select("period").unique()
+    there = months.join(pl.DataFrame({"project": projects}, {"project": pl.String}), how="cross")
+    return pl.concat([charges.select("period", "project"), there]).unique()
+
+
+def _values(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame
+) -> dict[str, dict[str, str | None]]:
+    in_force, _ = standing_changes(connection, book.facility.code, charges["charge"])
+    return current_values(connection, book, charges, in_force)
+
+
 def _write(
-    connection: Connection,
-    book: PriceBook,
-    month: str,
-    charges: pl.DataFrame,
-    now: pl.DataFrame,
-    step: Step,
-) -> Standing:
-    """Price and write the changed charges of a month; read the month afterwards."""
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, now: pl.DataFrame, step: Step
+) -> None:
+    """Price and write changed charges, month by month, and sum up their invoices."""
     step(2, _STAGES, "pricing them again")
-    price_with_kin(connection, book, charges, now)
+    for _, part in charges.group_by("period", maintain_order=True):
+        price_coupled(connection, book, part, now.join(part, on="charge", how="semi"))
     step(3, _STAGES, "summing up the invoices")
     follow_changes(connection, book, charges)
-    return Standing.read(connection, book.facility.code, month)
 
 
 def _compared(
@@ -474,13 +488,13 @@ def _compared(
 
 
 def _standing(
-    connection: Connection, facility: str, month: str, codes: pl.Series, seen: str | None
+    connection: Connection, facility: str, parts: pl.DataFrame, codes: pl.Series, seen: str | None
 ) -> tuple[Standing, int]:
-    """Read the month before the change and the number of the last event.
+    """Read the charges and drafts before the change, and the number of the last event.
 
     With a mark, changes by others since the preview are refused.
     """
-    before = Standing.read(connection, facility, month)
+    before = Standing.read(connection, facility, parts)
     if seen is not None:
         beside = before.beside(codes)
         every = pl.concat([codes, beside["charge"]]).unique()
@@ -507,17 +521,16 @@ def _codes(connection: Connection, book: PriceBook, month: str, chosen: Chosen) 
 def _changeable(
     book: PriceBook,
     month: str,
-    charges: pl.DataFrame,
+    found: pl.DataFrame,
     codes: pl.Series,
     changes: Mapping[str, object],
     chosen: Chosen,
 ) -> pl.DataFrame:
-    """Select the chosen charges that may change.
+    """Select the chosen charges that may change from those found in the month.
 
     A quantity or a rate can be set on usage charges only, since added lines have none.
     """
     facility = book.facility.code
-    found = charges.filter(pl.col("charge").is_in(codes.implode()))
     free = unbound(found)
     if not isinstance(chosen, Filter):
         missing = sorted(set(codes) - set(found["charge"]))
@@ -544,16 +557,19 @@ def _changeable(
     return free
 
 
-def _projects_without(connection: Connection, made: pl.DataFrame) -> pl.DataFrame:
+def _projects_without(connection: Connection, facility: str, made: pl.DataFrame) -> pl.DataFrame:
     """The projects that moved charges have without a group: ``charge``, ``project``.
 
     That is the target of the last other move in force, or the project before the first move.
+    ``made`` are the group's events.
     """
     moves = made.filter(pl.col("after").str.contains('{"project":', literal=True))
-    facility, codes = made["facility"][0], moves["subject"].unique()
-    standing, _ = standing_changes(connection, facility, codes)
+    codes = moves["subject"].unique()
+    in_force, _ = standing_changes(connection, facility, codes)
     last = (
-        standing.filter(pl.col("field") == "project")
+        in_force.filter(
+            (pl.col("field") == "project") & ~pl.col("order").is_in(made["sequence"].implode())
+        )
         .group_by("charge", maintain_order=True)
         .agg(pl.col("value").last().alias("project"))
     )

@@ -213,8 +213,11 @@ def standing_changes(
         .drop("charge")
         .sort("sequence")
     )
-    undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
-    history = history.filter(~pl.col("group_id").is_in(undone.implode()).fill_null(value=False))
+    groups = history["group_id"].drop_nulls().unique()
+    if groups.len():
+        undone = events.read_events(connection, facility, kinds=["undo"], subjects=groups)
+        undone_by = pl.col("group_id").is_in(undone["subject"].implode())
+        history = history.filter(~undone_by.fill_null(value=False))
     deleted = (
         history.filter(pl.col("kind") == "delete")
         .group_by("subject")
