@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
+import polars as pl
 import pytest
-from sample_facility import BOOK, nothing, price_book, usage_file
+from sample_facility import BOOK, USAGE, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidAdjustment, UnknownCharge
-from billing_lib.ledger import charges, events
+from billing_lib.ledger import charges, events, frames
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
@@ -18,6 +20,10 @@ from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.review import explain
 
 BOOKED = price_book()
+TIERS = (
+    "tiers: {mode: graduated, per: project, "
+    'steps: [{up_to: "5", price: "1.25"}, {up_to: null, price: "1.00"}]}'
+)
 
 
 @pytest.fixture
@@ -155,3 +161,33 @@ def test_a_charge_is_explained_as_the_ledger_has_it(rated: Engine) -> None:
     assert "A pays 50 %: 6.25." in explain(rated, dearer, "MIC/u2")
     with pytest.raises(UnknownCharge, match="no charge MIC/u9"):
         explain(rated, BOOKED, "MIC/u9")
+
+
+@pytest.mark.parametrize(
+    ("book", "others"),
+    [
+        (BOOK, 0),  # a plain rate couples nothing
+        # the tiers of a project count its slides, u2 and u7, not those of p2
+        (BOOK.replace('price: "1.25"', TIERS), 1),
+    ],
+    ids=["plain", "tiers"],
+)
+def test_an_adjustment_reads_no_charges_but_the_coupled(
+    ledger: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, book: str, others: int
+) -> None:
+    many = USAGE + "".join(f"w{n},slide,p2,eve,,,2020-04-20,1\n" for n in range(50))
+    booked = price_book(book)
+    load_files(ledger, booked, [usage_file(tmp_path, f"{many}u7,slide,p1,bob,,,2020-04-09,1\n")],
+               nothing)  # fmt: skip
+    rate_period(ledger, booked, Period(2020, 4))
+    read: set[str] = set()
+    really = frames.read_frame
+
+    def watched(*given: Any) -> pl.DataFrame:
+        frame = really(*given)
+        read.update(frame["charge"].to_list() if "charge" in frame.columns else ())
+        return frame
+
+    monkeypatch.setattr(frames, "read_frame", watched)
+    adjust_charge(ledger, booked, "MIC/u2", {"quantity": "10"}, "two broke")
+    assert read == {"u2", *["u7"][:others]}

@@ -7,6 +7,7 @@ from threading import Barrier
 
 import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sample_issuing import issue_here
 from sqlalchemy import Engine
 
 from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, UnknownCharge
@@ -14,7 +15,14 @@ from billing_lib.ledger import charges, events, invoices
 from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.people import current_login
 from billing_lib.pricing.clock import Period
-from billing_lib.workflow.adjust import adjust_charge, delete_charge, list_groups
+from billing_lib.workflow.adjust import (
+    KEPT,
+    OPEN,
+    UNDONE,
+    adjust_charge,
+    delete_charge,
+    list_groups,
+)
 from billing_lib.workflow.approve import make_run, prepare
 from billing_lib.workflow.bulk import Changed, adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.lines import NewLine, add_charge_line
@@ -26,6 +34,7 @@ from billing_lib.workflow.search import Filter, find_charges
 
 APRIL = "2020-04"
 SLIDES = Filter(item="slide")
+LATE = HEADER + "v1,slide,p2,eve,,,2020-04-20,8\n"
 
 
 @pytest.fixture
@@ -336,3 +345,38 @@ def test_a_note_changes_no_amount(rated: Engine) -> None:
     said = adjust_charge(rated, price_book(), "MIC/u2", {"note": "ask Bob"}, "for the lab")
     assert said[0] == "MIC/u2: note  → ask Bob"
     assert totals(rated) == before
+
+
+def test_undoing_a_group_shows_every_month_that_it_changes(rated: Engine, tmp_path: Path) -> None:
+    """A late charge moves to May; its group was made in April and is undone in both months."""
+    load_files(rated, price_book(), [usage_file(tmp_path, LATE, "late.csv")], nothing)
+    issue_here(rated, price_book(), Period(2020, 4), tmp_path, RunSelection(projects=("p2",)))
+    rate_period(rated, price_book(), Period(2020, 4))
+    made = adjust_many(rated, price_book(), APRIL, ["MIC/u2", "MIC/v1"], {"rate": "2.00"}, "agreed")
+    rate_period(rated, price_book(), Period(2020, 5))  # bills v1, since April's p2 is issued
+
+    assert {month: list_groups(rated, price_book(), month)["state"].to_list()
+            for month in (APRIL, "2020-05")} == {APRIL: [OPEN], "2020-05": [OPEN]}  # fmt: skip
+    shown = preview_undo(rated, price_book(), made.group)
+    # 12 x 2.00 back to 12 x 1.25 in April, 8 x 2.00 back to 8 x 1.25 in May
+    assert shown.effect.rows() == [("u2", "p1", 2400, 1500), ("v1", "p2", 1600, 1000)]
+    undone = undo_group(rated, price_book(), made.group, "not agreed", seen=shown.seen)
+    assert undone.effect.rows() == shown.effect.rows()
+    assert list_groups(rated, price_book(), APRIL)["state"].to_list() == [UNDONE]
+
+
+def test_the_list_of_groups_says_what_the_command_does(rated: Engine) -> None:
+    """One charge of the group is deleted: the others go back. All deleted: nothing can."""
+    made = adjust_many(rated, price_book(), APRIL, SLIDES, {"rate": "2.00"}, "agreed")
+    delete_charge(rated, price_book(), "MIC/u3", "afresh")
+    assert list_groups(rated, price_book(), APRIL)["state"].to_list() == [OPEN]
+    assert undo_group(rated, price_book(), made.group, "no").effect["charge"].to_list() == ["u2"]
+
+
+def test_a_group_that_cannot_be_undone_is_listed_as_kept(rated: Engine) -> None:
+    made = adjust_many(rated, price_book(), APRIL, SLIDES, {"rate": "2.00"}, "agreed")
+    with writing(rated) as connection:
+        prepare(connection, price_book(), Period(2020, 4), RunSelection(projects=("p2",)))
+    assert list_groups(rated, price_book(), APRIL)["state"].to_list() == [KEPT]
+    with pytest.raises(NotReady):
+        preview_undo(rated, price_book(), made.group)
