@@ -263,7 +263,7 @@ class Site:
         """The audit record of an invoice."""
         from billing_lib.audit.verify import find_record
 
-        return find_record(number, self.settings.runs)
+        return find_record(number, self.settings.runs, self.engine)
 
     def verify(self, record: str | Path) -> "list[Finding]":
         """The defects of a record, also against the ledger; none if it is intact.

@@ -9,7 +9,7 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import Period
@@ -34,7 +34,7 @@ def issue_here(
     """Issue what may be issued of a month; the invoices by number."""
     with writing(engine) as connection:
         prepared = prepare(connection, book, period, selection)
-    return issue_prepared(engine, book, prepared, folder, date)
+        return _issue(connection, book, prepared, folder, date)
 
 
 def issue_prepared(
@@ -45,23 +45,30 @@ def issue_prepared(
     date: dt.date | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Issue what is approved of a run; the invoices by number."""
-    assert prepared.codes, prepared.waiting
     with writing(engine) as connection:
-        frozen = freeze(
-            connection,
-            book,
-            prepared.run,
-            prepared.codes,
-            invoice_date=date or dt.date(2021, 1, 4),
-            commit="0" * 40,
-            container="none",
-        )
-        frozen.snapshot.write(folder / frozen.id)
-        computed = compute_invoices(Snapshot.read(folder / frozen.id))
-        prints = {
-            number: hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
-            for number, invoice in computed.invoices.items()
-        }
-        sha256 = snapshot_hash(folder / frozen.id)
-        commit_issuing(connection, book, frozen, computed, prints, sha256)
+        return _issue(connection, book, prepared, folder, date)
+
+
+def _issue(
+    connection: Connection, book: PriceBook, prepared: Prepared, folder: Path, date: dt.date | None
+) -> dict[str, dict[str, Any]]:
+    assert prepared.codes, prepared.waiting
+    frozen = freeze(
+        connection,
+        book,
+        prepared.run,
+        prepared.codes,
+        invoice_date=date or dt.date(2021, 1, 4),
+        commit="0" * 40,
+        container="none",
+        submitted=prepared.submitted,
+    )
+    frozen.snapshot.write(folder / frozen.id)
+    computed = compute_invoices(Snapshot.read(folder / frozen.id))
+    prints = {
+        number: hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
+        for number, invoice in computed.invoices.items()
+    }
+    sha256 = snapshot_hash(folder / frozen.id)
+    commit_issuing(connection, book, frozen, computed, prints, sha256)
     return computed.invoices

@@ -36,6 +36,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
+from sqlalchemy import Engine
 
 from billing_lib.audit.bag import (
     DECLARATION,
@@ -48,6 +49,8 @@ from billing_lib.audit.bag import (
     tag_files,
 )
 from billing_lib.errors import InvalidRecord, UnknownInvoice
+from billing_lib.ledger import runs
+from billing_lib.ledger.database import reading
 from billing_lib.settings import anywhere
 from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
 
@@ -415,8 +418,10 @@ def _of_ledger(number: str, sha256: str, fingerprints: Mapping[str, str] | None)
     return "the same" if fingerprints[number] == sha256 else "another"
 
 
-def find_record(target: str, archive: Path) -> Path:
+def find_record(target: str, archive: Path, engine: Engine | None = None) -> Path:
     """The record that a folder, a run's id or an invoice's number names.
+
+    A ledger knows the path of each record; without one, the archive is searched.
 
     Raises
     ------
@@ -429,6 +434,11 @@ def find_record(target: str, archive: Path) -> Path:
     if os.path.isdir(target):  # noqa: PTH112 — unlike Path.is_dir it takes any text
         require_record(folder)
         return folder
+    if engine is not None:
+        with reading(engine) as connection:
+            path = runs.find_record(connection, target)
+        if path is not None and (archive / path / "bagit.txt").is_file():
+            return archive / path
     for record in list_records(archive):
         numbers = {path.stem for path in (record / "data" / "invoices").glob("*.json")}
         if target == record.name or target in numbers:

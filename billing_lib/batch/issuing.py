@@ -11,6 +11,7 @@ leaves no lock behind (docs/architecture.md).
 import datetime as dt
 import os
 import shutil
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -137,24 +138,30 @@ class Issuer:
         require_clean(origin, terms.allow_dirty)
         return cls(engine, settings, book, period, invoice_date, origin, step)
 
-    def issue(self, prepared: Prepared) -> Issued:
-        """Freeze, compute, archive and commit; call it under the facility's lock."""
+    def issue(self, prepare: Callable[[Connection], Prepared]) -> Issued:
+        """Prepare, freeze, compute, archive and commit; call it under the facility's lock.
+
+        Preparing and freezing are one transaction, so that the charges are read once.
+        """
+        self.step(0, len(_STEPS) - 1, "freeze")
+        with writing(self.engine) as connection:
+            prepared = prepare(connection)
+            if prepared.codes:
+                job = runs.begin_job(connection, prepared.run, "issue")
+                frozen = freeze(
+                    connection,
+                    self.book,
+                    prepared.run,
+                    prepared.codes,
+                    invoice_date=self.invoice_date,
+                    commit=self.origin.commit,
+                    container=self.origin.container,
+                    said=self.origin.said,
+                    submitted=prepared.submitted,
+                )
         if not prepared.codes:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
-        self.step(0, len(_STEPS) - 1, "freeze")
-        with writing(self.engine) as connection:
-            job = runs.begin_job(connection, prepared.run, "issue")
-            frozen = freeze(
-                connection,
-                self.book,
-                prepared.run,
-                prepared.codes,
-                invoice_date=self.invoice_date,
-                commit=self.origin.commit,
-                container=self.origin.container,
-                said=self.origin.said,
-            )
         try:
             issued = self._compute_and_commit(frozen, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
@@ -350,9 +357,11 @@ def issue_month(
         finished = settle(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
-        with writing(engine) as connection:
-            prepared = prepare(connection, book, period, chosen, unattended=stated.unattended)
-        return issuer.issue(prepared)
+        return issuer.issue(
+            lambda connection: prepare(
+                connection, book, period, chosen, unattended=stated.unattended
+            )
+        )
 
 
 def process_run(
@@ -378,11 +387,11 @@ def process_run(
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
     with issuing(engine, book.facility.code):
         settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
-        with writing(engine) as connection:
-            prepared = prepare_run(
+        return issuer.issue(
+            lambda connection: prepare_run(
                 connection, book, run, RunSelection(), [], unattended=stated.unattended
             )
-        return issuer.issue(prepared)
+        )
 
 
 def issue_approved(
@@ -400,10 +409,9 @@ def issue_approved(
     issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
     with issuing(engine, book.facility.code):
         settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
-        with writing(engine) as connection:
-            known = ledger_invoices.read_invoices(connection, run=run)["code"].to_list()
-            prepared = approved_of(connection, book, run, codes or known, [])
-        return issuer.issue(prepared)
+        return issuer.issue(
+            lambda connection: approved_of(connection, book, run, codes or None, [])
+        )
 
 
 def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:

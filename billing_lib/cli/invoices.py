@@ -127,8 +127,10 @@ def show(
     from billing_lib.cli.tables import say_invoice
     from billing_lib.settings import settings
     from billing_lib.workflow.invoice import read_invoice
+    from billing_lib.workflow.issue import known_ledger
 
-    record = find_record(number, settings().runs)
+    here = settings()
+    record = find_record(number, here.runs, known_ledger(here.database))
     text = (record / "data" / "invoices" / f"{number}.json").read_text(encoding="utf-8")
     if as_json:
         say(text.rstrip())
@@ -326,9 +328,11 @@ def _records(targets: list[str]) -> list[tuple[str, Path]]:
     """Each target with its record; folders are records anywhere, a number is one of a site."""
     from billing_lib.audit.verify import find_record
     from billing_lib.settings import anywhere, settings
+    from billing_lib.workflow.issue import known_ledger
 
     here = anywhere() if all(Path(target).is_dir() for target in targets) else settings()
-    return [(target, find_record(target, here.runs)) for target in targets]
+    engine = known_ledger(here.database)
+    return [(target, find_record(target, here.runs, engine)) for target in targets]
 
 
 @app.command(epilog="Example: billing verify RC-1994-00001")

@@ -151,7 +151,7 @@ def write_run_documents(
         previewed = preview_invoices(connection, book, codes) if codes else {}
     documents = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
     for number in numbers:
-        data = find_record(number, settings.runs) / "data"
+        data = find_record(number, settings.runs, engine) / "data"
         text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
         documents[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
     if not documents:

@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
@@ -159,6 +159,25 @@ def count_charges(connection: Connection, facility: str, period: str) -> tuple[i
     )
     count, total = connection.execute(counted).one()
     return int(count), int(total)
+
+
+def count_by_project(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The number of a month's charges: ``project``, ``team``, ``reference``, ``free``, ``charges``.
+
+    ``free`` is 1 for PENDING charges on no invoice.
+    """
+    free = case(((charge.c.state == PENDING) & charge.c.invoice.is_(None), 1), else_=0)
+    keys = (charge.c.project, charge.c.team, charge.c.reference)
+    statement = (
+        select(*keys, free.label("free"), func.count().label("charges"))
+        .where(charge.c.facility == facility, charge.c.period == period)
+        .group_by(*keys, free)
+    )
+    schema = pl.Schema(
+        dict.fromkeys(("project", "team", "reference"), pl.String())
+        | dict.fromkeys(("free", "charges"), pl.Int64())
+    )
+    return frames.read_frame(connection, statement, schema).sort("project", "team")
 
 
 def read_copies(

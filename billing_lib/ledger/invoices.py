@@ -13,11 +13,11 @@ import datetime as dt
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, func, select, update
+from sqlalchemy import Connection, Select, Table, bindparam, func, select, update
 
 from billing_lib.errors import NotReady, UnknownInvoice
 from billing_lib.ledger import frames
-from billing_lib.ledger.events import record_event
+from billing_lib.ledger.events import record_events
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import (
     invoice,
@@ -61,6 +61,8 @@ def set_totals(connection: Connection, facility: str, totals: pl.DataFrame) -> N
 
 def put_in_run(connection: Connection, facility: str, codes: list[str], run: str) -> None:
     """Put ad hoc invoices in a run."""
+    if not codes:
+        return
     chosen = invoice.c.code.in_(codes)
     connection.execute(
         update(invoice).where(invoice.c.facility == facility, chosen).values(run=run)
@@ -156,14 +158,20 @@ def move_invoices(
     numbers: dict[str, str] | None = None,
     facts: dict[str, dict[str, str]] | None = None,
     payment: tuple[dt.date, str, str | None] | None = None,
+    locked: pl.DataFrame | None = None,
 ) -> None:
     """Move invoices by an action of states.py, all or none, with an event for each.
 
     ``numbers`` are by code, for ``issue``. ``facts`` are further values of the events, by code.
-    ``payment`` is date, reference and the paid statement's id or None, for ``pay``. NotReady if the
-    action is not allowed in an invoice's state, or another session moved the invoice meanwhile.
+    ``payment`` is date, reference and the paid statement's id or None, for ``pay``. ``locked`` has
+    the invoices as lock_invoices returned them. NotReady if the action is not allowed in an
+    invoice's state, or another session moved the invoice meanwhile.
     """
-    for row in lock_invoices(connection, facility, sorted(codes)).iter_rows(named=True):
+    if not codes:
+        return
+    rows, told_events = [], []
+    known = lock_invoices(connection, facility, codes) if locked is None else locked
+    for row in known.sort("code").iter_rows(named=True):
         code, before = row["code"], row["state"]
         state = after(OF_INVOICE, before, action, f"invoice {row['number'] or code}")
         values: dict[str, object] = {"state": state}
@@ -176,28 +184,28 @@ def move_invoices(
         if action in ("pay", "unpay"):
             names = ("paid_on", "payment_reference", "statement")
             values |= dict(zip(names, payment or (None, None, None), strict=True))
-        changed = connection.execute(
-            update(invoice)
-            .where(
-                invoice.c.facility == facility, invoice.c.code == code, invoice.c.state == before
-            )
-            .values(values)
-        )
-        if changed.rowcount != 1:
-            raise NotReady(f"invoice {code} was changed by another at this moment")
+        rows.append(values | {"of_code": code, "was": before})
         told = {name: str(value) for name, value in values.items() if value is not None}
         told |= (facts or {}).get(code, {})
-        record_event(
-            connection,
-            facility,
-            kind=action,
-            subject=code,
-            reason=reason,
-            before=canonical_json({"state": before}),
-            after=canonical_json(told),
-            team=row["team"],
-            group=group,
+        told_events.append(
+            {
+                "kind": action,
+                "subject": code,
+                "team": row["team"],
+                "group_id": group,
+                "reason": reason,
+                "before": canonical_json({"state": before}),
+                "after": canonical_json(told),
+            }
         )
+    moved = update(invoice).where(
+        invoice.c.facility == facility,
+        invoice.c.code == bindparam("of_code"),
+        invoice.c.state == bindparam("was"),
+    )
+    if connection.execute(moved, rows).rowcount != len(rows):
+        raise NotReady("an invoice was changed by another at this moment")
+    record_events(connection, facility, told_events)
 
 
 def set_step(connection: Connection, facility: str, code: str, step: int) -> None:

@@ -26,7 +26,7 @@ from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.frames import frame_schema
-from billing_lib.ledger.schema import billing_run, invoice_number, issuing, job
+from billing_lib.ledger.schema import billing_run, invoice_number, issued_invoice, issuing, job
 from billing_lib.ledger.states import RUN as OF_RUN
 from billing_lib.ledger.states import after
 from billing_lib.pricing.fields import canonical_json
@@ -97,21 +97,17 @@ def describe_run(connection: Connection, run: str, description: str) -> None:
 
 def begin_job(connection: Connection, run: str, kind: str) -> int:
     """Begin a job of a run; its sequence number."""
-    row = read_run(connection, run)
-    known = select(func.coalesce(func.max(job.c.sequence), 0)).where(job.c.run == run)
-    sequence = int(connection.scalars(known).one()) + 1
-    connection.execute(
-        insert(job).values(
-            run=run,
-            sequence=sequence,
-            facility=row.facility,
-            kind=kind,
-            state="RUNNING",
-            log="",
-            **stamp(connection, who="login", when="started_at"),
-        )
+    last = select(func.coalesce(func.max(job.c.sequence), 0)).where(job.c.run == run)
+    begun = insert(job).values(
+        run=run,
+        sequence=last.scalar_subquery() + 1,
+        facility=select(billing_run.c.facility).where(billing_run.c.id == run).scalar_subquery(),
+        kind=kind,
+        state="RUNNING",
+        log="",
+        **stamp(connection, who="login", when="started_at"),
     )
-    return sequence
+    return int(connection.scalars(begun.returning(job.c.sequence)).one())
 
 
 def end_job(connection: Connection, run: str, sequence: int, state: str, log: str) -> None:
@@ -157,12 +153,6 @@ ISSUING = frame_schema(issuing.columns)
 _DESCRIBED = {"snapshot_sha256", "commit_hash", "container", "record"}
 
 
-def next_id(connection: Connection, run: str) -> str:
-    """The id of a run's next issuing: ``RC-2020-04-1.2`` after one."""
-    tries = connection.scalars(select(func.count()).where(issuing.c.run == run)).one()
-    return run if tries == 0 else f"{run}.{tries + 1}"
-
-
 def freeze(
     connection: Connection,
     *,
@@ -174,28 +164,31 @@ def freeze(
     commit_hash: str | None = None,
     container: str | None = None,
 ) -> Row[Any]:
-    """Begin a FROZEN issuing; its columns by name. NotReady while the facility has another one."""
-    standing = frozen(connection, facility)
-    if standing is not None:
-        raise NotReady(f"the issuing {standing.id} is not ended yet", where=facility)
-    connection.execute(
-        insert(issuing).values(
-            id=next_id(connection, run),
-            facility=facility,
-            run=run,
-            period=period,
-            state="FROZEN",
-            invoice_date=invoice_date,
-            fiscal_year=fiscal_year,
-            commit_hash=commit_hash,
-            container=container,
-            **stamp(connection, who="login", when="frozen_at"),
-        )
+    """Begin a FROZEN issuing; its columns by name. NotReady while the facility has another one.
+
+    A run's first issuing has the run's id, its second one ``RC-2020-04-1.2``.
+    """
+    tries = 0
+    earlier = select(issuing.c.id, issuing.c.run, issuing.c.state).where(
+        issuing.c.facility == facility, (issuing.c.run == run) | (issuing.c.state == "FROZEN")
     )
-    begun = frozen(connection, facility)
-    if begun is None:  # one row was inserted just now
-        raise AssertionError(facility)
-    return begun
+    for standing in connection.execute(earlier):
+        if standing.state == "FROZEN":
+            raise NotReady(f"the issuing {standing.id} is not ended yet", where=facility)
+        tries += 1
+    begun = insert(issuing).values(
+        id=run if tries == 0 else f"{run}.{tries + 1}",
+        facility=facility,
+        run=run,
+        period=period,
+        state="FROZEN",
+        invoice_date=invoice_date,
+        fiscal_year=fiscal_year,
+        commit_hash=commit_hash,
+        container=container,
+        **stamp(connection, who="login", when="frozen_at"),
+    )
+    return connection.execute(begun.returning(issuing)).one()
 
 
 def describe(connection: Connection, issuing_id: str, **columns: str) -> None:
@@ -212,9 +205,12 @@ def fail(connection: Connection, issuing_id: str, failure: str) -> None:
     _change_issuing(connection, issuing_id, {"state": "FAILED", "failure": failure})
 
 
-def finish(connection: Connection, issuing_id: str) -> None:
-    """End a frozen issuing as ISSUED, after its invoices are inserted; nothing undoes this."""
-    _change_issuing(connection, issuing_id, {"state": "ISSUED"})
+def finish(connection: Connection, issuing_id: str, **columns: str) -> None:
+    """End a frozen issuing as ISSUED, after its invoices are inserted; nothing undoes this.
+
+    ``columns`` are those that describe sets.
+    """
+    _change_issuing(connection, issuing_id, {**columns, "state": "ISSUED"})
 
 
 def frozen(connection: Connection, facility: str) -> Row[Any] | None:
@@ -226,6 +222,13 @@ def frozen(connection: Connection, facility: str) -> Row[Any] | None:
 def read_issuing(connection: Connection, issuing_id: str) -> Row[Any]:
     """An issuing's columns by name."""
     return connection.execute(select(issuing).where(issuing.c.id == issuing_id)).one()
+
+
+def find_record(connection: Connection, target: str) -> str | None:
+    """The path in the archive of the record with this issuing's id or invoice number, if any."""
+    numbered = select(issued_invoice.c.issuing).where(issued_invoice.c.number == target)
+    named = (issuing.c.id == target) | issuing.c.id.in_(numbered)
+    return connection.scalar(select(issuing.c.record).where(named, issuing.c.state == "ISSUED"))
 
 
 def read_issuings(

@@ -144,7 +144,8 @@ class InvoicePanel(Displayed):
             return
         with self.message.sentences():
             number = str(self.number.value)
-            folder = find_record(number, self.office.settings.runs) / "data" / "documents"
+            record = find_record(number, self.office.settings.runs, self.office.engine)
+            folder = record / "data" / "documents"
             held = [
                 path for kind in INVOICE_FILES if (path := folder / f"{number}.{kind}").is_file()
             ]

@@ -10,7 +10,7 @@ it goes without a person. Staff also make, disable, enable, cancel and describe 
 action is an event, and each job stands in the run's execution history.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import polars as pl
@@ -39,6 +39,7 @@ from billing_lib.workflow.permissions import (
 )
 from billing_lib.workflow.runs import (
     UNFINISHED,
+    Calculated,
     RunSelection,
     bind_for_good,
     calculate,
@@ -46,7 +47,6 @@ from billing_lib.workflow.runs import (
     open_run,
     require_open,
     require_ready,
-    run_errors,
     submit,
     take_in,
 )
@@ -55,11 +55,15 @@ from billing_lib.workflow.snapshot import AD_HOC
 
 @dataclass(frozen=True)
 class Prepared:
-    """The invoices of a run that every reviewer has approved, and sentences on the others."""
+    """The invoices of a run that every reviewer has approved, and sentences on the others.
+
+    ``submitted`` are invoices that were calculated and submitted in the same transaction.
+    """
 
     run: str
     codes: list[str]
     waiting: list[str]
+    submitted: Calculated | None = None
 
 
 def prepare(
@@ -88,26 +92,29 @@ def prepare(
     facility, month = book.facility.code, str(period)
     require(connection, facility, REVIEWER)
     what = f"{facility} {month}" + (f", {selection.words}" if selection.text else "")
-    charges = selection.of(ledger_charges.read_charges(connection, facility, period=month))
-    drafts = ledger_invoices.read_invoices(connection, facility, period=month, states=UNFINISHED)
-    drafts = selection.of(drafts.filter((pl.col("kind") != AD_HOC) | (pl.col("charges") > 0)))
+    charges = selection.of(ledger_charges.count_by_project(connection, facility, month))
+    unfinished = ledger_invoices.read_invoices(
+        connection, facility, period=month, states=UNFINISHED
+    )
+    drafts = selection.of(unfinished.filter((pl.col("kind") != AD_HOC) | (pl.col("charges") > 0)))
     if charges.height + drafts.height == 0:
         raise NotReady(
             f"there are no charges for {what}",
             remedy=f"load usage and run 'billing rate {facility} {month}'",
         )
-    closed = pl.col("project").is_in(closed_projects(connection, facility, month).implode())
-    pending = charges.filter(
-        (pl.col("state") == "PENDING") & pl.col("invoice").is_null() & pl.col("reference").is_null()
-    )
+    closed_ones = closed_projects(connection, facility, month)
+    closed = pl.col("project").is_in(closed_ones.implode())
+    pending = charges.filter((pl.col("free") == 1) & pl.col("reference").is_null())
     late = [
         *_late_usage(book, pending.filter(closed)),
         *late_sentences(connection, facility, month),
     ]
     if drafts.height + pending.filter(~closed).height == 0:
         raise _nothing_left(connection, facility, month, selection, what, late)
-    run = _run_of(connection, book, period, selection)
-    return prepare_run(connection, book, run, selection, late, unattended=unattended)
+    run = _run_of(connection, book, period, selection, unfinished)
+    return _prepare_run(
+        connection, book, run, selection, late, unattended=unattended, closed=closed_ones
+    )
 
 
 def _late_usage(book: PriceBook, late: pl.DataFrame) -> list[str]:
@@ -119,7 +126,10 @@ def _late_usage(book: PriceBook, late: pl.DataFrame) -> list[str]:
     )
     return [
         f"{count:,} charges of project {code} came after its invoice and stay pending; {then}"
-        for code, count in late.group_by("project").len().sort("project").iter_rows()
+        for code, count in late.group_by("project")
+        .agg(pl.col("charges").sum())
+        .sort("project")
+        .iter_rows()
     ]
 
 
@@ -161,11 +171,23 @@ def prepare_run(
     ``notes`` are sentences to hand on with those on waiting invoices.
     """
     require(connection, book.facility.code, REVIEWER)
-    require_open(connection, run)
-    row = runs.read_run(connection, run)
+    return _prepare_run(connection, book, run, selection, notes, unattended=unattended)
+
+
+def _prepare_run(
+    connection: Connection,
+    book: PriceBook,
+    run: str,
+    selection: RunSelection,
+    notes: list[str],
+    *,
+    unattended: bool,
+    closed: pl.Series | None = None,
+) -> Prepared:
+    row = require_open(connection, run)
     if RunSelection.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
-    take_in(connection, book, run)
+    take_in(connection, book, run, closed)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
     if mine.height == 0:  # the transaction ends, so that a run made for it is not kept
         raise NotReady(
@@ -173,8 +195,10 @@ def prepare_run(
             remedy="'billing runs' lists them",
         )
     taken = (OPEN, ERROR) if unattended else (OPEN, ERROR, REJECTED)
-    submit(connection, book, run, mine.filter(pl.col("state").is_in(taken))["code"].to_list())
-    return approved_of(connection, book, run, mine["code"].to_list(), notes)
+    codes = mine.filter(pl.col("state").is_in(taken))["code"].to_list()
+    submitted = submit(connection, book, run, codes)
+    prepared = approved_of(connection, book, run, mine["code"].to_list(), notes)
+    return replace(prepared, submitted=submitted)
 
 
 def _prepare_ad_hoc(
@@ -198,11 +222,14 @@ def _prepare_ad_hoc(
 
 
 def approved_of(
-    connection: Connection, book: PriceBook, run: str, codes: list[str], notes: list[str]
+    connection: Connection, book: PriceBook, run: str, codes: list[str] | None, notes: list[str]
 ) -> Prepared:
-    """Select the invoices of a run that all reviewers have approved; say why the others wait."""
-    now = ledger_invoices.read_invoices(connection, run=run, codes=codes)
-    steps = _steps(book)
+    """Select the invoices of a run that all reviewers have approved; say why the others wait.
+
+    ``codes`` limits both to some invoices.
+    """
+    of_run = ledger_invoices.read_invoices(connection, run=run)
+    now, steps = of_run.filter(True if codes is None else pl.col("code").is_in(codes)), _steps(book)
     approving = now.filter(pl.col("state") == APPROVING)
     done = approving.filter(pl.col("step") >= len(steps))["code"].to_list()
     waiting = [
@@ -215,18 +242,23 @@ def approved_of(
         count = now.filter(pl.col("state") == state).height
         if count:
             waiting.append(f"{count:,} invoices of run {run} {words}")
-    return Prepared(run, done, [*waiting, *run_errors(connection, run), *notes])
+    waiting += [
+        f"invoice {code} is in ERROR: {reason}"
+        for code, reason in of_run.filter(pl.col("state") == ERROR).select("code", "reason").rows()
+    ]
+    return Prepared(run, done, [*waiting, *notes])
 
 
 def _run_of(
-    connection: Connection, book: PriceBook, period: Period, selection: RunSelection
+    connection: Connection,
+    book: PriceBook,
+    period: Period,
+    selection: RunSelection,
+    unfinished: pl.DataFrame,
 ) -> str:
     """Find the open run that has the selection's invoices, or open the selection's own run."""
     if selection.text:
-        drafts = ledger_invoices.read_invoices(
-            connection, book.facility.code, period=str(period), states=UNFINISHED
-        )
-        holding = selection.of(drafts)["run"].drop_nulls().unique()
+        holding = selection.of(unfinished)["run"].drop_nulls().unique()
         if holding.len() == 1:
             return str(holding[0])
     return open_run(connection, book, period, selection)
@@ -242,8 +274,7 @@ def approve(
     """Approve invoices as the reviewer whose turn it is; return the fully approved ones."""
     facility, steps = book.facility.code, _steps(book)
     require(connection, facility, REVIEWER)
-    row = runs.read_run(connection, run)
-    require_open(connection, run)
+    row = require_open(connection, run)
     if not steps:
         raise NotReady(
             f"the price book of {facility} names no reviewers",

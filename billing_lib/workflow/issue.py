@@ -36,7 +36,7 @@ from billing_lib.workflow.invoice import Computation, Invoice, compute_invoices,
 from billing_lib.workflow.notes import notes_in_force, texts_in_force
 from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require, seen
 from billing_lib.workflow.price import Gathered, carried_amounts, differing, gather
-from billing_lib.workflow.runs import RunSelection, finish_if_done
+from billing_lib.workflow.runs import Calculated, RunSelection, finish_if_done
 from billing_lib.workflow.snapshot import (
     FACILITY_TEXTS,
     INVOICES,
@@ -139,6 +139,7 @@ class Frozen:
     login: str
     frozen_at: dt.datetime
     snapshot: Snapshot
+    numbers: pl.DataFrame
 
     @property
     def folder(self) -> Path:
@@ -161,24 +162,29 @@ def freeze(
     commit: str,
     container: str,
     said: Mapping[str, str] = MappingProxyType({}),
+    submitted: Calculated | None = None,
 ) -> Frozen:
     """Freeze invoices of a run that all reviewers have approved.
 
-    ``said`` has further texts of the snapshot, by name: the program and the price book.
+    ``said`` has further texts of the snapshot, by name: the program and the price book. If these
+    very invoices were ``submitted`` in the same transaction, their charges are not read again.
     """
     row = runs.read_run(connection, run)
     facility, month = book.facility.code, row.period
     require(connection, facility, ISSUER)
     approved = ledger_invoices.lock_invoices(connection, facility, codes)
-    charges = ledger_charges.read_charges(connection, facility, invoices=approved["code"])
-    gathered = gather(connection, book, charges, month)
-    changed = differing(connection, facility, charges, gathered.price())
-    if changed.len():
-        raise NotReady(
-            f"the price book has changed since {changed.len():,} charges were approved, the first "
-            f"of them {facility}/{changed[0]}",
-            remedy="reject and submit their invoices again",
-        )
+    if submitted is not None and set(submitted.invoices["code"]) == set(codes):
+        charges, gathered = submitted.charges, submitted.gathered
+    else:
+        charges = ledger_charges.read_charges(connection, facility, invoices=approved["code"])
+        gathered = gather(connection, book, charges, month)
+        changed = differing(connection, facility, charges, gathered.price())
+        if changed.len():
+            raise NotReady(
+                f"the price book has changed since {changed.len():,} charges were approved, the "
+                f"first of them {facility}/{changed[0]}",
+                remedy="reject and submit their invoices again",
+            )
     begun = runs.freeze(
         connection,
         facility=facility,
@@ -229,6 +235,7 @@ def freeze(
         begun.login,
         begun.frozen_at,
         snapshot,
+        numbers,
     )
 
 
@@ -262,14 +269,12 @@ def commit_issuing(
     """Write frozen invoices as issued for good and bill their charges; return notices for staff."""
     facility = frozen.facility
     require(connection, facility, ISSUER)
-    _require_as_approved(connection, facility, computation.totals)
-    runs.describe(
-        connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
-    )
-    reserved = runs.read_numbers(connection, frozen.id)
+    codes = computation.totals["invoice"].to_list()
+    approved = ledger_invoices.lock_invoices(connection, facility, codes)
+    _require_as_approved(approved, computation.totals)
     ledger_invoices.insert_issued(
         connection,
-        computation.totals.join(reserved.select("number", "sequence"), on="number").select(
+        computation.totals.join(frozen.numbers.select("number", "sequence"), on="number").select(
             *("number", "invoice", "sequence", "kind", "project", "team", "charges"),
             *("raw_total", "adjustment", "tax", "total", "cost"),
             prepaid="drawn",
@@ -288,9 +293,15 @@ def commit_issuing(
     for code, number, total in computation.totals.select("invoice", "number", "total").iter_rows():
         numbers[code] = number
         facts[code] = {"total": money_text(total, places), "fingerprint": fingerprints[number]}
-    codes, reason = list(numbers), f"issuing {frozen.id}"
     ledger_invoices.move_invoices(
-        connection, facility, codes, "issue", reason, numbers=numbers, facts=facts
+        connection,
+        facility,
+        codes,
+        "issue",
+        f"issuing {frozen.id}",
+        numbers=numbers,
+        facts=facts,
+        locked=approved,
     )
     ledger_charges.bill_charges(connection, facility, codes)
     replacing = frozen.snapshot.invoices.drop_nulls("replaces").select("replaces", "number")
@@ -300,18 +311,19 @@ def commit_issuing(
         ledger_invoices.move_invoices(connection, facility, [code], "supersede", reason)
         give_back(connection, facility, old, reason)
     notices = draw(connection, book, computation.totals)
-    runs.finish(connection, frozen.id)
+    runs.finish(
+        connection, frozen.id, snapshot_sha256=snapshot_sha256, record=frozen.folder.as_posix()
+    )
     finish_if_done(connection, book, frozen.run)
     return notices
 
 
-def _require_as_approved(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
-    """Refuse invoices with other totals than at their approval.
+def _require_as_approved(approved: pl.DataFrame, totals: pl.DataFrame) -> None:
+    """Refuse invoices (schema INVOICE) with other totals than at their approval.
 
     A cap over a quarter, for example, also counts invoices issued since the approval.
     """
     compared = ("charges", "raw_total", "adjustment", "tax", "total")
-    approved = ledger_invoices.read_invoices(connection, facility, codes=totals["invoice"])
     both = totals.join(approved, left_on="invoice", right_on="code", suffix="_approved")
     other = pl.any_horizontal(
         pl.col(name).ne_missing(pl.col(f"{name}_approved")) for name in compared
@@ -358,14 +370,20 @@ def ledger_fingerprints(engine: Engine) -> dict[str, str]:
     return dict(invoices.select("number", "fingerprint").iter_rows())
 
 
-def known_fingerprints(database: str) -> dict[str, str] | None:
-    """Read the fingerprints from the ledger at a URL; None without a ledger, as for an auditor."""
+def known_ledger(database: str) -> Engine | None:
+    """Open the ledger at a URL; None without a ledger, as for an auditor."""
     try:
         engine = open_ledger(database)
         require_initialised(engine)
-        return ledger_fingerprints(engine)
     except BillingError:
         return None
+    return engine
+
+
+def known_fingerprints(database: str) -> dict[str, str] | None:
+    """Read the fingerprints from the ledger at a URL; None without a ledger."""
+    engine = known_ledger(database)
+    return None if engine is None else ledger_fingerprints(engine)
 
 
 def preview_invoices(

@@ -101,12 +101,10 @@ def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: st
 
 def texts_in_force(connection: Connection, book: PriceBook) -> dict[str, str]:
     """The present texts, by name."""
-    texts = {name: str(getattr(book.facility, name)).strip() for name in TEXT_NAMES}
-    for name in TEXT_NAMES:
-        written = _versions(connection, book.facility.code, name)
-        if written.height:
-            texts[name] = json.loads(written["after"][-1])
-    return texts
+    first = {name: str(getattr(book.facility, name)).strip() for name in TEXT_NAMES}
+    written = events.read_events(connection, book.facility.code, kinds=[TEXT_KIND])
+    later = {name: json.loads(text) for name, text in written.select("subject", "after").rows()}
+    return first | later
 
 
 def text_versions(engine: Engine, book: PriceBook, name: str) -> pl.DataFrame:

@@ -20,12 +20,12 @@ scheduled``. A charge added or changed afterwards needs another sign-off.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import chain, count
-from typing import Self
+from typing import Any, Self
 
 import polars as pl
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, Row
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
@@ -39,7 +39,13 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
-from billing_lib.workflow.price import carried_amounts, differing, gather, replace_charges
+from billing_lib.workflow.price import (
+    Gathered,
+    carried_amounts,
+    differing,
+    gather,
+    replace_charges,
+)
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, sum_invoices
 
 
@@ -124,26 +130,38 @@ def open_run(
     return runs.make_run(connection, facility, month, selection.text, description)
 
 
-def take_in(connection: Connection, book: PriceBook, run: str) -> int:
+def take_in(
+    connection: Connection, book: PriceBook, run: str, closed: pl.Series | None = None
+) -> int:
     """Put the month's charges without an invoice on drafts of the run; return their number.
 
-    Missing drafts are made. Charges of a project whose month is issued wait for the next run or a
-    reissue.
+    Missing drafts are made. Charges of a project whose month is issued (``closed``, if it is known)
+    wait for the next run or a reissue.
     """
     row = runs.read_run(connection, run)
     selection = RunSelection.parse(row.selection)
     if not selection.takes_charges:
         return 0
     facility, month = book.facility.code, row.period
-    _take_in_ad_hoc(connection, book, run, month, selection)
-    pending = selection.of(ledger_charges.read_unattached(connection, facility, month))
-    free = pending.filter(
-        pl.col("reference").is_null()
-        & ~pl.col("project").is_in(closed_projects(connection, facility, month).implode())
+    calculate(connection, book, attach_waiting(connection, facility))
+    invoices = ledger_invoices.read_invoices(connection, facility, period=month)
+    ad_hoc = invoices.filter(
+        pl.col("state").is_in(EDITABLE)
+        & (pl.col("kind") == AD_HOC)
+        & pl.col("run").is_null()
+        & (pl.col("charges") > 0)
     )
-    standing = ledger_invoices.read_invoices(
-        connection, facility, period=month, states=UNFINISHED
-    ).filter((pl.col("kind") == PERIODIC) & pl.col("replaces").is_null())
+    ledger_invoices.put_in_run(connection, facility, selection.of(ad_hoc)["code"].to_list(), run)
+    pending = selection.of(ledger_charges.read_unattached(connection, facility, month))
+    closed = closed_projects(connection, facility, month) if closed is None else closed
+    free = pending.filter(
+        pl.col("reference").is_null() & ~pl.col("project").is_in(closed.implode())
+    )
+    standing = invoices.filter(
+        pl.col("state").is_in(UNFINISHED)
+        & (pl.col("kind") == PERIODIC)
+        & pl.col("replaces").is_null()
+    )
     known = standing.filter(pl.col("state").is_in(EDITABLE)).select("project", invoice="code")
     waiting = standing.filter(~pl.col("state").is_in(EDITABLE))["project"]
     free = free.filter(~pl.col("project").is_in(waiting.implode()))
@@ -153,7 +171,7 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
         .agg(pl.col("team").first())
         .sort("project")
     )
-    new = new.with_columns(_free_codes(connection, run, new["project"]))
+    new = new.with_columns(_free_codes(set(invoices["code"]), run, new["project"]))
     period = Period.parse(month)
     ledger_invoices.insert_invoices(
         connection,
@@ -179,17 +197,14 @@ def take_in(connection: Connection, book: PriceBook, run: str) -> int:
     return placed.height
 
 
-def _free_codes(connection: Connection, run: str, projects: pl.Series) -> pl.Series:
+def _free_codes(taken: set[str], run: str, projects: pl.Series) -> pl.Series:
     """The codes of new invoices of a run: ``RC-1993-11-1/u4``, or ``RC-1993-11-1/u4~2`` if the
     first was closed."""
-    taken = set(ledger_invoices.read_invoices(connection, run=run)["code"])
     free: list[str] = []
     for project in projects:
         first = f"{run}/{project}"
         further = (f"{first}~{again}" for again in count(2))
-        code = next(code for code in chain([first], further) if code not in taken)
-        taken.add(code)
-        free.append(code)
+        free.append(next(code for code in chain([first], further) if code not in taken))
     return pl.Series("invoice", free, dtype=pl.String)
 
 
@@ -199,49 +214,53 @@ def closed_projects(connection: Connection, facility: str, month: str) -> pl.Ser
     return issued.filter(pl.col("kind") != AD_HOC)["project"].unique()
 
 
-def _take_in_ad_hoc(
-    connection: Connection, book: PriceBook, run: str, month: str, selection: RunSelection
-) -> None:
-    """Put the month's ad hoc drafts with charges into the run, after attaching waiting charges."""
-    facility = book.facility.code
-    calculate(connection, book, attach_waiting(connection, facility))
-    drafts = ledger_invoices.read_invoices(
-        connection, facility, period=month, states=EDITABLE
-    ).filter((pl.col("kind") == AD_HOC) & pl.col("run").is_null() & (pl.col("charges") > 0))
-    chosen = selection.of(drafts)["code"].to_list()
-    ledger_invoices.put_in_run(connection, facility, chosen, run)
+@dataclass(frozen=True)
+class Calculated:
+    """Calculated invoices of one month (schema INVOICE), their charges (schema KEPT), and the
+    frames from which these are priced."""
+
+    invoices: pl.DataFrame
+    charges: pl.DataFrame
+    gathered: Gathered
 
 
 def calculate(
     connection: Connection, book: PriceBook, codes: list[str], *, as_reviewed: bool = False
-) -> None:
-    """Price the charges of editable invoices and sum them.
+) -> list[Calculated]:
+    """Price the charges of editable invoices and sum them; those without errors, by month.
 
     If the price book has changed a charge since its last rating or adjustment, the charge is
     updated; with ``as_reviewed``, NotReady is raised instead.
     """
-    facility = book.facility.code
+    if not codes:
+        return []
+    facility, calculated = book.facility.code, []
     drafts = ledger_invoices.read_invoices(connection, facility, codes=codes, states=EDITABLE)
     for (month,), part in drafts.group_by("period", maintain_order=True):
         charges = ledger_charges.read_charges(connection, facility, invoices=part["code"])
-        failing = _failing(connection, book, charges, str(month))
+        failing: dict[str, str] = {}
+        try:
+            gathered = gather(connection, book, charges, str(month))
+        except NotReady:
+            failing = _failing(connection, book, charges, str(month))
+            charges = charges.filter(~pl.col("invoice").is_in(list(failing)))
+            gathered = gather(connection, book, charges, str(month))
         _note_errors(connection, facility, part, failing)
         fine = part.filter(~pl.col("code").is_in(list(failing)))
-        of_fine = charges.filter(pl.col("invoice").is_in(fine["code"].implode()))
-        totals = _totals(connection, book, fine, of_fine, str(month), as_reviewed=as_reviewed)
+        one = Calculated(fine, charges, gathered)
+        totals = _totals(connection, book, one, str(month), as_reviewed=as_reviewed)
         ledger_invoices.set_totals(connection, facility, totals)
+        now = fine.update(totals, on="code", include_nulls=True).with_columns(
+            state=pl.when(pl.col("state") == ERROR).then(pl.lit(OPEN)).otherwise("state")
+        )
+        calculated.append(replace(one, invoices=now))
+    return calculated
 
 
 def _failing(
     connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str
 ) -> dict[str, str]:
     """The reasons why invoices cannot be calculated, by invoice."""
-    try:
-        gather(connection, book, charges, month)
-    except NotReady:
-        pass
-    else:
-        return {}
     reasons: dict[str, str] = {}
     for (invoice,), part in charges.group_by("invoice", maintain_order=True):
         try:
@@ -265,14 +284,13 @@ def _note_errors(
 def _totals(
     connection: Connection,
     book: PriceBook,
-    drafts: pl.DataFrame,
-    charges: pl.DataFrame,
+    calculated: Calculated,
     month: str,
     *,
     as_reviewed: bool,
 ) -> pl.DataFrame:
-    facility = book.facility.code
-    gathered = gather(connection, book, charges, month)
+    facility, gathered = book.facility.code, calculated.gathered
+    drafts, charges = calculated.invoices, calculated.charges
     priced = gathered.price()
     codes = differing(connection, facility, charges, priced)
     if codes.len() and as_reviewed:
@@ -334,21 +352,29 @@ def follow_changes(connection: Connection, book: PriceBook, before: pl.DataFrame
     calculate(connection, book, touched.sort().to_list())
 
 
-def submit(connection: Connection, book: PriceBook, run: str, codes: list[str]) -> list[str]:
-    """Calculate invoices of a run and lock them for approval; return their codes.
+def submit(
+    connection: Connection, book: PriceBook, run: str, codes: list[str]
+) -> Calculated | None:
+    """Calculate invoices of a run and lock them for approval; return those, if there are any.
 
     Invoices without charges stay OPEN.
     """
+    if not codes:
+        return None
     facility = book.facility.code
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
-    back = chosen.filter(pl.col("state") == REJECTED)["code"].to_list()
-    ledger_invoices.move_invoices(connection, facility, back, "reopen")
-    calculate(connection, book, codes, as_reviewed=True)
-    now = ledger_invoices.read_invoices(connection, facility, codes=codes, states=(OPEN,))
-    ready = now.filter(pl.col("charges") > 0)["code"].to_list()
-    ledger_charges.bind_charges(connection, facility, ready, run)
-    ledger_invoices.move_invoices(connection, facility, ready, "submit")
-    return ready
+    back = chosen.filter(pl.col("state") == REJECTED)
+    ledger_invoices.move_invoices(
+        connection, facility, back["code"].to_list(), "reopen", locked=back
+    )
+    submitted = None
+    for one in calculate(connection, book, codes, as_reviewed=True):
+        ready = one.invoices.filter((pl.col("state") == OPEN) & (pl.col("charges") > 0))
+        ready_codes = ready["code"].to_list()
+        ledger_charges.bind_charges(connection, facility, ready_codes, run)
+        ledger_invoices.move_invoices(connection, facility, ready_codes, "submit", locked=ready)
+        submitted = replace(one, invoices=ready) if ready_codes else submitted
+    return submitted
 
 
 def bind_for_good(connection: Connection, book: PriceBook, closing: pl.DataFrame) -> None:
@@ -380,20 +406,14 @@ def finish_if_done(connection: Connection, book: PriceBook, run: str) -> bool:
     return True
 
 
-def run_errors(connection: Connection, run: str) -> list[str]:
-    """Sentences on the run's invoices in ERROR."""
-    invoices = ledger_invoices.read_invoices(connection, run=run, states=(ERROR,))
-    return [
-        f"invoice {code} is in ERROR: {reason}"
-        for code, reason in invoices.select("code", "reason").iter_rows()
-    ]
-
-
-def require_open(connection: Connection, run: str) -> None:
-    """Raise NotReady if the run is disabled, cancelled or finished."""
-    state = runs.read_run(connection, run).state
-    if state != OPEN:
-        raise NotReady(f"billing run {run} is {state}", remedy="'billing runs' lists the open ones")
+def require_open(connection: Connection, run: str) -> Row[Any]:
+    """Read a run; raise NotReady if it is disabled, cancelled or finished."""
+    row = runs.read_run(connection, run)
+    if row.state != OPEN:
+        raise NotReady(
+            f"billing run {run} is {row.state}", remedy="'billing runs' lists the open ones"
+        )
+    return row
 
 
 KIND = "ready"
