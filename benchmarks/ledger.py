@@ -91,7 +91,7 @@ def _real_log(found: Results, database: str) -> None:
 def enter(database: str, usage: Path, book_path: Path | None, months: list[str]) -> Entered:
     """Load a file into a new ledger and rate its months."""
     book = PriceBook.parse(book_path.read_text(), book_path.name) if book_path else price_book()
-    with _new_ledger(database) as engine:
+    with new_ledger(database) as engine:
         begun, computed = time.perf_counter(), time.process_time()
         (loaded,) = load_files(engine, book, [usage], lambda *_: None)
         between = time.perf_counter()
@@ -108,7 +108,8 @@ def enter(database: str, usage: Path, book_path: Path | None, months: list[str])
 
 
 @contextmanager
-def _new_ledger(database: str) -> Iterator[Engine]:
+def new_ledger(database: str) -> Iterator[Engine]:
+    """An empty ledger in a database that is made for it, ``SQLite`` or ``PostgreSQL``."""
     with (
         tempfile.TemporaryDirectory(prefix="billing-bench-") as folder,
         _url(database, folder) as url,
