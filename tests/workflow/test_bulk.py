@@ -250,7 +250,7 @@ def test_of_two_who_apply_the_same_at_once_one_is_told(rated: Engine) -> None:
     assert log(rated).count("adjust") == 2
 
 
-def test_two_who_change_kin_wait_for_each_other(rated: Engine) -> None:
+def test_two_who_change_coupled_charges_wait_for_each_other(rated: Engine) -> None:
     # Each prices the other's charge too; locked in no order, they would wait for ever.
     book, both = price_book(), Barrier(2)
     adjust_charge(rated, book, "MIC/u3", {"project": "p1"}, "p1 asked for them")
