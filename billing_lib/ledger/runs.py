@@ -27,8 +27,8 @@ from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import billing_run, invoice_number, issuing, job
+from billing_lib.ledger.states import FAILED, FROZEN, ISSUED, OPEN, RUNNING, after
 from billing_lib.ledger.states import RUN as OF_RUN
-from billing_lib.ledger.states import after
 from billing_lib.pricing.fields import canonical_json
 
 RUN = frame_schema(billing_run.columns)
@@ -52,7 +52,7 @@ def make_run(
             facility=facility,
             period=period,
             selection=selection,
-            state="OPEN",
+            state=OPEN,
             description=description,
             **stamp(connection, who="login", when="made_at"),
         )
@@ -106,7 +106,7 @@ def begin_job(connection: Connection, run: str, kind: str) -> int:
             sequence=sequence,
             facility=row.facility,
             kind=kind,
-            state="RUNNING",
+            state=RUNNING,
             log="",
             **stamp(connection, who="login", when="started_at"),
         )
@@ -184,7 +184,7 @@ def freeze(
             facility=facility,
             run=run,
             period=period,
-            state="FROZEN",
+            state=FROZEN,
             invoice_date=invoice_date,
             fiscal_year=fiscal_year,
             commit_hash=commit_hash,
@@ -209,17 +209,17 @@ def describe(connection: Connection, issuing_id: str, **columns: str) -> None:
 def fail(connection: Connection, issuing_id: str, failure: str) -> None:
     """End a frozen issuing as FAILED, with the reason; its numbers are free again."""
     release_numbers(connection, issuing_id)
-    _change_issuing(connection, issuing_id, {"state": "FAILED", "failure": failure})
+    _change_issuing(connection, issuing_id, {"state": FAILED, "failure": failure})
 
 
 def finish(connection: Connection, issuing_id: str) -> None:
     """End a frozen issuing as ISSUED, after its invoices are inserted; nothing undoes this."""
-    _change_issuing(connection, issuing_id, {"state": "ISSUED"})
+    _change_issuing(connection, issuing_id, {"state": ISSUED})
 
 
 def frozen(connection: Connection, facility: str) -> Row[Any] | None:
     """The facility's FROZEN issuing: its columns by name, or None."""
-    found = select(issuing).where(issuing.c.facility == facility, issuing.c.state == "FROZEN")
+    found = select(issuing).where(issuing.c.facility == facility, issuing.c.state == FROZEN)
     return connection.execute(found).one_or_none()
 
 
@@ -297,7 +297,7 @@ def _change_issuing(connection: Connection, issuing_id: str, columns: dict[str, 
     ended = stamp(connection, when="ended_at") if "state" in columns else {}
     changed = connection.execute(
         update(issuing)
-        .where(issuing.c.id == issuing_id, issuing.c.state == "FROZEN")
+        .where(issuing.c.id == issuing_id, issuing.c.state == FROZEN)
         .values(**columns, **ended)
     )
     if changed.rowcount != 1:
