@@ -47,8 +47,8 @@ THINGS = {
     ),
     JOB: (
         "Job",
-        "One action in a run, such as calculating its invoices or issuing. The job of an issuing that crashed "
-        "is failed with it.",
+        "One action in a run, such as calculating its invoices or issuing. The job of an issuing "
+        "that crashed is failed with it.",
     ),
     STATEMENT: ("Statement", "It is paid together with its invoices and their charges."),
     MESSAGE: (
