@@ -119,9 +119,8 @@ def _parts(before: Path, after: Path) -> tuple[str, ...]:
     with ZipFile(before) as was, ZipFile(after) as now:
         names = sorted({*was.namelist(), *now.namelist()})
         differing = [name for name in names if _part(was, name) != _part(now, name)]
-    sentences = [f"the part {name} is not the same" for name in differing]
-    unlike = ("its parts are the same, but not how they are packed",)
-    return _limited(sentences) if sentences else unlike
+    lines = [f"the part {name} is not the same" for name in differing]
+    return _limited(lines) if lines else ("its parts are the same, but not how they are packed",)
 
 
 def _part(package: ZipFile, name: str) -> bytes | None:

@@ -159,7 +159,7 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 @dataclass(frozen=True)
 class Finding:
-    """A defect of a record: the path of a file in it, and a sentence (``what``)."""
+    """A defect of a record: the path of a file in it, and a sentence."""
 
     file: str
     what: str
