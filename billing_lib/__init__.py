@@ -1,7 +1,7 @@
 """Internal billing for core facilities, reproducible to the cent.
 
-The front door, enough to bill a month in a notebook of one's own (docs/library.md shows each name
-at work, docs/tutorial.ipynb a whole month):
+The public names, enough to bill a month in a notebook of one's own (docs/library.md has an example
+of each, docs/tutorial.ipynb a whole month):
 
     site = open_site("core-facility")
     site.load(["usage.csv"])
@@ -12,8 +12,8 @@ at work, docs/tutorial.ipynb a whole month):
     issued = site.issue("2025-09", date="2025-10-02")
     verify(issued.record), reproduce(issued.record)
 
-The command line and the notebooks' panels open a site and change it by the same functions.
-Importing billing_lib loads none of the libraries that these need; each loads them when called.
+The command line and the notebooks' panels use the same functions. Importing billing_lib is quick:
+polars, SQLAlchemy and the other libraries are imported when a function is called.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -63,7 +63,7 @@ _LATE = {
     "reproduce": "audit.reproduce",
     "verify": "audit.verify",
 }
-"""The names that are loaded when they are first asked for, by module."""
+"""The modules of the names that are imported at their first use."""
 
 Step = Callable[[int, int, str], None]
 
@@ -86,16 +86,16 @@ def __dir__() -> list[str]:
 
 
 def _unheard(done: int, total: int, what: str) -> None:
-    """A step that nobody listens to."""
+    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
 class Site:
     """An institution's ledger, price books and archive; ``open_site`` opens one.
 
-    ``facility`` may be left out where the site has one price book. A month is ``YYYY-MM``. Amounts
-    and quantities in frames are decimals. Everything here checks the user's roles and writes all
-    that it does, or nothing.
+    ``facility`` may be left out if the site has one price book. A month is ``YYYY-MM``. Amounts and
+    quantities in frames are decimals. Every method checks the user's roles, and writes either all
+    of its changes or none.
 
     Attributes
     ----------
@@ -109,14 +109,14 @@ class Site:
     settings: "Settings"
 
     def book(self, facility: str | None = None) -> "PriceBook":
-        """The facility's price book as it is now.
+        """Read the facility's price book.
 
         Raises
         ------
         UnknownFacility
-            No price book is for it.
+            The facility has no price book.
         InvalidFilter
-            No facility is named, and the site has several.
+            No facility is named, and the site has not exactly one price book.
         """
         from billing_lib.workflow.load import read_price_book, read_price_books
 
@@ -135,7 +135,7 @@ class Site:
     def load(
         self, files: Sequence[str | Path], facility: str | None = None, step: Step = _unheard
     ) -> "list[Loaded]":
-        """Load usage files, all or none; a file that was loaded before changes nothing."""
+        """Load usage files, all or none; loading a file again changes nothing."""
         from billing_lib.workflow.load import load_files
 
         return load_files(self.engine, self.book(facility), [Path(file) for file in files], step)
@@ -145,10 +145,7 @@ class Site:
     ) -> "RatedPeriod":
         """Turn a month's usage into charges.
 
-        Parameters
-        ----------
-        again
-            Look up the rates of pending charges anew; else each keeps its own.
+        ``again`` looks up the rates of pending charges again; by default they keep their rates.
         """
         from billing_lib.pricing.clock import Period
         from billing_lib.workflow.rate import rate_period
@@ -156,13 +153,10 @@ class Site:
         return rate_period(self.engine, self.book(facility), Period.parse(month), again=again)
 
     def charges(self, month: str, facility: str | None = None, **filters: object) -> "pl.DataFrame":
-        """The charges of a month, by project and date.
+        """The charges of a month, sorted by project and date.
 
-        Parameters
-        ----------
-        **filters
-            ``project``, ``team``, ``user``, ``item``, ``states``, ``text``, ``total_from`` and the
-            other fields of a Filter (workflow/search.py).
+        ``filters`` are ``project``, ``team``, ``user``, ``item``, ``states``, ``text``,
+        ``total_from`` and the other fields of a Filter (workflow/search.py).
         """
         from billing_lib.workflow.search import find_charges
 
@@ -171,7 +165,7 @@ class Site:
     def invoices(
         self, month: str, facility: str | None = None, **filters: object
     ) -> "pl.DataFrame":
-        """The invoices of a month, drafts too, by number; filters as for ``charges``."""
+        """The invoices of a month, drafts included, by number; filters as for ``charges``."""
         from billing_lib.workflow.search import find_invoices
 
         return find_invoices(self.engine, *self._filter(month, facility, filters)).decimals()
@@ -205,14 +199,14 @@ class Site:
         return as_decimals(reviewed.findings, minor_places(book.facility.currency))
 
     def explain(self, charge: str) -> list[str]:
-        """The way from usage to total of a charge, ``FACILITY/CODE``, in sentences."""
+        """The steps from usage to the total of a charge, ``FACILITY/CODE``, as sentences."""
         from billing_lib.workflow.adjust import split_code
         from billing_lib.workflow.review import explain
 
         return explain(self.engine, self.book(split_code(charge)[0]), charge)
 
     def adjust(self, charge: str, changes: Mapping[str, object], reason: str) -> list[str]:
-        """Change a pending charge, ``FACILITY/CODE``; the changes in sentences.
+        """Change a pending charge, ``FACILITY/CODE``, and return the changes as sentences.
 
         Parameters
         ----------
@@ -220,7 +214,7 @@ class Site:
             Values by field: ``quantity``, ``rate``, ``amount``, ``expense_code``, ``split``,
             ``project``, ``waived`` or ``note``.
         reason
-            Kept with the change.
+            Recorded with the change.
         """
         from billing_lib.workflow.adjust import adjust_charge, split_code
 
@@ -228,7 +222,7 @@ class Site:
         return adjust_charge(self.engine, book, charge, changes, reason)
 
     def sign_off(self, month: str, comment: str = "", facility: str | None = None) -> str:
-        """State that a month may be issued as it is; a later change asks for it again."""
+        """Sign a month off for issuing as it stands; a later change needs a new sign-off."""
         from billing_lib.pricing.clock import Period
         from billing_lib.workflow.runs import sign_off
 
@@ -248,9 +242,9 @@ class Site:
         Parameters
         ----------
         date
-            The invoice date; today unless given.
+            The invoice date; by default today.
         allow_dirty
-            Issue although the program differs from its commit; the record keeps the difference.
+            Issue although the program differs from its commit; the record holds the difference.
         """
         from billing_lib.batch.issuing import Terms, issue_month
         from billing_lib.pricing.clock import Period
@@ -266,12 +260,9 @@ class Site:
         return find_record(number, self.settings.runs, self.engine)
 
     def verify(self, record: str | Path) -> "list[Finding]":
-        """The defects of a record, also against the ledger; none if it is intact.
+        """The defects of a record, compared with the ledger too; none if it is intact.
 
-        Parameters
-        ----------
-        record
-            An invoice's number, or a record's folder.
+        ``record`` is an invoice's number or a record's folder.
         """
         from billing_lib.audit.verify import verify
         from billing_lib.workflow.issue import ledger_fingerprints
@@ -279,7 +270,7 @@ class Site:
         return verify(self.record(str(record)), fingerprints=ledger_fingerprints(self.engine))
 
     def reproduce(self, record: str | Path, step: Step = _unheard) -> "Reproduction":
-        """Run a record again, named as for ``verify``, and compare every result."""
+        """Run a record, named as for ``verify``, again and compare every result."""
         from billing_lib.audit.reproduce import reproduce
 
         return reproduce(self.record(str(record)), step=step)
@@ -291,17 +282,17 @@ def open_site(folder: str | Path | None = None, *, new: bool = False) -> Site:
     Parameters
     ----------
     folder
-        The site's folder; found as by the command line unless given: ``BILLING_SITE``, else from
-        the working folder upward.
+        The site's folder; by default ``BILLING_SITE``, else the nearest site from the working
+        folder upward.
     new
-        Make the folder a site first and set up its ledger; a site that is there stays as it is.
+        Make the folder a site first, unless it is one, and set up its ledger.
 
     Raises
     ------
     NoSite
-        The folder is none, or there is none here.
+        The folder is no site, or no site was found.
     NotReady, UnreachableLedger
-        The ledger is not set up, or out of reach.
+        The ledger is not set up, or cannot be reached.
     """
     from billing_lib.ledger.database import initialise, open_ledger, require_initialised
     from billing_lib.settings import SITE_FILE, anywhere, settings
@@ -328,18 +319,10 @@ def open_site(folder: str | Path | None = None, *, new: bool = False) -> Site:
 
 
 def quote(scenario: str | Path) -> dict[str, dict[str, Any]]:
-    """Price a scenario (docs/scenario-format.md); no database is touched.
+    """Price a scenario, a YAML file (docs/scenario-format.md), without a database.
 
-    Parameters
-    ----------
-    scenario
-        The YAML file.
-
-    Returns
-    -------
-    dict
-        ``charges``, ``splits``, ``invoices``, ``statements`` and ``unbilled``, each by its code,
-        money as decimal text.
+    Returns ``charges``, ``splits``, ``invoices``, ``statements`` and ``unbilled``, each by code,
+    with money as decimal text.
     """
     from billing_lib.pricing.scenario import quote
     from billing_lib.workflow.load import read_scenario

@@ -1,12 +1,12 @@
-"""The mistakes and refusals that a user can act on, each stated in one sentence.
+"""The mistakes and refusals that a user can act on, each as one sentence.
 
-The sentence names the place, the mistake and the remedy. The command line prints it and exits
-with status 2; a panel shows it; nothing is half written. Any other exception is a defect of the
-program and keeps its traceback.
-
-    raise WrongHeader("the column 'end' is missing", where="usage.csv, row 1",
-                      remedy="add it or map another column in the price book's sources")
+    raise UnreadableFile("the column 'end' is missing", where="usage.csv, row 1",
+                         remedy="add it or map another column in the price book's sources")
     usage.csv, row 1: the column 'end' is missing; add it or map another column in …
+
+The sentence names the place, the mistake and the remedy. The command line prints it and exits with
+status 2; a panel shows it; no change is written in part. Any other exception is a defect of the
+program and keeps its traceback.
 """
 
 
@@ -18,9 +18,9 @@ class BillingError(Exception):
     what
         The mistake, without a capital letter or a full stop.
     where
-        The place: file, row, column or key, as far as known.
+        The place, as far as known: file, row, column or key.
     remedy
-        The action that mends it.
+        The action that corrects it.
     """
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
@@ -139,7 +139,7 @@ class UnknownMessage(BillingError):
 
 
 class InvalidSettings(BillingError):
-    """A setting has a value that cannot be, or a site's file of settings cannot be read."""
+    """A setting has an invalid value, or a site's file of settings cannot be read."""
 
 
 class NoSite(BillingError):

@@ -1,11 +1,12 @@
 """The program's own files and its commit, in a clone and in an installed wheel alike.
 
-    clone    notebooks/ data/ … beside billing_lib/   git says the commit and what differs
-    sdist    notebooks/ data/ … beside billing_lib/   program_files/build.json says it
-    wheel    notebooks/ data/ … in program_files/     the same, and RECORD has every file's hash
+             other files                              commit and changed files
+    clone    notebooks/ data/ … beside billing_lib/   from git
+    sdist    notebooks/ data/ … beside billing_lib/   from program_files/build.json
+    wheel    notebooks/ data/ … in program_files/     the same, with the hashes in RECORD
 
-Only the standard library is imported here, and nothing of billing_lib: the build hook
-(hatch_build.py) loads this file alone.
+This module imports only the standard library, because the build hook (hatch_build.py) loads it
+alone.
 """
 
 import base64
@@ -26,7 +27,7 @@ PACKAGE = Path(__file__).absolute().parent
 """The folder of the package billing_lib."""
 
 CARRIED = PACKAGE / "program_files"
-"""Where a wheel carries the files that stand beside billing_lib/ in a clone."""
+"""The folder in a wheel for the files that are beside billing_lib/ in a clone."""
 
 INSTALLED = (CARRIED / "notebooks").is_dir()
 """Whether the program runs from an installed wheel."""
@@ -40,14 +41,14 @@ PARAMETERS = ROOT / "parameters"
 """The price book of the demonstration."""
 
 BUILD, DIFF = "build.json", "source.diff"
-"""The files in ``CARRIED`` that say the commit of a wheel and how its tree differed from that."""
+"""The files in ``CARRIED`` with a wheel's commit and the changes of its tree."""
 
 FILES = (
     *("billing_lib", "notebooks", "pyproject.toml", "uv.lock", "hatch_build.py"),
     *("Dockerfile", "environment.yml", "jupyterhub_config.py", "scripts/uv.txt"),
 )
-"""The program: the files from which a wheel or an image is built. Price books, data, ledgers and
-records in a clone are its site's, and no part of the program."""
+"""The program's files, from which a wheel or an image is built. Price books, data, ledgers and
+records in a clone belong to its site, not to the program."""
 
 _ELSEWHERE = {
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -59,22 +60,22 @@ _ELSEWHERE = {
     "GIT_PREFIX",
     "GIT_WORK_TREE",
 }
-"""What git sets for its hooks; left alone it would make git answer about another tree."""
+"""Variables that git sets for its hooks and that would make git read another tree."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """A commit, and how the program's files differ from it.
+    """A commit, and the difference of the program's files from it.
 
     Attributes
     ----------
     commit
         The full git hash.
     changed
-        The program's files that differ, untracked ones with them.
+        The program's files that differ, including untracked ones.
     diff
-        The difference as ``git apply`` takes it; None where it cannot be told, as for files that
-        were changed after a wheel was installed.
+        The difference as input of ``git apply``; None if it is unknown, as for files that were
+        changed after a wheel was installed.
     """
 
     commit: str
@@ -83,15 +84,15 @@ class Source:
 
     @property
     def diff_sha256(self) -> str | None:
-        """The sha256 of the difference; None if there is none, or none that can be told."""
+        """The sha256 of the difference; None if there is none or it is unknown."""
         return hashlib.sha256(self.diff).hexdigest() if self.changed and self.diff else None
 
 
 def repository_source(root: Path) -> Source | None:
-    """The commit of a tree and the difference from it; None where the tree is no repository.
+    """The commit of a tree and the difference from it; None if the tree is no repository.
 
-    Only the tree's own ``.git`` counts: a program that stands below some other project's
-    repository is not of that project's commit.
+    Only the tree's own ``.git`` counts, since a program below another project's repository does
+    not belong to that project's commit.
 
     Raises
     ------
@@ -107,7 +108,7 @@ def repository_source(root: Path) -> Source | None:
 
 
 def built_source(carried: Path = CARRIED) -> Source | None:
-    """The commit that a wheel or sdist was built from, as ``build.json`` says; None without one."""
+    """The commit of a wheel or sdist, from its ``build.json``; None without that file."""
     path = carried / BUILD
     if not path.is_file():
         return None
@@ -117,8 +118,10 @@ def built_source(carried: Path = CARRIED) -> Source | None:
 
 
 def installed_source() -> Source | None:
-    """The commit of the installed wheel, after its files were checked against their hashes; None
-    where the program is not installed from a wheel."""
+    """The commit of the installed wheel, with its files that differ from their hashes in RECORD.
+
+    None if the program is not installed from a wheel.
+    """
     source = built_source() if INSTALLED else None
     if source is None:
         return None
@@ -129,10 +132,7 @@ def installed_source() -> Source | None:
 def write_build(source: Source, folder: Path) -> dict[str, str]:
     """Write ``build.json``, and the difference of a changed tree.
 
-    Returns
-    -------
-    dict
-        From the files' paths to their places in a wheel or sdist, as hatch's force-include.
+    Returns the files' places in a wheel or sdist by their paths, for hatch's force-include.
     """
     stated = {
         "commit": source.commit,
@@ -149,19 +149,19 @@ def write_build(source: Source, folder: Path) -> dict[str, str]:
 
 
 def distribution() -> Distribution | None:
-    """The installed distribution whose billing_lib is the one that runs."""
-    for found in distributions(name=NAME):
-        package = Path(str(found.locate_file("billing_lib")))
+    """The installed distribution that holds the running billing_lib, or None."""
+    for installed in distributions(name=NAME):
+        package = Path(str(installed.locate_file("billing_lib")))
         if package.is_dir() and package.samefile(PACKAGE):
-            return found
+            return installed
     return None
 
 
 def version() -> str:
-    """The program's version: as installed, else as pyproject.toml states it."""
-    found = distribution()
-    if found is not None:
-        return found.version
+    """The program's version, from the installed distribution or pyproject.toml."""
+    installed = distribution()
+    if installed is not None:
+        return installed.version
     stated = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     return str(stated["project"]["version"])
 
@@ -172,19 +172,14 @@ def git(
     environment: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
 ) -> bytes:
-    """Run git in a folder; its output.
-
-    Parameters
-    ----------
-    environment
-        Further variables for git.
+    """Run git in a folder, with further variables in its environment, and return its output.
 
     Raises
     ------
     FileNotFoundError
         There is no git.
     subprocess.CalledProcessError
-        git refuses.
+        git failed.
     """
     kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     return subprocess.run(  # noqa: S603
@@ -198,16 +193,16 @@ def git(
 
 
 def said_by(error: subprocess.CalledProcessError) -> str:
-    """The last line that a refusing command wrote."""
+    """The last line that a failed command wrote to standard error."""
     lines = error.stderr.decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else "no message"
 
 
 def _difference(root: Path) -> tuple[tuple[str, ...], bytes]:
-    """The program's files that differ from HEAD, untracked ones with them, and the diff.
+    """The program's files that differ from HEAD, including untracked ones, and the diff.
 
-    Taken with an index and an object store of its own. So the repository is not written to,
-    and a file that its own index tells git to overlook (``--assume-unchanged``) is seen too.
+    A temporary index and object store keep the repository unchanged, and show files too that its
+    own index tells git to ignore (``--assume-unchanged``).
     """
     objects = git(root, "rev-parse", "--path-format=absolute", "--git-path", "objects")
     committed = git(root, "ls-tree", "-z", "--name-only", "HEAD", "--", *FILES).decode()
@@ -221,7 +216,7 @@ def _difference(root: Path) -> tuple[tuple[str, ...], bytes]:
         git(root, "read-tree", "HEAD", environment=aside)
         if here:
             git(root, "add", "--all", "--", *sorted(here), environment=aside)
-        # diff-index, unlike diff, does not heed the user's configuration
+        # unlike diff, diff-index ignores the user's configuration
         compare = ("diff-index", "--cached", "--no-renames")
         names = git(root, *compare, "--name-only", "-z", "HEAD", environment=aside)
         how = ("--patch", "--binary", "--full-index", "--no-ext-diff", "--no-textconv")
@@ -231,22 +226,22 @@ def _difference(root: Path) -> tuple[tuple[str, ...], bytes]:
 
 
 def _not_as_installed() -> tuple[str, ...]:
-    """Files of billing_lib that are not as RECORD has them, and modules that it does not have."""
-    found = distribution()
-    if found is None:
+    """Files of billing_lib that differ from RECORD, and modules that it does not list."""
+    installed = distribution()
+    if installed is None:
         return ("RECORD",)
-    wrong, listed = [], set()
-    for path in found.files or []:
+    changed, listed = [], set()
+    for path in installed.files or []:
         if path.parts[0] == "billing_lib" and path.hash is not None:
             listed.add(path.as_posix())
-            file = Path(str(found.locate_file(path)))
+            file = Path(str(installed.locate_file(path)))
             if not file.is_file() or _record_hash(file, path.hash.mode) != path.hash.value:
-                wrong.append(path.as_posix())
+                changed.append(path.as_posix())
     modules = (path.relative_to(PACKAGE.parent).as_posix() for path in PACKAGE.rglob("*.py"))
-    return tuple(sorted([*wrong, *(name for name in modules if name not in listed)]))
+    return tuple(sorted([*changed, *(name for name in modules if name not in listed)]))
 
 
 def _record_hash(file: Path, algorithm: str) -> str:
-    """A file's hash as RECORD writes it (PEP 376): urlsafe base64 without padding."""
+    """A file's hash in RECORD's form (PEP 376): urlsafe base64 without padding."""
     digest = hashlib.new(algorithm, file.read_bytes()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()

@@ -1,15 +1,13 @@
-"""The settings, and the site whose settings they are.
-
-A site is an institution's own folder: price books, archive, ledger, working notebooks. The file
-``billing.toml`` marks it, and may set any setting; an environment variable wins over it.
+"""The site and its settings; the extras that commands need, and additions by other packages.
 
     BILLING_SITE, else the working folder and those above it   →  the folder with billing.toml
     BILLING_RUNS=…  >  runs = "…" in billing.toml  >  the default, runs
     a relative path is relative to the site:  runs  →  <site>/runs
 
-Installed packages: the extras that a command needs, and additions by entry points.
-
-Looking through all packages takes as long as writing a document, so it is done once per process.
+A site is an institution's own folder: price books, archive, ledger, working notebooks. The file
+``billing.toml`` marks it and may hold any setting; environment variables take precedence. Searching
+all installed packages for entry points takes as long as writing a document, so it is done once per
+process.
 """
 
 import os
@@ -34,83 +32,82 @@ _SQLITE = "sqlite:///"
 
 
 class Settings(BaseSettings):
-    """The settings, each an environment variable ``BILLING_<NAME>`` (docs/settings.md)."""
+    """The settings; each is an environment variable ``BILLING_<NAME>`` (docs/settings.md)."""
 
     model_config = SettingsConfigDict(env_prefix="BILLING_", extra="ignore")
 
     site: Path | None = None
-    """The site's folder; the nearest one with a ``billing.toml`` from the working folder upward."""
+    """The site's folder; by default the nearest one from the working folder upward."""
 
     database: str = "sqlite:///billing.db"
-    """The ledger, a SQLAlchemy URL: SQLite in the site unless told."""
+    """The ledger, a SQLAlchemy URL; by default SQLite in the site."""
 
     runs: Path = Path("runs")
     """The archive of audit records."""
 
     store: Path = Path("store")
-    """Where transformations and packages are kept; it may be emptied, and they be made again."""
+    """The folder of transformations and packages; it may be emptied, since they can be remade."""
 
     package_days: int = 90
-    """For how many days a package is valid."""
+    """The number of days for which a package is valid."""
 
     parameters: Path = Path("parameters")
     """The folder of the price books; every ``*.yml`` in it is one."""
 
     office: Path = Path("office")
-    """The folder that ``billing lab`` opens: copies of the notebooks, with what staff ran."""
+    """The folder that ``billing lab`` opens, with the staff's copies of the notebooks."""
 
     image: str | None = None
-    """``name@sha256:…`` of the container image this runs in, set by the container's launcher."""
+    """``name@sha256:…`` of the container image that runs, set by the container's launcher."""
 
     commit: str | None = None
-    """The full commit hash of the program where neither git nor a wheel says it (in an image)."""
+    """The program's full commit hash, where neither git nor a wheel has it (in an image)."""
 
     signing_key: Path | None = None
-    """A private SSH key with which records are signed; without it they are not."""
+    """The private SSH key that signs records; without it they are not signed."""
 
     allowed_signers: Path | None = None
     """An ssh-keygen ``allowed_signers`` file against which ``verify`` checks signatures."""
 
     smtp_host: str | None = None
-    """The mail server that takes messages; without it none is sent."""
+    """The mail server; without it no message is sent."""
 
     smtp_port: int | None = None
-    """Its port: 587 with STARTTLS, 465 with TLS and 25 without unless told."""
+    """The mail server's port; by default 587 with STARTTLS, 465 with TLS and 25 with neither."""
 
     smtp_security: Literal["starttls", "tls", "none"] = "starttls"
-    """How the connection is encrypted; ``none`` is for a server on this machine only."""
+    """The connection's encryption; ``none`` is only for a server on this machine."""
 
     smtp_user: str | None = None
-    """The user to log in as, where the server asks for one."""
+    """The user to log in as, if the server needs one."""
 
     smtp_password: SecretStr | None = None
-    """The user's password; never shown, logged or kept."""
+    """The user's password; never shown, logged or stored."""
 
     smtp_from: str | None = None
-    """The address that messages are from, perhaps with a name; bounces go there."""
+    """The sender's address, optionally with a name; bounces go there."""
 
     smtp_ca: Path | None = None
-    """A file with the certificates that the server's is checked against; the system's unless
-    told."""
+    """A file of certificates to check the mail server's with; by default the system's."""
 
     portal_url: str | None = None
-    """The page of an invoice or statement, with ``{id}`` where its number or id stands."""
+    """The address of an invoice's or statement's page, with ``{id}`` for its number or id."""
 
     @property
     def places_given(self) -> bool:
-        """Whether ledger, archive and price books are each set, so that no site is needed."""
+        """Whether ledger, archive and price books are all set, so that no site is needed."""
         return {"database", "runs", "parameters"} <= self.model_fields_set
 
 
 def settings() -> Settings:
-    """The settings of the site that this is.
+    """The settings of the site that ``find_site`` finds.
 
     Raises
     ------
     NoSite
-        There is no site here, and the settings do not say where everything is.
+        There is no site, and the settings do not name ledger, archive and price books.
     InvalidSettings
-        One has a value that cannot be; it is named, the value is not shown.
+        A setting has an invalid value; the message has its name, not the value.
     """
     current = anywhere()
     if current.site is None and not current.places_given:
@@ -122,17 +119,10 @@ def settings() -> Settings:
 
 
 def anywhere(site: Path | None = None) -> Settings:
-    """The settings, also where no site is: enough to verify and reproduce a record.
+    """The settings of a site, or of no site: enough to verify and reproduce a record.
 
-    Parameters
-    ----------
-    site
-        A site's folder; found as ``find_site`` does unless told.
-
-    Raises
-    ------
-    InvalidSettings
-        One has a value that cannot be; it is named, the value is not shown.
+    ``site`` is its folder, by default the one that ``find_site`` finds. InvalidSettings if a
+    setting has an invalid value; the message has its name, not the value.
     """
     site = site.absolute() if site else find_site()
     stated = _read_site_file(site / SITE_FILE) if site else {}
@@ -146,19 +136,13 @@ def anywhere(site: Path | None = None) -> Settings:
         raise InvalidSettings(
             f"the setting cannot be read: {wrong['msg']}",
             where=f"{site}/{SITE_FILE}, {name}" if name in filed else f"BILLING_{name.upper()}",
-            remedy="docs/settings.md tells what it may be",
+            remedy="the manual's page 'Settings' lists the valid values",
         ) from None
     return current.model_copy(update=_placed(current, site))
 
 
 def find_site() -> Path | None:
-    """The site that BILLING_SITE names, else the nearest from the working folder upward.
-
-    Raises
-    ------
-    InvalidSettings
-        BILLING_SITE names a folder that is no site.
-    """
+    """The site that BILLING_SITE names, else the nearest from the working folder upward."""
     named = os.environ.get("BILLING_SITE")
     if named:
         site = Path(named).absolute()
@@ -187,13 +171,13 @@ def _read_site_file(path: Path) -> dict[str, Any]:
         raise InvalidSettings(
             f"there is no setting '{unknown[0]}'",
             where=str(path),
-            remedy="docs/settings.md lists the settings; each stands here in lower case",
+            remedy=f"the settings are {', '.join(sorted({*Settings.model_fields} - {'site'}))}",
         )
     return stated
 
 
 def _placed(current: Settings, site: Path | None) -> dict[str, Any]:
-    """The site, and the paths relative to it; as they stand where it is the working folder."""
+    """The site and its paths; they stay relative if the site is the working folder."""
     if site is None:
         return {"site": None}
     if site == Path.cwd():
@@ -214,17 +198,11 @@ EXTRAS = {
     "portal": ("voila", "jupyterhub", "ipywidgets", "anywidget", "pandas"),
     "templates": ("weasyprint",),
 }
-"""The packages of each extra of pyproject.toml, as they are imported."""
+"""The packages of each extra of pyproject.toml, by the names to import."""
 
 
 def require_extra(extra: str, needed_by: str) -> None:
-    """Pass if the packages of an extra are installed.
-
-    Raises
-    ------
-    MissingExtra
-        Some are not.
-    """
+    """Raise MissingExtra if a package of an extra is not installed."""
     missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
     if missing:
         raise MissingExtra(
@@ -235,18 +213,18 @@ def require_extra(extra: str, needed_by: str) -> None:
 
 
 def spare_iri_parsers() -> None:
-    """Keep jsonschema from building parsers of IRIs when this process imports it; call it in
-    processes of the program's own: the command line, its workers, the kernels of the office.
+    """Keep jsonschema from building parsers of IRIs when this process imports it.
 
-    jsonschema comes with all that reads notebooks, and no notebook holds an IRI. The parsers take a
-    second of every start, and six more at an unlucky depth of calls (its issue 1428). A module that
-    is None counts as not installed, and jsonschema does without.
+    For the program's own processes only: the command line, its workers, the kernels of the office.
+    jsonschema is imported with nbformat, and no notebook holds an IRI. The parsers take a second of
+    every start, and six more at an unlucky depth of calls (its issue 1428). A module that is None
+    counts as not installed, and jsonschema works without it.
     """
     sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 @cache
 def entry_points(group: str) -> tuple[metadata.EntryPoint, ...]:
-    """The entry points of a group, in order of name, those of one name in order of value."""
-    found = metadata.entry_points(group=group)
-    return tuple(sorted(found, key=lambda point: (point.name, point.value)))
+    """The entry points of a group, sorted by name and value."""
+    points = metadata.entry_points(group=group)
+    return tuple(sorted(points, key=lambda point: (point.name, point.value)))

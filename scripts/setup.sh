@@ -1,25 +1,25 @@
 #!/usr/bin/env bash
 # Makes .venv hold what uv.lock says, every download checked against the lock's hashes.
 #
-#   scripts/setup.sh demo    what running needs; leaves in place what the tests added
-#   scripts/setup.sh portal  that, and Voilà and JupyterHub (docs/portal.md)
-#   scripts/setup.sh test    that, and what the tests need
-#   scripts/setup.sh bench   that, what benchmarks/ needs, and the peers in build/peers
+#   scripts/setup.sh demo    the program with all extras: JupyterLab, the portal, templates to PDF;
+#                            packages that another mode added stay
+#   scripts/setup.sh test    exactly these packages and those of the tests
+#   scripts/setup.sh bench   these, the packages of benchmarks/, and the peers in build/peers
 #
-# uv does the work: the one on PATH, else one that pip brings into .tools/ (scripts/uv.txt,
-# with hashes). A bare Debian has neither pip nor ensurepip, and its Python may not be
-# installed into; so each way of getting uv is tried in turn, from the least to the most
-# intrusive, and nothing is ever installed into the system's Python.
+# uv installs: the uv on PATH, else one that pip puts into .tools/ (scripts/uv.txt, with hashes).
+# A bare Debian has neither pip nor ensurepip, and forbids installing into its Python. So the ways
+# of getting uv are tried from the least to the most intrusive, and none of them installs into the
+# system's Python.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # shellcheck source=scripts/lib.sh
 . scripts/lib.sh
 
-# UV_PYTHON, where it is set, chooses the interpreter, as uv itself understands it: a version, a
-# command or a path. All modules are compiled, since who runs them may have no right to write here.
+# UV_PYTHON chooses the interpreter as for uv itself: a version, a command or a path. All modules are
+# compiled, since other accounts may have no right to write here.
 
-# uv takes the system's Python, as a machine without access to GitHub must, and never a
-# virtual environment that happens to be active.
+# uv takes the system's Python, since a machine may have no access to GitHub, and never an active
+# virtual environment.
 export UV_PYTHON_DOWNLOADS=never
 unset VIRTUAL_ENV UV_PROJECT_ENVIRONMENT
 
@@ -65,10 +65,10 @@ fi
 if ! python_fits .venv/bin/python; then say "Setting up .venv from uv.lock…"; fi
 
 case ${1:-} in
-    demo | portal) groups=(--all-extras --no-dev --inexact) ;;
+    demo) groups=(--all-extras --no-dev --inexact) ;;
     test) groups=(--all-extras) ;;
     bench) groups=(--all-extras --all-groups) ;;
-    *) stop "usage: scripts/setup.sh demo|portal|test|bench" ;;
+    *) stop "usage: scripts/setup.sh demo|test|bench" ;;
 esac
 "$uv" sync --quiet --frozen --compile-bytecode "${groups[@]}" "${python_option[@]}"
 

@@ -13,36 +13,50 @@ from billing_lib.ledger.states import (
     EDITABLE,
     FIRST,
     INVOICE,
-    ISSUED,
+    ISSUING,
+    JOB,
     MESSAGE,
+    NUMBERED,
     RUN,
     STATEMENT,
     Move,
+    ends,
     moves,
-    states,
 )
 
 THINGS = {
     INVOICE: (
         "Invoice",
-        f"It takes in changes while it is {', '.join(EDITABLE[:-1])} or {EDITABLE[-1]}. From "
-        "APPROVING on what it bills is fixed, and its charges are bound to it. It has a number "
-        f"once it is {', '.join(ISSUED[:-1])} or {ISSUED[-1]}; of these, {' and '.join(ACTIVE)} "
-        "count.",
+        f"It takes changes while it is {', '.join(EDITABLE[:-1])} or {EDITABLE[-1]}. From "
+        "APPROVING on its amounts are fixed and its charges are bound to it. It has a number "
+        f"once it is {', '.join(NUMBERED[:-1])} or {NUMBERED[-1]}; of these, "
+        f"{' and '.join(ACTIVE)} count: the total is owed or paid.",
     ),
     CHARGE: (
         "Charge",
-        "It moves with its invoice, in the same transaction. While it is PENDING it is rated "
+        "It moves with its invoice, in the same transaction. While it is PENDING it can be rated "
         "again, changed, moved and deleted, unless its invoice is being approved or is closed. A "
-        "copy on a reissue begins PENDING; what it copies stays as it was billed.",
+        "copy on a reissue begins PENDING; the copied charge stays as it was billed.",
     ),
     RUN: ("Billing run", "A run ends when all its invoices are issued or closed."),
+    ISSUING: (
+        "Issuing",
+        "One pass from freezing a run to its audit record. A facility has at most one FROZEN "
+        "issuing at a time. An issuing that crashed is found by the next one, which fails it and "
+        "reserves the same invoice numbers again (docs/architecture.md).",
+    ),
+    JOB: (
+        "Job",
+        "One action in a run, such as calculating its invoices or issuing. The job of an issuing "
+        "that crashed is failed with it.",
+    ),
     STATEMENT: ("Statement", "It is paid together with its invoices and their charges."),
     MESSAGE: (
         "Message",
-        "An e-mail in the outbox; what it says, and to whom, is fixed when it is queued. SENDING "
-        "is committed before the mail server is told anything, so what a crash leaves there is "
-        "found and becomes UNCERTAIN: a person says whether it is sent again (docs/delivery.md).",
+        "An e-mail in the outbox; its text and recipient are fixed when it is queued. SENDING is "
+        "committed before the program contacts the mail server. So after a crash the message is "
+        "found in that state and becomes UNCERTAIN: a person decides whether to send it again "
+        "(docs/delivery.md).",
     ),
 }
 
@@ -50,26 +64,26 @@ HEAD = """\
 # States, and the moves between them
 
 Written by `python scripts/states.py >docs/states.md` from `billing_lib/ledger/states.py`, the one
-table of moves. The database refuses any other move, whoever asks (`ledger/guards.py`); the
-commands say so in one sentence. Each move of an invoice, a run or a statement, and what becomes of
-a message, is an event with login, time and reason.
+table of moves. The database refuses any other move, from every client (`ledger/guards.py`); the
+commands refuse it with one sentence. Moves of invoices, runs, statements and messages are events
+with login, time and reason, except attempts to send a message. The rows of issuings and jobs hold
+login and times themselves.
 """
 
 
 def diagram(of: str) -> str:
     """A state diagram in Mermaid, which GitHub draws."""
-    ends = [state for state in states(of) if state not in {move.before for move in moves(of)}]
     lines = [
         "stateDiagram-v2",
         f"    [*] --> {FIRST[of]}",
         *(f"    {move.before} --> {move.after}: {move.action}" for move in moves(of)),
-        *(f"    {state} --> [*]" for state in ends),
+        *(f"    {state} --> [*]" for state in ends(of)),
     ]
     return "```mermaid\n" + "\n".join(lines) + "\n```\n"
 
 
 def table(of: str) -> str:
-    """The moves as a table, those of one action that lead to the same state in one row."""
+    """The moves as a table, with a row per action and state that it leads to."""
     rows = ["| action | from | to | what it means |", "|---|---|---|---|"]
     for (action, after, means), same in groupby(moves(of), _row):
         before = ", ".join(move.before for move in same)

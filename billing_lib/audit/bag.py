@@ -1,10 +1,10 @@
-"""The bag: a folder whose manifests say the sha256 of every file (BagIt, RFC 8493).
+"""The bag: a folder whose manifests list the sha256 of every file (BagIt, RFC 8493).
 
     manifest-sha256.txt      every file under data/
-    tagmanifest-sha256.txt   every file beside it, but itself and its signature
+    tagmanifest-sha256.txt   every file beside data/, except itself and its signature
 
-Manifests are written in one way only (sorted by path, two spaces, lower case, a line feed
-after each line), so that any changed byte in them can be found by writing them again.
+Manifests have exactly one written form (sorted by path, two spaces, lower case, a line feed after
+each line). So ``verify`` finds any changed byte in them by writing them again.
 """
 
 import hashlib
@@ -38,13 +38,13 @@ def write_bag(folder: Path, info: dict[str, str]) -> None:
 
 
 def manifest_bytes(folder: Path, files: list[Path]) -> bytes:
-    """The one way in which a manifest of these files is written (RFC 8493, 2.1.3)."""
+    """The content of a manifest of these files, in its only written form (RFC 8493, 2.1.3)."""
     lines = (f"{file_sha256(path)}  {manifest_path(folder, path)}\n" for path in files)
-    return "".join(lines).encode(errors="surrogateescape")  # a name may be no UTF-8
+    return "".join(lines).encode(errors="surrogateescape")  # names need not be UTF-8
 
 
 def manifest_path(folder: Path, path: Path) -> str:
-    """A file's path as manifests write it: relative, with %, CR and LF percent-encoded."""
+    """A file's path in manifests: relative, with %, CR and LF percent-encoded."""
     relative = path.relative_to(folder).as_posix()
     return relative.replace("%", "%25").replace("\n", "%0A").replace("\r", "%0D")
 
@@ -55,14 +55,14 @@ def payload_files(folder: Path) -> list[Path]:
 
 
 def tag_files(folder: Path) -> list[Path]:
-    """Every file outside ``data/`` that the tag manifest covers, sorted by its path."""
-    left_out = {TAG_MANIFEST, SIGNATURE}
+    """Every file outside ``data/`` that the tag manifest lists, sorted by its path."""
+    excluded = {TAG_MANIFEST, SIGNATURE}
     outside = [
         path
         for path in folder.rglob("*")
         if path.is_file()
         and path.relative_to(folder).parts[0] != "data"
-        and path.relative_to(folder).as_posix() not in left_out
+        and path.relative_to(folder).as_posix() not in excluded
     ]
     return _sorted(folder, outside)
 
@@ -78,5 +78,5 @@ def _sorted(folder: Path, paths: list[Path]) -> list[Path]:
 
 
 def _one_line(value: str) -> str:
-    """A value as bag-info.txt can hold it: a line break would begin another entry."""
+    """A value without line breaks, which would begin another entry of bag-info.txt."""
     return " ".join(value.split())

@@ -1,7 +1,11 @@
-"""Comparing what a record holds with what running it again gave, line by line.
+"""The differences between an archived record and its repeated run, line by line.
 
-Results and documents are compared byte for byte; notebooks by their sources and the outputs that
-they displayed, without what belongs to the process: ids, counts, times, addresses.
+    invoices/RC-1994-00001.json differs
+      -  "total": "220.83"
+      +  "total": "220.84"
+
+Results and documents are compared byte for byte. Notebooks are compared by their sources and
+displayed outputs, without ids, counts, times and addresses, which differ from run to run.
 """
 
 import difflib
@@ -16,7 +20,7 @@ import nbformat
 from nbformat import NotebookNode, ValidationError
 
 LINES = 40
-"""How many lines of a difference are shown."""
+"""The most lines of a difference that are shown."""
 
 TEXTS = (".json", ".html", ".xml", ".csv", ".txt")
 PACKAGES = (".xlsx", ".zip")
@@ -26,19 +30,15 @@ _PASSING = (
     (re.compile(r"/[^\s'\"]*/(?=(?:billing_lib|site-packages)/)"), ""),
     (re.compile(r"(?<= at )0x[0-9a-f]+"), "<address>"),
 )
-"""What a displayed text says of the machine and the process rather than of the result."""
+"""Parts of displayed texts that depend on the machine and the process, not on the result."""
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Something that came out otherwise.
+    """A difference in one file.
 
-    Attributes
-    ----------
-    file
-        Its path in the record's data.
-    lines
-        The differing lines, archived (-) and now (+), or a sentence.
+    ``file`` is its path in the record's data, ``lines`` the differing lines, archived (-) and now
+    (+), or a sentence.
     """
 
     file: str
@@ -49,35 +49,35 @@ class Difference:
 
 
 def compare_folders(archived: Path, now: Path, name: str) -> list[Difference]:
-    """Differences between a folder of the record's data and the same one now."""
+    """The differences between a folder of the record's data and the same folder of the new run."""
     before, after = _files(archived / name), _files(now / name)
-    found = []
+    differences = []
     for path in sorted(before | after):
         file = f"{name}/{path}"
         if path not in after:
-            found.append(Difference(file, ("it is in the record, and was not made again",)))
+            differences.append(Difference(file, ("it is in the record, and was not made again",)))
         elif path not in before:
-            found.append(Difference(file, ("it is not in the record, and was made now",)))
+            differences.append(Difference(file, ("it is not in the record, and was made now",)))
         elif before[path].read_bytes() != after[path].read_bytes():
-            found.append(Difference(file, _lines(before[path], after[path])))
-    return found
+            differences.append(Difference(file, _lines(before[path], after[path])))
+    return differences
 
 
 def compare_notebooks(archived: Path, now: Path, file: str) -> list[Difference]:
-    """Differences between what two executed notebooks show."""
+    """The differences between the sources and displayed outputs of two executed notebooks."""
     try:
         before, after = _shown(archived), _shown(now)
     except (OSError, ValueError, ValidationError) as error:  # missing, not JSON, no notebook
-        said = str(error).splitlines() or [""]
-        return [Difference(file, (f"it cannot be read as a notebook ({said[0]})",))]
+        message = str(error).splitlines() or [""]
+        return [Difference(file, (f"it cannot be read as a notebook ({message[0]})",))]
     if before == after:
         return []
     return [Difference(file, _limited(_unified(_displayed(before), _displayed(after))))]
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    found = (path for path in folder.rglob("*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): path for path in found}
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def _lines(before: Path, after: Path) -> tuple[str, ...]:
@@ -98,7 +98,7 @@ def _unified(before: list[str], after: list[str]) -> list[str]:
 
 
 def _displayed(notebook: NotebookNode) -> list[str]:
-    """A notebook line by line: each cell's source, and each output by its kind."""
+    """The lines of a notebook: each cell's source, and each output by its kind."""
     lines = []
     for number, cell in enumerate(notebook.cells):
         lines += [f"cell {number} ({cell.cell_type}):", *cell.source.splitlines()]
@@ -115,16 +115,16 @@ def _displayed(notebook: NotebookNode) -> list[str]:
 
 
 def _parts(before: Path, after: Path) -> tuple[str, ...]:
-    """Which parts of a package differ: of a workbook its sheets, styles, properties."""
+    """A sentence on each differing part of a package: sheets, styles, properties of a workbook."""
     with ZipFile(before) as was, ZipFile(after) as now:
         names = sorted({*was.namelist(), *now.namelist()})
         differing = [name for name in names if _part(was, name) != _part(now, name)]
-    said = [f"the part {name} is not the same" for name in differing]
-    return _limited(said) if said else ("its parts are the same, but not how they are packed",)
+    lines = [f"the part {name} is not the same" for name in differing]
+    return _limited(lines) if lines else ("its parts are the same, but not how they are packed",)
 
 
 def _part(package: ZipFile, name: str) -> bytes | None:
-    """A part's bytes; none where it is missing or damaged."""
+    """The bytes of a part; None if it is missing or damaged."""
     try:
         return package.read(name)
     except (KeyError, BadZipFile, zlib.error, EOFError):
@@ -137,7 +137,7 @@ def _limited(lines: list[str]) -> tuple[str, ...]:
 
 
 def _shown(path: Path) -> NotebookNode:
-    """A notebook as it is seen: sources and outputs, without ids, counts, timing and paths."""
+    """A notebook's sources and outputs, without ids, counts, timing and paths."""
     notebook: NotebookNode = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
     nbformat.validate(notebook)
     notebook.metadata = NotebookNode()
@@ -154,7 +154,7 @@ def _shown(path: Path) -> NotebookNode:
 
 
 def _forget_passing(output: NotebookNode) -> None:
-    """Leave out of an output's texts what differs between machines and processes."""
+    """Remove the parts of an output's texts that differ between machines and processes."""
     if "text" in output:
         output.text = _lasting(output.text)
     for kind, content in output.get("data", {}).items():

@@ -1,16 +1,14 @@
-"""Provenance: by which program, from which price book, in which environment a record is made.
-
-The program is a version and a commit, and whether its own files differ from that: files from
-which it is installed, never price books, ledgers or records that stand in the same folder. A
-program that differs is refused for a real issue; when it is allowed, the difference goes into the
-record, so that the commit and the diff together are the program. The price book is the site's:
-its file, and its commit where the site is a git repository. It may differ from that as it likes,
-for the snapshot holds it.
+"""Provenance: the program, price book and environment by which a record is made.
 
     version     0.1.0   commit  3f0c…(40 digits)   dirty  false   diff_sha256  null
     price_book  microscopy.yml, its sha256, the site's commit or null, whether it differs from it
     container   name@sha256:… or "none"
     lock_sha256 of uv.lock; Python and every installed package with its version
+
+The program is dirty if a file that it is installed from differs from the commit. Price books,
+ledgers and records in the same folder do not count. A dirty program may issue only if the user
+allows it; the record then holds the diff, and commit and diff together are the program. The price
+book belongs to the site and may differ from the site's commit, because the snapshot holds it.
 """
 
 import hashlib
@@ -32,23 +30,18 @@ from billing_lib.workflow.load import BookFile
 
 NO_CONTAINER = "none"
 COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
-"""A full git hash, of either kind that git has."""
+"""A full git hash, SHA-1 or SHA-256."""
 IMAGE = r"\w[\w.:/-]*@sha256:[0-9a-f]{64}"
-"""An image by its digest."""
+"""A container image, named by its digest."""
 
 
 @dataclass(frozen=True)
 class PriceBookOrigin:
     """The price book from which a record's charges were rated.
 
-    Attributes
-    ----------
-    file
-        Its name in the site's folder of price books.
-    commit
-        The commit of the site's git repository; None where the site is none.
-    changed
-        Whether the file differs from that commit; None without a commit.
+    ``file`` is its name in the site's folder of price books. ``commit`` is the commit of the
+    site's git repository, and ``changed`` whether the file differs from it; both are None if the
+    site is no repository.
     """
 
     file: str
@@ -59,21 +52,21 @@ class PriceBookOrigin:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where results come from.
+    """The origin of results.
 
     Attributes
     ----------
     version, commit
-        The program's; the commit is the full git hash.
+        The program's version, and its commit as a full git hash.
     changed
-        The program's files that differ from the commit, untracked ones with them.
+        The program's files that differ from the commit, including untracked ones.
     diff
-        The difference from the commit, as ``git apply`` takes it; empty for an unchanged program,
-        None where it cannot be told, as for an installed wheel whose files were changed.
+        The difference from the commit, as input of ``git apply``; empty for an unchanged program,
+        None if it is unknown, as for an installed wheel whose files were changed.
     container
         ``name@sha256:…``, or ``none``.
     price_book
-        None for what is not priced from a file.
+        None for results that are not priced from a file.
     """
 
     version: str
@@ -102,7 +95,7 @@ class Provenance:
         return stated | {"price_book": book.file, "price_book_sha256": book.sha256}
 
     def environment_json(self) -> str:
-        """The content of a record's environment.json: sorted keys, a line feed at the end."""
+        """The content of a record's environment.json, with sorted keys and a final line feed."""
         content: dict[str, Any] = asdict(self)
         content.pop("diff")
         content |= {
@@ -119,15 +112,13 @@ def provenance(root: Path | None = None, book: BookFile | None = None) -> Proven
     Parameters
     ----------
     root
-        The tree that holds the program; by default the one that is running. Where it is neither
-        a repository nor an installed wheel, as inside an image, BILLING_COMMIT says the commit.
-    book
-        The price book's file.
+        The tree that holds the program; by default the running one. If it is neither a repository
+        nor an installed wheel, as inside an image, BILLING_COMMIT names the commit.
 
     Raises
     ------
     InvalidRecord
-        There is no commit to name, or BILLING_IMAGE is no digest.
+        The commit is unknown, or BILLING_IMAGE is no digest.
     """
     root = root or program.ROOT
     current = anywhere()
@@ -153,13 +144,7 @@ def provenance(root: Path | None = None, book: BookFile | None = None) -> Proven
 
 
 def program_source(root: Path) -> Source | None:
-    """The commit of the program in a tree, and how its files differ; None where nothing says it.
-
-    Raises
-    ------
-    InvalidRecord
-        git cannot say it.
-    """
+    """The commit of the program in a tree, with the files that differ; None if it is unknown."""
     try:
         source = program.repository_source(root)
     except FileNotFoundError:
@@ -178,13 +163,7 @@ def program_source(root: Path) -> Source | None:
 
 
 def require_clean(origin: Provenance, allow_dirty: bool) -> None:
-    """Refuse a program that differs from its commit, unless that is allowed.
-
-    Raises
-    ------
-    DirtyTree
-        Which files differ.
-    """
+    """Raise DirtyTree if the program differs from its commit, unless that is allowed."""
     if not origin.dirty or (allow_dirty and origin.diff is not None):
         return
     named = ", ".join(origin.changed[:3])
@@ -201,13 +180,7 @@ def require_clean(origin: Provenance, allow_dirty: bool) -> None:
 
 
 def lock_sha256(source: Path) -> str:
-    """The sha256 of a tree's lock file.
-
-    Raises
-    ------
-    InvalidRecord
-        The tree has none.
-    """
+    """The sha256 of a tree's uv.lock."""
     lock = source / "uv.lock"
     if not lock.is_file():
         raise InvalidRecord("the program's tree has no uv.lock", where=str(source))
@@ -215,27 +188,27 @@ def lock_sha256(source: Path) -> str:
 
 
 def python_version() -> str:
-    """Implementation and version of the running Python: ``CPython 3.11.7``."""
+    """The implementation and version of the running Python: ``CPython 3.11.7``."""
     return f"{platform.python_implementation()} {platform.python_version()}"
 
 
 def packages(installed: Iterable[Distribution] | None = None) -> dict[str, str]:
-    """Every installed package with its version, by its normalised name (PEP 503).
+    """The version of every installed package, by its normalised name (PEP 503).
 
-    Of a package that is installed twice, the one that is imported counts: the first found.
+    If a package is installed twice, the first one on the path counts, since that is imported.
     """
-    found: dict[str, str] = {}
+    versions: dict[str, str] = {}
     for each in distributions() if installed is None else installed:
         name = each.metadata["Name"]
-        if name:  # what is left of a broken installation has none
-            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
-    return dict(sorted(found.items()))
+        if name:  # the remains of a broken installation have none
+            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
+    return dict(sorted(versions.items()))
 
 
 def _book_origin(book: BookFile) -> PriceBookOrigin:
-    """The price book's file as the site's repository knows it.
+    """The price book's file, with the commit of the site's repository.
 
-    A site without git, or that git cannot read, has no commit; nothing needs one.
+    The commit is None if the site is no repository or git cannot read it.
     """
     name, folder = book.path.name, book.path.absolute().parent
     try:

@@ -1,18 +1,15 @@
-"""Sealing: a run's folder becomes an audit record, whole and on the disk.
+"""Sealing: a run's folder becomes a complete audit record, flushed to the disk.
 
-Before, ``data/`` holds notebook, snapshot, parameters and results. Sealing adds where they come
-from (environment.json, and the diff of a changed tree), what the run was (the crate), the
-manifests, and the signature, if there is a key.
+    environment.json          program, price book, container, lock file and packages
+    source.diff               the changes of a dirty program
+    ro-crate-metadata.json    the run: agent, times, notebook, inputs, results
+    manifests and signature   the sha256 of every file; signed if there is a key
 
-What a record says of its run: which, of whom, when.
-
-The crate: what a run was, as RO-Crate 1.1 metadata of the profile Process Run Crate 0.5.
-
-    CreateAction   who (agent), when, with which notebook (instrument), in which container image
-                   object: snapshot, parameters    result: invoices, documents, executed notebook
-
-The identifiers are those of the profile (w3id.org/ro/wfrun/process/0.5). Its terms that
-RO-Crate 1.1 does not know are defined in the file itself, so that it is read without a network.
+Sealing adds these files to a folder whose ``data/`` holds notebook, snapshot, parameters and
+results. The metadata is RO-Crate 1.1 with the profile Process Run Crate 0.5
+(w3id.org/ro/wfrun/process/0.5): the run is a ``CreateAction`` whose instrument is the notebook.
+Terms of the profile that RO-Crate 1.1 lacks are defined in the file itself, so readers need no
+network.
 """
 
 import datetime as dt
@@ -35,7 +32,7 @@ from billing_lib.settings import anywhere
 
 @dataclass(frozen=True)
 class RunDescription:
-    """A run as its record describes it.
+    """A run in its record's metadata.
 
     Attributes
     ----------
@@ -44,9 +41,9 @@ class RunDescription:
     selection
         A project's code, or '' for the whole month.
     login, frozen_at
-        Who froze it and when, as the ledger recorded it.
+        The login and time of freezing, from the ledger.
     started, ended
-        When the notebook ran; instants with a time zone.
+        The notebook's start and end; instants with a time zone.
     """
 
     run: str
@@ -191,7 +188,7 @@ def _instrument(crate: ROCrate, notebook: DataEntity, origin: Provenance) -> Dat
 
 
 def _crate_price_book(crate: ROCrate, book: PriceBookOrigin) -> ContextEntity:
-    """The price book, of which the snapshot holds all that the run needed."""
+    """The price book; the snapshot holds all of its content that the run needed."""
     properties = {
         "@type": "CreativeWork",
         "name": book.file,
@@ -231,7 +228,10 @@ def _image(crate: ROCrate, container: str) -> ContextEntity:
     }
     registry, slash, name = address.partition("/")
     if slash and (registry == "localhost" or {".", ":"} & set(registry)):
-        properties |= {"registry": registry, "name": name}  # told apart as engines do
+        properties |= {
+            "registry": registry,
+            "name": name,
+        }  # container engines split the name in the same way
     return ContextEntity(crate, f"#image-{quote(container)}", properties)
 
 
@@ -243,12 +243,12 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
     folder
         The folder with the filled ``data/``; sealing it again writes the same record again.
     origin
-        By which commit and in which environment the results were computed.
+        The program and environment by which the results were computed.
 
     Raises
     ------
     InvalidRecord
-        The record is to be signed and cannot be.
+        The record cannot be signed with the set key.
     OSError
         The disk is full or fails.
     """
@@ -288,7 +288,7 @@ def _price_book(origin: Provenance) -> dict[str, str]:
 
 
 def _flush(folder: Path) -> None:
-    """Have the disk take every file and every folder's entries before the record counts."""
+    """Flush every file and every folder's entries to the disk."""
     for path in [*folder.rglob("*"), folder, folder.parent]:
         handle = os.open(path, os.O_RDONLY)
         try:

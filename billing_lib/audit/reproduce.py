@@ -1,39 +1,17 @@
-"""Reproducing: run an archived record again and compare every cent of it.
+"""Reproducing: run an archived record again and compare every result.
 
-The archived notebook runs on the archived snapshot, by the code of the recorded commit, in the
-recorded container or else in the environment that the recorded lock states. It needs no ledger,
-and the record itself is never written to.
+    origin        environment.json, each value checked: a commit is a full hash, an image a digest
+    code          in a clone: git archive of the commit, then git apply of a dirty source.diff
+                  in a wheel of the same commit: a copy of the installed program
+    environment   the recorded container, if docker, podman or buildah has the image
+                  else this Python, if its packages are those that the record lists
+                  else a temporary one, made by ``uv sync --frozen`` from the commit's uv.lock
+    run           the archived notebook on the archived snapshot, by papermill
+    compare       every result and document byte for byte, and the notebook's displayed outputs
 
-    invoices/RC-1994-00001.json differs
-      -  "total": "220.83"
-      +  "total": "220.84"
-
-Running a record runs the code in it: reproduce what comes from an archive that you trust, or
-whose signature holds.
-
-Origin: what a record's environment.json says, read back to run it again.
-
-Whoever holds a record can have written anything into it, so each value is checked before it
-reaches git, an engine or an installer: a commit is a full hash, a container a digest.
-
-Checkout: the code of a record's commit, with the record's own difference from it.
-
-in a clone     commit 3f0c…        git archive ─▶ a folder of its own; the clone stays as it is
-               dirty, source.diff  git apply, if its sha256 is the recorded one
-in a wheel     of the same commit  a copy of the installed program
-
-Interpreter: a Python with the packages that a record's lock file states.
-
-this one, if its packages are those that the record lists
-else one made by ``uv sync --frozen`` from the commit's uv.lock, for this once
-
-A command that takes long, and that a person can stop.
-
-Containers: running a command inside the image that a record names.
-
-Whichever engine is here and has the image by its digest is used: docker, podman, or buildah,
-which needs no engine. Nothing is pulled, and the command has no network where the engine can
-see to that.
+Reproducing needs no ledger and never writes to the record. No image is pulled, and docker and
+podman run it without a network. A record contains code, and reproducing runs that code: do so
+only with records of a trusted archive or with a valid signature.
 """
 
 import hashlib
@@ -72,7 +50,7 @@ _SHA256 = r"^[0-9a-f]{64}$"
 
 
 class Origin(BaseModel):
-    """By which commit, in which environment a record was made."""
+    """The commit and environment by which a record was made."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", strict=True)
 
@@ -86,13 +64,7 @@ class Origin(BaseModel):
 
 
 def read_origin(data: Path) -> Origin:
-    """What the environment.json in a record's ``data/`` says.
-
-    Raises
-    ------
-    InvalidRecord
-        It is missing, or does not say what it should.
-    """
+    """Read the environment.json in a record's ``data/``; InvalidRecord if it is invalid."""
     path = data / ENVIRONMENT
     try:
         return Origin.model_validate_json(path.read_bytes())
@@ -112,27 +84,20 @@ def read_origin(data: Path) -> Origin:
 
 
 def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Path:
-    """The tree with the code by which a record was made.
+    """Put the code by which a record was made into a new folder, and return that folder.
 
     Parameters
     ----------
     data
         The record's ``data/``.
     repository
-        A git repository; where it is none, the running program will do if it is of the
-        record's commit: an installed wheel says its own, inside an image BILLING_COMMIT says it.
-    target
-        Where the tree is put; it does not exist yet.
-
-    Returns
-    -------
-    Path
-        ``target``.
+        A git repository. If it is none, the running program is copied, provided that it has the
+        record's commit: that of an installed wheel, or BILLING_COMMIT inside an image.
 
     Raises
     ------
     InvalidRecord
-        The commit is not in reach, or its difference is not as recorded.
+        The commit is not available, or the recorded difference from it was changed.
     """
     if not (repository / ".git").exists():
         return _copy_running(origin, target)
@@ -156,7 +121,7 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
 
 
 def _copy_running(origin: Origin, target: Path) -> Path:
-    """Copy the running program, if it is the one by which the record was made."""
+    """Copy the running program; InvalidRecord if the record was made by another one."""
     if (running := installed_source()) is not None:
         commit, differing = running.commit, bool(running.changed)
         same = (commit, differing, running.diff_sha256) == (
@@ -187,7 +152,7 @@ def _apply_difference(origin: Origin, path: Path, target: Path) -> None:
             where=str(path),
             remedy="take the record from the archive again",
         )
-    # A repository further up would make git apply skip what lies outside it.
+    # In a repository further up, git apply would skip files outside of it.
     alone = {"GIT_CEILING_DIRECTORIES": os.path.realpath(target.parent)}
     words = ("apply", "--binary", "--whitespace=nowarn", "-")
     try:
@@ -199,19 +164,9 @@ def _apply_difference(origin: Origin, path: Path, target: Path) -> None:
 
 
 def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str, str]:
-    """A Python with the locked packages, and a sentence on it.
+    """The path of a Python with the locked packages, and a sentence that describes it.
 
-    Parameters
-    ----------
-    checkout
-        The tree with the commit's uv.lock.
-    target
-        Where an environment is made, if one is needed.
-
-    Raises
-    ------
-    InvalidRecord
-        The lock is not the recorded one, or its packages cannot be had.
+    ``checkout`` holds the commit's uv.lock; an environment is made in ``target`` if needed.
     """
     if lock_sha256(checkout) != origin.lock_sha256:
         raise InvalidRecord(
@@ -219,7 +174,7 @@ def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str,
             where=f"commit {origin.commit}",
         )
     here = packages()
-    # What is not installed here cannot differ: the record may list tools of its developers.
+    # Packages not installed here are no difference: the record may list development tools.
     if all(here.get(name, version) == version for name, version in origin.packages.items()):
         matched = "the packages here are those of the recorded lock"
         if python_version() != origin.python:
@@ -266,9 +221,9 @@ def run_watched(
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command, its output kept; ``beat`` is called twice a second meanwhile.
+    """Run a command, capture its output, and call ``beat`` twice a second until it ends.
 
-    Where ``beat`` raises, the command is told to end (SIGTERM), waited for, and the error goes on.
+    If ``beat`` raises, the command is ended by SIGTERM before the error is passed on.
     """
     piped = subprocess.PIPE
     with subprocess.Popen(
@@ -287,14 +242,14 @@ def run_watched(
 
 
 MOUNTED = "/work"
-"""Where the folder stands inside."""
+"""The path of the mounted folder inside the container."""
 
 _STATUS = "/run/billing-status"
-_ENGINE_FAILED = 125  # docker's and podman's own status for what they did not even start
+_ENGINE_FAILED = 125  # the status of docker and podman for a command that did not start
 
 
 def find_engine(image: str) -> str | None:
-    """The tool that works here and has this image (``name@sha256:…``); None if none has."""
+    """The first tool here that has an image (``name@sha256:…``), or None."""
     for tool in ("docker", "podman", "buildah"):
         if shutil.which(tool) and _has(tool, image):
             return tool
@@ -302,15 +257,15 @@ def find_engine(image: str) -> str | None:
 
 
 def image_commit(tool: str, image: str) -> str | None:
-    """The commit whose code is in an image (its BILLING_COMMIT); None if it does not say."""
+    """The commit of the code in an image: its BILLING_COMMIT, or None without one."""
     if tool == "buildah":
         words = ["buildah", "inspect", "--type", "image", "--format", "{{.OCIv1.Config.Env}}"]
-        said = _run_engine(*words, image)
+        inspected = _run_engine(*words, image)
     else:
         name = image if tool == "podman" else _docker_name(image)
-        said = _run_engine(tool, "image", "inspect", "--format", "{{.Config.Env}}", name)
-    found = re.search(r"\bBILLING_COMMIT=([0-9a-f]{40,64})\b", said.stdout)
-    return found[1] if said.returncode == 0 and found else None
+        inspected = _run_engine(tool, "image", "inspect", "--format", "{{.Config.Env}}", name)
+    commit = re.search(r"\bBILLING_COMMIT=([0-9a-f]{40,64})\b", inspected.stdout)
+    return commit[1] if inspected.returncode == 0 and commit else None
 
 
 def run_inside(
@@ -322,23 +277,21 @@ def run_inside(
     within: str = ".",
     beat: Callable[[], None] = lambda: None,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder, inside the image.
+    """Run a command inside an image, by a tool of ``find_engine``.
 
     Parameters
     ----------
-    tool
-        As ``find_engine`` gives it.
     folder
         Mounted as ``MOUNTED`` for reading and writing.
     within
         The command's working folder, relative to the mounted one.
     beat
-        Called twice a second meanwhile; the command is ended if it raises.
+        As of ``run_watched``.
 
     Raises
     ------
     InvalidRecord
-        The tool did not come as far as to run the command.
+        The tool did not start the command.
     """
     where = str(PurePosixPath(MOUNTED) / within)
     if tool == "buildah":
@@ -362,8 +315,8 @@ def _buildah(
     if made.returncode != 0:
         raise _not_run("buildah", image, made)
     container = made.stdout.strip()
-    # buildah 1.28 panics, with a status of its own, where it cannot clean up behind a command that
-    # ran well (its run_linux.go logs that to no logger): the command's status is kept apart.
+    # buildah 1.28 panics with its own status when it cannot clean up after a successful command
+    # (its run_linux.go logs that to no logger), so the command's status is kept in a file.
     with tempfile.TemporaryDirectory(prefix="billing-status-") as kept:
         try:
             user = f"{os.getuid()}:{os.getgid()}"
@@ -382,9 +335,9 @@ def _buildah(
 
 
 def _not_run(tool: str, image: str, done: subprocess.CompletedProcess[str]) -> InvalidRecord:
-    said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
     return InvalidRecord(
-        f"{tool} did not run the container: {said[0]}",
+        f"{tool} did not run the container: {lines[0]}",
         where=image,
         remedy=f"see that {tool} runs this image, or take the image away to run without it",
     )
@@ -399,7 +352,7 @@ def _has(tool: str, image: str) -> bool:
 
 
 def _docker_name(image: str) -> str:
-    """docker knows an image by its digest once it was pushed, by its bare id until then."""
+    """The name of an image in docker: by digest once it was pushed, by bare id until then."""
     return image if _known("docker", "image", "inspect", image) else image.partition("@")[2]
 
 
@@ -414,7 +367,7 @@ def _run_engine(*words: str) -> subprocess.CompletedProcess[str]:
 
 
 def _environment(tool: str) -> dict[str, str] | None:
-    # Without an engine, as inside another container, no other storage of buildah's works.
+    # Inside another container buildah's other storage drivers do not work.
     return {"STORAGE_DRIVER": "vfs"} | os.environ if tool == "buildah" else None
 
 
@@ -423,14 +376,10 @@ _STEPS = 4
 
 @dataclass(frozen=True)
 class Reproduction:
-    """What running a record again came to.
+    """The result of running a record again.
 
-    Attributes
-    ----------
-    differences
-        Empty if everything is the same.
-    environment
-        One sentence on what it ran in.
+    ``differences`` is empty if everything is the same; ``environment`` is one sentence on the
+    environment of the run.
     """
 
     differences: tuple[Difference, ...]
@@ -440,28 +389,29 @@ class Reproduction:
 def reproduce(
     record: Path, *, repository: Path | None = None, step: Step = unheard
 ) -> Reproduction:
-    """Run a record again and compare.
+    """Run a record again and compare every result.
 
     Parameters
     ----------
-    step
-        Told how far it is, while the notebook runs twice a second; stopping ends it.
     repository
         The git repository that has the recorded commit; by default the running program's own
         files, a clone or an installed wheel.
+    step
+        Called with the progress, twice a second while the notebook runs; if it raises, the
+        notebook is ended.
 
     Raises
     ------
     InvalidRecord
-        It cannot be run here: no record, an unknown commit, an environment that cannot be had.
+        The folder is no record, its commit is unknown, or its environment is not available.
     """
     require_record(record)
     data = record / "data"
     origin = read_origin(data)
     step(0, _STEPS, "verifying the record")
     damaged = [
-        Difference(found.file, (f"{found.what}: the record is damaged",))
-        for found in verify(record)
+        Difference(finding.file, (f"{finding.what}: the record is damaged",))
+        for finding in verify(record)
     ]
     with tempfile.TemporaryDirectory(prefix="billing-reproduce-") as folder:
         place = Path(folder)
@@ -483,7 +433,7 @@ def reproduce(
 
 
 def _lay_out(data: Path, work: Path) -> None:
-    """Copy what the notebook reads."""
+    """Copy the notebook and the files that it reads."""
     needed = [data / NOTEBOOK, data / PARAMETERS, data / "snapshot"]
     missing = [path for path in needed if not path.exists()]
     if missing:
@@ -501,7 +451,7 @@ def _lay_out(data: Path, work: Path) -> None:
 def _run(
     origin: Origin, data: Path, place: Path, repository: Path, step: Step
 ) -> tuple[subprocess.CompletedProcess[str], str]:
-    """Execute the notebook in ``place/data``; what came of it, and in what it ran."""
+    """Execute the notebook in ``place/data``; papermill's result, and the environment as words."""
     container, inside = origin.container, anywhere().image
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
@@ -513,8 +463,8 @@ def _run(
     apart = {
         "PYTHONPATH": str(checkout),
         "PYTHONDONTWRITEBYTECODE": "1",
-        "IPYTHONDIR": str(place / "ipython"),  # no start-up file of the user's
-        "JUPYTER_PREFER_ENV_PATH": "1",  # this Python's kernel, not one that the user installed
+        "IPYTHONDIR": str(place / "ipython"),  # ignores the user's start-up files
+        "JUPYTER_PREFER_ENV_PATH": "1",  # this Python's kernel before any of the user's
     }
     done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=kept | apart)
     if container == NO_CONTAINER:
@@ -527,7 +477,7 @@ def _run(
 def _run_in_container(
     tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Step
 ) -> tuple[subprocess.CompletedProcess[str], str]:
-    """The same inside the image, by its own code if that is the commit's, else by a checkout."""
+    """Execute it inside the image, by the image's code if its commit fits, else by a checkout."""
     image, command, whose = origin.container, _papermill("python"), ""
     if origin.dirty or image_commit(tool, image) != origin.commit:
         check_out(origin, data, repository, place / "source")
@@ -547,17 +497,17 @@ def _papermill(python: str) -> list[str]:
 
 
 def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
-    """Where and why the notebook failed; what papermill said, if it was not in a cell."""
+    """The failing cells with their errors, else the last lines of papermill's output."""
     try:
         text = (work / EXECUTED).read_text(encoding="utf-8")
         notebook: NotebookNode = nbformat.reads(text, as_version=4)
-    except (OSError, ValueError):  # papermill did not come as far as to write one
+    except (OSError, ValueError):  # papermill failed before writing one
         notebook = NotebookNode(cells=[])
-    said = [
+    errors = [
         f"in cell {cell.execution_count}: {output.ename}: {output.evalue}"
         for cell in notebook.cells
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]
     last = done.stderr.strip().splitlines()[-5:]
-    return said or last or [f"papermill ended with status {done.returncode}"]
+    return errors or last or [f"papermill ended with status {done.returncode}"]

@@ -1,28 +1,17 @@
-"""Verifying: are a record's bytes what was sealed?
+"""Verifying: check that a record's bytes are as they were sealed; finding records in the archive.
 
-Every manifest is written again from the files and compared with the one in the record, byte for
-byte; so a flipped bit is found in any file, the manifests and the signature included, and a
-missing or added file too. What vouches for the other tells which of two was changed: the
-signature for the tag manifest, the tag manifest for the manifest.
-
+    runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json      a record in the archive
     data/invoices/RC-1994-00001.json: it does not match its sha256 in manifest-sha256.txt
 
-Signatures: a record's tag manifest signed with an SSH key (ssh-keygen, SSHSIG).
+Both manifests are written again from the files and compared byte for byte with those in the
+record. So every changed, missing or added file is found, including manifests and signature. The
+tag manifest covers every other file, so an SSH signature of it (ssh-keygen, SSHSIG) covers the
+record; anyone with the public key can check it by ``ssh-keygen -Y verify``. The signature shows
+whether the tag manifest was changed, and the tag manifest whether the manifest was.
 
-The tag manifest covers every other file, so one signature covers the record. Whoever has the
-public key checks it with ``ssh-keygen -Y verify`` and nothing of ours.
-
+    record sha256 9c1f…   of tagmanifest-sha256.txt, which covers every file
     signed by office@example.edu with ED25519 key SHA256:3kQ…
-
-What vouches for an intact record, so that anyone can check it without us.
-
-record sha256 9c1f…   of tagmanifest-sha256.txt, which covers every file
-signed by office@example.edu with ED25519 key SHA256:3kQ…
-RC-1994-00001   sha256 3f8a…   the ledger has the same
-
-The archive: records by folder, by run or by the number of an invoice in them.
-
-runs/<facility>/<YYYY-MM>/<run>/data/invoices/<number>.json
+    RC-1994-00001   sha256 3f8a…   the ledger has the same
 """
 
 import base64
@@ -55,7 +44,7 @@ from billing_lib.settings import anywhere
 from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
 
 NAMESPACE = "billing-record"
-"""What the signature is for, so that it cannot serve elsewhere."""
+"""The namespace of signatures, so that they are not valid for other purposes."""
 
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _END = "-----END SSH SIGNATURE-----"
@@ -64,7 +53,7 @@ _WIDTH = 70
 
 @dataclass(frozen=True)
 class SignatureCheck:
-    """Whether a signature holds, and a sentence on it."""
+    """The result of a signature's check: whether it holds, and a sentence."""
 
     holds: bool
     sentence: str
@@ -76,7 +65,7 @@ def sign(folder: Path, key: Path) -> None:
     Raises
     ------
     InvalidRecord
-        There is no ssh-keygen, or the key cannot be used without a person.
+        There is no ssh-keygen, or the key needs a passphrase.
     """
     manifest = folder / TAG_MANIFEST
     signed = _keygen("sign", "-q", "-n", NAMESPACE, "-f", str(key), str(manifest))
@@ -89,7 +78,7 @@ def sign(folder: Path, key: Path) -> None:
 
 
 def signature_sentence(record: Path) -> str:
-    """Who signed a record, for people: ``signed by …``, ``not signed``, or what is wrong."""
+    """A sentence on a record's signature: ``signed by …``, ``not signed``, or the defect."""
     manifest = record / TAG_MANIFEST
     if not (record / SIGNATURE).is_file() or not manifest.is_file():
         return "not signed"
@@ -97,19 +86,9 @@ def signature_sentence(record: Path) -> str:
 
 
 def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None) -> SignatureCheck:
-    """Check a record's signature.
+    """Check that a record's signature is a valid signature of a tag manifest.
 
-    Parameters
-    ----------
-    manifest
-        The tag manifest that it should be of.
-    allowed_signers
-        Whose signatures count; None asks only that the signature fits its own key.
-
-    Raises
-    ------
-    InvalidRecord
-        There is no ssh-keygen, or no such file of allowed signers.
+    ``allowed_signers`` is the file of the signers to accept; None accepts any key.
     """
     text = (record / SIGNATURE).read_bytes()
     if _canonical(text) != text:
@@ -126,8 +105,8 @@ def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None)
             where=str(allowed_signers),
             remedy="set BILLING_ALLOWED_SIGNERS to a file of allowed signers, or unset it",
         )
-    found = _keygen("find-principals", "-s", str(record / SIGNATURE), "-f", str(allowed_signers))
-    for principal in found.stdout.decode().splitlines():
+    listed = _keygen("find-principals", "-s", str(record / SIGNATURE), "-f", str(allowed_signers))
+    for principal in listed.stdout.decode().splitlines():
         words = ("-f", str(allowed_signers), "-I", principal)
         checked = _keygen("verify", *words, *signature, stdin=manifest)
         if checked.returncode == 0:
@@ -136,7 +115,7 @@ def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None)
 
 
 def _who(checked: subprocess.CompletedProcess[bytes]) -> str:
-    """``Good "billing-record" signature for NAME with KEY``, said of a record."""
+    """``signed by NAME with KEY``, from ssh-keygen's ``Good "…" signature for NAME with KEY``."""
     _, _, who = checked.stdout.decode().strip().partition("signature ")
     return "signed " + (f"by {who.removeprefix('for ')}" if who.startswith("for ") else who)
 
@@ -150,7 +129,7 @@ def _keygen(what: str, *words: str, stdin: bytes = b"") -> subprocess.CompletedP
             input=stdin,
             capture_output=True,
             check=False,
-            start_new_session=True,  # away from the terminal, where it would ask for a passphrase
+            start_new_session=True,  # no terminal, so it cannot ask for a passphrase
         )
     except FileNotFoundError:
         raise InvalidRecord(
@@ -165,13 +144,13 @@ def _said(done: subprocess.CompletedProcess[bytes]) -> str:
 
 
 def _canonical(text: bytes) -> bytes | None:
-    """The one way ssh-keygen writes this signature; None if it is none."""
+    """The only form in which ssh-keygen writes this signature; None if it is no signature."""
     lines = text.decode("ascii", errors="replace").splitlines()
     if len(lines) < 3 or (lines[0], lines[-1]) != (_BEGIN, _END):
         return None
     try:
         blob = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except ValueError:  # not base64, or not even ASCII
+    except ValueError:  # not base64 or not ASCII
         return None
     body = base64.b64encode(blob).decode()
     wrapped = [body[at : at + _WIDTH] for at in range(0, len(body), _WIDTH)]
@@ -183,32 +162,17 @@ _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 
 @dataclass(frozen=True)
 class Finding:
-    """A file of a record that is not as it was sealed.
-
-    Attributes
-    ----------
-    file
-        Its path in the record.
-    what
-        What is wrong with it.
-    """
+    """A defect of a record: the path of a file in it, and a sentence."""
 
     file: str
     what: str
 
 
 def verify(record: Path, *, fingerprints: Mapping[str, str] | None = None) -> list[Finding]:
-    """What is wrong with a record; nothing, if it is intact.
+    """The defects of a record; none if it is intact.
 
-    Parameters
-    ----------
-    fingerprints
-        The sha256 of each invoice's result by number, as the ledger keeps them.
-
-    Raises
-    ------
-    InvalidRecord
-        The folder is no record.
+    ``fingerprints`` are the sha256 of canonical invoices by number, from the ledger. InvalidRecord
+    if the folder is no record.
     """
     require_record(record)
     try:
@@ -226,13 +190,7 @@ def verify(record: Path, *, fingerprints: Mapping[str, str] | None = None) -> li
 
 
 def require_record(record: Path) -> None:
-    """Refuse a folder that is no audit record.
-
-    Raises
-    ------
-    InvalidRecord
-        It is missing, or has none of a record's files.
-    """
+    """Raise InvalidRecord if a folder is missing or has none of a record's files."""
     if not any((record / name).exists() for name in (DECLARATION, MANIFEST, TAG_MANIFEST)):
         raise InvalidRecord(
             "this folder is no audit record (it has no bagit.txt and no manifest)",
@@ -255,7 +213,7 @@ def _against_manifests(record: Path) -> list[Finding]:
 def _against_signature(
     record: Path, tags: bytes | None, tags_now: bytes
 ) -> tuple[bytes | None, list[Finding]]:
-    """The tag manifest that the signature is of, if it is known, and what is wrong."""
+    """The signed tag manifest, or None if it is unknown, and the signature's defects."""
     allowed = anywhere().allowed_signers
     if not (record / SIGNATURE).is_file():
         unsigned = Finding(SIGNATURE, "the record is not signed, and allowed signers are set")
@@ -274,7 +232,7 @@ def _against_signature(
 
 
 def _other_than_files(record: Path) -> list[Finding]:
-    """Links and devices: what they lead to can change without the record."""
+    """Findings on links and devices, whose content can change without the record."""
     return [
         Finding(path.relative_to(record).as_posix(), "it is no plain file")
         for path in sorted(record.rglob("*"))
@@ -283,7 +241,7 @@ def _other_than_files(record: Path) -> list[Finding]:
 
 
 def _payload(record: Path, sealed_sha256: str | None) -> list[Finding]:
-    """Compare the manifest with the files under ``data/``."""
+    """Findings on the manifest and the files under ``data/``."""
     stated, now = _read(record / MANIFEST), manifest_bytes(record, payload_files(record))
     if stated == now:
         return []
@@ -295,7 +253,7 @@ def _payload(record: Path, sealed_sha256: str | None) -> list[Finding]:
 
 
 def _tags(stated: bytes | None, now: bytes, vouched: bytes | None) -> list[Finding]:
-    """Compare the tag manifest with the files beside ``data/``."""
+    """Findings on the tag manifest and the files beside ``data/``."""
     if stated == now:
         return []
     if stated is None:
@@ -323,7 +281,7 @@ def _entry_findings(manifest: str, stated_bytes: bytes, now_bytes: bytes) -> lis
 
 
 def _entries(manifest: bytes) -> tuple[dict[str, str], list[int]]:
-    """The sha256 by path, and the numbers of the lines that are no entry."""
+    """The sha256 by path, and the numbers of lines that are not valid entries."""
     entries: dict[str, str] = {}
     odd = []
     lines = manifest.decode(errors="replace").split("\n")
@@ -349,7 +307,7 @@ def _against_ledger(record: Path, fingerprints: Mapping[str, str]) -> list[Findi
 
 
 def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:
-    """Results that are not changed, and are no invoices in the format of this version."""
+    """Findings on unchanged results that do not fit this version's format of an invoice."""
     findings = []
     for path in sorted((record / "data" / "invoices").glob("*.json")):
         name = path.relative_to(record).as_posix()
@@ -365,21 +323,21 @@ def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:
 
 
 INVOICES = pl.Schema({"number": pl.String(), "sha256": pl.String(), "ledger": pl.String()})
-"""Columns of a proof's invoices; ``ledger`` says in words what the ledger has."""
+"""Columns of a proof's invoices; ``ledger`` compares with the ledger, in words."""
 
 
 @dataclass(frozen=True)
 class Proof:
-    """What vouches for a record.
+    """The data by which anyone can check an intact record.
 
     Attributes
     ----------
     sha256
         Of the tag manifest, which covers every file of the record.
     files
-        How many files that is.
+        The number of files.
     signature
-        Who signed it, for people.
+        A sentence on the signature.
     invoices
         Each invoice's fingerprint (INVOICES), by number.
     """
@@ -391,12 +349,9 @@ class Proof:
 
 
 def prove(record: Path, fingerprints: Mapping[str, str] | None) -> Proof:
-    """What vouches for a record that verify found intact.
+    """The proof of a record that ``verify`` found intact.
 
-    Parameters
-    ----------
-    fingerprints
-        What the ledger has of each invoice, by number; None where there is no ledger.
+    ``fingerprints`` are those of the ledger by number, or None without a ledger.
     """
     invoices = [
         (path.stem, sha256 := file_sha256(path), _of_ledger(path.stem, sha256, fingerprints))
@@ -431,7 +386,7 @@ def find_record(target: str, archive: Path, engine: Engine | None = None) -> Pat
         No record in the archive has this run or number.
     """
     folder = Path(target)
-    if os.path.isdir(target):  # noqa: PTH112 — unlike Path.is_dir it takes any text
+    if os.path.isdir(target):  # noqa: PTH112 — Path.is_dir fails on some texts
         require_record(folder)
         return folder
     if engine is not None:
@@ -450,7 +405,7 @@ def find_record(target: str, archive: Path, engine: Engine | None = None) -> Pat
 
 
 def list_records(archive: Path) -> list[Path]:
-    """Every record in the archive, by facility, period and run."""
+    """Every record in the archive, sorted by facility, period and run."""
     return sorted(
         path
         for path in archive.glob("*/*/*")
@@ -459,12 +414,12 @@ def list_records(archive: Path) -> list[Path]:
 
 
 def sealed_sha256(record: Path) -> dict[str, str]:
-    """The sha256 of every file of a record as it was sealed, by its path under ``data/``.
+    """The sealed sha256 of every file of a record, by its path under ``data/``.
 
     Raises
     ------
     InvalidRecord
-        The record is not there, or has no manifest that can be read.
+        The record's manifest is missing or cannot be read.
     """
     try:
         text = (record / MANIFEST).read_text(encoding="utf-8")
@@ -479,12 +434,12 @@ def sealed_sha256(record: Path) -> dict[str, str]:
 
 
 def sealed_file(record: Path, path: str, sha256: str) -> bytes:
-    """A file of a record, by its path under ``data/``, as long as it is as it was sealed.
+    """The content of a record's file, by its path under ``data/`` and its sealed sha256.
 
     Raises
     ------
     InvalidRecord
-        It is missing, or was changed since.
+        The file is missing or was changed.
     """
     file = record / "data" / path
     content = file.read_bytes() if file.is_file() else b""
@@ -498,17 +453,9 @@ def sealed_file(record: Path, path: str, sha256: str) -> bytes:
 
 
 def sealed_invoices(archive: Path, invoices: pl.DataFrame) -> list[Invoice]:
-    """The canonical invoices, in order, each as it was issued and sealed.
+    """The canonical invoices of records, in order; InvalidRecord if one is missing or changed.
 
-    Parameters
-    ----------
-    invoices
-        ``record``, ``number``, ``fingerprint`` as the ledger has it.
-
-    Raises
-    ------
-    InvalidRecord
-        One is missing, or is not what was issued.
+    ``invoices`` has the ledger's columns ``record``, ``number`` and ``fingerprint``.
     """
     return [
         read_invoice(sealed_file(archive / record, f"invoices/{number}.json", fingerprint).decode())

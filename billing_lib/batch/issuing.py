@@ -31,6 +31,7 @@ from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import issuing, reading, writing
+from billing_lib.ledger.states import DONE, FAILED, ISSUED, RUNNING
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
@@ -166,7 +167,7 @@ class Issuer:
             issued = self._compute_and_commit(frozen, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
-                if runs.read_issuing(connection, frozen.id).state == "ISSUED":
+                if runs.read_issuing(connection, frozen.id).state == ISSUED:
                     raise
             _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
             raise RunFailed(
@@ -201,7 +202,7 @@ class Issuer:
                 connection, self.book, frozen, computation, fingerprints, snapshot_sha256
             )
             issued = _issued(connection, archive, frozen.id)
-            runs.end_job(connection, frozen.run, job, "DONE", issued.sentences[0])
+            runs.end_job(connection, frozen.run, job, DONE, issued.sentences[0])
         _move(partial, archive / frozen.folder)
         self.step(4, last, "done")
         issued.notes.extend(notices)
@@ -218,7 +219,7 @@ def settle(
     """
     with reading(engine) as connection:
         frozen = runs.frozen(connection, facility)
-        issued = runs.read_issuings(connection, facility).filter(pl.col("state") == "ISSUED")
+        issued = runs.read_issuings(connection, facility).filter(pl.col("state") == ISSUED)
     if frozen is not None:
         _abandon(engine, archive, frozen.id, "interrupted")
     finished = None
@@ -304,8 +305,8 @@ def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> No
         row = runs.read_issuing(connection, issuing_id)
         runs.fail(connection, issuing_id, failure)
         for job in runs.read_jobs(connection, row.run).iter_rows(named=True):
-            if (job["kind"], job["state"]) == ("issue", "RUNNING"):
-                runs.end_job(connection, row.run, job["sequence"], "FAILED", failure)
+            if (job["kind"], job["state"]) == ("issue", RUNNING):
+                runs.end_job(connection, row.run, job["sequence"], FAILED, failure)
     partial = archive / row.facility / row.period / f".{issuing_id}.partial"
     if partial.exists():
         shutil.rmtree(partial)
@@ -419,7 +420,7 @@ def issued_records(engine: Engine, archive: Path, facility: str, period: Period)
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         issuings = runs.read_issuings(connection, facility, str(period))
-    issued = issuings.filter(pl.col("state") == "ISSUED")
+    issued = issuings.filter(pl.col("state") == ISSUED)
     return [archive / record for record in issued["record"]]
 
 

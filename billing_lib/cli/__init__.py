@@ -1,10 +1,12 @@
-"""The command line: the same words as the library and the notebooks.
+"""The command line, by the same functions as the front door and the notebooks.
 
-Each module holds the commands of one noun. A command parses its words, calls one function of
-the library and prints what came back; heavy libraries are imported inside the commands, so
-that ``billing --help`` is quick.
+    billing rate RC 1993-10        status 0: done
+    billing verify RC-1994-00001   status 1: a check found a difference
+    billing rate RC 1993-13        status 2: the user's mistake, with one sentence
 
-Exit status: 0 done; 1 a check found a difference; 2 the user's mistake, said in one sentence.
+Each module holds the commands of one chapter of the manual. A command parses its words, calls one
+function of the library and prints the result. Heavy libraries are imported inside the commands, so
+``billing --help`` is quick.
 """
 
 import sys
@@ -15,14 +17,14 @@ from billing_lib.errors import BillingError
 from billing_lib.settings import spare_iri_parsers
 
 NOUNS = ("office", "charges", "runs", "invoices", "statements", "exports", "delivery")
-"""The modules with commands, in the order in which help lists them."""
+"""The modules with commands, in the order of the help."""
 
 for _noun in NOUNS:
     import_module(f"billing_lib.cli.{_noun}")
 
 
 def main() -> None:
-    """Run the command line; a mistake ends with one sentence and status 2."""
+    """Run the command line; print a mistake as one sentence and exit with status 2."""
     spare_iri_parsers()
     try:
         app()

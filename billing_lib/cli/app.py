@@ -1,16 +1,13 @@
-"""The application and what its commands share: settings, tables, JSON, the progress bar.
-
-The price book that a run or an invoice belongs to, for commands that name only these.
-
-What commands that list, or act on what is found, share: the filter's options, pages, CSV.
+"""The application and the parts that its commands share.
 
     @app.command()
     @takes_filter
     @takes_page
     def invoices(wanted: "Filter", shown: Shown) -> None: ...
 
-``wanted`` comes with an option for every part of a filter (workflow/search.py), ``shown`` with
-those that say which page is printed and how.
+These are: opening the ledger and price books, printing tables and JSON, the progress bar, and the
+options of commands that search. ``takes_filter`` gives a command an option for every field of a
+filter (workflow/search.py), ``takes_page`` the options for sorting, paging, JSON and CSV.
 """
 
 import inspect
@@ -80,10 +77,10 @@ AMOUNTS = (
     *("raw_total", "adjustment", "tax", "total", "cost"),
     *("quantity", "price", "before", "after"),
 )
-"""Columns of amounts and quantities as text, which tables set to the right."""
+"""Columns of amounts and quantities as text, which tables align to the right."""
 
 SENTENCES = ("description", "detail", "raw", "reason", "said", "sentence", "subject", "text")
-"""Columns of texts as long as people write them, which tables break over lines."""
+"""Columns of long texts, which tables break over lines."""
 
 
 def say(text: str) -> None:
@@ -97,12 +94,12 @@ def say_json(value: Any) -> None:
 
 
 def ledger() -> "Engine":
-    """The ledger that the settings name, ready for use."""
+    """Open the ledger that the settings name."""
     return open_site().engine
 
 
 def price_book(facility: str) -> "PriceBook":
-    """The facility's price book from the folder that the settings name."""
+    """Read the facility's price book from the folder that the settings name."""
     from billing_lib.settings import settings
     from billing_lib.workflow.load import read_price_book
 
@@ -110,13 +107,7 @@ def price_book(facility: str) -> "PriceBook":
 
 
 def parse_changes(changes: Sequence[str]) -> dict[str, str]:
-    """The words of ``--set`` as values by field.
-
-    Raises
-    ------
-    InvalidAdjustment
-        One has no value.
-    """
+    """The values of ``--set FIELD=VALUE`` options, by field."""
     pairs = [change.partition("=") for change in changes]
     for field, equals, _ in pairs:
         if not equals:
@@ -140,11 +131,11 @@ def say_frame(
     Parameters
     ----------
     places
-        Of the currency.
+        The currency's decimal places.
     money
         Columns in minor units.
     spared
-        Columns that a narrow terminal does without, the first to go first.
+        Columns to leave out on a narrow terminal, in this order.
     """
     import polars as pl
 
@@ -171,7 +162,7 @@ def say_frame(
 
 @contextmanager
 def progress(title: str) -> Iterator[Step]:
-    """A progress bar on standard error, for what takes over a second."""
+    """Show a progress bar on standard error, for actions of over a second."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -191,26 +182,26 @@ def progress(title: str) -> Iterator[Step]:
 
 
 def book_of_run(engine: Engine, run: str) -> PriceBook:
-    """The price book of a run's facility."""
+    """Read the price book of a run's facility."""
     with reading(engine) as connection:
         facility = runs.read_run(connection, run).facility
     return price_book(facility)
 
 
 def book_of_invoice(engine: Engine, number: str) -> PriceBook:
-    """The price book of an issued invoice's facility."""
+    """Read the price book of an issued invoice's facility."""
     with reading(engine) as connection:
         facility = invoices.require_invoice(connection, number)["facility"]
     return price_book(str(facility))
 
 
 TERMINAL_ROWS = 50
-"""Rows of a page on a terminal; a file or a pipe gets all unless told otherwise."""
+"""The rows of a page on a terminal; files and pipes get all rows by default."""
 
 
 @dataclass(frozen=True)
 class Shown:
-    """Which page is printed, and how: as a table, JSON or CSV."""
+    """The page to print, its order, and its format: a table, JSON or CSV."""
 
     page: int | None
     per_page: int | None
@@ -219,7 +210,7 @@ class Shown:
     as_csv: bool
 
     def of(self) -> "Page":
-        """The page to ask for."""
+        """The page to search for."""
         from billing_lib.workflow.search import Page
 
         table = not self.as_json and not self.as_csv
@@ -235,7 +226,7 @@ class Shown:
         spared: Sequence[str],
         columns: Sequence[str] | None = None,
     ) -> None:
-        """Print what was found, these columns of it or all; below a table how much it is."""
+        """Print the rows found, all columns or some; below a table their number and total."""
         rows = found.texts()
         rows = rows if columns is None else rows.select(columns)
         if self.as_csv:
@@ -249,17 +240,17 @@ class Shown:
 
 
 def takes_filter(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the filter's options, and it the ``wanted`` that they make."""
+    """Add the filter's options to a command, and pass it the filter as ``wanted``."""
     return _with_options(command, "wanted", _filter)
 
 
 def takes_page(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command the options of lists, and it the ``shown`` that they make."""
+    """Add the options of lists to a command, and pass it their values as ``shown``."""
     return _with_options(command, "shown", _shown)
 
 
 def books_for(wanted: "Filter") -> "dict[str, PriceBook]":
-    """The price books, where a filter needs to know which teams belong to which."""
+    """The price books, if the filter names a team and so needs the teams below it; else none."""
     from billing_lib.settings import settings
     from billing_lib.workflow.load import read_price_books
 
@@ -267,12 +258,9 @@ def books_for(wanted: "Filter") -> "dict[str, PriceBook]":
 
 
 def narrowed(wanted: "Filter", facility: str | None, period: str | None) -> "Filter":
-    """The filter for a facility and month that a command takes as words of their own.
+    """The filter restricted to a command's facility and month.
 
-    Raises
-    ------
-    InvalidFilter
-        An option says another one.
+    InvalidFilter if the filter names another one.
     """
     from billing_lib.workflow.search import Filter
 
@@ -389,14 +377,14 @@ def _shown(
 def _with_options(
     command: Callable[..., None], name: str, made_by: Callable[..., Any]
 ) -> Callable[..., None]:
-    """A command whose parameter is made from further parameters, which are options."""
+    """Replace a command's parameter by the options from which ``made_by`` makes its value."""
     own = inspect.signature(command)
     kept = [parameter for parameter in own.parameters.values() if parameter.name != name]
     taken = {parameter.name for parameter in kept}
     options = [
         parameter
         for parameter in inspect.signature(made_by).parameters.values()
-        if parameter.name not in taken  # the command has a word of this name itself
+        if parameter.name not in taken  # the command has an argument of this name itself
     ]
 
     @wraps(command)

@@ -1,8 +1,8 @@
-"""Commands about charges: ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``.
+"""Commands about charges.
 
-Commands about changes to many charges: ``bulk``, ``groups``, ``undo``.
-
-Commands about what is wrong with a month: ``check``, ``dismiss``.
+one charge     ``rate``, ``charges``, ``explain``, ``adjust``, ``delete``
+many charges   ``bulk``, ``groups``, ``undo``
+a month        ``check``, ``dismiss``
 """
 
 from typing import TYPE_CHECKING, Annotated
@@ -46,7 +46,7 @@ def rate(
         ),
     ] = False,
 ) -> None:
-    """Turn a period's usage into charges; a charge keeps its rate unless told --again."""
+    """Turn a period's usage into charges; without --again a charge keeps its rate."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow.rate import rate_period
 
@@ -73,11 +73,11 @@ def charges(
         str | None, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")
     ] = None,
 ) -> None:
-    """Find charges by what is asked for: of a period or any, with their totals and state."""
+    """Find charges of a period or of all, with their totals and states."""
     from billing_lib.workflow.search import find_charges
 
     if facility is not None:
-        price_book(facility)  # a facility that there is none of is said
+        price_book(facility)  # refuses an unknown facility
     wanted = narrowed(wanted, facility, period)
     found = find_charges(ledger(), wanted, books_for(wanted), shown.of())
     shown.say(
@@ -99,7 +99,7 @@ def charges(
 def explain(
     charge: Annotated[str, typer.Argument(metavar="CHARGE", help="A charge, such as RC/57.")],
 ) -> None:
-    """Say how a charge comes to its total, step by step."""
+    """Explain a charge's total, step by step."""
     from billing_lib.workflow.adjust import split_code
     from billing_lib.workflow.review import explain as explained
 
@@ -148,7 +148,7 @@ def adjust(
         bool, typer.Option("--again", help="Add a line although the same one is there already.")
     ] = False,
 ) -> None:
-    """Change a charge before it is issued, or add a line; who, when and why are kept."""
+    """Change a charge before it is issued, or add a line; login, time and reason are kept."""
     from billing_lib.workflow.adjust import adjust_charge, split_code
     from billing_lib.workflow.lines import NewLine, add_charge_line
 
@@ -187,7 +187,7 @@ def delete(
     charge: Annotated[str, typer.Argument(metavar="CHARGE", help="A charge, such as RC/57.")],
     reason: Annotated[str, typer.Option(help="Why; kept with the deletion.")] = "",
 ) -> None:
-    """Delete a pending charge, so that the next rating makes it anew at today's rate."""
+    """Delete a pending charge; the next rating makes it again at the rate of then."""
     from billing_lib.workflow.adjust import delete_charge, split_code
 
     book = price_book(split_code(charge)[0])
@@ -220,7 +220,7 @@ def bulk(
     seen: AsSeen = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make the same change to all pending charges that match, as one group; undo takes it back."""
+    """Make the same change to all matching pending charges, as a group that undo takes back."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow import bulk as changing
 
@@ -251,7 +251,7 @@ def bulk(
 
 @app.command(epilog="Example: billing groups RC 1993-11")
 def groups(facility: FacilityCode, period: PeriodText, as_json: AsJson = False) -> None:
-    """List the groups of changes to a month's charges: who, when, what and why, undone or not."""
+    """List the groups of changes to a month's charges: login, time, values, reason, state."""
     import polars as pl
 
     from billing_lib.workflow.adjust import list_groups
@@ -289,7 +289,7 @@ def undo(
 
 
 def _say_changed(changed: "Changed", book: "PriceBook", title: str, *, as_json: bool) -> None:
-    """Print what a change comes to: charge by charge, and what each invoice comes to."""
+    """Print the effect of a change on each charge and on each invoice's total."""
     import polars as pl
 
     from billing_lib.pricing.money import minor_places, money_text_column
@@ -325,7 +325,7 @@ def check(
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List what the checks of a month find, the worst first; docs/checks.md describes them."""
+    """List the findings of a month's checks, the worst first."""
     from billing_lib.pricing.money import minor_places, money_text
     from billing_lib.workflow.review import find_discrepancies
 
@@ -360,7 +360,7 @@ def dismiss(
     key: Annotated[str, typer.Argument(metavar="KEY", help="A finding, as 'check' lists it.")],
     reason: Annotated[str, typer.Option(help="Why it is right; kept with who and when.")] = "",
 ) -> None:
-    """Dismiss a finding that was looked at and is right; it is not listed again."""
+    """Dismiss a finding that turned out to be no mistake; it is not listed again."""
     from billing_lib.workflow.review import dismiss as dismiss_finding
 
     say(dismiss_finding(ledger(), price_book(facility), period, key, reason))

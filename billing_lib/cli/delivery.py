@@ -1,7 +1,4 @@
-"""Commands about mail: ``deliver``, ``outbox``, ``bounce``.
-
-Commands about who is told what, beside the mail: ``notices``, ``preferences``.
-"""
+"""Commands about mail (``deliver``, ``outbox``, ``bounce``), notices and preferences."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -45,8 +42,9 @@ def deliver(
         ),
     ] = None,
 ) -> None:
-    """Mail what is not told yet: a month's invoices to the teams' administrators, statements to
-    their owners. Without words, send what waits. Status 1 if a message needs somebody's look."""
+    """Mail a month's invoices to the teams' administrators, or statements to their owners, once.
+
+    Without arguments, send the waiting messages. Status 1 if a message needs a person."""
     queued = _queue(facility, period, statements, team, preview)
     problems = queued.problems if queued is not None else []
     for sentence in [*(queued.sentences if queued is not None else []), *problems]:
@@ -62,7 +60,7 @@ def _queue(
     team: list[str] | None,
     preview: Path | None,
 ) -> "Queued | None":
-    """What is queued, or written as a preview; None where only what waits is sent."""
+    """Queue the messages or write their preview; None if only waiting messages are to be sent."""
     from billing_lib.delivery import queue
     from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
@@ -94,7 +92,7 @@ def _queue(
 
 
 def _send() -> bool:
-    """Send what waits; whether a message needs somebody's look."""
+    """Send the waiting messages, and return whether one needs a person."""
     from billing_lib.delivery.send import send_waiting
     from billing_lib.settings import settings
 
@@ -127,8 +125,7 @@ def outbox(
     reason: Annotated[str, typer.Option(help="Why; kept with the event.")] = "",
     as_json: AsJson = False,
 ) -> None:
-    """List messages that wait, failed, were refused or are uncertain, and say what becomes of
-    them."""
+    """List messages that wait, failed, were refused or are uncertain, or settle one of them."""
     from billing_lib.ledger.states import MESSAGE, states
     from billing_lib.workflow.outbox import list_outbox, settle_message
 
@@ -152,7 +149,7 @@ def bounce(
         Path, typer.Argument(metavar="FILE", help="The report as it came by mail, an .eml file.")
     ],
 ) -> None:
-    """Note that a message came back undelivered; its run shows it."""
+    """Record that a message came back undelivered; its run shows it."""
     from billing_lib.delivery.bounce import note_bounce
 
     say(note_bounce(ledger(), file))
@@ -198,7 +195,7 @@ def preferences(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List who is told of invoices and statements, or set how one is told of invoices."""
+    """List the recipients of invoices and statements, or set a recipient's preference."""
     from billing_lib.workflow.outbox import list_preferences, prefer
 
     if (address is None) != (invoices is None):

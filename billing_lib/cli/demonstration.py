@@ -1,7 +1,10 @@
-"""``billing demo``: the whole way on the real usage log that ships with the project.
+"""``billing demo``: a month from usage to a reproduced record, with a real usage log.
 
-It runs the commands that it prints in one process; each step says the outcome, and a second time
-finds everything done and changes nothing. Where no site is, it makes one of its own.
+    $ billing load RC data/NASA-iPSC-1993-3.1-cln.swf.gz
+      …the outcome of the command
+
+It prints each command with its outcome and runs all of them in one process. A second run finds
+everything done and changes nothing. If there is no site, it makes one of its own.
 """
 
 from dataclasses import dataclass
@@ -37,7 +40,7 @@ PERIOD = Period(1993, 10)
 INVOICE_DATE = "1993-11-05"
 LOG = DATA / "NASA-iPSC-1993-3.1-cln.swf.gz"
 OWN_SITE = "billing-demo"
-"""The site that is made where there is none."""
+"""The folder of the site that the demonstration makes if there is none."""
 CHARGE = f"{FACILITY}/4"
 HALF = "194.25"
 FAILED = "half of the nodes failed during the run"
@@ -98,7 +101,7 @@ def demonstrate() -> None:
 
 
 def _site(console: Console) -> Settings:
-    """The settings of the site here, or of one that is made for the demonstration."""
+    """The settings of the present site, or of one made for the demonstration."""
     here = anywhere()
     if here.site is None and not here.places_given:
         own = Path(OWN_SITE)

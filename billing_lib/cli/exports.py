@@ -1,9 +1,8 @@
-"""Commands about what is made of invoices and statements: ``templates``, ``transform``,
-``transformations``, ``package``, ``packages``.
+"""Commands that export issued invoices and statements.
 
-``billing journal`` and ``journals``: what goes to the general ledger, once.
-
-``billing focus``: the costs of a month for tools that read FOCUS.
+templates   ``templates``, ``transform``, ``transformations``
+packages    ``package``, ``packages``
+accounts    ``journal``, ``journals`` for the general ledger; ``focus`` for cost tools
 """
 
 import sys
@@ -41,7 +40,7 @@ Reason = Annotated[str, typer.Option(help="Why it is deleted; it is kept.")]
 
 @app.command(epilog="Example: billing templates RC")
 def templates(facility: FacilityCode, as_json: AsJson = False) -> None:
-    """List a facility's templates, what each is for, and its hash."""
+    """List a facility's templates with their purposes and hashes."""
     from billing_lib.exports.templates import list_templates
     from billing_lib.settings import settings
 
@@ -91,7 +90,7 @@ def transformations(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """List what templates have made and is kept; write a result again, or delete it."""
+    """List the stored results of templates; write a result again, or delete it."""
     from billing_lib.exports.templates import (
         delete_transformation,
         list_transformations,
@@ -128,7 +127,7 @@ def package(
     everything: Everything = False,
     into: Into = Path(),
 ) -> None:
-    """Put documents of issued invoices and statements into one zip, with a summary over them."""
+    """Put documents of issued invoices and statements into one zip, with a summary."""
     from billing_lib.exports.packages import make_package, read_package
     from billing_lib.settings import settings
     from billing_lib.workflow.load import read_price_books
@@ -155,7 +154,7 @@ def packages(
     reason: Reason = "",
     as_json: AsJson = False,
 ) -> None:
-    """List packages and until when they are valid; write one again, or delete it."""
+    """List packages and their last valid days; write one again, or delete it."""
     from billing_lib.exports.packages import delete_package, list_packages, read_package
     from billing_lib.settings import settings
 
@@ -208,7 +207,7 @@ def journal(
         Path | None, typer.Option(metavar="FILE", help="Write it into this file.")
     ] = None,
 ) -> None:
-    """Show what is not posted to the general ledger yet, or post it; or a posted journal again."""
+    """Show the entries not yet posted to the general ledger, post them, or show a journal again."""
     from billing_lib.documents.journal import render_journal, require_format
     from billing_lib.documents.writing import write_file
     from billing_lib.errors import InvalidFilter

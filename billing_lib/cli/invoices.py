@@ -1,14 +1,9 @@
-"""Commands about invoices: ``issue``, ``invoices``, ``show``.
+"""Commands about invoices and their audit records.
 
-``billing preview``: a draft as it would be issued now.
-
-Commands about ad hoc invoices: ``adhoc``.
-
-Commands about credits: ``credit``.
-
-Commands after issue: ``reissue``, ``void``, ``pay``, ``unpay``, ``deposit``, ``funds``.
-
-Commands about audit records: ``verify``, ``reproduce``.
+before issue   ``preview``, ``note``, ``adhoc``, ``issue``
+lists          ``invoices``, ``show``
+after issue    ``credit``, ``reissue``, ``void``, ``pay``, ``unpay``, ``deposit``, ``funds``
+records        ``verify``, ``reproduce``
 """
 
 from pathlib import Path
@@ -102,7 +97,7 @@ def note(
 @takes_page
 @takes_filter
 def invoices(wanted: "Filter", shown: Shown) -> None:
-    """Find invoices by what is asked for, drafts too: their state and totals, page by page."""
+    """Find invoices, drafts included, with their states and totals."""
     from billing_lib.workflow.search import find_invoices
 
     found = find_invoices(ledger(), wanted, books_for(wanted), shown.of())
@@ -122,7 +117,7 @@ def show(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="An invoice's number.")],
     as_json: AsJson = False,
 ) -> None:
-    """Show an invoice: its totals, its lines, what it comes to by expense code."""
+    """Show an invoice: its totals, its lines, its amounts by expense code."""
     from billing_lib.audit.verify import find_record
     from billing_lib.cli.tables import say_invoice
     from billing_lib.settings import settings
@@ -173,7 +168,7 @@ def preview(
         from billing_lib.documents import with_logo, write_document
 
         written = write_document(with_logo(draft, book.facility.logo), suffix, path)
-        # Beside JSON the sentence goes where it breaks no JSON.
+        # Beside JSON the sentence goes to standard error.
         typer.echo(
             f"{path}: {'written' if written else 'is so already, nothing changed'}", err=as_json
         )
@@ -197,7 +192,7 @@ def adhoc(
         bool, typer.Option("--edit", help="Change the dates or the description it has.")
     ] = False,
 ) -> None:
-    """Create an invoice of anything, apart from the month's; lines and usage name its reference."""
+    """Create an invoice apart from the month's, billing the lines and usage with its reference."""
     from billing_lib.workflow.adhoc import Words, create_ad_hoc, edit_ad_hoc
 
     words = Words(project, start, end, description)
@@ -220,7 +215,7 @@ def credit(
         bool, typer.Option("--again", help="Give it although the same was given that day already.")
     ] = False,
 ) -> None:
-    """Give back some of an issued invoice, on the project's next one."""
+    """Credit a part of an issued invoice on the project's next invoice."""
     from billing_lib.workflow.lines import credit_invoice, facility_of
 
     engine = ledger()
@@ -255,7 +250,7 @@ def void(
         typer.Option("--reopen-charges", help="Free its charges, to be billed by another run."),
     ] = False,
 ) -> None:
-    """Void an issued invoice: it is kept, and no longer counts."""
+    """Void an issued invoice: it is kept but no longer counts."""
     from billing_lib.cli.app import book_of_invoice
     from billing_lib.workflow.after_issue import void as make_void
 
@@ -273,7 +268,7 @@ def pay(
     date: Annotated[str, typer.Option(help="When the payment came, YYYY-MM-DD.")],
     reference: Annotated[str, typer.Option(help="What the payment is found by.")],
 ) -> None:
-    """Mark invoices as paid: they and their charges are read only from then on."""
+    """Record that invoices are paid, with their charges."""
     from billing_lib.cli.app import book_of_invoice
     from billing_lib.workflow import after_issue
 
@@ -285,7 +280,7 @@ def pay(
 
 @app.command(epilog="Example: billing unpay RC-1994-00003 --reason 'the transfer was another one'")
 def unpay(number: Number, reason: Reason = "") -> None:
-    """Undo a payment that was a mistake."""
+    """Undo a payment that was recorded by mistake."""
     from billing_lib.cli.app import book_of_invoice
     from billing_lib.workflow import after_issue
 
@@ -309,7 +304,7 @@ def deposit(
 
 @app.command(epilog="Example: billing funds RC --json")
 def funds(facility: FacilityCode, as_json: AsJson = False) -> None:
-    """List prepaid funds: paid in, drawn, balance, and which are low."""
+    """List prepaid funds: paid in, drawn, balance, and whether it is low."""
     from billing_lib.workflow.after_issue import list_funds
 
     say_frame(
@@ -325,7 +320,7 @@ Targets = Annotated[
 
 
 def _records(targets: list[str]) -> list[tuple[str, Path]]:
-    """Each target with its record; folders are records anywhere, a number is one of a site."""
+    """Each target with its record. Only numbers, not folders, need a site."""
     from billing_lib.audit.verify import find_record
     from billing_lib.settings import anywhere, settings
     from billing_lib.workflow.issue import known_ledger

@@ -1,12 +1,9 @@
-"""Commands about the office: ``init``, ``lab``, ``portal``, ``demo``.
+"""Commands about the office.
 
-Commands about usage: ``load``, ``unbilled``.
-
-``billing quote``: price a scenario without any database.
-
-Commands about permissions: ``grant``, ``revoke``, ``permissions``, ``events``.
-
-Commands about the texts on a facility's invoices: ``text``, ``texts``.
+the site       ``init``, ``lab``, ``portal``, ``demo``
+usage          ``load``, ``unbilled``, ``quote``
+permissions    ``grant``, ``revoke``, ``permissions``, ``events``
+texts          ``text``, ``texts``
 """
 
 from pathlib import Path
@@ -61,7 +58,7 @@ def init(
     epilog="Example: billing lab --no-browser",
 )
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the overview of all months; further words go to JupyterLab."""
+    """Open JupyterLab on the overview of all months; further options go to JupyterLab."""
     import os
     import sys
 
@@ -91,7 +88,7 @@ def lab(context: typer.Context) -> None:
     epilog="Example: billing portal --port 8866",
 )
 def portal(context: typer.Context) -> None:
-    """Serve listings, invoices and statements to read, by Voilà; further words go to it."""
+    """Serve listings, invoices and statements read-only by Voilà; further options go to Voilà."""
     from billing_lib.portal.pages import serve
 
     serve(context.args)
@@ -99,7 +96,7 @@ def portal(context: typer.Context) -> None:
 
 @app.command(epilog="Example: billing demo")
 def demo() -> None:
-    """The whole way on real usage: load, rate, adjust, issue, verify, reproduce."""
+    """Bill a month of real usage: load, rate, adjust, issue, verify, reproduce."""
     from billing_lib.cli.demonstration import demonstrate
 
     demonstrate()
@@ -127,7 +124,7 @@ def unbilled(
     summary: Annotated[bool, typer.Option(help="Count by reason instead of listing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """List the usage of a period that is not billed, each record with its reason."""
+    """List the unbilled usage of a period, each record with its reason."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow.rate import read_unbilled, unbilled_by_reason
 
@@ -147,7 +144,7 @@ def quote(
     scenarios: Annotated[list[Path], typer.Argument(metavar="SCENARIO…", help="YAML files.")],
     check: Annotated[bool, typer.Option(help="Compare with what the file expects.")] = False,
 ) -> None:
-    """Price scenarios and print the result as JSON; with --check compare with 'expect'."""
+    """Price scenarios and print the results as JSON; with --check compare them with 'expect'."""
     from billing_lib.pricing.scenario import differences, quote
     from billing_lib.workflow.load import read_scenario
 
@@ -189,7 +186,7 @@ Team = Annotated[str | None, typer.Option(help="Of a lab administrator: the lab.
 def grant(
     facility: FacilityCode, login: Login, role: Role, team: Team = None, reason: Reason = ""
 ) -> None:
-    """Give a login a role in a facility. Until it has an administrator everybody may do all."""
+    """Give a login a role in a facility. Without an administrator everybody may do everything."""
     from billing_lib.workflow.permissions import grant as given
 
     say(given(ledger(), price_book(facility), login, role, team, reason))
@@ -199,7 +196,7 @@ def grant(
 def revoke(
     facility: FacilityCode, login: Login, role: Role, team: Team = None, reason: Reason = ""
 ) -> None:
-    """Take a role from a login; the last administrator stays."""
+    """Take a role from a login; a facility keeps its last administrator."""
     from billing_lib.workflow.permissions import revoke as taken
 
     say(taken(ledger(), price_book(facility), login, role, team, reason))
@@ -212,7 +209,7 @@ def permissions(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List who has which role, and what each may do."""
+    """List the roles of each login and the actions that they allow."""
     from billing_lib.workflow.permissions import has_administrator, list_permissions
 
     if facility is not None:
@@ -238,7 +235,7 @@ def events(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List who did what, when and why, and say whether the chain is whole; 1 if it is not."""
+    """List events with login, time and reason, and check their chain; status 1 if it is broken."""
     from billing_lib.workflow.permissions import read_trail
 
     trail = read_trail(ledger(), facility, subject or None, kind or None)
@@ -268,7 +265,7 @@ def text(
     file: Annotated[Path | None, typer.Option(help="A file with the new text.")] = None,
     reason: Reason = "",
 ) -> None:
-    """Write a new version of a text; what is issued already keeps its own."""
+    """Write a new version of a text; issued invoices keep their version."""
     from billing_lib.workflow.notes import write_text
 
     if (words is None) == (file is None):
@@ -283,7 +280,7 @@ def text(
 
 @app.command(epilog="Example: billing texts RC instructions")
 def texts(facility: FacilityCode, name: TextName, as_json: AsJson = False) -> None:
-    """List the versions of a text, the last of which stands."""
+    """List the versions of a text; the last one is in use."""
     from billing_lib.workflow.notes import text_versions
 
     say_frame(

@@ -1,9 +1,8 @@
-"""Commands about billing runs: ``runs``, and ``run`` with what staff do with one.
+"""Commands about billing runs and approval.
 
-Commands on the way to an invoice's approval: ``ready``, ``approve``, ``reject``, ``quarantine``,
-``release``, ``close``.
-
-``billing month``: the scheduled job's command, all facilities at once.
+runs          ``runs``, ``run make``, ``show``, ``report``, ``process``, ``cancel`` …
+approval      ``ready``, ``approve``, ``reject``, ``quarantine``, ``release``, ``close``
+scheduled     ``month``, for all facilities at once
 """
 
 from decimal import Decimal
@@ -60,7 +59,7 @@ def runs(
     period: Annotated[str | None, typer.Option(help="Only this month's, YYYY-MM.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List billing runs with their state, and how much of them is not issued yet."""
+    """List billing runs with their states and the number of invoices not issued yet."""
     from billing_lib.workflow.approve import list_runs
 
     say_frame(list_runs(ledger(), facility, period), title="Billing runs", as_json=as_json)
@@ -74,7 +73,7 @@ def make(
     team: Annotated[list[str] | None, typer.Option(help="Only these teams.")] = None,
     description: Annotated[str, typer.Option(help="What it is for.")] = "",
 ) -> None:
-    """Make a month's invoices as drafts; again, it takes in what has come since."""
+    """Make a month's invoices as drafts; a second time it takes in later charges."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow.approve import make_run
     from billing_lib.workflow.runs import RunSelection
@@ -140,7 +139,7 @@ def show(run_id: RunId, as_json: AsJson = False) -> None:
 
 
 def _say_deliveries(view: "RunView") -> None:
-    """How many messages on the run's invoices are in which state, and each that was not sent."""
+    """Print the number of messages on the run's invoices by state, and each undelivered one."""
     import polars as pl
 
     issued, told = view.invoices["number"].drop_nulls(), view.deliveries
@@ -162,8 +161,7 @@ def _of(selection: str) -> str:
 
 @run.command(epilog="Example: billing run report RC-1993-11-1")
 def report(run_id: RunId, as_json: AsJson = False) -> None:
-    """The pre-invoicing report: counts and totals, against the last month, largest, new, missing,
-    unbilled."""
+    """Report on a run before issuing: counts, totals, the last month, largest, new, missing."""
     from dataclasses import fields
 
     from billing_lib.cli.app import book_of_run
@@ -206,7 +204,7 @@ def _texts(frame: "pl.DataFrame", money: tuple[str, ...], places: int) -> list[d
 
 @run.command(epilog="Example: billing run process RC-1993-11-1 --date 1993-12-06")
 def process(run_id: RunId, date: InvoiceDate = None, allow_dirty: AllowDirty = False) -> None:
-    """Take a run's next step: take in and calculate, submit, issue what all have approved."""
+    """Take a run's next step: take in and calculate, submit, issue approved invoices."""
     from billing_lib.batch.issuing import Terms, process_run
     from billing_lib.cli.app import book_of_run
     from billing_lib.settings import settings
@@ -222,13 +220,13 @@ def process(run_id: RunId, date: InvoiceDate = None, allow_dirty: AllowDirty = F
 
 @run.command(epilog="Example: billing run disable RC-1993-11-1")
 def disable(run_id: RunId) -> None:
-    """Have the batch pass a run over."""
+    """Make the batch skip a run."""
     _set_enabled(run_id, enabled=False)
 
 
 @run.command(epilog="Example: billing run enable RC-1993-11-1")
 def enable(run_id: RunId) -> None:
-    """Have the batch take a run again."""
+    """Make the batch process a run again."""
     _set_enabled(run_id, enabled=True)
 
 
@@ -255,7 +253,7 @@ def cancel(
         ),
     ] = None,
 ) -> None:
-    """Cancel a run: what it has not issued is closed."""
+    """Cancel a run: invoices that are not issued are closed."""
     from billing_lib.cli.app import book_of_run
     from billing_lib.workflow import approve as workflow_approve
 
@@ -273,7 +271,7 @@ def cancel(
 def describe(
     run_id: RunId, text: Annotated[str, typer.Argument(metavar="TEXT", help="What it is for.")]
 ) -> None:
-    """Edit a run's description, the only thing of it that is edited."""
+    """Edit a run's description."""
     from billing_lib.cli.app import book_of_run
     from billing_lib.workflow import approve as workflow_approve
 
@@ -284,7 +282,7 @@ def describe(
 
 @run.command(epilog="Example: billing run pdf RC-1993-11-1 --to november")
 def pdf(run_id: RunId, to: Folder = Path()) -> None:
-    """Write the PDF of every invoice of a run; drafts say that they are drafts."""
+    """Write the PDF of every invoice of a run; drafts are marked as drafts."""
     _write(run_id, ["pdf"], to)
 
 
@@ -300,7 +298,7 @@ def documents(
     formats: Annotated[str, typer.Option(help="Which, between commas.")] = "pdf,xlsx,xml",
     to: Folder = Path(),
 ) -> None:
-    """Write every invoice of a run in several formats, by all processors."""
+    """Write every invoice of a run in several formats, in parallel."""
     _write(run_id, [word.strip().lower() for word in formats.split(",") if word.strip()], to)
 
 
@@ -370,7 +368,7 @@ def ready(
     period: PeriodText,
     comment: Annotated[str, typer.Option(help="Kept with the sign-off.")] = "",
 ) -> None:
-    """Sign a month off: it may be issued as it stands; a later change asks for it again."""
+    """Sign a month off for issuing as it stands; a later change needs a new sign-off."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow.runs import sign_off
 
@@ -391,7 +389,7 @@ def approve(
     date: InvoiceDate = None,
     allow_dirty: AllowDirty = False,
 ) -> None:
-    """Approve invoices as the reviewer whose turn it is; the last one's approval issues them."""
+    """Approve invoices as the reviewer whose turn it is; the last approval issues them."""
     from billing_lib.batch import issuing
     from billing_lib.batch.issuing import Terms
     from billing_lib.cli.app import book_of_run
@@ -431,7 +429,7 @@ def reject(
     total_to: TotalTo = None,
     everything: Everything = False,
 ) -> None:
-    """Send invoices back one reviewer; from the first they reopen and take in changes."""
+    """Send invoices back one reviewer; rejected by the first, they reopen and take changes."""
     choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
     _change("reject", run_id, choice, reason)
 
@@ -448,7 +446,7 @@ def quarantine(
     total_to: TotalTo = None,
     everything: Everything = False,
 ) -> None:
-    """Keep invoices out of their run, with their charges, until they are released."""
+    """Hold invoices back from their run, with their charges, until they are released."""
     choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
     _change("quarantine", run_id, choice, reason)
 
@@ -461,7 +459,7 @@ def release(
     team: Teams = None,
     everything: Everything = False,
 ) -> None:
-    """Take invoices out of quarantine, back into their run."""
+    """Release invoices from quarantine into their run."""
     choice = _choice(invoice, project, team, ["QUARANTINED"], (None, None), everything)
     _change("release", run_id, choice, "")
 
@@ -487,7 +485,7 @@ def close(
         ),
     ] = None,
 ) -> None:
-    """Close invoices that shall never be sent, for good; they get no number."""
+    """Close invoices permanently: they are never sent and get no number."""
     if reopen is None:
         raise InvalidAdjustment(
             "say what becomes of the charges", remedy="add --reopen-charges or --cancel-charges"
@@ -522,9 +520,10 @@ def month(
         ),
     ] = False,
 ) -> None:
-    """Issue what is ready of every facility's month, then its statements; status 1 if some failed.
+    """Issue the ready invoices of all facilities, then the statements; status 1 after a failure.
 
-    Usage must be loaded and rated. What waits for a person is said, and is no failure.
+    Usage must be loaded and rated. Facilities that wait for a person are listed; that is no
+    failure.
     """
     from billing_lib.batch.issuing import Terms
     from billing_lib.batch.month import issue_all

@@ -1,7 +1,4 @@
-"""Commands about statements: ``statements``, ``statement``, and their payment.
-
-``billing listing``: a lab's month, the same for staff and for the lab.
-"""
+"""Commands about statements and their payment; ``listing``, a lab's month."""
 
 from pathlib import Path
 from typing import Annotated
@@ -30,8 +27,7 @@ def statements(
     ] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Bring a month's statements up to what is issued, and list or write them; again changes
-    nothing."""
+    """Update a month's statements to the issued invoices, and list or write them."""
     from billing_lib.documents.statement import require_statement_format
     from billing_lib.exports.documents import write_statements
     from billing_lib.pricing.clock import Period
@@ -75,7 +71,7 @@ def statement(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Show a statement: its invoices per facility, what rules changed, what is due."""
+    """Show a statement: its invoices per facility, adjustments by rules, and the amount due."""
     from billing_lib.cli.tables import say_statement
     from billing_lib.documents.statement import suffix_of
     from billing_lib.exports.documents import write_statement
@@ -94,7 +90,7 @@ def statement(
             say_statement(shown)
     for path in to or ():
         written = write_statement(engine, settings().runs, books, statement_id, path)
-        # Beside JSON the sentence goes where it breaks no JSON.
+        # Beside JSON the sentence goes to standard error.
         typer.echo(
             f"{path}: {'written' if written else 'is so already, nothing changed'}", err=as_json
         )
@@ -108,7 +104,7 @@ def pay_statement(
     date: Annotated[str, typer.Option(help="When it was paid, YYYY-MM-DD.")],
     reference: Annotated[str, typer.Option(help="The payer's reference.")],
 ) -> None:
-    """Record that a statement is paid; its invoices and their charges are locked with it."""
+    """Record that a statement is paid, with its invoices and their charges."""
     from billing_lib.workflow.statements import pay_statement
 
     say(pay_statement(ledger(), statement_id, date, reference))
@@ -121,7 +117,7 @@ def unpay_statement(
     statement_id: StatementId,
     reason: Annotated[str, typer.Option(help="Why; it is kept.")],
 ) -> None:
-    """Take the payment of a statement back, and of the invoices that were paid with it."""
+    """Undo the payment of a statement and of the invoices that were paid with it."""
     from billing_lib.workflow.statements import unpay_statement
 
     say(unpay_statement(ledger(), statement_id, reason))

@@ -1,18 +1,13 @@
-"""Tables in the terminal: every code and amount whole, whatever the terminal's width.
-
-Where a table is too wide, columns of texts break their lines and columns that can be spared are
-left out, which is said below it; into a file or a pipe the whole table goes.
+"""Tables, invoices, listings and statements in the terminal.
 
      charge   date         quantity   total
     ───────────────────────────────────────
      RC/4     1993-10-01     194.25   23.31
     not shown in this width: user, state; a wider terminal or --json has them
 
-An invoice in the terminal: totals first, then lines and expense codes.
-
-A listing in the terminal: the tables of its page, one below the other.
-
-A statement in the terminal: totals first, then its invoices and what rules changed.
+Codes and amounts are always whole. If a table is too wide, long texts are broken over lines and
+less important columns are left out, with a note below the table. Files and pipes get the whole
+table.
 """
 
 import sys
@@ -32,10 +27,10 @@ from billing_lib.documents.html import FacilityView, ListingView
 from billing_lib.documents.view import DocumentTable
 
 _WHOLE = 100_000
-"""Terminal columns where there is no terminal: as many as a table wants."""
+"""The width of files and pipes, enough for any table."""
 
 _BROKEN_WIDTH = 18
-"""What a column of texts keeps before anything is left out."""
+"""The least width of a column of long texts before other columns are left out."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +40,15 @@ class Texts:
     Attributes
     ----------
     names
-        Of the columns.
+        The columns' names.
     rows
         One text per column.
     right
-        Columns set to the right: amounts and counts.
+        Columns aligned to the right: amounts and counts.
     broken
-        Columns whose texts may break over lines.
+        Columns whose texts may be broken over lines.
     spared
-        Columns that may be left out, the first to go first.
+        Columns that may be left out, in this order.
     """
 
     title: str
@@ -71,12 +66,12 @@ class Texts:
 
 
 def table_console() -> Console:
-    """The terminal, or a file or pipe, which takes any width."""
+    """The console of standard output: a terminal, or a file or pipe of any width."""
     return Console() if sys.stdout.isatty() else Console(width=_WHOLE, soft_wrap=True)
 
 
 def print_texts(texts: Texts) -> None:
-    """Print a table, leaving out what can be spared until it fits."""
+    """Print a table without as many ``spared`` columns as needed to make it fit."""
     console = table_console()
     left_out = []
     for name in texts.spared:
@@ -100,7 +95,7 @@ def _table(texts: Texts) -> Table:
             min_width=least,
         )
     for row in texts.rows:
-        table.add_row(*(Text(value) for value in row))  # as it is: no markup, no highlighting
+        table.add_row(*(Text(value) for value in row))  # literally: no markup, no highlighting
     return table
 
 

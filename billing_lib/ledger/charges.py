@@ -28,7 +28,7 @@ from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, rate, usage_record
-from billing_lib.ledger.states import ACTIVE, CLOSED, PENDING
+from billing_lib.ledger.states import ACTIVE, BILLED, CLOSED, PAID, PENDING, SUPERSEDED, VOID
 from billing_lib.pricing.charge import SPLIT
 
 _LOCKING = ("state", "run", "invoice")
@@ -39,7 +39,7 @@ def insert_charges(
 ) -> int:
     """Add PENDING charges (KEPT without state, run, invoice) and splits (SPLIT); their number."""
     frames.insert_frame(
-        connection, charge, charges.drop(_LOCKING, strict=False), facility=facility, state="PENDING"
+        connection, charge, charges.drop(_LOCKING, strict=False), facility=facility, state=PENDING
     )
     frames.insert_frame(connection, charge_split, splits, facility=facility)
     return charges.height
@@ -138,7 +138,7 @@ def read_charges(
 def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """A month's PENDING charges (schema KEPT) on no invoice and in no run, by charge."""
     free = (charge.c.run.is_(None), charge.c.invoice.is_(None), not_billed_otherwise())
-    found = read_charges(connection, facility, period, state="PENDING", where=free)
+    found = read_charges(connection, facility, period, state=PENDING, where=free)
     return found.sort("charge")
 
 
@@ -197,7 +197,7 @@ def read_copies(
         .exists()
     )
     copies = (charge.c.run.is_(None), charge.c.original.is_not(None), wanted)
-    return read_charges(connection, facility, state="PENDING", where=copies).sort("charge")
+    return read_charges(connection, facility, state=PENDING, where=copies).sort("charge")
 
 
 def not_billed_otherwise() -> ColumnElement[bool]:
@@ -281,7 +281,7 @@ def read_families(
             copy.c.original.is_not(None),
             copy.c.charge.in_(select(listed.c.value)),
             earlier.c.facility == facility,
-            earlier.c.state != "PENDING",  # a copy on a closed reissue leads nowhere
+            earlier.c.state != PENDING,  # a copy on a closed reissue leads nowhere
             (earlier.c.charge == copy.c.original)
             | ((earlier.c.original == copy.c.original) & (earlier.c.revision < copy.c.revision)),
         )
@@ -374,7 +374,7 @@ def _require_pending(connection: Connection, facility: str, codes: pl.Series) ->
     listed = frames.listed(connection, codes)
     statement = select(charge.c.charge).where(
         charge.c.facility == facility,
-        charge.c.state == "PENDING",
+        charge.c.state == PENDING,
         charge.c.run.is_(None),
         charge.c.charge.in_(select(listed.c.value)),
     )
@@ -445,7 +445,7 @@ def forget_references(connection: Connection, facility: str, codes: pl.Series) -
         update(charge)
         .where(
             charge.c.facility == facility,
-            charge.c.state == "PENDING",
+            charge.c.state == PENDING,
             charge.c.charge.in_(select(listed.c.value)),
         )
         .values(reference=None)
@@ -457,7 +457,7 @@ def read_waiting(connection: Connection, facility: str) -> pl.DataFrame:
     statement = select(charge.c.charge, charge.c.reference, charge.c.period).where(
         charge.c.facility == facility,
         charge.c.reference.is_not(None),
-        charge.c.state == "PENDING",
+        charge.c.state == PENDING,
         charge.c.run.is_(None),
         charge.c.invoice.is_(None),
         not_billed_otherwise(),
@@ -471,7 +471,7 @@ def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> N
     listed = frames.listed(connection, codes)
     chosen = (
         charge.c.facility == facility,
-        charge.c.state == "PENDING",
+        charge.c.state == PENDING,
         charge.c.charge.in_(select(listed.c.value)),
     )
     bound = update(charge).where(*chosen, charge.c.run.is_not(None))
@@ -481,27 +481,27 @@ def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> N
 
 def bind_charges(connection: Connection, facility: str, invoices: list[str], run: str) -> None:
     """Bind the charges of invoices to their run, so that nobody changes them."""
-    _set(connection, facility, invoices, "PENDING", run=run)
+    _set(connection, facility, invoices, PENDING, run=run)
 
 
 def free_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
     """Free the PENDING charges of invoices that are editable again."""
-    _set(connection, facility, invoices, "PENDING", run=None)
+    _set(connection, facility, invoices, PENDING, run=None)
 
 
 def bill_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
     """Lock charges to their invoices, which are issued before: PENDING → BILLED."""
-    _set(connection, facility, invoices, "PENDING", state="BILLED")
+    _set(connection, facility, invoices, PENDING, state=BILLED)
 
 
 def pay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
     """Move the charges of paid invoices: BILLED → PAID."""
-    _set(connection, facility, invoices, "BILLED", state="PAID")
+    _set(connection, facility, invoices, BILLED, state=PAID)
 
 
 def unpay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
     """Move the charges of invoices that were paid by mistake: PAID → BILLED."""
-    _set(connection, facility, invoices, "PAID", state="BILLED")
+    _set(connection, facility, invoices, PAID, state=BILLED)
 
 
 def copy_charges(
@@ -558,7 +558,7 @@ def read_late(connection: Connection, facility: str, period: str) -> pl.Series:
     statement = select(charge.c.charge).where(
         charge.c.facility == facility,
         charge.c.period < period,
-        charge.c.state == "PENDING",
+        charge.c.state == PENDING,
         charge.c.run.is_(None),
         charge.c.invoice.is_(None),
         charge.c.reference.is_(None),
@@ -586,7 +586,7 @@ def count_late(connection: Connection, facility: str, period: str) -> int:
     counted = select(func.count()).where(
         charge.c.facility == facility,
         charge.c.period == period,
-        charge.c.state == "PENDING",
+        charge.c.state == PENDING,
         charge.c.date < first,
     )
     return int(connection.scalars(counted).one())
@@ -639,7 +639,7 @@ def read_pending(connection: Connection, facility: str, period: str) -> pl.DataF
     return found.sort("charge")
 
 
-_GONE = ("CLOSED", "VOID", "SUPERSEDED")
+_GONE = (CLOSED, VOID, SUPERSEDED)
 
 
 def read_credits(connection: Connection, facility: str) -> pl.DataFrame:

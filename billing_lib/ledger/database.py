@@ -209,7 +209,7 @@ def _sentences(engine: Engine) -> Iterator[None]:
             raise NotPermitted(
                 f"the database refuses it to this login: {said}",
                 where=_shown(engine),
-                remedy="docs/permissions.md tells what its operator grants",
+                remedy="its operator makes the grants of the manual's page 'Permissions'",
             ) from error
         # The bare class is SQLite's "file is not a database"; other subclasses are our defects.
         if not isinstance(error, OperationalError) and type(error) is not DatabaseError:

@@ -23,12 +23,16 @@ from billing_lib.ledger.states import (
     EDITABLE,
     FIRST,
     INVOICE,
-    ISSUED,
+    ISSUING,
+    JOB,
     MESSAGE,
+    NUMBERED,
     RUN,
     STATEMENT,
     SUPERSEDED,
+    UNFINISHED,
     VOID,
+    ends,
     moves,
     states,
 )
@@ -77,13 +81,18 @@ def moves_only(table: str, what: str) -> tuple[Guard, Guard]:
         Guard(
             table,
             (UPDATE,),
-            f"{what} makes the moves of docs/states.md, and no other",
+            f"{what} may not move from its present state to this one",
             f"NEW.state NOT IN {known} OR (NEW.state <> OLD.state AND NOT ({legal}))",
         ),
     )
 
 
-_UNFINISHED = named((*EDITABLE, "APPROVING"))
+def ended_stays(table: str, what: str) -> Guard:
+    """Refuse every change of a row in a state that no move leaves."""
+    when = f"OLD.state IN {named(ends(table))}"
+    return Guard(table, (UPDATE,), f"{what} that has ended does not change", when)
+
+
 _ITS_CHARGES = "FROM charge c WHERE c.facility = NEW.facility AND c.invoice = NEW.code"
 
 
@@ -125,7 +134,7 @@ _INVOICE_BINDING = (
         "invoice",
         (INSERT, UPDATE),
         "an invoice is in a run of its facility and month, which ends after it",
-        f"NEW.run IS NOT NULL AND NEW.state IN {_UNFINISHED} AND NOT EXISTS"
+        f"NEW.run IS NOT NULL AND NEW.state IN {named(UNFINISHED)} AND NOT EXISTS"
         " (SELECT 1 FROM billing_run r WHERE r.id = NEW.run AND r.facility = NEW.facility"
         " AND r.period = NEW.period AND r.state IN ('OPEN', 'DISABLED'))",
         lookup=True,
@@ -335,16 +344,11 @@ _RUN = (
         (UPDATE,),
         "a billing run ends when its invoices are issued or closed",
         "NEW.state IN ('FINISHED', 'CANCELLED') AND EXISTS (SELECT 1 FROM invoice i"
-        f" WHERE i.run = NEW.id AND i.state IN {named((*EDITABLE, 'APPROVING'))})",
+        f" WHERE i.run = NEW.id AND i.state IN {named(UNFINISHED)})",
         lookup=True,
     ),
-    Guard("job", (INSERT,), "a job begins RUNNING", "NEW.state <> 'RUNNING'"),
-    Guard(
-        "job",
-        (UPDATE,),
-        "a job that has ended does not change",
-        "OLD.state <> 'RUNNING' OR NEW.state NOT IN ('RUNNING', 'DONE', 'FAILED')",
-    ),
+    *moves_only(JOB, "a job"),
+    ended_stays(JOB, "a job"),
     Guard(
         "job",
         (UPDATE,),
@@ -396,7 +400,7 @@ _INVOICE = (
         "invoice",
         (UPDATE,),
         "an invoice has a number once it is issued, keeps it, and has none before",
-        f"(NEW.number IS NOT NULL) <> (NEW.state IN {named(ISSUED)})"
+        f"(NEW.number IS NOT NULL) <> (NEW.state IN {named(NUMBERED)})"
         " OR (OLD.number IS NOT NULL AND NEW.number IS DISTINCT FROM OLD.number)",
     ),
     Guard(
@@ -410,7 +414,7 @@ _INVOICE = (
         "invoice",
         (UPDATE,),
         "an invoice is approved as what was issued under its number",
-        f"NEW.state IN {named(ISSUED)} AND NOT EXISTS (SELECT 1 FROM issued_invoice s"
+        f"NEW.state IN {named(NUMBERED)} AND NOT EXISTS (SELECT 1 FROM issued_invoice s"
         " WHERE s.number = NEW.number AND s.facility = NEW.facility AND s.invoice = NEW.code"
         " AND s.total = NEW.total)",
         lookup=True,
@@ -421,7 +425,7 @@ _INVOICE = (
         "an invoice is superseded by an issued one that replaces it",
         "NEW.state = 'SUPERSEDED' AND NOT EXISTS (SELECT 1 FROM invoice s"
         " WHERE s.facility = NEW.facility AND s.replaces = NEW.number"
-        f" AND s.state IN {named(ISSUED)})",
+        f" AND s.state IN {named(NUMBERED)})",
         lookup=True,
     ),
     Guard(
@@ -445,13 +449,8 @@ _INVOICE = (
     never("invoice", "an invoice is kept, if only closed", DELETE),
 )
 _ISSUING = (
-    Guard("issuing", (INSERT,), "an issuing begins FROZEN", "NEW.state <> 'FROZEN'"),
-    Guard(
-        "issuing",
-        (UPDATE,),
-        "an issuing that has ended does not change",
-        "OLD.state <> 'FROZEN' OR NEW.state NOT IN ('FROZEN', 'ISSUED', 'FAILED')",
-    ),
+    *moves_only(ISSUING, "an issuing"),
+    ended_stays(ISSUING, "an issuing"),
     Guard(
         "issuing",
         (UPDATE,),

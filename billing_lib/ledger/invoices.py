@@ -27,7 +27,7 @@ from billing_lib.ledger.schema import (
     issued_invoice,
     issuing,
 )
-from billing_lib.ledger.states import ACTIVE, after
+from billing_lib.ledger.states import ACTIVE, APPROVING, OPEN, after
 from billing_lib.ledger.states import INVOICE as OF_INVOICE
 from billing_lib.pricing.fields import canonical_json
 
@@ -44,7 +44,7 @@ def insert_invoices(connection: Connection, drafts: pl.DataFrame) -> None:
     ``covers_from``, ``covers_to``, ``description``, and optionally ``reference`` and ``replaces``.
     """
     nothing = dict.fromkeys(("step", "charges", "raw_total", "adjustment", "total"), 0)
-    frames.insert_frame(connection, invoice, drafts, state="OPEN", **nothing)
+    frames.insert_frame(connection, invoice, drafts, state=OPEN, **nothing)
 
 
 def set_totals(connection: Connection, facility: str, totals: pl.DataFrame) -> None:
@@ -215,7 +215,7 @@ def set_step(connection: Connection, facility: str, code: str, step: int) -> Non
         .where(
             invoice.c.facility == facility,
             invoice.c.code == code,
-            invoice.c.state == "APPROVING",
+            invoice.c.state == APPROVING,
         )
         .values(step=step)
     )

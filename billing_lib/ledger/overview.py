@@ -15,7 +15,7 @@ from billing_lib.ledger import frames
 from billing_lib.ledger.charges import not_billed_otherwise, read_charges
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import KEPT, charge, charge_split, invoice, unbilled, usage_record
-from billing_lib.ledger.states import CLOSED, SUPERSEDED, VOID
+from billing_lib.ledger.states import CLOSED, PENDING, SUPERSEDED, VOID
 
 CHARGED = pl.Schema(
     {
@@ -45,7 +45,7 @@ def sum_charges(connection: Connection, facility: str) -> pl.DataFrame:
     Unbilled charges on a closed invoice are not pending.
     """
     waits = and_(
-        charge.c.state == "PENDING", or_(invoice.c.state.is_(None), invoice.c.state != CLOSED)
+        charge.c.state == PENDING, or_(invoice.c.state.is_(None), invoice.c.state != CLOSED)
     )
     pending = func.sum(case((waits, 1), else_=0))
     statement = (
@@ -188,9 +188,7 @@ def read_pending(
     statement = (
         select(*_PENDING)
         .select_from(charge.outerjoin(invoice, on))
-        .where(
-            charge.c.facility == facility, charge.c.period == period, charge.c.state == "PENDING"
-        )
+        .where(charge.c.facility == facility, charge.c.period == period, charge.c.state == PENDING)
     )
     if first is not None:
         statement = statement.order_by(*order).limit(first)

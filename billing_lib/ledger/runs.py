@@ -27,8 +27,8 @@ from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import billing_run, invoice_number, issued_invoice, issuing, job
+from billing_lib.ledger.states import FAILED, FROZEN, ISSUED, OPEN, RUNNING, after
 from billing_lib.ledger.states import RUN as OF_RUN
-from billing_lib.ledger.states import after
 from billing_lib.pricing.fields import canonical_json
 
 RUN = frame_schema(billing_run.columns)
@@ -52,7 +52,7 @@ def make_run(
             facility=facility,
             period=period,
             selection=selection,
-            state="OPEN",
+            state=OPEN,
             description=description,
             **stamp(connection, who="login", when="made_at"),
         )
@@ -103,7 +103,7 @@ def begin_job(connection: Connection, run: str, kind: str) -> int:
         sequence=last.scalar_subquery() + 1,
         facility=select(billing_run.c.facility).where(billing_run.c.id == run).scalar_subquery(),
         kind=kind,
-        state="RUNNING",
+        state=RUNNING,
         log="",
         **stamp(connection, who="login", when="started_at"),
     )
@@ -170,10 +170,10 @@ def freeze(
     """
     tries = 0
     earlier = select(issuing.c.id, issuing.c.run, issuing.c.state).where(
-        issuing.c.facility == facility, (issuing.c.run == run) | (issuing.c.state == "FROZEN")
+        issuing.c.facility == facility, (issuing.c.run == run) | (issuing.c.state == FROZEN)
     )
     for standing in connection.execute(earlier):
-        if standing.state == "FROZEN":
+        if standing.state == FROZEN:
             raise NotReady(f"the issuing {standing.id} is not ended yet", where=facility)
         tries += 1
     begun = insert(issuing).values(
@@ -181,7 +181,7 @@ def freeze(
         facility=facility,
         run=run,
         period=period,
-        state="FROZEN",
+        state=FROZEN,
         invoice_date=invoice_date,
         fiscal_year=fiscal_year,
         commit_hash=commit_hash,
@@ -202,7 +202,7 @@ def describe(connection: Connection, issuing_id: str, **columns: str) -> None:
 def fail(connection: Connection, issuing_id: str, failure: str) -> None:
     """End a frozen issuing as FAILED, with the reason; its numbers are free again."""
     release_numbers(connection, issuing_id)
-    _change_issuing(connection, issuing_id, {"state": "FAILED", "failure": failure})
+    _change_issuing(connection, issuing_id, {"state": FAILED, "failure": failure})
 
 
 def finish(connection: Connection, issuing_id: str, **columns: str) -> None:
@@ -210,12 +210,12 @@ def finish(connection: Connection, issuing_id: str, **columns: str) -> None:
 
     ``columns`` are those that describe sets.
     """
-    _change_issuing(connection, issuing_id, {**columns, "state": "ISSUED"})
+    _change_issuing(connection, issuing_id, {**columns, "state": ISSUED})
 
 
 def frozen(connection: Connection, facility: str) -> Row[Any] | None:
     """The facility's FROZEN issuing: its columns by name, or None."""
-    found = select(issuing).where(issuing.c.facility == facility, issuing.c.state == "FROZEN")
+    found = select(issuing).where(issuing.c.facility == facility, issuing.c.state == FROZEN)
     return connection.execute(found).one_or_none()
 
 
@@ -228,7 +228,7 @@ def find_record(connection: Connection, target: str) -> str | None:
     """The path in the archive of the record with this issuing's id or invoice number, if any."""
     numbered = select(issued_invoice.c.issuing).where(issued_invoice.c.number == target)
     named = (issuing.c.id == target) | issuing.c.id.in_(numbered)
-    return connection.scalar(select(issuing.c.record).where(named, issuing.c.state == "ISSUED"))
+    return connection.scalar(select(issuing.c.record).where(named, issuing.c.state == ISSUED))
 
 
 def read_issuings(
@@ -300,7 +300,7 @@ def _change_issuing(connection: Connection, issuing_id: str, columns: dict[str, 
     ended = stamp(connection, when="ended_at") if "state" in columns else {}
     changed = connection.execute(
         update(issuing)
-        .where(issuing.c.id == issuing_id, issuing.c.state == "FROZEN")
+        .where(issuing.c.id == issuing_id, issuing.c.state == FROZEN)
         .values(**columns, **ended)
     )
     if changed.rowcount != 1:

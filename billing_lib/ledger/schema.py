@@ -257,7 +257,7 @@ job = Table(
     Column("sequence", Integer, primary_key=True, autoincrement=False),
     of_facility(),
     stated("kind"),
-    stated("state"),  # RUNNING, DONE or FAILED
+    stated("state"),
     stamped("login", Text),
     stamped("started_at", Instant),
     Column("ended_at", Instant, FetchedValue()),

@@ -1,10 +1,11 @@
-"""The states of charges, invoices, runs, statements and messages, and every move between them.
+"""The states of rows of the ledger, and every move between them.
 
     invoice   OPEN ── submit ──▶ APPROVING ── issue ──▶ APPROVED
 
-This is the only table of moves. With it guards.py makes the database refuse any other move, the
-workflow checks a move before it tries, and docs/states.md is drawn. Each move is an event with
-login, time and reason, except the tries of a message.
+This is the only table of moves. From it guards.py generates the guards with which the database
+refuses any other move, the workflow checks a move before it tries, and scripts/states.py draws
+docs/states.md. Each move is an event with login, time and reason, except attempts to send a
+message, issuings and jobs, whose own rows hold login, times and the failure.
 """
 
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import NamedTuple
 from billing_lib.errors import NotReady
 
 CHARGE, INVOICE, RUN, STATEMENT = "charge", "invoice", "billing_run", "statement"
-MESSAGE = "message"
+ISSUING, JOB, MESSAGE = "issuing", "job", "message"
 """The tables whose rows have states."""
 
 OPEN, APPROVING, APPROVED, CLOSED = "OPEN", "APPROVING", "APPROVED", "CLOSED"
@@ -21,6 +22,7 @@ QUARANTINED, REJECTED, ERROR = "QUARANTINED", "REJECTED", "ERROR"
 SUPERSEDED, VOID, PAID = "SUPERSEDED", "VOID", "PAID"
 PENDING, BILLED = "PENDING", "BILLED"
 DISABLED, CANCELLED, FINISHED = "DISABLED", "CANCELLED", "FINISHED"
+FROZEN, ISSUED, RUNNING, DONE = "FROZEN", "ISSUED", "RUNNING", "DONE"
 WAITING, SENDING, SENT, FAILED = "WAITING", "SENDING", "SENT", "FAILED"
 REFUSED, BOUNCED, UNCERTAIN = "REFUSED", "BOUNCED", "UNCERTAIN"
 
@@ -38,62 +40,78 @@ class Move(NamedTuple):
 MOVES = (
     Move(CHARGE, PENDING, "bill", BILLED, "its invoice is issued"),
     Move(CHARGE, BILLED, "pay", PAID, "its invoice is paid"),
-    Move(CHARGE, PAID, "unpay", BILLED, "the payment was a mistake"),
-    Move(INVOICE, OPEN, "submit", APPROVING, "locked: what is approved is what was seen"),
-    Move(INVOICE, OPEN, "fail", ERROR, "it cannot be calculated"),
-    Move(INVOICE, ERROR, "recalculate", OPEN, "what was wrong is mended"),
-    Move(INVOICE, APPROVING, "issue", APPROVED, "the last reviewer approved: number given, issued"),
+    Move(CHARGE, PAID, "unpay", BILLED, "the payment was recorded by mistake"),
+    Move(INVOICE, OPEN, "submit", APPROVING, "it is locked, and reviewers approve it as it stands"),
+    Move(INVOICE, OPEN, "fail", ERROR, "its amounts cannot be calculated"),
+    Move(INVOICE, ERROR, "recalculate", OPEN, "the error is corrected"),
+    Move(INVOICE, APPROVING, "issue", APPROVED, "all reviewers approved; it gets its number"),
     Move(INVOICE, APPROVING, "reject", REJECTED, "the first reviewer sent it back, with a reason"),
-    Move(INVOICE, REJECTED, "reopen", OPEN, "it takes in changes"),
+    Move(INVOICE, REJECTED, "reopen", OPEN, "it takes changes again"),
     *(
-        Move(INVOICE, state, "quarantine", QUARANTINED, "kept out of the run with its charges")
+        Move(
+            INVOICE,
+            state,
+            "quarantine",
+            QUARANTINED,
+            "it and its charges are held back",
+        )
         for state in (OPEN, APPROVING, REJECTED, ERROR)
     ),
-    Move(INVOICE, QUARANTINED, "release", OPEN, "back in the run"),
+    Move(INVOICE, QUARANTINED, "release", OPEN, "it is in the run again"),
     *(
-        Move(INVOICE, state, "close", CLOSED, "never sent, no number, for good")
+        Move(INVOICE, state, "close", CLOSED, "it is never sent and gets no number; this is final")
         for state in (OPEN, APPROVING, REJECTED, ERROR, QUARANTINED)
     ),
     Move(INVOICE, APPROVED, "supersede", SUPERSEDED, "an issued invoice replaces it"),
     Move(INVOICE, APPROVED, "void", VOID, "it no longer counts"),
-    Move(INVOICE, APPROVED, "pay", PAID, "locked with its charges"),
-    Move(INVOICE, PAID, "unpay", APPROVED, "the payment was a mistake"),
-    Move(RUN, OPEN, "disable", DISABLED, "the batch passes it over"),
-    Move(RUN, DISABLED, "enable", OPEN, "the batch takes it again"),
+    Move(INVOICE, APPROVED, "pay", PAID, "it is paid, and its charges with it"),
+    Move(INVOICE, PAID, "unpay", APPROVED, "the payment was recorded by mistake"),
+    Move(RUN, OPEN, "disable", DISABLED, "the batch skips it"),
+    Move(RUN, DISABLED, "enable", OPEN, "the batch issues it again"),
     Move(RUN, OPEN, "cancel", CANCELLED, "its invoices are closed"),
     Move(RUN, DISABLED, "cancel", CANCELLED, "its invoices are closed"),
     Move(RUN, OPEN, "finish", FINISHED, "all its invoices are issued or closed"),
-    Move(STATEMENT, OPEN, "pay", PAID, "locked with its invoices and their charges"),
-    Move(STATEMENT, PAID, "unpay", OPEN, "the payment was a mistake"),
+    Move(STATEMENT, OPEN, "pay", PAID, "it is paid, with its invoices and their charges"),
+    Move(STATEMENT, PAID, "unpay", OPEN, "the payment was recorded by mistake"),
+    Move(ISSUING, FROZEN, "issue", ISSUED, "its invoices are issued; nothing undoes this"),
+    Move(ISSUING, FROZEN, "fail", FAILED, "it failed or crashed; its numbers are free again"),
+    Move(JOB, RUNNING, "finish", DONE, "its action is completed"),
+    Move(JOB, RUNNING, "fail", FAILED, "its action failed or crashed; its log says why"),
     Move(MESSAGE, WAITING, "claim", SENDING, "a process begins to send it"),
     Move(MESSAGE, FAILED, "claim", SENDING, "a process begins to send it"),
-    Move(MESSAGE, SENDING, "send", SENT, "the mail server has taken it"),
-    Move(MESSAGE, SENDING, "refuse", REFUSED, "the mail server refuses it for good"),
-    Move(MESSAGE, SENDING, "defer", FAILED, "it did not go out; it is tried again later"),
-    Move(MESSAGE, SENDING, "lose", UNCERTAIN, "nobody knows whether the mail server has taken it"),
-    Move(MESSAGE, UNCERTAIN, "send", SENT, "a person has found out that it arrived"),
+    Move(MESSAGE, SENDING, "send", SENT, "the mail server accepted it"),
+    Move(MESSAGE, SENDING, "refuse", REFUSED, "the mail server refused it permanently"),
+    Move(MESSAGE, SENDING, "defer", FAILED, "it could not be sent; it is tried again later"),
+    Move(MESSAGE, SENDING, "lose", UNCERTAIN, "it is unknown whether the mail server accepted it"),
+    Move(MESSAGE, UNCERTAIN, "send", SENT, "a person confirmed that it arrived"),
     *(
-        Move(MESSAGE, state, "again", WAITING, "a person has it sent once more")
+        Move(MESSAGE, state, "again", WAITING, "a person decided to send it once more")
         for state in (UNCERTAIN, REFUSED, BOUNCED)
     ),
     *(
-        Move(MESSAGE, state, "bounce", BOUNCED, "a report came back that it was not delivered")
+        Move(MESSAGE, state, "bounce", BOUNCED, "a report says that it was not delivered")
         for state in (SENT, UNCERTAIN)
     ),
     *(
-        Move(MESSAGE, state, "withdraw", CANCELLED, "what it tells no longer holds")
+        Move(MESSAGE, state, "withdraw", CANCELLED, "its content no longer holds")
         for state in (WAITING, FAILED, UNCERTAIN, REFUSED, BOUNCED)
     ),
 )
 """Every legal move."""
 
-FIRST = {CHARGE: PENDING, INVOICE: OPEN, RUN: OPEN, STATEMENT: OPEN, MESSAGE: WAITING}
+FIRST = {
+    **{CHARGE: PENDING, INVOICE: OPEN, RUN: OPEN, STATEMENT: OPEN},
+    **{ISSUING: FROZEN, JOB: RUNNING, MESSAGE: WAITING},
+}
 """The first state of each table's rows."""
 
 EDITABLE = (OPEN, REJECTED, ERROR, QUARANTINED)
 """States of an invoice that still takes changes."""
 
-ISSUED = (APPROVED, SUPERSEDED, VOID, PAID)
+UNFINISHED = (*EDITABLE, APPROVING)
+"""States of an invoice that is neither issued nor closed."""
+
+NUMBERED = (APPROVED, SUPERSEDED, VOID, PAID)
 """States of an invoice that has a number."""
 
 ACTIVE = (APPROVED, PAID)
@@ -107,6 +125,12 @@ def states(of: str) -> list[str]:
         if move.of == of:
             named += [state for state in (move.before, move.after) if state not in named]
     return named
+
+
+def ends(of: str) -> list[str]:
+    """The states of a table's rows that no move leaves."""
+    left = {move.before for move in moves(of)}
+    return [state for state in states(of) if state not in left]
 
 
 def moves(of: str) -> Iterator[Move]:
@@ -123,7 +147,4 @@ def after(of: str, before: str, action: str, name: str) -> str:
         if (move.before, move.action) == (before, action):
             return move.after
     can = sorted({move.before for move in moves(of) if move.action == action})
-    raise NotReady(
-        f"{name} is {before}; '{action}' is for {' or '.join(can)}",
-        remedy="see docs/states.md",
-    )
+    raise NotReady(f"{name} is {before}; '{action}' is for {' or '.join(can)}")

@@ -442,7 +442,9 @@ def unbilled_usage(month: Reviewed) -> pl.DataFrame:
             pl.col("records").list.len(),
             pl.col("example").fill_null("no detail is known"),
         ),
-        remedy=pl.col("reason").replace_strict(REMEDIES, default="see docs/scenario-format.md"),
+        remedy=pl.col("reason").replace_strict(
+            REMEDIES, default="see the manual's page 'Scenario format'"
+        ),
     )
 
 

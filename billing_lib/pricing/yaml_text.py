@@ -143,7 +143,7 @@ def _sentence(error: Any) -> tuple[str, str | None]:
         case "extra_forbidden":
             return (
                 f"the key '{key}' is not supported here",
-                "remove it or correct its spelling (docs/scenario-format.md lists the keys)",
+                "remove it or correct its spelling (see the manual's page 'Scenario format')",
             )
         case "missing":
             return f"the key '{key}' is missing", "add it"

@@ -415,7 +415,7 @@ def read_pending(
         require(connection, facility, VIEWER)
         found = overview.read_pending(connection, facility, month, first)
         if first is None:
-            splits = ledger_charges.read_splits(connection, facility, month, state="PENDING")
+            splits = ledger_charges.read_splits(connection, facility, month, state=PENDING)
         else:
             splits = ledger_charges.read_splits(connection, facility, codes=found["charge"])
         copies = found.filter(pl.col("original").is_not_null())["charge"]

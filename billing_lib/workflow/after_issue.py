@@ -22,14 +22,14 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.statements import paid_statement_of
-from billing_lib.ledger.states import INVOICE, after
+from billing_lib.ledger.states import BILLED, INVOICE, UNFINISHED, VOID, after
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.lines import parse_amount, parse_date
 from billing_lib.workflow.permissions import ISSUER, VIEWER, note_facility, require
-from billing_lib.workflow.runs import UNFINISHED, RunSelection, calculate
+from billing_lib.workflow.runs import RunSelection, calculate
 
 DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
 
@@ -201,7 +201,7 @@ def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[s
             "replaces": number,
         }
         ledger_invoices.insert_invoices(connection, pl.DataFrame([draft]))
-        made = ledger_charges.copy_charges(connection, facility, str(old["code"]), ("BILLED",))
+        made = ledger_charges.copy_charges(connection, facility, str(old["code"]), (BILLED,))
         copies = made["charge"]
         late = _late(connection, book, old)
         both = pl.concat([copies, late])
@@ -240,7 +240,7 @@ def void(
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         old = issued_invoice(connection, facility, number)
-        if old["state"] == "VOID":
+        if old["state"] == VOID:
             return [f"invoice {number} was voided before, nothing changed"]
         require_no_reissue(connection, facility, number)
         code = str(old["code"])
@@ -248,7 +248,7 @@ def void(
         give_back(connection, facility, number, f"void: {reason}")
         then = "its charges stay with it"
         if reopen:
-            copies = ledger_charges.copy_charges(connection, facility, code, ("BILLED",))
+            copies = ledger_charges.copy_charges(connection, facility, code, (BILLED,))
             # A copy goes to the month's invoice, not to the voided ad hoc invoice.
             free = copies["charge"].sort()
             ledger_charges.forget_references(connection, facility, free)

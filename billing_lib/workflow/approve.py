@@ -22,7 +22,19 @@ from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.people import current_login
-from billing_lib.ledger.states import APPROVING, DISABLED, ERROR, INVOICE, OPEN, REJECTED, after
+from billing_lib.ledger.states import (
+    APPROVING,
+    CANCELLED,
+    DISABLED,
+    DONE,
+    ERROR,
+    INVOICE,
+    OPEN,
+    QUARANTINED,
+    REJECTED,
+    UNFINISHED,
+    after,
+)
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting, find_ad_hoc, late_sentences, require_issuable
@@ -38,7 +50,6 @@ from billing_lib.workflow.permissions import (
     require,
 )
 from billing_lib.workflow.runs import (
-    UNFINISHED,
     Calculated,
     RunSelection,
     bind_for_good,
@@ -238,7 +249,7 @@ def approved_of(
         .sort("step")
         .group_by("step", maintain_order=True)
     ]
-    for state, words in (("QUARANTINED", "are in quarantine"), (REJECTED, "are rejected")):
+    for state, words in ((QUARANTINED, "are in quarantine"), (REJECTED, "are rejected")):
         count = now.filter(pl.col("state") == state).height
         if count:
             waiting.append(f"{count:,} invoices of run {run} {words}")
@@ -461,7 +472,7 @@ def make_run(
 
 def note_job(connection: Connection, run: str, kind: str, log: str) -> None:
     """Enter a job done in this transaction into the run's execution history."""
-    runs.end_job(connection, run, runs.begin_job(connection, run, kind), "DONE", log)
+    runs.end_job(connection, run, runs.begin_job(connection, run, kind), DONE, log)
 
 
 def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> list[str]:
@@ -469,7 +480,7 @@ def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> 
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         row = run_of(connection, book, run)
-        if enabled == (row.state != DISABLED) and row.state in ("OPEN", DISABLED):
+        if enabled == (row.state != DISABLED) and row.state in (OPEN, DISABLED):
             return [f"billing run {run} is {row.state} already, nothing changed"]
         runs.move_run(connection, run, "enable" if enabled else "disable")
     return [f"billing run {run} is {'enabled' if enabled else 'disabled'}"]
@@ -483,7 +494,7 @@ def cancel(engine: Engine, book: PriceBook, run: str, reason: str, *, reopen: bo
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         row = run_of(connection, book, run)
-        if row.state == "CANCELLED":
+        if row.state == CANCELLED:
             return [f"billing run {run} was cancelled before, nothing changed"]
         left = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
         codes = left["code"].to_list()

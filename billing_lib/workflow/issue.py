@@ -27,7 +27,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, usage
 from billing_lib.ledger.database import open_ledger, reading, require_initialised
-from billing_lib.ledger.states import CLOSED, ISSUED
+from billing_lib.ledger.states import CLOSED, NUMBERED
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
@@ -414,7 +414,7 @@ def _drafts(connection: Connection, facility: str, codes: list[str]) -> pl.DataF
             remedy="'billing invoices' lists them under 'invoice'",
         )
     for code, state, number in drafts.select("code", "state", "number").iter_rows():
-        if state in ISSUED:
+        if state in NUMBERED:
             raise NotReady(
                 f"{code} is issued as invoice {number}", remedy=f"see 'billing show {number}'"
             )

@@ -30,7 +30,7 @@ from billing_lib.ledger import runs, statements
 from billing_lib.ledger.charges import read_billed, read_credits, read_pending
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import read_events, record_event
-from billing_lib.ledger.states import ISSUED, SUPERSEDED, VOID
+from billing_lib.ledger.states import NUMBERED, SUPERSEDED, VOID
 from billing_lib.pricing.clock import Period, local_date
 from billing_lib.pricing.fields import Template, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
@@ -275,7 +275,7 @@ def _transactions(connection: Connection, book: PriceBook, selection: Selection)
     facility = book.facility.code
     if selection.run is not None:
         runs.read_run(connection, selection.run)  # refuses an unknown run
-    lives = ledger_invoices.read_invoices(connection, facility, states=ISSUED)
+    lives = ledger_invoices.read_invoices(connection, facility, states=NUMBERED)
     issued = ledger_invoices.read_issued(connection, facility=facility)
     void = lives.filter(pl.col("state") == VOID)
     voided = read_events(connection, facility, kinds=["void"], subjects=void["code"])

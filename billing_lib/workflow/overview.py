@@ -23,15 +23,23 @@ from sqlalchemy import Connection, Engine
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import overview, runs, usage
 from billing_lib.ledger.database import reading
-from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, ERROR, QUARANTINED, REJECTED
+from billing_lib.ledger.states import (
+    ACTIVE,
+    APPROVING,
+    EDITABLE,
+    ERROR,
+    QUARANTINED,
+    REJECTED,
+    UNFINISHED,
+)
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import VIEWER, may_team, readable, require
 from billing_lib.workflow.rate import count_by_reason
-from billing_lib.workflow.runs import UNFINISHED, RunSelection, signed_off
+from billing_lib.workflow.runs import RunSelection, signed_off
 
 TO_RATE, IN_REVIEW, READY = "TO RATE", "IN REVIEW", "READY"
-IN_APPROVAL, PARTLY_ISSUED, DONE = "IN APPROVAL", "PARTLY ISSUED", "ISSUED"
+IN_APPROVAL, PARTLY_ISSUED, ALL_ISSUED = "IN APPROVAL", "PARTLY ISSUED", "ISSUED"
 
 STATES = {
     TO_RATE: "some usage is loaded but not rated",
@@ -39,7 +47,7 @@ STATES = {
     READY: "may be issued",
     IN_APPROVAL: "invoices wait for reviewers",
     PARTLY_ISSUED: "some charges are issued, others are not",
-    DONE: "all charges are issued or closed",
+    ALL_ISSUED: "all charges are issued or closed",
 }
 """The states of a month and their meanings."""
 
@@ -110,7 +118,7 @@ def _month(
         state = READY if signed_off(connection, book, str(row["period"])) else IN_REVIEW
         waits.append("an issuer" if state == READY else "a reviewer's word that it is ready")
     else:
-        state = DONE
+        state = ALL_ISSUED
     waits += _waiting(book, approving)
     for held in (state for state in EDITABLE if state in _HELD):
         count = int(invoiced.filter(pl.col("state") == held)["invoices"].sum())
@@ -124,7 +132,9 @@ def _month(
         "charges": row["charges"],
         "invoices": int(active["invoices"].sum()),
         "unbilled": row["unbilled"],
-        "total": int(active["total"].sum()) if state == DONE and active.height else row["total"],
+        "total": int(active["total"].sum())
+        if state == ALL_ISSUED and active.height
+        else row["total"],
         "currency": book.facility.currency,
         "waits": waits,
     }

@@ -32,7 +32,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED
+from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED, UNFINISHED
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
@@ -107,10 +107,6 @@ class RunSelection:
         if self.reference is not None:
             return frame.filter(pl.col("reference") == self.reference)
         return frame
-
-
-UNFINISHED = (*EDITABLE, "APPROVING")
-"""The states of invoices that may still be issued."""
 
 
 def open_run(

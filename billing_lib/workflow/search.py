@@ -48,13 +48,13 @@ from billing_lib.ledger.states import (
     APPROVING,
     CHARGE,
     CLOSED,
-    EDITABLE,
     ERROR,
     INVOICE,
     PAID,
     QUARANTINED,
     REJECTED,
     SUPERSEDED,
+    UNFINISHED,
     VOID,
     states,
 )
@@ -73,13 +73,11 @@ from billing_lib.workflow.permissions import (
 )
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC
 
-_UNFINISHED = (*EDITABLE, APPROVING)
-
 VIEWS = {
-    "live": View("Live", _UNFINISHED, unplaced=True),
+    "live": View("Live", UNFINISHED, unplaced=True),
     "ready": View("Ready to approve", (APPROVING,)),
     "complete": View("Complete", (APPROVED, PAID, SUPERSEDED, VOID, CLOSED)),
-    "problems": View("Problems", (ERROR, REJECTED, QUARANTINED), odd=_UNFINISHED),
+    "problems": View("Problems", (ERROR, REJECTED, QUARANTINED), odd=UNFINISHED),
 }
 """The standing views of invoices: unfinished; waiting for approval; finished; and in need of
 attention, since in error, rejected, in quarantine, empty or below zero."""

@@ -66,7 +66,10 @@ def test_a_variable_wins_over_the_sites_file_and_the_file_over_the_default(
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('run = "archive"\n', r"billing\.toml: there is no setting 'run'; docs/settings\.md lists"),
+        (
+            'run = "archive"\n',
+            r"billing\.toml: there is no setting 'run'; the settings are allowed_signers, ",
+        ),
         ('site = "."\n', r"there is no setting 'site'"),
         ('package_days = "soon"\n', r"billing\.toml, package_days: the setting cannot be read: "),
         ("runs = archive\n", r"billing\.toml: the site's settings cannot be read \("),

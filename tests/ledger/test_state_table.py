@@ -1,4 +1,4 @@
-"""The whole table of states.py: each legal move works and is an event, any other is refused.
+"""The whole table of states.py: each legal move works, with its event; any other is refused.
 
 Each state is reached from the first one by legal moves, with the library; then every action and
 every other state is tried from there.
@@ -29,13 +29,26 @@ from april import (
 )
 from april import pay as pay_invoice
 from sqlalchemy import Connection, Engine, text
+from sqlalchemy.exc import IntegrityError
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges, events, invoices, messages, runs, triggers
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.guards import moves_only
 from billing_lib.ledger.people import current_login
-from billing_lib.ledger.states import CHARGE, FIRST, INVOICE, MESSAGE, STATEMENT, moves, states
+from billing_lib.ledger.states import (
+    CHARGE,
+    DONE,
+    FAILED,
+    FIRST,
+    INVOICE,
+    ISSUING,
+    JOB,
+    MESSAGE,
+    STATEMENT,
+    moves,
+    states,
+)
 from billing_lib.ledger.states import RUN as OF_RUN
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -67,12 +80,8 @@ def _close(connection: Connection) -> None:
 
 
 def _issue(connection: Connection) -> None:
-    numbers = freeze(connection, [P1])
-    issuing = runs.frozen(connection, "RC")
-    assert issuing is not None
-    invoices.insert_issued(connection, *issued_frames(issuing.id, numbers))
-    bill(connection, numbers)
-    runs.finish(connection, issuing.id)
+    freeze(connection, [P1])
+    _write(connection)
 
 
 def _supersede(connection: Connection) -> None:
@@ -97,6 +106,19 @@ def _run(action: str, connection: Connection) -> None:
     runs.move_run(connection, RUN, action, "for the test")
 
 
+def _write(connection: Connection) -> None:
+    issuing = runs.frozen(connection, "RC")
+    assert issuing is not None
+    numbers = runs.read_numbers(connection, issuing.id)
+    invoices.insert_issued(connection, *issued_frames(issuing.id, numbers))
+    bill(connection, numbers)
+    runs.finish(connection, issuing.id)
+
+
+def _end_job(state: str, connection: Connection) -> None:
+    runs.end_job(connection, RUN, 1, state, "for the test")
+
+
 def _message(action: str, connection: Connection) -> None:
     messages.move_message(connection, MAIL, action, "for the test")
 
@@ -118,6 +140,16 @@ def _begin_submitted(connection: Connection) -> None:
     _submit(connection)
 
 
+def _begin_issuing(connection: Connection) -> None:
+    _begin_submitted(connection)
+    freeze(connection, [P1])
+
+
+def _begin_job(connection: Connection) -> None:
+    _begin_run(connection)
+    runs.begin_job(connection, RUN, "issue")
+
+
 def _begin_statement(connection: Connection) -> None:
     issue(connection)
     state(connection)
@@ -131,6 +163,8 @@ BEGIN: dict[str, Action] = {
     CHARGE: _begin_submitted,
     INVOICE: _begin_draft,
     OF_RUN: _begin_run,
+    ISSUING: _begin_issuing,
+    JOB: _begin_job,
     STATEMENT: _begin_statement,
     MESSAGE: _begin_message,
 }
@@ -152,6 +186,11 @@ ACTIONS: dict[str, dict[str, Action]] = {
         "unpay": _unpay,
     },
     OF_RUN: {action: partial(_run, action) for action in ("disable", "enable", "cancel", "finish")},
+    ISSUING: {
+        "issue": _write,
+        "fail": lambda connection: runs.fail(connection, RUN, "for the test"),
+    },
+    JOB: {"finish": partial(_end_job, DONE), "fail": partial(_end_job, FAILED)},
     STATEMENT: {
         "pay": lambda connection: pay_statement(connection, "smith-lab-2020-04"),
         "unpay": _unpay_statement,
@@ -166,6 +205,8 @@ ROWS = {
     CHARGE: "charge = 'u1'",
     INVOICE: f"code = '{P1}'",
     OF_RUN: f"id = '{RUN}'",
+    ISSUING: f"id = '{RUN}'",
+    JOB: f"run = '{RUN}' AND sequence = 1",
     STATEMENT: "id = 'smith-lab-2020-04'",
     MESSAGE: f"id = '{MAIL}'",
 }
@@ -200,12 +241,11 @@ def reached(rated: Engine, of: str, before: str) -> Engine:
     return rated
 
 
-EVERY = [
-    (of, state) for of in (CHARGE, INVOICE, OF_RUN, STATEMENT, MESSAGE) for state in states(of)
-]
+EVERY = [(of, state) for of in FIRST for state in states(of)]
 
 
 def test_every_action_of_the_table_is_tried() -> None:
+    assert ACTIONS.keys() == FIRST.keys()
     for of, actions in ACTIONS.items():
         assert set(actions) == {move.action for move in moves(of)}
 
@@ -268,6 +308,14 @@ def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -
         said = f"message {MAIL} is {before}; '{action}' is for "
         with pytest.raises(NotReady, match=said), writing(ledger) as connection:
             messages.move_message(connection, MAIL, action, "for the test")
+    elif of == ISSUING:
+        with pytest.raises(NotReady, match=f"{RUN} is not frozen"), writing(ledger) as connection:
+            runs.finish(connection, RUN)
+        with pytest.raises((NotReady, IntegrityError)), writing(ledger) as connection:
+            runs.fail(connection, RUN, "for the test")
+    elif of == JOB:
+        with pytest.raises(IntegrityError, match="a job "), writing(ledger) as connection:
+            ACTIONS[of][action](connection)
     elif of == CHARGE:  # it moves with its invoice; asked alone, it stays where it is
         alone = {
             "bill": charges.bill_charges,
@@ -279,13 +327,14 @@ def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -
             assert _now(connection, of) == before
 
 
-@pytest.mark.parametrize("of", [CHARGE, INVOICE, OF_RUN, STATEMENT, MESSAGE])
+@pytest.mark.parametrize("of", FIRST)
 def test_the_guard_on_moves_alone_holds_the_table(
     rated: Engine, raw: Raw, of: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All states against all, with every other guard away."""
     with writing(rated) as connection:
         issue(connection)
+        runs.begin_job(connection, RUN, "issue")
         state(connection)
         queue(connection)
     monkeypatch.setattr(triggers, "GUARDS", moves_only(of, "it"))
@@ -302,5 +351,5 @@ def test_the_guard_on_moves_alone_holds_the_table(
                     connection.execute(text(change))
                     raise Undo
             else:
-                with pytest.raises(REFUSED, match=r"makes the moves of docs/states\.md, and no"):
+                with pytest.raises(REFUSED, match="may not move from its present state"):
                     raw(change)

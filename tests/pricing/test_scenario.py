@@ -141,7 +141,7 @@ MISTAKES = [
     (
         {"usage": used("date: 2020-04-06, hours: '3'")},
         "april.yml, line 8, usage[1].hours: the key 'hours' is not supported here; remove it or "
-        "correct its spelling (docs/scenario-format.md lists the keys)",
+        "correct its spelling (see the manual's page 'Scenario format')",
     ),
     (
         {"usage": "[{item: slide, project: p}]"},
@@ -189,7 +189,7 @@ MISTAKES = [
     (
         {"adjustments": added('project: p, amount: "1", item: slide')},
         "april.yml, line 8, adjustments[1].add_line.item: the key 'item' is not supported here; "
-        "remove it or correct its spelling (docs/scenario-format.md lists the keys)",
+        "remove it or correct its spelling (see the manual's page 'Scenario format')",
     ),
     (
         {"adjustments": f"[{{{WHO}}}]"},
@@ -219,7 +219,7 @@ MISTAKES = [
     (
         {"expect": "{totals: {p: '1.00'}}"},
         "april.yml, line 8, expect.totals: the key 'totals' is not supported here; remove it or "
-        "correct its spelling (docs/scenario-format.md lists the keys)",
+        "correct its spelling (see the manual's page 'Scenario format')",
     ),
     (
         {"carried": "{cap: {p: '480.00'}}"},

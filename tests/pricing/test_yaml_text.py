@@ -111,7 +111,7 @@ def test_what_is_no_price_book_is_refused_with_its_line(text: str, sentence: str
             "{code: RC}",
             "{code: RC, vat: 7}",
             "book.yml, line 1, facility.vat: the key 'vat' is not supported here; remove it or "
-            "correct its spelling (docs/scenario-format.md lists the keys)",
+            "correct its spelling (see the manual's page 'Scenario format')",
         ),
         (
             "{code: RC}",
@@ -122,7 +122,7 @@ def test_what_is_no_price_book_is_refused_with_its_line(text: str, sentence: str
             "price: 0x10",
             "cost: 0x10",  # the misspelling is told, not the key that is missing for it
             "book.yml, line 5, rates[2].cost: the key 'cost' is not supported here (and 1 more); "
-            "remove it or correct its spelling (docs/scenario-format.md lists the keys)",
+            "remove it or correct its spelling (see the manual's page 'Scenario format')",
         ),
         (
             "item: slide",

@@ -624,7 +624,9 @@ def test_what_the_database_refuses_to_a_login_is_said_in_a_sentence(new_staffed:
         operator.execute("REVOKE SELECT ON charge FROM billing_reader")
     with (
         ledger_as(new_staffed, "vic") as engine,
-        pytest.raises(NotPermitted, match="permission denied for table charge; docs/permissions"),
+        pytest.raises(
+            NotPermitted, match="permission denied for table charge; its operator makes the grants"
+        ),
     ):
         find_charges(engine, OF_APRIL)
 
