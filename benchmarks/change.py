@@ -24,7 +24,7 @@ from common.usage import MILLION, price_book, sample, usage_files
 from ledger import CACHE, LOG, LOG_BOOK, new_ledger
 from sqlalchemy import Engine, event
 
-from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.ledger import frames
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -33,7 +33,7 @@ from billing_lib.workflow.adjust import adjust_charge, read_pending
 from billing_lib.workflow.approve import make_run
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.runs import RunScope, sign_off
 
 MONTH = "2026-03"
 LOG_MONTH = Period(1993, 10)
@@ -96,7 +96,7 @@ def adjust_some(records: int) -> Adjusted:
         charges = rate_period(engine, book, Period.parse(MONTH)).charges
         codes = read_pending(engine, book, MONTH, TIMES)["charge"].to_list()
         seconds, told = _adjust(engine, book, codes, "2")
-        make_run(engine, book, Period.parse(MONTH), RunSelection())
+        make_run(engine, book, Period.parse(MONTH), RunScope())
         with_drafts, _ = _adjust(engine, book, codes, "3")
     return Adjusted(seconds, with_drafts, *told, charges)
 
@@ -128,8 +128,8 @@ def issue_log(projects: tuple[str, ...]) -> Issued:
                 settings,
                 book,
                 LOG_MONTH,
-                RunSelection(projects=projects),
-                terms=Terms(allow_dirty=True),
+                RunScope(projects=projects),
+                terms=IssuingTerms(allow_dirty=True),
             )
     return Issued(len(statements), len(issued.numbers))
 

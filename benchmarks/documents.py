@@ -19,7 +19,7 @@ from pathlib import Path
 from common.results import Results
 from weasyprint import HTML
 
-from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
@@ -84,7 +84,7 @@ def issued_month(office: Path, count: int) -> str:
     load_files(engine, book, [usage], lambda *_: None)
     rate_period(engine, book, APRIL)
     settings = Settings(runs=office / "runs", parameters=office / "parameters")
-    issued = issue_month(engine, settings, book, APRIL, terms=Terms(allow_dirty=True))
+    issued = issue_month(engine, settings, book, APRIL, terms=IssuingTerms(allow_dirty=True))
     if len(issued.numbers) != count:
         raise SystemExit(f"{len(issued.numbers)} invoices were issued, not {count}")
     return issued.issuing

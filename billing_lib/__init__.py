@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from billing_lib.audit.reproduce import Reproduction, reproduce
     from billing_lib.audit.verify import Finding, verify
-    from billing_lib.batch.issuing import Issued
+    from billing_lib.batch.issuing import IssuingResult
     from billing_lib.pricing.pricebook import PriceBook
     from billing_lib.settings import Settings
     from billing_lib.workflow.load import Loaded
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "BillingError",
     "Finding",
-    "Issued",
+    "IssuingResult",
     "Loaded",
     "RatedPeriod",
     "Reproduction",
@@ -56,7 +56,7 @@ __all__ = [
 
 _LATE = {
     "Finding": "audit.verify",
-    "Issued": "batch.issuing",
+    "IssuingResult": "batch.issuing",
     "Loaded": "workflow.load",
     "RatedPeriod": "workflow.rate",
     "Reproduction": "audit.reproduce",
@@ -65,7 +65,7 @@ _LATE = {
 }
 """The modules of the names that are imported at their first use."""
 
-Step = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str], None]
 
 
 def __getattr__(name: str) -> Any:
@@ -133,7 +133,7 @@ class Site:
         return next(iter(books.values()))
 
     def load(
-        self, files: Sequence[str | Path], facility: str | None = None, step: Step = _unheard
+        self, files: Sequence[str | Path], facility: str | None = None, step: Progress = _unheard
     ) -> "list[Loaded]":
         """Load usage files, all or none; loading a file again changes nothing."""
         from billing_lib.workflow.load import load_files
@@ -187,7 +187,7 @@ class Site:
         return read_unbilled(self.engine, code, str(Period.parse(month)))
 
     def findings(
-        self, month: str, facility: str | None = None, step: Step = _unheard
+        self, month: str, facility: str | None = None, step: Progress = _unheard
     ) -> "pl.DataFrame":
         """The findings of the checks of a month (docs/checks.md), the worst first."""
         from billing_lib.pricing.charge import as_decimals
@@ -235,8 +235,8 @@ class Site:
         *,
         date: str | Date | None = None,
         allow_dirty: bool = False,
-        step: Step = _unheard,
-    ) -> "Issued":
+        step: Progress = _unheard,
+    ) -> "IssuingResult":
         """Issue a month's invoices: freeze, compute by papermill, archive, number.
 
         Parameters
@@ -246,10 +246,10 @@ class Site:
         allow_dirty
             Issue although the program differs from its commit; the record holds the difference.
         """
-        from billing_lib.batch.issuing import Terms, issue_month
+        from billing_lib.batch.issuing import IssuingTerms, issue_month
         from billing_lib.pricing.clock import Period
 
-        terms = Terms(None if date is None else str(date), allow_dirty)
+        terms = IssuingTerms(None if date is None else str(date), allow_dirty)
         book, period = self.book(facility), Period.parse(month)
         return issue_month(self.engine, self.settings, book, period, terms=terms, step=step)
 
@@ -269,7 +269,7 @@ class Site:
 
         return verify(self.record(str(record)), fingerprints=ledger_fingerprints(self.engine))
 
-    def reproduce(self, record: str | Path, step: Step = _unheard) -> "Reproduction":
+    def reproduce(self, record: str | Path, step: Progress = _unheard) -> "Reproduction":
         """Run a record, named as for ``verify``, again and compare every result."""
         from billing_lib.audit.reproduce import reproduce
 

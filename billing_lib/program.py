@@ -26,13 +26,13 @@ NAME = "billing-notebooks"
 PACKAGE = Path(__file__).absolute().parent
 """The folder of the package billing_lib."""
 
-CARRIED = PACKAGE / "program_files"
+PROGRAM_FILES = PACKAGE / "program_files"
 """The folder in a wheel for the files that are beside billing_lib/ in a clone."""
 
-INSTALLED = (CARRIED / "notebooks").is_dir()
+INSTALLED = (PROGRAM_FILES / "notebooks").is_dir()
 """Whether the program runs from an installed wheel."""
 
-ROOT = CARRIED if INSTALLED else PACKAGE.parent
+ROOT = PROGRAM_FILES if INSTALLED else PACKAGE.parent
 """The folder with notebooks/, data/, parameters/, pyproject.toml and uv.lock."""
 
 NOTEBOOKS = ROOT / "notebooks"
@@ -41,7 +41,7 @@ PARAMETERS = ROOT / "parameters"
 """The price book of the demonstration."""
 
 BUILD, DIFF = "build.json", "source.diff"
-"""The files in ``CARRIED`` with a wheel's commit and the changes of its tree."""
+"""The files in ``PROGRAM_FILES`` with a wheel's commit and the changes of its tree."""
 
 FILES = (
     *("billing_lib", "notebooks", "pyproject.toml", "uv.lock", "hatch_build.py"),
@@ -107,7 +107,7 @@ def repository_source(root: Path) -> Source | None:
     return Source(commit, *_difference(root))
 
 
-def built_source(carried: Path = CARRIED) -> Source | None:
+def built_source(carried: Path = PROGRAM_FILES) -> Source | None:
     """The commit of a wheel or sdist, from its ``build.json``; None without that file."""
     path = carried / BUILD
     if not path.is_file():

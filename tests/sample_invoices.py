@@ -32,7 +32,7 @@ from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, calculate, open_run, submit, take_in
+from billing_lib.workflow.runs import RunScope, calculate, open_run, submit, take_in
 from billing_lib.workflow.search import VIEWS, Filter
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -79,7 +79,7 @@ def fill(ledger: Engine, folder: Path) -> None:
     _april(ledger, folder)
     _may(ledger)
     with writing(ledger) as connection:
-        run = open_run(connection, YEN, APRIL, RunSelection())
+        run = open_run(connection, YEN, APRIL, RunScope())
         take_in(connection, YEN, run)
         calculate(connection, YEN, [f"{run}/tokyo", f"{run}/kyoto"])
         submit(connection, YEN, run, [f"{run}/kyoto"])
@@ -107,12 +107,12 @@ def _load(ledger: Engine, folder: Path) -> None:
 
 
 def _april(ledger: Engine, folder: Path) -> None:
-    issued = RunSelection(projects=("approved", "superseded", "void", "paid"))
+    issued = RunScope(projects=("approved", "superseded", "void", "paid"))
     with writing(ledger) as connection:
         prepared = prepare(connection, MIC, APRIL, issued)
     issue_prepared(ledger, MIC, prepared, folder)
     with writing(ledger) as connection:
-        rest = RunSelection(
+        rest = RunScope(
             projects=("open", "approving", "closed", "quarantined", "rejected", "error")
         )
         run = open_run(connection, MIC, APRIL, rest)
@@ -161,7 +161,7 @@ def _reissue(ledger: Engine, folder: Path, old: str) -> None:
     """Bill the charges of an issued invoice anew; the copies go on from what was said before."""
     with writing(ledger) as connection:
         known = ledger_invoices.read_invoices(connection, "MIC", codes=[old]).row(0, named=True)
-        run = open_run(connection, MIC, APRIL, RunSelection(reissue=known["number"]))
+        run = open_run(connection, MIC, APRIL, RunScope(reissue=known["number"]))
         code = f"{run}/superseded"
         _draft(connection, APRIL, code, "superseded", "periodic", run=run, replaces=known["number"])
         copies = ledger_charges.copy_charges(connection, "MIC", old, ("BILLED",))
@@ -177,7 +177,7 @@ def _may(ledger: Engine) -> None:
     """Drafts of the month, and ad hoc invoices: one of a line, an empty one, one below zero."""
     lines = {"PO-12": ("Training, two hours", "150.00"), "PO-14": ("Credit", "-20.00")}
     with writing(ledger) as connection:
-        run = open_run(connection, MIC, MAY, RunSelection())
+        run = open_run(connection, MIC, MAY, RunScope())
         take_in(connection, MIC, run)
         for reference in ("PO-12", "PO-13", "PO-14"):
             _draft(connection, MAY, reference, "other", "ad hoc", reference=reference)

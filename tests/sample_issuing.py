@@ -17,10 +17,10 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approve import Prepared, prepare
 from billing_lib.workflow.invoice import compute_invoices, invoice_json
 from billing_lib.workflow.issue import commit_issuing, freeze
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
 
-WHOLE = RunSelection()
+WHOLE = RunScope()
 
 
 def issue_here(
@@ -28,7 +28,7 @@ def issue_here(
     book: PriceBook,
     period: Period,
     folder: Path,
-    selection: RunSelection = WHOLE,
+    selection: RunScope = WHOLE,
     date: dt.date | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Issue what may be issued of a month; the invoices by number."""

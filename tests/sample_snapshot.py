@@ -89,7 +89,7 @@ def frozen(
         rates=catalogue.rates,
         accounts=catalogue.accounts,
         rules=catalogue.rules.with_columns(period=pl.lit(scenario.period)),
-        carried=scenario.carried_frame(),
+        year_to_date=scenario.carried_frame(),
         notes=notes,
         adjustments=adjustments,
         lines=lines,
@@ -97,7 +97,7 @@ def frozen(
             [_invoice(scenario, project, number) for project, number in numbers.items()],
             schema=INVOICES,
         ),
-        placing=priced.select("charge", invoice="project"),
+        assignment=priced.select("charge", invoice="project"),
         history=HISTORY.to_frame(),
         texts=pl.DataFrame(list(text.items()), schema=TEXTS, orient="row"),
     )

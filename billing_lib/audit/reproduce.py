@@ -44,7 +44,7 @@ from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
 from billing_lib.program import PACKAGE, ROOT, git, installed_source, said_by
 from billing_lib.settings import anywhere
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 _SHA256 = r"^[0-9a-f]{64}$"
 
@@ -387,7 +387,7 @@ class Reproduction:
 
 
 def reproduce(
-    record: Path, *, repository: Path | None = None, step: Step = unheard
+    record: Path, *, repository: Path | None = None, step: Progress = unheard
 ) -> Reproduction:
     """Run a record again and compare every result.
 
@@ -449,7 +449,7 @@ def _lay_out(data: Path, work: Path) -> None:
 
 
 def _run(
-    origin: Origin, data: Path, place: Path, repository: Path, step: Step
+    origin: Origin, data: Path, place: Path, repository: Path, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute the notebook in ``place/data``; papermill's result, and the environment as words."""
     container, inside = origin.container, anywhere().image
@@ -475,7 +475,7 @@ def _run(
 
 
 def _run_in_container(
-    tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Step
+    tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute it inside the image, by the image's code if its commit fits, else by a checkout."""
     image, command, whose = origin.container, _papermill("python"), ""
@@ -487,7 +487,7 @@ def _run_in_container(
     return done, f"in the recorded container {image}, by {tool}{whose}"
 
 
-def _beat(step: Step) -> Callable[[], None]:
+def _beat(step: Progress) -> Callable[[], None]:
     return lambda: step(2, _STEPS, "running the archived notebook again")
 
 

@@ -322,7 +322,7 @@ def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:
     return findings
 
 
-INVOICES = pl.Schema({"number": pl.String(), "sha256": pl.String(), "ledger": pl.String()})
+INVOICE_HASHES = pl.Schema({"number": pl.String(), "sha256": pl.String(), "ledger": pl.String()})
 """Columns of a proof's invoices; ``ledger`` compares with the ledger, in words."""
 
 
@@ -339,7 +339,7 @@ class Proof:
     signature
         A sentence on the signature.
     invoices
-        Each invoice's fingerprint (INVOICES), by number.
+        Each invoice's fingerprint (INVOICE_HASHES), by number.
     """
 
     sha256: str
@@ -361,7 +361,7 @@ def prove(record: Path, fingerprints: Mapping[str, str] | None) -> Proof:
         sha256=file_sha256(record / TAG_MANIFEST),
         files=len(payload_files(record)) + len(tag_files(record)),
         signature=signature_sentence(record),
-        invoices=pl.DataFrame(invoices, schema=INVOICES, orient="row"),
+        invoices=pl.DataFrame(invoices, schema=INVOICE_HASHES, orient="row"),
     )
 
 

@@ -41,9 +41,9 @@ from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
 from billing_lib.workflow.load import book_file
 from billing_lib.workflow.permissions import ISSUER, VIEWER, require
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 NOTEBOOK = NOTEBOOKS / "issue.ipynb"
 """The issuing notebook."""
@@ -55,7 +55,7 @@ _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
 
 @dataclass(frozen=True)
-class Issued:
+class IssuingResult:
     """The result of an issuing, whose id is also that of its audit record.
 
     ``total`` and ``cost`` are sums of all invoices in minor units; the cost is None if no item
@@ -88,7 +88,7 @@ class Issued:
 
 
 @dataclass(frozen=True)
-class Terms:
+class IssuingTerms:
     """The terms of an issuing.
 
     Attributes
@@ -116,7 +116,7 @@ class Issuer:
     period: Period
     invoice_date: dt.date
     origin: Provenance
-    step: Step
+    step: Progress
 
     @classmethod
     def begin(
@@ -125,8 +125,8 @@ class Issuer:
         settings: Settings,
         book: PriceBook,
         period: Period,
-        terms: Terms,
-        step: Step,
+        terms: IssuingTerms,
+        step: Progress,
     ) -> Self:
         """Check the user, the date and the program before the lock is taken."""
         with reading(engine) as connection:
@@ -139,7 +139,7 @@ class Issuer:
         require_clean(origin, terms.allow_dirty)
         return cls(engine, settings, book, period, invoice_date, origin, step)
 
-    def issue(self, prepare: Callable[[Connection], Prepared]) -> Issued:
+    def issue(self, prepare: Callable[[Connection], Prepared]) -> IssuingResult:
         """Prepare, freeze, compute, archive and commit; call it under the facility's lock.
 
         Preparing and freezing are one transaction, so that the charges are read once.
@@ -178,7 +178,7 @@ class Issuer:
         issued.notes.extend(prepared.waiting)
         return issued
 
-    def _compute_and_commit(self, frozen: Frozen, job: int) -> Issued:
+    def _compute_and_commit(self, frozen: Frozen, job: int) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
         partial = archive / frozen.partial_folder
         if partial.exists():
@@ -209,9 +209,9 @@ class Issuer:
         return issued
 
 
-def settle(
-    engine: Engine, archive: Path, facility: str, period: Period, selection: RunSelection
-) -> Issued | None:
+def end_interrupted(
+    engine: Engine, archive: Path, facility: str, period: Period, selection: RunScope
+) -> IssuingResult | None:
     """Finish or undo an interrupted issuing; call it under the facility's lock.
 
     Returns the issuing if it is of this period and selection and only its move into the archive
@@ -285,10 +285,10 @@ def parse_invoice_date(text: str | None, period: Period, today: dt.date) -> dt.d
     return date
 
 
-def _issued(connection: Connection, archive: Path, issuing_id: str) -> Issued:
+def _issued(connection: Connection, archive: Path, issuing_id: str) -> IssuingResult:
     invoices = ledger_invoices.read_issued(connection, issuing=issuing_id)
     row = runs.read_issuing(connection, issuing_id)
-    return Issued(
+    return IssuingResult(
         issuing_id,
         invoices["number"].to_list(),
         int(invoices["charges"].sum()),
@@ -332,11 +332,11 @@ def issue_month(
     settings: Settings,
     book: PriceBook,
     period: Period,
-    selection: RunSelection | None = None,
+    selection: RunScope | None = None,
     *,
-    terms: Terms | None = None,
-    step: Step = unheard,
-) -> Issued:
+    terms: IssuingTerms | None = None,
+    step: Progress = unheard,
+) -> IssuingResult:
     """Issue a month, or some projects or teams of it.
 
     Its run takes in the pending charges and is submitted; the invoices that all reviewers have
@@ -351,11 +351,11 @@ def issue_month(
     DirtyTree
         The program's files differ from their commit.
     """
-    chosen = selection or RunSelection()
-    stated = terms or Terms()
+    chosen = selection or RunScope()
+    stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
     with issuing(engine, book.facility.code):
-        finished = settle(engine, settings.runs, book.facility.code, period, chosen)
+        finished = end_interrupted(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
         return issuer.issue(
@@ -371,9 +371,9 @@ def process_run(
     book: PriceBook,
     run: str,
     *,
-    terms: Terms | None = None,
-    step: Step = unheard,
-) -> Issued:
+    terms: IssuingTerms | None = None,
+    step: Progress = unheard,
+) -> IssuingResult:
     """Take in and submit the charges of a run, and issue its approved invoices.
 
     Raises
@@ -384,13 +384,13 @@ def process_run(
         The program's files differ from their commit.
     """
     period = _period_of(engine, book, run)
-    stated = terms or Terms()
+    stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
     with issuing(engine, book.facility.code):
-        settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
+        end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(
             lambda connection: prepare_run(
-                connection, book, run, RunSelection(), [], unattended=stated.unattended
+                connection, book, run, RunScope(), [], unattended=stated.unattended
             )
         )
 
@@ -402,14 +402,14 @@ def issue_approved(
     run: str,
     codes: list[str] | None = None,
     *,
-    terms: Terms | None = None,
-    step: Step = unheard,
-) -> Issued:
+    terms: IssuingTerms | None = None,
+    step: Progress = unheard,
+) -> IssuingResult:
     """Issue the invoices of a run that all reviewers have approved; NotReady without any."""
     period = _period_of(engine, book, run)
-    issuer = Issuer.begin(engine, settings, book, period, terms or Terms(), step)
+    issuer = Issuer.begin(engine, settings, book, period, terms or IssuingTerms(), step)
     with issuing(engine, book.facility.code):
-        settle(engine, settings.runs, book.facility.code, issuer.period, RunSelection())
+        end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(
             lambda connection: approved_of(connection, book, run, codes or None, [])
         )

@@ -25,8 +25,8 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.provenance import provenance, require_clean
 from billing_lib.batch.issuing import (
-    Issued,
-    Terms,
+    IssuingResult,
+    IssuingTerms,
     issue_approved,
     issue_month,
     parse_invoice_date,
@@ -42,9 +42,9 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, spare_iri_parsers
 from billing_lib.workflow.load import read_price_book, read_price_books
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.statements import generate_statements
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 
 @dataclass
@@ -69,7 +69,7 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Month:
+class BatchMonth:
     """The outcome of a month: facilities in order of their codes, statements and mail."""
 
     facilities: list[Outcome]
@@ -83,11 +83,11 @@ def issue_all(
     settings: Settings,
     period: Period,
     *,
-    terms: Terms | None = None,
-    step: Step = unheard,
-) -> Month:
+    terms: IssuingTerms | None = None,
+    step: Progress = unheard,
+) -> BatchMonth:
     """Issue every facility's month as far as it is ready, update statements and send mail."""
-    how = replace(terms or Terms(), unattended=True)
+    how = replace(terms or IssuingTerms(), unattended=True)
     books = read_price_books(settings.parameters)
     over = _over(books, period, how.date)
     require_clean(provenance(), how.allow_dirty)
@@ -106,7 +106,7 @@ def issue_all(
         statements, unstated = [f"statements of {period}: {error}"], True
     delivered, undelivered = deliver_month(engine, settings, books, period)
     failed = unstated or undelivered or any(outcome.failed for outcome in outcomes)
-    return Month(outcomes, statements, failed, delivered)
+    return BatchMonth(outcomes, statements, failed, delivered)
 
 
 def _over(books: dict[str, PriceBook], period: Period, date: str | None) -> list[str]:
@@ -128,7 +128,7 @@ def _over(books: dict[str, PriceBook], period: Period, date: str | None) -> list
 
 
 def _side_by_side(
-    facilities: list[str], settings: Settings, period: Period, terms: Terms
+    facilities: list[str], settings: Settings, period: Period, terms: IssuingTerms
 ) -> Iterator[Outcome]:
     """Issue each facility in a process of its own, one per core at a time; outcomes in order."""
     if not facilities:
@@ -149,7 +149,9 @@ def _side_by_side(
                 yield ended
 
 
-def issue_facility(facility: str, settings: Settings, period: Period, terms: Terms) -> Outcome:
+def issue_facility(
+    facility: str, settings: Settings, period: Period, terms: IssuingTerms
+) -> Outcome:
     """Issue one facility's month as far as it is ready: its open runs, then the rest."""
     engine, outcome = open_ledger(settings.database), Outcome(facility)
     try:
@@ -162,7 +164,7 @@ def issue_facility(facility: str, settings: Settings, period: Period, terms: Ter
         opened = standing.filter(pl.col("state") == OPEN)
         for run, text in opened.filter(pl.col("selection") != "").select("id", "selection").rows():
             # A person submits an ad hoc invoice or a reissue with a run of its own.
-            whole = RunSelection.parse(text).takes_charges
+            whole = RunScope.parse(text).takes_charges
             issue = process_run if whole else issue_approved
             _try(outcome, partial(issue, engine, settings, book, run, terms=terms))
         if "" not in disabled["selection"] or "" in opened["selection"]:
@@ -175,7 +177,7 @@ def issue_facility(facility: str, settings: Settings, period: Period, terms: Ter
     return outcome
 
 
-def _try(outcome: Outcome, issue: Callable[[], Issued]) -> None:
+def _try(outcome: Outcome, issue: Callable[[], IssuingResult]) -> None:
     try:
         issued = issue()
     except (AlreadyIssued, NotReady) as error:

@@ -27,12 +27,12 @@ from billing_lib.errors import InvalidAdjustment, InvalidFilter
 from billing_lib.ledger import invoices, runs
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.steps import Step
+from billing_lib.workflow.steps import Progress
 
 if TYPE_CHECKING:
     import polars as pl
 
-    from billing_lib.workflow.search import Filter, Found, Page
+    from billing_lib.workflow.search import Filter, Page, SearchResult
 
 
 app = typer.Typer(
@@ -161,7 +161,7 @@ def say_frame(
 
 
 @contextmanager
-def progress(title: str) -> Iterator[Step]:
+def progress(title: str) -> Iterator[Progress]:
     """Show a progress bar on standard error, for actions of over a second."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -220,7 +220,7 @@ class Shown:
 
     def say(
         self,
-        found: "Found",
+        found: "SearchResult",
         noun: str,
         title: str,
         spared: Sequence[str],

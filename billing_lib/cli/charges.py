@@ -31,7 +31,7 @@ from billing_lib.errors import InvalidAdjustment
 
 if TYPE_CHECKING:
     from billing_lib.pricing.pricebook import PriceBook
-    from billing_lib.workflow.bulk import Changed
+    from billing_lib.workflow.bulk import BulkResult
     from billing_lib.workflow.search import Filter
 
 
@@ -288,7 +288,7 @@ def undo(
         say(f"{facility}: group {group} undone, {done.selected:,} charges are as before it")
 
 
-def _say_changed(changed: "Changed", book: "PriceBook", title: str, *, as_json: bool) -> None:
+def _say_changed(changed: "BulkResult", book: "PriceBook", title: str, *, as_json: bool) -> None:
     """Print the effect of a change on each charge and on each invoice's total."""
     import polars as pl
 

@@ -18,7 +18,7 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
-from billing_lib.batch.issuing import Terms, issue_month, issued_records
+from billing_lib.batch.issuing import IssuingTerms, issue_month, issued_records
 from billing_lib.cli.app import progress
 from billing_lib.errors import BillingError, NotReady
 from billing_lib.ledger.database import initialise, open_ledger
@@ -90,7 +90,7 @@ def demonstrate() -> None:
         setting.tell(f"ready {FACILITY} {PERIOD}", ready)
         with progress("issue") as step:
             run = issue_month(
-                engine, where, setting.book, PERIOD, terms=Terms(INVOICE_DATE), step=step
+                engine, where, setting.book, PERIOD, terms=IssuingTerms(INVOICE_DATE), step=step
             )
         setting.tell(f"issue {FACILITY} {PERIOD} --date {INVOICE_DATE}", run.sentences[0])
     else:

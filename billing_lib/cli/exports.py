@@ -64,9 +64,9 @@ def transform(
     from billing_lib.exports.templates import transform as transformed
     from billing_lib.settings import settings
     from billing_lib.workflow.load import read_price_books
-    from billing_lib.workflow.search import Export
+    from billing_lib.workflow.search import ExportSelection
 
-    export = Export(wanted, tuple(statement or ()), everything=everything)
+    export = ExportSelection(wanted, tuple(statement or ()), everything=everything)
     here = settings()
     books = read_price_books(here.parameters)
     with progress("transform") as step:
@@ -131,10 +131,10 @@ def package(
     from billing_lib.exports.packages import make_package, read_package
     from billing_lib.settings import settings
     from billing_lib.workflow.load import read_price_books
-    from billing_lib.workflow.search import Export
+    from billing_lib.workflow.search import ExportSelection
 
     here, engine = settings(), ledger()
-    export = Export(wanted, tuple(statement or ()), statements, everything)
+    export = ExportSelection(wanted, tuple(statement or ()), statements, everything)
     words = tuple(word.strip().lower() for word in formats.split(",") if word.strip())
     books = read_price_books(here.parameters)
     with progress("package") as step:
@@ -208,7 +208,7 @@ def journal(
     ] = None,
 ) -> None:
     """Show the entries not yet posted to the general ledger, post them, or show a journal again."""
-    from billing_lib.documents.journal import render_journal, require_format
+    from billing_lib.documents.journal import render_journal, require_journal_format
     from billing_lib.documents.writing import write_file
     from billing_lib.errors import InvalidFilter
     from billing_lib.workflow.journal import Selection, post_journal, read_journal
@@ -219,7 +219,7 @@ def journal(
             "a journal is one by its number, what is --posted, or what is to be posted",
             remedy="say one of them",
         )
-    require_format(kind)
+    require_journal_format(kind)
     engine, book = ledger(), price_book(facility)
     selection = Selection(run, None if until is None else parse_date(until))
     if post:

@@ -51,17 +51,17 @@ def issue(
     ] = False,
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
-    from billing_lib.batch.issuing import Terms, issue_month
+    from billing_lib.batch.issuing import IssuingTerms, issue_month
     from billing_lib.errors import NotReady
     from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
-    from billing_lib.workflow.runs import RunSelection
+    from billing_lib.workflow.runs import RunScope
 
     if project is not None and reference is not None:
         raise NotReady(
             "--project and --reference name different invoices", remedy="issue one after the other"
         )
-    chosen = RunSelection(() if project is None else (project,), reference=reference)
+    chosen = RunScope(() if project is None else (project,), reference=reference)
     book = price_book(facility)
     month = Period.parse(period)
     with progress("issue") as step:
@@ -71,7 +71,7 @@ def issue(
             book,
             month,
             chosen,
-            terms=Terms(date, allow_dirty),
+            terms=IssuingTerms(date, allow_dirty),
             step=step,
         )
     for sentence in issued.sentences:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import polars as pl
 
     from billing_lib.workflow.approve import RunView
-    from billing_lib.workflow.search import Choice
+    from billing_lib.workflow.search import InvoiceSelection
 
 
 run = typer.Typer(
@@ -76,11 +76,11 @@ def make(
     """Make a month's invoices as drafts; a second time it takes in later charges."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow.approve import make_run
-    from billing_lib.workflow.runs import RunSelection
+    from billing_lib.workflow.runs import RunScope
 
     if project and team:
         raise InvalidAdjustment("a run is of projects or of teams, not of both")
-    selection = RunSelection(projects=tuple(project or ()), teams=tuple(team or ()))
+    selection = RunScope(projects=tuple(project or ()), teams=tuple(team or ()))
     book = price_book(facility)
     for sentence in make_run(ledger(), book, Period.parse(period), selection, description):
         say(sentence)
@@ -205,14 +205,14 @@ def _texts(frame: "pl.DataFrame", money: tuple[str, ...], places: int) -> list[d
 @run.command(epilog="Example: billing run process RC-1993-11-1 --date 1993-12-06")
 def process(run_id: RunId, date: InvoiceDate = None, allow_dirty: AllowDirty = False) -> None:
     """Take a run's next step: take in and calculate, submit, issue approved invoices."""
-    from billing_lib.batch.issuing import Terms, process_run
+    from billing_lib.batch.issuing import IssuingTerms, process_run
     from billing_lib.cli.app import book_of_run
     from billing_lib.settings import settings
 
     engine = ledger()
     book = book_of_run(engine, run_id)
     with progress("process") as step:
-        terms = Terms(date, allow_dirty)
+        terms = IssuingTerms(date, allow_dirty)
         issued = process_run(engine, settings(), book, run_id, terms=terms, step=step)
     for sentence in issued.sentences:
         say(sentence)
@@ -332,10 +332,10 @@ def _choice(
     states: list[str] | None,
     bounds: tuple[str | None, str | None],
     everything: bool,
-) -> "Choice":
-    from billing_lib.workflow.search import Choice
+) -> "InvoiceSelection":
+    from billing_lib.workflow.search import InvoiceSelection
 
-    return Choice(
+    return InvoiceSelection(
         tuple(invoices or ()),
         tuple(projects or ()),
         tuple(teams or ()),
@@ -391,7 +391,7 @@ def approve(
 ) -> None:
     """Approve invoices as the reviewer whose turn it is; the last approval issues them."""
     from billing_lib.batch import issuing
-    from billing_lib.batch.issuing import Terms
+    from billing_lib.batch.issuing import IssuingTerms
     from billing_lib.cli.app import book_of_run
     from billing_lib.ledger.database import writing
     from billing_lib.settings import settings
@@ -409,7 +409,7 @@ def approve(
             say(sentence)
         return
     with progress("issue") as step:
-        terms = Terms(date, allow_dirty)
+        terms = IssuingTerms(date, allow_dirty)
         issued = issuing.issue_approved(
             engine, settings(), book, run_id, codes, terms=terms, step=step
         )
@@ -494,7 +494,7 @@ def close(
     _change("close_and_reopen" if reopen else "close", run_id, choice, reason)
 
 
-def _change(action: str, run_id: str, choice: "Choice", reason: str) -> None:
+def _change(action: str, run_id: str, choice: "InvoiceSelection", reason: str) -> None:
     from billing_lib.cli.app import book_of_run
     from billing_lib.ledger.database import reading
     from billing_lib.workflow.approve import change_invoices
@@ -525,14 +525,18 @@ def month(
     Usage must be loaded and rated. Facilities that wait for a person are listed; that is no
     failure.
     """
-    from billing_lib.batch.issuing import Terms
+    from billing_lib.batch.issuing import IssuingTerms
     from billing_lib.batch.month import issue_all
     from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
 
     with progress("month") as step:
         done = issue_all(
-            ledger(), settings(), Period.parse(period), terms=Terms(date, allow_dirty), step=step
+            ledger(),
+            settings(),
+            Period.parse(period),
+            terms=IssuingTerms(date, allow_dirty),
+            step=step,
         )
     for outcome in done.facilities:
         for sentence in outcome.sentences:

@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.delivery.send import (
     Archived,
-    Made,
+    OutboxFile,
     Outgoing,
     link_of,
     mail_of,
@@ -199,7 +199,7 @@ def _compose_statements(
             about = {"name": statement_id, "kind": STATEMENT, "period": month, "team": team}
             # The archive holds invoices only, so the outbox keeps the statement's document.
             document = dict(shown)
-            files = [Made(statement_file(document, "pdf"), render_statement_pdf(document))]
+            files = [OutboxFile(statement_file(document, "pdf"), render_statement_pdf(document))]
             updated = versions.was_sent(statement_id, mailbox.address)
             letter = statement_letter(shown, link, attached=True, updated=updated)
             tells = [tell | {"facility": code} for code in on_it]

@@ -50,7 +50,7 @@ from billing_lib.ledger.states import REFUSED, SENDING, SENT, UNCERTAIN
 from billing_lib.settings import Settings
 from billing_lib.workflow.outbox import Mailbox, parse_mailbox
 from billing_lib.workflow.permissions import ISSUER, may, require
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 _PORTS = {"starttls": 587, "tls": 465, "none": 25}
 _SECONDS, _SECONDS_AT_THE_END = 60, 600  # RFC 5321, 4.5.3.2: ten minutes after the final dot
@@ -263,7 +263,7 @@ class Archived:
 
 
 @dataclass(frozen=True)
-class Made:
+class OutboxFile:
     """An attachment that only the outbox holds."""
 
     name: str
@@ -286,7 +286,7 @@ def outgoing(
     recipient: Mailbox,
     about: Mapping[str, Any],
     tells: Sequence[Mapping[str, Any]],
-    files: Iterable[Archived | Made],
+    files: Iterable[Archived | OutboxFile],
 ) -> Outgoing:
     """A message with this letter.
 
@@ -354,8 +354,8 @@ def write_previews(mails: Iterable[Mail], folder: Path) -> tuple[int, int]:
     return len(written), sum(written)
 
 
-def _row(message: str, position: int, file: Archived | Made) -> dict[str, Any]:
-    if isinstance(file, Made):
+def _row(message: str, position: int, file: Archived | OutboxFile) -> dict[str, Any]:
+    if isinstance(file, OutboxFile):
         sha256 = hashlib.sha256(file.content).hexdigest()
         columns = {"name": file.name, "sha256": sha256, "place": None, "content": file.content}
     else:
@@ -411,7 +411,7 @@ class Sent:
         self.failed = self.failed or failed
 
 
-def send_waiting(engine: Engine, settings: Settings, step: Step = unheard) -> Sent:
+def send_waiting(engine: Engine, settings: Settings, step: Progress = unheard) -> Sent:
     """Send the due messages of facilities where the user is an issuer."""
     done = Sent()
     with sending(engine):

@@ -28,11 +28,11 @@ _BEFORE_ALL = "1970-01-01"
 
 def render_journal(journal: Journal, kind: str) -> str:
     """A journal as text in one of FORMATS."""
-    require_format(kind)
+    require_journal_format(kind)
     return FORMATS[kind](journal)
 
 
-def require_format(kind: str) -> None:
+def require_journal_format(kind: str) -> None:
     """Refuse an unknown format."""
     if kind not in FORMATS:
         known = ", ".join(FORMATS)

@@ -33,7 +33,7 @@ from billing_lib.documents.writing import make_folder, write_file
 from billing_lib.errors import AmbiguousFormat, NotReady, UnknownFormat, UnwritableFile
 from billing_lib.pricing.fields import Logo
 from billing_lib.settings import entry_points
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 Renderer = Callable[[Invoice], bytes]
 """A pure function of the canonical invoice and the content of its logo (documents/pictures.py)."""
@@ -67,7 +67,7 @@ def renderers() -> dict[str, Renderer]:
     return BUILT_IN | added
 
 
-def require_format(suffix: str) -> None:
+def require_document_format(suffix: str) -> None:
     """Refuse an unknown format of invoices."""
     if suffix not in renderers():
         raise UnknownFormat(
@@ -109,7 +109,7 @@ def write_documents_of(
     invoices: Mapping[str, Invoice],
     suffixes: str | Sequence[str],
     folder: Path,
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> list[Path]:
     """Write invoices and drafts into a folder; the changed files.
 
@@ -144,7 +144,7 @@ def write_each(
     shown: Sequence[Shown],
     make: Callable[[Shown], bytes],
     paths: Sequence[Path],
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> list[Path]:
     """Make each document and write it into its file; the changed files.
 

@@ -18,7 +18,7 @@ from billing_lib.audit.verify import find_record
 from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.registry import (
     FOR_DRAFTS,
-    require_format,
+    require_document_format,
     write_documents_of,
     write_each,
 )
@@ -45,7 +45,7 @@ from billing_lib.workflow.issue import preview_invoices
 from billing_lib.workflow.permissions import VIEWER, require
 from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statements import Statement, list_statements, read_statement
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 Stated = tuple[Statement, Mapping[str, Invoice]]
 """A canonical statement, and its canonical invoices if the document needs them."""
@@ -84,7 +84,7 @@ def write_statements(
     suffix: str,
     folder: Path,
     teams: list[str] | None = None,
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> list[Path]:
     """Write a month's statements that the user may see into a folder; the changed files."""
     require_statement_format(suffix)
@@ -123,7 +123,7 @@ def write_run_documents(
     run: str,
     suffixes: Sequence[str],
     folder: Path,
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> list[Path]:
     """Write the documents of a run's invoices; the changed files. A job of the run.
 
@@ -137,7 +137,7 @@ def write_run_documents(
     """
     suffixes = list(dict.fromkeys(suffixes))  # a format named twice is written once
     for suffix in suffixes or [""]:
-        require_format(suffix)
+        require_document_format(suffix)
     formats = ", ".join(suffixes)
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)

@@ -1,6 +1,6 @@
 """Packages: documents of a selection in one zip, kept for a while, and the store of their files.
 
-    make_package(engine, settings, books, Export(…), ("pdf", "json"))
+    make_package(engine, settings, books, ExportSelection(…), ("pdf", "json"))
     7d1e2f3a4b5c: 72 files of 36 invoices, 1.4 MB, valid until 1994-03-06
 
 Archived documents come from the audit record, byte for byte as sealed. Others are rendered once and
@@ -48,10 +48,10 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.settings import Settings
 from billing_lib.workflow.invoice import Invoice
 from billing_lib.workflow.permissions import REVIEWER, may_team, require, require_team
-from billing_lib.workflow.search import Books, Chosen, Export, choose
+from billing_lib.workflow.search import Books, Chosen, ExportSelection, choose
 from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statements import Statement, read_statement, statement_json
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 _WAIT = 600  # seconds; a large package takes minutes
 _PARTIAL = "package.partial"
@@ -259,7 +259,7 @@ def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invo
 
 
 def _complete_files(
-    store: Store, documents: Sequence[_Document], known: pl.DataFrame, step: Step
+    store: Store, documents: Sequence[_Document], known: pl.DataFrame, step: Progress
 ) -> None:
     """Set the sha256 and size of every file; files neither archived nor in the store are rendered.
 
@@ -326,7 +326,7 @@ def _today() -> dt.date:
 
 
 @dataclass(frozen=True)
-class Made:
+class MadePackage:
     """A new package; ``notes`` are sentences about documents left out."""
 
     id: str
@@ -357,12 +357,12 @@ def make_package(
     engine: Engine,
     settings: Settings,
     books: Books,
-    export: Export,
+    export: ExportSelection,
     formats: Sequence[str],
     *,
     today: dt.date | None = None,
-    step: Step = unheard,
-) -> Made:
+    step: Progress = unheard,
+) -> MadePackage:
     """Make a package of the selected documents that the user may see, whole or not at all.
 
     Parameters
@@ -411,7 +411,7 @@ def make_package(
         }
         with writing(engine) as connection:
             exports.insert_package(connection, values, _rows(documents))
-    return Made(
+    return MadePackage(
         package,
         chosen.invoices.height,
         len(chosen.statements),

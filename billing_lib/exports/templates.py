@@ -23,7 +23,7 @@ Templates are programs by others and not trusted. They run in Jinja's sandbox (t
 within processes without settings, ledger and network, with limits. The same template and values
 give the same bytes.
 
-    transform(engine, settings, books, "ap-upload.csv", Export(Filter.parse({"run": …})))
+    transform(engine, settings, books, "ap-upload.csv", ExportSelection(Filter.parse({"run": …})))
     RC-1993-11-1 ap-upload.csv: made, 2,113 bytes
 
 The store keeps a result with the hashes of its template and its values, and the next request gets
@@ -64,10 +64,10 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, require_extra
 from billing_lib.workflow.load import templates_folder
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
-from billing_lib.workflow.search import Chosen, Export, choose
+from billing_lib.workflow.search import Chosen, ExportSelection, choose
 from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statements import read_statement
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 INVOICE, RUN, STATEMENT = "invoice", "run", "statement"
 PURPOSES = (INVOICE, RUN, STATEMENT)
@@ -86,7 +86,7 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.-]*\.([A-Za-z0-9]+)")
 
 
 @dataclass(frozen=True)
-class Template:
+class FacilityTemplate:
     """A template that can be rendered."""
 
     name: str  # ``ap-upload.csv``
@@ -109,7 +109,7 @@ class Templates:
     own: frozenset[str]  # the names of the facility's own templates
     beside: Mapping[str, str]  # the sha256 of the folder's other files (pictures, fonts) by name
 
-    def all(self) -> list[Template]:
+    def all(self) -> list[FacilityTemplate]:
         """The templates that can be rendered, by name."""
         files = {*_PAGES, *(file for file in self.own if file.endswith(_SUFFIX))}
         names = (file.removesuffix(_SUFFIX) for file in files)
@@ -119,7 +119,7 @@ class Templates:
         """Whether the facility has its own template of this name."""
         return _file(name) in self.own
 
-    def require(self, name: str) -> Template:
+    def require(self, name: str) -> FacilityTemplate:
         """The template of this name."""
         file = _file(name)
         plain = file.removesuffix(_SUFFIX)
@@ -140,7 +140,7 @@ class Templates:
                     where=f"{self.shown(file)}, line 1",
                     remedy="write {# for: invoice, run or statement, lines: lf or crlf #}",
                 )
-        return Template(plain, file, stated["for"], _LINES[stated["lines"]])
+        return FacilityTemplate(plain, file, stated["for"], _LINES[stated["lines"]])
 
     def require_page(self, name: str) -> None:
         """Refuse a template that does not make HTML, the only source of a PDF."""
@@ -235,7 +235,7 @@ class _Task:
 
     facility: str
     templates: Templates
-    template: Template
+    template: FacilityTemplate
     subject: str
     context: dict[str, Any]  # the template's values, by name
     format: str
@@ -319,7 +319,7 @@ def _contexts(
     settings: Settings,
     books: Books,
     code: str,
-    template: Template,
+    template: FacilityTemplate,
     chosen: Chosen,
 ) -> list[tuple[str, dict[str, Any]]]:
     """The values of the template for each subject, by name (docs/templates.md)."""
@@ -406,7 +406,7 @@ def render(
     *,
     pdf: bool = False,
     limits: Limits | None = None,
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> list[bytes]:
     """Render a template once for each context, in that order; all or none.
 
@@ -499,11 +499,11 @@ def transform(
     settings: Settings,
     books: Books,
     name: str,
-    export: Export,
+    export: ExportSelection,
     *,
     pdf: bool = False,
     again: bool = False,
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> list[Transformed]:
     """Render a template for a selection, or take the kept results; all or none.
 
@@ -602,7 +602,7 @@ def _last(kept: pl.DataFrame, task: _Task) -> dict[str, Any] | None:
     return same.row(-1, named=True) if same.height else None
 
 
-def _render(tasks: Sequence[_Task], pdf: bool, step: Step) -> list[bytes]:
+def _render(tasks: Sequence[_Task], pdf: bool, step: Progress) -> list[bytes]:
     """The results in the order of the tasks, rendered by each facility's own template."""
     contents: list[bytes] = []
     for code in dict.fromkeys(task.facility for task in tasks):

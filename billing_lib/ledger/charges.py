@@ -427,12 +427,12 @@ def next_line_code(connection: Connection, facility: str, period: str) -> str:
     return f"line-{period}-{connection.scalars(said).one() + 1}"
 
 
-def attach_charges(connection: Connection, facility: str, placing: pl.DataFrame) -> None:
+def attach_charges(connection: Connection, facility: str, assignment: pl.DataFrame) -> None:
     """Put PENDING charges on editable invoices, or off them: ``charge``, ``invoice`` (or null)."""
     frames.update_frame(
         connection,
         charge,
-        placing.select("charge", "invoice"),
+        assignment.select("charge", "invoice"),
         ["facility", "charge"],
         facility=facility,
     )

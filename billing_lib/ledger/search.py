@@ -75,7 +75,7 @@ class Amounts:
 
 
 @dataclass(frozen=True)
-class Seen:
+class VisibleRows:
     """The rows a user may see: all rows of ``facilities``, and the issued invoices of ``labs``, as
     ``(facility, team)``, without their cost."""
 
@@ -96,7 +96,7 @@ class Criteria:
     description, a reason or a note.
     """
 
-    seen: Seen
+    seen: VisibleRows
     facility: str | None = None
     team: str | None = None
     below: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -353,7 +353,7 @@ _CHARGE_SORTS = (
     *("raw_total", "adjustment", "total", "cost", "state", "invoice", "currency"),
 )
 
-INVOICES = Listing(
+INVOICE_ROWS = Listing(
     invoice,
     (invoice.c.facility, invoice.c.code),
     invoice.join(facilities, facilities.c.code == invoice.c.facility).outerjoin(
@@ -363,7 +363,7 @@ INVOICES = Listing(
     {name: column for name, column in _INVOICE_COLUMNS.items() if name != "reason"}
     | {"date": issued_invoice.c.invoice_date},
 )
-CHARGES = Listing(
+CHARGE_ROWS = Listing(
     charge,
     (charge.c.facility, charge.c.charge),
     charge.join(facilities, facilities.c.code == charge.c.facility).outerjoin(
@@ -427,7 +427,7 @@ def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> 
 
 
 def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> Select[Any]:
-    conditions = charge_conditions if listing is CHARGES else invoice_conditions
+    conditions = charge_conditions if listing is CHARGE_ROWS else invoice_conditions
     return statement.select_from(listing.joined).where(*conditions(criteria))
 
 

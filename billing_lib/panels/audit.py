@@ -17,7 +17,7 @@ import polars as pl
 from billing_lib.audit.reproduce import Reproduction, reproduce
 from billing_lib.audit.verify import Proof, list_records, prove, verify
 from billing_lib.panels.forms import Displayed, button, table
-from billing_lib.panels.office import Message, Progress
+from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.settings import settings
 from billing_lib.workflow.issue import known_fingerprints
 
@@ -43,7 +43,7 @@ class AuditPanel(Displayed):
         self.verify = button("Verify", primary=True)
         self.reproduce = button("Reproduce")
         # The list is disabled, too: one record's result must never stand beside another record.
-        self.progress = Progress(self.message, self.record, self.verify, self.reproduce)
+        self.progress = ProgressBar(self.message, self.record, self.verify, self.reproduce)
         self.record.observe(lambda _: self._show_record(), names="value")
         self.verify.on_click(lambda _: self.verify_record())
         self.reproduce.on_click(lambda _: self.reproduce_record())

@@ -34,11 +34,11 @@ from billing_lib.panels.forms import (
     table,
     text_entry,
 )
-from billing_lib.panels.office import Desk, Message, Progress
+from billing_lib.panels.office import Desk, Message, ProgressBar
 from billing_lib.pricing.adjusting import FIELDS, NO, YES
 from billing_lib.pricing.money import money_text, plain_text
 from billing_lib.workflow.adjust import KEPT, OPEN, UNDONE, list_groups, read_history
-from billing_lib.workflow.bulk import Changed, adjust_many, preview, preview_undo, undo_group
+from billing_lib.workflow.bulk import BulkResult, adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.review import explain
 
 _WHOLE = Decimal(100)
@@ -202,7 +202,7 @@ SHOWN = 50
 """Changed charges that are listed; all of them are counted."""
 
 
-def effect_sentence(changed: Changed, desk: Desk) -> str:
+def effect_sentence(changed: BulkResult, desk: Desk) -> str:
     """Sum the effect: ``2 charges; 2 totals change, together 27.50 → 30.00 USD``."""
     before, after = (
         money_text(int(changed.effect[name].sum()), desk.places) for name in ("before", "after")
@@ -215,7 +215,7 @@ def effect_sentence(changed: Changed, desk: Desk) -> str:
     return f"{selected}; {totals} {before} → {after} {desk.currency}"
 
 
-def effect_tables(changed: Changed, desk: Desk, *, done: bool) -> str:
+def effect_tables(changed: BulkResult, desk: Desk, *, done: bool) -> str:
     """Invoices and charges before and after as HTML; ``done`` tells a change from a preview."""
     would = "" if done else " would be"
     invoices = changed.invoices.select(
@@ -236,7 +236,7 @@ def effect_tables(changed: Changed, desk: Desk, *, done: bool) -> str:
     return "".join(str(part.data) for part in shown)
 
 
-def _charges(changed: Changed, facility: str) -> tuple[pl.DataFrame, int]:
+def _charges(changed: BulkResult, facility: str) -> tuple[pl.DataFrame, int]:
     """The first selected charges and charges repriced with them, and the count of all."""
     totals = changed.effect.rename({"before": "total", "after": "total_after"})
     every = changed.values.join(totals, on="charge", how="full", coalesce=True)
@@ -346,7 +346,7 @@ class ChangeCharges:
         self.show = button("Show what it does")
         self.apply = button("Apply", primary=True, disabled=True)
         self.reason = text_entry("Reason", "why; kept with every change")
-        self.progress = Progress(self.message, self.show, self.apply)
+        self.progress = ProgressBar(self.message, self.show, self.apply)
         self._fixed = list(charges)
         self.table = None if fixed else pending_charges(desk, charges, self._others_chosen)
         self.form = ChangeForm(desk, field, value, self._forget)
@@ -419,7 +419,7 @@ class ChangeCharges:
             raise InvalidAdjustment("no charge is selected", remedy="tick one in the list")
         return self.chosen
 
-    def _show(self, would: Changed, chosen: list[str], changes: dict[str, str]) -> None:
+    def _show(self, would: BulkResult, chosen: list[str], changes: dict[str, str]) -> None:
         if (chosen, changes) != (self.chosen, self.form.changes()):
             return  # the choice changed during the preview
         if would.selected == 0:
@@ -430,7 +430,7 @@ class ChangeCharges:
         self.message.say(f"Nothing is changed yet. {effect_sentence(would, self.desk)}.")
         self.apply.disabled = False
 
-    def _applied(self, done: Changed) -> None:
+    def _applied(self, done: BulkResult) -> None:
         self.desk.changed()
         self.form.clear()
         self.reason.value = ""
@@ -479,7 +479,7 @@ class UndoGroup:
         self.show = button("Show what it does")
         self.undo = button("Undo the group", primary=True, disabled=True)
         self.effect = widgets.HTML()
-        self.progress = Progress(self.message, self.show, self.undo)
+        self.progress = ProgressBar(self.message, self.show, self.undo)
         self.group.observe(lambda _: self._forget(), names="value")
         self.show.on_click(lambda _: self.show_effect())
         self.undo.on_click(lambda _: self.undo_change())
@@ -546,7 +546,7 @@ class UndoGroup:
             raise InvalidAdjustment("there is no group to undo")
         return str(self.group.value)
 
-    def _show(self, would: Changed) -> None:
+    def _show(self, would: BulkResult) -> None:
         if would.group != self.group.value:
             return  # the choice changed during the preview
         self.seen = would.seen
@@ -554,7 +554,7 @@ class UndoGroup:
         self.message.say(f"Nothing is undone yet. {effect_sentence(would, self.desk)}.")
         self.undo.disabled = False
 
-    def _undone(self, done: Changed) -> None:
+    def _undone(self, done: BulkResult) -> None:
         self.desk.changed()
         self.reason.value = ""
         self.effect.value = effect_tables(done, self.desk, done=True)

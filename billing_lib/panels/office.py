@@ -1,6 +1,6 @@
 """The parts that every panel shares: messages, the facility's month, long work, later content.
 
-    progress = Progress(message, start_button)
+    progress = ProgressBar(message, start_button)
     progress.start(lambda step: preview(..., step=step), then=show)
 
     shown = Later(lambda: table(charges, "Charges"))
@@ -28,7 +28,7 @@ from billing_lib.panels.forms import button
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.steps import Step, Stopped
+from billing_lib.workflow.steps import Progress, Stopped
 
 
 class Message:
@@ -105,7 +105,7 @@ def _shown(code: str, name: str | None, team: str) -> str:
 Result = TypeVar("Result")
 
 
-class Progress:
+class ProgressBar:
     """A bar with a stop button, shown while work runs; ``starters`` are disabled meanwhile."""
 
     def __init__(self, message: Message, *starters: widgets.DOMWidget) -> None:
@@ -128,7 +128,7 @@ class Progress:
 
     def start(
         self,
-        work: Callable[[Step], Result],
+        work: Callable[[Progress], Result],
         then: Callable[[Result], None],
         refused: Callable[[BillingError], None] = lambda error: None,
         stopped: str = "nothing of it was done",
@@ -165,7 +165,7 @@ class Progress:
 
     def _run(
         self,
-        work: Callable[[Step], Result],
+        work: Callable[[Progress], Result],
         then: Callable[[Result], None],
         refused: Callable[[BillingError], None],
         resting: list[tuple[widgets.Button, bool]],

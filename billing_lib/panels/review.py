@@ -31,14 +31,14 @@ from billing_lib.errors import BillingError, NotReady
 from billing_lib.panels.change import ChangeCharges, changes_table
 from billing_lib.panels.charge_list import charge_columns
 from billing_lib.panels.forms import bundle, in_browser, table
-from billing_lib.panels.office import Desk, Later, Message, Progress
+from billing_lib.panels.office import Desk, Later, Message, ProgressBar
 from billing_lib.panels.table import MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.month_checks import CHECKS, name_of, told
 from billing_lib.workflow.adjust import read_history
-from billing_lib.workflow.price import unbound
+from billing_lib.workflow.price import changeable_charges
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.review import (
     Remedy,
@@ -156,7 +156,7 @@ class FindingsPanel:
     def _form(self, proposed: Remedy) -> widgets.Widget:
         """The form with the proposed change, for the charges that can still change."""
         chosen = self.month.charges.filter(pl.col("charge").is_in(proposed.charges))
-        free = unbound(chosen)["charge"].to_list()
+        free = changeable_charges(chosen)["charge"].to_list()
         if not free:
             return widgets.HTML(
                 "<p>None of these charges can change any more; what is issued is credited or "
@@ -332,7 +332,7 @@ class ChargesPanel:
         self.change, self.form.children = None, ()  # drop the former choice
         with self.message.sentences():
             charges = choose()
-            free = unbound(charges)
+            free = changeable_charges(charges)
             if free.height == 0:
                 raise NotReady(
                     "none of these charges can change any more",
@@ -559,7 +559,7 @@ class ReviewPanel:
         self.facility, self.period = facility, period
         self.month: ReviewedMonth | None = None
         self.message = Message()
-        self.progress = Progress(self.message)
+        self.progress = ProgressBar(self.message)
         self.panel: FindingsPanel | None = None
         self.refused, self.stopped = "", False
         self._shown: list[Later] = []

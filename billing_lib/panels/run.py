@@ -16,14 +16,14 @@ import ipywidgets as widgets
 import polars as pl
 
 from billing_lib import Site, open_site
-from billing_lib.batch.issuing import Issued, Terms, issue_approved, process_run
+from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_approved, process_run
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pictures import with_logo
 from billing_lib.errors import DirtyTree, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import write_run_documents
 from billing_lib.ledger.database import writing
 from billing_lib.panels.forms import Displayed, framed, table
-from billing_lib.panels.office import Message, Progress
+from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.panels.table import MONEY, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
@@ -31,8 +31,8 @@ from billing_lib.workflow import approve
 from billing_lib.workflow.approve import list_runs, read_run
 from billing_lib.workflow.issue import preview_draft
 from billing_lib.workflow.overview import RunReport, report_run
-from billing_lib.workflow.runs import RunSelection, is_ready, sign_off
-from billing_lib.workflow.steps import Step
+from billing_lib.workflow.runs import RunScope, is_ready, sign_off
+from billing_lib.workflow.steps import Progress
 
 _WIDE = {"width": "34em"}
 _LABEL = {"description_width": "9em"}
@@ -58,7 +58,7 @@ class RunPanel(Displayed):
         self.period = Period.parse(period)
         self.places = minor_places(self.book.facility.currency)
         self.message = Message()
-        self.progress = Progress(self.message)
+        self.progress = ProgressBar(self.message)
         self.heading = widgets.HTML()
         self.run = widgets.Dropdown(description="Billing run", layout=_WIDE, style=_LABEL)
         self.date = widgets.DatePicker(description="Invoice date", style=_LABEL)
@@ -152,7 +152,7 @@ class RunPanel(Displayed):
     def make(self) -> list[str]:
         """Make the month's invoices as drafts, or update the drafts."""
         return approve.make_run(
-            self.office.engine, self.book, self.period, RunSelection(), self.text.value
+            self.office.engine, self.book, self.period, RunScope(), self.text.value
         )
 
     def ready(self) -> list[str]:
@@ -187,12 +187,12 @@ class RunPanel(Displayed):
 
     def process(self) -> list[str]:
         """Submit the run's charges and issue its approved invoices, in the background."""
-        terms = Terms(
+        terms = IssuingTerms(
             None if self.date.value is None else self.date.value.isoformat(), self.dirty.value
         )
         run = self._chosen()
 
-        def work(step: Step) -> Issued:
+        def work(step: Progress) -> IssuingResult:
             try:
                 return process_run(
                     self.office.engine, self.office.settings, self.book, run, terms=terms, step=step
@@ -211,7 +211,7 @@ class RunPanel(Displayed):
         run = self._chosen()
         folder = self.office.settings.office / self.book.facility.code / str(self.period) / "pdf"
 
-        def work(step: Step) -> int:
+        def work(step: Progress) -> int:
             step(0, 1, "reading the invoices")
             office = self.office
             written = write_run_documents(
@@ -333,7 +333,7 @@ class ApprovePanel(Displayed):
         self.book = self.office.book(facility)
         self.places = minor_places(self.book.facility.currency)
         self.message = Message()
-        self.progress = Progress(self.message)
+        self.progress = ProgressBar(self.message)
         runs = list_runs(self.office.engine, facility, period)
         self.run = _chooser("Billing run", runs["run"].to_list())
         self.run.value = run or (runs["run"][-1] if runs.height else None)
@@ -475,9 +475,9 @@ class ApprovePanel(Displayed):
 
     def issue_approved(self) -> None:
         """Issue the fully approved invoices of the run in the background."""
-        terms = Terms(allow_dirty=self.dirty.value)
+        terms = IssuingTerms(allow_dirty=self.dirty.value)
 
-        def work(step: Callable[[int, int, str], None]) -> Issued:
+        def work(step: Callable[[int, int, str], None]) -> IssuingResult:
             try:
                 return issue_approved(
                     self.office.engine,
@@ -491,7 +491,7 @@ class ApprovePanel(Displayed):
                 self.dirty.layout.display = ""
                 raise
 
-        def then(issued: Issued) -> None:
+        def then(issued: IssuingResult) -> None:
             self.refresh()
             self.message.say("; ".join(issued.sentences))
 

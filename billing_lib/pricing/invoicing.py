@@ -7,8 +7,8 @@
 
 The base of a rule is the whole running total, or the subtotal of its items' (or a user's) lines
 with the changes of earlier rules on the same base. A cap over a quarter or fiscal year counts the
-totals of earlier invoices (``carried``); by team or user it goes through the invoices in order of
-project.
+totals of earlier invoices (``year_to_date``); by team or user it goes through the invoices in
+order of project.
 """
 
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from billing_lib.pricing.rates import INVOICE, STATEMENT, Rule
 from billing_lib.pricing.rating import Catalogue
 from billing_lib.pricing.split import apportion
 
-CARRIED = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})
+YEAR_TO_DATE = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})
 """The totals of earlier months, by the cap's name and its project, team or user."""
 
 
@@ -48,11 +48,12 @@ class Invoices:
 
 
 def invoice_charges(
-    priced: Charges, catalogue: Catalogue, carried: pl.DataFrame | None = None
+    priced: Charges, catalogue: Catalogue, year_to_date: pl.DataFrame | None = None
 ) -> Invoices:
     """One invoice per project that has a charge.
 
-    ``carried`` has the earlier totals of caps over a quarter or fiscal year (schema CARRIED).
+    ``year_to_date`` has the earlier totals of caps over a quarter or fiscal year (schema
+    YEAR_TO_DATE).
     """
     summed = (
         priced.charges.group_by("project")
@@ -67,7 +68,7 @@ def invoice_charges(
         .sort("project")
     )
     taxes = catalogue.projects.select("project", "tax_name", "tax_percent")
-    lines = _ruled(priced.charges, summed, catalogue, carried)
+    lines = _ruled(priced.charges, summed, catalogue, year_to_date)
     changed = lines.group_by("subject").agg(pl.col("amount").sum().alias("adjustment"))
     invoices = (
         summed.join(changed, left_on="project", right_on="subject", how="left")
@@ -117,14 +118,17 @@ def _by_code(priced: Charges, invoices: pl.DataFrame) -> pl.DataFrame:
 
 
 def _ruled(
-    charges: pl.DataFrame, summed: pl.DataFrame, catalogue: Catalogue, carried: pl.DataFrame | None
+    charges: pl.DataFrame,
+    summed: pl.DataFrame,
+    catalogue: Catalogue,
+    year_to_date: pl.DataFrame | None,
 ) -> pl.DataFrame:
     lines = RULE_LINES.to_frame()
     for position, rule in catalogue.rules_at(INVOICE):
         projects = targeted(rule, catalogue.projects)
         chosen = charges.filter(pl.col("project").is_in(projects.implode()))
         parts = _worked_on(rule, chosen, lines)
-        lines = pl.concat([lines, _lines_of(rule, position, parts, catalogue, carried)])
+        lines = pl.concat([lines, _lines_of(rule, position, parts, catalogue, year_to_date)])
     return lines
 
 
@@ -166,13 +170,13 @@ def _lines_of(
     position: int,
     parts: pl.DataFrame,
     catalogue: Catalogue,
-    carried: pl.DataFrame | None,
+    year_to_date: pl.DataFrame | None,
     scope: str = INVOICE,
 ) -> pl.DataFrame:
     if rule.over is None:
         after = KINDS[rule.kind](rule, parts["before"], catalogue.places)
     else:
-        after = _capped(rule, parts, catalogue.places, carried)
+        after = _capped(rule, parts, catalogue.places, year_to_date)
     return (
         parts.with_columns(amount=after - parts["before"])
         .filter(pl.col("amount") != 0)
@@ -190,12 +194,12 @@ def _lines_of(
 
 
 def _capped(
-    rule: Rule, parts: pl.DataFrame, places: int, carried: pl.DataFrame | None
+    rule: Rule, parts: pl.DataFrame, places: int, year_to_date: pl.DataFrame | None
 ) -> pl.Series:
     """The amounts that a cap over a span leaves: with the earlier totals at most its amount."""
-    known = CARRIED.to_frame() if carried is None else carried
-    before = known.filter(pl.col("rule") == rule.name).select("key", carried="amount")
-    left = (rule.amount_minor(places) - pl.col("carried").fill_null(0)).clip(lower_bound=0)
+    known = YEAR_TO_DATE.to_frame() if year_to_date is None else year_to_date
+    before = known.filter(pl.col("rule") == rule.name).select("key", year_to_date="amount")
+    left = (rule.amount_minor(places) - pl.col("year_to_date").fill_null(0)).clip(lower_bound=0)
     running = pl.col("before").cum_sum().over("key")
     capped = pl.min_horizontal(running, "left")
     return (
@@ -208,7 +212,7 @@ def _capped(
 
 
 def statements(
-    invoices: Invoices, catalogue: Catalogue, carried: pl.DataFrame | None = None
+    invoices: Invoices, catalogue: Catalogue, year_to_date: pl.DataFrame | None = None
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """One statement per team: ``team``, ``raw_total``, ``adjustment``, ``total``; and the lines of
     rules at statement scope (schema RULE_LINES)."""
@@ -218,14 +222,14 @@ def statements(
         .sort("team")
     )
     teams = catalogue.accounts.unique("team").select("team", "team_tags")
-    return rule_statements(summed, teams, catalogue, carried)
+    return rule_statements(summed, teams, catalogue, year_to_date)
 
 
 def rule_statements(
     summed: pl.DataFrame,
     teams: pl.DataFrame,
     catalogue: Catalogue,
-    carried: pl.DataFrame | None = None,
+    year_to_date: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Apply the rules at statement scope to the totals of teams; returns as :func:`statements`.
 
@@ -235,8 +239,9 @@ def rule_statements(
         ``team``, ``raw_total``, sorted by team.
     teams
         ``team``, ``team_tags``; a team that is missing has no tags.
-    carried
-        The totals on earlier statements of caps over a quarter or fiscal year (schema CARRIED).
+    year_to_date
+        The totals on earlier statements of caps over a quarter or fiscal year (schema
+        YEAR_TO_DATE).
     """
     tagged = summed.join(teams, on="team", how="left", maintain_order="left").select(
         "team_tags", project="team"
@@ -247,7 +252,7 @@ def rule_statements(
         parts = summed.with_columns(before=running).filter(
             pl.col("team").is_in(chosen.implode())
         ).select("team", "before", project="team", on=pl.lit(""), key="team")  # fmt: skip
-        left = _lines_of(rule, position, parts, catalogue, carried, STATEMENT)
+        left = _lines_of(rule, position, parts, catalogue, year_to_date, STATEMENT)
         lines = pl.concat([lines, left])
         changed = summed.select(pl.col("team").replace_strict(
             left["subject"], left["amount"], default=0, return_dtype=pl.Int64

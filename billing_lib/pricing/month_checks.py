@@ -37,7 +37,7 @@ _NAMES = (
     *("charge", "kind", "project", "item", "user", "date", "start", "end", "description"),
     *("quantity", "rate", "rate_group", "price", "raw_total", "total"),
 )
-CHARGES = pl.Schema(
+CHECKED = pl.Schema(
     {name: CHARGE[name] for name in _NAMES}
     | {"judged": pl.Boolean()}  # staff set its quantity or amount, or waived it
 )

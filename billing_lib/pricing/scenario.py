@@ -30,7 +30,7 @@ from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.clock import Period, cut_to_period
 from billing_lib.pricing.fields import USAGE, Amount, Code, Day, Entry, Quantity
-from billing_lib.pricing.invoicing import CARRIED, Invoices, invoice_charges, statements
+from billing_lib.pricing.invoicing import YEAR_TO_DATE, Invoices, invoice_charges, statements
 from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.pricebook import PriceBook, check_references
 from billing_lib.pricing.rating import Catalogue, rate_usage
@@ -143,14 +143,14 @@ class Scenario(PriceBook):
         return frame.with_columns(occurrence=occurrence).select(USAGE.names())
 
     def carried_frame(self) -> pl.DataFrame:
-        """The earlier totals of caps over a span (schema CARRIED)."""
+        """The earlier totals of caps over a span (schema YEAR_TO_DATE)."""
         places = minor_places(self.facility.currency)
         rows = [
             (rule, key, to_minor(amount, places))
             for rule, keys in self.carried.items()
             for key, amount in keys.items()
         ]
-        return pl.DataFrame(rows, schema=CARRIED, orient="row")
+        return pl.DataFrame(rows, schema=YEAR_TO_DATE, orient="row")
 
     def adjustment_frames(self) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The adjustments (schema ADJUSTMENTS) and the added lines (schema LINES)."""

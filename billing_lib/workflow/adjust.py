@@ -39,9 +39,15 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import DAY, Catalogue, rate_usage
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
-from billing_lib.workflow.price import differing, gather, replace_charges, standing_changes, unbound
+from billing_lib.workflow.price import (
+    changeable_charges,
+    changes_in_force,
+    differing,
+    gather,
+    replace_charges,
+)
 from billing_lib.workflow.runs import follow_changes
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 _RECORD = ["record", "occurrence"]
 
@@ -129,7 +135,7 @@ def adjust_charge(
         lock_coupled(connection, book, pl.Series([code]), changes.get("project"))
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
-        in_force, _ = standing_changes(connection, facility, frame["charge"])
+        in_force, _ = changes_in_force(connection, facility, frame["charge"])
         if set_before(in_force, values).len():
             stated = ", ".join(f"{field} {value}" for field, value in values.items())
             return [f"{charge}: {stated} was set before, nothing changed"]
@@ -174,7 +180,7 @@ def record_changes(
     values: Mapping[str, str],
     reason: str,
     group: str | None = None,
-    step: Step = unheard,
+    step: Progress = unheard,
 ) -> dict[str, dict[str, str | None]]:
     """Record an event per charge and field; return the values before, by code and field.
 
@@ -267,7 +273,9 @@ def coupled_charges(connection: Connection, book: PriceBook, charges: pl.DataFra
     ).select("period", "project", "item")
     if parts.height == 0:
         return charges.clear()
-    coupled = unbound(ledger_charges.read_charges(connection, facility, parts=parts.unique()))
+    coupled = changeable_charges(
+        ledger_charges.read_charges(connection, facility, parts=parts.unique())
+    )
     return coupled.join(charges, on="charge", how="anti")
 
 
@@ -388,7 +396,7 @@ def read_history(engine: Engine, book: PriceBook, charges: list[str]) -> pl.Data
     codes = [split_code(charge)[1] for charge in charges]
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        return history_of(connection, facility, codes)
+        return changes_of(connection, facility, codes)
 
 
 def read_pending(
@@ -458,7 +466,7 @@ def _told(told: pl.DataFrame, families: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def history_of(connection: Connection, facility: str, codes: pl.Series | list[str]) -> pl.DataFrame:
+def changes_of(connection: Connection, facility: str, codes: pl.Series | list[str]) -> pl.DataFrame:
     """Read the changes of charges by their codes within a transaction, as ``read_history``."""
     changes = events.read_events(connection, facility, kinds=list(CHANGES), subjects=codes)
     undone = events.read_events(
@@ -494,7 +502,7 @@ def list_groups(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
         grouped = events.read_events(connection, facility, kinds=["adjust"], groups=groups)
         undone = events.read_events(connection, facility, kinds=["undo"], subjects=groups)
         charges = ledger_charges.read_charges(connection, facility, codes=grouped["subject"])
-    changeable = pl.col("charge").is_in(unbound(charges)["charge"].implode())
+    changeable = pl.col("charge").is_in(changeable_charges(charges)["charge"].implode())
     free = charges.select("charge", free=changeable)
     state = (
         pl.when(pl.col("group").is_in(undone["subject"].implode()))

@@ -29,7 +29,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.lines import parse_amount, parse_date
 from billing_lib.workflow.permissions import ISSUER, VIEWER, note_facility, require
-from billing_lib.workflow.runs import RunSelection, calculate
+from billing_lib.workflow.runs import RunScope, calculate
 
 DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
 
@@ -191,7 +191,7 @@ def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[s
             code = begun["code"][0]
             return [f"invoice {number} is being reissued as {code} already, nothing changed"]
         after(INVOICE, str(old["state"]), "supersede", f"invoice {number}")
-        selection = RunSelection(reissue=number)
+        selection = RunScope(reissue=number)
         run = runs.make_run(connection, facility, str(old["period"]), selection.text, reason)
         code = f"{run}/{old['project']}"
         kept = ("facility", "kind", "period", "project", "team", "covers_from", "covers_to")

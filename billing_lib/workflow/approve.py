@@ -51,7 +51,7 @@ from billing_lib.workflow.permissions import (
 )
 from billing_lib.workflow.runs import (
     Calculated,
-    RunSelection,
+    RunScope,
     bind_for_good,
     calculate,
     closed_projects,
@@ -81,7 +81,7 @@ def prepare(
     connection: Connection,
     book: PriceBook,
     period: Period,
-    selection: RunSelection,
+    selection: RunScope,
     *,
     unattended: bool = False,
 ) -> Prepared:
@@ -148,7 +148,7 @@ def _nothing_left(
     connection: Connection,
     facility: str,
     month: str,
-    selection: RunSelection,
+    selection: RunScope,
     what: str,
     late: list[str],
 ) -> AlreadyIssued | NotReady:
@@ -172,7 +172,7 @@ def prepare_run(
     connection: Connection,
     book: PriceBook,
     run: str,
-    selection: RunSelection,
+    selection: RunScope,
     notes: list[str],
     *,
     unattended: bool = False,
@@ -189,14 +189,14 @@ def _prepare_run(
     connection: Connection,
     book: PriceBook,
     run: str,
-    selection: RunSelection,
+    selection: RunScope,
     notes: list[str],
     *,
     unattended: bool,
     closed: pl.Series | None = None,
 ) -> Prepared:
     row = require_open(connection, run)
-    if RunSelection.parse(row.selection).asks_sign_off:
+    if RunScope.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
     take_in(connection, book, run, closed)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
@@ -213,7 +213,7 @@ def _prepare_run(
 
 
 def _prepare_ad_hoc(
-    connection: Connection, book: PriceBook, period: Period, selection: RunSelection
+    connection: Connection, book: PriceBook, period: Period, selection: RunScope
 ) -> Prepared:
     """Attach the waiting charges of an ad hoc invoice, calculate it and submit it.
 
@@ -264,7 +264,7 @@ def _run_of(
     connection: Connection,
     book: PriceBook,
     period: Period,
-    selection: RunSelection,
+    selection: RunScope,
     unfinished: pl.DataFrame,
 ) -> str:
     """Find the open run that has the selection's invoices, or open the selection's own run."""
@@ -291,7 +291,7 @@ def approve(
             f"the price book of {facility} names no reviewers",
             remedy="issue the invoices without an approval, or name reviewers under 'approval'",
         )
-    if RunSelection.parse(row.selection).asks_sign_off:
+    if RunScope.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
     login = current_login(connection)
     for invoice in ledger_invoices.lock_invoices(connection, facility, codes).iter_rows(named=True):
@@ -437,7 +437,7 @@ def make_run(
     engine: Engine,
     book: PriceBook,
     period: Period,
-    selection: RunSelection,
+    selection: RunScope,
     description: str = "",
 ) -> list[str]:
     """Make a run of a month or of some projects or teams, or update the open one.
@@ -560,7 +560,7 @@ def list_runs(
     )
 
 
-def _require_known(book: PriceBook, selection: RunSelection) -> None:
+def _require_known(book: PriceBook, selection: RunScope) -> None:
     known = {
         "project": {project.code for project in book.projects},
         "team": {team.code for team in book.teams},

@@ -48,16 +48,16 @@ from billing_lib.workflow.adjust import (
     split_code,
 )
 from billing_lib.workflow.permissions import REVIEWER, require
-from billing_lib.workflow.price import standing_changes, unbound
+from billing_lib.workflow.price import changeable_charges, changes_in_force
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.search import Filter, find_charge_codes
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 EFFECT = pl.Schema(
     {"charge": pl.String(), "project": pl.String(), "before": pl.Int64(), "after": pl.Int64()}
 )
 VALUES = pl.Schema(dict.fromkeys(("charge", "field", "before", "after"), pl.String()))
-INVOICES = pl.Schema(
+DRAFTS = pl.Schema(
     {
         "invoice": pl.String(),
         "project": pl.String(),
@@ -71,7 +71,7 @@ _COUNTED = ("state", "charges", "total")
 
 
 @dataclass(frozen=True)
-class Changed:
+class BulkResult:
     """The result of a change to charges.
 
     Attributes
@@ -87,7 +87,7 @@ class Changed:
         The values set on each charge, as text (schema VALUES).
     invoices
         Every draft that changes or holds a selected charge, as it is afterwards (schema
-        INVOICES). A null invoice stands for the project's charges on no invoice yet.
+        DRAFTS). A null invoice stands for the project's charges on no invoice yet.
     seen
         The mark of this result.
     """
@@ -100,27 +100,27 @@ class Changed:
     seen: str = ""
 
     @classmethod
-    def nothing(cls) -> "Changed":
+    def nothing(cls) -> "BulkResult":
         """The result if all selected charges had the values before."""
-        return cls("", 0, EFFECT.to_frame(), VALUES.to_frame(), INVOICES.to_frame())
+        return cls("", 0, EFFECT.to_frame(), VALUES.to_frame(), DRAFTS.to_frame())
 
 
 @dataclass(frozen=True)
-class Standing:
+class MonthState:
     """The charges of some projects and months, and the drafts, at one moment of a transaction."""
 
     charges: pl.DataFrame
     drafts: pl.DataFrame
 
     @classmethod
-    def read(cls, connection: Connection, facility: str, parts: pl.DataFrame) -> "Standing":
+    def read(cls, connection: Connection, facility: str, parts: pl.DataFrame) -> "MonthState":
         """Read the present charges of these parts (``period``, ``project``), and all drafts."""
         return cls(
             ledger_charges.read_charges(connection, facility, parts=parts),
             ledger_invoices.read_invoices(connection, facility, states=EDITABLE),
         )
 
-    def effect(self, after: "Standing") -> pl.DataFrame:
+    def effect(self, after: "MonthState") -> pl.DataFrame:
         """Compare the totals of charges before and after a change (schema EFFECT), by charge."""
         now = after.charges.select("charge", "total")
         return (
@@ -130,8 +130,8 @@ class Standing:
             .sort("charge")
         )
 
-    def invoices(self, after: "Standing", codes: pl.Series) -> pl.DataFrame:
-        """Compare the drafts that change or hold one of these charges (schema INVOICES).
+    def invoices(self, after: "MonthState", codes: pl.Series) -> pl.DataFrame:
+        """Compare the drafts that change or hold one of these charges (schema DRAFTS).
 
         The charges on no invoice yet follow by project.
         """
@@ -150,7 +150,7 @@ class Standing:
             before=pl.col("total_before").fill_null(0),
             after="total",
         )
-        drafts = compared.select(INVOICES.names()).cast(INVOICES).sort("invoice")
+        drafts = compared.select(DRAFTS.names()).cast(DRAFTS).sort("invoice")
         return pl.concat([drafts, self._on_none(after, codes)])
 
     def beside(self, codes: pl.Series) -> pl.DataFrame:
@@ -168,9 +168,9 @@ class Standing:
     def _holding(self, codes: pl.Series) -> pl.DataFrame:
         return self.charges.filter(pl.col("charge").is_in(codes.implode()))
 
-    def _on_none(self, after: "Standing", codes: pl.Series) -> pl.DataFrame:
+    def _on_none(self, after: "MonthState", codes: pl.Series) -> pl.DataFrame:
         before, now = (
-            unbound(standing.charges)
+            changeable_charges(standing.charges)
             .filter(pl.col("invoice").is_null())
             .group_by("project")
             .agg(pl.col("total").sum(), pl.len().cast(pl.Int64).alias("charges"))
@@ -189,8 +189,8 @@ class Standing:
                 before=pl.col("total").fill_null(0),
                 after=pl.col("total_after").fill_null(0),
             )
-            .select(INVOICES.names())
-            .cast(INVOICES)
+            .select(DRAFTS.names())
+            .cast(DRAFTS)
             .sort("project")
         )
 
@@ -200,7 +200,7 @@ _REMEDY = "nothing was written; make the preview again"
 
 
 @dataclass(frozen=True)
-class Seen:
+class PreviewMark:
     """The mark of a preview: the facility's last event before it, and two digests.
 
     The digests are those of the frames shown and of the price book.
@@ -231,7 +231,7 @@ class Seen:
 
 
 def require_untouched(
-    connection: Connection, facility: str, seen: Seen, codes: pl.Series, invoices: pl.Series
+    connection: Connection, facility: str, seen: PreviewMark, codes: pl.Series, invoices: pl.Series
 ) -> None:
     """Refuse the change (ChangedMeanwhile) if another has changed the charges since the preview.
 
@@ -259,7 +259,7 @@ def require_untouched(
     )
 
 
-def require_as_shown(seen: Seen, now: Seen) -> None:
+def require_as_shown(seen: PreviewMark, now: PreviewMark) -> None:
     """Refuse a change (ChangedMeanwhile) whose result differs from its preview."""
     if seen.shown == now.shown:
         return
@@ -305,8 +305,8 @@ def preview(
     month: str,
     chosen: Chosen,
     changes: Mapping[str, object],
-    step: Step = unheard,
-) -> Changed:
+    step: Progress = unheard,
+) -> BulkResult:
     """Compute the result of a change and roll the change back."""
     with trying(engine) as connection:
         would = _change(connection, book, month, chosen, changes, "", None, step)
@@ -322,8 +322,8 @@ def adjust_many(
     reason: str,
     *,
     seen: str | None = None,
-    step: Step = unheard,
-) -> Changed:
+    step: Progress = unheard,
+) -> BulkResult:
     """Make the same change to all chosen charges as one group, all or none.
 
     The facility and month of this call replace a filter's own. With the mark of a preview
@@ -334,7 +334,9 @@ def adjust_many(
         return _change(connection, book, month, chosen, changes, reason, seen, step)
 
 
-def preview_undo(engine: Engine, book: PriceBook, group: str, step: Step = unheard) -> Changed:
+def preview_undo(
+    engine: Engine, book: PriceBook, group: str, step: Progress = unheard
+) -> BulkResult:
     """Compute the result of undoing a group and roll it back."""
     with trying(engine) as connection:
         return _undo(connection, book, group, "", None, step)
@@ -347,8 +349,8 @@ def undo_group(
     reason: str,
     *,
     seen: str | None = None,
-    step: Step = unheard,
-) -> Changed:
+    step: Progress = unheard,
+) -> BulkResult:
     """Undo a group of changes; with the mark of a preview, only if the result is the one shown."""
     require_reason(reason)
     with writing(engine) as connection:
@@ -363,8 +365,8 @@ def _change(
     changes: Mapping[str, object],
     reason: str,
     seen: str | None,
-    step: Step,
-) -> Changed:
+    step: Progress,
+) -> BulkResult:
     facility = book.facility.code
     require(connection, facility, REVIEWER)
     step(0, _STAGES, "finding the charges")
@@ -376,16 +378,16 @@ def _change(
     before, sequence = _standing(connection, facility, parts, codes, seen)
     charges = _changeable(book, month, found, codes, changes, chosen)
     values = checked_values(book, charges, changes)
-    in_force, _ = standing_changes(connection, facility, charges["charge"])
+    in_force, _ = changes_in_force(connection, facility, charges["charge"])
     same = set_before(in_force, values)
     charges = charges.filter(~pl.col("charge").is_in(same.implode()))
     if charges.height == 0:
-        return Changed.nothing()
+        return BulkResult.nothing()
     group = uuid.uuid4().hex[:12]
     now = move_to(connection, book, charges, values)
     had = record_changes(connection, book, charges, in_force, values, reason, group, step)
     _write(connection, book, charges, now, step)
-    after = Standing.read(connection, facility, parts)
+    after = MonthState.read(connection, facility, parts)
     rows = [(code, field, had[code][field], values[field]) for code in had for field in values]
     return _compared(book, group, charges, (before, after, rows), sequence, seen)
 
@@ -396,8 +398,8 @@ def _undo(
     group: str,
     reason: str,
     seen: str | None,
-    step: Step,
-) -> Changed:
+    step: Progress,
+) -> BulkResult:
     facility = book.facility.code
     require(connection, facility, REVIEWER)
     step(0, _STAGES, "finding the charges")
@@ -416,7 +418,7 @@ def _undo(
         )
     if charges.height == 0:
         raise NotReady(f"all charges of the group {group} are deleted")
-    locked = charges.join(unbound(charges), on="charge", how="anti").sort("charge")
+    locked = charges.join(changeable_charges(charges), on="charge", how="anti").sort("charge")
     if locked.height:
         raise NotReady(
             f"the charge {facility}/{locked['charge'][0]} of the group is issued or submitted",
@@ -427,7 +429,7 @@ def _undo(
     back, rates = move_charges(connection, book, charges, back_to)
     ledger_charges.keep_rates(connection, facility, rates.select("rate", "body").rows())
     _write(connection, book, charges, back, step)
-    after = Standing.read(connection, facility, parts)
+    after = MonthState.read(connection, facility, parts)
     has = _values(connection, book, after.charges.join(charges, on="charge", how="semi"))
     field = pl.col("after").str.extract(r'^\{"([a-z_]+)":')
     set_by_it = made.select("subject", field).unique().sort("subject", "after").rows()
@@ -449,12 +451,16 @@ def _parts(charges: pl.DataFrame, projects: list[str]) -> pl.DataFrame:
 def _values(
     connection: Connection, book: PriceBook, charges: pl.DataFrame
 ) -> dict[str, dict[str, str | None]]:
-    in_force, _ = standing_changes(connection, book.facility.code, charges["charge"])
+    in_force, _ = changes_in_force(connection, book.facility.code, charges["charge"])
     return current_values(connection, book, charges, in_force)
 
 
 def _write(
-    connection: Connection, book: PriceBook, charges: pl.DataFrame, now: pl.DataFrame, step: Step
+    connection: Connection,
+    book: PriceBook,
+    charges: pl.DataFrame,
+    now: pl.DataFrame,
+    step: Progress,
 ) -> None:
     """Price and write changed charges, month by month, and sum up their invoices."""
     step(2, _STAGES, "pricing them again")
@@ -468,10 +474,10 @@ def _compared(
     book: PriceBook,
     group: str,
     charges: pl.DataFrame,
-    compared: tuple[Standing, Standing, Sequence[tuple[str, str, str | None, str | None]]],
+    compared: tuple[MonthState, MonthState, Sequence[tuple[str, str, str | None, str | None]]],
     sequence: int,
     seen: str | None,
-) -> Changed:
+) -> BulkResult:
     """Compare the month before and after a change, and require the result that was shown.
 
     ``compared`` holds both months and the rows of VALUES; ``sequence`` numbers the last event
@@ -481,25 +487,25 @@ def _compared(
     values = pl.DataFrame(rows, schema=VALUES, orient="row")
     codes = charges["charge"].sort()
     effect, invoices = before.effect(after), before.invoices(after, codes)
-    mark = Seen.of(sequence, (codes.to_frame(), effect, values, invoices), book)
+    mark = PreviewMark.of(sequence, (codes.to_frame(), effect, values, invoices), book)
     if seen is not None:
-        require_as_shown(Seen.parse(seen), mark)
-    return Changed(group, charges.height, effect, values, invoices, str(mark))
+        require_as_shown(PreviewMark.parse(seen), mark)
+    return BulkResult(group, charges.height, effect, values, invoices, str(mark))
 
 
 def _standing(
     connection: Connection, facility: str, parts: pl.DataFrame, codes: pl.Series, seen: str | None
-) -> tuple[Standing, int]:
+) -> tuple[MonthState, int]:
     """Read the charges and drafts before the change, and the number of the last event.
 
     With a mark, changes by others since the preview are refused.
     """
-    before = Standing.read(connection, facility, parts)
+    before = MonthState.read(connection, facility, parts)
     if seen is not None:
         beside = before.beside(codes)
         every = pl.concat([codes, beside["charge"]]).unique()
         invoices = beside["invoice"].drop_nulls().unique()
-        require_untouched(connection, facility, Seen.parse(seen), every, invoices)
+        require_untouched(connection, facility, PreviewMark.parse(seen), every, invoices)
     return before, events.last_sequence(connection, facility)
 
 
@@ -531,7 +537,7 @@ def _changeable(
     A quantity or a rate can be set on usage charges only, since added lines have none.
     """
     facility = book.facility.code
-    free = unbound(found)
+    free = changeable_charges(found)
     if not isinstance(chosen, Filter):
         missing = sorted(set(codes) - set(found["charge"]))
         if missing:
@@ -565,7 +571,7 @@ def _projects_without(connection: Connection, facility: str, made: pl.DataFrame)
     """
     moves = made.filter(pl.col("after").str.contains('{"project":', literal=True))
     codes = moves["subject"].unique()
-    in_force, _ = standing_changes(connection, facility, codes)
+    in_force, _ = changes_in_force(connection, facility, codes)
     last = (
         in_force.filter(
             (pl.col("field") == "project") & ~pl.col("order").is_in(made["sequence"].implode())

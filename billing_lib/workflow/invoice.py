@@ -58,7 +58,7 @@ def line_steps(snapshot: Snapshot, places: int) -> pl.DataFrame:
 
 Invoice = dict[str, Any]
 
-FORMAT = "billing-invoice/2"
+INVOICE_FORMAT = "billing-invoice/2"
 """Name and version of the canonical result's shape."""
 
 SCHEMA = Path(__file__).with_name("invoice.schema.json")
@@ -91,8 +91,10 @@ def write_invoices(invoices: Mapping[str, Invoice], folder: Path) -> None:
 def misfit(invoice: object) -> str | None:
     """How a canonical result differs from its schema, in a sentence; None where it fits."""
     stated = invoice.get("format") if isinstance(invoice, dict) else None
-    if stated != FORMAT:
-        return f"its format is {stated or 'not stated'}, and this version reads {FORMAT} only"
+    if stated != INVOICE_FORMAT:
+        return (
+            f"its format is {stated or 'not stated'}, and this version reads {INVOICE_FORMAT} only"
+        )
     try:
         _validate()(invoice)
     except fastjsonschema.JsonSchemaValueException as error:
@@ -139,8 +141,10 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
     charged = charge_months(
         snapshot.usage, catalogue, snapshot.rules, snapshot.adjustments, snapshot.lines
     )
-    priced = replace(charged, charges=charged.charges.join(snapshot.placing, on="charge"))
-    summed = sum_invoices(priced, catalogue, snapshot.carried, snapshot.placing, snapshot.invoices)
+    priced = replace(charged, charges=charged.charges.join(snapshot.assignment, on="charge"))
+    summed = sum_invoices(
+        priced, catalogue, snapshot.year_to_date, snapshot.assignment, snapshot.invoices
+    )
     totals = _drawn(summed.invoices.join(snapshot.invoices, on=["invoice", "project"]))
     codes = (
         pay_rest(summed.by_expense_code, totals)
@@ -188,7 +192,7 @@ def _invoice(
 ) -> Invoice:
     money = ("charges_raw_total", "charges_adjustment", "raw_total", "adjustment", "total")
     return {
-        "format": FORMAT,
+        "format": INVOICE_FORMAT,
         "number": totals["number"],
         "kind": totals["kind"],
         "reference": totals["reference"],

@@ -34,9 +34,9 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.after_issue import balances, draw, give_back
 from billing_lib.workflow.invoice import Computation, Invoice, compute_invoices, invoice_json
 from billing_lib.workflow.notes import notes_in_force, texts_in_force
-from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require, seen
-from billing_lib.workflow.price import Gathered, carried_amounts, differing, gather
-from billing_lib.workflow.runs import Calculated, RunSelection, finish_if_done
+from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require, visible
+from billing_lib.workflow.price import Gathered, differing, gather, year_to_date_amounts
+from billing_lib.workflow.runs import Calculated, RunScope, finish_if_done
 from billing_lib.workflow.snapshot import (
     FACILITY_TEXTS,
     INVOICES,
@@ -88,7 +88,7 @@ def compose(
         accounts=catalogue.accounts.filter(billed),
         rules=gathered.rules,
         notes=notes_in_force(connection, facility, str(period)).filter(billed),
-        carried=carried_amounts(
+        year_to_date=year_to_date_amounts(
             connection, book.facility, catalogue, period, invoices["replaces"].drop_nulls()
         ),
         adjustments=gathered.adjustments,
@@ -99,7 +99,7 @@ def compose(
         .join(balances(connection, facility, invoices), on="project", how="left")
         .select(INVOICES.names())
         .sort("number"),
-        placing=charges.select("charge", "invoice"),
+        assignment=charges.select("charge", "invoice"),
         history=billed_before(connection, facility, period, invoices),
         texts=_texts(connection, book, period, issuing),
         logo=book.facility.logo,
@@ -215,7 +215,7 @@ def freeze(
         numbers=numbers,
         charges=charges,
         gathered=gathered,
-        unbilled=RunSelection.parse(row.selection).of(unbilled).select(UNBILLED.names()),
+        unbilled=RunScope.parse(row.selection).of(unbilled).select(UNBILLED.names()),
         issuing={
             "run": begun.id,
             "invoice_date": begun.invoice_date.isoformat(),
@@ -366,7 +366,7 @@ def _parts(
 def ledger_fingerprints(engine: Engine) -> dict[str, str]:
     """Read the fingerprints of the issued invoices that the user may see, by number."""
     with reading(engine) as connection:
-        invoices = seen(connection, ledger_invoices.read_all_fingerprints(connection))
+        invoices = visible(connection, ledger_invoices.read_all_fingerprints(connection))
     return dict(invoices.select("number", "fingerprint").iter_rows())
 
 

@@ -25,7 +25,7 @@ from billing_lib.pricing.money import minor_places, money_text, money_text_colum
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import may_team, require_team, with_below
 
-FORMAT = "billing-listing/2"
+LISTING_FORMAT = "billing-listing/2"
 """Name and version of the listing's format."""
 
 Listing = dict[str, Any]
@@ -65,7 +65,7 @@ def read_listing(
             require_team(connection, facilities[0], team)
         parts = [_of_facility(connection, known[code], team, str(month)) for code in allowed]
     return {
-        "format": FORMAT,
+        "format": LISTING_FORMAT,
         "team": {"code": team, "name": _name(known[allowed[0]], team)},
         "period": str(month),
         "covers": {"from": month.first_day.isoformat(), "to": month.last_day.isoformat()},

@@ -54,7 +54,7 @@ from billing_lib.pricing.scenario import Scenario
 from billing_lib.settings import entry_points
 from billing_lib.sources import file_hash, file_kind, mappings, read_usage
 from billing_lib.workflow.permissions import REVIEWER, note_facility, require
-from billing_lib.workflow.steps import Step
+from billing_lib.workflow.steps import Progress
 
 COMPARED = [
     name for name in USAGE.names() if name not in ("record", "occurrence", "file", "row", "detail")
@@ -83,7 +83,9 @@ class Loaded:
         return f"{self.file}: {self.records:,} records read, {self.new:,} new{known}{defects}"
 
 
-def load_files(engine: Engine, book: PriceBook, files: Sequence[Path], step: Step) -> list[Loaded]:
+def load_files(
+    engine: Engine, book: PriceBook, files: Sequence[Path], step: Progress
+) -> list[Loaded]:
     """Load a facility's usage files, all or none."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)

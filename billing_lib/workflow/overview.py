@@ -36,7 +36,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import VIEWER, may_team, readable, require
 from billing_lib.workflow.rate import count_by_reason
-from billing_lib.workflow.runs import RunSelection, signed_off
+from billing_lib.workflow.runs import RunScope, signed_off
 
 TO_RATE, IN_REVIEW, READY = "TO RATE", "IN REVIEW", "READY"
 IN_APPROVAL, PARTLY_ISSUED, ALL_ISSUED = "IN APPROVAL", "PARTLY ISSUED", "ISSUED"
@@ -229,7 +229,7 @@ def report_run(engine: Engine, book: PriceBook, run: str) -> RunReport:
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         row = runs.read_run(connection, run)
-        selection = RunSelection.parse(row.selection)
+        selection = RunScope.parse(row.selection)
         now = ledger_invoices.read_invoices(connection, run=run)
         month_before = str(Period.parse(row.period).previous)
         invoiced = ledger_invoices.read_invoices(

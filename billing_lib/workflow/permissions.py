@@ -134,7 +134,7 @@ def readable(connection: Connection, facilities: Iterable[str]) -> list[str]:
     return [code for code in sorted(set(facilities)) if may(connection, code, VIEWER)]
 
 
-def seen(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
+def visible(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
     """Keep the invoices that the current user may see, in their order.
 
     Staff see every invoice of their facilities; a lab administrator sees the issued invoices of

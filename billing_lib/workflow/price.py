@@ -35,7 +35,7 @@ from billing_lib.pricing.charge import SPLIT
 from billing_lib.pricing.charging import Charges, targeted
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, canonical_json
-from billing_lib.pricing.invoicing import CARRIED, part_worked_on
+from billing_lib.pricing.invoicing import YEAR_TO_DATE, part_worked_on
 from billing_lib.pricing.pricebook import Facility, PriceBook
 from billing_lib.pricing.rates import INVOICE, Rate, Rule
 from billing_lib.pricing.rating import RULES, Catalogue, rate_usage, rates_frame
@@ -47,7 +47,7 @@ from billing_lib.workflow.snapshot import (
     of_month,
 )
 
-KIND = "rules"
+RULES_TAKEN = "rules"
 """The kind of these events; their subject is the month."""
 
 
@@ -74,13 +74,13 @@ def take_rules(connection: Connection, book: PriceBook, month: str, *, again: bo
     if taken is not None and not again:
         return True
     events.record_event(
-        connection, facility, kind=KIND, subject=month, reason="", before=taken, after=now
+        connection, facility, kind=RULES_TAKEN, subject=month, reason="", before=taken, after=now
     )
     return False
 
 
 def _taken(connection: Connection, facility: str, month: str) -> str | None:
-    takings = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
+    takings = events.read_events(connection, facility, kinds=[RULES_TAKEN], subjects=[month])
     return None if takings.height == 0 else str(takings["after"][-1])
 
 
@@ -143,7 +143,7 @@ def gather(
     bodies = ledger_charges.read_rates(connection, facility, charges["rate"].drop_nulls().unique())
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
     _require_hours(book, kept)
-    changes, added = standing_changes(connection, facility, charges["charge"])
+    changes, added = changes_in_force(connection, facility, charges["charge"])
     return Gathered(
         usage=_rated_usage(connection, facility, charges),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
@@ -192,7 +192,7 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
     )
 
 
-def standing_changes(
+def changes_in_force(
     connection: Connection, facility: str, codes: pl.Series
 ) -> tuple[pl.DataFrame, dict[str, dict[str, Any]]]:
     """Read the changes in force on these charges (schema ADJUSTMENTS), and added lines by charge.
@@ -330,7 +330,7 @@ def replace_charges(
     )
 
 
-def unbound(charges: pl.DataFrame) -> pl.DataFrame:
+def changeable_charges(charges: pl.DataFrame) -> pl.DataFrame:
     """The charges that may still change: PENDING and in no run."""
     return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
 
@@ -338,19 +338,19 @@ def unbound(charges: pl.DataFrame) -> pl.DataFrame:
 _MONTHS = {"quarter": 3, "fiscal_year": 12}
 
 
-def carried_amounts(
+def year_to_date_amounts(
     connection: Connection,
     facility: Facility,
     catalogue: Catalogue,
     period: Period,
     replaced: pl.Series,
 ) -> pl.DataFrame:
-    """Sum the issued invoices that caps over a quarter or fiscal year count (schema CARRIED).
+    """Sum the issued invoices that caps over a quarter or fiscal year count (schema YEAR_TO_DATE).
 
     The invoices with the numbers ``replaced`` are being reissued and do not count.
     """
     caps = [rule for _, rule in catalogue.rules_at(INVOICE) if rule.over is not None]
-    parts = [CARRIED.to_frame()]
+    parts = [YEAR_TO_DATE.to_frame()]
     for rule in caps:
         months = span(period, facility.fiscal_year_start, str(rule.over))
         issued = pl.concat(

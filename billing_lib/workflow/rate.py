@@ -25,13 +25,13 @@ from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.workflow.adhoc import attach_waiting, known_references, late_sentences
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, note_facility, require
 from billing_lib.workflow.price import (
+    changeable_charges,
     differing,
     gather,
     insert_charges,
     replace_charges,
     rules_in_force,
     take_rules,
-    unbound,
 )
 from billing_lib.workflow.runs import calculate_holding
 
@@ -160,9 +160,9 @@ def _price_again(
     ones were priced without each other.
     """
     facility = book.facility.code
-    free = unbound(standing)
+    free = changeable_charges(standing)
     if couples_records(catalogue):
-        free = unbound(ledger_charges.read_charges(connection, facility, period=month))
+        free = changeable_charges(ledger_charges.read_charges(connection, facility, period=month))
     if free.height == 0:
         return [], []
     gathered = gather(connection, book, free)

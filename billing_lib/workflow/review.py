@@ -27,7 +27,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.explain import explain_charge
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.month_checks import (
-    CHARGES,
+    CHECKED,
     INVALID_CODES,
     SHARES,
     SPEND,
@@ -37,15 +37,15 @@ from billing_lib.pricing.month_checks import (
     projects_frame,
 )
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.adjust import history_of, require_reason, split_code
+from billing_lib.workflow.adjust import changes_of, require_reason, split_code
 from billing_lib.workflow.load import find_invalid_codes
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import gather
-from billing_lib.workflow.steps import Step, unheard
+from billing_lib.workflow.steps import Progress, unheard
 
 
 @dataclass(frozen=True)
-class Month:
+class MonthCharges:
     """A facility's month.
 
     Attributes
@@ -74,7 +74,7 @@ class Month:
     changes: pl.DataFrame
 
 
-def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
+def read_month(engine: Engine, book: PriceBook, period: str) -> MonthCharges:
     """Read a month in one transaction."""
     facility, month = book.facility.code, str(Period.parse(period))
     with reading(engine) as connection:
@@ -83,13 +83,13 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> Month:
         charges = ledger_charges.read_charges(connection, facility, period=month)
         splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")
         unbilled = usage.read_unbilled(connection, facility, month)
-        changes = history_of(connection, facility, charges["charge"])
+        changes = changes_of(connection, facility, charges["charge"])
     if charges.height + unbilled.height == 0:
         raise _no_charges(facility, month)
     charged = splits.join(charges.select("charge", "date"), on="charge").select(
         _name(facility, "charge").alias("charge"), "expense_code", "date"
     )
-    return Month(
+    return MonthCharges(
         facility,
         month,
         records,
@@ -175,7 +175,7 @@ def read_charges(
 
 
 def find_discrepancies(
-    engine: Engine, book: PriceBook, period: str, step: Step = unheard
+    engine: Engine, book: PriceBook, period: str, step: Progress = unheard
 ) -> ReviewedMonth:
     """Run the checks on a month, read in one transaction; ``step`` reports the progress."""
     facility, month = book.facility.code, Period.parse(period)
@@ -201,7 +201,7 @@ def find_discrepancies(
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
-        charges=charges.with_columns(judged=judged).select(CHARGES.names()),
+        charges=charges.with_columns(judged=judged).select(CHECKED.names()),
         shares=shares.select(SHARES.names()),
         unbilled=unbilled.select(UNBILLED.names()),
         invalid_codes=find_invalid_codes(book, charged).select(INVALID_CODES.names()),

@@ -41,16 +41,16 @@ from billing_lib.workflow.adhoc import attach_waiting
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import (
     Gathered,
-    carried_amounts,
     differing,
     gather,
     replace_charges,
+    year_to_date_amounts,
 )
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, sum_invoices
 
 
 @dataclass(frozen=True)
-class RunSelection:
+class RunScope:
     """The selection of a month that a run bills; by default the whole month."""
 
     projects: tuple[str, ...] = ()
@@ -113,7 +113,7 @@ def open_run(
     connection: Connection,
     book: PriceBook,
     period: Period,
-    selection: RunSelection,
+    selection: RunScope,
     description: str = "",
 ) -> str:
     """Return the id of the open or disabled run of a month and selection, or make a run."""
@@ -135,7 +135,7 @@ def take_in(
     wait for the next run or a reissue.
     """
     row = runs.read_run(connection, run)
-    selection = RunSelection.parse(row.selection)
+    selection = RunScope.parse(row.selection)
     if not selection.takes_charges:
         return 0
     facility, month = book.facility.code, row.period
@@ -298,14 +298,14 @@ def _totals(
     replace_charges(connection, facility, priced, codes)
     stands_on = charges.select("charge", "invoice")
     invoices = drafts.select("kind", "project", invoice="code")
-    carried = carried_amounts(
+    year_to_date = year_to_date_amounts(
         connection,
         book.facility,
         gathered.catalogue,
         Period.parse(month),
         drafts["replaces"].drop_nulls(),
     )
-    summed = sum_invoices(priced, gathered.catalogue, carried, stands_on, invoices).invoices
+    summed = sum_invoices(priced, gathered.catalogue, year_to_date, stands_on, invoices).invoices
     teams = gathered.catalogue.accounts.select("project", now="team").unique("project")
     names = ("charges", "raw_total", "adjustment", "total")  # zero without charges
     return (
@@ -381,7 +381,7 @@ def bind_for_good(connection: Connection, book: PriceBook, closing: pl.DataFrame
     facility = book.facility.code
     without_run = closing.filter(pl.col("run").is_null() & (pl.col("charges") > 0))
     for code, month, reference in without_run.select("code", "period", "reference").iter_rows():
-        selection = RunSelection(reference=reference)
+        selection = RunScope(reference=reference)
         own = open_run(connection, book, Period.parse(month), selection)
         ledger_invoices.put_in_run(connection, facility, [code], own)
     now = ledger_invoices.read_invoices(connection, facility, codes=closing["code"])
@@ -412,7 +412,7 @@ def require_open(connection: Connection, run: str) -> Row[Any]:
     return row
 
 
-KIND = "ready"
+SIGN_OFF = "ready"
 """The kind of these events; their subject is the month."""
 
 
@@ -433,7 +433,7 @@ def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> 
         events.record_event(
             connection,
             facility,
-            kind=KIND,
+            kind=SIGN_OFF,
             subject=month,
             reason=comment,
             after=canonical_json(sums),
@@ -481,7 +481,7 @@ def require_ready(connection: Connection, book: PriceBook, month: str) -> None:
 
 
 def _signed(connection: Connection, facility: str, month: str) -> dict[str, str] | None:
-    sign_offs = events.read_events(connection, facility, kinds=[KIND], subjects=[month])
+    sign_offs = events.read_events(connection, facility, kinds=[SIGN_OFF], subjects=[month])
     if sign_offs.height == 0:
         return None
     sums: dict[str, str] = json.loads(sign_offs["after"][-1])

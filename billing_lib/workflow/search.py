@@ -6,12 +6,12 @@
     find_codes(connection, wanted, books)       every matching invoice, for an action on them
 
 Every list and every action on a selection takes the same ``Filter``; results contain only rows
-that the current user may see. ``Choice`` selects invoices of a run, ``Export`` issued invoices,
-statements or both:
+that the current user may see. ``InvoiceSelection`` selects invoices of a run, ``ExportSelection``
+issued invoices, statements or both:
 
-    Choice(projects=("u4",), states=("OPEN",))
-    Export(Filter.parse({"run": "RC-1993-11-1"}), with_statements=True)
-    Export(statements=("bio-1993-11",))
+    InvoiceSelection(projects=("u4",), states=("OPEN",))
+    ExportSelection(Filter.parse({"run": "RC-1993-11-1"}), with_statements=True)
+    ExportSelection(statements=("bio-1993-11",))
 """
 
 import unicodedata
@@ -34,14 +34,14 @@ from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.people import read_facilities
 from billing_lib.ledger.search import (
-    CHARGES,
-    INVOICES,
+    CHARGE_ROWS,
+    INVOICE_ROWS,
     REISSUE,
     Amounts,
     Criteria,
     Listing,
-    Seen,
     View,
+    VisibleRows,
 )
 from billing_lib.ledger.states import (
     APPROVED,
@@ -83,7 +83,7 @@ VIEWS = {
 attention, since in error, rejected, in quarantine, empty or below zero."""
 
 KINDS = (PERIODIC, AD_HOC, REISSUE)
-STATES = tuple(dict.fromkeys((*states(INVOICE), *states(CHARGE))))
+STATES_OF_ROWS = tuple(dict.fromkeys((*states(INVOICE), *states(CHARGE))))
 
 
 def _storable(text: str) -> str:
@@ -121,7 +121,7 @@ def _capitals(text: object) -> object:
 
 Words = Annotated[str, AfterValidator(_storable)]
 Month = Annotated[str, BeforeValidator(_month)]
-State = Annotated[str, BeforeValidator(_capitals), _one_of(STATES, "state")]
+State = Annotated[str, BeforeValidator(_capitals), _one_of(STATES_OF_ROWS, "state")]
 Kind = Annotated[str, BeforeValidator(_kind), _one_of(KINDS, "kind of invoice")]
 ViewName = Annotated[str, _one_of(tuple(VIEWS), "view")]
 
@@ -199,7 +199,7 @@ class Page:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """A page of search results.
 
     ``rows`` are the page's, each with its facility and currency; ``count`` and ``totals`` (minor
@@ -242,7 +242,7 @@ ALL = Page()
 
 def find_invoices(
     engine: Engine, wanted: Filter, books: Books | None = None, page: Page = ALL
-) -> Found:
+) -> SearchResult:
     """Return a page of the matching invoices and drafts, by default by number with drafts last.
 
     Columns: ``number``, ``invoice`` (its code), ``facility``, ``period``, ``project``, ``team``,
@@ -256,12 +256,12 @@ def find_invoices(
         A state is not one of invoices; there is no such column or page.
     """
     _require_states_of_invoices(wanted)
-    return _find(engine, INVOICES, wanted, books, page, ("number",))
+    return _find(engine, INVOICE_ROWS, wanted, books, page, ("number",))
 
 
 def find_charges(
     engine: Engine, wanted: Filter, books: Books | None = None, page: Page = ALL
-) -> Found:
+) -> SearchResult:
     """Return a page of the matching charges, by default by project and date.
 
     Rows have ``facility``, the columns of a charge that the ledger keeps (schema KEPT) and
@@ -274,7 +274,7 @@ def find_charges(
     NotPermitted
         A facility is named whose charges the user may not see.
     """
-    return _find(engine, CHARGES, wanted, books, page, ("project", "date"))
+    return _find(engine, CHARGE_ROWS, wanted, books, page, ("project", "date"))
 
 
 def find_codes(
@@ -283,7 +283,7 @@ def find_codes(
     """Return facility and code of every matching invoice."""
     _require_states_of_invoices(wanted)
     criteria = _criteria(connection, wanted, books or {})
-    return list(search.read_codes(connection, INVOICES, criteria).iter_rows())
+    return list(search.read_codes(connection, INVOICE_ROWS, criteria).iter_rows())
 
 
 def find_charge_codes(
@@ -291,7 +291,7 @@ def find_charge_codes(
 ) -> list[tuple[str, str]]:
     """Return facility and code of every matching charge."""
     criteria = _criteria(connection, wanted, books or {})
-    return list(search.read_codes(connection, CHARGES, criteria).iter_rows())
+    return list(search.read_codes(connection, CHARGE_ROWS, criteria).iter_rows())
 
 
 def list_invoices(
@@ -309,12 +309,12 @@ def _find(
     books: Books | None,
     page: Page,
     usual: tuple[str, ...],
-) -> Found:
+) -> SearchResult:
     order = _order(listing, page.sort or usual)
     if page.number < 1 or (page.size is not None and page.size < 1):
         raise InvalidFilter("pages and their rows are counted from 1")
     with reading(engine) as connection:
-        if listing is CHARGES and wanted.facility is not None:
+        if listing is CHARGE_ROWS and wanted.facility is not None:
             require(connection, wanted.facility, VIEWER)
         criteria = _criteria(connection, wanted, books or {})
         totals = search.read_totals(connection, listing, criteria)
@@ -327,7 +327,7 @@ def _find(
     staff = pl.col("facility").is_in(criteria.seen.facilities)
     rows = rows.with_columns(pl.when(staff).then(pl.col("^cost|reason$")))
     sums = dict(totals.select("currency", "total").iter_rows())
-    return Found(rows, count, sums, page.number, pages)
+    return SearchResult(rows, count, sums, page.number, pages)
 
 
 def _order(listing: Listing, sort: tuple[str, ...]) -> list[tuple[str, bool]]:
@@ -362,7 +362,7 @@ def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
     )
 
 
-def _seen(connection: Connection, facility: str | None) -> Seen:
+def _seen(connection: Connection, facility: str | None) -> VisibleRows:
     """The rows a user may see: all rows of facilities where they have a role, and issued invoices
     of their labs.
 
@@ -374,7 +374,7 @@ def _seen(connection: Connection, facility: str | None) -> Seen:
     may_see = {*whole, *(code for code, _ in labs)}
     if facility is not None and facility in known and facility not in may_see:
         require(connection, facility, VIEWER)
-    return Seen(tuple(whole), tuple(labs))
+    return VisibleRows(tuple(whole), tuple(labs))
 
 
 def teams_below(books: Books, team: str) -> dict[str, tuple[str, ...]]:
@@ -410,7 +410,7 @@ def _minor(amount: Decimal, currency: str) -> Fraction:
 
 
 @dataclass(frozen=True)
-class Choice:
+class InvoiceSelection:
     """Conditions on the invoices of a run; one that is empty or None matches all.
 
     The teams below a team match too, and both bounds of the total are included. Without any other
@@ -429,7 +429,7 @@ class Choice:
         """Return the codes of the matching invoices of a run."""
         require(connection, book.facility.code, VIEWER)
         runs.read_run(connection, run)
-        if self == Choice():
+        if self == InvoiceSelection():
             raise InvalidAdjustment(
                 "no invoice is selected",
                 remedy="name invoices, give a condition, or choose all of the run",
@@ -465,7 +465,7 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Export:
+class ExportSelection:
     """A selection of invoices, and of statements by id.
 
     Without conditions on the invoices, none are selected unless ``everything`` is set.
@@ -523,7 +523,7 @@ class Chosen:
         return self.archived.filter(pl.col("number").is_in(numbers.implode()))
 
 
-def choose(connection: Connection, export: Export, books: Books) -> Chosen:
+def choose(connection: Connection, export: ExportSelection, books: Books) -> Chosen:
     """Find the issued invoices and the statements of a selection that the current user may see."""
     if export.wanted == Filter() and not export.statements and not export.everything:
         raise InvalidFilter(

@@ -8,12 +8,12 @@ locale: it also holds the invoice numbers, dates, texts and the name of the pers
     resources.parquet items.parquet rates.parquet accounts.parquet
     rules.parquet        the rules of the month, and of other months that charges belong to
     notes.parquet        staff's note on each project's invoice
-    carried.parquet      sums of earlier invoices for caps over a quarter or fiscal year
+    year_to_date.parquet      sums of earlier invoices for caps over a quarter or fiscal year
     adjustments.parquet  changes by staff, with login, time and reason
     lines.parquet        added lines
     invoices.parquet     each invoice: reserved number, kind, project, the number it replaces,
                          and the prepaid balance
-    placing.parquet      the invoice of each charge
+    assignment.parquet      the invoice of each charge
     history.parquet      sums billed to each project in the twelve months until now
     texts.parquet        key and value: facility, currency, time zone, period, dates, texts
     logo.png, logo.svg   the facility's logo, if it has one
@@ -50,7 +50,7 @@ from billing_lib.pricing.charge import CHARGE
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, Logo
-from billing_lib.pricing.invoicing import CARRIED, Invoices, invoice_charges
+from billing_lib.pricing.invoicing import YEAR_TO_DATE, Invoices, invoice_charges
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.rating import ACCOUNTS, ITEMS, RATES, RESOURCES, RULES, Catalogue
 from billing_lib.workflow.notes import NOTES
@@ -154,22 +154,22 @@ def charge_months(
 AD_HOC, PERIODIC = "ad hoc", "periodic"
 """The kinds of invoices; a replacement has the kind of the invoice it replaces."""
 
-PLACING = pl.Schema({"charge": pl.String(), "invoice": pl.String()})
+ASSIGNMENT = pl.Schema({"charge": pl.String(), "invoice": pl.String()})
 """The invoice of each charge."""
 
 
 def sum_invoices(
     priced: Charges,
     catalogue: Catalogue,
-    carried: pl.DataFrame,
-    placing: pl.DataFrame,
+    year_to_date: pl.DataFrame,
+    assignment: pl.DataFrame,
     invoices: pl.DataFrame,
 ) -> Invoices:
     """Sum charges per invoice.
 
-    ``placing`` (schema PLACING) gives the invoice of each charge. ``invoices`` has ``invoice``,
-    ``kind`` and ``project``, with at most one periodic invoice per project. The resulting frames
-    also name the ``invoice``, which is the ``subject`` of a rule's line.
+    ``assignment`` (schema ASSIGNMENT) gives the invoice of each charge. ``invoices`` has
+    ``invoice``, ``kind`` and ``project``, with at most one periodic invoice per project. The
+    resulting frames also name the ``invoice``, which is the ``subject`` of a rule's line.
     """
     without_rules = replace(catalogue, rules=RULES.to_frame())
     # A project may have several ad hoc invoices: in one part, no project comes twice.
@@ -180,9 +180,9 @@ def sum_invoices(
         .sort("ad_hoc", "nth", "invoice")
     )
     parts = [
-        _sum_part(priced, without_rules if ad_hoc else catalogue, carried, placing, part)
+        _sum_part(priced, without_rules if ad_hoc else catalogue, year_to_date, assignment, part)
         for (ad_hoc, _), part in apart.group_by("ad_hoc", "nth", maintain_order=True)
-    ] or [_sum_part(priced, catalogue, carried, placing, invoices.clear())]
+    ] or [_sum_part(priced, catalogue, year_to_date, assignment, invoices.clear())]
     return Invoices(
         pl.concat(part.invoices for part in parts).sort("invoice"),
         pl.concat(part.by_expense_code for part in parts).sort("invoice", "expense_code"),
@@ -193,17 +193,17 @@ def sum_invoices(
 def _sum_part(
     priced: Charges,
     catalogue: Catalogue,
-    carried: pl.DataFrame,
-    placing: pl.DataFrame,
+    year_to_date: pl.DataFrame,
+    assignment: pl.DataFrame,
     part: pl.DataFrame,
 ) -> Invoices:
-    here = placing.join(part.select("invoice"), on="invoice", how="semi")
+    here = assignment.join(part.select("invoice"), on="invoice", how="semi")
     charges = Charges(
         priced.charges.join(here, on="charge", how="semi"),
         priced.splits.join(here, on="charge", how="semi"),
         priced.rule_lines.join(here, left_on="subject", right_on="charge", how="semi"),
     )
-    summed = invoice_charges(charges, catalogue, carried)
+    summed = invoice_charges(charges, catalogue, year_to_date)
     names = part.select("project", "invoice")
     lines = summed.rule_lines.join(
         names.rename({"project": "subject"}), on="subject", how="left", maintain_order="left"
@@ -257,12 +257,12 @@ class Snapshot:
     rates: pl.DataFrame
     accounts: pl.DataFrame
     rules: pl.DataFrame
-    carried: pl.DataFrame
+    year_to_date: pl.DataFrame
     notes: pl.DataFrame
     adjustments: pl.DataFrame
     lines: pl.DataFrame
     invoices: pl.DataFrame
-    placing: pl.DataFrame
+    assignment: pl.DataFrame
     history: pl.DataFrame
     texts: pl.DataFrame
     logo: Logo | None = None
@@ -320,12 +320,12 @@ SCHEMAS = {
     "rates": RATES,
     "accounts": ACCOUNTS,
     "rules": RULES_OF_MONTHS,
-    "carried": CARRIED,
+    "year_to_date": YEAR_TO_DATE,
     "notes": NOTES,
     "adjustments": ADJUSTMENTS,
     "lines": LINES,
     "invoices": INVOICES,
-    "placing": PLACING,
+    "assignment": ASSIGNMENT,
     "history": HISTORY,
     "texts": TEXTS,
 }

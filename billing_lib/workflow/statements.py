@@ -38,7 +38,7 @@ from billing_lib.ledger.states import ACTIVE, APPROVED, OPEN, PAID
 from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
-from billing_lib.pricing.invoicing import CARRIED, rule_statements
+from billing_lib.pricing.invoicing import YEAR_TO_DATE, rule_statements
 from billing_lib.pricing.money import minor_places, money_text, money_text_column
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import STATEMENT, Rule
@@ -93,8 +93,10 @@ def _facility_lines(
     summed = part.group_by("team").agg(pl.col("total").sum().alias("raw_total")).sort("team")
     codes = summed["team"].to_list()
     caps = [rule for _, rule in catalogue.rules_at(STATEMENT) if rule.over is not None]
-    carried = [_carried(connection, book, rule, period, sequence, codes) for rule in caps]
-    return rule_statements(summed, teams, catalogue, pl.concat([CARRIED.to_frame(), *carried]))[1]
+    year_to_date = [_carried(connection, book, rule, period, sequence, codes) for rule in caps]
+    return rule_statements(
+        summed, teams, catalogue, pl.concat([YEAR_TO_DATE.to_frame(), *year_to_date])
+    )[1]
 
 
 def _carried(
@@ -105,7 +107,7 @@ def _carried(
     sequence: int,
     teams: list[str],
 ) -> pl.DataFrame:
-    """Sum the earlier statements that a cap over a span counts (schema CARRIED)."""
+    """Sum the earlier statements that a cap over a span counts (schema YEAR_TO_DATE)."""
     month = str(period)
     months = span(period, book.facility.fiscal_year_start, str(rule.over))
     standing = ledger_statements.read_statements(
@@ -440,7 +442,7 @@ def _by_facility(stated: pl.DataFrame) -> list[tuple[str, list[str]]]:
     return list(groups.agg("code").iter_rows())
 
 
-FORMAT = "billing-statement/1"
+STATEMENT_FORMAT = "billing-statement/1"
 """Name and version of the canonical JSON's format."""
 
 Statement = dict[str, Any]
@@ -512,7 +514,7 @@ def shown_statement(
     named = read_facilities(connection).filter(pl.col("code").is_in(stated["facility"].implode()))
     drawn = int(stated["prepaid"].sum())
     return {
-        "format": FORMAT,
+        "format": STATEMENT_FORMAT,
         "id": row.id,
         "team": {"code": row.team, "name": _team_name(books, row.team)},
         "period": row.period,

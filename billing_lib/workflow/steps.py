@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from billing_lib.errors import BillingError
 
-Step = Callable[[int, int, str], None]
+Progress = Callable[[int, int, str], None]
 """Called during long work with the number done, the total, and the present activity."""
 
 

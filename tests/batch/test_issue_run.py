@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from billing_lib.audit.verify import verify
 from billing_lib.batch import issuing
-from billing_lib.batch.issuing import Issued, Terms, issue_month, issued_records
+from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_month, issued_records
 from billing_lib.documents.ubl import EN16931
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotReady, RunFailed
 from billing_lib.ledger import charges, invoices, runs
@@ -22,7 +22,7 @@ from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.search import list_invoices
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -39,9 +39,9 @@ def office(ledger: Engine, ledger_url: str, tmp_path: Path) -> Settings:
 
 def issue(
     ledger: Engine, office: Settings, period: Period, date: str, project: str | None = None
-) -> Issued:
-    selection = RunSelection() if project is None else RunSelection(projects=(project,))
-    terms = Terms(date, allow_dirty=True)
+) -> IssuingResult:
+    selection = RunScope() if project is None else RunScope(projects=(project,))
+    terms = IssuingTerms(date, allow_dirty=True)
     return issue_month(ledger, office, price_book(), period, selection, terms=terms)
 
 
@@ -127,7 +127,9 @@ def test_what_was_not_reviewed_is_not_issued(ledger: Engine, office: Settings) -
         )
     )
     with pytest.raises(NotReady, match="the price book has changed since 1 charges were rated"):
-        issue_month(ledger, office, moved, APRIL, terms=Terms("2020-05-04", allow_dirty=True))
+        issue_month(
+            ledger, office, moved, APRIL, terms=IssuingTerms("2020-05-04", allow_dirty=True)
+        )
     with pytest.raises(InvalidPeriod, match="the invoice date 2020-04-30 is not between"):
         issue(ledger, office, APRIL, "2020-04-30")
     with pytest.raises(NotReady, match="there are no charges for MIC 2020-06"):

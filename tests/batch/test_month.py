@@ -9,8 +9,8 @@ from sample_facility import BOOK, price_book
 from sample_statements import APRIL, SEQUENCING, books, load_both
 from sqlalchemy import Engine
 
-from billing_lib.batch.issuing import Terms
-from billing_lib.batch.month import Month, issue_all, issue_facility
+from billing_lib.batch.issuing import IssuingTerms
+from billing_lib.batch.month import BatchMonth, issue_all, issue_facility
 from billing_lib.errors import InvalidPeriod
 from billing_lib.ledger import events, invoices, runs
 from billing_lib.ledger.database import reading, writing
@@ -19,11 +19,11 @@ from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import approve
 from billing_lib.workflow.load import read_price_books
-from billing_lib.workflow.runs import RunSelection, open_run, take_in
+from billing_lib.workflow.runs import RunScope, open_run, take_in
 from billing_lib.workflow.statements import list_statements
 
-TERMS = Terms("2020-05-04", allow_dirty=True)
-ONE_OF_TWO = RunSelection(projects=("p2",))
+TERMS = IssuingTerms("2020-05-04", allow_dirty=True)
+ONE_OF_TWO = RunScope(projects=("p2",))
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def office(ledger: Engine, ledger_url: str, tmp_path: Path) -> Settings:
     return Settings(database=ledger_url, runs=tmp_path / "runs", parameters=folder)
 
 
-def sentences(month: Month) -> dict[str, list[str]]:
+def sentences(month: BatchMonth) -> dict[str, list[str]]:
     return {outcome.facility: outcome.sentences for outcome in month.facilities}
 
 
@@ -115,7 +115,7 @@ def test_a_month_of_three_facilities(ledger: Engine, office: Settings) -> None:
 
 def test_a_disabled_month_is_passed_over(ledger: Engine, office: Settings) -> None:
     with writing(ledger) as connection:
-        whole = open_run(connection, price_book(), APRIL, RunSelection())
+        whole = open_run(connection, price_book(), APRIL, RunScope())
         runs.move_run(connection, whole, "disable")
     before = written(ledger)
     outcome = issue_facility("MIC", office, APRIL, TERMS)
@@ -136,15 +136,15 @@ def test_an_invoice_that_cannot_be_calculated_is_a_failure(
     (office.parameters / "microscopy.yml").write_text(lost)
     with writing(ledger) as connection:
         runs.move_run(connection, "MIC-2020-04-1", "enable")
-    outcome = issue_facility("MIC", office, APRIL, Terms("2020-05-04", allow_dirty=True))
+    outcome = issue_facility("MIC", office, APRIL, IssuingTerms("2020-05-04", allow_dirty=True))
     assert outcome.failed
     assert any("cannot be calculated" in sentence for sentence in outcome.sentences)
 
 
 def test_a_date_that_cannot_be_is_the_users_mistake(ledger: Engine, office: Settings) -> None:
     with pytest.raises(InvalidPeriod, match="the period 2999-01 is not over"):
-        issue_all(ledger, office, Period(2999, 1), terms=Terms(allow_dirty=True))
+        issue_all(ledger, office, Period(2999, 1), terms=IssuingTerms(allow_dirty=True))
     with pytest.raises(InvalidPeriod, match="'May' is not an invoice date"):
-        issue_all(ledger, office, APRIL, terms=Terms("May", allow_dirty=True))
+        issue_all(ledger, office, APRIL, terms=IssuingTerms("May", allow_dirty=True))
     with reading(ledger) as connection:
         assert invoices.read_issued(connection).height == 0

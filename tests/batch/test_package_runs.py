@@ -37,11 +37,11 @@ from billing_lib.ledger.events import check_chain, read_events
 from billing_lib.ledger.people import current_login
 from billing_lib.workflow.approve import make_run
 from billing_lib.workflow.permissions import grant
-from billing_lib.workflow.runs import RunSelection
-from billing_lib.workflow.search import Export, Filter
+from billing_lib.workflow.runs import RunScope
+from billing_lib.workflow.search import ExportSelection, Filter
 
-APRIL = Export(Filter.parse({"period_from": "2020-04", "period_to": "2020-04"}), (), True)
-SMITH = Export(Filter.parse({"team": "smith", "facility": "MIC"}))
+APRIL = ExportSelection(Filter.parse({"period_from": "2020-04", "period_to": "2020-04"}), (), True)
+SMITH = ExportSelection(Filter.parse({"team": "smith", "facility": "MIC"}))
 NEW_YEAR = dt.date(2026, 1, 1)
 LAST_DAY = dt.date(2026, 4, 1)  # 90 days on
 
@@ -56,7 +56,7 @@ def test_a_package_has_what_was_archived_and_the_same_bytes_again(
     ledger: Engine, tmp_path: Path
 ) -> None:
     here, both = archived_april(ledger, tmp_path)
-    make_run(ledger, both["MIC"], MAY, RunSelection())  # a draft
+    make_run(ledger, both["MIC"], MAY, RunScope())  # a draft
     first = make_package(ledger, here, both, APRIL, ("pdf", "json", "xlsx"), today=NEW_YEAR)
     assert (first.invoices, first.statements, first.valid_until) == (4, 2, LAST_DAY)
     second = make_package(ledger, here, both, APRIL, ("json", "xlsx", "pdf"))
@@ -114,7 +114,7 @@ def test_a_package_has_what_was_archived_and_the_same_bytes_again(
     assert "PAID" in told
     assert "VOID" in told
     assert "Not counted: 1 superseded or void." in told
-    may = Export(Filter.parse({"facility": "MIC", "period_from": "2020-04"}))
+    may = ExportSelection(Filter.parse({"facility": "MIC", "period_from": "2020-04"}))
     assert make_package(ledger, here, both, may, ("json",)).notes == [
         "1 drafts are left out: they are not issued yet"
     ]
@@ -126,7 +126,12 @@ def test_a_file_goes_with_the_last_package_that_refers_to_it(
     here, both = archived_april(ledger, tmp_path)
     with_statements = make_package(ledger, here, both, APRIL, ("json",), today=NEW_YEAR)
     one = make_package(
-        ledger, here, both, Export(statements=("smith-2020-04",)), ("json",), today=NEW_YEAR
+        ledger,
+        here,
+        both,
+        ExportSelection(statements=("smith-2020-04",)),
+        ("json",),
+        today=NEW_YEAR,
     )
     with reading(ledger) as connection:
         files = exports.read_files(connection, [one.id])
@@ -218,10 +223,15 @@ def test_what_was_not_archived_is_rendered_once(
 def test_mistakes_are_said_and_nothing_is_made(ledger: Engine, tmp_path: Path) -> None:
     here, both = archived_april(ledger, tmp_path)
     for export, formats, error, says in (
-        (Export(), ("pdf",), InvalidFilter, "no invoice or statement is selected"),
+        (ExportSelection(), ("pdf",), InvalidFilter, "no invoice or statement is selected"),
         (SMITH, ("doc",), InvalidFilter, "there is no format 'doc'; it is one of html, pdf"),
         (SMITH, (), InvalidFilter, "say in which formats"),
-        (Export(Filter.parse({"project": "p9"})), ("pdf",), NotReady, "issued matches project p9"),
+        (
+            ExportSelection(Filter.parse({"project": "p9"})),
+            ("pdf",),
+            NotReady,
+            "issued matches project p9",
+        ),
     ):
         with pytest.raises(error, match=says):
             make_package(ledger, here, both, export, formats)
@@ -240,7 +250,7 @@ def test_a_package_holds_what_may_be_seen_and_is_seen_by_who_may(
     ledger: Engine, tmp_path: Path
 ) -> None:
     here, both = archived_april(ledger, tmp_path)
-    everything = Export(everything=True, with_statements=True)
+    everything = ExportSelection(everything=True, with_statements=True)
     whole = make_package(ledger, here, both, everything, ("json",))
     with reading(ledger) as connection:
         me = current_login(connection)
@@ -252,4 +262,4 @@ def test_a_package_holds_what_may_be_seen_and_is_seen_by_who_may(
     with pytest.raises(NotPermitted, match=f"{me} may not see the team"):
         read_package(ledger, here, whole.id)
     with pytest.raises(NotPermitted, match=f"{me} may not see the team smith in SEQ"):
-        make_package(ledger, here, both, Export(statements=("smith-2020-04",)), ("json",))
+        make_package(ledger, here, both, ExportSelection(statements=("smith-2020-04",)), ("json",))

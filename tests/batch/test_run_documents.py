@@ -7,7 +7,7 @@ import pytest
 from sample_facility import BOOK, nothing, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.errors import NotReady, UnknownFormat
 from billing_lib.exports.documents import write_run_documents
 from billing_lib.pricing.clock import Period
@@ -15,7 +15,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.approve import change_invoices, make_run, read_run
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 LOGO = Path(__file__).parent.parent.parent / "parameters" / "research-computing.svg"
 APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"
@@ -28,11 +28,11 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
     here = Settings(database=ledger_url, runs=tmp_path / "runs")
     load_files(ledger, book, [usage_file(tmp_path)], nothing)
     rate_period(ledger, book, APRIL)
-    make_run(ledger, book, APRIL, RunSelection())
+    make_run(ledger, book, APRIL, RunScope())
     change_invoices(ledger, book, "quarantine", [f"{RUN}/p1"], "disputed")
     with pytest.raises(NotReady, match="can be written as xml"):
         write_run_documents(ledger, here, book, RUN, ["xml"], tmp_path / "drafts")
-    issued = issue_month(ledger, here, book, APRIL, terms=Terms(allow_dirty=True))
+    issued = issue_month(ledger, here, book, APRIL, terms=IssuingTerms(allow_dirty=True))
     (number,) = issued.numbers
     folder = tmp_path / "april"
     frozen = issued.record / "data" / "snapshot" / "logo.svg"

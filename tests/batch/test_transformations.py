@@ -27,11 +27,11 @@ from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import check_chain, read_events
 from billing_lib.settings import Settings
 from billing_lib.workflow.permissions import grant
-from billing_lib.workflow.search import Export, Filter
+from billing_lib.workflow.search import ExportSelection, Filter
 
 ROOT = Path(__file__).parent.parent.parent
-RUN = Export(Filter.parse({"run": "MIC-2020-04-1"}))
-SMITH = Export(statements=("smith-2020-04",))
+RUN = ExportSelection(Filter.parse({"run": "MIC-2020-04-1"}))
+SMITH = ExportSelection(statements=("smith-2020-04",))
 
 
 def put(settings: Settings, book: str, **files: str) -> Path:
@@ -116,7 +116,9 @@ def test_each_invoice_or_statement_has_its_own_and_a_mistake_leaves_nothing(
     (stated,) = transform(ledger, here, both, "note.txt", SMITH)  # SEQ alone has it
     assert stated.content == b"190.83 MIC-2021-00001 MIC-2021-00002 SEQ-2021-00002"
     with pytest.raises(InvalidFilter, match=r"'note\.txt' of SEQ is for a statement, and none"):
-        transform(ledger, here, both, "note.txt", Export(Filter.parse({"facility": "SEQ"})))
+        transform(
+            ledger, here, both, "note.txt", ExportSelection(Filter.parse({"facility": "SEQ"}))
+        )
     with pytest.raises(InvalidTemplate, match=r"there is no template 'note\.txt'"):
         transform(ledger, here, both, "note.txt", RUN)
     put(here, "microscopy", note__txt=note)
@@ -144,7 +146,7 @@ def test_each_invoice_or_statement_has_its_own_and_a_mistake_leaves_nothing(
 @ON_SQLITE
 def test_a_facility_changes_the_programs_page(ledger: Engine, tmp_path: Path) -> None:
     here, both = archived_april(ledger, tmp_path)
-    one = Export(Filter.parse({"number": "MIC-2021-00001"}))
+    one = ExportSelection(Filter.parse({"number": "MIC-2021-00001"}))
     put(here, "microscopy")
     (own,) = transform(ledger, here, both, "invoice.html", one)
     archived = here.runs / "MIC/2020-04/MIC-2020-04-1/data/documents/MIC-2021-00001.html"

@@ -9,7 +9,7 @@ from playwright.sync_api import Page, expect
 
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.approve import make_run
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 OPTIONS = {"runOnly": {"type": "tag", "values": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa"]}}
 OURS = ".jp-OutputArea-output"
@@ -41,7 +41,7 @@ def test_nothing_of_ours_fails_axe(
     shown: str,
 ) -> None:
     here = facility("AXE", issue="ready")
-    make_run(here.engine, here.book, Period(2020, 4), RunSelection(), "")
+    make_run(here.engine, here.book, Period(2020, 4), RunScope(), "")
     page = window(f"{notebook}.ipynb") if notebook in GENERAL else opened(here, notebook)
     expect(page.locator(f"{OURS} >> {shown}").first).to_be_attached()
     page.wait_for_timeout(1000)  # widgets are drawn one after the other

@@ -9,7 +9,7 @@ from office_window import APRIL, SLOW, Facility, Lab, button, wait_until
 from playwright.sync_api import Page, expect
 
 from billing_lib.audit.bag import file_sha256
-from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.messages import STAFF, add_notices
 from billing_lib.pricing.clock import Period
@@ -30,7 +30,7 @@ def issued(facility: Make, lab: Lab) -> Callable[[str], Path]:
     def issue(code: str) -> Path:
         here = facility(code)
         settings = Settings(runs=lab.runs, parameters=lab.parameters)
-        terms = Terms(allow_dirty=True)
+        terms = IssuingTerms(allow_dirty=True)
         done = issue_month(lab.engine, settings, here.book, Period(2020, 4), terms=terms)
         generate_statements(lab.engine, read_price_books(lab.parameters), Period(2020, 4))
         open_home(lab.office)

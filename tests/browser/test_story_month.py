@@ -10,7 +10,7 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.invoices import read_invoices
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.approve import prepare
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 Make = Callable[..., Facility]
 Open = Callable[..., Page]
@@ -27,7 +27,7 @@ def submitted(make: Make, code: str, *keys: str) -> Facility:
     """A facility whose two invoices wait for who runs the tests."""
     facility = make(code, f"approval: {{reviewers: [{ME}]}}", *keys)
     with writing(facility.engine) as connection:
-        prepare(connection, facility.book, Period(2020, 4), RunSelection())
+        prepare(connection, facility.book, Period(2020, 4), RunScope())
     return facility
 
 

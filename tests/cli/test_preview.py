@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 
 from billing_lib.ledger.database import open_ledger, writing
 from billing_lib.pricing.clock import Period
-from billing_lib.workflow.runs import RunSelection, calculate, open_run, take_in
+from billing_lib.workflow.runs import RunScope, calculate, open_run, take_in
 
 from .conftest import Office, new_office
 
@@ -30,7 +30,7 @@ def drafted(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     office.done("rate", "MIC", "2020-04")
     engine: Engine = open_ledger(f"sqlite:///{office.folder / 'billing.db'}")
     with writing(engine) as connection:
-        run = open_run(connection, price_book(), Period(2020, 4), RunSelection())
+        run = open_run(connection, price_book(), Period(2020, 4), RunScope())
         take_in(connection, price_book(), run)
         calculate(connection, price_book(), [P1, "MIC-2020-04-1/p2"])
     engine.dispose()

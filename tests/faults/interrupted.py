@@ -38,7 +38,7 @@ def main() -> None:
         current,
         read_price_book(current.parameters, facility),
         Period.parse(period),
-        terms=issuing.Terms(allow_dirty=True),
+        terms=issuing.IssuingTerms(allow_dirty=True),
     )
 
 

@@ -11,7 +11,7 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.audit.verify import verify
-from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.ledger import charges, events, invoices, runs
 from billing_lib.ledger.database import reading
 from billing_lib.pricing.clock import Period
@@ -75,7 +75,9 @@ def test_after_a_crash_the_same_command_issues_once(
         with reading(ledger) as connection:
             assert invoices.read_issued(connection).height == 2
     else:
-        again = issue_month(ledger, settings, price_book(), APRIL, terms=Terms(allow_dirty=True))
+        again = issue_month(
+            ledger, settings, price_book(), APRIL, terms=IssuingTerms(allow_dirty=True)
+        )
         assert len(again.numbers) == 2
     with reading(ledger) as connection:
         bills = invoices.read_issued(connection)

@@ -24,7 +24,7 @@ from billing_lib.ledger.database import issuing, open_ledger, reading, writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approve import prepare
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 APRIL = Period(2020, 4)
 
@@ -99,7 +99,7 @@ def race(
 
 def issue_one(ledger: Engine, book: PriceBook, number: int, folder: Path) -> None:
     """Prepare and issue one project's invoice; what is frozen is given up if it fails."""
-    selection = RunSelection(projects=(f"r{number}",))
+    selection = RunScope(projects=(f"r{number}",))
     with writing(ledger) as connection:
         prepared = prepare(connection, book, APRIL, selection)
     if not prepared.codes:

@@ -15,13 +15,13 @@ import papermill
 import pytest
 from nbconvert import HTMLExporter
 
-from billing_lib.batch.issuing import Terms, issue_month
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.runs import RunScope, sign_off
 from billing_lib.workflow.statements import generate_statements
 
 ROOT = Path(__file__).parent.parent.parent
@@ -58,8 +58,8 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Settings:
         here,
         book,
         OCTOBER,
-        RunSelection(projects=("u4",)),
-        terms=Terms("1993-11-05", allow_dirty=True),
+        RunScope(projects=("u4",)),
+        terms=IssuingTerms("1993-11-05", allow_dirty=True),
     )
     generate_statements(engine, {"RC": book}, OCTOBER)
     return here

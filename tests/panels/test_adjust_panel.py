@@ -13,7 +13,7 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import read_events
 from billing_lib.panels.adjust import AdjustPanel
 from billing_lib.panels.change import ChangeCharges
-from billing_lib.panels.office import Message, Progress
+from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.panels.table import PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
@@ -21,9 +21,9 @@ from billing_lib.workflow.approve import make_run, prepare
 from billing_lib.workflow.bulk import adjust_many
 from billing_lib.workflow.notes import read_notes
 from billing_lib.workflow.review import read_month
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.search import Filter
-from billing_lib.workflow.steps import Step
+from billing_lib.workflow.steps import Progress
 
 
 def totals(office: Site) -> dict[str, int]:
@@ -41,7 +41,7 @@ def said(part: object) -> str:
 @pytest.fixture
 def panel(office: Site) -> AdjustPanel:
     """The sample month, its charges on drafts."""
-    make_run(office.engine, office.book("MIC"), Period(2020, 4), RunSelection())
+    make_run(office.engine, office.book("MIC"), Period(2020, 4), RunScope())
     return AdjustPanel("MIC", "2020-04", office=office)
 
 
@@ -350,7 +350,7 @@ def test_charges_are_sought_by_code_draft_and_words(office: Site, panel: AdjustP
 
 def test_a_charge_on_its_way_out_is_left_out_of_all_that_match(office: Site) -> None:
     with writing(office.engine) as connection:
-        prepare(connection, office.book("MIC"), Period(2020, 4), RunSelection(projects=("p2",)))
+        prepare(connection, office.book("MIC"), Period(2020, 4), RunScope(projects=("p2",)))
     part = AdjustPanel("MIC", "2020-04", office=office).charges
     table = rows(part)
     asked(table)
@@ -405,9 +405,9 @@ def test_lines_ad_hoc_invoices_and_notes_are_forms(office: Site, panel: AdjustPa
 def test_stopping_leaves_everything_whole(office: Site) -> None:
     before, book = totals(office), office.book("MIC")
     message, begun, stopped = Message(), Event(), Event()
-    progress = Progress(message)
+    progress = ProgressBar(message)
 
-    def work(step: Step) -> None:
+    def work(step: Progress) -> None:
         def watched(done: int, total: int, what: str) -> None:
             if what == "summing up the invoices":  # the charges are written by now
                 begun.set()

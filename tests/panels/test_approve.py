@@ -15,7 +15,7 @@ from billing_lib.ledger.invoices import read_invoices
 from billing_lib.panels.run import ApprovePanel
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.approve import make_run, prepare
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 ME = operating_system_login()
 P1, P2 = "MIC-2020-04-1/p1", "MIC-2020-04-1/p2"
@@ -28,7 +28,7 @@ def reviewed(office: Site, tmp_path: Path) -> Site:
     text = BOOK.replace("  issue: scheduled\n", f"  issue: scheduled\n{approval}")
     (office.settings.parameters / "microscopy.yml").write_text(text)
     with writing(office.engine) as connection:
-        prepare(connection, office.book("MIC"), Period(2020, 4), RunSelection())
+        prepare(connection, office.book("MIC"), Period(2020, 4), RunScope())
     here = office.settings.model_copy(update={"office": tmp_path / "office"})
     return replace(office, settings=here)
 
@@ -57,7 +57,7 @@ def test_the_invoice_is_shown_as_it_will_be_sent(reviewed: Site) -> None:
 
 
 def test_where_nothing_waits_it_opens_on_what_there_is(office: Site) -> None:
-    make_run(office.engine, office.book("MIC"), Period(2020, 4), RunSelection(), "")
+    make_run(office.engine, office.book("MIC"), Period(2020, 4), RunScope(), "")
     panel = ApprovePanel("MIC", "2020-04", office=office)
     assert panel.show.value == "Drafts"
     assert shown(panel) == [P1, P2]

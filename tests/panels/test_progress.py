@@ -5,15 +5,15 @@ from threading import Event
 import pytest
 
 from billing_lib.errors import NotReady
-from billing_lib.panels.office import Message, Progress
-from billing_lib.workflow.steps import Step
+from billing_lib.panels.office import Message, ProgressBar
+from billing_lib.workflow.steps import Progress
 
 
 def test_work_moves_the_bar_and_gives_its_result() -> None:
     message = Message()
-    progress, seen = Progress(message), []
+    progress, seen = ProgressBar(message), []
 
-    def work(step: Step) -> int:
+    def work(step: Progress) -> int:
         step(1, 4, "freeze")
         seen.append((progress.bar.value, progress.bar.max, progress.label.value))
         return 7
@@ -27,9 +27,9 @@ def test_work_moves_the_bar_and_gives_its_result() -> None:
 
 def test_stopping_ends_it_before_the_next_step() -> None:
     message = Message()
-    progress, begun, stopped, done = Progress(message), Event(), Event(), []
+    progress, begun, stopped, done = ProgressBar(message), Event(), Event(), []
 
-    def work(step: Step) -> None:
+    def work(step: Progress) -> None:
         step(0, 2, "first")
         begun.set()
         stopped.wait(10)
@@ -49,9 +49,9 @@ def test_stopping_ends_it_before_the_next_step() -> None:
 
 def test_a_mistake_is_a_sentence() -> None:
     message = Message()
-    progress = Progress(message)
+    progress = ProgressBar(message)
 
-    def work(step: Step) -> None:
+    def work(step: Progress) -> None:
         raise NotReady("the month is not over")
 
     progress.start(work, lambda _: None)
@@ -67,7 +67,7 @@ def test_a_mistake_is_a_sentence() -> None:
 )
 def test_a_defect_is_named_with_its_outcome(breaks: str, outcome: str) -> None:
     message = Message()
-    progress = Progress(message)
+    progress = ProgressBar(message)
 
     def fail(_: object) -> None:
         raise ZeroDivisionError

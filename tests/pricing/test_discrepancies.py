@@ -12,7 +12,7 @@ from sample_facility import BOOK, price_book
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import REASONS
 from billing_lib.pricing.month_checks import (
-    CHARGES,
+    CHECKED,
     CHECKS,
     FOUND,
     INVALID_CODES,
@@ -65,7 +65,7 @@ def month(
 ) -> Reviewed:
     """April 2020 with these charges; what is left out is an ordinary one's."""
     book = book or price_book(DATED)
-    frame = table(charges, CHARGES).with_columns(
+    frame = table(charges, CHECKED).with_columns(
         pl.col("kind").fill_null("usage"),
         pl.col("project").fill_null("p1"),
         pl.col("item").fill_null("scope"),
@@ -393,7 +393,7 @@ def test_no_check_compares_each_with_each() -> None:
         ).with_columns(end=pl.col("start") + pl.duration(minutes=5), item=pl.lit("scope")),
         how="cross",
     )
-    it = replace(month(), charges=charges.select(CHARGES.names()))
+    it = replace(month(), charges=charges.select(CHECKED.names()))
     found = find(it)
     assert (
         found.filter(pl.col("check") == "overlapping sessions of an instrument")["charges"]

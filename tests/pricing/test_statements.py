@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sample_facility import price_book
 
-from billing_lib.pricing.invoicing import CARRIED, rule_statements
+from billing_lib.pricing.invoicing import YEAR_TO_DATE, rule_statements
 from billing_lib.pricing.rates import Rule
 from billing_lib.pricing.rating import RULES, Catalogue
 
@@ -48,7 +48,7 @@ def test_lines_make_the_difference(
     teams = pl.DataFrame({"team": names[:1], "team_tags": [["t"]]})  # the others have no tags
     carried = pl.DataFrame(
         [(rule.name, name, before) for rule in rules if rule.over for name in names],
-        schema=CARRIED,
+        schema=YEAR_TO_DATE,
         orient="row",
     )
     totals, lines = rule_statements(summed, teams, catalogue, carried)

@@ -28,11 +28,11 @@ from billing_lib.workflow.approve import change_invoices, prepare
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period, read_unbilled
-from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.runs import RunScope, sign_off
 
 BOOKED = price_book()
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
-ALONE = RunSelection(reference="PO-12")
+ALONE = RunScope(reference="PO-12")
 WORKSHOP = Words("p1", "2020-04-06", "2020-04-08", "Workshop")
 HEADER = "id,item,project,date,quantity,reference\n"
 USAGE = HEADER + (
@@ -208,9 +208,9 @@ def test_it_is_issued_by_itself_before_the_month_or_after_it(
     with pytest.raises(AlreadyIssued, match=r"PO-12 is issued \(MIC-2021-00001\)"):
         issue_here(ledger, BOOKED, APRIL, tmp_path, ALONE)
     with pytest.raises(NotReady, match="PO-14 has no charges yet"):
-        issue_here(ledger, BOOKED, APRIL, tmp_path, RunSelection(reference="PO-14"))
+        issue_here(ledger, BOOKED, APRIL, tmp_path, RunScope(reference="PO-14"))
     with pytest.raises(NotReady, match=r"ends in 2020-04, .* 'billing issue MIC 2020-04"):
-        issue_here(ledger, BOOKED, MAY, tmp_path, RunSelection(reference="PO-14"))
+        issue_here(ledger, BOOKED, MAY, tmp_path, RunScope(reference="PO-14"))
 
     (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
     assert [row["charge"] for row in month["lines"]] == ["MIC/a3"]
@@ -219,7 +219,7 @@ def test_it_is_issued_by_itself_before_the_month_or_after_it(
 
     # The month is closed, and the ad hoc invoice takes lines all the same.
     add_charge_line(ledger, BOOKED, line("5.00", reference="PO-14"), "agreed")
-    (later,) = issue_here(ledger, BOOKED, APRIL, tmp_path, RunSelection(reference="PO-14")).values()
+    (later,) = issue_here(ledger, BOOKED, APRIL, tmp_path, RunScope(reference="PO-14")).values()
     assert (later["number"], later["totals"]["total"]) == ("MIC-2021-00003", "5.00")
 
 
@@ -245,7 +245,7 @@ def test_what_comes_after_it_is_late_until_it_is_open_again(ledger: Engine, tmp_
     with pytest.raises(NotReady, match="PO-12 is APPROVING and takes in no changes; reject it"):
         add(ledger, "1.00", book=reviewed)
     with writing(ledger) as connection:  # nor does the month's invoice take them
-        month = prepare(connection, reviewed, APRIL, RunSelection(projects=("p1",)))
+        month = prepare(connection, reviewed, APRIL, RunScope(projects=("p1",)))
     assert rated.told[0] in month.waiting
     assert where(ledger)["a1"] is None
 
@@ -383,7 +383,7 @@ def test_a_months_invoice_that_is_approved_or_issued_takes_no_line(
     load(ledger, tmp_path, USAGE)
     rate_period(ledger, BOOKED, APRIL)
     with writing(ledger) as connection:
-        prepare(connection, reviewed, APRIL, RunSelection())
+        prepare(connection, reviewed, APRIL, RunScope())
     with pytest.raises(NotReady, match="MIC-2020-04-1/p1 of project p1 is being approved"):
         add_charge_line(ledger, BOOKED, line("1.00", project="p1"), "why")
     issue_here(ledger, BOOKED, APRIL, tmp_path)  # nobody reviews any more

@@ -21,7 +21,7 @@ from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import text_versions, write_text
 from billing_lib.workflow.overview import report_run
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.statements import generate_statements, pay_statement
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -43,7 +43,7 @@ def process(
     """A run's next step, which issues it."""
     known = book or price_book()
     with writing(ledger) as connection:
-        prepared = prepare_run(connection, known, run, RunSelection(), [])
+        prepared = prepare_run(connection, known, run, RunScope(), [])
     return issue_prepared(ledger, known, prepared, folder)
 
 

@@ -28,12 +28,12 @@ from billing_lib.workflow.approve import (
 )
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, sign_off
-from billing_lib.workflow.search import Choice
+from billing_lib.workflow.runs import RunScope, sign_off
+from billing_lib.workflow.search import InvoiceSelection
 
 APRIL, RUN = Period(2020, 4), "MIC-2020-04-1"
 P1, P2 = f"{RUN}/p1", f"{RUN}/p2"
-WHOLE = RunSelection()
+WHOLE = RunScope()
 
 
 def reviewed_by(*logins: str, two_persons: bool = False) -> PriceBook:
@@ -250,7 +250,7 @@ def test_usage_for_an_invoice_of_another_run_is_in_its_total_at_once(
     rated: Engine, tmp_path: Path
 ) -> None:
     book = reviewed_by(me(rated))
-    make_run(rated, book, APRIL, RunSelection(projects=("p1",)))
+    make_run(rated, book, APRIL, RunScope(projects=("p1",)))
     late = HEADER + "u9,slide,p1,ann,,,2020-04-20,4\n"
     load_files(rated, book, [usage_file(tmp_path, late, "late.csv")], nothing)
     rate_period(rated, book, APRIL)
@@ -265,17 +265,19 @@ def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
     book = price_book()
     make_run(rated, book, APRIL, WHOLE)
 
-    def chosen(choice: Choice, of: Engine = rated, run: str = RUN) -> list[str]:
+    def chosen(choice: InvoiceSelection, of: Engine = rated, run: str = RUN) -> list[str]:
         with reading(of) as connection:
             return choice.of(connection, book, run)
 
     cases: list[tuple[Callable[[], list[str]], str]] = [
-        (lambda: chosen(Choice()), "no invoice is selected"),
-        (lambda: chosen(Choice(invoices=("x",))), "invoice x is not of run"),
-        (lambda: chosen(Choice(states=("void",))), "no invoice of run .* matches"),
+        (lambda: chosen(InvoiceSelection()), "no invoice is selected"),
+        (lambda: chosen(InvoiceSelection(invoices=("x",))), "invoice x is not of run"),
+        (lambda: chosen(InvoiceSelection(states=("void",))), "no invoice of run .* matches"),
     ]
     for call, said in cases:
         with pytest.raises((InvalidAdjustment, NotReady), match=said):
             call()
-    assert chosen(Choice(everything=True)) == [P1, P2]
-    assert chosen(Choice(projects=("p2",))) == chosen(Choice(states=("open",), invoices=(P2,)))
+    assert chosen(InvoiceSelection(everything=True)) == [P1, P2]
+    assert chosen(InvoiceSelection(projects=("p2",))) == chosen(
+        InvoiceSelection(states=("open",), invoices=(P2,))
+    )

@@ -24,12 +24,12 @@ from billing_lib.workflow.adjust import (
     list_groups,
 )
 from billing_lib.workflow.approve import make_run, prepare
-from billing_lib.workflow.bulk import Changed, adjust_many, preview, preview_undo, undo_group
+from billing_lib.workflow.bulk import BulkResult, adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.review import read_month
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.search import Filter, find_charges
 
 APRIL = "2020-04"
@@ -102,9 +102,7 @@ def test_a_group_whose_charges_are_deleted_is_not_undone(rated: Engine) -> None:
 def test_a_group_with_a_charge_that_is_being_approved_stays(rated: Engine) -> None:
     made = adjust_many(rated, price_book(), APRIL, SLIDES, {"rate": "2.00"}, "agreed")
     with writing(rated) as connection:
-        prepared = prepare(
-            connection, price_book(), Period(2020, 4), RunSelection(projects=("p2",))
-        )
+        prepared = prepare(connection, price_book(), Period(2020, 4), RunScope(projects=("p2",)))
     assert prepared.codes == ["MIC-2020-04-1/p2"]
     with pytest.raises(NotReady, match="the charge MIC/u3 of the group is issued or submitted"):
         undo_group(rated, price_book(), made.group, "too late")
@@ -140,19 +138,19 @@ def test_a_rate_is_set_on_usage_and_leaves_added_lines_alone(rated: Engine) -> N
     assert waived.selected == 2
 
 
-def change_u2(ledger: Engine, made: Changed) -> None:
+def change_u2(ledger: Engine, made: BulkResult) -> None:
     adjust_charge(ledger, price_book(), "MIC/u2", {"quantity": "10"}, "two broke")
 
 
-def delete_u3(ledger: Engine, made: Changed) -> None:
+def delete_u3(ledger: Engine, made: BulkResult) -> None:
     delete_charge(ledger, price_book(), "MIC/u3", "afresh")
 
 
-def undo_before(ledger: Engine, made: Changed) -> None:
+def undo_before(ledger: Engine, made: BulkResult) -> None:
     undo_group(ledger, price_book(), made.group, "not agreed")
 
 
-def quarantine(ledger: Engine, made: Changed) -> None:
+def quarantine(ledger: Engine, made: BulkResult) -> None:
     with writing(ledger) as connection:
         invoices.move_invoices(connection, "MIC", ["MIC-2020-04-1/p2"], "quarantine", "disputed")
 
@@ -172,7 +170,7 @@ MEANWHILE = {
 @pytest.mark.parametrize("case", MEANWHILE)
 def test_a_change_is_made_as_it_was_shown_or_not_at_all(rated: Engine, case: str) -> None:
     book = price_book()
-    make_run(rated, book, Period(2020, 4), RunSelection())
+    make_run(rated, book, Period(2020, 4), RunScope())
     first = adjust_many(rated, book, APRIL, Filter(user="eve"), {"note": "late"}, "for the lab")
     named, change = ["MIC/u3", "MIC/u2"], {"rate": "2.00"}
     shown = preview(rated, book, APRIL, named, change)
@@ -350,7 +348,7 @@ def test_a_note_changes_no_amount(rated: Engine) -> None:
 def test_undoing_a_group_shows_every_month_that_it_changes(rated: Engine, tmp_path: Path) -> None:
     """A late charge moves to May; its group was made in April and is undone in both months."""
     load_files(rated, price_book(), [usage_file(tmp_path, LATE, "late.csv")], nothing)
-    issue_here(rated, price_book(), Period(2020, 4), tmp_path, RunSelection(projects=("p2",)))
+    issue_here(rated, price_book(), Period(2020, 4), tmp_path, RunScope(projects=("p2",)))
     rate_period(rated, price_book(), Period(2020, 4))
     made = adjust_many(rated, price_book(), APRIL, ["MIC/u2", "MIC/v1"], {"rate": "2.00"}, "agreed")
     rate_period(rated, price_book(), Period(2020, 5))  # bills v1, since April's p2 is issued
@@ -376,7 +374,7 @@ def test_the_list_of_groups_says_what_the_command_does(rated: Engine) -> None:
 def test_a_group_that_cannot_be_undone_is_listed_as_kept(rated: Engine) -> None:
     made = adjust_many(rated, price_book(), APRIL, SLIDES, {"rate": "2.00"}, "agreed")
     with writing(rated) as connection:
-        prepare(connection, price_book(), Period(2020, 4), RunSelection(projects=("p2",)))
+        prepare(connection, price_book(), Period(2020, 4), RunScope(projects=("p2",)))
     assert list_groups(rated, price_book(), APRIL)["state"].to_list() == [KEPT]
     with pytest.raises(NotReady):
         preview_undo(rated, price_book(), made.group)

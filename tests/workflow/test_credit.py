@@ -22,7 +22,7 @@ from billing_lib.workflow.after_issue import reissue
 from billing_lib.workflow.lines import credit_invoice, facility_of
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.search import Filter, find_charges
 
 BOOKED = price_book()
@@ -104,7 +104,7 @@ def test_the_same_credit_of_a_day_is_given_once_and_what_a_reissue_replaces_coun
     credit(april, "100.00")
     assert "added before, nothing changed" in credit(april, "100.00")
     reissue(april, BOOKED, NUMBER, "a wrong text")
-    (bill,) = issue_here(april, BOOKED, APRIL, tmp_path, RunSelection(projects=("p1",))).values()
+    (bill,) = issue_here(april, BOOKED, APRIL, tmp_path, RunScope(projects=("p1",))).values()
     with pytest.raises(NotReady, match=r"is SUPERSEDED .* credit the invoice that replaces it"):
         credit(april, "1.00")
     with pytest.raises(InvalidAdjustment, match=r"at most 48\.33"):

@@ -19,11 +19,11 @@ from sqlalchemy import Engine
 from billing_lib.errors import InvalidFilter, NotPermitted
 from billing_lib.ledger.database import open_ledger, reading, writing
 from billing_lib.ledger.people import current_login, delete_permission, insert_permission
-from billing_lib.ledger.search import CHARGES, INVOICES
+from billing_lib.ledger.search import CHARGE_ROWS, INVOICE_ROWS
 from billing_lib.ledger.states import INVOICE, states
 from billing_lib.workflow.search import (
     KINDS,
-    STATES,
+    STATES_OF_ROWS,
     VIEWS,
     Filter,
     Page,
@@ -67,7 +67,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     "run": ("MIC-2020-04-1", "MIC-2020-04-2", "MIC-2020-05-1", "YEN-2020-04-1", "none"),
     "number": ("MIC-2021-00002", "2021", "00003", "po-1", "/OPEN", "superseded-1~", "-", "_"),
     "reference": ("PO-12", "PO-13", "po-12"),
-    "states": (*((state,) for state in STATES), ("OPEN", "PAID"), ("BILLED", "VOID")),
+    "states": (*((state,) for state in STATES_OF_ROWS), ("OPEN", "PAID"), ("BILLED", "VOID")),
     "kinds": (*((kind,) for kind in KINDS), ("ad hoc", "reissue")),
     "empty": (True, False),
     "total_from": ("-20.00", "-19.999", "0", "10.00", "11.25", "11.255", "20", "150.000001"),
@@ -173,7 +173,9 @@ def test_the_views_say_of_each_invoice_whether_it_is_finished(filled: Engine, ro
     assert sorted(found["problems"]) == ["error", "other", "other", "quarantined", "rejected"]
 
 
-SORTS = [(INVOICES, name) for name in INVOICES.sorts] + [(CHARGES, name) for name in CHARGES.sorts]
+SORTS = [(INVOICE_ROWS, name) for name in INVOICE_ROWS.sorts] + [
+    (CHARGE_ROWS, name) for name in CHARGE_ROWS.sorts
+]
 
 
 @pytest.mark.parametrize("falling", ["", "-"])
@@ -181,7 +183,7 @@ def test_pages_cover_all_once_whatever_the_order(filled: Engine, falling: str) -
     for listing, name in SORTS:
         find, key = (
             (find_invoices, ("facility", "invoice"))
-            if listing is INVOICES
+            if listing is INVOICE_ROWS
             else (find_charges, ("facility", "charge"))
         )
         whole = find(filled, Filter(), page=Page(sort=(f"{falling}{name}", "-total")))

@@ -37,7 +37,7 @@ from billing_lib.workflow.journal import (
 from billing_lib.workflow.lines import credit_invoice
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 ONE, TWO, THREE = (f"MIC-2021-0000{at}" for at in (1, 2, 3))
@@ -132,7 +132,7 @@ def test_what_is_issued_is_posted_once_and_what_is_undone_is_taken_back_once(
     reissue(april, HERE, ONE, "two slides broke")
     adjust_charge(april, HERE, "MIC/u2~2", {"quantity": "10"}, "two broke")
     with writing(april) as connection:
-        prepared = prepare_run(connection, HERE, "MIC-2020-04-2", RunSelection(), [])
+        prepared = prepare_run(connection, HERE, "MIC-2020-04-2", RunScope(), [])
     assert list(issue_prepared(april, HERE, prepared, tmp_path, dt.date(2021, 2, 1))) == [THREE]
     credit_invoice(april, HERE, THREE, "20.00", "overcharged", date="2020-05-04")
     rate_period(april, HERE, MAY)

@@ -58,7 +58,7 @@ from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.runs import RunScope, sign_off
 from billing_lib.workflow.search import Filter
 
 REVIEWED = price_book(
@@ -74,7 +74,7 @@ REVIEWED = price_book(
 MONTHS = st.sampled_from(["2020-04", "2020-05"])
 PROJECTS = st.sampled_from(["p1", "p2"])
 SELECTIONS = st.sampled_from(
-    [RunSelection(), RunSelection(), RunSelection(projects=("p1",)), RunSelection(teams=("smith",))]
+    [RunScope(), RunScope(), RunScope(projects=("p1",)), RunScope(teams=("smith",))]
 )
 WHICH = st.integers(0, 30)
 """Which of what there is, round and round."""
@@ -244,7 +244,7 @@ class Life(RuleBasedStateMachine):
     # From charges to approval.
 
     @rule(month=MONTHS, selection=SELECTIONS)
-    def make_run(self, month: str, selection: RunSelection) -> None:
+    def make_run(self, month: str, selection: RunScope) -> None:
         with allowed("make_run"):
             make_run(self.ledger, REVIEWED, Period.parse(month), selection)
 
@@ -254,7 +254,7 @@ class Life(RuleBasedStateMachine):
             sign_off(self.ledger, REVIEWED, month)
 
     @rule(month=MONTHS, selection=SELECTIONS)
-    def submit(self, month: str, selection: RunSelection) -> None:
+    def submit(self, month: str, selection: RunScope) -> None:
         with allowed("submit"), writing(self.ledger) as connection:
             prepare(connection, REVIEWED, Period.parse(month), selection)
 
@@ -308,7 +308,7 @@ class Life(RuleBasedStateMachine):
     # Issuing, and after it.
 
     @rule(month=MONTHS, selection=SELECTIONS)
-    def issue_month(self, month: str, selection: RunSelection) -> None:
+    def issue_month(self, month: str, selection: RunScope) -> None:
         """All that staff do with a month, one after the other."""
         with allowed("issue_month"):
             rate_period(self.ledger, REVIEWED, Period.parse(month))
@@ -321,7 +321,7 @@ class Life(RuleBasedStateMachine):
     @rule(month=MONTHS)
     def issue_whole_month(self, month: str) -> None:
         """The same of all of it, so that it is drawn more often."""
-        self.issue_month(month, RunSelection())
+        self.issue_month(month, RunScope())
 
     @standing()
     @rule(which=WHICH)
@@ -330,7 +330,7 @@ class Life(RuleBasedStateMachine):
         run = self.run(which)
         with allowed("issue_run"):
             with writing(self.ledger) as connection:
-                prepared = prepare_run(connection, REVIEWED, run, RunSelection(), [])
+                prepared = prepare_run(connection, REVIEWED, run, RunScope(), [])
             self._approve_and_issue(prepared)
 
     def _approve_and_issue(self, prepared: Prepared) -> None:

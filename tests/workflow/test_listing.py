@@ -21,7 +21,7 @@ from billing_lib.workflow.approve import change_invoices, make_run, prepare, pre
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection
+from billing_lib.workflow.runs import RunScope
 
 RULED = (
     BOOK.replace("unit: each}", 'unit: each, cost: "0.77"}')
@@ -37,7 +37,7 @@ rules:
 RULED_BOOK = price_book(RULED)
 BOOKS = {"MIC": RULED_BOOK}
 APRIL = Period(2020, 4)
-ONLY_P1 = RunSelection(projects=("p1",))
+ONLY_P1 = RunScope(projects=("p1",))
 USAGE = HEADER + (
     "u1,scope,p1,ann,2020-04-06T17:00:00-04:00,2020-04-06T20:20:00-04:00,,\n"
     "u2,slide,p1,bob,,,2020-04-07,12\n"
@@ -119,7 +119,7 @@ def cents(text: str) -> int:
 def test_drafts_costs_reasons_and_other_labs_are_not_in_it(april: Engine, tmp_path: Path) -> None:
     adjust_charge(april, RULED_BOOK, "MIC/u2", {"quantity": "10"}, "they were rude")
     issue_here(april, RULED_BOOK, APRIL, tmp_path, ONLY_P1)
-    make_run(april, RULED_BOOK, APRIL, RunSelection())
+    make_run(april, RULED_BOOK, APRIL, RunScope())
     listing = read_listing(april, BOOKS, "smith", "2020-04")
     text = json.dumps(listing) + render_listing(listing)
     for hidden in ("cost", "rude", "p3", "joe", "MIC/u4", "MIC-2020-04-2", "OPEN", "login"):
@@ -142,7 +142,7 @@ def test_the_listing_of_a_department_has_the_labs_below_it(april: Engine, tmp_pa
 def test_what_was_replaced_is_void_or_is_closed_counts_nowhere(
     april: Engine, tmp_path: Path
 ) -> None:
-    issue_here(april, RULED_BOOK, APRIL, tmp_path, RunSelection(projects=("p1", "p2")))
+    issue_here(april, RULED_BOOK, APRIL, tmp_path, RunScope(projects=("p1", "p2")))
     before = of_smith(april)["totals"]
     assert before == {"invoiced": "187.91", "pending": "0.00", "total": "187.91"}
 
@@ -150,7 +150,7 @@ def test_what_was_replaced_is_void_or_is_closed_counts_nowhere(
     assert of_smith(april)["totals"] == before  # its copies are no second time to be paid
     adjust_charge(april, RULED_BOOK, "MIC/u2~2", {"quantity": "4"}, "four of them")
     with writing(april) as connection:
-        prepared = prepare_run(connection, RULED_BOOK, "MIC-2020-04-2", RunSelection(), [])
+        prepared = prepare_run(connection, RULED_BOOK, "MIC-2020-04-2", RunScope(), [])
     issue_prepared(april, RULED_BOOK, prepared, tmp_path)
     void(april, RULED_BOOK, "MIC-2021-00002", "never used", reopen=True)
     pay(april, RULED_BOOK, ["MIC-2021-00003"], "2021-02-01", "transfer 8812")
@@ -164,7 +164,7 @@ def test_what_was_replaced_is_void_or_is_closed_counts_nowhere(
     assert part["totals"] == {"invoiced": "157.66", "pending": "12.50", "total": "170.16"}
 
     with writing(april) as connection:
-        free = prepare(connection, RULED_BOOK, APRIL, RunSelection(projects=("p2",)))
+        free = prepare(connection, RULED_BOOK, APRIL, RunScope(projects=("p2",)))
     change_invoices(april, RULED_BOOK, "close", free.codes, "never to be billed")
     assert of_smith(april)["totals"]["pending"] == "0.00"
 

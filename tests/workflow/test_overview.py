@@ -15,7 +15,7 @@ from billing_lib.workflow.load import load_files
 from billing_lib.workflow.overview import read_overview
 from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, sign_off
+from billing_lib.workflow.runs import RunScope, sign_off
 
 APRIL = Period(2020, 4)
 READY = BOOK.replace("issue: scheduled", "issue: ready")
@@ -49,7 +49,7 @@ def test_a_month_from_loaded_to_issued(ledger: Engine, tmp_path: Path) -> None:
     }
     sign_off(ledger, book, "2020-04")
     assert seen(ledger, book)["2020-04"] == ("READY", 16083, ["an issuer"])
-    issue_here(ledger, book, APRIL, tmp_path, RunSelection(projects=("p2",)))
+    issue_here(ledger, book, APRIL, tmp_path, RunScope(projects=("p2",)))
     assert seen(ledger, book)["2020-04"] == ("PARTLY ISSUED", 16083, [])
     issue_here(ledger, book, APRIL, tmp_path)
     assert seen(ledger, book)["2020-04"] == ("ISSUED", 16083, [])
@@ -58,7 +58,7 @@ def test_a_month_from_loaded_to_issued(ledger: Engine, tmp_path: Path) -> None:
 def test_approval_names_who_is_waited_for(rated: Engine) -> None:
     book = price_book(REVIEWED)
     with writing(rated) as connection:
-        run = prepare(connection, book, APRIL, RunSelection()).run
+        run = prepare(connection, book, APRIL, RunScope()).run
     assert seen(rated, book)["2020-04"] == ("IN APPROVAL", 16083, ["2 invoices wait for ann"])
     change_invoices(rated, book, "reject", [f"{run}/p1"], "wrong code")
     change_invoices(rated, book, "quarantine", [f"{run}/p2"], "ask the lab")
@@ -70,7 +70,7 @@ def test_approval_names_who_is_waited_for(rated: Engine) -> None:
 def test_what_a_closed_invoice_keeps_is_not_waited_for(rated: Engine, tmp_path: Path) -> None:
     book = price_book()
     with writing(rated) as connection:
-        run = prepare(connection, book, APRIL, RunSelection()).run
+        run = prepare(connection, book, APRIL, RunScope()).run
     change_invoices(rated, book, "close", [f"{run}/p1"], "a gift")
     issue_here(rated, book, APRIL, tmp_path)
     assert seen(rated, book)["2020-04"] == ("ISSUED", 1250, [])

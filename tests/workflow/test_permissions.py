@@ -80,8 +80,14 @@ from billing_lib.workflow.review import (
     read_month,
     summarise_month,
 )
-from billing_lib.workflow.runs import RunSelection, is_ready, sign_off
-from billing_lib.workflow.search import Choice, Export, Filter, find_charges, list_invoices
+from billing_lib.workflow.runs import RunScope, is_ready, sign_off
+from billing_lib.workflow.search import (
+    ExportSelection,
+    Filter,
+    InvoiceSelection,
+    find_charges,
+    list_invoices,
+)
 from billing_lib.workflow.statements import generate_statements, list_statements, read_statement
 
 # One worker makes the ledger, and tests all of it.
@@ -161,8 +167,8 @@ def exporting(folder: Path) -> Settings:
     return Settings(runs=ARCHIVE[0], parameters=folder, store=ARCHIVE[0] / "store")
 
 
-def of_invoice(number: str) -> Export:
-    return Export(Filter.parse({"facility": "MIC", "number": number}))
+def of_invoice(number: str) -> ExportSelection:
+    return ExportSelection(Filter.parse({"facility": "MIC", "number": number}))
 
 
 def transform_one(engine: Engine, folder: Path) -> None:
@@ -215,12 +221,12 @@ def approve_last(engine: Engine, folder: Path) -> None:
 
 def choose(engine: Engine, folder: Path) -> None:
     with reading(engine) as connection:
-        Choice(everything=True).of(connection, BOOK_HERE, "MIC-2020-05-1")
+        InvoiceSelection(everything=True).of(connection, BOOK_HERE, "MIC-2020-05-1")
 
 
 def prepare_april(engine: Engine, folder: Path) -> None:
     with writing(engine) as connection:
-        prepare(connection, APPROVED_BY_ANY, Period(2020, 4), RunSelection(projects=("p3",)))
+        prepare(connection, APPROVED_BY_ANY, Period(2020, 4), RunScope(projects=("p3",)))
 
 
 def of_a_month_to_come(issue: Callable[..., object]) -> Action:
@@ -336,7 +342,7 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "close": (CHANGE, changed("close", 8)),
     "make run": (
         CHANGE,
-        lambda e, f: workflow_approve.make_run(e, BOOK_HERE, Period(2020, 4), RunSelection()),
+        lambda e, f: workflow_approve.make_run(e, BOOK_HERE, Period(2020, 4), RunScope()),
     ),
     "describe": (
         CHANGE,
@@ -419,9 +425,9 @@ def staffed(
             rate_period(engine, BOOK_HERE, Period(2020, month))
         for month in range(5, 9):
             with writing(engine) as connection:
-                prepare(connection, APPROVED_BY_ANY, Period(2020, month), RunSelection())
+                prepare(connection, APPROVED_BY_ANY, Period(2020, month), RunScope())
         with writing(engine) as connection:
-            assert prepare(connection, BOOK_HERE, Period(2020, 12), RunSelection()) == DECEMBER
+            assert prepare(connection, BOOK_HERE, Period(2020, 12), RunScope()) == DECEMBER
         for month, number in ISSUED.items():
             issued = issue_here(engine, BOOK_HERE, Period(2020, month), folder / str(month))
             assert list(issued) == [number]
@@ -487,7 +493,7 @@ def test_each_role_may_do_what_is_its_and_nothing_else(
 ASKING = {
     *(permissions.roles_of, permissions.may, permissions.may_team, permissions.labs_of),
     *(permissions.require, permissions.require_team, permissions.require_some),
-    *(permissions.readable, permissions.seen),
+    *(permissions.readable, permissions.visible),
 }
 """The functions of permissions.py that look up the user's roles."""
 

@@ -23,7 +23,7 @@ from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, calculate, open_run, take_in
+from billing_lib.workflow.runs import RunScope, calculate, open_run, take_in
 
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
 TAXED = price_book(
@@ -76,7 +76,7 @@ def drafted(ledger: Engine, tmp_path: Path) -> str:
             connection, "MIC", pl.DataFrame({"charge": [training], "invoice": [PO]})
         )
         calculate(connection, TAXED, [PO])
-        run = open_run(connection, TAXED, MAY, RunSelection())
+        run = open_run(connection, TAXED, MAY, RunScope())
         take_in(connection, TAXED, run)
         drafts = invoices.read_invoices(connection, run=run)["code"].to_list()
         calculate(connection, TAXED, drafts)
@@ -96,7 +96,7 @@ def test_what_was_previewed_is_what_is_issued(ledger: Engine, drafted: str, tmp_
     before = previewed(ledger, [P2, PO, P1])
     assert list(before) == [P1, P2, PO]  # the order of their numbers to come
     with writing(ledger) as connection:
-        prepared = prepare(connection, TAXED, MAY, RunSelection())
+        prepared = prepare(connection, TAXED, MAY, RunScope())
     locked = previewed(ledger, prepared.codes)
     issued = issue_prepared(ledger, TAXED, prepared, tmp_path / "issued")
     codes = {row["number"]: row["code"] for row in _of_run(ledger, drafted).iter_rows(named=True)}
@@ -141,7 +141,7 @@ def test_a_reissue_is_previewed_with_what_the_old_invoice_had_drawn(
     ledger: Engine, drafted: str, tmp_path: Path
 ) -> None:
     with writing(ledger) as connection:
-        prepared = prepare(connection, TAXED, MAY, RunSelection())
+        prepared = prepare(connection, TAXED, MAY, RunScope())
     old = issue_prepared(ledger, TAXED, prepared, tmp_path / "issued")
     (number,) = (number for number, bill in old.items() if bill["totals"]["total"] == "13.20")
     reissue(ledger, TAXED, number, "one broke")
@@ -152,7 +152,7 @@ def test_a_reissue_is_previewed_with_what_the_old_invoice_had_drawn(
     assert draft["totals"]["total"] == "11.83"  # (2.50 + 6.25 + 2.00) × 1.1
     assert draft["prepaid"] == {"drawn": "11.83", "left": "1.37"}  # of the 13.20 that come back
     with writing(ledger) as connection:
-        again = prepare_run(connection, TAXED, "MIC-2020-05-2", RunSelection(), [])
+        again = prepare_run(connection, TAXED, "MIC-2020-05-2", RunScope(), [])
     (new,) = issue_prepared(ledger, TAXED, again, tmp_path / "reissued").values()
     assert without(draft) == without(new)
 

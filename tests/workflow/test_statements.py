@@ -37,7 +37,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.after_issue import unpay
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
-from billing_lib.workflow.runs import RunSelection, calculate
+from billing_lib.workflow.runs import RunScope, calculate
 from billing_lib.workflow.statements import (
     generate_statements,
     list_statements,
@@ -216,7 +216,7 @@ def test_what_comes_after_the_payment_is_on_the_next_statement(
     generate_statements(ledger, both, APRIL)
     pay_statement(ledger, SMITH, "2020-06-01", "WIRE 1")
     paid = statement_json(read_statement(ledger, both, SMITH))
-    issue_here(ledger, both["SEQ"], APRIL, tmp_path, RunSelection(projects=("s1",)))
+    issue_here(ledger, both["SEQ"], APRIL, tmp_path, RunScope(projects=("s1",)))
     assert generate_statements(ledger, both, APRIL).changed == [
         f"{SMITH}-2: 1 invoices, total 30.00 USD; 1 put on"
     ]
@@ -244,7 +244,7 @@ def test_a_cap_over_months_counts_the_first_statement_of_the_month(
     rule = "{name: c, scope: statement, kind: cap, amount: '135.00', over: fiscal_year}"
     both = books(f"\nrules: [{rule}]\n")
     load_both(ledger, both, tmp_path)
-    issue_here(ledger, both["MIC"], APRIL, tmp_path, RunSelection(projects=("p2",)))
+    issue_here(ledger, both["MIC"], APRIL, tmp_path, RunScope(projects=("p2",)))
     generate_statements(ledger, both, APRIL)
     pay_statement(ledger, SMITH, "2020-06-01", "WIRE 1")
     issue_here(ledger, both["MIC"], APRIL, tmp_path)
