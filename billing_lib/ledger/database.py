@@ -173,8 +173,9 @@ def _open_sqlite(url: URL) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Connection) -> None:
-        deferred = connection.get_execution_options().get(_READING, False)
-        connection.exec_driver_sql("BEGIN" if deferred else "BEGIN IMMEDIATE")
+        reads = connection.get_execution_options().get(_READING, False)
+        connection.connection.cursor().execute(f"PRAGMA query_only = {int(reads)}")
+        connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
     return engine
 

@@ -11,6 +11,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dialects import ON_SQLITE
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import InternalError
 
 from billing_lib.errors import BillingError, NotReady, UnreachableLedger
 from billing_lib.ledger.database import (
@@ -176,3 +177,11 @@ def test_a_writer_that_waits_too_long_is_told(ledger: Engine) -> None:
     with pytest.raises(UnreachableLedger, match="database is locked"), writing(impatient):
         pass
     other.close()
+
+
+def test_a_transaction_that_reads_cannot_write(ledger: Engine) -> None:
+    added = text("INSERT INTO facility VALUES ('XX', 'XX', 'USD', 'UTC')")
+    with pytest.raises((BillingError, InternalError)), reading(ledger) as connection:
+        connection.execute(added)
+    with writing(ledger) as connection:  # the same connection of the pool writes again
+        connection.execute(added)
