@@ -10,7 +10,7 @@ it goes without a person. Staff also make, disable, enable, cancel and describe 
 action is an event, and each job stands in the run's execution history.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
@@ -74,7 +74,7 @@ class Prepared:
     run: str
     codes: list[str]
     waiting: list[str]
-    submitted: Calculated | None = None
+    submitted: Calculated | None = field(default=None, compare=False, repr=False)
 
 
 def prepare(

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -81,6 +81,10 @@ WHICH = st.integers(0, 30)
 
 EXAMPLES = int(os.environ.get("EXPLORE", "0"))
 """How many random examples are tried; with none, the same few ones."""
+
+SEED = 3
+"""Draws the same few. Hypothesis' own seed would follow the text of this file, and may draw months
+in which hardly anything is issued."""
 
 DONE: Counter[str] = Counter()
 """How often each thing was done and not refused, over all examples."""
@@ -401,10 +405,10 @@ def test_whatever_staff_do_nothing_is_lost_billed_twice_or_changed(sqlite_templa
     DONE.clear()
     Life.template = sqlite_template
     run_state_machine_as_test(
-        Life,
+        Life if EXAMPLES else seed(SEED)(Life),
         settings=settings(
             max_examples=EXAMPLES or 25,
-            derandomize=EXAMPLES == 0,
+            database=None,
             stateful_step_count=30,
             deadline=None,
             suppress_health_check=list(HealthCheck),

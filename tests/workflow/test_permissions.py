@@ -523,7 +523,7 @@ def test_every_function_that_opens_the_ledger_asks() -> None:
     }
     # The first says whether anybody is asked at all, the second goes on with what Issuer.begin let
     # through, the third only deletes files without a reference.
-    assert silent == {"permissions.has_administrator", "issuing.settle", "packages.sweep"}
+    assert silent == {"permissions.has_administrator", "issuing.end_interrupted", "packages.sweep"}
 
 
 def asks(function: FunctionType, seen: set[FunctionType]) -> bool:
