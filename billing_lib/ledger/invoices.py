@@ -169,7 +169,7 @@ def move_invoices(
     """
     if not codes:
         return
-    rows, told_events = [], []
+    rows, moves = [], []
     known = lock_invoices(connection, facility, codes) if locked is None else locked
     for row in known.sort("code").iter_rows(named=True):
         code, before = row["code"], row["state"]
@@ -187,7 +187,7 @@ def move_invoices(
         rows.append(values | {"of_code": code, "was": before})
         told = {name: str(value) for name, value in values.items() if value is not None}
         told |= (facts or {}).get(code, {})
-        told_events.append(
+        moves.append(
             {
                 "kind": action,
                 "subject": code,
@@ -205,7 +205,7 @@ def move_invoices(
     )
     if connection.execute(moved, rows).rowcount != len(rows):
         raise NotReady("an invoice was changed by another at this moment")
-    record_events(connection, facility, told_events)
+    record_events(connection, facility, moves)
 
 
 def set_step(connection: Connection, facility: str, code: str, step: int) -> None:

@@ -150,8 +150,6 @@ def _change(
 ISSUING = frame_schema(issuing.columns)
 """Columns of an issuing: id, facility, run, period, state, invoice_date, … failure."""
 
-_DESCRIBED = {"snapshot_sha256", "commit_hash", "container", "record"}
-
 
 def freeze(
     connection: Connection,
@@ -191,26 +189,24 @@ def freeze(
     return connection.execute(begun.returning(issuing)).one()
 
 
-def describe(connection: Connection, issuing_id: str, **columns: str) -> None:
-    """Set ``snapshot_sha256``, ``commit_hash``, ``container`` or ``record`` of a frozen issuing."""
-    unknown = columns.keys() - _DESCRIBED
-    if unknown:
-        raise TypeError(f"{sorted(unknown)} of an issuing cannot be set")
-    _change_issuing(connection, issuing_id, columns)
-
-
 def fail(connection: Connection, issuing_id: str, failure: str) -> None:
     """End a frozen issuing as FAILED, with the reason; its numbers are free again."""
     release_numbers(connection, issuing_id)
     _change_issuing(connection, issuing_id, {"state": FAILED, "failure": failure})
 
 
-def finish(connection: Connection, issuing_id: str, **columns: str) -> None:
+def finish(
+    connection: Connection,
+    issuing_id: str,
+    snapshot_sha256: str | None = None,
+    record: str | None = None,
+) -> None:
     """End a frozen issuing as ISSUED, after its invoices are inserted; nothing undoes this.
 
-    ``columns`` are those that describe sets.
+    ``record`` is the path of the audit record in the archive.
     """
-    _change_issuing(connection, issuing_id, {**columns, "state": ISSUED})
+    ended = {"state": ISSUED, "snapshot_sha256": snapshot_sha256, "record": record}
+    _change_issuing(connection, issuing_id, ended)
 
 
 def frozen(connection: Connection, facility: str) -> Row[Any] | None:
@@ -282,22 +278,15 @@ def reserve_numbers(
     return reserved
 
 
-def read_numbers(connection: Connection, issuing_id: str) -> pl.DataFrame:
-    """An issuing's numbers, in sequence: ``invoice``, ``sequence``, ``number``."""
-    numbers = invoice_number.c
-    statement = select(numbers.invoice, numbers.sequence, numbers.number)
-    return frames.read_frame(connection, statement.where(numbers.issuing == issuing_id)).sort(
-        "sequence"
-    )
-
-
 def release_numbers(connection: Connection, issuing_id: str) -> None:
     """Give back the numbers of an issuing that is not issued."""
     connection.execute(delete(invoice_number).where(invoice_number.c.issuing == issuing_id))
 
 
-def _change_issuing(connection: Connection, issuing_id: str, columns: dict[str, str]) -> None:
-    ended = stamp(connection, when="ended_at") if "state" in columns else {}
+def _change_issuing(
+    connection: Connection, issuing_id: str, columns: dict[str, str | None]
+) -> None:
+    ended = stamp(connection, when="ended_at")
     changed = connection.execute(
         update(issuing)
         .where(issuing.c.id == issuing_id, issuing.c.state == FROZEN)

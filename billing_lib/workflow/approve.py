@@ -228,8 +228,9 @@ def _prepare_ad_hoc(
     require_open(connection, run)
     if invoice["run"] is None:
         ledger_invoices.put_in_run(connection, facility, codes, run)
-    submit(connection, book, run, codes if invoice["state"] in (OPEN, ERROR, REJECTED) else [])
-    return approved_of(connection, book, run, codes, [])
+    editable = invoice["state"] in (OPEN, ERROR, REJECTED)
+    submitted = submit(connection, book, run, codes if editable else [])
+    return replace(approved_of(connection, book, run, codes, []), submitted=submitted)
 
 
 def approved_of(

@@ -8,9 +8,9 @@ from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import polars as pl
-from sqlalchemy import Connection, insert, update
+from sqlalchemy import Connection, insert, select, update
 
-from billing_lib.ledger import charges, invoices, messages, people, runs, statements, usage
+from billing_lib.ledger import charges, frames, invoices, messages, people, runs, statements, usage
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.invoices import (
     INVOICE_ADJUSTMENT,
@@ -18,7 +18,12 @@ from billing_lib.ledger.invoices import (
     INVOICE_SPLIT,
     ISSUED_INVOICE,
 )
-from billing_lib.ledger.schema import statement, statement_adjustment, statement_invoice
+from billing_lib.ledger.schema import (
+    invoice_number,
+    statement,
+    statement_adjustment,
+    statement_invoice,
+)
 from billing_lib.pricing.charge import SPLIT
 
 
@@ -249,6 +254,19 @@ def adjustments() -> pl.DataFrame:
     return pl.DataFrame([row], schema=INVOICE_ADJUSTMENT, orient="row")
 
 
+RECORD = f"RC/2020-04/{RUN}"
+"""The path of April's audit record in the archive."""
+
+
+def read_numbers(connection: Connection, issuing_id: str) -> pl.DataFrame:
+    """The numbers reserved by an issuing, in sequence, as reserve_numbers returned them."""
+    numbers = invoice_number.c
+    statement = select(numbers.invoice, numbers.sequence, numbers.number)
+    return frames.read_frame(connection, statement.where(numbers.issuing == issuing_id)).sort(
+        "sequence"
+    )
+
+
 def issue(connection: Connection, numbers: pl.DataFrame | None = None) -> None:
     """All of April, issued."""
     numbers = freeze(connection) if numbers is None else numbers
@@ -257,7 +275,7 @@ def issue(connection: Connection, numbers: pl.DataFrame | None = None) -> None:
     bills, lines, splits = issued_frames(issuing.id, numbers)
     invoices.insert_issued(connection, bills, lines, splits, adjustments())
     bill(connection, numbers)
-    runs.finish(connection, issuing.id)
+    runs.finish(connection, issuing.id, "ab" * 32, RECORD)
     runs.move_run(connection, RUN, "finish")
 
 

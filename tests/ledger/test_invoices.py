@@ -17,6 +17,7 @@ from april import (
     issue_reissue,
     issued_frames,
     pay,
+    read_numbers,
     reissue,
 )
 from polars.testing import assert_frame_equal
@@ -33,7 +34,7 @@ REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
 
 def test_issued_invoices_are_read_as_they_were_written(issued: Engine) -> None:
     with reading(issued) as connection:
-        numbers = runs.read_numbers(connection, RUN)
+        numbers = read_numbers(connection, RUN)
         bills, lines, splits = issued_frames(RUN, numbers)
         both = numbers["number"].to_list()
         assert_frame_equal(invoices.read_issued(connection, period="2020-04"), bills)

@@ -8,7 +8,18 @@ from typing import Any
 import polars as pl
 import psycopg
 import pytest
-from april import P1, P2, RUN, bill, freeze, issue, issued_frames, submit
+from april import (
+    P1,
+    P2,
+    RECORD,
+    RUN,
+    bill,
+    freeze,
+    issue,
+    issued_frames,
+    read_numbers,
+    submit,
+)
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine
 from sqlalchemy.exc import IntegrityError
@@ -27,7 +38,7 @@ def test_the_numbers_of_a_failed_issuing_go_to_its_next_try(rated: Engine) -> No
         assert freeze(connection, codes)["number"].to_list() == ["RC-2020-0001", "RC-2020-0002"]
     with writing(rated) as connection:
         runs.fail(connection, RUN, "the disk was full")
-        assert runs.read_numbers(connection, RUN).height == 0
+        assert read_numbers(connection, RUN).height == 0
     with writing(rated) as connection:
         issue(connection, freeze(connection, codes))
         bills = invoices.read_issued(connection, facility="RC")
@@ -56,7 +67,7 @@ def test_numbers_begin_anew_with_each_fiscal_year(rated: Engine) -> None:
             reserved = runs.reserve_numbers(
                 connection, begun.id, "RC", year, codes, lambda n, year=year: f"RC-{year}-{n:04}"
             )
-            assert_frame_equal(runs.read_numbers(connection, begun.id), reserved)
+            assert_frame_equal(read_numbers(connection, begun.id), reserved)
             assert reserved.rows() == [
                 (P1, 1, f"RC-{year}-0001"),
                 (P2, 2, f"RC-{year}-0002"),
@@ -127,13 +138,13 @@ def test_an_issuing_ends_once(issued: Engine, end: Callable[..., None]) -> None:
         end(connection, RUN)
 
 
-def test_only_what_may_be_told_later_of_an_issuing_is_set(submitted: Engine) -> None:
+def test_an_issuing_names_its_snapshot_and_record_once_it_is_issued(submitted: Engine) -> None:
     with writing(submitted) as connection:
-        freeze(connection, [P1, P2])
-        runs.describe(connection, RUN, snapshot_sha256="ab", record="RC/2020-04/x")
-        assert runs.read_issuing(connection, RUN).record == "RC/2020-04/x"
-        with pytest.raises(TypeError):
-            runs.describe(connection, RUN, period="2020-05")
+        numbers = freeze(connection, [P1, P2])
+        assert runs.read_issuing(connection, RUN).record is None
+        issue(connection, numbers)
+        issued = runs.read_issuing(connection, RUN)
+    assert (issued.snapshot_sha256, issued.record) == ("ab" * 32, RECORD)
 
 
 def test_a_number_is_reserved_in_sequence_for_what_is_being_approved(

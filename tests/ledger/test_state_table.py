@@ -24,6 +24,7 @@ from april import (
     issued_frames,
     pay_statement,
     queue,
+    read_numbers,
     reissue,
     state,
 )
@@ -109,7 +110,7 @@ def _run(action: str, connection: Connection) -> None:
 def _write(connection: Connection) -> None:
     issuing = runs.frozen(connection, "RC")
     assert issuing is not None
-    numbers = runs.read_numbers(connection, issuing.id)
+    numbers = read_numbers(connection, issuing.id)
     invoices.insert_issued(connection, *issued_frames(issuing.id, numbers))
     bill(connection, numbers)
     runs.finish(connection, issuing.id)
