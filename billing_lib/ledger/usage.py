@@ -161,21 +161,6 @@ def count_records(connection: Connection, facility: str) -> pl.DataFrame:
     return long.group_by("period").agg(columns).sort("period")
 
 
-def count_unbilled(
-    connection: Connection, facility: str, period: str | None = None
-) -> pl.DataFrame:
-    """The number of unbilled ``records`` by ``period`` and ``reason``."""
-    statement = (
-        select(unbilled.c.period, unbilled.c.reason, func.count().label("records"))
-        .where(unbilled.c.facility == facility)
-        .group_by(unbilled.c.period, unbilled.c.reason)
-    )
-    if period is not None:
-        statement = statement.where(unbilled.c.period == period)
-    schema = pl.Schema({"period": pl.String(), "reason": pl.String(), "records": pl.Int64()})
-    return frames.read_frame(connection, statement, schema).sort("period", "reason")
-
-
 def _ends_in(table: Table, period: str, *, undated: bool) -> ColumnElement[bool]:
     dated = table.c.period == period
     return dated | table.c.period.is_(None) if undated else dated
