@@ -16,7 +16,7 @@ The command line and the notebooks' panels use the same functions. Importing bil
 polars, SQLAlchemy and the other libraries are imported when a function is called.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812
 from importlib import import_module
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from billing_lib.errors import BillingError, InvalidFilter, NoSite
+from billing_lib.workflow.steps import Progress, unheard
 
 if TYPE_CHECKING:
     import polars as pl
@@ -65,8 +66,6 @@ _LATE = {
 }
 """The modules of the names that are imported at their first use."""
 
-Progress = Callable[[int, int, str], None]
-
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
@@ -83,10 +82,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *__all__})
-
-
-def _unheard(done: int, total: int, what: str) -> None:
-    """Report progress to nobody."""
 
 
 @dataclass(frozen=True)
@@ -133,7 +128,7 @@ class Site:
         return next(iter(books.values()))
 
     def load(
-        self, files: Sequence[str | Path], facility: str | None = None, step: Progress = _unheard
+        self, files: Sequence[str | Path], facility: str | None = None, step: Progress = unheard
     ) -> "list[Loaded]":
         """Load usage files, all or none; loading a file again changes nothing."""
         from billing_lib.workflow.load import load_files
@@ -187,7 +182,7 @@ class Site:
         return read_unbilled(self.engine, code, str(Period.parse(month)))
 
     def findings(
-        self, month: str, facility: str | None = None, step: Progress = _unheard
+        self, month: str, facility: str | None = None, step: Progress = unheard
     ) -> "pl.DataFrame":
         """The findings of the checks of a month (docs/checks.md), the worst first."""
         from billing_lib.pricing.charge import as_decimals
@@ -235,7 +230,7 @@ class Site:
         *,
         date: str | Date | None = None,
         allow_dirty: bool = False,
-        step: Progress = _unheard,
+        step: Progress = unheard,
     ) -> "IssuingResult":
         """Issue a month's invoices: freeze, compute by papermill, archive, number.
 
@@ -269,7 +264,7 @@ class Site:
 
         return verify(self.record(str(record)), fingerprints=ledger_fingerprints(self.engine))
 
-    def reproduce(self, record: str | Path, step: Progress = _unheard) -> "Reproduction":
+    def reproduce(self, record: str | Path, step: Progress = unheard) -> "Reproduction":
         """Run a record, named as for ``verify``, again and compare every result."""
         from billing_lib.audit.reproduce import reproduce
 

@@ -1,1 +1,1 @@
-"""What staff and the batch do: intake, rating, adjusting, freezing, issuing."""
+"""The verbs of staff and of the batch: load, rate, review, adjust, approve, issue, deliver."""

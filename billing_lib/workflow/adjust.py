@@ -429,13 +429,13 @@ def read_pending(
         copies = found.filter(pl.col("original").is_not_null())["charge"]
         families = ledger_charges.read_families(connection, facility, copies)
         members = pl.concat([found["charge"], families["member"]]).unique()
-        told = events.read_events(connection, facility, kinds=list(CHANGES), subjects=members)
+        changes = events.read_events(connection, facility, kinds=list(CHANGES), subjects=members)
     codes = splits.group_by("charge").agg(
         expense_codes=pl.col("expense_code").unique(maintain_order=True).str.join(", ")
     )
     return (
         found.join(codes, on="charge", how="left", maintain_order="left")
-        .join(_told(told, families), on="charge", how="left", maintain_order="left")
+        .join(_changes_in_words(changes, families), on="charge", how="left", maintain_order="left")
         .with_columns(
             charge=pl.format("{}/{}", pl.lit(facility), "charge"),
             draft=pl.format("{}, {}", "invoice_state", "invoice"),
@@ -443,11 +443,11 @@ def read_pending(
     )
 
 
-def _told(told: pl.DataFrame, families: pl.DataFrame) -> pl.DataFrame:
-    """What was said of each charge: ``charge``, ``changes``."""
-    own = told.select("subject", "sequence", "login", "at", "reason", "after", charge="subject")
+def _changes_in_words(changes: pl.DataFrame, families: pl.DataFrame) -> pl.DataFrame:
+    """The last change of each charge and all reasons and notes: ``charge``, ``changes``."""
+    own = changes.select("subject", "sequence", "login", "at", "reason", "after", charge="subject")
     copied = families.filter(pl.col("charge") != pl.col("member")).join(
-        told, left_on="member", right_on="subject"
+        changes, left_on="member", right_on="subject"
     )
     every = pl.concat([own.drop("subject"), copied.select(own.drop("subject").columns)])
     note = pl.when(pl.col("after").str.starts_with('{"note":')).then(
