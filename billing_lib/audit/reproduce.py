@@ -30,6 +30,7 @@ import nbformat
 from nbformat import NotebookNode
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from billing_lib.audit.clean_room import clean_environment
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
 from billing_lib.audit.provenance import (
     COMMIT,
@@ -459,14 +460,10 @@ def _run(
             return _run_in_container(tool, origin, data, place, repository, step)
     checkout = check_out(origin, data, repository, place / "source")
     python, matched = find_interpreter(origin, checkout, place / "environment")
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
-    apart = {
-        "PYTHONPATH": str(checkout),
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "IPYTHONDIR": str(place / "ipython"),  # ignores the user's start-up files
-        "JUPYTER_PREFER_ENV_PATH": "1",  # this Python's kernel before any of the user's
-    }
-    done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=kept | apart)
+    home = place / "home"
+    home.mkdir()
+    environment = clean_environment(home, checkout)
+    done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=environment)
     if container == NO_CONTAINER:
         return done, f"the record names no container; {matched}"
     if container == inside:

@@ -11,6 +11,7 @@ leaves no lock behind (docs/architecture.md).
 import datetime as dt
 import os
 import shutil
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
 from traitlets.config import Config
 
+from billing_lib.audit.clean_room import CleanKernelManager
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
@@ -47,9 +49,6 @@ from billing_lib.workflow.steps import Progress, unheard
 
 NOTEBOOK = NOTEBOOKS / "issue.ipynb"
 """The issuing notebook."""
-
-_PRIVATE_KERNEL = Config({"KernelManager": {"transport": "ipc"}})
-"""The kernel listens on a socket of this user, not on TCP."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
@@ -242,15 +241,22 @@ def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
     shutil.copyfile(NOTEBOOK, notebook / "issue.ipynb")
     stated = dict(sorted((parameters | {"folder": "."}).items()))
     (data / "parameters.yml").write_text(yaml.safe_dump(stated), encoding="utf-8")
-    papermill.execute_notebook(
-        str(notebook / "issue.ipynb"),
-        str(notebook / "issue.executed.ipynb"),
-        parameters=stated,
-        cwd=str(data),
-        progress_bar=False,
-        log_output=False,
-        config=_PRIVATE_KERNEL,
-    )
+    with tempfile.TemporaryDirectory(prefix="billing-") as home:
+        papermill.execute_notebook(
+            str(notebook / "issue.ipynb"),
+            str(notebook / "issue.executed.ipynb"),
+            parameters=stated,
+            cwd=str(data),
+            progress_bar=False,
+            log_output=False,
+            kernel_manager_class=CleanKernelManager,
+            config=Config(
+                {
+                    "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP
+                    "CleanKernelManager": {"home": home},
+                }
+            ),
+        )
 
 
 def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> RunDescription:
