@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import fastjsonschema
+import orjson
 import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
@@ -65,9 +66,12 @@ SCHEMA = Path(__file__).with_name("invoice.schema.json")
 """The JSON Schema of that shape."""
 
 
+_CANONICAL = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+
+
 def invoice_json(invoice: Mapping[str, Any]) -> str:
     """Write an invoice as its canonical text."""
-    return json.dumps(invoice, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
+    return orjson.dumps(invoice, option=_CANONICAL).decode()
 
 
 def fingerprint(invoice: Mapping[str, Any]) -> str:

@@ -150,7 +150,8 @@ def test_no_number_passes_through_a_float() -> None:
     def refuse(text: str) -> None:
         raise AssertionError(f"a float in the canonical result: {text}")
 
-    text = invoice_json(invoice())
+    odd = invoice() | {"notes": ['" \\ / \x00 \x1f \x7f \u2028 é 測 \U0001f600 \ufffe']}
+    text = invoice_json(odd)
     assert json.loads(text, parse_float=refuse)["number"] == NUMBER
     assert text == json.dumps(json.loads(text), sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
