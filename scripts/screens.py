@@ -38,7 +38,7 @@ def main(folder: Path) -> None:
         top = page.get_by_role("heading", name="What is wrong with it").bounding_box()
         if top is None:
             raise SystemExit("the findings are not in sight")
-        shown = {"x": 120, "y": top["y"] - 10, "width": 1090, "height": 720}
+        shown = {"x": 0, "y": top["y"] - 10, "width": 1250, "height": 720}
         page.screenshot(path=folder / "review.png", clip=shown)
 
         page = browser.new_page(viewport={"width": 1500, "height": 900})
@@ -49,12 +49,11 @@ def main(folder: Path) -> None:
 
 
 def opened(page: Page, url: str, name: str) -> Page:
-    """A notebook of the office that has run, with the file list folded away."""
+    """A notebook of the office that has run."""
     page.set_default_timeout(SLOW)
-    page.goto(f"{url}/lab/tree/{name}.ipynb?reset")
+    page.goto(f"{url}/doc/tree/{name}.ipynb?reset")
     idle = "document.querySelector('.jp-Notebook-ExecutionIndicator')?.dataset.status === 'idle'"
     page.wait_for_function(idle)
-    page.keyboard.press("Control+b")
     page.wait_for_timeout(8_000)  # cells run one after the other, idle between them
     page.wait_for_function(idle)
     return page

@@ -58,7 +58,7 @@ def init(
     epilog="Example: billing lab --no-browser",
 )
 def lab(context: typer.Context) -> None:
-    """Open JupyterLab on the overview of all months; further options go to JupyterLab."""
+    """Open the office in JupyterLab, on the overview; further options go to JupyterLab."""
     import os
     import sys
 
@@ -71,9 +71,10 @@ def lab(context: typer.Context) -> None:
         "jupyter",
         "lab",
         f"--notebook-dir={office}",
-        f"--LabApp.default_url=/lab/tree/{open_home(office)}",
+        f"--LabApp.default_url=/doc/tree/{open_home(office)}",
         f"--LabApp.workspaces_dir={office / '.workspaces'}",
         f"--LabApp.extra_labextensions_path={JUPYTER / 'labextensions'}",
+        "--ServerApp.jpserver_extensions=billing_lib.panels.server=True",
         *context.args,
     ]
     os.execve(  # noqa: S606 - the words are the user's own

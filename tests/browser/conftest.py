@@ -83,7 +83,7 @@ def facility(lab: Lab, tmp_path: Path) -> Callable[..., Facility]:
 
 @pytest.fixture
 def window(lab: Lab, chromium: Browser) -> Iterator[Callable[..., Page]]:
-    """Opens a path of the office in a JupyterLab window of its own."""
+    """Opens a page of the office in a window of its own."""
     contexts = []
 
     def open_path(path: str) -> Page:
@@ -91,7 +91,7 @@ def window(lab: Lab, chromium: Browser) -> Iterator[Callable[..., Page]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SLOW)
-        page.goto(f"{lab.url}/lab/tree/{path}?reset&token={TOKEN}")
+        page.goto(f"{lab.url}/doc/tree/{path}?reset&token={TOKEN}")
         return page
 
     yield open_path

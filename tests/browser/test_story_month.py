@@ -43,7 +43,7 @@ def test_the_office_opens_on_the_months_and_a_click_opens_one(
     assert page.locator(".jp-CodeMirrorEditor:visible").count() == 0  # no code is seen
     page.get_by_role("link", name=f"Run HOME {APRIL}").click()
     expect(page.get_by_text("the month waits for a reviewer's word")).to_be_visible()
-    assert page.url.endswith(f"/lab/tree/HOME/{APRIL}/run-HOME-{APRIL}.ipynb")
+    assert page.url.endswith(f"/doc/tree/HOME/{APRIL}/run-HOME-{APRIL}.ipynb")
 
 
 def test_a_run_is_made_and_the_month_signed_off(facility: Make, opened: Open) -> None:

@@ -255,7 +255,7 @@ def test_with_its_extra_the_lab_serves_the_overview(
             [billing, "lab", *options], cwd=site, env=outside(HOME=str(folder)), stderr=log
         )
     try:
-        page = wait_for(f"http://127.0.0.1:{port}/lab/tree/home.ipynb", lab)
+        page = wait_for(f"http://127.0.0.1:{port}/doc/tree/home.ipynb", lab)
         assert "<title>JupyterLab</title>" in page, (folder / "log").read_text()
         assert (site / "office" / "home.ipynb").is_file()
     finally:

@@ -1,0 +1,74 @@
+"""JupyterLab's server for staff: an office at ``/doc`` beside the ordinary lab at ``/lab``.
+
+    billing lab ─▶ /doc/tree/home.ipynb     pages alone: no toolbars, no code, no kernels to choose
+                   /lab                     the ordinary JupyterLab, for those who program
+
+Both are one server and one JupyterLab; at ``/doc`` the plugins that are of no use to staff are
+switched off, and the extension ``billing-office`` draws the bar of pages
+(workflow/jupyter/labextensions).
+"""
+
+from typing import Any
+
+from jupyter_server.serverapp import ServerApp
+from tornado.web import RequestHandler
+
+from billing_lib.workflow.notebooks import GENERAL, HOME, MONTHLY
+
+_OFF = {
+    "@jupyterlab/application-extension": ("logo", "top-bar", "property-inspector", "dirty"),
+    "@jupyterlab/apputils-extension": (
+        *("palette", "announcements", "kernel-status", "running-sessions-status"),
+    ),
+    "@jupyterlab/cell-toolbar-extension": ("plugin",),
+    "@jupyterlab/celltags-extension": ("plugin",),
+    "@jupyterlab/completer-extension": ("",),
+    "@jupyterlab/console-extension": ("",),
+    "@jupyterlab/debugger-extension": ("",),
+    "@jupyterlab/extensionmanager-extension": ("",),
+    "@jupyterlab/filebrowser-extension": ("widget",),
+    "@jupyterlab/fileeditor-extension": ("language-server",),
+    "@jupyterlab/help-extension": ("",),
+    "@jupyterlab/inspector-extension": ("",),
+    "@jupyterlab/launcher-extension": ("",),
+    "@jupyterlab/logconsole-extension": ("",),
+    "@jupyterlab/lsp-extension": ("",),
+    "@jupyterlab/mainmenu-extension": ("",),
+    "@jupyterlab/metadataform-extension": ("",),
+    "@jupyterlab/notebook-extension": (
+        *("tools", "toc", "kernel-status", "active-cell-tool", "metadata-editor"),
+        *("language-server", "update-raw-mimetype"),
+    ),
+    "@jupyterlab/running-extension": ("",),
+    "@jupyterlab/settingeditor-extension": ("",),
+    "@jupyterlab/statusbar-extension": ("",),
+    "@jupyterlab/terminal-extension": ("",),
+    "@jupyterlab/toc-extension": ("",),
+    "@jupyterlab/tooltip-extension": ("",),
+    "@jupyterlab/workspaces-extension": ("",),
+    "nbdime-jupyterlab": ("",),
+}
+"""The plugins of JupyterLab that are off in the office: all of a package, or the named ones."""
+
+
+def office_page(handler: RequestHandler, page_config: dict[str, Any]) -> dict[str, Any]:
+    """The page configuration of JupyterLab, for the office without the plugins of ``_OFF``."""
+    if "/doc" not in (handler.request.path or ""):
+        return page_config
+    off = [
+        f"{package}:{plugin}" if plugin else package
+        for package, plugins in _OFF.items()
+        for plugin in plugins
+    ]
+    return page_config | {
+        "disabledExtensions": [*page_config.get("disabledExtensions", ()), *off],
+        "billingPages": {"home": HOME, "month": MONTHLY, "general": GENERAL},
+    }
+
+
+def _jupyter_server_extension_points() -> list[dict[str, str]]:
+    return [{"module": __name__}]
+
+
+def _load_jupyter_server_extension(server: ServerApp) -> None:
+    server.web_app.settings["page_config_hook"] = office_page
