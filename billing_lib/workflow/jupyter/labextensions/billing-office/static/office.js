@@ -57,7 +57,8 @@
   // A page is read and its forms are filled in; it is not edited.
   const furnish = panel => {
     panel.toolbar.hide();
-    panel.node.dataset.lmSuppressShortcuts = 'true';
+    // JupyterLab's keys, such as d d for deleting a cell, are heard at the document.
+    panel.content.node.addEventListener('keydown', event => event.stopPropagation());
     const still = event => {
       if (event.target.closest('.jp-MarkdownCell')) {
         event.stopPropagation();
