@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from typst import Compiler, Fonts, TypstError
@@ -123,15 +124,18 @@ def _template_files() -> dict[str, bytes]:
 def _compile(
     template: str, data: Mapping[str, Any], pictures: Mapping[str, bytes], *, noto: bool
 ) -> bytes:
-    sources = _template_files()
-    compiler = Compiler(
-        # typst's own stub does not know that files may be a dictionary.
-        {"main.typ": sources[template], **sources, **pictures},  # type: ignore[type-var]
-        font_paths=_fonts(noto=noto),
-        ignore_system_fonts=True,
-        sys_inputs={"data": json.dumps(data, ensure_ascii=False)},
-    )
-    pdf = compiler.compile(format="pdf", pdf_standards=list(_STANDARDS))
+    # Typst takes binary files from a folder only, not from a dictionary.
+    with TemporaryDirectory(prefix="billing-pdf-") as folder:
+        for name, content in (_template_files() | dict(pictures)).items():
+            (Path(folder) / name).write_bytes(content)
+        compiler = Compiler(
+            str(Path(folder) / template),
+            root=folder,
+            font_paths=_fonts(noto=noto),
+            ignore_system_fonts=True,
+            sys_inputs={"data": json.dumps(data, ensure_ascii=False)},
+        )
+        pdf = compiler.compile(format="pdf", pdf_standards=list(_STANDARDS))
     if not isinstance(pdf, bytes):
         raise TypeError(f"typst gave {type(pdf).__name__} instead of one PDF")
     return pdf

@@ -7,13 +7,16 @@ import hashlib
 import json
 from base64 import b64encode
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import pypdfium2
 import pytest
 import zxingcpp
+from PIL import Image
 from pypdf import PdfReader
 from pypdf.generic import ArrayObject, DictionaryObject, IndirectObject
+from pypdfium2 import PdfImage
 from sample_invoice import LOGO, draft, invoice, lettered, reissue
 
 from billing_lib.documents import render_html, render_pdf, with_logo, write_documents
@@ -70,6 +73,20 @@ def test_the_qr_code_is_an_address_where_the_facility_has_one() -> None:
     address = f"https://billing.example.edu/RC-1993-00001?sha256={canonical_sha256(sample)}"
     assert qr_codes(render_pdf(sample)) == [address]
     assert f"Or look here: {address}" in render_html(sample)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+def test_a_png_logo_of_every_kind_is_drawn_in_every_format(mode: str, tmp_path: Path) -> None:
+    content = BytesIO()
+    Image.new(mode, (64, 48)).save(content, "PNG")
+    logo = Logo("logo.png", content.getvalue())
+    named = {"file": logo.file, "sha256": logo.sha256}
+    sample = lettered(invoice(), logo=named)  # type: ignore[arg-type]
+    written = write_documents(sample, tmp_path, logo)
+    assert {path.suffix for path in written} == {".html", ".pdf", ".xlsx", ".xml"}
+    document = pypdfium2.PdfDocument(tmp_path / "RC-1993-00001.pdf")
+    pictures = [item for item in document[0].get_objects() if isinstance(item, PdfImage)]
+    assert [picture.get_px_size() for picture in pictures] == [(64, 48)]
 
 
 def test_a_draft_has_no_fingerprint(read_pdf) -> None:
