@@ -210,20 +210,20 @@ class Sheet:
         for column, width in enumerate(widths):
             self._sheet.set_column(column, column, width)
 
-    def print_on(self, footer: str, header: str, scale: int = 0, before: int = 0) -> None:
-        """Print on numbered landscape pages, fitted to one page's width.
+    def print_on(
+        self, footer: str, header: str, area: tuple[int, int] | None = None, heading: int = 0
+    ) -> None:
+        """Print on numbered landscape pages, each as wide as the sheet.
 
-        With a scale, in per cent, print at that scale, with a page break before the column
-        ``before`` and the first column on each page.
+        With an ``area``, the last row and column to print, the row ``heading`` stands on each page
+        and columns to the right of the area are not printed.
         """
         self._sheet.set_landscape()
         self._sheet.set_margins(0.5, 0.5, 0.6, 0.6)
-        if scale:
-            self._sheet.set_print_scale(scale)
-            self._sheet.set_v_pagebreaks([before])
-            self._sheet.repeat_columns(0, 0)
-        else:
-            self._sheet.fit_to_pages(1, 0)
+        self._sheet.fit_to_pages(1, 0)
+        if area is not None:
+            self._sheet.print_area(0, 0, *area)
+            self._sheet.repeat_rows(heading)
         self._sheet.set_footer(f"&L{footer.replace('&', '&&')}&RPage &P of &N")
         if header:
             self._sheet.set_header(f"&C{header.replace('&', '&&')}")
@@ -290,7 +290,7 @@ def _unique(labels: Iterable[str]) -> list[str]:
 _LEFT, _LEFT_TEXT, _LEFT_END = 1, 3, 4  # the first column stays in sight, for the charges' codes
 _RIGHT, _COUNT, _UNIT, _TOTAL_COLUMN = 6, 8, 9, 10
 _TEXT_WIDTH = 40  # of the two columns of texts
-_WIDEST_CODE = 26  # of a charge; the column stays in sight and is on each page
+_WIDEST_CODE = 26  # of a charge; the column stays in sight
 _NO_CODE = "No expense code"
 
 _BEFORE_TEXT = "Before adjustments and tax of the invoice"
@@ -314,9 +314,9 @@ def add_invoice_sheet(book: Book, invoice: Invoice, page: InvoiceView, table: st
             sheet.put(row, _LEFT, text, look)
             row += 1
     below = max(_facts(sheet, row + 1, shown, page), _sums(sheet, row + 1, shown))
-    _charges(sheet, below + 1, table, shown["lines"])
+    end = _charges(sheet, below + 1, table, shown["lines"])
     sheet.freeze_first_column()
-    sheet.print_on(page.title, page.draft, scale=55, before=_TOTAL_COLUMN + 1)
+    sheet.print_on(page.title, page.draft, (end, _TOTAL_COLUMN), below + 2)
     return sheet
 
 
@@ -425,15 +425,16 @@ def _summary(
     return row + 2
 
 
-def _charges(sheet: Sheet, row: int, table: str, lines: list[dict[str, Any]]) -> None:
+def _charges(sheet: Sheet, row: int, table: str, lines: list[dict[str, Any]]) -> int:
+    """Write the table of charges; returns its last row."""
     sheet.put(row, 0, "Charges", HEADING)
     codes = _codes(lines)
     fields = _fields(lines, codes)
     sheet.widths([field.width for field in fields])
     if lines:
-        sheet.put_table(row + 1, table, fields, [_charge(line, codes) for line in lines])
-    else:
-        sheet.put(row + 1, 0, "This invoice has no charges.")
+        return sheet.put_table(row + 1, table, fields, [_charge(line, codes) for line in lines]) - 1
+    sheet.put(row + 1, 0, "This invoice has no charges.")
+    return row + 1
 
 
 def _codes(lines: Iterable[Mapping[str, Any]]) -> dict[str | None, Decimal]:
@@ -466,7 +467,7 @@ def _fields(lines: Sequence[dict[str, Any]], codes: Mapping[str | None, Decimal]
         Field("Raw total", 14, total("raw_total")),
         Field("Adjustment", 13, total("adjustment")),
         Field("Total", 15, total("total")),
-        Field("Derivation", 82, wrapped=True),
+        Field("Derivation", 82),
         Field("By rules", 12, rules),
         Field("By subsidies", 12, subsidies),
         Field("By staff", 12, staff),
@@ -483,7 +484,7 @@ def _fields(lines: Sequence[dict[str, Any]], codes: Mapping[str | None, Decimal]
         Field("Late, of month", 12),
         Field("Waived", 10),
         Field("Note", 28, wrapped=True),
-        Field("Source file", 28, wrapped=True),
+        Field("Source file", 28),
         Field("Source row", 11, numeric=True),
     ]
 
@@ -505,7 +506,7 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         Decimal(line["raw_total"]),
         Decimal(line["adjustment"]),
         Decimal(line["total"]),
-        "\n".join(derivation(line)),
+        "; ".join(derivation(line)),
         changes.rules or None,
         changes.subsidies or None,
         changes.staff or None,

@@ -84,7 +84,7 @@ def test_each_charge_has_its_derivation_step_by_step() -> None:
         ],
     )
     (row,) = table(sheet_of(invoice([line])))
-    assert row["Derivation"].split("\n") == [
+    assert row["Derivation"].split("; ") == [
         "2.5 hours × 128 units, 1993-10-01 07:06:17 −07:00 to 1993-10-01 09:36:17 −07:00",
         "carol, 1993-11-02 10:00:00 −08:00: quantity 4 → 3 (agreed)",
         "in business hours: 1 × 40 = 40.00",
@@ -104,7 +104,7 @@ def test_each_charge_has_its_derivation_step_by_step() -> None:
     _, slide, credit = table(sheet_of(invoice()))
     assert "10 each × 1.25 = 12.50" in slide["Derivation"]
     assert credit["Derivation"].startswith(
-        "Added by carol, 1993-11-03 11:30:00 −08:00 (outage)\nRaw total: −1,275.00\n"
+        "Added by carol, 1993-11-03 11:30:00 −08:00 (outage); Raw total: −1,275.00; "
     )
     assert "Total: " not in credit["Derivation"]  # nothing changed it
 
@@ -238,7 +238,7 @@ def test_kind_reference_and_what_is_replaced_are_facts_and_late_charges_are_mark
     assert [row["Late, of month"] for row in charges] == ["1993-09", None]
     assert [row["Waived"] for row in charges] == [None, "yes"]
     assert [row["Note"] for row in charges] == [None, "node 7"]
-    assert "waived no → yes (it crashed): −40.00\nTotal: 0.00" in charges[1]["Derivation"]
+    assert "waived no → yes (it crashed): −40.00; Total: 0.00" in charges[1]["Derivation"]
     credit = said(sheet_of(ad_hoc_credit()))
     assert (credit["Kind"], credit["Reference"]) == ("Ad hoc", "PO 4711")
     assert credit["Total (credit)"] == -1275
@@ -258,3 +258,14 @@ def test_a_draft_says_so_on_its_sheet_and_over_every_printed_page() -> None:
     assert sheet.oddFooter.left.text == "Draft RC-1993-10-1/u4"
     assert workbook.properties.created == datetime.fromisoformat("1993-10-31")
     assert not sheet_of(invoice()).oddHeader.center.text
+
+
+def test_charges_print_on_pages_of_one_width_with_their_heading() -> None:
+    sheet = sheet_of(invoice([hourly(f"RC/{n}") for n in range(1, 301)]))
+    assert sheet.sheet_properties.pageSetUpPr.fitToPage  # one page wide is the default
+    assert sheet.page_setup.fitToHeight == 0
+    (top,) = (cell.row for cell in sheet["A"] if cell.value == "Charge")
+    assert sheet.print_title_rows == f"${top}:${top}"
+    # The columns from the charge to its total, down to the row of sums.
+    assert sheet.print_area.replace("$", "").endswith(f"!A1:K{top + 301}")
+    assert {sheet.row_dimensions[row].height for row in range(top + 1, top + 301)} == {None}
