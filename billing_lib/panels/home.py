@@ -1,26 +1,26 @@
-"""The home notebook: facilities by months with links to their notebooks, and the user's notices.
+"""The home page: the user's next steps, facilities by months, and the user's notices.
 
-    HomePanel(months=6).grid()    RC   1993-10   IN REVIEW   1,204.50 USD   Review Adjust …
-    NoticePanel()                 3 new notices, each with a button that marks it as read
+    HomePanel(months=6)    RC   1993-10   IN REVIEW   1,204.50 USD   Review ▸
+    NoticePanel()          3 new notices, each with a button that marks it as read
 
-The links are relative to the home notebook and lead to copies whose parameters are set
-(workflow/notebooks.py); JupyterLab opens them in a tab, by mouse or keyboard.
+The links are relative to the home page and lead to notebooks whose parameters are set
+(workflow/notebooks.py). While the page is open it shows other people's work within seconds.
 """
 
+import asyncio
 from html import escape
 from typing import Any
 
 import ipywidgets as widgets
 import polars as pl
-from IPython.display import HTML
 
 from billing_lib import Site, open_site
 from billing_lib.documents.text import money
-from billing_lib.panels.forms import Displayed, button
+from billing_lib.panels.forms import Displayed, button, in_browser
 from billing_lib.panels.office import Message
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.load import read_price_books
-from billing_lib.workflow.notebooks import GENERAL, MONTHLY, open_month
+from billing_lib.workflow.notebooks import MONTHLY, open_month
 from billing_lib.workflow.outbox import list_notices, read_all
 from billing_lib.workflow.overview import STATES, read_overview
 
@@ -35,7 +35,7 @@ _COLOURS = {
 """Colours of states, each with a contrast of at least 4.5 to white (WCAG 2.1, 1.4.3)."""
 
 _STYLE = """<style>
-.billing-months { border-collapse: collapse; font-size: 13px; }
+.billing-months { border-collapse: collapse; font-size: 13px; line-height: 1.5; }
 .billing-months caption { text-align: left; padding: 4px 0 8px; }
 .billing-months th, .billing-months td { text-align: left !important; vertical-align: top;
   padding: 10px 14px !important; border: 1px solid #c8ced6; }
@@ -44,47 +44,110 @@ _STYLE = """<style>
   letter-spacing: .04em; color: #fff; padding: 2px 7px; border-radius: 9px; }
 .billing-months .total { font-variant-numeric: tabular-nums; font-size: 15px; }
 .billing-months ul { margin: 4px 0; padding-left: 1.2em; }
-.billing-months a, .billing-ways a { text-decoration: underline; color: #0b5394;
+.billing-mine h3 { margin: 0 0 4px; font-size: 15px; }
+.billing-mine ul { margin: 0 0 12px; padding-left: 1.2em; line-height: 1.9; }
+a.billing-step { font-weight: 600; }
+.billing-mine a, .billing-months a { text-decoration: underline; color: #0b5394;
   margin-right: .7em; }
 </style>"""
 
 
-class HomePanel:
-    """The overview of the last ``months`` months."""
+_NEXT = {
+    "TO RATE": "review",
+    "IN REVIEW": "review",
+    "READY": "run",
+    "IN APPROVAL": "approve",
+    "PARTLY ISSUED": "run",
+}
+"""The page of the next step, by state."""
+
+_SHORTEST = 3.0
+"""The least time between two looks at the ledger, in seconds; slow ones have twenty times their
+own time between them."""
+
+
+class HomePanel(Displayed):
+    """The overview of the last ``months`` months; it follows the ledger while it is open."""
 
     def __init__(self, months: int = 6, office: Site | None = None) -> None:
         self.office = office or open_site()
-        self.books = read_price_books(self.office.settings.parameters)
-        self.overview = read_overview(self.office.engine, self.books, months)
+        self.months = months
+        self.message = Message()
+        self.mine, self.grid = widgets.HTML(), widgets.HTML()
+        again = button("Refresh")
+        again.on_click(lambda _: self.refresh())
+        states = widgets.HTML(_states())
+        parts = [self.mine, self.grid, widgets.HBox([again, self.message.widget]), states]
+        self.widget = widgets.VBox(parts)
+        self.refresh()
+        if in_browser():
+            self._following = asyncio.get_running_loop().create_task(self._follow())
 
-    def grid(self) -> HTML:
-        """Facilities by months: state, total, pending tasks, and links to the notebooks."""
-        if self.overview.height == 0:
-            return HTML(
+    def refresh(self) -> None:
+        """Show the ledger as it is now."""
+        with self.message.sentences():
+            books = read_price_books(self.office.settings.parameters)
+            overview = read_overview(self.office.engine, books, self.months)
+            self.mine.value = self._mine(overview)
+            self.grid.value = self._grid(overview)
+            self.message.say("")
+
+    def html(self) -> str:
+        """The steps that wait for the user, and the grid."""
+        return f"{self.mine.value}{self.grid.value}{_states()}"
+
+    async def _follow(self) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            self.refresh()
+            await asyncio.sleep(max(_SHORTEST, 20 * (loop.time() - begun)))
+
+    def _mine(self, overview: pl.DataFrame) -> str:
+        """The steps that the user takes next, over all facilities."""
+        waiting = (
+            overview.filter("mine")
+            .sort("facility")
+            .sort("period", descending=True, maintain_order=True)
+        )
+        steps = "".join(
+            f"<li><b>{escape(row['facility'])} {row['period']}</b>: "
+            f"{escape('; '.join(row['waits']) or row['state'].lower())} {self._step(row)}</li>"
+            for row in waiting.iter_rows(named=True)
+        )
+        said = f"<ul>{steps}</ul>" if steps else "<p>Nothing waits for you.</p>"
+        return f'{_STYLE}<div class="billing-mine"><h3>Waits for you</h3>{said}</div>'
+
+    def _step(self, month: dict[str, Any]) -> str:
+        """The link to the next step of a month."""
+        page = _NEXT.get(month["state"])
+        if page is None:
+            return ""
+        facility, period = month["facility"], month["period"]
+        path = open_month(self.office.settings.office, facility, period)[page]
+        return (
+            f'<a class="billing-step" href="{escape(path)}" aria-label="Next step of '
+            f'{escape(facility)} {period}: {page}">{page.capitalize()} ▸</a>'
+        )
+
+    def _grid(self, overview: pl.DataFrame) -> str:
+        """Facilities by months: state, total, pending tasks, and links to the pages."""
+        if overview.height == 0:
+            return (
                 "<p>No month has anything yet, or none that you may read. Load usage with "
-                "<code>billing load</code>, then run this notebook again.</p>"
+                "<code>billing load</code>, then refresh.</p>"
             )
-        months = self.overview["period"].unique().sort(descending=True).to_list()
+        months = overview["period"].unique().sort(descending=True).to_list()
         head = "".join(f'<th scope="col">{month}</th>' for month in months)
         rows = "".join(
             self._row(part, months)
-            for _, part in self.overview.group_by("facility", maintain_order=True)
+            for _, part in overview.group_by("facility", maintain_order=True)
         )
-        return HTML(
+        return (
             f'{_STYLE}<table class="billing-months"><caption>Facilities and months, the newest '
             f'first</caption><thead><tr><th scope="col">Facility</th>{head}</tr></thead>'
             f"<tbody>{rows}</tbody></table>"
         )
-
-    def ways(self) -> HTML:
-        """Links to the notebooks about a team or a record."""
-        links = "".join(f'<a href="{name}.ipynb">{name.capitalize()}</a>' for name in GENERAL)
-        return HTML(f'{_STYLE}<p class="billing-ways">{links}</p>')
-
-    def states(self) -> HTML:
-        """The meanings of the states."""
-        items = "".join(f"<li><b>{name}</b>: {means}</li>" for name, means in STATES.items())
-        return HTML(f"<details><summary>What the states mean</summary><ul>{items}</ul></details>")
 
     def _row(self, months: pl.DataFrame, shown: list[str]) -> str:
         by_month = {row["period"]: row for row in months.iter_rows(named=True)}
@@ -112,8 +175,14 @@ class HomePanel:
             f'<td><b class="state" style="background: {_COLOURS[month["state"]]}">'
             f"{month['state']}</b><br>"
             f'<span class="total">{total} {month["currency"]}</span><br>{counts}'
-            f"{f'<ul>{waits}</ul>' if waits else '<br>'}{links}</td>"
+            f"{f'<ul>{waits}</ul>' if waits else '<br>'}{self._step(month)}<br>{links}</td>"
         )
+
+
+def _states() -> str:
+    """The meanings of the states."""
+    items = "".join(f"<li><b>{name}</b>: {means}</li>" for name, means in STATES.items())
+    return f"<details><summary>The meanings of the states</summary><ul>{items}</ul></details>"
 
 
 _SHOWN = 20

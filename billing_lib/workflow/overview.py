@@ -23,6 +23,7 @@ from sqlalchemy import Connection, Engine
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import overview, runs, usage
 from billing_lib.ledger.database import reading
+from billing_lib.ledger.people import current_login
 from billing_lib.ledger.states import (
     ACTIVE,
     APPROVING,
@@ -34,7 +35,15 @@ from billing_lib.ledger.states import (
 )
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.permissions import VIEWER, may_team, readable, require
+from billing_lib.workflow.permissions import (
+    ISSUER,
+    REVIEWER,
+    VIEWER,
+    may,
+    may_team,
+    readable,
+    require,
+)
 from billing_lib.workflow.rate import count_by_reason
 from billing_lib.workflow.runs import RunScope, signed_off
 
@@ -63,10 +72,11 @@ OVERVIEW = pl.Schema(
         "total": pl.Int64(),
         "currency": pl.String(),
         "waits": pl.List(pl.String()),
+        "mine": pl.Boolean(),
     }
 )
-"""Columns of an overview. ``total`` is in minor units: the sum of the charges, or of the issued
-invoices of an ISSUED month."""
+"""Columns of an overview. ``mine`` says whether the next step is the current user's. ``total`` is
+in minor units: the sum of the charges, or of the issued invoices of an ISSUED month."""
 
 _HELD = {REJECTED: "rejected", QUARANTINED: "in quarantine", ERROR: "in error"}
 
@@ -137,13 +147,30 @@ def _month(
         else row["total"],
         "currency": book.facility.currency,
         "waits": waits,
+        "mine": _mine(connection, book, state, approving),
     }
+
+
+_ROLES = {TO_RATE: REVIEWER, IN_REVIEW: REVIEWER, READY: ISSUER, PARTLY_ISSUED: ISSUER}
+"""The role that takes the next step of a month."""
+
+
+def _mine(connection: Connection, book: PriceBook, state: str, approving: pl.DataFrame) -> bool:
+    """Whether the current user takes the month's next step."""
+    if state != IN_APPROVAL:
+        return state in _ROLES and may(connection, book.facility.code, _ROLES[state])
+    login = current_login(connection)
+    steps = _reviewers(book)
+    return any(step < len(steps) and login in steps[step] for step in approving["step"])
+
+
+def _reviewers(book: PriceBook) -> tuple[tuple[str, ...], ...]:
+    return book.facility.approval.reviewers if book.facility.approval is not None else ()
 
 
 def _waiting(book: PriceBook, approving: pl.DataFrame) -> list[str]:
     """Sentences on the people for whom invoices in approval wait."""
-    approval = book.facility.approval
-    steps = approval.reviewers if approval is not None else ()
+    steps = _reviewers(book)
     by_step = approving.group_by("step").agg(pl.col("invoices").sum()).sort("step")
     return [
         f"{count:,} {_invoices(count)} wait for "

@@ -6,6 +6,8 @@ import pytest
 from office_window import APRIL, Facility, Lab
 from playwright.sync_api import Page, expect
 
+from billing_lib.workflow.runs import sign_off
+
 Make = Callable[..., Facility]
 Open = Callable[..., Page]
 
@@ -49,6 +51,18 @@ def test_the_bar_leads_from_page_to_page_and_back(facility: Make, opened: Open, 
     ordinary = opening.value
     expect(ordinary.locator(".jp-NotebookPanel-toolbar").first).to_be_visible()
     expect(ordinary.get_by_text("Take the next step").first).to_be_visible()
+
+
+def test_home_shows_the_work_of_others_and_my_next_step(facility: Make, window: Open) -> None:
+    here = facility("LIVE", issue="ready")
+    page = window("home.ipynb")
+    row = page.get_by_role("row", name="LIVE")
+    expect(row).to_contain_text("IN REVIEW")
+    sign_off(here.engine, here.book, APRIL, "by somebody else")
+    expect(row).to_contain_text("READY")
+    page.get_by_role("link", name=f"Next step of LIVE {APRIL}: run").first.click()
+    expect(page.get_by_text("Take the next step")).to_be_visible()
+    assert page.url.endswith(f"/doc/tree/LIVE/{APRIL}/run-LIVE-{APRIL}.ipynb")
 
 
 @pytest.mark.parametrize("size", [(1280, 800), (1440, 900), (1920, 1080)])

@@ -17,7 +17,7 @@ def home(office: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> HomeP
 
 
 def test_the_grid_says_state_total_and_what_waits(home: HomePanel) -> None:
-    shown = home.grid().data
+    shown = home.html()
     assert "Microscopy<br>MIC" in shown
     assert shown.index("2020-05") < shown.index("2020-04")
     assert "READY" in shown
@@ -27,14 +27,19 @@ def test_the_grid_says_state_total_and_what_waits(home: HomePanel) -> None:
 
 
 def test_every_link_leads_to_a_notebook(home: HomePanel, tmp_path: Path) -> None:
-    shown = home.grid().data + home.ways().data
+    shown = home.html()
     links = [part.split('"')[0] for part in shown.split('href="')[1:]]
     assert "MIC/2020-04/review-MIC-2020-04.ipynb" in links
     missing = [link for link in links if not (tmp_path / "office" / link).exists()]
-    # 'billing lab' brings these
-    assert missing == ["listing.ipynb", "invoice.ipynb", "statement.ipynb", "audit.ipynb"]
+    assert missing == []
+
+
+def test_the_users_next_steps_are_listed_with_their_pages(home: HomePanel) -> None:
+    mine = home.mine.value
+    assert "<b>MIC 2020-04</b>: an issuer" in mine
+    assert 'href="MIC/2020-04/run-MIC-2020-04.ipynb"' in mine
 
 
 def test_an_empty_office_says_what_to_do(office: Site) -> None:
     (office.settings.parameters / "microscopy.yml").unlink()
-    assert "billing load" in HomePanel(office=office).grid().data
+    assert "billing load" in HomePanel(office=office).html()

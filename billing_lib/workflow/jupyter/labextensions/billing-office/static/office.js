@@ -36,6 +36,16 @@
       return;
     }
     panel.addClass(OFFICE);
+    // Links between pages open in place, also those that a widget shows.
+    panel.node.addEventListener('click', event => {
+      const link = event.target.closest('a[href]');
+      const found = link && /\/(?:doc|lab)\/tree\/(.+\.ipynb)$/.exec(new URL(link.href).pathname);
+      if (found && !link.target && !(event.ctrlKey || event.metaKey || event.shiftKey)) {
+        event.preventDefault();
+        event.stopPropagation();
+        void app.commands.execute('docmanager:open', { path: decodeURIComponent(found[1]) });
+      }
+    });
     if (office) {
       furnish(panel);
     }
