@@ -60,7 +60,7 @@ def explain_charge(
     if row["kind"] == "usage":
         rates = catalogue.rates.filter(pl.col("rate") == row["rate"])
         rate = Rate.model_validate_json(rates["body"].item())
-        sentences += [_time(row, catalogue.timezone)]
+        sentences += [_time(row, own, catalogue.timezone)]
         sentences += _step(row, rate, own)
         changed = set(adjustments.filter(pl.col("charge") == charge)["field"])
         if not changed & {"rate", "quantity"}:
@@ -88,15 +88,17 @@ def _heading(row: dict[str, Any], catalogue: Catalogue) -> str:
     return f"{name}, project {row['project']}{user}"
 
 
-def _time(row: dict[str, Any], timezone: str) -> str:
+def _time(row: dict[str, Any], own: pl.DataFrame, timezone: str) -> str:
+    stated = own["elapsed"].item() is not None
     if row["start"] is None:
-        return f"Used on {row['date']}."
+        return f"Used on {row['date']}" + (f": {_hours(row['hours'])}." if stated else ".")
     start, end = (row[name][:19].replace("T", " ") for name in ("start", "end"))
-    return f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}."
+    by = ", as the source states" if stated else ""
+    return f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}{by}."
 
 
 def _step(row: dict[str, Any], rate: Rate, own: pl.DataFrame) -> Iterator[str]:
-    counted = own["quantity"].item() is None and row["start"] is not None
+    counted = own["quantity"].item() is None and row["hours"] is not None
     if rate.rounding_step is not None and counted and (rate.per or row["unit"]) == HOUR:
         yield f"The time is rounded up to the next {rate.rounding_step}."
 

@@ -533,6 +533,7 @@ def _pair(item_at: pl.Series, group_at: pl.Series, groups: pl.Series) -> pl.Seri
 def _needs_quantity() -> pl.Expr:
     """Whether the quantity must be stated: neither the clock, the day nor the record counts it."""
     timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
+    timed |= pl.col("elapsed").is_not_null()
     unit = pl.col("unit")
     # Without a rate, the item's rates for other groups decide.
     unrated = pl.col("rate").is_null() & pl.col("_uncounted")

@@ -51,6 +51,15 @@ def seconds(text: str) -> int:
     return int(text.removesuffix(unit)) * STEP_SECONDS[unit]
 
 
+def elapsed(text: str) -> Fraction:
+    """A stated time in seconds: 90, 01:30:00 or 1-02:00:00."""
+    days, _, clock = text.rpartition("-")
+    total = Fraction(0)
+    for part in clock.split(":"):
+        total = total * 60 + Fraction(part)
+    return int(days or 0) * 86400 + total
+
+
 def held(hours: dict, local: dt.datetime) -> bool:
     """Whether hours such as ``{mon-fri: "20:00-02:00"}`` hold a moment of the wall clock."""
     for days, span in hours.items():
