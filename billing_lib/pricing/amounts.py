@@ -274,8 +274,8 @@ def _parts(frame: pl.DataFrame, rates: pl.DataFrame, catalogue: Catalogue) -> pl
     sessions = sessions.join(priced, on="rate", how="left", maintain_order="left")
     times = line.time_by_label(sessions)
     # The step does not lengthen the time by which a stated quantity is blended.
-    time = pl.when(_blended()).then(wall_time()).otherwise(stepped(frame))
-    time = frame.select(time=time).to_series()
+    counted = pl.when(_blended()).then(wall_time()).otherwise(stepped(frame))
+    time = frame.select(time=counted).to_series()
     added = pl.col("time") - (pl.col("end") - pl.col("start"))
     labels = range(1, line.labels + 1)
     lengthened = (

@@ -27,7 +27,7 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
@@ -594,7 +594,7 @@ class PriceBook(Entry):
     teams: tuple[Team, ...]
     projects: tuple[Project, ...]
     rules: tuple[Rule, ...] = ()
-    sources: dict[str, dict[str, str]] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
     """The mapping of each kind of usage file to usage records (docs/sources.md)."""
 
     def team_of(self, project: str) -> str | None:

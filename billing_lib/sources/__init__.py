@@ -7,7 +7,7 @@ usage records of them by the price book's templates. A new kind is a Source (reg
 """
 
 from billing_lib.sources.files import file_hash
-from billing_lib.sources.read import file_kind, read_usage
+from billing_lib.sources.read import file_kind, read_usage, read_with_notices
 from billing_lib.sources.registry import SourceMapping, SourceMappings, mappings
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "file_kind",
     "mappings",
     "read_usage",
+    "read_with_notices",
 ]

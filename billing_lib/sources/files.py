@@ -14,7 +14,7 @@ Items, projects and times are read from it in records.py, once for all kinds.
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -158,10 +158,12 @@ class SourceTable:
         Rows that the reader refuses, schema FAULTS.
     epoch
         Whether a bare number in a time is seconds since 1970, UTC.
-    elapsed
-        Duration of each row where the source states it, to settle ambiguous times.
-    counted
-        Whether empty units or quantities are a defect; otherwise they are left out.
+    marks
+        Columns of ``fields``, String: ``TYPED`` for a cell with a number, day or time of its own
+        type, a sentence for a cell without a value that can be known; else null. Empty where
+        columns have types.
+    notices
+        Sentences on the parts of the file that were not read, each naming the file.
     """
 
     name: str
@@ -170,8 +172,20 @@ class SourceTable:
     raw: Callable[[pl.Series], pl.Series]
     faults: pl.DataFrame = field(default_factory=FAULTS.to_frame)
     epoch: bool = False
-    elapsed: pl.Series | None = None
-    counted: bool = False
+    marks: pl.DataFrame = field(default_factory=pl.DataFrame)
+    notices: tuple[str, ...] = ()
+
+    def typed(self, columns: Sequence[str]) -> pl.Series | None:
+        """Boolean: the rows in which all of these columns are typed; None where none can be."""
+        marked = [name for name in columns if name in self.marks.columns]
+        if not marked or len(marked) < len(columns):
+            return None
+        is_typed = pl.all_horizontal(pl.col(marked).eq_missing(pl.lit(TYPED)))
+        return self.marks.select(is_typed).to_series()
+
+
+TYPED = "typed"
+"""The mark of a cell with a number, day or time of its own type."""
 
 
 def fault(

@@ -52,7 +52,7 @@ from billing_lib.pricing.fields import USAGE, Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.settings import entry_points
-from billing_lib.sources import file_hash, file_kind, mappings, read_usage
+from billing_lib.sources import file_hash, file_kind, mappings, read_with_notices
 from billing_lib.workflow.permissions import REVIEWER, note_facility, require
 from billing_lib.workflow.steps import Progress
 
@@ -72,6 +72,8 @@ class Loaded:
     known: int
     defects: int
     loaded_before: bool = False
+    notices: tuple[str, ...] = ()
+    """The parts of the file that were not read, such as hidden sheets."""
 
     @property
     def sentence(self) -> str:
@@ -80,7 +82,8 @@ class Loaded:
             return f"{self.file}: loaded before, nothing changed ({self.records:,} records)"
         known = f", {self.known:,} known already" if self.known else ""
         defects = f", {self.defects:,} that cannot be billed as they are" if self.defects else ""
-        return f"{self.file}: {self.records:,} records read, {self.new:,} new{known}{defects}"
+        read = f"{self.file}: {self.records:,} records read, {self.new:,} new{known}{defects}"
+        return "; ".join((read, *self.notices))
 
 
 def load_files(
@@ -100,7 +103,7 @@ def load_files(
 
 def _load_file(connection: Connection, book: PriceBook, path: Path) -> Loaded:
     facility, timezone = book.facility.code, book.facility.timezone
-    read = read_usage(path, mappings(book.sources), timezone)
+    read, notices = read_with_notices(path, mappings(book.sources), timezone)
     if book.facility.crossing == "split":
         read = cut_with_ids(read, timezone)
     sha256 = file_hash(path)
@@ -126,7 +129,8 @@ def _load_file(connection: Connection, book: PriceBook, path: Path) -> Loaded:
         after=canonical_json({"sha256": sha256, "records": read.height, "new": new.height}),
     )
     known_already = read.height - new.height
-    return Loaded(path.name, read.height, new.height, known_already, new["defect"].count())
+    defects = new["defect"].count()
+    return Loaded(path.name, read.height, new.height, known_already, defects, notices=notices)
 
 
 def _require_unchanged(records: pl.DataFrame, path: Path, facility: str) -> None:
