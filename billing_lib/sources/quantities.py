@@ -35,12 +35,11 @@ import polars as pl
 from billing_lib.errors import UnreadableFile
 from billing_lib.pricing.fields import DECIMAL, LONGEST
 from billing_lib.pricing.money import plain_text
+from billing_lib.pricing.rating import LARGEST_QUANTITY
 
 _NUMBER = r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$"
 _DECIMALS = r"\.\d{9}\d*[1-9]"
 _HOW_TO_WRITE = "write it like 12 or 0.25"
-MOST = 10**12
-"""The limit of quantities and units: more is a mistake, and no product with a price fits."""
 
 _SPACES = " \u00a0\u2009\u202f"
 _GROUPS = {".": r"\.", ",": ",", "'": "['\u2019]", "\u2019": "['\u2019]"} | dict.fromkeys(
@@ -162,7 +161,7 @@ def read_quantities(
     value = pl.when(number & ~fine).then("text").str.strip_prefix("+").cast(DECIMAL, strict=False)
     frame = frame.with_columns(value=value)
     given = pl.col("shown").is_not_null()
-    large = pl.col("value").abs() >= MOST
+    large = pl.col("value").abs() >= LARGEST_QUANTITY
     wrong = given & (pl.col("value").is_null() | (pl.col("value") < 0) | large)
     if not frame.select(wrong.any()).item():
         return frame["value"], _nulls(frame.height)
