@@ -174,7 +174,7 @@ def _templates(source: Source, mapping: SourceMapping, table: SourceTable) -> di
                 named["elapsed"] = named.pop("quantity")
     if source.any_case:
         given = {name: _respelled(known, columns) for name, known in given.items()}
-    templates = offered | given
+    templates = {name: made for name, made in (offered | given).items() if made.text}
     for name, template in templates.items():
         for column in template.fields:
             if column not in columns:

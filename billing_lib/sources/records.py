@@ -24,7 +24,7 @@ from billing_lib.sources.quantities import (
     read_durations,
     read_quantities,
 )
-from billing_lib.sources.times import read_dates, read_times, settle
+from billing_lib.sources.times import past_midnight, read_dates, read_times, settle
 
 _TEXTS = ("id", "item", "project", "user", "description", "reference")
 _TIMES = ("start", "end")
@@ -48,6 +48,8 @@ class Writing:
         The writing of ``elapsed`` (quantities.py).
     defaults
         By usage field the value of an empty cell; "" leaves the field out.
+    overnight
+        Whether an end before its start on the same day is on the next one.
     """
 
     numbers: Numbers | None = None
@@ -55,6 +57,7 @@ class Writing:
     dates: str | None = None
     measure: str | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
+    overnight: bool = False
 
 
 def usage_frame(
@@ -127,6 +130,8 @@ def usage_frame(
         )
         note("elapsed", trouble)
     start, end = settle(times["start"], times["end"], elapsed)
+    if writing.overnight:
+        end = past_midnight(start, end, timezone)
     records = values.select(pl.col(_TEXTS)).with_columns(
         start=start, end=end, date=dates, elapsed=elapsed, **counts
     )

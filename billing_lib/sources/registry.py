@@ -19,6 +19,7 @@ of the field's own name in a table. Further keys say how the file writes its num
     numbers: "1.234,5"                   a decimal comma, points between thousands
     times: "%m/%d/%Y %I:%M %p"           start and end; dates: "%d.%m.%Y" the date
     measure: minutes                     the elapsed time, else the quantity, is so many minutes
+    overnight: next day                  where an end is before its start on one day
     sheets: [November]                   of a workbook
     defaults: {units: "1"}               for empty cells
 """
@@ -28,7 +29,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from importlib.metadata import EntryPoint
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 from pydantic import (
@@ -184,6 +185,7 @@ class SourceMapping(BaseModel):
     times: str | None = None
     dates: str | None = None
     measure: str | None = None
+    overnight: Literal["next day"] | None = None
     sheets: tuple[str, ...] | None = None
     defaults: dict[str, str] = Field(default_factory=dict)
 
@@ -242,6 +244,7 @@ class SourceMapping(BaseModel):
             dates=self.dates,
             measure=self.measure or source.measure,
             defaults=self.defaults,
+            overnight=self.overnight is not None,
         )
 
 
@@ -308,6 +311,12 @@ def _refusal(kind: str, error: ValidationError) -> InvalidPriceBook:
         )
     if first["type"] == "value_error":
         return InvalidPriceBook(str(first["ctx"]["error"]), where=where, remedy=remedy)
+    if first["type"] == "literal_error":
+        return InvalidPriceBook(
+            f"'{first['input']}' is not known",
+            where=where,
+            remedy=f"use {first['ctx']['expected']}",
+        )
     if first["type"] != "string_type":
         return InvalidPriceBook(f"'{first['input']}' has the wrong shape", where=where)
     return InvalidPriceBook("this is not a text", where=where, remedy="put it in quotes")

@@ -135,6 +135,18 @@ def settle(start: Times, end: Times, elapsed: pl.Series | None) -> tuple[pl.Seri
     return settled["start"], settled["end"]
 
 
+def past_midnight(start: pl.Series, end: pl.Series, timezone: str) -> pl.Series:
+    """The ends, a day later on the wall clock where one lies before its start on the same day."""
+    zoned = (column.dt.convert_time_zone(timezone) for column in (start, end))
+    days = [column.dt.date() for column in zoned]
+    early = ((end < start) & (days[0] == days[1])).fill_null(value=False)
+    if not early.any():
+        return end
+    clock = end.dt.convert_time_zone(timezone).dt.replace_time_zone(None)
+    later = _localised(clock + dt.timedelta(days=1), timezone)["earlier"]
+    return later.zip_with(early, end)
+
+
 def read_dates(
     column: pl.Series,
     timezone: str,
