@@ -204,7 +204,8 @@ def cells_by_tab(fields: pl.DataFrame) -> Callable[[pl.Series], pl.Series]:
     """The raw rows of a table without lines: the cells with tabs between, empty where null."""
 
     def raw(positions: pl.Series) -> pl.Series:
+        rows = fields[positions].with_columns(pl.selectors.duration().dt.to_string("iso"))
         cells = pl.all().cast(pl.String).fill_null("")
-        return fields[positions].select(raw=pl.concat_str(cells, separator="\t"))["raw"]
+        return rows.select(raw=pl.concat_str(cells, separator="\t"))["raw"]
 
     return raw

@@ -244,7 +244,7 @@ def read_durations(
         No measure is declared, and a value does not say by itself how long it is.
     """
     if isinstance(column.dtype, pl.Duration):
-        micros, shown = column.dt.total_microseconds(), column.cast(pl.String)
+        micros, shown = column.dt.total_microseconds(), column.dt.to_string("iso")
     elif column.dtype == pl.Time:
         micros, shown = column.cast(pl.Int64) // 1_000, column.cast(pl.String)
     else:
@@ -260,9 +260,11 @@ def read_durations(
             )
         if measure in _NUMERIC:
             amounts, trouble = read_quantities(column, numbers, typed)
+            amounts = amounts.zip_with(trouble.is_null(), amounts.clear(column.len()))
+            unclear = trouble.zip_with(micros.is_null(), _nulls(column.len()))
             micros = micros.zip_with(micros.is_not_null(), _scaled(amounts, _NUMERIC[measure]))
-            if trouble.is_not_null().any():
-                return micros, trouble.zip_with(micros.is_null(), _nulls(column.len()))
+            if unclear.is_not_null().any():
+                return micros, unclear
     given = pl.col("shown").is_not_null()
     long = (pl.col("micros") > LONGEST * 1_000_000).fill_null(value=False)
     complaint = (
