@@ -43,6 +43,7 @@ _FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
 _HIDDEN_ROW = re.compile(
     rb"<(?:\w+:)?row\b(?=[^>]*\bhidden=[\"'](?:1|true)[\"'])[^>]*\br=[\"'](\d+)[\"']"
 )
+_TO_COMPUTE = re.compile(rb"\bfullCalcOnLoad=[\"'](?:1|true)[\"']")
 _MERGED = re.compile(rb"<(?:\w+:)?mergeCell\s")
 _ERRORS = frozenset(
     {
@@ -94,7 +95,9 @@ def read_excel(path: Path) -> list[Sheet]:
             where=path.name,
             remedy="save it as .xlsx again",
         ) from error
-    computed = values.calculation is None or not values.calculation.fullCalcOnLoad
+    with zipfile.ZipFile(BytesIO(content)) as archive:
+        books = [name for name in archive.namelist() if name.endswith("workbook.xml")]
+        computed = not any(_TO_COMPUTE.search(archive.read(name)) for name in books)
     return [
         Sheet(
             sheet.title,

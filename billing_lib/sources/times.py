@@ -105,7 +105,13 @@ def read_times(
     unread = shown.is_not_null() & times["earlier"].is_null()
     trouble = _nulls(column.len())
     if unread.any():
-        frame = times.with_columns(shown=shown, unread=unread)
+        minute = shown.str.head(16).str.replace("[t ]", "T")
+        minute = pl.select(pl.when(shown.str.contains(_ISO)).then(minute)).to_series()
+        clock = minute.str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False)
+        if pattern is not None and column.dtype == pl.String:
+            read = _parsed(shown, pattern)
+            clock = read if typed is None else clock.zip_with(typed, read)
+        frame = times.with_columns(shown=shown, unread=unread, clock=clock)
         how = _declared(pattern, "times") or _how(shown.filter(unread), _TIMES, "times")
         diagnosis = _diagnosis(timezone, how or _HOW_TO_WRITE)
         trouble = frame.select(trouble=pl.when("unread").then(diagnosis))["trouble"]
@@ -219,8 +225,8 @@ def _read_texts(
     """``earlier`` and ``later`` of each text: the plain form at once, the other forms apart."""
     if pattern is not None:
         read = _parsed(texts, pattern)
-        if isinstance(read.dtype, pl.Datetime) and read.dtype.time_zone is not None:
-            exact = read.dt.convert_time_zone("UTC").cast(INSTANT)
+        if "%z" in pattern or "%s" in pattern:  # an instant, and no wall clock
+            exact = read.dt.replace_time_zone("UTC").cast(INSTANT)
             times = pl.DataFrame({"earlier": exact, "later": exact})
         else:
             times = _localised(read, timezone)
@@ -300,8 +306,10 @@ _TIMES = tuple(f"{day}{gap}{clock}" for day in _DAYS for gap in (" ", ", ") for 
 
 
 def _parsed(texts: pl.Series, pattern: str) -> pl.Series:
+    """Wall clocks as written, or in UTC where the pattern has an offset or seconds since 1970."""
     plain = texts.str.replace_all(_SPACES, " ")
-    return plain.str.to_datetime(pattern, time_unit="us", strict=False)
+    read = plain.str.to_datetime(pattern, time_unit="us", strict=False)
+    return read.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if "%z" in pattern else read
 
 
 def _declared(pattern: str | None, key: str) -> str | None:
@@ -323,11 +331,7 @@ def _fits(texts: pl.Series, pattern: str) -> bool:
 
 
 def _diagnosis(timezone: str, how: str) -> pl.Expr:
-    shown = pl.col("shown")
-    minute = shown.str.head(16).str.replace("[t ]", "T")
-    naive = minute.str.to_datetime("%Y-%m-%dT%H:%M", strict=False)
-    well_formed = shown.str.contains(_ISO) & naive.is_not_null()
-    year = shown.str.head(4).cast(pl.Int32, strict=False)
+    shown, clock = pl.col("shown"), pl.col("clock")
     complaint = (
         pl.when(shown.str.to_lowercase().is_in(["unknown", "none", "n/a"]))
         .then(pl.lit("is not a time: it is unknown, or the usage is not over yet"))
@@ -335,9 +339,9 @@ def _diagnosis(timezone: str, how: str) -> pl.Expr:
         .then(pl.lit(f"is a number where a time belongs; {_HOW_TO_WRITE}"))
         .when(shown.str.contains(r"^\d{4}-\d{2}-\d{2}$"))
         .then(pl.lit(f"has no time of day; {_HOW_TO_WRITE}"))
-        .when(well_formed & ~year.is_between(FIRST_YEAR, LAST_YEAR))
+        .when(~clock.dt.year().is_between(FIRST_YEAR, LAST_YEAR))
         .then(pl.lit(f"is not within the years {FIRST_YEAR} to {LAST_YEAR}"))
-        .when(well_formed)
+        .when(clock.is_not_null())
         .then(pl.lit(f"was skipped on the clocks of {timezone}, which went forward over it"))
         .otherwise(pl.lit(f"is not a time; {how}"))
     )
