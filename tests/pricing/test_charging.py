@@ -267,7 +267,11 @@ def test_an_amount_that_cannot_be_held_is_refused() -> None:
     changed = changes("charge  field  value\nu1  quantity  99999999999999")
     price = '[{item: slide, group: internal, price: "99999999999999.99"}]'
     with pytest.raises(AmountTooLarge, match="an amount has more than 18 digits"):
-        charged("record  item  project  date  quantity\nu1  slide  p  2020-04-06  1", changed, rates=price)
+        charged(
+            "record  item  project  date  quantity\nu1  slide  p  2020-04-06  1",
+            changed,
+            rates=price,
+        )
 
 
 def test_charges_whose_sum_would_wrap_are_refused() -> None:
