@@ -23,6 +23,13 @@ Tiers price by quantity: each part at its own price (graduated), or all at one (
 Tiers per charge count each charge alone. Tiers per project count the project's quantity of the
 item through the month, in order of end time, then id (a date counts as the end of its day); with
 volume the quantity of the whole month decides. An ad hoc invoice counts apart.
+
+The costs of a file's rows (of a cloud bill) share the cents of their sum, so that rounding row by
+row neither adds nor loses any: a row's amount is the difference that it makes to the rounded sum.
+
+    costs              0.004   0.004   0.004   -0.020   at price 1
+    sum, rounded       0.00    0.01    0.01    -0.01
+    amounts            0.00    0.01    0.00    -0.02
 """
 
 from collections.abc import Callable, Iterator
@@ -43,7 +50,7 @@ from billing_lib.pricing.clock import (
 )
 from billing_lib.pricing.fields import DECIMAL
 from billing_lib.pricing.money import PRICE_PLACES, Exact, plain_text
-from billing_lib.pricing.rates import BANDS, HOURS, TIERS, Rate, Tiers
+from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS, Rate, Tiers
 from billing_lib.pricing.rating import DAY, PRICE, USE, Catalogue
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -171,6 +178,27 @@ def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
 def elapsed_hours(frame: pl.DataFrame) -> Exact:
     """The hours of the elapsed time."""
     return Exact(frame.select(elapsed(frame)).to_series(), MICROSECONDS_PER_HOUR)
+
+
+def cost_amounts(frame: pl.DataFrame, prices: Exact, amounts: pl.Series, places: int) -> pl.Series:
+    """The amounts, with those of rows that share the cents of their file's sum in their place.
+
+    Parameters
+    ----------
+    frame
+        Rated usage with ``set_quantity`` and ``prices``.
+    prices, amounts
+        Of each record: its price, and quantity × price in whole numbers of 10^-places.
+    """
+    stated = frame["costs_before"]
+    if stated.null_count() == stated.len():
+        return amounts
+    shares = pl.col("costs_before").is_not_null() & pl.col("set_quantity").is_null()
+    at = frame.select(shares & (pl.col("prices") == FLAT)).to_series().arg_true()
+    before, cost = (Exact.of_decimals(frame[name][at]) for name in ("costs_before", "quantity"))
+    price = prices.at(at)
+    upto, until = (part.times(price).rounded(places) for part in (before.plus(cost), before))
+    return amounts.scatter(at, upto - until)
 
 
 _PRICE_UNIT = 10**PRICE_PLACES

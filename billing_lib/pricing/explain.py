@@ -65,7 +65,7 @@ def explain_charge(
         changed = set(adjustments.filter(pl.col("charge") == charge)["field"])
         if not changed & {"rate", "quantity"}:
             sentences += _by_time(row, rate, own, catalogue)
-        sentences += [_quantity(row), *_price(row, rate, currency)]
+        sentences += [_quantity(row), *_price(row, rate, currency), *_cents(own, currency)]
     sentences.append(f"Before adjustments: {row['raw_total']} {currency}.")
     sentences += _changes(adjustments.filter(pl.col("charge") == charge))
     sentences += [
@@ -141,6 +141,15 @@ def _price(row: dict[str, Any], rate: Rate, currency: str) -> Iterator[str]:
         yield f"At least {plain_text(rate.minimum) if rate.minimum else '0'} a charge{mean}."
     if rate.service_fee is not None:
         yield f"Service fee: {plain_text(rate.service_fee)}, added once."
+
+
+def _cents(own: pl.DataFrame, currency: str) -> Iterator[str]:
+    before = own["costs_before"].item()
+    if before is not None:
+        yield (
+            f"The costs before it in its file are {plain_text(before)} {currency}; "
+            "it is billed the cents that it adds to their rounded sum."
+        )
 
 
 def _reach(step: TierStep) -> str:

@@ -57,6 +57,7 @@ USAGE = pl.Schema(
         "elapsed": pl.Int64(),  # µs: the time as the source states it; null: start to end
         "units": DECIMAL,  # the factor of the hours (processors); 1 by default
         "quantity": DECIMAL,
+        "costs_before": DECIMAL,  # the sum of its file's costs before a row's own; else null
         "description": pl.String(),
         "reference": pl.String(),  # of its ad hoc invoice; null: the month's invoice
         "file": pl.String(),  # the source file's name, without its folder

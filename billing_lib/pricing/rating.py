@@ -38,7 +38,7 @@ from billing_lib.pricing.money import (
     minor_places,
     to_minor,
 )
-from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.pricebook import COST, PriceBook
 from billing_lib.pricing.rates import Rate, Rule
 
 PRICE = pl.Decimal(38, PRICE_PLACES)
@@ -590,7 +590,7 @@ def _checks(period: str | None) -> dict[str, pl.Expr]:
     half_timed = start.is_null() != end.is_null()
     no_time = half_timed | (~timed & date.is_null()) | (end < start).fill_null(value=False)
     no_quantity = (
-        (pl.col("quantity") < 0).fill_null(value=False)
+        ((pl.col("quantity") < 0) & pl.col("unit").ne_missing(COST)).fill_null(value=False)
         | (pl.col("units") < 0).fill_null(value=False)
         | (pl.col("quantity").is_null() & _needs_quantity())
         | pl.col("_too_large")
