@@ -615,7 +615,7 @@ class PriceBook(Entry):
     teams: tuple[Team, ...]
     projects: tuple[Project, ...]
     rules: tuple[Rule, ...] = ()
-    sources: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     """The mapping of each kind of usage file to usage records (docs/sources.md)."""
 
     def team_of(self, project: str) -> str | None:

@@ -15,7 +15,7 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -163,7 +163,7 @@ class SourceTable:
         type, a sentence for a cell without a value that can be known; else null. Empty where
         columns have types.
     notices
-        Sentences on the parts of the file that were not read, each naming the file.
+        Clauses on the parts of the file that were not read.
     """
 
     name: str
@@ -174,6 +174,20 @@ class SourceTable:
     epoch: bool = False
     marks: pl.DataFrame = field(default_factory=pl.DataFrame)
     notices: tuple[str, ...] = ()
+
+    def at(self, positions: pl.Series) -> "SourceTable":
+        """The table of the rows at these positions, in ascending order."""
+        moved = pl.DataFrame({"old": positions.cast(pl.Int64)}).with_row_index("new")
+        faults = self.faults.join(moved, left_on="position", right_on="old", maintain_order="left")
+        faults = faults.with_columns(position=pl.col("new").cast(pl.Int64))
+        return replace(
+            self,
+            fields=self.fields[positions],
+            rows=self.rows.gather(positions),
+            raw=lambda at: self.raw(positions.gather(at).cast(pl.Int64)),
+            faults=faults.select(FAULTS.names()),
+            marks=self.marks[positions] if self.marks.width else self.marks,
+        )
 
     def typed(self, columns: Sequence[str]) -> pl.Series | None:
         """Boolean: the rows in which all of these columns are typed; None where none can be."""

@@ -184,6 +184,46 @@ def read_quantities(
     return frame["value"], frame["trouble"]
 
 
+COST = pl.Decimal(38, 24)
+"""A cost as a file states it: 24 decimals, 14 digits before them."""
+
+_EXPONENT = r"^[+-]?(?:\d+\.?\d*|\.\d+)[eE][+-]?\d{1,2}$"
+
+
+def read_costs(
+    column: pl.Series, numbers: Numbers = POINT, typed: pl.Series | None = None
+) -> tuple[pl.Series, pl.Series]:
+    """Read a column of amounts of money of any sign; parameters as for :func:`read_quantities`.
+
+    Returns COST, null where empty or not readable, and String: a sentence on the value.
+    """
+    shown = _texts(column)
+    text = _plain(shown, column, numbers, typed)
+    exponents = shown.str.contains(_EXPONENT).fill_null(value=False)
+    if exponents.any():
+        spelled = shown.filter(exponents).map_elements(plain, return_dtype=pl.String)
+        text = text.scatter(exponents.arg_true(), spelled)
+    frame = pl.DataFrame({"shown": shown, "text": text})
+    number = pl.col("text").str.contains(_NUMBER)
+    fine = pl.col("text").str.contains(r"\.\d{24}\d*[1-9]")
+    value = pl.when(number & ~fine).then("text").str.strip_prefix("+").cast(COST, strict=False)
+    frame = frame.with_columns(value=value)
+    frame = frame.with_columns(
+        value=pl.when(pl.col("value").abs() < LARGEST_QUANTITY).then("value")
+    )
+    complaint = (
+        pl.when(pl.col("shown").is_null())
+        .then(pl.lit("nothing stands where a cost belongs"))
+        .when(number & fine)
+        .then(pl.format("'{}' has more than 24 decimals", "shown"))
+        .when(number)
+        .then(pl.format("'{}' is too large to be counted", "shown"))
+        .otherwise(pl.format(f"'{{}}' is not a number; {_HOW_TO_WRITE}", "shown"))
+    )
+    trouble = frame.select(pl.when(pl.col("value").is_null()).then(complaint)).to_series()
+    return frame["value"], trouble
+
+
 def _plain(
     texts: pl.Series, column: pl.Series, numbers: Numbers, typed: pl.Series | None
 ) -> pl.Series:

@@ -12,15 +12,18 @@ order of pricing/fields.py. The id of a malformed row, or one without an id, is 
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 import polars as pl
 
-from billing_lib.pricing.fields import REASONS, USAGE, Template, as_text
+from billing_lib.pricing.fields import DECIMAL, REASONS, USAGE, Template, as_text
 from billing_lib.sources.files import TYPED, SourceTable, fault
 from billing_lib.sources.quantities import (
+    COST,
     Numbers,
     find_numbers,
     is_numeric,
+    read_costs,
     read_durations,
     read_quantities,
 )
@@ -29,7 +32,9 @@ from billing_lib.sources.times import past_midnight, read_dates, read_times, set
 _TEXTS = ("id", "item", "project", "user", "description", "reference")
 _TIMES = ("start", "end")
 _COUNTS = ("units", "quantity")
-_NUMBERS = (*_COUNTS, "elapsed")
+_NUMBERS = (*_COUNTS, "elapsed", "cost")
+_AMOUNTS = (*_NUMBERS, "currency")
+_NO_CURRENCY = pl.lit("it names no currency")
 _COMBINED_CLOCK = r"^(\d{4}-\d{2}-\d{2})T00:00:00(?:\.0+)?[T ]+(\d)"
 """A day of its own type before a clock, both from one template."""
 
@@ -66,6 +71,10 @@ def usage_frame(
     timezone: str,
     writing: Writing,
     strict: frozenset[str],
+    *,
+    lookup: Mapping[str, Mapping[str, str]] | None = None,
+    currency: str | None = None,
+    named_by_item: bool = False,
 ) -> pl.DataFrame:
     """The usage frame (schema USAGE) of a table, one record per row, in file order.
 
@@ -78,13 +87,19 @@ def usage_frame(
     strict
         The fields that the mapping or the format gives, so that each record needs them; in other
         columns, named as the fields, empty cells may be those of another kind of record.
+    lookup
+        By field the codes that replace its values.
+    currency
+        The facility's; a record in another one is held back.
+    named_by_item
+        Whether the item is a part of the id: the records of a row's further items.
 
     Raises
     ------
     UnreadableFile
         It cannot be told how numbers or durations are written.
     """
-    values = _values(table, templates)
+    values = _values(table, templates, lookup or {})
     typed = {name: table.typed(template.fields) for name, template in templates.items()}
     numbers = writing.numbers or _found(table, templates, values, typed, writing.measure)
     faults = [table.faults]
@@ -93,7 +108,7 @@ def usage_frame(
     def note(name: str, trouble: pl.Series) -> None:
         frame = places.with_columns(trouble=trouble)
         troubled = pl.col("trouble").is_not_null()
-        defect = "invalid_quantity" if name in _NUMBERS else "invalid_time"
+        defect = "invalid_quantity" if name in _AMOUNTS else "invalid_time"
         faults.append(fault(frame, troubled, defect, pl.col("trouble"), templates[name].shown))
 
     for name, template in templates.items():
@@ -135,26 +150,80 @@ def usage_frame(
     records = values.select(pl.col(_TEXTS)).with_columns(
         start=start, end=end, date=dates, elapsed=elapsed, **counts
     )
+    if "cost" in templates:
+        costs, trouble = read_costs(values["cost"], numbers, typed["cost"])
+        note("cost", trouble)
+        records = records.with_columns(cost=costs)
+    if "currency" in templates and currency is not None:
+        other = pl.format(f"'{{}}' is not the facility's currency, {currency}", "currency")
+        differs = pl.col("currency").ne_missing(pl.lit(currency))
+        sentence = pl.when(differs).then(pl.coalesce(other, _NO_CURRENCY))
+        note("currency", values.select(sentence).to_series())
     faults += _without_time(values, places)
     faults += _holes(values, places, templates, strict, writing.defaults)
     faults.append(_backwards(records, places))
-    return _assembled(table, _with_defaults(records, writing.defaults), pl.concat(faults))
+    records = _with_defaults(records, writing.defaults)
+    usage = _assembled(table, records, pl.concat(faults), named_by_item=named_by_item)
+    return usage if "cost" not in templates else _with_costs(usage, records["cost"])
 
 
-def _values(table: SourceTable, templates: Mapping[str, Template]) -> pl.DataFrame:
+def _values(
+    table: SourceTable,
+    templates: Mapping[str, Template],
+    lookup: Mapping[str, Mapping[str, str]],
+) -> pl.DataFrame:
     """The fields of usage as the templates give them: texts as text, the others with their type."""
     fields = table.fields
     given = {
         name: templates[name].of(fields) if name in templates else pl.lit(None, pl.String)
-        for name in (*_TEXTS, *_TIMES, "date", *_NUMBERS)
+        for name in (*_TEXTS, *_TIMES, "date", *_NUMBERS, "currency")
     }
     values = fields.with_columns(**given).select(*given)
     composed = [name for name in _TIMES if name in templates and templates[name].alone is None]
-    return values.with_columns(
+    values = values.with_columns(
         as_text(values, name)
         for name in given
         if name in _TEXTS or values.schema[name] == pl.String
-    ).with_columns(pl.col(name).str.replace(_COMBINED_CLOCK, "${1}T${2}") for name in composed)
+    )
+    return values.with_columns(
+        *(pl.col(name).str.replace(_COMBINED_CLOCK, "${1}T${2}") for name in composed),
+        *(
+            pl.col(name).replace(list(codes), list(codes.values()))
+            for name, codes in lookup.items()
+        ),
+    )
+
+
+def _with_costs(usage: pl.DataFrame, costs: pl.Series) -> pl.DataFrame:
+    """The costs as quantities, and before each the sum of those that stand before it.
+
+    They are summed with all their decimals, project by project, so that the cents of a project's
+    rows make those of its own sum; what is held back does not count. Cutting each sum after nine
+    decimals does not change the cents to which it is rounded.
+    """
+    billed = pl.col("defect").is_null() & (pl.col("occurrence") == 1)
+    frame = usage.with_row_index("at").with_columns(cost=costs)
+    frame = frame.with_columns(cost=pl.when(billed).then("cost"))
+    summed = frame.sort("item", "project", "at").with_columns(
+        upto=_cut_to_nine(pl.col("cost").fill_null(0).cum_sum())
+    )
+    before = pl.col("upto").shift(1).fill_null(0)
+    return (
+        summed.with_columns(
+            quantity=pl.when(pl.col("cost").is_not_null()).then(pl.col("upto") - before),
+            costs_before=pl.when(pl.col("cost").is_not_null()).then(before),
+        )
+        .sort("at")
+        .select(pl.col(name).cast(dtype) for name, dtype in USAGE.items())
+    )
+
+
+def _cut_to_nine(amount: pl.Expr) -> pl.Expr:
+    """A COST without its decimals after the ninth, whatever its sign."""
+    digits = amount.cast(COST).to_physical()
+    by = pl.lit(pl.Series([10 ** (COST.scale - DECIMAL.scale)], dtype=pl.Int128)).first()
+    whole = digits.abs() // by * digits.sign()
+    return (whole.cast(pl.Decimal(38, 0)) * Decimal(1).scaleb(-DECIMAL.scale)).cast(DECIMAL)
 
 
 def _found(
@@ -239,7 +308,9 @@ def _backwards(records: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
     return fault(frame, pl.col("end") < pl.col("start"), "invalid_time", sentence)
 
 
-def _assembled(table: SourceTable, records: pl.DataFrame, faults: pl.DataFrame) -> pl.DataFrame:
+def _assembled(
+    table: SourceTable, records: pl.DataFrame, faults: pl.DataFrame, *, named_by_item: bool
+) -> pl.DataFrame:
     first = (
         faults.with_columns(
             order=pl.col("defect").replace_strict({r: i for i, r in enumerate(REASONS)})
@@ -253,12 +324,16 @@ def _assembled(table: SourceTable, records: pl.DataFrame, faults: pl.DataFrame) 
     place = pl.format(f"{_literal(table.name)}:{{}}", "row")
     column = pl.format(", {}", "place").fill_null("")
     where = pl.format(f"{_literal(table.name)}, row {{}}{{}}: {{}}", "row", column, "detail")
+    record = pl.coalesce("id", place)
+    if named_by_item:
+        record = pl.format("{}:{}", record, pl.col("item").fill_null("?"))
     return (
         records.with_columns(row=table.rows, position=pl.int_range(pl.len(), dtype=pl.Int64))
         .join(first, on="position", how="left", maintain_order="left")
         .with_columns(
-            record=pl.coalesce("id", place),
+            record=record,
             units=pl.col("units").fill_null(1),
+            costs_before=pl.lit(None, USAGE["costs_before"]),
             file=pl.lit(table.name),
             detail=pl.when(pl.col("detail").is_not_null()).then(where),
         )
