@@ -446,7 +446,10 @@ _BY_NAME = tuple(name for name in TEMPLATES if name not in ("cost", "currency"))
 
 
 def _part(text: pl.Expr, keys: list[str]) -> pl.Expr:
-    """A part of a text: of a JSON object, or of ``cpu=8,mem=32G``; null where it has none."""
+    """A part of a text: of a JSON object, or of ``cpu=8,mem=32G``; null where it has none.
+
+    A number in an object is the shortest decimal of its binary float: 15 digits stay exact.
+    """
     path = "$" + "".join(f"[{_quoted(key)}]" for key in keys)
     is_object = text.str.starts_with("{")
     inside = pl.when(is_object).then(text).str.json_path_match(path)

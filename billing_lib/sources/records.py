@@ -204,7 +204,7 @@ def _with_costs(usage: pl.DataFrame, costs: pl.Series) -> pl.DataFrame:
     billed = pl.col("defect").is_null() & (pl.col("occurrence") == 1)
     frame = usage.with_row_index("at").with_columns(cost=costs)
     frame = frame.with_columns(cost=pl.when(billed).then("cost"))
-    summed = frame.sort("item", "project", "at").with_columns(
+    summed = frame.sort("item", "project", "at", nulls_last=True).with_columns(
         upto=_cut_to_nine(pl.col("cost").fill_null(0).cum_sum())
     )
     before = pl.col("upto").shift(1).fill_null(0)
