@@ -272,3 +272,32 @@ def test_a_presets_keys_give_way_to_the_price_books(read):
     old = text.replace(",waived", "").replace(",True", "").replace(",False", "")
     with pytest.raises(UnreadableFile, match="'waived' is missing, which 'where' names"):
         read("n.csv", old, {"nemo": {}})
+
+
+NEMO = (
+    "type,name,item_id,project,username,start,end,quantity,waived\n"
+    "tool_usage,Tool A,1,labA,ann,2020-04-06T13:00:00-04:00,2020-04-06T14:00:00-04:00,60.00,False\n"
+    "tool_usage,Tool A,2,labA,ann,2020-04-07T13:00:00-04:00,2020-04-07T14:30:00-04:00,90.00,True\n"
+)
+
+
+@pytest.mark.parametrize(
+    "mapping",
+    [
+        {"nemo": None},
+        {
+            "csv": {
+                **{"id": "{type}-{item_id}", "item": "{name}", "user": "{username}"},
+                **{"measure": "minutes", "where": {"waived": {"not": ["True"]}}},
+            }
+        },
+    ],
+)
+def test_minutes_are_not_billed_as_hours_and_a_waived_session_not_at_all(read, mapping):
+    """The shared case of NEMO's minutes, by the preset and by a mapping of one's own."""
+    usage, said = read("nemo.csv", NEMO, mapping)
+    assert usage.select("record", "item", "quantity", "defect").rows() == [
+        ("tool_usage-1", "Tool A", None, None)
+    ]
+    assert usage.select((pl.col("end") - pl.col("start")).dt.total_hours()).item() == 1
+    assert said == ("1 row left out by where (waived)",)
