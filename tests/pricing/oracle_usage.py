@@ -97,7 +97,9 @@ class Usage:
             return "invalid_time"
         if start is not None and end < start:
             return "invalid_time"
-        if any(Fraction(record[key]) < 0 for key in ("units", "quantity") if key in record):
+        is_cost = self.items.get(record["item"], {}).get("unit") == "cost"
+        counted = ("units",) if is_cost else ("units", "quantity")
+        if any(Fraction(record[key]) < 0 for key in counted if key in record):
             return "invalid_quantity"
         rate = self.rate_of(record)
         counts = self.counts(record, rate)
