@@ -10,7 +10,7 @@ order of pricing/fields.py. The id of a malformed row, or one without an id, is 
 ``usage.csv:3``; so the corrected file's row is a new record, not a changed one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
 
@@ -34,7 +34,6 @@ _TIMES = ("start", "end")
 _COUNTS = ("units", "quantity")
 _NUMBERS = (*_COUNTS, "elapsed", "cost")
 _AMOUNTS = (*_NUMBERS, "currency")
-_NO_CURRENCY = pl.lit("it names no currency")
 _COMBINED_CLOCK = r"^(\d{4}-\d{2}-\d{2})T00:00:00(?:\.0+)?[T ]+(\d)"
 """A day of its own type before a clock, both from one template."""
 
@@ -111,13 +110,8 @@ def usage_frame(
         defect = "invalid_quantity" if name in _AMOUNTS else "invalid_time"
         faults.append(fault(frame, troubled, defect, pl.col("trouble"), templates[name].shown))
 
-    for name, template in templates.items():
-        for column in template.fields:
-            if column in table.marks.columns:
-                mark = table.marks[column]
-                unknown = mark.is_not_null() & (mark != TYPED)
-                if unknown.any():
-                    note(name, pl.select(pl.when(unknown).then(mark)).to_series())
+    for name, trouble in _unknown_cells(table, templates):
+        note(name, trouble)
     times = {}
     for name in _TIMES:
         times[name] = read_times(
@@ -155,16 +149,34 @@ def usage_frame(
         note("cost", trouble)
         records = records.with_columns(cost=costs)
     if "currency" in templates and currency is not None:
-        other = pl.format(f"'{{}}' is not the facility's currency, {currency}", "currency")
-        differs = pl.col("currency").ne_missing(pl.lit(currency))
-        sentence = pl.when(differs).then(pl.coalesce(other, _NO_CURRENCY))
-        note("currency", values.select(sentence).to_series())
+        note("currency", _other_currency(values, currency))
     faults += _without_time(values, places)
     faults += _holes(values, places, templates, strict, writing.defaults)
     faults.append(_backwards(records, places))
     records = _with_defaults(records, writing.defaults)
     usage = _assembled(table, records, pl.concat(faults), named_by_item=named_by_item)
     return usage if "cost" not in templates else _with_costs(usage, records["cost"])
+
+
+def _unknown_cells(
+    table: SourceTable, templates: Mapping[str, Template]
+) -> Iterator[tuple[str, pl.Series]]:
+    """The fields made of cells without a value that can be known, with sentences on them."""
+    for name, template in templates.items():
+        for column in template.fields:
+            if column in table.marks.columns:
+                mark = table.marks[column]
+                unknown = mark.is_not_null() & (mark != TYPED)
+                if unknown.any():
+                    yield name, pl.select(pl.when(unknown).then(mark)).to_series()
+
+
+def _other_currency(values: pl.DataFrame, currency: str) -> pl.Series:
+    """Sentences on the records of another currency than the facility's, null for its own."""
+    other = pl.format(f"'{{}}' is not the facility's currency, {currency}", "currency")
+    differs = pl.col("currency").ne_missing(pl.lit(currency))
+    sentence = pl.when(differs).then(pl.coalesce(other, pl.lit("it names no currency")))
+    return values.select(sentence).to_series()
 
 
 def _values(

@@ -23,8 +23,8 @@ def money(minor: int, places: int) -> str:
 
 def six_places(value: Fraction) -> str:
     """A quantity as it is shown."""
-    whole, part = divmod(half_up(value * 10**6), 10**6)
-    return f"{whole}.{part:06d}".rstrip("0").rstrip(".")
+    millionths = half_up(value * 10**6)
+    return money(millionths, 6).rstrip("0").rstrip(".")
 
 
 def shared(amount: int, weights: list[Fraction]) -> list[int]:

@@ -9,7 +9,7 @@ import pytest
 import xlsxwriter
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.sources import mappings, read_with_notices
+from billing_lib.sources import mappings, read_file, read_usage
 
 HEADER = ["id", "item", "project", "date", "quantity"]
 NOTES = [["Please", "read"], ["this", "first"]]
@@ -33,7 +33,8 @@ def read(tmp_path):
         change(book)
         book.save(tmp_path / "usage.xlsx")
         sources = mappings({"excel": mapping or {}})
-        return read_with_notices(tmp_path / "usage.xlsx", sources, "America/New_York")
+        file = read_file(tmp_path / "usage.xlsx", sources, "America/New_York")
+        return file.usage, file.notices
 
     return read_book
 
@@ -96,7 +97,7 @@ def test_a_workbook_without_a_sheet_to_read_is_refused(read, tmp_path):
     path = tmp_path / "hidden.xlsx"
     rewritten(tmp_path / "usage.xlsx", path, b'state="visible"', b'state="hidden"')
     with pytest.raises(UnreadableFile, match=r"hidden\.xlsx: all of its sheets are hidden"):
-        read_with_notices(path, {}, "UTC")
+        read_usage(path, {}, "UTC")
 
 
 @pytest.mark.parametrize(
@@ -171,19 +172,19 @@ def written(path, saved):
 def test_a_formula_counts_as_its_saved_value_unless_nobody_computed_it(tmp_path):
     path = tmp_path / "usage.xlsx"
     written(path, {"a": None, "b": 6, "c": "#DIV/0!", "d": 0})
-    usage, _ = read_with_notices(path, {}, "UTC")
+    usage = read_usage(path, {}, "UTC")
     assert usage["quantity"].to_list() == [None, 6, None, None]
     assert usage["defect"].to_list() == ["invalid_quantity", None, *["invalid_quantity"] * 2]
     # saved by a program that computes, a 0 is meant
     computed = tmp_path / "computed.xlsx"
     rewritten(path, computed, b' fullCalcOnLoad="1"', b"")
-    usage, _ = read_with_notices(computed, {}, "UTC")
+    usage = read_usage(computed, {}, "UTC")
     assert usage["quantity"].to_list() == [0, 6, None, 0]
     # and an empty text, saved as such, is an empty cell
     empty = tmp_path / "empty.xlsx"
     number, text = b'<c r="E2"><f>2*3</f><v>0</v></c>', b'<c r="E2" t="str"><f>""</f><v></v></c>'
     rewritten(path, empty, number, text)
-    usage, _ = read_with_notices(empty, {}, "UTC")
+    usage = read_usage(empty, {}, "UTC")
     assert usage.select("quantity", "defect").row(0) == (None, None)
 
 
