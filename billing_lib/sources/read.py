@@ -10,6 +10,7 @@ has (registry.py). It is applied to whole columns:
     fields → parts of fields → rows that count → for each of its items: usage_frame (records.py)
 """
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
@@ -446,16 +447,22 @@ _BY_NAME = tuple(name for name in TEMPLATES if name not in ("cost", "currency"))
 
 
 def _part(text: pl.Expr, keys: list[str]) -> pl.Expr:
-    """A part of a text: of a JSON object, or of ``cpu=8,mem=32G``; null where it has none.
+    """A part of a text: of a JSON object, or of ``cpu=8,mem=32G``; null where it has none. ``:10``
+    are its first ten characters.
 
     A number in an object is the shortest decimal of its binary float: 15 digits stay exact.
     """
+    if len(keys) == 1 and (first := _FIRST.fullmatch(keys[0])):
+        return text.str.head(int(first[1]))
     path = "$" + "".join(f"[{_quoted(key)}]" for key in keys)
     is_object = text.str.starts_with("{")
     inside = pl.when(is_object).then(text).str.json_path_match(path)
     pattern = rf"(?:^|,)\s*{pl.escape_regex('['.join(keys))}=([^,]*)"
     stated = pl.when(~is_object).then(text).str.extract(pattern).str.strip_chars()
     return pl.coalesce(inside, _sized(stated))
+
+
+_FIRST = re.compile(r":(\d{1,4})")
 
 
 def _quoted(key: str) -> str:

@@ -149,6 +149,13 @@ def test_a_cost_in_another_currency_is_held_back(tmp_path):
     )
 
 
+@pytest.mark.parametrize("start", ["2026-05-01T00:00:00Z", "2026-05-01 00:00:00", "2026-05-01"])
+def test_a_bills_month_is_its_own_and_not_that_of_the_facilitys_clock(tmp_path, start):
+    """The first hour of a bill, in UTC, is the last evening of April in New York."""
+    text = focus([("p1", Decimal(1))]).replace("2026-05-04T00:00:00Z", start)
+    assert charged(tmp_path, text, "1")[1]["date"].item().isoformat() == "2026-05-01"
+
+
 def test_a_columns_name_alone_makes_no_cost(tmp_path):
     text = "id,item,project,date,quantity,cost,currency\n1,i,p,2026-05-04,2,-9,EUR\n"
     (tmp_path / "u.csv").write_text(text)

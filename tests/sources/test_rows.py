@@ -157,6 +157,8 @@ def test_parts_of_a_field(read, part, values):
         ("mem=4G4", "t[mem]", "4G4"),
         ("a = 1, b=2", "t[b]", "2"),
         ("plain", "t[a]", None),
+        ("2026-05-04T10:00:00Z", "t[:10]", "2026-05-04"),
+        ("short", "t[:10]", "short"),
         (None, "t[a]", None),
     ],
 )
