@@ -6,7 +6,10 @@ permissions    ``grant``, ``revoke``, ``permissions``, ``events``
 texts          ``text``, ``texts``
 """
 
+import sys
 from pathlib import Path
+from shutil import copyfileobj
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -106,16 +109,40 @@ def demo() -> None:
 @app.command(epilog="Example: billing load RC data/NASA-iPSC-1993-3.1-cln.swf.gz")
 def load(
     facility: FacilityCode,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Usage files.")],
+    files: Annotated[
+        list[Path], typer.Argument(metavar="FILE…", help="Usage files; - is standard input.")
+    ],
+    kind: Annotated[
+        str | None, typer.Option(help="Their kind, or a mapping of the price book.")
+    ] = None,
+    name: Annotated[
+        str | None, typer.Option(help="The file name under which standard input is loaded.")
+    ] = None,
 ) -> None:
-    """Load usage files: CSV, Excel, Parquet, Slurm sacct, SWF. Loading twice changes nothing."""
+    """Load usage files: CSV, Excel, Parquet, JSON, Slurm sacct, SWF. Twice changes nothing."""
     from billing_lib.workflow.load import load_files
 
     book = price_book(facility)
-    with progress("load") as step:
-        loaded = load_files(ledger(), book, files, step)
+    with TemporaryDirectory() as folder:
+        paths = [_typed_in(Path(folder), name) if file == Path("-") else file for file in files]
+        with progress("load") as step:
+            loaded = load_files(ledger(), book, paths, step, kind)
     for file in loaded:
         say(file.sentence)
+
+
+def _typed_in(folder: Path, name: str | None) -> Path:
+    """Standard input as a file of this name."""
+    if name is None or Path(name).name != name:
+        raise UnreadableFile(
+            "standard input needs a file name, by which its records are known",
+            where="-",
+            remedy="give one without a folder, such as --name usage.csv",
+        )
+    path = folder / name
+    with path.open("wb") as file:
+        copyfileobj(sys.stdin.buffer, file)
+    return path
 
 
 @app.command(epilog="Example: billing unbilled RC 1993-10")

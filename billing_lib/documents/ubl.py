@@ -289,10 +289,12 @@ def _invoice_line(root: Element, line: dict[str, Any], terms: _Terms) -> None:
 def _priced(line: dict[str, Any]) -> tuple[str, str, str, str | None]:
     """Quantity, unit, price and base quantity that give the raw total exactly."""
     raw_total, price = Decimal(line["raw_total"]), line["price"]
-    quantity = Decimal(line["quantity"] or 0)
+    quantity = abs(Decimal(line["quantity"] or 0))
     unit = UNIT_CODES.get((line["unit"] or "").lower(), PIECE)
     if line["quantity"] is not None and price is not None:
-        amount = _WIDE.quantize(_WIDE.multiply(quantity, Decimal(price)), raw_total)
+        amount = _WIDE.quantize(
+            _WIDE.multiply(Decimal(line["quantity"]), Decimal(price)), raw_total
+        )
         if amount == raw_total:
             return line["quantity"], unit, price, None
     sign, price = "-" if raw_total < 0 else "", f"{raw_total.copy_abs():f}"

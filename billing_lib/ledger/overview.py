@@ -96,7 +96,7 @@ def read_team_months(connection: Connection, facility: str) -> pl.DataFrame:
 
 _NAMES = (
     *("charge", "kind", "project", "team", "item", "user", "date", "start", "end"),
-    *("description", "unit", "quantity", "rate", "rate_group", "price", "raw_total"),
+    *("description", "unit", "hours", "quantity", "rate", "rate_group", "price", "raw_total"),
     *("adjustment", "total", "cost", "state", "run", "invoice"),
 )
 REVIEWED = pl.Schema({name: KEPT[name] for name in _NAMES})
@@ -202,6 +202,30 @@ def read_shares(connection: Connection, facility: str, period: str) -> pl.DataFr
         select(charge_split.c.charge, charge_split.c.expense_code, charge_split.c.percent)
         .join_from(charge_split, charge)
         .where(charge.c.facility == facility, charge.c.period == period)
+    )
+    return frames.read_frame(connection, statement)
+
+
+def read_stated(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges of a month for usage with start and end whose source states its quantity:
+    ``charge``, ``unit``, ``rate``, ``stated``, ``units``."""
+    of_usage = (
+        (charge.c.facility == usage_record.c.facility)
+        & (charge.c.record == usage_record.c.record)
+        & (charge.c.occurrence == usage_record.c.occurrence)
+    )
+    statement = (
+        select(
+            *(charge.c[name] for name in ("charge", "unit", "rate")),
+            usage_record.c.quantity.label("stated"),
+            usage_record.c.units,
+        )
+        .join_from(charge, usage_record, of_usage)
+        .where(
+            charge.c.facility == facility,
+            charge.c.period == period,
+            *(usage_record.c[name].is_not(None) for name in ("quantity", "start", "end")),
+        )
     )
     return frames.read_frame(connection, statement)
 

@@ -1,14 +1,15 @@
 """Quantities of records, and their amounts under rates by time and by tiers.
 
     per hour   elapsed hours, up to the next step, × units; or the stated quantity
+               (elapsed as the source states it, else from start to end)
     per each   the stated quantity
     per use    1, at any length
     per day    a day pass: the local days of the record that no earlier record (by start, then
                id) of the same project, ad hoc invoice, user and item has
 
 A quantity set by staff goes before all of these. A rate by time prices each hour of a session by
-the business hours of its resource, or by its own bands (pricing/clock.py); a stated quantity is
-priced at the blend of its elapsed time:
+the business hours of its resource, or by its own bands (pricing/clock.py); a stated quantity or
+elapsed time is priced at the blend of the time from start to end:
 
     17:00 to 20:00, open until 18:00, 40.00 and 25.00 after:
     (40.00 × 1 h + 25.00 × 2 h) × units = 90.00, which is 30.000000 an hour
@@ -22,6 +23,13 @@ Tiers price by quantity: each part at its own price (graduated), or all at one (
 Tiers per charge count each charge alone. Tiers per project count the project's quantity of the
 item through the month, in order of end time, then id (a date counts as the end of its day); with
 volume the quantity of the whole month decides. An ad hoc invoice counts apart.
+
+The costs of a file's rows (of a cloud bill) share the cents of their sum, so that rounding row by
+row neither adds nor loses any: a row's amount is the difference that it makes to the rounded sum.
+
+    costs              0.004   0.004   0.004   -0.020   at price 1
+    sum, rounded       0.00    0.01    0.01    -0.01
+    amounts            0.00    0.01    0.00    -0.02
 """
 
 from collections.abc import Callable, Iterator
@@ -42,7 +50,7 @@ from billing_lib.pricing.clock import (
 )
 from billing_lib.pricing.fields import DECIMAL
 from billing_lib.pricing.money import PRICE_PLACES, Exact, plain_text
-from billing_lib.pricing.rates import BANDS, HOURS, TIERS, Rate, Tiers
+from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS, Rate, Tiers
 from billing_lib.pricing.rating import DAY, PRICE, USE, Catalogue
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
@@ -92,14 +100,24 @@ def _either(first: pl.Series, second: pl.Series) -> pl.Series:
     return second if second.null_count() == 0 else first.zip_with(first.is_not_null(), second)
 
 
-def elapsed() -> pl.Expr:
+def wall_time() -> pl.Expr:
     """Real time between start and end, in microseconds."""
     return (pl.col("end") - pl.col("start")).dt.total_microseconds()
 
 
-def stepped() -> pl.Expr:
+def states_elapsed(frame: pl.DataFrame) -> bool:
+    """Whether the source states the elapsed time of any record."""
+    return frame["elapsed"].null_count() < frame.height
+
+
+def elapsed(frame: pl.DataFrame) -> pl.Expr:
+    """The time that is billed, in microseconds: as the source states it, else the wall time."""
+    return pl.coalesce("elapsed", wall_time()) if states_elapsed(frame) else wall_time()
+
+
+def stepped(frame: pl.DataFrame) -> pl.Expr:
     """Elapsed time up to the next multiple of the rate's step."""
-    time, step = elapsed(), pl.col("step")
+    time, step = elapsed(frame), pl.col("step")
     return pl.when(step.is_null()).then(time).otherwise((time + step - 1) // step * step)
 
 
@@ -112,7 +130,7 @@ def quantities(frame: pl.DataFrame, timezone: str) -> Quantities:
         Rated usage with ``counts`` (hour, each, use or day), ``set_quantity`` and ``step``.
     """
     known = frame.select(counted=_stated(frame, timezone)).to_series()
-    time = frame.select(stepped()).to_series()
+    time = frame.select(stepped(frame)).to_series()
     nothing = pl.Series([None], dtype=pl.Int64)
     if known.null_count() < known.len():
         time = time.zip_with(known.is_null(), nothing)
@@ -158,8 +176,29 @@ def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
 
 
 def elapsed_hours(frame: pl.DataFrame) -> Exact:
-    """Hours between start and end."""
-    return Exact(frame.select(elapsed()).to_series(), MICROSECONDS_PER_HOUR)
+    """The hours of the elapsed time."""
+    return Exact(frame.select(elapsed(frame)).to_series(), MICROSECONDS_PER_HOUR)
+
+
+def cost_amounts(frame: pl.DataFrame, prices: Exact, amounts: pl.Series, places: int) -> pl.Series:
+    """The amounts, with those of rows that share the cents of their file's sum in their place.
+
+    Parameters
+    ----------
+    frame
+        Rated usage with ``set_quantity`` and ``prices``.
+    prices, amounts
+        Of each record: its price, and quantity × price in whole numbers of 10^-places.
+    """
+    stated = frame["costs_before"]
+    if stated.null_count() == stated.len():
+        return amounts
+    shares = pl.col("costs_before").is_not_null() & pl.col("set_quantity").is_null()
+    at = frame.select(shares & (pl.col("prices") == FLAT)).to_series().arg_true()
+    before, cost = (Exact.of_decimals(frame[name][at]) for name in ("costs_before", "quantity"))
+    price = prices.at(at)
+    upto, until = (part.times(price).rounded(places) for part in (before.plus(cost), before))
+    return amounts.scatter(at, upto - until)
 
 
 _PRICE_UNIT = 10**PRICE_PLACES
@@ -172,7 +211,8 @@ class Blends:
     ----------
     frame
         Rated usage with start before end, each under a rate of ``hours`` or ``bands``, with
-        ``step``, ``units``, ``known`` (the stated quantity, Decimal; null if the clock counts).
+        ``step``, ``units``, ``elapsed``, ``known`` (the stated quantity, Decimal; null if time
+        counts).
     """
 
     def __init__(self, frame: pl.DataFrame, catalogue: Catalogue) -> None:
@@ -197,15 +237,23 @@ class Blends:
             yield quantity, price, amount
 
     def _amounts(self, weighted: pl.Series, places: int) -> pl.Series:
-        counted = self._frame["known"].is_null()
+        frame = self._frame
+        by_clock = ~frame.select(_blended()).to_series()
         nothing = pl.Series([None], dtype=weighted.dtype)
-        timed = Exact(
-            weighted.zip_with(counted, nothing), MICROSECONDS_PER_HOUR * _PRICE_UNIT
-        ).times(Exact.of_decimals(self._frame["units"].fill_null(1)))
-        stated = Exact.of_decimals(self._frame["known"]).times_ratio(
-            weighted, self._time, _PRICE_UNIT, places
-        )
-        return timed.rounded(places).zip_with(counted, stated)
+        units = Exact.of_decimals(frame["units"].fill_null(1))
+        timed = Exact(weighted.zip_with(by_clock, nothing), MICROSECONDS_PER_HOUR * _PRICE_UNIT)
+        amounts = timed.times(units).rounded(places)
+        stated = Exact.of_decimals(frame["known"])
+        at_blend = stated.times_ratio(weighted, self._time, _PRICE_UNIT, places)
+        amounts = amounts.zip_with(by_clock, at_blend)
+        if states_elapsed(frame):
+            by_source = frame.select(
+                pl.when(pl.col("known").is_null() & ~pl.lit(by_clock)).then(stepped(frame))
+            ).to_series()
+            hours = Exact(by_source, MICROSECONDS_PER_HOUR).reduced().times(units)
+            at_blend = hours.times_ratio(weighted, self._time, _PRICE_UNIT, places)
+            amounts = amounts.zip_with(by_source.is_null(), at_blend)
+        return amounts
 
     def effective_rates(self) -> pl.Series:
         """The blended prices, in whole numbers of 10^-6."""
@@ -228,6 +276,12 @@ class Blends:
         return total.numerators
 
 
+def _blended() -> pl.Expr:
+    """Whether a record is priced at the blend of its wall time, since it states its quantity or
+    its elapsed time."""
+    return pl.col("known").is_not_null() | pl.col("elapsed").is_not_null()
+
+
 def label_names(rate: Rate) -> list[str]:
     """The names of the labels of a rate by time."""
     if rate.pricing == BANDS:
@@ -247,9 +301,9 @@ def _parts(frame: pl.DataFrame, rates: pl.DataFrame, catalogue: Catalogue) -> pl
     priced = labelled.join(line.clocks, on="clock").drop("clock").rename({"number": "clock"})
     sessions = sessions.join(priced, on="rate", how="left", maintain_order="left")
     times = line.time_by_label(sessions)
-    known = pl.col("known").is_not_null()
     # The step does not lengthen the time by which a stated quantity is blended.
-    time = frame.select(time=pl.when(known).then(elapsed()).otherwise(stepped())).to_series()
+    counted = pl.when(_blended()).then(wall_time()).otherwise(stepped(frame))
+    time = frame.select(time=counted).to_series()
     added = pl.col("time") - (pl.col("end") - pl.col("start"))
     labels = range(1, line.labels + 1)
     lengthened = (

@@ -31,7 +31,14 @@ from billing_lib.pricing.adjusting import (
     replaced_splits,
     waived_charges,
 )
-from billing_lib.pricing.amounts import Blends, Quantities, elapsed_hours, quantities, tier_amounts
+from billing_lib.pricing.amounts import (
+    Blends,
+    Quantities,
+    cost_amounts,
+    elapsed_hours,
+    quantities,
+    tier_amounts,
+)
 from billing_lib.pricing.charge import PRICED, QUANTITY_PLACES
 from billing_lib.pricing.money import PRICE_PLACES, AmountTooLarge, Exact, largest_of
 from billing_lib.pricing.rates import BANDS, CHARGE, FLAT, HOURS, TIERS, Rate, Rule
@@ -182,7 +189,11 @@ def subsidise(charges: pl.DataFrame, counted: Quantities, catalogue: Catalogue) 
             unit = int((subsidy.price or Decimal(0)).scaleb(PRICE_PLACES))
             price = pl.repeat(unit, charges.height, dtype=pl.Int64, eager=True)
             whole = counted.times(Exact(price, 10**PRICE_PLACES), catalogue.places)
-            paid = charges.select(pl.min_horizontal(whole, "raw_total")).to_series()
+            paid = charges.select(
+                pl.when(pl.col("raw_total") < 0)
+                .then(pl.max_horizontal(whole, "raw_total"))
+                .otherwise(pl.min_horizontal(whole, "raw_total"))
+            ).to_series()
         amounts = (-paid).zip_with(chosen, amounts)
         payers = pl.repeat(subsidy.by, charges.height, eager=True).zip_with(chosen, payers)
     lines = _rule_lines(charges, _BEFORE_ALL_RULES, payers, SUBSIDY, charges["raw_total"], amounts)
@@ -398,7 +409,7 @@ def _priced(
     else:
         flat = pl.when(pl.col("prices") == FLAT).then(own_price).cast(PRICE)
         prices = Exact.of_decimals(frame.select(flat).to_series())
-    raw = counted.times(prices, catalogue.places)
+    raw = cost_amounts(frame, prices, counted.times(prices, catalogue.places), catalogue.places)
     least = frame["minimum"]
     hourly = pl.when(pl.col("pricing") == HOURS).then(own_price)
     effective = frame.select(hourly.to_physical().cast(pl.Int64)).to_series()

@@ -17,7 +17,8 @@ daylight-saving time:
 
 Usage belongs to the month (the period) in which it ends; an end at midnight sharp belongs to the
 day that it closes. With ``crossing: split`` timed usage is cut at the month's end instead; a
-record with a stated quantity, or without start and end, stays whole:
+record with a stated quantity, or without start and end, stays whole; a stated elapsed time is
+shared by the time from start to end, to the microsecond:
 
     04-30 22:00 to 05-01 03:00     April  04-30 22:00 to midnight, 2 h
                                    May    midnight to 05-01 03:00, 3 h
@@ -434,11 +435,28 @@ def cut_at_months(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
     opens = day_start(pl.col("_months"), timezone)
     closes = day_start(pl.col("_months").dt.offset_by("1mo"), timezone)
     is_last = pl.col("_months").is_null() | (pl.col("_months") == pl.col("_last"))
+    start = pl.coalesce(pl.max_horizontal("start", opens), "start")
+    end = pl.when(is_last).then("end").otherwise(closes)
     return parts.with_columns(
-        start=pl.coalesce(pl.max_horizontal("start", opens), "start"),
-        end=pl.when(is_last).then("end").otherwise(closes),
+        start=start,
+        end=end,
         month=pl.when(~is_last).then("_months"),
+        elapsed=_part_of_elapsed(start, end) if usage["elapsed"].count() else "elapsed",
     ).select(*usage.columns, "month")
+
+
+def _part_of_elapsed(start: pl.Expr, end: pl.Expr) -> pl.Expr:
+    """A part's share of the stated elapsed time, by the time from start to end: what is reached
+    at its end less what was reached at its start, so that the parts' sum is the whole."""
+
+    def micros(span: pl.Expr) -> pl.Expr:
+        return span.dt.total_microseconds().cast(pl.Int128)
+
+    whole = micros(pl.col("end") - pl.col("start"))
+    stated = pl.col("elapsed").cast(pl.Int128)
+    before, after = (stated * micros(at - pl.col("start")) // whole for at in (start, end))
+    cut = pl.col("_months").is_not_null() & pl.col("elapsed").is_not_null()
+    return pl.when(cut).then((after - before).cast(pl.Int64)).otherwise("elapsed")
 
 
 def cut_to_period(usage: pl.DataFrame, period: str, timezone: str) -> pl.DataFrame:

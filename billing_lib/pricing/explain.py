@@ -60,12 +60,12 @@ def explain_charge(
     if row["kind"] == "usage":
         rates = catalogue.rates.filter(pl.col("rate") == row["rate"])
         rate = Rate.model_validate_json(rates["body"].item())
-        sentences += [_time(row, catalogue.timezone)]
+        sentences += [_time(row, own, catalogue.timezone)]
         sentences += _step(row, rate, own)
         changed = set(adjustments.filter(pl.col("charge") == charge)["field"])
         if not changed & {"rate", "quantity"}:
             sentences += _by_time(row, rate, own, catalogue)
-        sentences += [_quantity(row), *_price(row, rate, currency)]
+        sentences += [_quantity(row), *_price(row, rate, currency), *_cents(own, currency)]
     sentences.append(f"Before adjustments: {row['raw_total']} {currency}.")
     sentences += _changes(adjustments.filter(pl.col("charge") == charge))
     sentences += [
@@ -88,15 +88,17 @@ def _heading(row: dict[str, Any], catalogue: Catalogue) -> str:
     return f"{name}, project {row['project']}{user}"
 
 
-def _time(row: dict[str, Any], timezone: str) -> str:
+def _time(row: dict[str, Any], own: pl.DataFrame, timezone: str) -> str:
+    stated = own["elapsed"].item() is not None
     if row["start"] is None:
-        return f"Used on {row['date']}."
+        return f"Used on {row['date']}" + (f": {_hours(row['hours'])}." if stated else ".")
     start, end = (row[name][:19].replace("T", " ") for name in ("start", "end"))
-    return f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}."
+    by = ", as the source states" if stated else ""
+    return f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}{by}."
 
 
 def _step(row: dict[str, Any], rate: Rate, own: pl.DataFrame) -> Iterator[str]:
-    counted = own["quantity"].item() is None and row["start"] is not None
+    counted = own["quantity"].item() is None and row["hours"] is not None
     if rate.rounding_step is not None and counted and (rate.per or row["unit"]) == HOUR:
         yield f"The time is rounded up to the next {rate.rounding_step}."
 
@@ -139,6 +141,15 @@ def _price(row: dict[str, Any], rate: Rate, currency: str) -> Iterator[str]:
         yield f"At least {plain_text(rate.minimum) if rate.minimum else '0'} a charge{mean}."
     if rate.service_fee is not None:
         yield f"Service fee: {plain_text(rate.service_fee)}, added once."
+
+
+def _cents(own: pl.DataFrame, currency: str) -> Iterator[str]:
+    before = own["costs_before"].item()
+    if before is not None:
+        yield (
+            f"The costs before it in its file are {plain_text(before)} {currency}; "
+            "it is billed the cents that it adds to their rounded sum."
+        )
 
 
 def _reach(step: TierStep) -> str:

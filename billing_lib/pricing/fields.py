@@ -4,8 +4,10 @@
 
 Numbers are text in digits, so that none passes through a binary float. A row of the usage frame
 is one usage record of any meter: ``start`` and ``end`` (UTC) for timed usage, ``date`` (local) for
-usage with only a day; without a stated ``quantity``, timed usage counts hours × ``units``. A row
-that cannot be read keeps its reason in ``defect`` and ends in the unbilled report:
+usage with only a day; without a stated ``quantity``, timed usage counts hours × ``units``. The
+hours are ``elapsed``, where the source states the time itself (a job was suspended for a while),
+else those between start and end. A row that cannot be read keeps its reason in ``defect`` and ends
+in the unbilled report:
 
     record  item        project  user  start                 end                   units
     57      core-hour   u4       u4    1993-10-01 14:06:17Z  1993-10-01 14:06:27Z  1
@@ -52,8 +54,10 @@ USAGE = pl.Schema(
         "start": INSTANT,
         "end": INSTANT,
         "date": pl.Date(),
+        "elapsed": pl.Int64(),  # µs: the time as the source states it; null: start to end
         "units": DECIMAL,  # the factor of the hours (processors); 1 by default
         "quantity": DECIMAL,
+        "costs_before": DECIMAL,  # the sum of its file's costs before a row's own; else null
         "description": pl.String(),
         "reference": pl.String(),  # of its ad hoc invoice; null: the month's invoice
         "file": pl.String(),  # the source file's name, without its folder
@@ -126,6 +130,30 @@ def step_microseconds(text: str) -> int:
     return int(match[1]) * {"s": 1, "min": 60, "h": 3600}[match[2]] * 1_000_000
 
 
+LONGEST = 10**10
+"""The longest elapsed time in seconds, 317 years: more is a mistake of a meter."""
+
+_ELAPSED = re.compile(
+    r"(?:(?:([0-9]{1,6})-)?([0-9]{1,7}):([0-5][0-9]):)?([0-9]{1,11})(?:\.([0-9]{1,6}))?"
+)
+
+
+def elapsed_microseconds(text: str) -> int:
+    """An elapsed time in microseconds: seconds, ``hh:mm:ss`` or ``d-hh:mm:ss``."""
+    match = _ELAPSED.fullmatch(text)
+    if match is None or (match[3] is not None and int(match[4]) > 59):
+        raise ValueError(f"'{text}' is no elapsed time; write it as \"02:30:00\" or in seconds")
+    days, hours, minutes, seconds = (int(part or 0) for part in match.groups()[:4])
+    whole = ((days * 24 + hours) * 60 + minutes) * 60 + seconds
+    if whole > LONGEST:
+        raise ValueError(f"the elapsed time '{text}' is longer than three centuries")
+    return whole * 1_000_000 + int((match[5] or "").ljust(6, "0"))
+
+
+def _elapsed(value: object) -> object:
+    return elapsed_microseconds(value) if isinstance(value, str) else value
+
+
 def _step(text: str) -> str:
     step_microseconds(text)
     return text
@@ -150,6 +178,8 @@ Bound = Annotated[Decimal, _decimal(DECIMAL.scale, "quantity"), _not_negative("q
 Percent = Annotated[Decimal, _decimal(PERCENT_PLACES, "percentage")]
 Part = Annotated[Decimal, _decimal(PERCENT_PLACES, "percentage"), _not_negative("percentage")]
 Step = Annotated[str, AfterValidator(_step)]
+Elapsed = Annotated[int, BeforeValidator(_elapsed)]
+"""Microseconds."""
 
 
 def canonical_json(value: Any) -> str:

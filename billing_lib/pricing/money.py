@@ -102,6 +102,7 @@ INT64_MAX = 2**63 - 1
 """The largest number of 64 bits."""
 _INT128_MAX = 2**127 - 1
 _COMMON_POWERS = (10**9, 10**6, 10**3)
+_CHUNK = 10**15
 
 
 class AmountTooLarge(BillingError):
@@ -181,13 +182,20 @@ class Exact:
         factor, divisor = 10**places // common, self.denominator * scale // common
         size, longest = largest_of(self.numerators) * factor, largest_of(below)
         quotients = size * (largest_of(above // below) + 1) + size
-        bound = max(quotients, size * longest, 2 * longest, 2 * divisor, largest_of(above))
-        dtype = _dtype_for(bound)
+        chunk = _CHUNK if size * longest > _INT128_MAX else size + 1
+        products = max(size // chunk * longest, 2 * min(chunk, size) * longest)
+        dtype = _dtype_for(max(quotients, products, 2 * longest, 2 * divisor, largest_of(above)))
         wide = above.cast(dtype)
         length = below.cast(dtype)
         number = self.numerators.cast(dtype) * _literal(factor, dtype)
-        rest = number * (wide % length)
-        whole = number * (wide // length) + rest // length
+        whole, part = number * (wide // length), wide % length
+        if chunk <= size:  # number × part does not fit: first the number's upper digits
+            upper = number // _literal(chunk, dtype) * part
+            whole += upper // length * _literal(chunk, dtype)
+            rest = upper % length * _literal(chunk, dtype) + number % _literal(chunk, dtype) * part
+        else:
+            rest = number * part
+        whole += rest // length
         return _half_up(whole, rest % length * _literal(2, dtype) // length, divisor, dtype)
 
     def rounded(self, places: int) -> pl.Series:

@@ -20,14 +20,19 @@ the months are equal. It is a binary float; no money is computed from it.
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import polars as pl
 
-from billing_lib.pricing.charge import CHARGE, SPLIT, as_text
+from billing_lib.pricing.charge import CHARGE, QUANTITY_PLACES, SPLIT, as_text
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.fields import step_microseconds
-from billing_lib.pricing.money import WHOLE, minor_places, money_text_column
+from billing_lib.pricing.fields import DECIMAL, step_microseconds
+from billing_lib.pricing.money import (
+    WHOLE,
+    minor_places,
+    money_text_column,
+    plain_text_column,
+)
 from billing_lib.pricing.pricebook import Facility, PriceBook
 
 ERROR, WARNING, NOTICE = "error", "warning", "notice"
@@ -35,13 +40,16 @@ ERROR, WARNING, NOTICE = "error", "warning", "notice"
 
 _NAMES = (
     *("charge", "kind", "project", "item", "user", "date", "start", "end", "description"),
-    *("quantity", "rate", "rate_group", "price", "raw_total", "total"),
+    *("hours", "quantity", "rate", "rate_group", "price", "raw_total", "total"),
 )
 CHECKED = pl.Schema(
     {name: CHARGE[name] for name in _NAMES}
     | {"judged": pl.Boolean()}  # staff set its quantity or amount, or waived it
 )
 """The charges that count: none that another copy or a reissue has taken the place of."""
+
+STATED = pl.Schema({"charge": pl.String(), "stated": DECIMAL, "units": DECIMAL})
+"""The quantities that sources state for usage with start and end that is counted by the hour."""
 
 SHARES = pl.Schema({name: SPLIT[name] for name in ("charge", "expense_code", "percent")})
 UNBILLED = pl.Schema({"record": pl.String(), "reason": pl.String(), "detail": pl.String()})
@@ -76,7 +84,7 @@ class Reviewed:
 
     Attributes
     ----------
-    charges, shares, unbilled, invalid_codes, spend
+    charges, stated, shares, unbilled, invalid_codes, spend
         Frames of the schemas above; ``spend`` has at most twelve months before.
     items
         ``item``, ``instrument`` (its resource, else itself), ``shared``, ``longest``
@@ -88,12 +96,13 @@ class Reviewed:
     facility: Facility
     period: Period
     charges: pl.DataFrame
-    shares: pl.DataFrame
-    unbilled: pl.DataFrame
-    invalid_codes: pl.DataFrame
-    spend: pl.DataFrame
     items: pl.DataFrame
-    projects: pl.DataFrame
+    stated: pl.DataFrame = field(default_factory=STATED.to_frame)
+    shares: pl.DataFrame = field(default_factory=SHARES.to_frame)
+    unbilled: pl.DataFrame = field(default_factory=UNBILLED.to_frame)
+    invalid_codes: pl.DataFrame = field(default_factory=INVALID_CODES.to_frame)
+    spend: pl.DataFrame = field(default_factory=SPEND.to_frame)
+    projects: pl.DataFrame = field(default_factory=pl.DataFrame)
 
     @property
     def places(self) -> int:
@@ -504,6 +513,83 @@ def sessions_of_no_length(month: Reviewed) -> pl.DataFrame:
     )
 
 
+_NEAR = 0.01
+"""Hours by which a stated quantity may differ, since sources round to hundredths."""
+_FACTORS = {60.0: "minutes", 3600.0: "seconds"}
+
+
+def stated_quantities_that_are_not_the_hours(month: Reviewed) -> pl.DataFrame:
+    """Stated quantities of usage by the hour that are not its hours: minutes, for instance."""
+    hours = pl.col("hours").cast(pl.Float64) / 10**QUANTITY_PLACES
+    stated, units = (pl.col(name).cast(pl.Float64) for name in ("stated", "units"))
+    other = (
+        ((stated - hours).abs() >= _NEAR)
+        & ((stated - hours * units).abs() >= _NEAR)
+        & (pl.col("end") > pl.col("start"))
+        & ~pl.col("judged")
+    )
+    groups = (
+        month.stated.join(month.charges, on="charge", how="inner")
+        .with_columns(as_hours=hours)
+        .filter(other)
+        .sort("charge")
+        .group_by("item")
+        .agg(
+            **_SUMMED,
+            example=pl.col("charge").first(),
+            stated=plain_text_column(pl.col("stated").first()),
+            hours=pl.col("hours").first(),
+            ratio=(stated / pl.col("as_hours")).median(),
+        )
+    )
+    measure = pl.coalesce(
+        pl.when((pl.col("ratio") / factor).is_between(0.99, 1.01)).then(pl.lit(f": {name}"))
+        for factor, name in _FACTORS.items()
+    ).fill_null("")
+    return findings(
+        as_text(groups, only=["hours"]),
+        severity=ERROR,
+        subject=pl.col("item"),
+        sentence=pl.format(
+            "{} with another quantity than the hours, for example {}: {} instead of {}",
+            _counted("charge"),
+            "example",
+            "stated",
+            "hours",
+        ),
+        remedy=pl.format(
+            "declare the quantity's measure{} in the price book's sources, or leave it out "
+            '(quantity: ""), and load the file again',
+            measure,
+        ),
+        field="quantity",
+    )
+
+
+def elapsed_times_longer_than_from_start_to_end(month: Reviewed) -> pl.DataFrame:
+    """Elapsed times that are longer than from start to end: CPU time instead of elapsed time?"""
+    wall = (pl.col("end") - pl.col("start")).dt.total_microseconds()
+    elapsed = pl.col("hours").cast(pl.Float64) * 3_600
+    sessions = month.sessions().filter(elapsed > wall + 1_000_000)
+    groups = sessions.group_by("item").agg(
+        **_SUMMED, example=pl.col("charge").sort().first(), hours=pl.col("hours").max()
+    )
+    return findings(
+        as_text(groups, only=["hours"]),
+        severity=WARNING,
+        subject=pl.col("item"),
+        sentence=pl.format(
+            "{} with an elapsed time, of {} hours at most, longer than from start to end, for "
+            "example {}",
+            _counted("charge"),
+            "hours",
+            "example",
+        ),
+        remedy="map the elapsed time in the price book's sources, or set the quantity",
+        field="quantity",
+    )
+
+
 def duplicates(month: Reviewed) -> pl.DataFrame:
     """Usage that was recorded twice: the same in everything but its id."""
     usage = month.charges.filter((pl.col("kind") == "usage") & ~pl.col("judged"))
@@ -586,8 +672,10 @@ Step = Callable[[int, int, str], None]
 """Called with the number of checks done, of all, and the next one's name; may raise to stop."""
 
 CHECKS: tuple[Check, ...] = (
+    stated_quantities_that_are_not_the_hours,
     invalid_expense_codes,
     splits_that_do_not_make_100,
+    elapsed_times_longer_than_from_start_to_end,
     overlapping_sessions_of_an_instrument,
     overlapping_sessions_of_a_user,
     implausibly_long_sessions,
@@ -601,6 +689,9 @@ CHECKS: tuple[Check, ...] = (
     projects_without_usage,
 )
 """The checks of a month, the most serious first."""
+
+HOLDING: tuple[Check, ...] = (stated_quantities_that_are_not_the_hours,)
+"""The checks whose findings hold back the sign-off until they are settled or dismissed."""
 
 FOUND = pl.Schema({"key": pl.String(), **FINDINGS})
 """Findings with the key by which staff dismiss one."""
@@ -616,14 +707,18 @@ def told(check: Check) -> str:
     return " ".join((check.__doc__ or "").split())
 
 
-def find(month: Reviewed, step: Step = lambda done, total, name: None) -> pl.DataFrame:
+def find(
+    month: Reviewed,
+    step: Step = lambda done, total, name: None,
+    checks: tuple[Check, ...] = CHECKS,
+) -> pl.DataFrame:
     """All findings of a month (schema FOUND), check by check."""
     by_check = []
-    for done, check in enumerate(CHECKS):
+    for done, check in enumerate(checks):
         name = name_of(check)
-        step(done, len(CHECKS), name)
+        step(done, len(checks), name)
         by_check.append(check(month).select(pl.lit(name).alias("check"), pl.all()))
-    step(len(CHECKS), len(CHECKS), "done")
+    step(len(checks), len(checks), "done")
     every = pl.concat(by_check)
     return every.select(_keys(every), *every.columns)
 

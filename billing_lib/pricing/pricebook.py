@@ -27,7 +27,7 @@ from decimal import Decimal
 from functools import cache
 from importlib.resources import files
 from itertools import pairwise
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
@@ -211,6 +211,23 @@ def after_hours_without_hours(book: "PriceBook") -> Mistakes:
             )
 
 
+COST = "cost"
+"""The unit of items whose quantity is an amount of money, which may be negative (a credit)."""
+
+
+def costs_not_at_one_price(book: "PriceBook") -> Mistakes:
+    """A cost is passed through at one price: 1, or more or less for a markup or a subsidy."""
+    costs = {item.code for item in book.items if item.unit == COST}
+    for at, rate in enumerate(book.rates):
+        for key in ("after_hours", "bands", "tiers", "per", "minimum", "rounding_step"):
+            if rate.item in costs and getattr(rate, key) is not None:
+                yield Mistake(
+                    f"the item '{rate.item}' is a cost, so its rate has no '{key}'",
+                    ("rates", at, key),
+                    "remove it; the price multiplies the cost",
+                )
+
+
 CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     codes_that_stand_twice,
     codes_that_point_nowhere,
@@ -219,6 +236,7 @@ CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     rates_that_overlap,
     teams_in_a_circle,
     after_hours_without_hours,
+    costs_not_at_one_price,
 )
 """The checks of a whole price book, in this order."""
 
@@ -470,7 +488,10 @@ class Resource(Entry):
 
 
 class Item(Entry):
-    """A billable item; ``unit: hour`` is counted by time, any other unit by quantity."""
+    """A billable item; ``unit: hour`` is counted by time, any other unit by quantity.
+
+    With ``unit: cost`` the quantity is an amount of money, such as a row of a cloud bill.
+    """
 
     code: Code
     name: str
@@ -594,7 +615,7 @@ class PriceBook(Entry):
     teams: tuple[Team, ...]
     projects: tuple[Project, ...]
     rules: tuple[Rule, ...] = ()
-    sources: dict[str, dict[str, str]] = Field(default_factory=dict)
+    sources: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     """The mapping of each kind of usage file to usage records (docs/sources.md)."""
 
     def team_of(self, project: str) -> str | None:

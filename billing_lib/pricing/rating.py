@@ -38,7 +38,7 @@ from billing_lib.pricing.money import (
     minor_places,
     to_minor,
 )
-from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.pricebook import COST, PriceBook
 from billing_lib.pricing.rates import Rate, Rule
 
 PRICE = pl.Decimal(38, PRICE_PLACES)
@@ -425,6 +425,7 @@ def rate_usage(
     if "charge" not in usage.columns:
         usage = usage.with_columns(charge="record")
     frame = _looked_up(usage, catalogue, period).with_columns(named.alias("_named"))
+    frame = frame.with_columns(_too_large(frame, catalogue))
     checks = _checks(period)
     refused = frame.select(pl.any_horizontal(checks.values()).fill_null(value=False)).to_series()
     rated = frame.select(*usage.columns, "team", "rate_group", "unit", "rate")
@@ -530,9 +531,50 @@ def _pair(item_at: pl.Series, group_at: pl.Series, groups: pl.Series) -> pl.Seri
     return item_at.cast(pl.Int64) * max(groups.len(), 1) + group_at.cast(pl.Int64)
 
 
+LARGEST_QUANTITY = 10**12
+"""The limit of what a record counts; one that is larger is a mistake, whatever its price."""
+_LARGEST_AMOUNT = 10**16  # minor units
+
+
+def _too_large(frame: pl.DataFrame, catalogue: Catalogue) -> pl.Expr | pl.Series:
+    """Whether a record counts, or comes to, more than can be: pricing would refuse all others
+    with it. The estimates are floats; no money is computed from them."""
+    prices, highest = catalogue.once(_highest_prices)
+    amount = _LARGEST_AMOUNT / 10**catalogue.places
+    limit = min(LARGEST_QUANTITY, amount / highest if highest else LARGEST_QUANTITY)
+    span = frame.select(
+        pl.max("end").to_physical() - pl.min("start").to_physical(), pl.max("elapsed")
+    ).row(0)
+    hours = max((part for part in span if part is not None), default=0) / 3_600_000_000
+    sizes = [largest_of(frame[name].to_physical()) / 10**9 for name in ("units", "quantity")]
+    if hours * max(sizes[0], 1) < limit and sizes[1] < limit:
+        return pl.lit(value=False).alias("_too_large")
+    wall = (pl.col("end") - pl.col("start")).dt.total_microseconds()
+    timed = pl.coalesce("elapsed", wall).cast(pl.Float64) / 3_600_000_000
+    units = pl.col("units").fill_null(1).cast(pl.Float64)
+    counted = pl.max_horizontal(pl.col("quantity").cast(pl.Float64).abs(), timed * units)
+    price = pl.col("rate").replace_strict(prices, default=0.0, return_dtype=pl.Float64)
+    large = (counted >= LARGEST_QUANTITY) | (counted * price >= amount)
+    return frame.select(_too_large=large.fill_null(value=False)).to_series()
+
+
+def _highest_prices(catalogue: Catalogue) -> tuple[dict[str, float], float]:
+    """The highest price or cost of a unit by rate, and of all."""
+    costs = dict(catalogue.items.drop_nulls("cost").select("item", "cost").iter_rows())
+    prices = {}
+    for name, body in catalogue.rates.select("rate", "body").iter_rows():
+        rate = Rate.model_validate_json(body)
+        steps = [step.price for step in rate.tiers.steps] if rate.tiers else []
+        bands = [band.price for band in rate.bands or ()]
+        stated = [rate.price, rate.after_hours, costs.get(rate.item), *steps, *bands]
+        prices[name] = float(max(price for price in stated if price is not None))
+    return prices, max(prices.values(), default=0.0)
+
+
 def _needs_quantity() -> pl.Expr:
     """Whether the quantity must be stated: neither the clock, the day nor the record counts it."""
     timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
+    timed |= pl.col("elapsed").is_not_null()
     unit = pl.col("unit")
     # Without a rate, the item's rates for other groups decide.
     unrated = pl.col("rate").is_null() & pl.col("_uncounted")
@@ -548,9 +590,10 @@ def _checks(period: str | None) -> dict[str, pl.Expr]:
     half_timed = start.is_null() != end.is_null()
     no_time = half_timed | (~timed & date.is_null()) | (end < start).fill_null(value=False)
     no_quantity = (
-        (pl.col("quantity") < 0).fill_null(value=False)
+        ((pl.col("quantity") < 0) & pl.col("unit").ne_missing(COST)).fill_null(value=False)
         | (pl.col("units") < 0).fill_null(value=False)
         | (pl.col("quantity").is_null() & _needs_quantity())
+        | pl.col("_too_large")
     )
     outside = pl.lit(value=False) if period is None else pl.col("_period") != period
     defect = {
@@ -573,7 +616,9 @@ def _detail() -> pl.Expr:
     said = {
         "duplicate": pl.format("the id '{}' stands earlier in the same file", "record"),
         "invalid_time": pl.lit("start or end is unknown, or the end is before the start"),
-        "invalid_quantity": pl.lit("the quantity is unknown or negative"),
+        "invalid_quantity": pl.when("_too_large")
+        .then(pl.lit("the quantity, or the amount it comes to, is too large"))
+        .otherwise(pl.lit("the quantity is unknown or negative")),
         "unknown_item": pl.coalesce(
             pl.format("the price book has no item '{}'", "item"),
             pl.lit("the usage names no item"),

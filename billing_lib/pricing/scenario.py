@@ -29,7 +29,7 @@ from billing_lib.pricing.adjusting import (
 from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.charging import Charges, charge_usage
 from billing_lib.pricing.clock import Period, cut_to_period
-from billing_lib.pricing.fields import USAGE, Amount, Code, Day, Entry, Quantity
+from billing_lib.pricing.fields import USAGE, Amount, Code, Day, Elapsed, Entry, Quantity
 from billing_lib.pricing.invoicing import YEAR_TO_DATE, Invoices, invoice_charges, statements
 from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.pricebook import PriceBook, check_references
@@ -57,6 +57,7 @@ class UsageEntry(Entry):
     start: Instant | None = None
     end: Instant | None = None
     date: Day | None = None
+    elapsed: Elapsed | None = None
     units: Quantity = Decimal(1)
     quantity: Quantity | None = None
     description: str | None = None

@@ -7,14 +7,16 @@ usage records of them by the price book's templates. A new kind is a Source (reg
 """
 
 from billing_lib.sources.files import file_hash
-from billing_lib.sources.read import file_kind, read_usage
+from billing_lib.sources.read import UsageFile, file_kind, read_file, read_usage
 from billing_lib.sources.registry import SourceMapping, SourceMappings, mappings
 
 __all__ = [
     "SourceMapping",
     "SourceMappings",
+    "UsageFile",
     "file_hash",
     "file_kind",
     "mappings",
+    "read_file",
     "read_usage",
 ]

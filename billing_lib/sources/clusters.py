@@ -17,8 +17,9 @@ as submit times) and lasts its run time; a job of zero length is usage like any 
     4711.batch||chem||2020-04-06T17:00:00|2020-04-06T20:00:00|10800|32
 
 Times are the cluster's wall clock, or follow ``SLURM_TIME_FORMAT``: seconds since 1970 or times
-with an offset. ``Elapsed`` or ``ElapsedRaw`` settles times that the end of daylight saving makes
-ambiguous. A job step (a JobID with a point) is left out: the job's own row counts all of it.
+with an offset. ``ElapsedRaw`` or ``Elapsed``, without the time that a job was suspended, is what
+is billed; it also settles times that the end of daylight saving makes ambiguous. A job step (a
+JobID with a point) is left out: the job's own row counts all of it.
 """
 
 import re
@@ -79,7 +80,6 @@ def read_swf(path: Path) -> SourceTable:
         rows=cut.rows,
         raw=cut.raw,
         faults=_faults(jobs, cut.widths),
-        counted=True,
     )
 
 
@@ -173,7 +173,6 @@ SACCT_FIELDS = tuple(_FIELDS.split())
 """The fields of sacct, those of older versions included."""
 
 _SPELLING = {name.lower(): name for name in SACCT_FIELDS}
-_ELAPSED = r"^(?:(?:(?<days>\d+)-)?(?<hours>\d+):)?(?<minutes>\d+):(?<seconds>\d+)(?:\.\d+)?$"
 
 
 def is_sacct_header(line: str) -> bool:
@@ -218,20 +217,4 @@ def read_sacct(path: Path) -> SourceTable:
         raw=lambda at: cut.raw(jobs.gather(at)),
         faults=wrong_widths(cut.widths.gather(jobs), len(names)),
         epoch=True,
-        elapsed=_elapsed(fields),
-        counted=True,
     )
-
-
-def _elapsed(fields: pl.DataFrame) -> pl.Series | None:
-    """The duration of each job as sacct states it: [DD-[HH:]]MM:SS or whole seconds."""
-    if "ElapsedRaw" in fields.columns:
-        seconds = pl.col("ElapsedRaw").cast(pl.Int64, strict=False)
-        return fields.select(elapsed=pl.duration(seconds=seconds))["elapsed"]
-    if "Elapsed" not in fields.columns:
-        return None
-    parts = fields["Elapsed"].str.extract_groups(_ELAPSED).struct.unnest()
-    numbers = parts.select(pl.all().cast(pl.Int64))
-    days, hours = (pl.col(name).fill_null(0) for name in ("days", "hours"))
-    elapsed = pl.duration(days=days, hours=hours, minutes="minutes", seconds="seconds")
-    return numbers.select(elapsed=elapsed)["elapsed"]

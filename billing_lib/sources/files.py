@@ -14,8 +14,8 @@ Items, projects and times are read from it in records.py, once for all kinds.
 import gzip
 import hashlib
 import zlib
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import polars as pl
@@ -158,10 +158,12 @@ class SourceTable:
         Rows that the reader refuses, schema FAULTS.
     epoch
         Whether a bare number in a time is seconds since 1970, UTC.
-    elapsed
-        Duration of each row where the source states it, to settle ambiguous times.
-    counted
-        Whether empty units or quantities are a defect; otherwise they are left out.
+    marks
+        Columns of ``fields``, String: ``TYPED`` for a cell with a number, day or time of its own
+        type, a sentence for a cell without a value that can be known; else null. Empty where
+        columns have types.
+    notices
+        Clauses on the parts of the file that were not read.
     """
 
     name: str
@@ -170,8 +172,34 @@ class SourceTable:
     raw: Callable[[pl.Series], pl.Series]
     faults: pl.DataFrame = field(default_factory=FAULTS.to_frame)
     epoch: bool = False
-    elapsed: pl.Series | None = None
-    counted: bool = False
+    marks: pl.DataFrame = field(default_factory=pl.DataFrame)
+    notices: tuple[str, ...] = ()
+
+    def at(self, positions: pl.Series) -> "SourceTable":
+        """The table of the rows at these positions, in ascending order."""
+        moved = pl.DataFrame({"old": positions.cast(pl.Int64)}).with_row_index("new")
+        faults = self.faults.join(moved, left_on="position", right_on="old", maintain_order="left")
+        faults = faults.with_columns(position=pl.col("new").cast(pl.Int64))
+        return replace(
+            self,
+            fields=self.fields[positions],
+            rows=self.rows.gather(positions),
+            raw=lambda at: self.raw(positions.gather(at).cast(pl.Int64)),
+            faults=faults.select(FAULTS.names()),
+            marks=self.marks[positions] if self.marks.width else self.marks,
+        )
+
+    def typed(self, columns: Sequence[str]) -> pl.Series | None:
+        """Boolean: the rows in which all of these columns are typed; None where none can be."""
+        marked = [name for name in columns if name in self.marks.columns]
+        if not marked or len(marked) < len(columns):
+            return None
+        is_typed = pl.all_horizontal(pl.col(marked).eq_missing(pl.lit(TYPED)))
+        return self.marks.select(is_typed).to_series()
+
+
+TYPED = "typed"
+"""The mark of a cell with a number, day or time of its own type."""
 
 
 def fault(
@@ -190,7 +218,8 @@ def cells_by_tab(fields: pl.DataFrame) -> Callable[[pl.Series], pl.Series]:
     """The raw rows of a table without lines: the cells with tabs between, empty where null."""
 
     def raw(positions: pl.Series) -> pl.Series:
+        rows = fields[positions].with_columns(pl.selectors.duration().dt.to_string("iso"))
         cells = pl.all().cast(pl.String).fill_null("")
-        return fields[positions].select(raw=pl.concat_str(cells, separator="\t"))["raw"]
+        return rows.select(raw=pl.concat_str(cells, separator="\t"))["raw"]
 
     return raw

@@ -1,4 +1,4 @@
-"""Times and quantities of files, as instants and exact decimals.
+"""Times and days of files, as instants and dates.
 
 A time with an offset is an instant; one without is the wall clock of the facility's time zone,
 which is ambiguous twice a year:
@@ -8,23 +8,19 @@ which is ambiguous twice a year:
 
 Both readings are kept until ``settle`` compares start and end: the elapsed time decides if the
 source states it; otherwise both are the earlier reading, or the end the later one if it would lie
-before its start. Quantities have nine decimal places:
+before its start.
 
-    12  0.25  +1.5  1.500000000000   read as they stand; zeros at the end do not count
-    1,5  1.234,00  1e3  twelve       not read: a separator might be a decimal comma or thousands
-    0.1234567891                     not read: more than nine decimals, and none is dropped
-    -3                               read, with a trouble: usage is never negative
-
-A binary float is the shortest decimal that reads back as the same float, as the person typed it:
-0.1 is 0.1, not 0.1000000000000000055.
+ISO 8601 is read by itself. Any other writing is declared by the mapping's ``times`` and ``dates``,
+a pattern such as ``%m/%d/%Y %I:%M %p`` for the whole file; 11/03/2025 is never guessed to be March
+or November. A row that is not read so names the patterns that fit all of its column.
 """
 
+import datetime as dt
 from dataclasses import dataclass
-from decimal import Decimal
 
 import polars as pl
 
-from billing_lib.pricing.fields import DECIMAL, INSTANT
+from billing_lib.pricing.fields import INSTANT
 
 _NAIVE = pl.Datetime("us")
 _ISO = (
@@ -35,6 +31,7 @@ _LENGTH = len("2020-04-06T17:00:00")
 _EPOCH_DIGITS = r"^\d{1,10}(\.\d{1,9})?$"
 FIRST_YEAR, LAST_YEAR = 1900, 2999
 _HOW_TO_WRITE = "write it like 2020-04-06T17:00:00 or 2020-04-06T17:00:00-04:00"
+_HOW_TO_WRITE_DAYS = "write it like 2020-04-06"
 _BARE_NUMBER = r"^[+-]?\d+([.,]\d+)?$"
 
 
@@ -56,8 +53,31 @@ class Times:
     trouble: pl.Series
 
 
-def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Times:
-    """Read a column of times: ISO 8601 texts, or typed times; digits after microseconds are cut.
+def check_pattern(pattern: str, *, clock: bool) -> str:
+    """A pattern of ``times`` (with a clock) or ``dates``; ValueError if it reads no such thing."""
+    noun, example = ("time", "%m/%d/%Y %I:%M %p") if clock else ("day", "%d.%m.%Y")
+    moment = dt.datetime(2025, 11, 23, 14, 25, tzinfo=dt.UTC)
+    try:
+        sample = pl.Series([moment if "%z" in pattern else moment.replace(tzinfo=None)])
+        read = _parsed(sample.dt.strftime(pattern), pattern).item()
+    except pl.exceptions.PolarsError:
+        read = None
+    if read is None or (read.replace(tzinfo=dt.UTC) if clock else read.date()) != (
+        moment if clock else moment.date()
+    ):
+        raise ValueError(f"'{pattern}' is no pattern of a {noun}; write it like '{example}'")
+    return pattern
+
+
+def read_times(
+    column: pl.Series,
+    timezone: str,
+    *,
+    epoch: bool = False,
+    pattern: str | None = None,
+    typed: pl.Series | None = None,
+) -> Times:
+    """Read a column of times: texts, or typed times; digits after microseconds are cut.
 
     Parameters
     ----------
@@ -65,6 +85,10 @@ def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Time
         The facility's, for times without an offset.
     epoch
         Read bare numbers as seconds since 1970-01-01, UTC.
+    pattern
+        The writing of texts; ISO 8601 by default.
+    typed
+        Boolean: the texts that stand for typed times, in ISO 8601 whatever the pattern.
     """
     dtype = column.dtype
     if isinstance(dtype, pl.Datetime) and dtype.time_zone is not None:
@@ -76,13 +100,21 @@ def read_times(column: pl.Series, timezone: str, *, epoch: bool = False) -> Time
         shown = column.dt.to_string("iso:strict")
     else:
         shown = column.cast(pl.String)
-        times = _read_texts(shown, timezone, epoch=epoch)
+        times = _read_texts(shown, timezone, epoch=epoch, pattern=pattern, typed=typed)
     times = times.select(pl.when(_in_range("earlier")).then(pl.col("earlier", "later")))
     unread = shown.is_not_null() & times["earlier"].is_null()
     trouble = _nulls(column.len())
     if unread.any():
-        frame = times.with_columns(shown=shown, unread=unread)
-        trouble = frame.select(trouble=pl.when("unread").then(_diagnosis(timezone)))["trouble"]
+        minute = shown.str.head(16).str.replace("[t ]", "T")
+        minute = pl.select(pl.when(shown.str.contains(_ISO)).then(minute)).to_series()
+        clock = minute.str.to_datetime("%Y-%m-%dT%H:%M", time_unit="us", strict=False)
+        if pattern is not None and column.dtype == pl.String:
+            read = _parsed(shown, pattern)
+            clock = read if typed is None else clock.zip_with(typed, read)
+        frame = times.with_columns(shown=shown, unread=unread, clock=clock)
+        how = _declared(pattern, "times") or _how(shown.filter(unread), _TIMES, "times")
+        diagnosis = _diagnosis(timezone, how or _HOW_TO_WRITE)
+        trouble = frame.select(trouble=pl.when("unread").then(diagnosis))["trouble"]
     return Times(times["earlier"], times["later"], trouble)
 
 
@@ -109,8 +141,27 @@ def settle(start: Times, end: Times, elapsed: pl.Series | None) -> tuple[pl.Seri
     return settled["start"], settled["end"]
 
 
-def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
+def past_midnight(start: pl.Series, end: pl.Series, timezone: str) -> pl.Series:
+    """The ends, a day later on the wall clock where one lies before its start on the same day."""
+    zoned = (column.dt.convert_time_zone(timezone) for column in (start, end))
+    days = [column.dt.date() for column in zoned]
+    early = ((end < start) & (days[0] == days[1])).fill_null(value=False)
+    if not early.any():
+        return end
+    clock = end.dt.convert_time_zone(timezone).dt.replace_time_zone(None)
+    later = _localised(clock + dt.timedelta(days=1), timezone)["earlier"]
+    return later.zip_with(early, end)
+
+
+def read_dates(
+    column: pl.Series,
+    timezone: str,
+    pattern: str | None = None,
+    typed: pl.Series | None = None,
+) -> tuple[pl.Series, pl.Series]:
     """Read a column of days: YYYY-MM-DD, typed dates, or midnights (as spreadsheets write them).
+
+    With a pattern, texts are read by it alone; the parameters are as for :func:`read_times`.
 
     Returns the dates, and String: a sentence on the value, null if it is fine.
     """
@@ -122,9 +173,13 @@ def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
         shown = column.cast(pl.String)
     day = shown.str.strip_suffix("T00:00:00").str.strip_suffix(" 00:00:00")
     dates = day.str.to_date("%Y-%m-%d", strict=False)
-    frame = pl.DataFrame({"shown": shown, "day": day, "date": dates})
-    well_formed = pl.col("day").str.contains(r"^\d{4}-\d{2}-\d{2}$")
-    frame = frame.with_columns(date=pl.when(well_formed & _in_range("date")).then("date"))
+    well_formed = day.str.contains(r"^\d{4}-\d{2}-\d{2}$")
+    if pattern is not None and column.dtype == pl.String:
+        by_pattern = _parsed(shown, pattern).dt.date()
+        iso = pl.repeat(value=False, n=day.len(), eager=True) if typed is None else typed
+        dates, well_formed = dates.zip_with(iso, by_pattern), (well_formed & iso) | ~iso
+    frame = pl.DataFrame({"shown": shown, "day": day, "date": dates, "well_formed": well_formed})
+    frame = frame.with_columns(date=pl.when(pl.col("well_formed") & _in_range("date")).then("date"))
     complaint = (
         pl.when(pl.col("shown").str.contains(_BARE_NUMBER))
         .then(pl.lit("is a number where a date belongs"))
@@ -133,7 +188,10 @@ def read_dates(column: pl.Series, timezone: str) -> tuple[pl.Series, pl.Series]:
         .otherwise(pl.lit("is not a date"))
     )
     wrong = pl.col("shown").is_not_null() & pl.col("date").is_null()
-    sentence = pl.format("'{}' {}; write it like 2020-04-06", "shown", complaint)
+    if not frame.select(wrong.any()).item():
+        return frame["date"], _nulls(frame.height)
+    how = _declared(pattern, "dates") or _how(frame.filter(wrong)["shown"], _DAYS, "dates")
+    sentence = pl.format("'{}' {}; {}", "shown", complaint, pl.lit(how or _HOW_TO_WRITE_DAYS))
     return frame["date"], frame.select(trouble=pl.when(wrong).then(sentence))["trouble"]
 
 
@@ -156,8 +214,29 @@ def _localised(naive: pl.Series, timezone: str) -> pl.DataFrame:
     return pl.DataFrame({"earlier": earlier, "later": later})
 
 
-def _read_texts(texts: pl.Series, timezone: str, *, epoch: bool) -> pl.DataFrame:
+def _read_texts(
+    texts: pl.Series,
+    timezone: str,
+    *,
+    epoch: bool,
+    pattern: str | None,
+    typed: pl.Series | None,
+) -> pl.DataFrame:
     """``earlier`` and ``later`` of each text: the plain form at once, the other forms apart."""
+    if pattern is not None:
+        read = _parsed(texts, pattern)
+        if "%z" in pattern or "%s" in pattern:  # an instant, and no wall clock
+            exact = read.dt.replace_time_zone("UTC").cast(INSTANT)
+            times = pl.DataFrame({"earlier": exact, "later": exact})
+        else:
+            times = _localised(read, timezone)
+        if typed is None:
+            return times
+        iso = _read_texts(
+            pl.select(pl.when(typed).then(texts)).to_series(), timezone, epoch=epoch,
+            pattern=None, typed=None,
+        )  # fmt: skip
+        return pl.DataFrame([iso[name].zip_with(typed, times[name]) for name in times.columns])
     plain = pl.DataFrame({"text": texts}).select(
         pl.when(pl.col("text").str.len_bytes() == _LENGTH).then("text")
     )["text"]
@@ -213,12 +292,46 @@ def _with_epochs(texts: pl.Series, times: pl.DataFrame) -> pl.DataFrame:
     )
 
 
-def _diagnosis(timezone: str) -> pl.Expr:
-    shown = pl.col("shown")
-    minute = shown.str.head(16).str.replace("[t ]", "T")
-    naive = minute.str.to_datetime("%Y-%m-%dT%H:%M", strict=False)
-    well_formed = shown.str.contains(_ISO) & naive.is_not_null()
-    year = shown.str.head(4).cast(pl.Int32, strict=False)
+_SPACES = "[\u00a0\u2009\u202f]"
+"""Spaces that do not break, as some programs write before AM and PM."""
+
+_DAYS = (
+    *("%m/%d/%Y", "%d/%m/%Y", "%d.%m.%Y", "%m-%d-%Y", "%d-%m-%Y", "%Y/%m/%d", "%Y.%m.%d"),
+    *("%m/%d/%y", "%d/%m/%y", "%d.%m.%y", "%d %b %Y", "%d-%b-%Y", "%b %d, %Y", "%B %d, %Y"),
+    *("%d %B %Y", "%d. %B %Y", "%Y%m%d", "%Y-%m-%d"),
+)
+_CLOCKS = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p", "%I:%M%p")
+_TIMES = tuple(f"{day}{gap}{clock}" for day in _DAYS for gap in (" ", ", ") for clock in _CLOCKS)
+"""The patterns that a message offers."""
+
+
+def _parsed(texts: pl.Series, pattern: str) -> pl.Series:
+    """Wall clocks as written, or in UTC where the pattern has an offset or seconds since 1970."""
+    plain = texts.str.replace_all(_SPACES, " ")
+    read = plain.str.to_datetime(pattern, time_unit="us", strict=False)
+    return read.dt.convert_time_zone("UTC").dt.replace_time_zone(None) if "%z" in pattern else read
+
+
+def _declared(pattern: str | None, key: str) -> str | None:
+    return pattern and f"the mapping declares {key}: '{pattern}'"
+
+
+def _how(unread: pl.Series, patterns: tuple[str, ...], key: str) -> str | None:
+    """A remedy: the patterns that fit all of these texts, but those without digits; or None."""
+    texts = unread.filter(unread.str.contains(r"\d\D+\d")).unique(maintain_order=True)
+    fit = [] if texts.is_empty() else [each for each in patterns if _fits(texts.head(9), each)]
+    fit = [each for each in fit if _fits(texts, each)]
+    offered = " or ".join(f"'{each}'" for each in fit)
+    return f"declare in the mapping of the price book's sources {key}: {offered}" if fit else None
+
+
+def _fits(texts: pl.Series, pattern: str) -> bool:
+    read = _parsed(texts, pattern)
+    return bool((read.dt.year().is_between(FIRST_YEAR, LAST_YEAR)).all() and not read.null_count())
+
+
+def _diagnosis(timezone: str, how: str) -> pl.Expr:
+    shown, clock = pl.col("shown"), pl.col("clock")
     complaint = (
         pl.when(shown.str.to_lowercase().is_in(["unknown", "none", "n/a"]))
         .then(pl.lit("is not a time: it is unknown, or the usage is not over yet"))
@@ -226,58 +339,10 @@ def _diagnosis(timezone: str) -> pl.Expr:
         .then(pl.lit(f"is a number where a time belongs; {_HOW_TO_WRITE}"))
         .when(shown.str.contains(r"^\d{4}-\d{2}-\d{2}$"))
         .then(pl.lit(f"has no time of day; {_HOW_TO_WRITE}"))
-        .when(well_formed & ~year.is_between(FIRST_YEAR, LAST_YEAR))
+        .when(~clock.dt.year().is_between(FIRST_YEAR, LAST_YEAR))
         .then(pl.lit(f"is not within the years {FIRST_YEAR} to {LAST_YEAR}"))
-        .when(well_formed)
+        .when(clock.is_not_null())
         .then(pl.lit(f"was skipped on the clocks of {timezone}, which went forward over it"))
-        .otherwise(pl.lit(f"is not a time; {_HOW_TO_WRITE}"))
+        .otherwise(pl.lit(f"is not a time; {how}"))
     )
     return pl.format("'{}' {}", shown, complaint)
-
-
-_NUMBER = r"^[+-]?(?:\d+(?:\.\d*)?|\.\d+)$"
-_DECIMALS = r"\.\d{9}\d*[1-9]"
-_HOW_TO_WRITE_NUMBERS = "write it like 12 or 0.25"
-
-
-def read_quantities(column: pl.Series) -> tuple[pl.Series, pl.Series]:
-    """Read a column of numbers, texts or typed.
-
-    Returns DECIMAL, null where empty or not readable, and String: a sentence on the value.
-    """
-    frame = pl.DataFrame({"text": _texts(column)})
-    number = pl.col("text").str.contains(_NUMBER)
-    fine = pl.col("text").str.contains(_DECIMALS)
-    value = pl.when(number & ~fine).then("text").str.strip_prefix("+").cast(DECIMAL, strict=False)
-    frame = frame.with_columns(value=value)
-    given = pl.col("text").is_not_null()
-    wrong = given & (pl.col("value").is_null() | (pl.col("value") < 0))
-    if not frame.select(wrong.any()).item():
-        return frame["value"], _nulls(frame.height)
-    complaint = (
-        pl.when(pl.col("value") < 0)
-        .then(pl.lit("is negative; usage is zero or more"))
-        .when(number & fine)
-        .then(pl.lit("has more than nine decimals; round it in the file"))
-        .when(number)
-        .then(pl.lit("is too large to be counted"))
-        .otherwise(pl.lit(f"is not a number; {_HOW_TO_WRITE_NUMBERS}"))
-    )
-    trouble = pl.when(wrong).then(pl.format("'{}' {}", "text", complaint))
-    return frame["value"], frame.select(trouble=trouble)["trouble"]
-
-
-def plain(text: str) -> str:
-    """The shortest text of a float without an exponent: ``1e-07`` → ``0.0000001``."""
-    return f"{Decimal(text):f}" if "e" in text.lower() and text.lower() != "nan" else text
-
-
-def _texts(column: pl.Series) -> pl.Series:
-    texts = column.cast(pl.String)
-    if column.dtype.is_float():
-        exponents = texts.str.contains("e", literal=True).fill_null(value=False)
-        if exponents.any():
-            places = exponents.arg_true()
-            spelled = texts.filter(exponents).map_elements(plain, return_dtype=pl.String)
-            texts = texts.scatter(places, spelled)
-    return texts

@@ -7,7 +7,7 @@ skipped if it is unchanged and refused if it differs. A row that cannot be read 
 reason. Several files load together or not at all.
 
 Every ``*.yml`` in the folder of price books is one, identified by the facility's code inside. It
-may name a logo and a file of expense codes beside it:
+may name a logo, a file of expense codes and lookup tables of names (columns name, code) beside it:
 
     facility:
       logo: logo.svg
@@ -32,9 +32,10 @@ import datetime as dt
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 from zoneinfo import ZoneInfo
 
@@ -52,7 +53,7 @@ from billing_lib.pricing.fields import USAGE, Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.settings import entry_points
-from billing_lib.sources import file_hash, file_kind, mappings, read_usage
+from billing_lib.sources import file_hash, mappings, read_file
 from billing_lib.workflow.permissions import REVIEWER, note_facility, require
 from billing_lib.workflow.steps import Progress
 
@@ -72,6 +73,8 @@ class Loaded:
     known: int
     defects: int
     loaded_before: bool = False
+    notices: tuple[str, ...] = ()
+    """What else is to be said about the file, each a clause: rows left out, sheets not read."""
 
     @property
     def sentence(self) -> str:
@@ -80,27 +83,37 @@ class Loaded:
             return f"{self.file}: loaded before, nothing changed ({self.records:,} records)"
         known = f", {self.known:,} known already" if self.known else ""
         defects = f", {self.defects:,} that cannot be billed as they are" if self.defects else ""
-        return f"{self.file}: {self.records:,} records read, {self.new:,} new{known}{defects}"
+        read = f"{self.file}: {self.records:,} records read, {self.new:,} new{known}{defects}"
+        return "; ".join((read, *self.notices))
 
 
 def load_files(
-    engine: Engine, book: PriceBook, files: Sequence[Path], step: Progress
+    engine: Engine,
+    book: PriceBook,
+    files: Sequence[Path],
+    step: Progress,
+    kind: str | None = None,
 ) -> list[Loaded]:
-    """Load a facility's usage files, all or none."""
+    """Load a facility's usage files, all or none.
+
+    ``kind`` is that of all the files (a kind, or the name of a mapping), if their names and
+    headers are not to tell it.
+    """
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         note_facility(connection, book)
         loaded = []
         for done, path in enumerate(files):
             step(done, len(files), path.name)
-            loaded.append(_load_file(connection, book, path))
+            loaded.append(_load_file(connection, book, path, kind))
         step(len(files), len(files), "loaded")
         return loaded
 
 
-def _load_file(connection: Connection, book: PriceBook, path: Path) -> Loaded:
+def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | None) -> Loaded:
     facility, timezone = book.facility.code, book.facility.timezone
-    read = read_usage(path, mappings(book.sources), timezone)
+    file = read_file(path, mappings(book.sources), timezone, kind, book.facility.currency)
+    read = file.usage
     if book.facility.crossing == "split":
         read = cut_with_ids(read, timezone)
     sha256 = file_hash(path)
@@ -114,7 +127,7 @@ def _load_file(connection: Connection, book: PriceBook, path: Path) -> Loaded:
     _require_unchanged(read.join(known, on=both, how="inner", suffix="_before"), path, facility)
     new = _in_period(read.join(known, on=both, how="anti", maintain_order="left"), timezone)
     usage.insert_file(
-        connection, facility, sha256, name=path.name, kind=file_kind(path), records=read.height
+        connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
     )
     usage.insert_usage(connection, facility, sha256, new)
     events.record_event(
@@ -126,7 +139,8 @@ def _load_file(connection: Connection, book: PriceBook, path: Path) -> Loaded:
         after=canonical_json({"sha256": sha256, "records": read.height, "new": new.height}),
     )
     known_already = read.height - new.height
-    return Loaded(path.name, read.height, new.height, known_already, new["defect"].count())
+    defects = new["defect"].count()
+    return Loaded(path.name, read.height, new.height, known_already, defects, notices=file.notices)
 
 
 def _require_unchanged(records: pl.DataFrame, path: Path, facility: str) -> None:
@@ -331,21 +345,8 @@ def with_listed_codes(book: PriceBook, folder: Path) -> PriceBook:
 
 
 def _read_codes(path: Path) -> list[ExpenseCode]:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPriceBook(
-            f"the file of expense codes cannot be read ({error})", where=str(path)
-        ) from None
-    rows = csv.DictReader(text.splitlines())
-    if rows.fieldnames is None or set(rows.fieldnames) != set(_COLUMNS):
-        raise InvalidPriceBook(
-            f"the columns are {', '.join(rows.fieldnames or ['none'])}",
-            where=f"{path}, row 1",
-            remedy=f"name them {', '.join(_COLUMNS)}",
-        )
     codes = []
-    for row in rows:
+    for at, row in _read_rows(path, "the file of expense codes", _COLUMNS):
         try:
             stated = {name: row[name] or None for name in _COLUMNS}
             codes.append(ExpenseCode.model_validate(stated))
@@ -353,9 +354,59 @@ def _read_codes(path: Path) -> list[ExpenseCode]:
             first = error.errors()[0]
             raise InvalidPriceBook(
                 f"'{first['input']}' cannot be: {first['msg'].removeprefix('Value error, ')}",
-                where=f"{path}, row {rows.line_num}, {first['loc'][0]}",
+                where=f"{path}, row {at}, {first['loc'][0]}",
             ) from None
     return codes
+
+
+def with_lookups(book: PriceBook, folder: Path) -> PriceBook:
+    """Read the lookup tables that the mappings of usage files name, files in its folder."""
+
+    def read(mapping: Any) -> Any:
+        if not isinstance(mapping, dict):
+            return mapping
+        tables = mapping.get("lookup")
+        if isinstance(tables, dict):
+            tables = {
+                field: _read_lookup(folder / table) if isinstance(table, str) else table
+                for field, table in tables.items()
+            }
+            mapping = {**mapping, "lookup": tables}
+        if isinstance(mapping.get("items"), list):
+            mapping = {**mapping, "items": [read(entry) for entry in mapping["items"]]}
+        return mapping
+
+    sources = {name: read(mapping) for name, mapping in book.sources.items()}
+    return book if sources == book.sources else book.model_copy(update={"sources": sources})
+
+
+def _read_lookup(path: Path) -> dict[str, str]:
+    codes: dict[str, str] = {}
+    for at, row in _read_rows(path, "the lookup table", ("name", "code")):
+        name, code = row["name"].strip(), row["code"].strip()
+        if not code or codes.setdefault(name, code) != code:
+            problem = f"'{name}' has two codes" if code else f"'{name}' has no code"
+            raise InvalidPriceBook(problem, where=f"{path}, row {at}", remedy="give it one")
+    return codes
+
+
+def _read_rows(
+    path: Path, noun: str, columns: Sequence[str]
+) -> Iterator[tuple[int, dict[str, str]]]:
+    """The rows of a CSV beside the price book that has exactly these columns, by line."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidPriceBook(f"{noun} cannot be read ({error})", where=str(path)) from None
+    rows = csv.DictReader(text.splitlines())
+    if rows.fieldnames is None or set(rows.fieldnames) != set(columns):
+        raise InvalidPriceBook(
+            f"the columns are {', '.join(rows.fieldnames or ['none'])}",
+            where=f"{path}, row 1",
+            remedy=f"name them {', '.join(columns)}",
+        )
+    for row in rows:
+        yield rows.line_num, {name: row[name] or "" for name in columns}
 
 
 def read_price_books(folder: Path) -> dict[str, PriceBook]:
@@ -420,7 +471,7 @@ def _read_all(folder: Path) -> dict[str, tuple[BookFile, PriceBook]]:
     for path in sorted(folder.glob("*.yml")):
         text = read_text(path)
         stated = PriceBook.parse(text, str(path))
-        book = with_logo(with_listed_codes(stated, folder), folder)
+        book = with_lookups(with_logo(with_listed_codes(stated, folder), folder), folder)
         code = book.facility.code
         if code in books:
             raise InvalidPriceBook(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
@@ -27,7 +27,6 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.explain import explain_charge
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.month_checks import (
-    CHECKED,
     INVALID_CODES,
     SHARES,
     SPEND,
@@ -38,6 +37,13 @@ from billing_lib.pricing.month_checks import (
 )
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import changes_of, require_reason, split_code
+from billing_lib.workflow.findings import (
+    DISMISS,
+    named,
+    read_dismissals,
+    read_stated,
+    with_judged,
+)
 from billing_lib.workflow.load import find_invalid_codes
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import gather
@@ -100,13 +106,8 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> MonthCharges:
     )
 
 
-DISMISS = "dismiss"
-"""The kind of event of a dismissal; its subject is the month and the finding's key."""
-
 MONTHS = 12
 """The number of earlier months that the checks compare with."""
-
-_JUDGED_FIELDS = ("quantity", "amount", "waived")
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ def read_charges(
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         charges = overview.read_month(connection, facility, str(Period.parse(period)), first)
-    return _named(charges, facility)
+    return named(charges, facility)
 
 
 def find_discrepancies(
@@ -183,7 +184,7 @@ def find_discrepancies(
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         step(0, total, f"reading the charges of {month}")
-        charges = _named(overview.read_month(connection, facility, str(month)), facility)
+        charges = named(overview.read_month(connection, facility, str(month)), facility)
         step(1, total, f"reading the splits of {month}")
         shares = overview.read_shares(connection, facility, str(month))
         step(2, total, f"reading the unbilled usage of {month}")
@@ -193,15 +194,17 @@ def find_discrepancies(
             before = before.previous
             step(3 + done, total, f"reading {before}")
             spend.append(overview.read_spend(connection, facility, str(before)))
-        judged = pl.col("charge").is_in(_judged(connection, facility).implode())
-        dismissals = events.read_events(connection, facility, kinds=[DISMISS])
+        checked = with_judged(connection, facility, charges)
+        stated = read_stated(connection, facility, str(month))
+        dismissed = read_dismissals(connection, facility, month)
     shares = shares.with_columns(charge=_name(facility, "charge"))
     pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
     charged = shares.select("charge", "expense_code").join(pending, on="charge")
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
-        charges=charges.with_columns(judged=judged).select(CHECKED.names()),
+        charges=checked,
+        stated=stated,
         shares=shares.select(SHARES.names()),
         unbilled=unbilled.select(UNBILLED.names()),
         invalid_codes=find_invalid_codes(book, charged).select(INVALID_CODES.names()),
@@ -213,12 +216,6 @@ def find_discrepancies(
     findings = month_checks.find(
         reviewed, lambda done, of, check: step(first + done, total, f"checking: {check}")
     )
-    dismissed = dismissals.select(
-        pl.col("subject").str.strip_prefix(f"{month} ").alias("key"),
-        by="login",
-        at=pl.col("at").dt.to_string("%Y-%m-%d %H:%M"),
-        reason="reason",
-    ).unique("key", keep="last", maintain_order=True)
     return ReviewedMonth(
         charges=charges,
         unbilled=unbilled,
@@ -263,22 +260,6 @@ def _no_charges(facility: str, month: str) -> NotReady:
 
 def _name(facility: str, column: str) -> pl.Expr:
     return pl.format("{}/{}", pl.lit(facility), column)
-
-
-def _named(charges: pl.DataFrame, facility: str) -> pl.DataFrame:
-    return charges.with_columns(_name(facility, "charge").alias("charge"))
-
-
-def _judged(connection: Connection, facility: str) -> pl.Series:
-    """The charges whose quantity or amount staff have set or waived."""
-    adjustments = events.read_events(connection, facility, kinds=["adjust"])
-    undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
-    judging = pl.any_horizontal(
-        pl.col("after").str.json_path_match(f"$.{field}").is_not_null() for field in _JUDGED_FIELDS
-    )
-    in_force = ~pl.col("group_id").is_in(undone.implode()).fill_null(value=False)
-    judged = adjustments.filter(judging & in_force)
-    return judged.select(_name(facility, "subject").alias("charge"))["charge"].unique()
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting
+from billing_lib.workflow.findings import require_settled
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import (
     Gathered,
@@ -417,7 +418,13 @@ SIGN_OFF = "ready"
 
 
 def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> str:
-    """Sign off a month as it is now; return a sentence."""
+    """Sign off a month as it is now; return a sentence.
+
+    Raises
+    ------
+    NotReady
+        The month has no charges, or a finding that holds back its sign-off.
+    """
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
@@ -427,6 +434,7 @@ def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> 
                 f"there are no charges for {facility} {month}",
                 remedy=f"load usage and run 'billing rate {facility} {month}'",
             )
+        require_settled(connection, book, Period.parse(month))
         sentence = f"{facility} {month} is ready: {_words(book, sums)}"
         if _signed(connection, facility, month) == sums:
             return f"{sentence}; it was signed off before, nothing changed"

@@ -38,11 +38,13 @@ class Office:
     folder: Path
     apart: bool = False
 
-    def run(self, *words: object, source: Path | None = None, **settings: str) -> Said:
+    def run(
+        self, *words: object, source: Path | None = None, typed: bytes = b"", **settings: str
+    ) -> Said:
         """A command and what came of it.
 
         ``settings`` are variables without their ``BILLING_``; ``source`` is another tree with
-        the program.
+        the program; ``typed`` is standard input, of a command in this process.
         """
         kept = {key: it for key, it in os.environ.items() if not key.startswith("BILLING_")}
         stated = {f"BILLING_{key.upper()}": value for key, value in settings.items()}
@@ -54,11 +56,11 @@ class Office:
             return _apart([*program, *given], self.folder, environment)
         if self.apart:
             return _apart([str(BILLING), *given], self.folder, environment)
-        return _here(given, self.folder, environment)
+        return _here(given, self.folder, environment, typed)
 
-    def done(self, *words: object, **settings: str) -> str:
+    def done(self, *words: object, typed: bytes = b"", **settings: str) -> str:
         """What a command prints that does what it should."""
-        said = self.run(*words, **settings)
+        said = self.run(*words, typed=typed, **settings)
         assert said.returncode == 0, said.stdout + said.stderr
         return said.stdout
 
@@ -80,7 +82,7 @@ def _apart(words: list[str], folder: Path, environment: Mapping[str, str]) -> Sa
     )
 
 
-def _here(words: list[str], folder: Path, environment: Mapping[str, str]) -> Said:
+def _here(words: list[str], folder: Path, environment: Mapping[str, str], typed: bytes) -> Said:
     out, err = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
     opened: list[Engine] = []
 
@@ -95,6 +97,7 @@ def _here(words: list[str], folder: Path, environment: Mapping[str, str]) -> Sai
         for name, value in environment.items():
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["billing", *words])
+        patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(typed), "utf-8"))
         patch.setattr(database, "open_ledger", open_ledger)
         with (
             contextlib.redirect_stdout(out),

@@ -215,7 +215,17 @@ def timed(draw: st.DrawFn, first_of_month: dt.date) -> dict:
     }
     if draw(st.booleans()):
         record["units"] = draw(decimals(10**5, 9))
+    if draw(whole(0, 3)) == 0:
+        record["elapsed"] = draw(lasting())
     return record
+
+
+@cache
+def lasting() -> st.SearchStrategy[str]:
+    """A stated elapsed time, up to three weeks: in seconds, or as a clock."""
+    clock = st.builds("{:02}:{:02}:{:02}".format, whole(0, 500), whole(0, 59), whole(0, 59))
+    days = st.builds("{}-{:02}:{:02}:{:02}".format, whole(0, 20), whole(0, 23), *[whole(0, 59)] * 2)
+    return st.one_of(decimals(1_800_000, 6), clock, days)
 
 
 @cache
@@ -230,6 +240,8 @@ def records(draw: st.DrawFn, first_of_month: dt.date, projects: tuple[str, ...])
     day = first_of_month + dt.timedelta(days=draw(whole(-1, 32)))
     if item == "slide" or draw(whole(0, 3)) == 0:
         record |= {"date": day.isoformat(), "quantity": draw(decimals(10**9, 9))}
+        if draw(whole(0, 5)) == 0:
+            record["elapsed"] = draw(lasting())
     else:
         record |= draw(timed(first_of_month))
         if draw(whole(0, 5)) == 0:

@@ -43,7 +43,9 @@ class Bill(Usage):
         exact_raw = quantity * price
         if "tiers" in rate and "rate" not in changes:
             exact_raw = tiered(rate["tiers"], quantity, before, whole)
-        raw = max(half_up(exact_raw * 10**self.places), half_up(minimum * 10**self.places))
+        raw = half_up(exact_raw * 10**self.places)
+        if minimum:
+            raw = max(raw, half_up(minimum * 10**self.places))
         raw += self.minor(rate.get("service_fee", "0"))
         total = self.minor(changes["amount"]) if "amount" in changes else raw
         for rule in self.rules("charge"):

@@ -23,8 +23,8 @@ def money(minor: int, places: int) -> str:
 
 def six_places(value: Fraction) -> str:
     """A quantity as it is shown."""
-    whole, part = divmod(half_up(value * 10**6), 10**6)
-    return f"{whole}.{part:06d}".rstrip("0").rstrip(".")
+    millionths = half_up(value * 10**6)
+    return money(millionths, 6).rstrip("0").rstrip(".")
 
 
 def shared(amount: int, weights: list[Fraction]) -> list[int]:
@@ -49,6 +49,15 @@ def seconds(text: str) -> int:
     """A step: 15min is 900."""
     unit = text.lstrip("0123456789")
     return int(text.removesuffix(unit)) * STEP_SECONDS[unit]
+
+
+def elapsed(text: str) -> Fraction:
+    """A stated time in seconds: 90, 01:30:00 or 1-02:00:00."""
+    days, _, clock = text.rpartition("-")
+    total = Fraction(0)
+    for part in clock.split(":"):
+        total = total * 60 + Fraction(part)
+    return int(days or 0) * 86400 + total
 
 
 def held(hours: dict, local: dt.datetime) -> bool:

@@ -2,10 +2,10 @@
 
 import datetime as dt
 from fractions import Fraction
-from math import gcd
+from math import floor, gcd
 from zoneinfo import ZoneInfo
 
-from .oracle_numbers import exact, half_up, held, instant, next_month, seconds
+from .oracle_numbers import elapsed, exact, half_up, held, instant, next_month, seconds
 
 PLACES = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 
@@ -97,11 +97,14 @@ class Usage:
             return "invalid_time"
         if start is not None and end < start:
             return "invalid_time"
-        if any(Fraction(record[key]) < 0 for key in ("units", "quantity") if key in record):
+        is_cost = self.items.get(record["item"], {}).get("unit") == "cost"
+        counted = ("units",) if is_cost else ("units", "quantity")
+        if any(Fraction(record[key]) < 0 for key in counted if key in record):
             return "invalid_quantity"
         rate = self.rate_of(record)
         counts = self.counts(record, rate)
-        by_itself = counts in ("use", "day") or (counts == "hour" and start is not None)
+        has_time = start is not None or "elapsed" in record
+        by_itself = counts in ("use", "day") or (counts == "hour" and has_time)
         if "quantity" not in record and not by_itself:
             return "invalid_quantity"
         if record["item"] not in self.items:
@@ -123,7 +126,14 @@ class Usage:
         opens, shuts = self.midnight(first), self.midnight(next_month(first))
         if end <= opens or start >= shuts:
             return record
-        parts = {"start": max(start, opens).isoformat(), "end": min(end, shuts).isoformat()}
+        begins, ends = max(start, opens), min(end, shuts)
+        parts = {"start": begins.isoformat(), "end": ends.isoformat()}
+        if "elapsed" in record:  # what is reached at its end less what was reached at its start
+            micros = elapsed(record["elapsed"]) * 10**6
+            before, after = (
+                floor(micros * exact(at - start) / exact(end - start)) for at in (begins, ends)
+            )
+            parts["elapsed"] = str(Fraction(after - before, 10**6))
         return record | parts
 
     def quantity(self, record: dict, rate: dict) -> Fraction:
@@ -138,6 +148,12 @@ class Usage:
             return Fraction(len(record["new days"]))
         if "quantity" in record:
             return Fraction(record["quantity"])
+        if "elapsed" in record:
+            lasted = elapsed(record["elapsed"])
+            if "rounding_step" in rate:
+                step = seconds(rate["rounding_step"])
+                lasted = -(-lasted // step) * step
+            return lasted * self.units(record) / 3600
         return Fraction(sum(self.time(record, rate).values())) * self.units(record) / 3600
 
     def units(self, record: dict) -> Fraction:
@@ -174,13 +190,15 @@ class Usage:
                 moment = turn
         times = {label: exact(span) for label, span in spent.items()}
         if "rounding_step" in rate and "quantity" not in self.stated(record, rate):
-            step, elapsed = seconds(rate["rounding_step"]), exact(end - start)
-            times[last] += -(-elapsed // step) * step - elapsed
+            step, lasted = seconds(rate["rounding_step"]), exact(end - start)
+            times[last] += -(-lasted // step) * step - lasted
         return times
 
     def stated(self, record: dict, rate: dict) -> dict:
         """Where the clock does not count, the quantity is known before the time."""
-        by_clock = self.counts(record, rate) in ("hour", "each") and "quantity" not in record
+        by_clock = self.counts(record, rate) in ("hour", "each") and not (
+            {"quantity", "elapsed"} & set(record)
+        )
         known = not by_clock or "quantity" in self.changes.get(record["id"], {})
         return {"quantity": True} if known else {}
 

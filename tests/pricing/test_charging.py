@@ -66,8 +66,8 @@ def session(start: str, end: str, price: str, units: str = "1", step: str = "") 
         ("0.005000000", "1", 1),
         ("0.004999999", "1", 0),
         ("1000000000", "0.000001", 100_000),  # 10^9 × 10^-6 = 1000.00
-        # (10^9 - 10^-9) × (10^6 - 10^-6) = 999 999 999 998 999.999…
-        ("999999999.999999999", "999999.999999", 99_999_999_999_900_000),
+        # (10^9 - 10^-9) × (10^5 - 10^-6) = 99 999 999 998 999.999…
+        ("999999999.999999999", "99999.999999", 9_999_999_999_900_000),
         ("1000000", "0.12", 12_000_000),
     ],
 )
@@ -263,15 +263,22 @@ def test_nothing_is_charged_to_nothing() -> None:
 
 
 def test_an_amount_that_cannot_be_held_is_refused() -> None:
+    """Rating holds such usage back; staff may set such a quantity."""
+    changed = changes("charge  field  value\nu1  quantity  99999999999999")
+    price = '[{item: slide, group: internal, price: "99999999999999.99"}]'
     with pytest.raises(AmountTooLarge, match="an amount has more than 18 digits"):
-        slides("99999999999999", "99999999999999.99")
+        charged(
+            "record  item  project  date  quantity\nu1  slide  p  2020-04-06  1",
+            changed,
+            rates=price,
+        )
 
 
 def test_charges_whose_sum_would_wrap_are_refused() -> None:
     at_the_bound = "record  item  project  date  quantity\n" + "\n".join(
-        f"u{number}  slide  p  2020-04-06  80000000" for number in range(2)
+        f"u{number}  slide  p  2020-04-06  990000" for number in range(102)
     )
-    price = '[{item: slide, group: internal, price: "100000000"}]'  # 8 × 10^15 dollars each
+    price = '[{item: slide, group: internal, price: "100000000"}]'  # 9.9 × 10^15 cents each
 
     with pytest.raises(AmountTooLarge, match="the sum of the charges has more than 18 digits"):
         charged(at_the_bound, rates=price)

@@ -19,9 +19,11 @@ from billing_lib.pricing.month_checks import (
     REMEDIES,
     SHARES,
     SPEND,
+    STATED,
     UNBILLED,
     Reviewed,
     duplicates,
+    elapsed_times_longer_than_from_start_to_end,
     find,
     implausibly_long_sessions,
     invalid_expense_codes,
@@ -35,6 +37,7 @@ from billing_lib.pricing.month_checks import (
     rates_changed_within_the_month,
     sessions_of_no_length,
     splits_that_do_not_make_100,
+    stated_quantities_that_are_not_the_hours,
     told,
     unbilled_usage,
     unusual_spend,
@@ -62,6 +65,7 @@ def month(
     invalid_codes: str = "charge",
     spend: str = "period",
     book: PriceBook | None = None,
+    stated: str = "charge",
 ) -> Reviewed:
     """April 2020 with these charges; what is left out is an ordinary one's."""
     book = book or price_book(DATED)
@@ -78,6 +82,7 @@ def month(
         facility=book.facility,
         period=Period(2020, 4),
         charges=frame,
+        stated=table(stated, STATED),
         shares=table(shares, SHARES),
         unbilled=table(unbilled, UNBILLED),
         invalid_codes=table(invalid_codes, INVALID_CODES),
@@ -192,6 +197,67 @@ def test_sessions_of_no_length_are_told_by_item_and_user() -> None:
     )
     sentence = "2 sessions of no length by ann, the first at 2020-04-06 10:00"
     assert said(found) == [("scope", sentence, ["c1", "c2"])]
+
+
+MINUTES = """
+    charge  item   start                      end                        hours    judged
+    c1      scope  2020-04-06T13:00:00-04:00  2020-04-06T14:00:00-04:00  1000000  -
+    c2      scope  2020-04-07T13:00:00-04:00  2020-04-07T14:30:00-04:00  1500000  -
+    c3      scope  2020-04-08T13:00:00-04:00  2020-04-08T13:20:00-04:00  333333   -
+    c4      laser  2020-04-08T13:00:00-04:00  2020-04-08T14:00:00-04:00  1000000  -
+    c5      laser  2020-04-08T13:00:00-04:00  2020-04-08T13:00:00-04:00  0        -
+    c6      scope  2020-04-08T13:00:00-04:00  2020-04-08T14:00:00-04:00  1000000  true
+"""
+
+
+@pytest.mark.parametrize(
+    ("stated", "found"),
+    [
+        # case 09: minutes as the quantity of an item by the hour
+        (
+            "c1  60  1\n c2  90  1\n c3  20  1",
+            [("scope", "3 charges", "c1: 60 instead of 1", "measure: minutes")],
+        ),
+        ("c4  3600  1", [("laser", "1 charge", "c4: 3600 instead of 1", "measure: seconds")]),
+        ("c4  2  1", [("laser", "1 charge", "c4: 2 instead of 1", "measure in the")]),
+        ("c4  0  1", [("laser", "1 charge", "c4: 0 instead of 1", "measure in the")]),
+        ("c1  1  1\n c2  1.5  1\n c3  0.33  1", []),  # hours, to hundredths
+        ("c1  1  8\n c2  12  8", []),  # hours, and hours × units
+        ("c3  0.3  1", [("scope", "1 charge", "c3: 0.3 instead of 0.333333", "measure in the")]),
+        ("c5  60  1", []),  # of no length: only the quantity says how long it was
+        ("c6  60  1", []),  # staff have judged it
+    ],
+)
+def test_a_stated_quantity_of_usage_by_the_hour_is_its_hours(
+    stated: str, found: list[tuple[str, str, str, str]]
+) -> None:
+    it = month(MINUTES, stated=f"charge  stated  units\n {stated}")
+    result = stated_quantities_that_are_not_the_hours(it)
+    assert result["subject"].to_list() == [subject for subject, *_ in found]
+    for row, (_, count, example, remedy) in zip(result.iter_rows(named=True), found, strict=True):
+        assert row["severity"] == "error"
+        assert row["sentence"] == (
+            f"{count} with another quantity than the hours, for example {example}"
+        )
+        assert remedy in row["remedy"]
+
+
+def test_an_elapsed_time_is_not_longer_than_from_start_to_end() -> None:
+    found = elapsed_times_longer_than_from_start_to_end(
+        month("""
+        charge  item   start                      end                        hours
+        c1      scope  2020-04-06T13:00:00-04:00  2020-04-06T14:00:00-04:00  1000000
+        c2      scope  2020-04-06T13:00:00-04:00  2020-04-06T14:00:00-04:00  1000250
+        c3      scope  2020-04-06T13:00:00-04:00  2020-04-06T14:00:00-04:00  16000000
+        c4      scope  2020-04-06T13:00:00-04:00  2020-04-06T14:00:00-04:00  200000
+        """)
+    )
+    sentence = (
+        "1 charge with an elapsed time, of 16 hours at most, longer than from start to end, "
+        "for example c3"
+    )
+    assert said(found) == [("scope", sentence, ["c3"])]
+    assert found["severity"].to_list() == ["warning"]
 
 
 def test_duplicates_differ_in_nothing_but_their_id() -> None:

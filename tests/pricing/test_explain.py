@@ -82,3 +82,24 @@ def test_an_added_line() -> None:
         "A pays 60 %: 45.00.",
         "B pays 40 %: 30.00.",
     ]
+
+
+def test_a_stated_elapsed_time_is_told_as_what_the_source_states() -> None:
+    told = explained(
+        "u1",
+        resources=ROOM,
+        items=ITEMS,
+        rates="[{item: scope, group: internal, price: '40.00', after_hours: '25.00', "
+        "rounding_step: 1h}]",
+        usage="[{id: u1, item: scope, project: p, elapsed: '01:20:00', "
+        "start: '2020-04-06T17:00:00-04:00', end: '2020-04-06T20:00:00-04:00'}]",
+    )
+    assert told[1:6] == [
+        "Used from 2020-04-06 17:00:00 to 2020-04-06 20:00:00 (America/New_York): "
+        "1.333333 hours, as the source states.",
+        "The time is rounded up to the next 1h.",
+        "In business hours 1 hour at 40, after hours 2 hours at 25; together 30.000000 an hour.",
+        "Quantity: 2 hour.",
+        "Rate for group internal: 40 USD per hour.",
+    ]
+    assert "Total: 60.00 USD." in told

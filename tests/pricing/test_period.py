@@ -4,10 +4,21 @@ import datetime as dt
 
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from billing_lib.errors import InvalidPeriod
-from billing_lib.pricing.clock import Period, closing_date, local_date, local_dates, period_of
+from billing_lib.pricing.clock import (
+    Period,
+    closing_date,
+    cut_with_ids,
+    local_date,
+    local_dates,
+    period_of,
+)
 from billing_lib.pricing.fields import INSTANT
+
+from .tables import rows, usage
 
 
 def utc(text: str) -> dt.datetime:
@@ -143,3 +154,36 @@ def test_many_days_at_once_are_the_days_of_each(timezone: str, year: int, before
 
     expected = instants.to_frame("at").select(local_date(at, timezone)).to_series()
     assert local_dates(instants, timezone, before=before).to_list() == expected.to_list()
+
+
+def test_a_cut_record_shares_its_elapsed_time_by_the_time_from_start_to_end() -> None:
+    """Five hours over a month's end, two before it and three after; the whole is kept."""
+    whole = 7_200_000_001  # µs: two fifths are 2,880,000,000.4
+    cut = cut_with_ids(
+        usage(f"""
+        record  start                     end                       elapsed
+        u1      2020-04-30T22:00:00-0400  2020-05-01T03:00:00-0400  {whole}
+        u2      2020-04-30T22:00:00-0400  2020-04-30T23:00:00-0400  1800000000
+        u3      2020-04-30T22:00:00-0400  2020-05-01T03:00:00-0400  -
+        """),
+        "America/New_York",
+    )
+    assert rows(cut, "record", "elapsed") == [
+        ("u1@2020-04", 2_880_000_000),
+        ("u1", 4_320_000_001),
+        ("u2", 1_800_000_000),
+        ("u3@2020-04", None),
+        ("u3", None),
+    ]
+
+
+@given(st.integers(0, 10**13), st.integers(1, 10**8))
+def test_the_parts_of_an_elapsed_time_are_the_whole(elapsed: int, seconds: int) -> None:
+    first = dt.datetime(2020, 4, 30, tzinfo=dt.UTC)
+    frame = usage("record  elapsed\nu1  0").with_columns(
+        start=pl.lit(first).cast(INSTANT),
+        end=pl.lit(first + dt.timedelta(seconds=seconds)).cast(INSTANT),
+        elapsed=pl.lit(elapsed, pl.Int64),
+    )
+    parts = cut_with_ids(frame, "America/New_York")["elapsed"]
+    assert (parts.sum(), parts.min() >= 0) == (elapsed, True)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import polars as pl
 import pytest
 
+from billing_lib.pricing.charging import charge_usage
 from billing_lib.pricing.fields import REASONS
 from billing_lib.pricing.money import plain_text
 from billing_lib.pricing.rating import Catalogue, Rating, rate_usage
@@ -233,3 +234,36 @@ def test_a_changed_copy_of_a_catalogue_is_looked_up_anew() -> None:
     changed = replace(before, rates=before.rates.clear())
     assert reasons(rate_usage(record, changed)) == [("u1", "no_rate")]
     assert rate_usage(record, before).rated.height == 1
+
+
+ABSURD = """
+    record    item   project  start                     end                       date        elapsed           units                   quantity
+    fine      slide  p        -                         -                         2020-04-06  -                 -                       12
+    session   scope  p        2020-04-06T09:00:00-0400  2020-04-06T10:00:00-0400  -           -                 -                       -
+    quantity  slide  p        -                         -                         2020-04-06  -                 -                       12345678901234567890123456
+    product   slide  p        -                         -                         2020-04-06  -                 -                       99999999999
+    units     scope  p        2020-04-06T09:00:00-0400  2020-04-06T10:00:00-0400  -           -                 9999999999999999999999  -
+    hours     scope  p        2020-04-06T09:00:00-0400  2020-04-06T10:00:00-0400  -           9000000000000000  999999                  -
+    unrated   slide  q        -                         -                         2020-04-16  -                 -                       9999999999999
+"""  # noqa: E501
+
+
+def test_absurd_records_are_held_back_and_stop_nobody_elses_charge() -> None:
+    """Prices of 10^4 and more come to 10^15 and more, which no charge does."""
+    rates = '[{item: slide, group: internal, price: "12500"}, {item: scope, group: internal, price: "40000"}]'  # noqa: E501
+    book = catalogue(rates=rates)
+    rating = rate_usage(usage(ABSURD), book, "2020-04")
+    assert set(reasons(rating)) == {
+        (record, "invalid_quantity") for record in ("quantity", "product", "units", "hours")
+    } | {("unrated", "invalid_quantity")}
+    assert set(rating.unbilled["detail"]) == {
+        "the quantity, or the amount it comes to, is too large"
+    }
+    charges = charge_usage(rating.rated, book).charges
+    assert rows(charges, "charge", "total") == [("fine", 15_000_000), ("session", 4_000_000)]
+
+
+def test_absurd_records_without_any_rate_are_held_back_too() -> None:
+    rating = rate_usage(usage(ABSURD), catalogue(rates="[]"), "2020-04")
+    assert dict(reasons(rating))["quantity"] == "invalid_quantity"
+    assert dict(reasons(rating))["fine"] == "no_rate"

@@ -114,3 +114,64 @@ def test_a_column_that_was_not_exported_is_named(read_text):
 def test_the_users_column_may_be_left_out(read_text):
     text = "JobID|Account|Start|End|AllocCPUS\n1|c|2020-04-06T17:00:00|2020-04-06T18:00:00|1\n"
     assert read_text("april.sacct", text, SACCT)["user"].to_list() == [None]
+
+
+FULL = "Cluster|JobID|Account|Submit|Start|End|Elapsed|AllocCPUS\n"
+RUN = "{}|7001|chem|2025-11-05T{}:00:00|2025-11-05T09:00:00|2025-11-05T10:00:00|01:00:00|1\n"
+
+
+def test_runs_of_a_requeued_job_and_jobs_of_two_clusters_are_records_of_their_own(read_text):
+    """Case 03: sacct --duplicates lists a requeued job once for each submission."""
+    text = FULL + RUN.format("alpha", "08") + RUN.format("alpha", "10") + RUN.format("beta", "08")
+    usage = read_text("november.sacct", text, SACCT)
+    assert usage.select("record", "occurrence").rows() == [
+        ("alpha:7001@2025-11-05T08:00:00", 1),
+        ("alpha:7001@2025-11-05T10:00:00", 1),
+        ("beta:7001@2025-11-05T08:00:00", 1),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("columns", "record"),
+    [
+        ("JobID|Submit", "7001@2025-11-05T08:00:00"),
+        ("Cluster|JobID", "alpha:7001"),
+        ("JobIDRaw|JobID", "7001"),
+        ("JobIDRaw", "7002"),
+        ("JobID", "7001"),
+    ],
+)
+def test_the_id_is_made_of_the_columns_that_the_export_has(read_text, columns, record):
+    cells = {"JobID": "7001", "JobIDRaw": "7002", "Cluster": "alpha"}
+    cells |= {"Submit": "2025-11-05T08:00:00"}
+    row = "|".join(cells[name] for name in columns.split("|"))
+    text = f"{columns}|Account|Start|End|AllocCPUS\n{row}|c|2025-11-05T09:00:00|{{}}|1\n"
+    finished = read_text("a.sacct", text.format("2025-11-05T10:00:00"), SACCT)
+    running = read_text("a.sacct", text.format("Unknown"), SACCT)
+    assert [*finished["record"], *running["record"]] == [record] * 2
+    assert [*finished["defect"], *running["defect"]] == [None, "invalid_time"]
+
+
+@pytest.mark.parametrize(
+    ("column", "stated", "seconds"),
+    [
+        ("ElapsedRaw", "7200", 7200),  # case 04: suspended for eight hours of ten
+        ("Elapsed", "02:00:00", 7200),
+        ("Elapsed", "1-02:30:00", 95400),
+        ("Elapsed", "20:30", 1230),
+        ("ElapsedRaw", "0", 0),
+    ],
+)
+def test_the_elapsed_time_that_slurm_states_is_what_counts(read_text, column, stated, seconds):
+    row = f"8001|chem|2025-11-05T09:00:00|2025-11-05T19:00:00|{stated}|10\n"
+    text = f"JobID|Account|Start|End|{column}|AllocCPUS\n{row}"
+    usage = read_text("susp.sacct", text, SACCT)
+    assert usage.select("elapsed", "defect").row(0) == (seconds * 1_000_000, None)
+    assert str(usage["end"][0] - usage["start"][0]) == "10:00:00"
+
+
+@pytest.mark.parametrize("stated", ["", "INVALID", "99999999999999999999999999", "-5"])
+def test_an_elapsed_time_that_is_none_is_never_replaced_by_the_wall_clock(read_text, stated):
+    row = f"8001|chem|2025-11-05T09:00:00|2025-11-05T19:00:00|{stated}|10\n"
+    usage = read_text("a.sacct", f"JobID|Account|Start|End|ElapsedRaw|AllocCPUS\n{row}", SACCT)
+    assert usage.select("elapsed", "defect").row(0) == (None, "invalid_quantity")

@@ -99,7 +99,7 @@ def test_cells_beyond_the_header_make_a_row_malformed(read_sheet):
 
 
 def test_tables_without_rows_are_refused(tmp_path, read_sheet):
-    with pytest.raises(UnreadableFile, match=r"usage\.xlsx: it holds no record, only a header"):
+    with pytest.raises(UnreadableFile, match=r"usage\.xlsx, sheet Sheet: it holds no record, only"):
         read_sheet(HEADER)
     columns = dict.fromkeys(["id", "item", "project", "date"], pl.String)
     pl.DataFrame(schema=columns).write_parquet(tmp_path / "usage.parquet")
@@ -111,7 +111,7 @@ def test_an_excel_file_that_is_none_is_refused(tmp_path, read_sheet):
     (tmp_path / "usage.xlsx").write_text("id,item\n")
     with pytest.raises(UnreadableFile, match=r"usage\.xlsx: it is no Excel workbook"):
         read_usage(tmp_path / "usage.xlsx", {}, "UTC")
-    with pytest.raises(UnreadableFile, match=r"usage\.xlsx: the file is empty"):
+    with pytest.raises(UnreadableFile, match=r"usage\.xlsx, sheet Sheet: the sheet is empty"):
         read_sheet()
 
 

@@ -1,0 +1,105 @@
+"""Findings that hold back the sign-off of a month, and the judgements of staff about findings.
+
+    billing ready F 2020-04
+    F 2020-04 has findings that must be settled first: 3f0c9a12bd, stated quantities that are not
+    the hours, Tool A: 2 charges state another quantity than their hours, …
+
+A holding finding is settled by correcting the mapping, the usage or the charges, or by dismissing
+it with a reason. Other findings are for review alone.
+"""
+
+import polars as pl
+from sqlalchemy import Connection
+
+from billing_lib.errors import NotReady
+from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import events, overview
+from billing_lib.pricing.clock import Period
+from billing_lib.pricing.month_checks import CHECKED, HOLDING, STATED, Reviewed, find, items_frame
+from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.rating import HOUR
+
+DISMISS = "dismiss"
+"""The kind of event of a dismissal; its subject is the month and the finding's key."""
+
+_JUDGED_FIELDS = ("quantity", "amount", "waived")
+
+
+def require_settled(connection: Connection, book: PriceBook, month: Period) -> None:
+    """Refuse a month with a holding finding that is not dismissed.
+
+    Raises
+    ------
+    NotReady
+        The first of them is named, with the way to settle it.
+    """
+    facility = book.facility.code
+    stated = read_stated(connection, facility, str(month))
+    if stated.is_empty():
+        return
+    charges = named(overview.read_month(connection, facility, str(month)), facility)
+    reviewed = Reviewed(
+        facility=book.facility,
+        period=month,
+        charges=with_judged(connection, facility, charges),
+        items=items_frame(book),
+        stated=stated,
+    )
+    dismissed = read_dismissals(connection, facility, month)
+    left = find(reviewed, checks=HOLDING).join(dismissed, on="key", how="anti")
+    if left.height:
+        key, check, subject, sentence, remedy = left.select(
+            "key", "check", "subject", "sentence", "remedy"
+        ).row(0)
+        raise NotReady(
+            f"{facility} {month} has findings that must be settled first: {key}, {check}, "
+            f"{subject}: {sentence}" + (f", and {left.height - 1} more" if left.height > 1 else ""),
+            remedy=f"{remedy}, or dismiss it: billing dismiss {facility} {month} {key} --reason …",
+        )
+
+
+def read_stated(connection: Connection, facility: str, month: str) -> pl.DataFrame:
+    """The charges by the hour whose source states their quantity as well (schema STATED)."""
+    found = overview.read_stated(connection, facility, month)
+    bodies = ledger_charges.read_rates(connection, facility, found["rate"].unique())
+    per = bodies.select("fingerprint", per=pl.col("body").str.json_path_match("$.per"))
+    hourly = found.join(per, left_on="rate", right_on="fingerprint", how="left").filter(
+        pl.coalesce("per", "unit") == HOUR
+    )
+    return named(hourly, facility).select(STATED.names())
+
+
+def read_dismissals(connection: Connection, facility: str, month: Period) -> pl.DataFrame:
+    """The dismissed findings of a month, the last dismissal of each: ``key``, ``by``, ``at``,
+    ``reason``."""
+    dismissals = events.read_events(connection, facility, kinds=[DISMISS])
+    return (
+        dismissals.filter(pl.col("subject").str.starts_with(f"{month} "))
+        .select(
+            pl.col("subject").str.strip_prefix(f"{month} ").alias("key"),
+            by="login",
+            at=pl.col("at").dt.to_string("%Y-%m-%d %H:%M"),
+            reason="reason",
+        )
+        .unique("key", keep="last", maintain_order=True)
+    )
+
+
+def with_judged(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
+    """Charges (schema CHECKED), those judged whose quantity or amount staff set or waived."""
+    adjustments = events.read_events(connection, facility, kinds=["adjust"])
+    undone = events.read_events(connection, facility, kinds=["undo"])["subject"]
+    judging = pl.any_horizontal(
+        pl.col("after").str.json_path_match(f"$.{field}").is_not_null() for field in _JUDGED_FIELDS
+    )
+    in_force = ~pl.col("group_id").is_in(undone.implode()).fill_null(value=False)
+    judged = named(adjustments.filter(judging & in_force).select(charge="subject"), facility)[
+        "charge"
+    ].unique()
+    is_judged = pl.col("charge").is_in(judged.implode())
+    return charges.with_columns(judged=is_judged).select(CHECKED.names())
+
+
+def named(charges: pl.DataFrame, facility: str) -> pl.DataFrame:
+    """Charges with their codes as people read them, ``RC/57``."""
+    return charges.with_columns(charge=pl.format("{}/{}", pl.lit(facility), "charge"))
