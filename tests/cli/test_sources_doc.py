@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from billing_lib.sources.registry import presets
+
 from .conftest import Office
 
 ROOT = Path(__file__).parents[2]
@@ -111,6 +113,12 @@ def test_each_answer_is_tried_and_has_at_most_ten_lines() -> None:
     assert answers().keys() == ANSWERS.keys()
     for mapping, command in answers().values():
         assert len(mapping.splitlines()) + len(command.splitlines()) <= 10
+
+
+def test_the_page_names_each_preset_with_its_columns() -> None:
+    named = dict(re.findall(r"^\| `([a-z-]+)` \| (`.+?`) \|", PAGE, re.M))
+    for name, preset in presets().items():
+        assert re.findall("`(.+?)`", named[name]) == preset["header"]
 
 
 @pytest.mark.parametrize("heading", ANSWERS)
