@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from sample_facility import HEADER, nothing, price_book, usage_file
+from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here
 from sqlalchemy import Engine
 
@@ -11,6 +11,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import read_events
 from billing_lib.pricing.clock import Period
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.after_issue import reissue
 from billing_lib.workflow.bulk import adjust_many, undo_group
@@ -23,6 +24,7 @@ from billing_lib.workflow.review import (
     remedy,
     summarise_month,
 )
+from billing_lib.workflow.runs import sign_off
 
 APRIL = Period(2020, 4)
 USAGE = HEADER + (
@@ -144,3 +146,62 @@ def test_a_step_may_stop_the_checks(rated: Engine) -> None:
         find_discrepancies(rated, price_book(), "2020-04", step)
     assert told[0] == "reading the charges of 2020-04"
     assert told[-1] == "reading 2020-01"
+
+
+MINUTES = HEADER + (
+    "n1,scope,p1,ann,2020-04-06T13:00:00-04:00,2020-04-06T14:00:00-04:00,,60.00\n"
+    "n2,scope,p1,ann,2020-04-07T13:00:00-04:00,2020-04-07T14:30:00-04:00,,90.00\n"
+    "n3,slide,p1,ann,,,2020-04-07,60\n"
+)
+STATED = "stated quantities that are not the hours"
+
+
+def rated_minutes(ledger: Engine, folder: Path, book: PriceBook) -> None:
+    load_files(ledger, book, [usage_file(folder, MINUTES)], nothing)
+    rate_period(ledger, book, APRIL)
+
+
+def test_minutes_as_hours_hold_back_the_sign_off_until_they_are_dismissed(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    """Case 09: 60 and 90 minutes came to 2,400.00 and 3,600.00 as hours."""
+    book = price_book()
+    rated_minutes(ledger, tmp_path, book)
+    assert found(ledger)[STATED] == ["MIC/n1", "MIC/n2"]
+    with pytest.raises(NotReady) as refused:
+        sign_off(ledger, book, "2020-04")
+    assert f"{STATED}, scope: 2 charges" in str(refused.value)
+    assert "measure: minutes" in str(refused.value)
+    month = find_discrepancies(ledger, book, "2020-04")
+    key = month.findings.filter(check=STATED)["key"].item()
+    assert f"billing dismiss MIC 2020-04 {key} --reason" in str(refused.value)
+    dismiss(ledger, book, "2020-04", key, "the meter counts double at night")
+    assert sign_off(ledger, book, "2020-04").startswith("MIC 2020-04 is ready: 3 charges")
+
+
+def test_declared_minutes_hold_back_nothing(ledger: Engine, tmp_path: Path) -> None:
+    mapped = price_book(BOOK + 'sources: {csv: {measure: minutes, defaults: {elapsed: ""}}}\n')
+    sessions = MINUTES.replace("n3,slide,p1,ann,,,2020-04-07,60\n", "")
+    load_files(ledger, mapped, [usage_file(tmp_path, sessions)], nothing)
+    rate_period(ledger, mapped, APRIL)
+    charges = read_charges(ledger, mapped, "2020-04").select("charge", "quantity", "total")
+    assert charges.rows() == [("MIC/n1", 1_000_000, 4000), ("MIC/n2", 1_500_000, 6000)]
+    assert STATED not in found(ledger)
+    assert sign_off(ledger, mapped, "2020-04").startswith("MIC 2020-04 is ready: 2 charges")
+
+
+def test_a_quantity_that_staff_set_holds_back_nothing(ledger: Engine, tmp_path: Path) -> None:
+    book = price_book()
+    rated_minutes(ledger, tmp_path, book)
+    for code, hours in (("MIC/n1", "1"), ("MIC/n2", "1.5")):
+        adjust_charge(ledger, book, code, {"quantity": hours}, "minutes")
+    assert sign_off(ledger, book, "2020-04").startswith("MIC 2020-04 is ready: 3 charges")
+
+
+def test_quantities_of_what_is_not_counted_by_the_hour_hold_back_nothing(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    """An item by the hour whose rate counts each of what the source states."""
+    each = price_book(BOOK.replace('price: "40.00"}', 'price: "40.00", per: each}'))
+    rated_minutes(ledger, tmp_path, each)
+    assert sign_off(ledger, each, "2020-04").startswith("MIC 2020-04 is ready: 3 charges")

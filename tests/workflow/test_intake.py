@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import openpyxl
 import pytest
 from sample_facility import HEADER, USAGE, nothing, price_book, usage_file
 from sqlalchemy import Engine
@@ -70,3 +71,15 @@ def test_a_row_without_a_time_is_found_in_one_month(ledger: Engine, tmp_path: Pa
     load_files(ledger, price_book(), [usage_file(tmp_path, rows)], nothing)
     assert "u9" in records(ledger, "2020-05")
     assert "u9" not in records(ledger, "2020-04")
+
+
+def test_what_of_a_workbook_was_not_read_is_said(ledger: Engine, tmp_path: Path) -> None:
+    book = openpyxl.Workbook()
+    book.create_sheet("old").sheet_state = "hidden"
+    for row in (line.split(",") for line in USAGE.splitlines()[:3]):
+        book.worksheets[0].append(row)
+    book.save(tmp_path / "usage.xlsx")
+    (loaded,) = load_files(ledger, price_book(), [tmp_path / "usage.xlsx"], nothing)
+    assert loaded.sentence == (
+        "usage.xlsx: 2 records read, 2 new; the sheet 'old' is hidden and was not read"
+    )
