@@ -87,10 +87,14 @@ def _leave_invoices(connection: Connection, facility: str, values: pl.DataFrame)
     frames.update_frame(connection, charge, off, ["facility", "charge"], facility=facility)
 
 
-def delete_charge(connection: Connection, facility: str, code: str) -> None:
-    """Delete a PENDING charge and its splits; the next rating makes it anew."""
-    _require_pending(connection, facility, pl.Series([code]))
-    connection.execute(delete(charge).where(charge.c.facility == facility, charge.c.charge == code))
+def delete_charges(connection: Connection, facility: str, codes: pl.Series) -> None:
+    """Delete PENDING charges and their splits; the next rating makes them anew."""
+    if codes.len() == 0:
+        return
+    _require_pending(connection, facility, codes)
+    listed = frames.listed(connection, codes)
+    chosen = charge.c.charge.in_(select(listed.c.value))
+    connection.execute(delete(charge).where(charge.c.facility == facility, chosen))
 
 
 def read_charges(
@@ -133,6 +137,36 @@ def read_charges(
     if parts is not None:
         found = found.join(parts, on=parts.columns, how="semi")
     return found.sort("kind", "charge", descending=[True, False])
+
+
+def read_of_usage(connection: Connection, facility: str, records: pl.Series) -> pl.DataFrame:
+    """The charges of usage records (ids), copies on reissues included (schema KEPT)."""
+    listed = frames.listed(connection, records)
+    copies = (charge.c.original.in_(select(listed.c.value)),)
+    every = [
+        read_charges(connection, facility, codes=records),
+        read_charges(connection, facility, where=copies),
+    ]
+    return pl.concat(every).filter(pl.col("kind") == "usage")
+
+
+def has_pending(connection: Connection, facility: str, period: str) -> bool:
+    """Whether a month has PENDING charges on no invoice."""
+    free = select(charge.c.charge).where(
+        charge.c.facility == facility,
+        charge.c.period == period,
+        charge.c.state == PENDING,
+        charge.c.invoice.is_(None),
+    )
+    return connection.execute(free.limit(1)).one_or_none() is not None
+
+
+def place_charges(connection: Connection, facility: str, placed: pl.DataFrame) -> None:
+    """Set where PENDING charges are billed: ``charge``, ``period``, ``reference``, ``invoice``."""
+    columns = ["charge", "period", "reference", "invoice"]
+    frames.update_frame(
+        connection, charge, placed.select(columns), ["facility", "charge"], facility=facility
+    )
 
 
 def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:

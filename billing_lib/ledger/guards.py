@@ -16,7 +16,7 @@ this list needs a migration, even an empty one: migrations/env.py installs the g
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from billing_lib.ledger.schema import billing_run, charge, issuing, job, message
+from billing_lib.ledger.schema import billing_run, charge, issuing, job, message, usage_version
 from billing_lib.ledger.states import (
     ACTIVE,
     CHARGE,
@@ -785,15 +785,57 @@ _FACILITY = (
     ),
     never("facility", "a facility that was used is kept", DELETE),
 )
+_RECORD = ("facility", "record", "occurrence")
+_VERSION = [
+    column.name
+    for column in usage_version.columns
+    if column.name not in (*_RECORD, "version", "event")
+]
+
+
+def _same(columns: Iterable[str], other: str) -> str:
+    """The SQL condition that another row has these columns of the new one."""
+    return " AND ".join(f'{other}."{name}" = NEW."{name}"' for name in columns)
+
+
 _USAGE = (
     never("source_file", "the entry of a loaded file does not change"),
-    never("usage_record", "a usage record does not change", UPDATE),
+    never("usage_record", "a usage record is kept", DELETE),
     Guard(
         "usage_record",
-        (DELETE,),
-        "a usage record is kept while a charge refers to it",
-        "EXISTS (SELECT 1 FROM charge c WHERE c.facility = OLD.facility"
-        " AND c.record = OLD.record AND c.occurrence = OLD.occurrence)",
+        (UPDATE,),
+        "a usage record keeps its id and changes into its next version",
+        f"{differs(_RECORD)} OR coalesce(NEW.version, 0) <> coalesce(OLD.version, 1) + 1",
+    ),
+    Guard(
+        "usage_record",
+        (UPDATE,),
+        "a usage record changes when the version before it is kept",
+        f"NOT EXISTS (SELECT 1 FROM usage_version v WHERE {_same(_RECORD, 'v')}"
+        " AND v.version = NEW.version - 1)",
+        lookup=True,
+    ),
+    *(
+        Guard(
+            "usage_record",
+            (UPDATE,),
+            "usage that is billed or bound to a run does not change",
+            f"EXISTS (SELECT 1 FROM charge c WHERE c.facility = NEW.facility AND {code}"
+            " AND c.occurrence = NEW.occurrence AND (c.state <> 'PENDING' OR c.run IS NOT NULL))",
+            lookup=True,
+        )
+        # Each by its index: an OR would read all charges, and so does SQLite without > ''.
+        for code in ("c.charge = NEW.record", "c.original > '' AND c.original = NEW.record")
+    ),
+    never("usage_version", "a version of a usage record is kept as it was"),
+    Guard(
+        "usage_version",
+        (INSERT,),
+        "a version is kept of a usage record as it stands",
+        f"NOT EXISTS (SELECT 1 FROM usage_record u WHERE {_same(_RECORD, 'u')}"
+        " AND coalesce(u.version, 1) = NEW.version AND NOT ("
+        + " OR ".join(f'u."{name}" IS DISTINCT FROM NEW."{name}"' for name in _VERSION)
+        + "))",
         lookup=True,
     ),
     never("rate", "a kept rate does not change"),
@@ -807,14 +849,20 @@ _CHARGE = (
     Guard(
         "charge",
         (INSERT,),
+        "a charge has the code of its usage, or is a copy of one that has",
+        "NEW.record IS NOT NULL AND coalesce(NEW.original, NEW.charge) <> NEW.record",
+    ),
+    Guard(
+        "charge",
+        (INSERT,),
         "a charge begins without run and invoice",
         "NEW.run IS NOT NULL OR NEW.invoice IS NOT NULL",
     ),
     Guard(
         "charge",
         (UPDATE,),
-        "a charge keeps its facility and code",
-        differs(("facility", "charge")),
+        "a charge keeps its code and its usage",
+        differs(("facility", "charge", "kind", "record", "occurrence", "original")),
     ),
     Guard(
         "charge",

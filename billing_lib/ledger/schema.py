@@ -1,7 +1,8 @@
 """The ledger's tables.
 
     source_file ─ usage_record ─ charge ─ charge_split      PENDING until billed
-                       └ unbilled     └ rate (kept copies)
+                       ├ unbilled     └ rate (kept copies)
+                       └ usage_version                      what it was before, each time
     permission (who may do what)    event (who, when, why; hash-chained per facility)
 
     billing_run ─ job          a run by staff, and each action in it
@@ -47,6 +48,7 @@ from sqlalchemy import (
     UniqueConstraint,
     text,
 )
+from sqlalchemy.schema import SchemaItem
 from sqlalchemy.types import LargeBinary
 
 from billing_lib.ledger.frames import Instant, columns_of
@@ -112,17 +114,43 @@ source_file = Table(
     sqlite_with_rowid=False,
 )
 
+
+def _version_columns() -> tuple[SchemaItem, ...]:
+    """What a usage record and its earlier versions have besides the usage itself."""
+    return (
+        Column("period", Text),  # null where no time could be read, and where it is taken back
+        Column("withdrawn", BigInteger),  # the event that took it back; null for what stands
+        Column("file_sha256", Text, nullable=False),
+        ForeignKeyConstraint(
+            ["facility", "file_sha256"], ["source_file.facility", "source_file.sha256"]
+        ),
+    )
+
+
 usage_record = Table(
     "usage_record",
     metadata,
     Column("facility", Text, primary_key=True),
     *columns_of(USAGE, key=("record", "occurrence")),
-    Column("period", Text),  # null where the time could not be read
-    Column("file_sha256", Text, nullable=False),
-    ForeignKeyConstraint(
-        ["facility", "file_sha256"], ["source_file.facility", "source_file.sha256"]
-    ),
+    *_version_columns(),
+    Column("version", Integer),  # null for the first, which is nearly every record's only one
     Index(None, "facility", "period"),
+    sqlite_with_rowid=False,
+)
+
+usage_version = Table(
+    "usage_version",
+    metadata,
+    Column("facility", Text, primary_key=True),
+    *columns_of(USAGE, key=("record", "occurrence")),
+    *_version_columns(),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("event", BigInteger, nullable=False),  # the event with which it ended
+    ForeignKeyConstraint(
+        ["facility", "record", "occurrence"],
+        ["usage_record.facility", "usage_record.record", "usage_record.occurrence"],
+    ),
+    Index(None, "facility", "event"),
     sqlite_with_rowid=False,
 )
 
@@ -183,7 +211,7 @@ charge = Table(
         sqlite_where=text("original IS NOT NULL"),
         postgresql_where=text("original IS NOT NULL"),
     ),
-    # No index on record and occurrence: only deleting usage would use it, rating would pay for it.
+    # No index on record: a charge of usage is found by its code, a copy by its original.
     Index(
         None,
         "invoice",

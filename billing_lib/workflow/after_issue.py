@@ -270,7 +270,7 @@ def drop_copies(connection: Connection, facility: str, number: str) -> None:
             reason=f"the reissue of invoice {number} was closed",
             team=team,
         )
-        ledger_charges.delete_charge(connection, facility, code)
+    ledger_charges.delete_charges(connection, facility, copies["charge"])
 
 
 def require_no_reissue(connection: Connection, facility: str, number: str) -> None:

@@ -361,6 +361,15 @@ def queue(connection: Connection) -> None:
     messages.set_preference(connection, "RC", "ann@example.edu", "digest")
 
 
+def correct(connection: Connection, record: str = "u9") -> None:
+    """A record without a charge that had one slide and then has two."""
+    usage.insert_usage(connection, "RC", "4f", usage_records((record, "slide", "p2", "1")))
+    standing = usage.read_standing(connection, "RC", [record])
+    two = standing.with_columns(quantity=pl.lit(Decimal(2)).cast(standing.schema["quantity"]))
+    event = record_event(connection, "RC", "load", "april.csv", "")
+    usage.replace_usage(connection, "RC", standing, two, event)
+
+
 def all_there_is(connection: Connection) -> None:
     """A row in every table that has guards: April issued, funds, a job, a paid statement."""
     issue(connection)
@@ -371,3 +380,4 @@ def all_there_is(connection: Connection) -> None:
     statements.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
     queue(connection)
     record_event(connection, "RC", "issue", RUN, "April")
+    correct(connection)

@@ -6,9 +6,10 @@ from typing import Any
 
 import psycopg
 import pytest
-from april import P1, P2, RUN, draft, late_charge, pay
-from sqlalchemy import Engine
+from april import P1, P2, RUN, draft, issue, late_charge, pay, submit
+from sqlalchemy import Connection, Engine
 
+from billing_lib.ledger import usage
 from billing_lib.ledger.database import writing
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
@@ -116,10 +117,74 @@ def test_a_pending_charge_and_its_splits_may_change_and_go(rated: Engine, raw: R
     assert raw("SELECT count(*) FROM charge") == [(2,)]
 
 
-def test_usage_is_kept_while_a_charge_refers_to_it(rated: Engine, raw: Raw) -> None:
-    with pytest.raises(REFUSED):
+def test_usage_is_kept(rated: Engine, raw: Raw) -> None:
+    with pytest.raises(REFUSED, match="a usage record is kept"):
         raw("DELETE FROM usage_record WHERE record = 'u3'")
-    raw("DELETE FROM charge_split WHERE charge = 'u3'")
     raw("DELETE FROM charge WHERE charge = 'u3'")
-    raw("DELETE FROM usage_record WHERE record = 'u3'")
-    assert raw("SELECT count(*) FROM usage_record") == [(2,)]
+    with pytest.raises(REFUSED, match="a usage record is kept"):
+        raw("DELETE FROM usage_record WHERE record = 'u3'")
+    assert raw("SELECT count(*) FROM usage_record") == [(3,)]
+
+
+COPIED = [*usage.USAGE_WITH_PERIOD, "withdrawn", "file_sha256"]
+NAMES = ", ".join(f'"{name}"' for name in COPIED)
+
+
+def kept(record: str, instead: str = "quantity", of: str = "quantity", version: int = 1) -> str:
+    """SQL that keeps a record as a version; with one column replaced, as another one."""
+    values = NAMES.replace(f'"{of}"', instead if instead != of else f'"{of}"')
+    return (
+        f"INSERT INTO usage_version (facility, {NAMES}, version, event)"
+        f" SELECT facility, {values}, {version}, 1 FROM usage_record WHERE record = '{record}'"
+    )
+
+
+def changed(record: str, version: int = 2) -> str:
+    return f"UPDATE usage_record SET quantity = '7', version = {version} WHERE record = '{record}'"
+
+
+def test_usage_changes_into_its_next_version_and_the_one_before_is_kept(
+    rated: Engine, raw: Raw
+) -> None:
+    with pytest.raises(REFUSED, match="into its next version"):
+        raw("UPDATE usage_record SET quantity = '7' WHERE record = 'u2'")
+    with pytest.raises(REFUSED, match="when the version before it is kept"):
+        raw(changed("u2"))
+    for other in ("'8'", "NULL"):
+        with pytest.raises(REFUSED, match="as it stands"):
+            raw(kept("u2", other))
+    with pytest.raises(REFUSED, match="as it stands"):
+        raw(kept("u2", version=2))
+    raw(kept("u2"))
+    with pytest.raises(REFUSED, match="into its next version"):
+        raw(changed("u2", version=3))
+    with pytest.raises(REFUSED, match="keeps its id"):
+        raw(changed("u2").replace("SET", "SET record = 'u8',"))
+    raw(changed("u2"))
+    assert raw("SELECT quantity, version FROM usage_record WHERE record = 'u2'") == [("7", 2)]
+    assert raw("SELECT quantity, version FROM usage_version") == [("9", 1)]
+
+
+@pytest.mark.parametrize("until", [submit, issue], ids=["bound", "billed"])
+def test_usage_that_is_bound_or_billed_does_not_change(
+    rated: Engine, raw: Raw, until: Callable[[Connection], object]
+) -> None:
+    with writing(rated) as connection:
+        until(connection)
+    for record in ("u1", "u2", "u3"):
+        raw(kept(record))
+        with pytest.raises(REFUSED, match="billed or bound"):
+            raw(changed(record))
+    assert raw("SELECT count(*) FROM usage_record WHERE version IS NULL") == [(3,)]
+
+
+def test_usage_does_not_change_under_a_billed_charge_of_another_code(
+    rated: Engine, raw: Raw
+) -> None:
+    """The guard finds a charge of usage by its code, so another code is refused."""
+    raw("DELETE FROM charge WHERE charge = 'u3'")
+    with pytest.raises(REFUSED, match="the code of its usage"):
+        raw(_inserted(charge="'u33'", kind="'usage'", record="'u3'", occurrence="1"))
+    raw(_inserted(charge="'u3'", kind="'usage'", record="'u3'", occurrence="1"))
+    with pytest.raises(REFUSED, match="keeps its code and its usage"):
+        raw("UPDATE charge SET record = 'u2' WHERE charge = 'u3'")

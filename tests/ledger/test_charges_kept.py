@@ -56,7 +56,7 @@ def test_pending_charges_take_their_new_price_and_splits(rated: Engine) -> None:
 
 def test_a_deleted_charge_takes_its_splits_with_it(rated: Engine) -> None:
     with writing(rated) as connection:
-        charges.delete_charge(connection, "RC", "u1")
+        charges.delete_charges(connection, "RC", pl.Series(["u1"]))
         assert charges.read_charges(connection, "RC")["charge"].to_list() == ["u2", "u3"]
         assert "u1" not in charges.read_splits(connection, "RC")["charge"]
         assert connection.scalar(text("SELECT count(*) FROM charge_split")) == 2
@@ -77,7 +77,7 @@ def test_a_charge_that_is_not_free_is_named(
     with pytest.raises(UnknownCharge, match=f"'{code}'"), writing(rated) as connection:
         charges.replace_charges(connection, "RC", one, splits.clear())
     with pytest.raises(UnknownCharge, match=f"'{code}'"), writing(rated) as connection:
-        charges.delete_charge(connection, "RC", code)
+        charges.delete_charges(connection, "RC", pl.Series([code]))
 
 
 def test_a_kept_rate_stays_as_it_was(rated: Engine) -> None:

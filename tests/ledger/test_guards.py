@@ -51,6 +51,7 @@ ISSUED = {
     "statement_invoice": ("total = 0", "number = 'RC-2020-0002'"),
     "told": ("address = 'eve@example.edu'", "key = 'RC-2020-0001'"),
     "usage_record": ("item = 'slide'", "record = 'u1'"),
+    "usage_version": ("item = 'scope'", "record = 'u9'"),
 }
 
 
