@@ -50,10 +50,6 @@ class UnwritableFile(BillingError):
     """A file cannot be written: the folder is read-only or the disk is full."""
 
 
-class ChangedRecord(BillingError):
-    """A usage record was loaded before with the same id and different content."""
-
-
 class InvalidTemplate(BillingError):
     """A facility's template is missing, has a mistake or asks for something not allowed."""
 

@@ -298,7 +298,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
             before=canonical_json(before.row(0, named=True)),
             team=row["team"],
         )
-        ledger_charges.delete_charge(connection, facility, code)
+        ledger_charges.delete_charges(connection, facility, frame["charge"])
         price_coupled(connection, book, frame, frame.clear())
         follow_changes(connection, book, frame)
     return f"{charge}: deleted; 'billing rate {facility} {row['period']}' charges its usage anew"
@@ -367,7 +367,7 @@ def current_values(
     return values
 
 
-CHANGES = ("adjust", "add_line", "delete")
+CHANGES = ("adjust", "add_line", "delete", "correct")
 """The kinds of events that change a charge."""
 
 OPEN, UNDONE, KEPT = "open", "undone", "kept"

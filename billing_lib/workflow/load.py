@@ -1,10 +1,17 @@
 """Load usage files into the ledger, and price books with their logos and lists of expense codes.
 
-    usage.csv: 1,204 records read, 1,200 new, 4 known already
+    usage.csv: 1,204 records read, 1,200 new, 3 the same, 1 corrected
+    usage.csv, row 7: e6 corrected, quantity 33 → 44; RC/e6 41.25 → 55.00
 
-Loading a file twice, by its hash, changes nothing. A record that was loaded before, by its id, is
-skipped if it is unchanged and refused if it differs. A row that cannot be read is kept with its
-reason. Several files load together or not at all.
+A record is known by its id. Loaded again it is the same, or it is corrected (workflow/correct.py);
+so loading a file twice changes nothing. A row that cannot be read is kept with its reason. Several
+files load together or not at all.
+
+A row that cannot be read, or has no id, has its place for an id, ``usage.csv:3``. A file of the
+same name that shares records with the earlier one is its next version: what stood at a place and
+is not stated there any more is taken back, and so is the part of usage cut at the end of a month
+(``u1@2020-03``) that the corrected usage does not have. In any other file of the name the place
+gets the beginning of the file's hash behind it, ``usage.csv:3#4f2a81c0``.
 
 Every ``*.yml`` in the folder of price books is one, identified by the facility's code inside. It
 may name a logo, a file of expense codes and lookup tables of names (columns name, code) beside it:
@@ -28,16 +35,14 @@ ledger, by an entry point that names a Validator:
 """
 
 import csv
-import datetime as dt
 import hashlib
 import re
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element, ParseError
-from zoneinfo import ZoneInfo
 
 import polars as pl
 from defusedxml import DefusedXmlException
@@ -45,27 +50,50 @@ from defusedxml.ElementTree import fromstring
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import ChangedRecord, InvalidPriceBook, NotReady, UnknownFacility
+from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
-from billing_lib.ledger.database import writing
-from billing_lib.pricing.clock import closing_date, cut_with_ids, period_of
-from billing_lib.pricing.fields import USAGE, Logo, canonical_json
+from billing_lib.ledger.database import trying, writing
+from billing_lib.pricing.clock import closing_date, cut_with_ids, day_start, local_date, period_of
+from billing_lib.pricing.fields import Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.settings import entry_points
 from billing_lib.sources import file_hash, mappings, read_file
+from billing_lib.workflow.correct import (
+    CORRECTED,
+    NEW,
+    OUTCOMES,
+    TAKEN_BACK,
+    Replacement,
+    changed_columns,
+    report_undated,
+    taken_back,
+)
 from billing_lib.workflow.permissions import REVIEWER, note_facility, require
 from billing_lib.workflow.steps import Progress
-
-COMPARED = [
-    name for name in USAGE.names() if name not in ("record", "occurrence", "file", "row", "detail")
-]
-"""The columns in which a record loaded again must equal the first."""
 
 
 @dataclass(frozen=True)
 class Loaded:
-    """The result of loading one file."""
+    """The result of loading one file.
+
+    Attributes
+    ----------
+    records
+        Number of records read: ``new``, ``known`` (the same as before), ``corrected`` or
+        ``refused`` (billed or being approved, so they stay as they are).
+    defects
+        Number of new records that cannot be billed as they are.
+    undated
+        Number of new and corrected records without any readable time, which no month can take.
+    taken_back
+        Number of earlier records that this version of the file does not state any more.
+    loaded_before
+        Whether the file was loaded before and nothing changed.
+    outcomes
+        The records with a defect, corrected, refused or taken back (schema OUTCOMES of
+        workflow/correct.py), by row.
+    """
 
     file: str
     records: int
@@ -73,6 +101,11 @@ class Loaded:
     known: int
     defects: int
     loaded_before: bool = False
+    corrected: int = 0
+    refused: int = 0
+    taken_back: int = 0
+    undated: int = 0
+    outcomes: pl.DataFrame = field(default_factory=OUTCOMES.to_frame, compare=False)
     notices: tuple[str, ...] = ()
     """What else is to be said about the file, each a clause: rows left out, sheets not read."""
 
@@ -81,9 +114,16 @@ class Loaded:
         """The result in words."""
         if self.loaded_before:
             return f"{self.file}: loaded before, nothing changed ({self.records:,} records)"
-        known = f", {self.known:,} known already" if self.known else ""
-        defects = f", {self.defects:,} that cannot be billed as they are" if self.defects else ""
-        read = f"{self.file}: {self.records:,} records read, {self.new:,} new{known}{defects}"
+        counts = {
+            "known already": self.known,
+            "corrected": self.corrected,
+            "refused": self.refused,
+            "taken back": self.taken_back,
+            "that cannot be billed as they are": self.defects,
+            "without a readable time, shown in every open month": self.undated,
+        }
+        told = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
+        read = f"{self.file}: {self.records:,} records read, {self.new:,} new{told}"
         return "; ".join((read, *self.notices))
 
 
@@ -93,13 +133,20 @@ def load_files(
     files: Sequence[Path],
     step: Progress,
     kind: str | None = None,
+    *,
+    preview: bool = False,
 ) -> list[Loaded]:
     """Load a facility's usage files, all or none.
 
-    ``kind`` is that of all the files (a kind, or the name of a mapping), if their names and
-    headers are not to tell it.
+    Parameters
+    ----------
+    kind
+        That of all the files (a kind, or the name of a mapping), if their names and headers are
+        not to tell it.
+    preview
+        Whether the ledger stays as it is.
     """
-    with writing(engine) as connection:
+    with (trying if preview else writing)(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         note_facility(connection, book)
         loaded = []
@@ -118,57 +165,183 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
         read = cut_with_ids(read, timezone)
     sha256 = file_hash(path)
     before = usage.known_file(connection, facility, sha256)
-    if before is not None:
-        return Loaded(
-            path.name, before.records, new=0, known=before.records, defects=0, loaded_before=True
-        )
-    known = usage.read_usage(connection, facility, records=read["record"].unique())
-    both = ["record", "occurrence"]
-    _require_unchanged(read.join(known, on=both, how="inner", suffix="_before"), path, facility)
-    new = _in_period(read.join(known, on=both, how="anti", maintain_order="left"), timezone)
-    usage.insert_file(
-        connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
+    standing = usage.read_standing(connection, facility, read["record"].unique())
+    read, standing, gone = _compared(connection, book, path.name, sha256, read, standing)
+    stated = _in_period(read, timezone).with_columns(
+        withdrawn=pl.lit(None, pl.Int64), file_sha256=pl.lit(sha256)
     )
-    usage.insert_usage(connection, facility, sha256, new)
-    events.record_event(
+    new = stated.join(standing, on=usage.RECORD, how="anti", maintain_order="left")
+    both = stated.join(standing, on=usage.RECORD, suffix="_was")
+    other = both.filter(changed_columns("_was") | pl.col("withdrawn_was").is_not_null())
+    replacement = Replacement.of(
         connection,
-        facility,
-        kind="load",
-        subject=path.name,
-        reason="",
-        after=canonical_json({"sha256": sha256, "records": read.height, "new": new.height}),
+        book,
+        pl.concat([standing.join(other, on=usage.RECORD, how="semi"), gone]),
+        pl.concat([other.select(stated.columns), taken_back(gone).select(stated.columns)]),
     )
-    known_already = read.height - new.height
-    defects = new["defect"].count()
-    return Loaded(path.name, read.height, new.height, known_already, defects, notices=file.notices)
+    counts = {
+        "records": read.height,
+        "new": new.height + replacement.count(NEW),
+        "same": both.height - other.height,
+        "corrected": replacement.count(CORRECTED),
+        "refused": replacement.refused.height,
+        "taken_back": replacement.count(TAKEN_BACK),
+    }
+    nothing = new.height + replacement.standing.height == 0
+    undated, outcomes = 0, replacement.refused
+    if before is None:
+        usage.insert_file(
+            connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
+        )
+    if before is None or not nothing:
+        told = {name: count for name, count in counts.items() if count or name in _ALWAYS}
+        event = events.record_event(
+            connection,
+            facility,
+            kind="load",
+            subject=path.name,
+            reason="",
+            after=canonical_json({"sha256": sha256, **told}),
+        )
+        usage.insert_usage(connection, facility, sha256, new)
+        undated = report_undated(connection, book, new)
+        undated += replacement.now.filter(
+            pl.col("period").is_null() & pl.col("withdrawn").is_null()
+        ).height
+        outcomes = replacement.carry_out(connection, book, event, told=(CORRECTED, TAKEN_BACK))
+    return Loaded(
+        path.name,
+        read.height,
+        new=counts["new"],
+        known=counts["same"],
+        defects=new["defect"].count(),
+        loaded_before=before is not None and nothing and outcomes.height == 0,
+        corrected=counts["corrected"],
+        refused=counts["refused"],
+        taken_back=counts["taken_back"],
+        undated=undated,
+        outcomes=_with_defects(new, outcomes),
+        notices=file.notices,
+    )
 
 
-def _require_unchanged(records: pl.DataFrame, path: Path, facility: str) -> None:
-    for name in COMPARED:
-        changed = records.filter(pl.col(name).ne_missing(pl.col(f"{name}_before")))
-        if changed.height:
-            row = changed.row(0, named=True)
-            raise ChangedRecord(
-                f"the record '{row['record']}' was loaded before from {row['file_before']}, row "
-                f"{row['row_before']}, with {name} {row[f'{name}_before']}; now it has "
-                f"{row[name]}",
-                where=f"{path.name}, row {row['row']}",
-                remedy=f"load corrected usage under a new id, or adjust the charge "
-                f"{facility}/{row['record']}",
-            )
+_ALWAYS = ("records", "new")
+"""The counts that an event of loading has even if they are 0."""
+
+
+def _with_defects(new: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
+    """The outcomes with those of new records that cannot be billed as they are."""
+    defects = new.drop_nulls("defect").select(
+        pl.lit(NEW).alias("outcome"),
+        pl.col("defect").alias("reason"),
+        *usage.RECORD,
+        "file",
+        "row",
+        pl.lit(None, pl.Int64).alias("before"),
+        pl.lit(None, pl.Int64).alias("after"),
+        pl.col("detail").alias("note"),
+    )
+    return pl.concat([outcomes, defects.cast(OUTCOMES)]).sort("file", "row", "record")
 
 
 def _in_period(usage_frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
-    """Add the ``period`` of each row.
+    """Add the ``period`` of each row: the month of its end, else of its date, else of its start.
 
-    A row with an unreadable time gets the file's latest month, so that exactly one unbilled report
-    lists it; or the current month, if no row of the file has a time.
+    It is null for a row without any readable time.
     """
     dated = usage_frame.with_columns(
         period=period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
     )
-    month = dated["period"].max() or dt.datetime.now(ZoneInfo(timezone)).strftime("%Y-%m")
-    return dated.with_columns(pl.col("period").fill_null(month))
+    if dated["period"].null_count() == 0:
+        return dated
+    begun = period_of(local_date(pl.col("start"), timezone))
+    return dated.with_columns(period=pl.coalesce("period", begun))
+
+
+_PART, _OTHER = r"@[0-9]{4}-[0-9]{2}", r"#[0-9a-f]{8}$"
+"""The end of the id of a part of usage, and of a place in another file of the same name."""
+
+
+def _whole(record: str = "record") -> pl.Expr:
+    """The id of the usage that a record is a part of."""
+    return pl.col(record).str.replace(f"{_PART}$", "")
+
+
+def _at_place() -> pl.Expr:
+    """Whether a record's id is its place."""
+    place = pl.format("{}:{}", "file", "row")
+    return _whole().str.replace(_OTHER, "") == place
+
+
+def _compared(
+    connection: Connection,
+    book: PriceBook,
+    name: str,
+    sha256: str,
+    read: pl.DataFrame,
+    standing: pl.DataFrame,
+) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:
+    """The records read with ids of their own, the same records as they stand, and the standing
+    records that they take the place of (both schema STANDING)."""
+    facility, gone = book.facility.code, [standing.clear()]
+    if book.facility.crossing == "split" and standing.height:
+        parts = usage.read_parts(connection, facility)
+        gone.append(_lost_parts(parts, read, book.facility.timezone))
+    earlier = usage.files_named(connection, facility, name) - {sha256}
+    if earlier:
+        known = standing.filter(~_at_place()).join(read, on=usage.RECORD, how="semi")
+        versions = usage.read_versions(connection, facility, known["record"].unique())
+        same = earlier & {*known["file_sha256"], *versions["file_sha256"]}
+        placed = usage.read_standing(connection, facility, files=same)
+        placed = placed.filter(_at_place())
+        mine = [*same, sha256]
+        others = standing.filter(_at_place() & ~pl.col("file_sha256").is_in(mine))
+        if others.height:
+            read = _renamed(read, others, placed, sha256)
+            standing = usage.read_standing(connection, facility, read["record"].unique())
+        gone.append(placed.join(read, on=usage.RECORD, how="anti"))
+    return read, standing, pl.concat(gone).unique(usage.RECORD, maintain_order=True)
+
+
+def _renamed(
+    read: pl.DataFrame, others: pl.DataFrame, placed: pl.DataFrame, sha256: str
+) -> pl.DataFrame:
+    """The records read, with another id where their place is that of another file's record.
+
+    It is the id that an earlier version of the file (``placed``) has for the place, else one with
+    the beginning of the file's hash.
+    """
+    hashed = pl.col("record").str.replace(f"({_PART})?$", f"#{sha256[:8]}${{1}}")
+    before = placed.select(pl.col("record").alias("before").unique()).with_columns(
+        record=pl.col("before").str.replace(r"#[0-9a-f]{8}", "")
+    )
+    return (
+        read.join(before, on="record", how="left", maintain_order="left")
+        .with_columns(
+            record=pl.when(pl.col("record").is_in(others["record"].implode()))
+            .then(pl.coalesce("before", hashed))
+            .otherwise("record")
+        )
+        .drop("before")
+    )
+
+
+def _lost_parts(parts: pl.DataFrame, read: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    """The standing parts of usage (schema STANDING) that the usage as it is read does not have.
+
+    A part ends with its month, so that no other id which looks like a part's is meant.
+    """
+    month = pl.col("record").str.slice(-7)
+    first = (month + "-01").str.to_date("%Y-%m-%d", strict=False)
+    closes = day_start(first.dt.offset_by("1mo"), timezone)
+    whole = read.select(whole=_whole()).unique()
+    return (
+        parts.with_columns(whole=_whole())
+        .join(whole, on="whole", how="semi")
+        .join(read, on=usage.RECORD, how="anti")
+        .filter(pl.col("end") == closes)
+        .select(parts.columns)
+    )
 
 
 LARGEST = 200_000

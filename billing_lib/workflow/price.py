@@ -102,9 +102,11 @@ class Gathered:
         """Price the charges and their splits."""
         return charge_months(self.usage, self.catalogue, self.rules, self.adjustments, self.lines)
 
-    def at_rates_of(self, today: Catalogue) -> "Gathered":
-        """Replace the kept rates by today's; usage without a rate today keeps its own."""
-        rated = rate_usage(self.usage.select(*USAGE.names(), "charge"), today).rated
+    def at_rates_of(self, today: Catalogue, codes: pl.Series) -> "Gathered":
+        """Replace the kept rates of these charges by today's; usage without a rate today keeps its
+        own."""
+        chosen = self.usage.filter(pl.col("charge").is_in(codes.implode()))
+        rated = rate_usage(chosen.select(*USAGE.names(), "charge"), today).rated
         looked_up = rated.select("charge", "team", "rate_group", "unit", "date", "rate")
         usage_now = self.usage.update(looked_up, on="charge")
         rates = pl.concat([self.catalogue.rates, today.rates]).unique("rate", maintain_order=True)
@@ -251,6 +253,13 @@ def changes_in_force(
             for field, value in after.items()
         ]
     return pl.DataFrame(rows, schema=ADJUSTMENTS), added
+
+
+def moved_by_staff(changes: pl.DataFrame) -> pl.DataFrame:
+    """The projects to which changes in force (schema ADJUSTMENTS) move charges: ``charge``,
+    ``moved``."""
+    moves = changes.filter(pl.col("field") == "project").sort("order")
+    return moves.group_by("charge").agg(moved=pl.col("value").last())
 
 
 def _lines(charges: pl.DataFrame, added: dict[str, dict[str, Any]]) -> pl.DataFrame:

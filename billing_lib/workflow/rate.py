@@ -4,8 +4,9 @@
 
 A charge keeps a copy of its rate. A second rating makes charges of new and newly billable usage
 and prices the pending charges with their kept rates and today's splits; billed and paid charges
-never change. Rating *again* looks up the rates of pending charges anew and lists the changes; a
-charge without a rate in today's price book keeps its copy.
+never change. Rating *again* takes today's rules for the month, still at the kept rates, and lists
+the changes; ``take_new_rates`` of workflow/bulk.py takes today's rates too, for chosen charges.
+A record whose charge was lost by a correction has staff's changes to it again once it is charged.
 """
 
 from dataclasses import dataclass, field, replace
@@ -16,6 +17,7 @@ from sqlalchemy import Connection, Engine
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
+from billing_lib.pricing.adjusting import ADJUSTMENTS
 from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.charging import Charges, charge_usage, couples_records
 from billing_lib.pricing.clock import Period
@@ -26,14 +28,17 @@ from billing_lib.workflow.adhoc import attach_waiting, known_references, late_se
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, note_facility, require
 from billing_lib.workflow.price import (
     changeable_charges,
+    changes_in_force,
     differing,
     gather,
     insert_charges,
+    moved_by_staff,
     replace_charges,
     rules_in_force,
     take_rules,
 )
 from billing_lib.workflow.runs import calculate_holding
+from billing_lib.workflow.unplaced import month_unbilled
 
 
 @dataclass(frozen=True)
@@ -94,8 +99,8 @@ def rate_period(
 ) -> RatedPeriod:
     """Rate a period's usage.
 
-    ``again`` looks up the rates of pending charges anew and takes today's rules for the month; by
-    default the month keeps both.
+    ``again`` takes today's rules for the month; by default it keeps those of its first rating.
+    Pending charges keep their rates.
     """
     facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
@@ -109,13 +114,15 @@ def rate_period(
         kept_rules = take_rules(connection, book, month, again=again)
         rules = rules_in_force(connection, book, month)
         catalogue = replace(Catalogue.of(book), rules=rules)
+        changes_before = _earlier_changes(connection, facility, fresh)
+        fresh = _moved(fresh, moved_by_staff(changes_before))
         rating = rate_usage(fresh, catalogue, references=known_references(connection, facility))
         used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
         ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
-        priced = charge_usage(rating.rated, catalogue)
+        priced = charge_usage(rating.rated, catalogue, changes_before)
         references = rating.rated.drop_nulls("reference").select("charge", "reference")
         insert_charges(connection, facility, month, priced, references)
-        codes, changes = _price_again(connection, book, month, standing, catalogue, again=again)
+        codes, changes = _price_again(connection, book, month, standing, catalogue)
         usage.replace_unbilled(connection, facility, month, rating.unbilled)
         grown = attach_waiting(connection, facility)
         calculate_holding(connection, book, codes, grown)
@@ -134,6 +141,29 @@ def rate_period(
         )
 
 
+def _earlier_changes(connection: Connection, facility: str, fresh: pl.DataFrame) -> pl.DataFrame:
+    """Staff's changes to earlier charges of these records (schema ADJUSTMENTS of pricing).
+
+    Few records have had a charge that a correction or unloading took away.
+    """
+    replaced = usage.replaced_records(connection, facility)
+    codes = fresh.filter(pl.col("record").is_in(replaced.implode()))["record"].unique()
+    if codes.len() == 0:
+        return ADJUSTMENTS.to_frame()
+    return changes_in_force(connection, facility, codes)[0]
+
+
+def _moved(fresh: pl.DataFrame, moved: pl.DataFrame) -> pl.DataFrame:
+    """The records with the projects that staff have moved their charges to."""
+    if moved.height == 0:
+        return fresh
+    return (
+        fresh.join(moved, left_on="record", right_on="charge", how="left", maintain_order="left")
+        .with_columns(project=pl.coalesce("moved", "project"))
+        .drop("moved")
+    )
+
+
 def take_late(connection: Connection, book: PriceBook, month: str) -> int:
     """Move late charges of earlier months into this month, if the facility bills them with the
     next run; return the number of late charges in the month."""
@@ -150,8 +180,6 @@ def _price_again(
     month: str,
     standing: pl.DataFrame,
     catalogue: Catalogue,
-    *,
-    again: bool,
 ) -> tuple[list[str], list[str]]:
     """Price the pending charges again; return the codes of older charges that changed, and a
     sentence on each.
@@ -165,12 +193,7 @@ def _price_again(
         free = changeable_charges(ledger_charges.read_charges(connection, facility, period=month))
     if free.height == 0:
         return [], []
-    gathered = gather(connection, book, free)
-    if again:
-        gathered = gathered.at_rates_of(catalogue)
-        rates = gathered.catalogue.rates.select("rate", "body").rows()
-        ledger_charges.keep_rates(connection, facility, rates)
-    priced = gathered.price()
+    priced = gather(connection, book, free).price()
     codes = differing(connection, facility, free, priced)
     replace_charges(connection, facility, priced, codes)
     changed = codes.filter(codes.is_in(standing["charge"].implode()))
@@ -203,10 +226,13 @@ def count_by_reason(unbilled: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_unbilled(engine: Engine, facility: str, month: str) -> pl.DataFrame:
-    """Read a period's unbilled usage, each record with its reason, file and row."""
+    """Read a period's unbilled usage, each record with its reason, file and row.
+
+    An open period also has the rows that nobody can place in a month (workflow/unplaced.py).
+    """
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
-        return usage.read_unbilled(connection, facility, month)
+        return month_unbilled(connection, facility, month)
 
 
 def unbilled_by_reason(engine: Engine, facility: str, month: str) -> pl.DataFrame:

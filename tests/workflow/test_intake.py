@@ -7,7 +7,7 @@ import pytest
 from sample_facility import HEADER, USAGE, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
-from billing_lib.errors import ChangedRecord, UnreadableFile
+from billing_lib.errors import UnreadableFile
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading
 from billing_lib.workflow.load import load_files
@@ -34,20 +34,6 @@ def test_a_longer_file_adds_what_is_new(ledger: Engine, tmp_path: Path) -> None:
     assert (loaded.records, loaded.new, loaded.known) == (7, 1, 6)
 
 
-def test_a_changed_record_is_refused_by_name_and_nothing_loads(
-    ledger: Engine, tmp_path: Path
-) -> None:
-    load_files(ledger, price_book(), [usage_file(tmp_path)], nothing)
-    other = HEADER + "u8,slide,p1,bob,,,2020-04-10,1\n" + "u2,slide,p1,bob,,,2020-04-07,13\n"
-    changed = usage_file(tmp_path, other, "changed.csv")
-    with pytest.raises(ChangedRecord) as refusal:
-        load_files(ledger, price_book(), [changed], nothing)
-    sentence = str(refusal.value)
-    assert sentence.startswith("changed.csv, row 3: the record 'u2' was loaded before")
-    assert "usage.csv, row 3" in sentence and "quantity 12" in sentence and "13" in sentence
-    assert "u8" not in records(ledger)
-
-
 def test_several_files_load_whole_or_not_at_all(ledger: Engine, tmp_path: Path) -> None:
     good = usage_file(tmp_path)
     empty = usage_file(tmp_path, "", "empty.csv")
@@ -66,11 +52,26 @@ def test_usage_belongs_to_the_month_in_which_it_ends(ledger: Engine, tmp_path: P
     assert records(ledger, "2020-05") == ["later"]
 
 
-def test_a_row_without_a_time_is_found_in_one_month(ledger: Engine, tmp_path: Path) -> None:
-    rows = USAGE + "u9,slide,p1,bob,,,yesterday,1\n"
+def test_a_row_without_an_end_belongs_to_the_month_of_its_date_or_start(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    rows = HEADER + (
+        "runs,scope,p1,ann,2020-04-30T23:00:00-04:00,,,\n"
+        "typo,scope,p1,ann,2020-04-30T23:00:00-04:00,sometime,,\n"
+        "ends,scope,p1,ann,sometime,2020-05-01T01:00:00-04:00,,\n"
+        "many,slide,p1,ann,,,2020-05-02,many\n"
+    )
     load_files(ledger, price_book(), [usage_file(tmp_path, rows)], nothing)
-    assert "u9" in records(ledger, "2020-05")
-    assert "u9" not in records(ledger, "2020-04")
+    assert records(ledger, "2020-04") == ["runs", "typo"]
+    assert records(ledger, "2020-05") == ["ends", "many"]
+
+
+def test_a_row_without_a_time_is_in_no_month(ledger: Engine, tmp_path: Path) -> None:
+    rows = USAGE + "u9,slide,p1,bob,,,yesterday,1\n"
+    loaded = load_files(ledger, price_book(), [usage_file(tmp_path, rows)], nothing)[0]
+    assert loaded.undated == 1
+    assert "u9" in records(ledger)
+    assert "u9" not in records(ledger, "2020-04") + records(ledger, "2020-05")
 
 
 def test_what_of_a_workbook_was_not_read_is_said(ledger: Engine, tmp_path: Path) -> None:
