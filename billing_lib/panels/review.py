@@ -267,7 +267,7 @@ class FindingsPanel:
         if finding["records"]:
             records = self.month.unbilled.filter(
                 pl.col("record").is_in(finding["records"])
-                & (pl.col("reason") == finding["subject"])
+                & pl.any_horizontal(pl.col("reason", "file") == finding["subject"])
             )
             found.append(PagedTable("unbilled records", _RECORDS, lambda: records).widget)
         return found

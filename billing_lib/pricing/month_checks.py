@@ -26,7 +26,7 @@ import polars as pl
 
 from billing_lib.pricing.charge import CHARGE, QUANTITY_PLACES, SPLIT, as_text
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.fields import DECIMAL, step_microseconds
+from billing_lib.pricing.fields import DECIMAL, USAGE, step_microseconds
 from billing_lib.pricing.money import (
     WHOLE,
     minor_places,
@@ -53,6 +53,7 @@ STATED = pl.Schema({"charge": pl.String(), "stated": DECIMAL, "units": DECIMAL})
 
 SHARES = pl.Schema({name: SPLIT[name] for name in ("charge", "expense_code", "percent")})
 UNBILLED = pl.Schema({"record": pl.String(), "reason": pl.String(), "detail": pl.String()})
+UNPLACED = pl.Schema({name: USAGE[name] for name in ("record", "file", "row")})
 INVALID_CODES = pl.Schema(
     {"charge": pl.String(), "expense_code": pl.String(), "problem": pl.String()}
 )
@@ -91,6 +92,8 @@ class Reviewed:
         (microseconds).
     projects
         ``project``, ``valid_from``, ``valid_to``.
+    unplaced
+        Usage without any readable time, which may be of any month.
     """
 
     facility: Facility
@@ -103,6 +106,7 @@ class Reviewed:
     invalid_codes: pl.DataFrame = field(default_factory=INVALID_CODES.to_frame)
     spend: pl.DataFrame = field(default_factory=SPEND.to_frame)
     projects: pl.DataFrame = field(default_factory=pl.DataFrame)
+    unplaced: pl.DataFrame = field(default_factory=UNPLACED.to_frame)
 
     @property
     def places(self) -> int:
@@ -457,6 +461,54 @@ def unbilled_usage(month: Reviewed) -> pl.DataFrame:
     )
 
 
+NAMED = 5
+"""So many rows are named in a sentence."""
+
+
+def named_rows(rows: pl.DataFrame) -> str:
+    """The first rows of usage by id and place: ``z1 (november.csv, row 2) and 3 more``."""
+    first = [f"{record} ({file}, row {row})" for record, file, row in _places(rows)[:NAMED]]
+    more = rows.height - len(first)
+    return ", ".join(first) + (f" and {more:,} more" if more else "")
+
+
+def _places(rows: pl.DataFrame) -> list[tuple[str, str, int]]:
+    return rows.select("record", "file", "row").rows()
+
+
+def usage_without_a_readable_time(month: Reviewed) -> pl.DataFrame:
+    """Usage that nobody can place in a month: it holds back every sign-off."""
+    return _unplaced(month.unplaced)
+
+
+def _unplaced(rows: pl.DataFrame) -> pl.DataFrame:
+    groups = rows.group_by("file").agg(
+        records=pl.col("record").sort_by("row"), first=pl.col("row").min()
+    )
+    first = pl.col("records").list.head(NAMED).list.join(", ")
+    return findings(
+        groups.sort("file"),
+        severity=ERROR,
+        subject=pl.col("file"),
+        sentence=pl.format(
+            "no time can be read in {} rows, the first of them row {}: {}",
+            pl.col("records").list.len(),
+            "first",
+            first,
+        ),
+        remedy="correct the file and load it again, or take it back; dismiss the finding if the "
+        "rows are not to be billed",
+    )
+
+
+def find_unplaced(rows: pl.DataFrame) -> pl.DataFrame:
+    """The findings (schema FOUND) of the check on usage without a readable time, alone.
+
+    ``rows`` has the schema UNPLACED.
+    """
+    return _keyed(_checked(usage_without_a_readable_time, _unplaced(rows)))
+
+
 _COPY = ("project", "item", "user", "start", "end", "date", "quantity", "description")
 """The columns in which two records of the same use are equal."""
 
@@ -682,6 +734,7 @@ CHECKS: tuple[Check, ...] = (
     sessions_of_no_length,
     duplicates,
     usage_outside_project_dates,
+    usage_without_a_readable_time,
     unbilled_usage,
     rates_changed_within_the_month,
     unusual_spend,
@@ -717,22 +770,28 @@ def find(
     for done, check in enumerate(checks):
         name = name_of(check)
         step(done, len(checks), name)
-        by_check.append(check(month).select(pl.lit(name).alias("check"), pl.all()))
+        by_check.append(_checked(check, check(month)))
     step(len(checks), len(checks), "done")
-    every = pl.concat(by_check)
-    return every.select(_keys(every), *every.columns)
+    return _keyed(pl.concat(by_check))
 
 
-def _keys(findings: pl.DataFrame) -> pl.Series:
-    """A short hash of each finding's check, subject and charges (or sentence, without charges)."""
+def _checked(check: Check, found: pl.DataFrame) -> pl.DataFrame:
+    return found.select(pl.lit(name_of(check)).alias("check"), pl.all())
+
+
+def _keyed(findings: pl.DataFrame) -> pl.DataFrame:
+    """Findings with a short hash of each one's check, subject and charges; without charges of its
+    sentence and records."""
     content = findings.select(
         pl.concat_str(
             "check",
             "subject",
             pl.col("charges").list.join(","),
-            pl.when(_COUNT == 0).then("sentence").otherwise(pl.lit("")),
+            pl.when(_COUNT == 0)
+            .then(pl.concat_str("sentence", pl.col("records").list.join(",")))
+            .otherwise(pl.lit("")),
             separator="\n",
         )
     ).to_series()
     keys = [hashlib.sha256(text.encode()).hexdigest()[:10] for text in content]
-    return pl.Series("key", keys, dtype=pl.String)
+    return findings.select(pl.Series("key", keys, dtype=pl.String), pl.all())

@@ -20,7 +20,10 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import HOUR
 
 DISMISS = "dismiss"
-"""The kind of event of a dismissal; its subject is the month and the finding's key."""
+"""The kind of event of a dismissal; its subject is the month, or ANY, and the finding's key."""
+
+ANY = "any"
+"""Instead of the month: usage that nobody can place in a month is dismissed for all of them."""
 
 _JUDGED_FIELDS = ("quantity", "amount", "waived")
 
@@ -74,9 +77,9 @@ def read_dismissals(connection: Connection, facility: str, month: Period) -> pl.
     ``reason``."""
     dismissals = events.read_events(connection, facility, kinds=[DISMISS])
     return (
-        dismissals.filter(pl.col("subject").str.starts_with(f"{month} "))
+        dismissals.filter(pl.col("subject").str.contains(f"^({month}|{ANY}) "))
         .select(
-            pl.col("subject").str.strip_prefix(f"{month} ").alias("key"),
+            pl.col("subject").str.split(" ").list.last().alias("key"),
             by="login",
             at=pl.col("at").dt.to_string("%Y-%m-%d %H:%M"),
             reason="reason",

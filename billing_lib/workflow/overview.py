@@ -46,6 +46,7 @@ from billing_lib.workflow.permissions import (
 )
 from billing_lib.workflow.rate import count_by_reason
 from billing_lib.workflow.runs import RunScope, signed_off
+from billing_lib.workflow.unplaced import month_unbilled, read_unplaced
 
 TO_RATE, IN_REVIEW, READY = "TO RATE", "IN REVIEW", "READY"
 IN_APPROVAL, PARTLY_ISSUED, ALL_ISSUED = "IN APPROVAL", "PARTLY ISSUED", "ISSUED"
@@ -104,14 +105,19 @@ def _months(connection: Connection, book: PriceBook) -> list[dict[str, object]]:
         charged, on="period", how="full", coalesce=True
     )
     rows = both.with_columns(pl.exclude("period").fill_null(0)).sort("period")
+    unplaced = read_unplaced(connection, facility).height
     return [
-        _month(connection, book, row, invoiced.filter(pl.col("period") == row["period"]))
+        _month(connection, book, row, invoiced.filter(pl.col("period") == row["period"]), unplaced)
         for row in rows.iter_rows(named=True)
     ]
 
 
 def _month(
-    connection: Connection, book: PriceBook, row: dict[str, object], invoiced: pl.DataFrame
+    connection: Connection,
+    book: PriceBook,
+    row: dict[str, object],
+    invoiced: pl.DataFrame,
+    unplaced: int,
 ) -> dict[str, object]:
     active = invoiced.filter(pl.col("state").is_in(ACTIVE))
     approving = invoiced.filter(pl.col("state") == APPROVING)
@@ -130,6 +136,10 @@ def _month(
     else:
         state = ALL_ISSUED
     waits += _waiting(book, approving)
+    if state == ALL_ISSUED and active.height:
+        unplaced = 0
+    elif unplaced:
+        waits.append(f"{unplaced:,} usage {'row' if unplaced == 1 else 'rows'} without a time")
     for held in (state for state in EDITABLE if state in _HELD):
         count = int(invoiced.filter(pl.col("state") == held)["invoices"].sum())
         if count:
@@ -141,7 +151,7 @@ def _month(
         "state": state,
         "charges": row["charges"],
         "invoices": int(active["invoices"].sum()),
-        "unbilled": row["unbilled"],
+        "unbilled": int(str(row["unbilled"])) + unplaced,
         "total": int(active["total"].sum())
         if state == ALL_ISSUED and active.height
         else row["total"],
@@ -262,7 +272,7 @@ def report_run(engine: Engine, book: PriceBook, run: str) -> RunReport:
         invoiced = ledger_invoices.read_invoices(
             connection, facility, period=month_before, states=_COUNTED
         )
-        unbilled = usage.read_unbilled(connection, facility, row.period)
+        unbilled = month_unbilled(connection, facility, row.period)
     before = _by_project(selection.of(invoiced)).rename({"total": "last_total"})
     counted = now.filter(pl.col("state").is_in(_COUNTED))
     projects = _by_project(counted).join(before, on="project", how="full", coalesce=True)

@@ -31,13 +31,17 @@ from billing_lib.pricing.month_checks import (
     SHARES,
     SPEND,
     UNBILLED,
+    UNPLACED,
     Reviewed,
     items_frame,
+    name_of,
     projects_frame,
+    usage_without_a_readable_time,
 )
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import changes_of, require_reason, split_code
 from billing_lib.workflow.findings import (
+    ANY,
     DISMISS,
     named,
     read_dismissals,
@@ -48,6 +52,7 @@ from billing_lib.workflow.load import find_invalid_codes
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import gather
 from billing_lib.workflow.steps import Progress, unheard
+from billing_lib.workflow.unplaced import count_unplaced, month_unbilled
 
 
 @dataclass(frozen=True)
@@ -86,9 +91,10 @@ def read_month(engine: Engine, book: PriceBook, period: str) -> MonthCharges:
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         records = overview.count_records(connection, facility, month)
+        records += count_unplaced(connection, facility, month)
         charges = ledger_charges.read_charges(connection, facility, period=month)
         splits = ledger_charges.read_splits(connection, facility, period=month, state="PENDING")
-        unbilled = usage.read_unbilled(connection, facility, month)
+        unbilled = month_unbilled(connection, facility, month)
         changes = changes_of(connection, facility, charges["charge"])
     if charges.height + unbilled.height == 0:
         raise _no_charges(facility, month)
@@ -151,14 +157,15 @@ def summarise_month(engine: Engine, book: PriceBook, period: str) -> Summary:
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         sums = overview.count_month(connection, facility, month)
+        unplaced = count_unplaced(connection, facility, month)
     rows = dict(sums.select("what", "rows").iter_rows())
-    if not sums.filter(pl.col("what") != "records")["rows"].sum():
+    if not sums.filter(pl.col("what") != "records")["rows"].sum() + unplaced:
         raise _no_charges(facility, month)
     return Summary(
-        records=rows["records"],
+        records=rows["records"] + unplaced,
         charges=rows.get("usage", 0),
         lines=rows.get("line", 0),
-        unbilled=rows["unbilled"],
+        unbilled=rows["unbilled"] + unplaced,
         total=int(sums["total"].sum()),
         cost=int(sums["cost"].sum()) if sums["cost"].count() else None,
     )
@@ -188,7 +195,9 @@ def find_discrepancies(
         step(1, total, f"reading the splits of {month}")
         shares = overview.read_shares(connection, facility, str(month))
         step(2, total, f"reading the unbilled usage of {month}")
-        unbilled = usage.read_unbilled(connection, facility, str(month))
+        own = usage.read_unbilled(connection, facility, str(month))
+        unbilled = month_unbilled(connection, facility, str(month))
+        undated = usage.read_unbilled(connection, facility, undated=True)
         spend, before = [overview.SPEND.to_frame()], month
         for done in range(MONTHS):
             before = before.previous
@@ -206,7 +215,8 @@ def find_discrepancies(
         charges=checked,
         stated=stated,
         shares=shares.select(SHARES.names()),
-        unbilled=unbilled.select(UNBILLED.names()),
+        unbilled=own.select(UNBILLED.names()),
+        unplaced=undated.select(UNPLACED.names()),
         invalid_codes=find_invalid_codes(book, charged).select(INVALID_CODES.names()),
         spend=pl.concat(spend).select(SPEND.names()),
         items=items_frame(book),
@@ -242,12 +252,13 @@ def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str)
             f"there is no finding '{key}' in {facility} {month}",
             remedy=f"'billing check {facility} {month}' lists them",
         )
+    check, subject = finding.select("check", "subject").row(0)
+    of = ANY if check == name_of(usage_without_a_readable_time) else month
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
         events.record_event(
-            connection, facility, kind=DISMISS, subject=f"{month} {key}", reason=reason.strip()
+            connection, facility, kind=DISMISS, subject=f"{of} {key}", reason=reason.strip()
         )
-    check, subject = finding.select("check", "subject").row(0)
     return f"{key}: dismissed, {check}, {subject}"
 
 

@@ -48,6 +48,7 @@ from billing_lib.workflow.price import (
     year_to_date_amounts,
 )
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, sum_invoices
+from billing_lib.workflow.unplaced import require_placed
 
 
 @dataclass(frozen=True)
@@ -423,11 +424,13 @@ def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> 
     Raises
     ------
     NotReady
-        The month has no charges, or a finding that holds back its sign-off.
+        The month has no charges, there is usage that nobody can place in a month, or a finding
+        holds back the sign-off.
     """
     facility = book.facility.code
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
+        running = require_placed(connection, facility, month)
         sums = _sums(connection, book, month)
         if sums["charges"] == "0":
             raise NotReady(
@@ -436,6 +439,7 @@ def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> 
             )
         require_settled(connection, book, Period.parse(month))
         sentence = f"{facility} {month} is ready: {_words(book, sums)}"
+        sentence += f"; {running}" if running else ""
         if _signed(connection, facility, month) == sums:
             return f"{sentence}; it was signed off before, nothing changed"
         events.record_event(
