@@ -69,6 +69,9 @@ def _options(
 
 FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]
 PeriodText = Annotated[str, typer.Argument(metavar="PERIOD", help="A month, YYYY-MM.")]
+Preview = Annotated[
+    bool, typer.Option("--preview", help="Show what would change, and change nothing.")
+]
 Reason = Annotated[str, typer.Option(help="Why; kept with the event.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 

@@ -13,6 +13,7 @@ from billing_lib.cli.app import (
     AsJson,
     FacilityCode,
     PeriodText,
+    Preview,
     Shown,
     app,
     books_for,
@@ -27,6 +28,7 @@ from billing_lib.cli.app import (
     takes_filter,
     takes_page,
 )
+from billing_lib.cli.office import say_taken_back
 from billing_lib.errors import InvalidAdjustment
 
 if TYPE_CHECKING:
@@ -35,29 +37,99 @@ if TYPE_CHECKING:
     from billing_lib.workflow.search import Filter
 
 
+AsSeen = Annotated[
+    str | None,
+    typer.Option("--seen", metavar="MARK", help="Only as --preview showed it under this mark."),
+]
+
+
 @app.command(epilog="Example: billing rate RC 1993-10")
+@takes_filter
 def rate(
+    wanted: "Filter",
     facility: FacilityCode,
     period: PeriodText,
     again: Annotated[
         bool,
         typer.Option(
-            "--again", help="Look up the rates of pending charges anew, and list what changes."
+            "--again", help="Take today's rules for the month's pending charges, and list changes."
         ),
     ] = False,
+    new_rates: Annotated[
+        bool,
+        typer.Option(
+            "--new-rates",
+            help="With --again: take today's rates, for the pending charges that match; staff's "
+            "changes stay.",
+        ),
+    ] = False,
+    reason: Annotated[str, typer.Option(help="With --new-rates: why; kept with them.")] = "",
+    preview: Preview = False,
+    seen: AsSeen = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Turn a period's usage into charges; without --again a charge keeps its rate."""
+    """Turn a period's usage into charges. A charge keeps its rate; --new-rates replaces it."""
     from billing_lib.pricing.clock import Period
     from billing_lib.workflow.rate import rate_period
+    from billing_lib.workflow.search import Filter
 
-    book = price_book(facility)
+    book, month = price_book(facility), Period.parse(period)
+    if new_rates and again:
+        _rate_anew(book, str(month), wanted, reason, preview=preview, seen=seen, as_json=as_json)
+        return
+    given = wanted != Filter() or reason or preview or seen is not None or as_json
+    if new_rates or given:
+        raise InvalidAdjustment(
+            "--new-rates goes with --again, since it is for charges that are rated already"
+            if new_rates
+            else "a filter, --reason, --preview, --seen and --json go with --again --new-rates",
+            remedy="see billing rate --help",
+        )
     with progress("rate"):
-        rated = rate_period(ledger(), book, Period.parse(period), again=again)
+        rated = rate_period(ledger(), book, month, again=again)
     for sentence in rated.changes:
         say(sentence)
     say(rated.sentence)
     for sentence in rated.told:
         say(sentence)
+
+
+def _rate_anew(
+    book: "PriceBook",
+    month: str,
+    wanted: "Filter",
+    reason: str,
+    *,
+    preview: bool,
+    seen: str | None,
+    as_json: bool,
+) -> None:
+    from billing_lib.pricing.money import minor_places, money_text
+    from billing_lib.workflow.bulk import preview_new_rates, take_new_rates
+
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    wanted = narrowed(wanted, facility, month)
+    with progress("rate") as step:
+        done = (
+            preview_new_rates(ledger(), book, month, wanted, step)
+            if preview
+            else take_new_rates(ledger(), book, month, wanted, reason, seen=seen, step=step)
+        )
+    if as_json:
+        _say_changed(done, book, "", as_json=True)
+        return
+    totals = {code: (before, after) for code, _, before, after in done.effect.iter_rows()}
+    for code, _, was, now in done.values.iter_rows():
+        sentence = f"{facility}/{code}: rate {was or 'by tiers'} → {now or 'by tiers'}"
+        said = [money_text(total, places) for total in totals.pop(code, ())]
+        say(f"{sentence}, total {said[0]} → {said[1]}" if said else f"{sentence}, the same total")
+    for code, (before, after) in totals.items():  # priced with them
+        total = f"{money_text(before, places)} → {money_text(after, places)}"
+        say(f"{facility}/{code}: total {total}")
+    if done.selected and preview:
+        say(f"{done.selected:,} charges, nothing changed; do it just so with --seen {done.seen}")
+    else:
+        say(f"{facility} {month}: {done.selected:,} charges have another rate than before")
 
 
 @app.command(epilog="Example: billing charges RC 1993-10 --project u4 --sort -total --csv")
@@ -194,15 +266,6 @@ def delete(
     say(delete_charge(ledger(), book, charge, reason))
 
 
-Preview = Annotated[
-    bool, typer.Option("--preview", help="Show what would change, and change nothing.")
-]
-AsSeen = Annotated[
-    str | None,
-    typer.Option("--seen", metavar="MARK", help="Only as --preview showed it under this mark."),
-]
-
-
 @app.command(
     epilog="Example: billing bulk RC 1993-11 --project u4 --set rate=0.10 --reason agreed --preview"
 )
@@ -270,10 +333,15 @@ def undo(
     seen: AsSeen = None,
     as_json: AsJson = False,
 ) -> None:
-    """Take back a group of changes, as long as its charges are pending."""
+    """Take back a group of changes, or an unloading, as long as its charges are pending."""
     from billing_lib.workflow.bulk import preview_undo, undo_group
+    from billing_lib.workflow.correct import is_unload, undo_unload
 
     book = price_book(facility)
+    if is_unload(ledger(), book, group):
+        back = undo_unload(ledger(), book, group, reason, preview=preview)
+        say_taken_back(back, book, preview=preview, as_json=as_json)
+        return
     with progress("undo") as step:
         if preview:
             done = preview_undo(ledger(), book, group, step)

@@ -1,7 +1,7 @@
 """Commands about the office.
 
 the site       ``init``, ``lab``, ``portal``, ``demo``
-usage          ``load``, ``unbilled``, ``quote``
+usage          ``load``, ``unload``, ``unbilled``, ``quote``
 permissions    ``grant``, ``revoke``, ``permissions``, ``events``
 texts          ``text``, ``texts``
 """
@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from shutil import copyfileobj
 from tempfile import TemporaryDirectory
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -18,6 +18,7 @@ from billing_lib.cli.app import (
     AsJson,
     FacilityCode,
     PeriodText,
+    Preview,
     Reason,
     app,
     ledger,
@@ -28,6 +29,12 @@ from billing_lib.cli.app import (
     say_json,
 )
 from billing_lib.errors import InvalidAdjustment, UnreadableFile
+
+if TYPE_CHECKING:
+    import polars as pl
+
+    from billing_lib.pricing.pricebook import PriceBook
+    from billing_lib.workflow.correct import TakenBack
 
 
 @app.command(epilog="Example: billing init core-facility")
@@ -118,17 +125,110 @@ def load(
     name: Annotated[
         str | None, typer.Option(help="The file name under which standard input is loaded.")
     ] = None,
+    preview: Preview = False,
+    as_json: AsJson = False,
 ) -> None:
-    """Load usage files: CSV, Excel, Parquet, JSON, Slurm sacct, SWF. Twice changes nothing."""
+    """Load usage files: CSV, Excel, Parquet, JSON, Slurm sacct, SWF. Twice changes nothing.
+
+    A record that stands otherwise in a later file is corrected, and its pending charge with it.
+    """
     from billing_lib.workflow.load import load_files
 
     book = price_book(facility)
     with TemporaryDirectory() as folder:
         paths = [_typed_in(Path(folder), name) if file == Path("-") else file for file in files]
         with progress("load") as step:
-            loaded = load_files(ledger(), book, paths, step, kind)
+            loaded = load_files(ledger(), book, paths, step, kind, preview=preview)
+    if as_json:
+        counts = (
+            *("file", "records", "new", "known", "corrected", "refused", "taken_back"),
+            *("defects", "undated", "notices"),
+        )
+        say_json(
+            [
+                {count: getattr(file, count) for count in counts}
+                | {"rows": _as_texts(file.outcomes, book).to_dicts()}
+                for file in loaded
+            ]
+        )
+        return
     for file in loaded:
         say(file.sentence)
+        _say_outcomes(file.outcomes, book)
+    if preview:
+        say(f"{facility}: nothing was loaded, this is a preview")
+
+
+@app.command(epilog="Example: billing unload RC usage.csv --reason 'the wrong month' --preview")
+def unload(
+    facility: FacilityCode,
+    file: Annotated[
+        str,
+        typer.Argument(
+            metavar="FILE", help="A loaded file: its path, name or the first digits of its sha256."
+        ),
+    ],
+    reason: Annotated[str, typer.Option(help="Why; kept with the event.")] = "",
+    preview: Preview = False,
+    as_json: AsJson = False,
+) -> None:
+    """Take back the records of a file that are not billed; 'undo' brings them again."""
+    from billing_lib.workflow.correct import unload as take_back
+
+    book = price_book(facility)
+    done = take_back(ledger(), book, file, reason, preview=preview)
+    say_taken_back(done, book, preview=preview, as_json=as_json)
+
+
+def say_taken_back(done: "TakenBack", book: "PriceBook", *, preview: bool, as_json: bool) -> None:
+    """Print the result of taking back a file, or of undoing that."""
+    if as_json:
+        rows = _as_texts(done.outcomes, book).to_dicts()
+        say_json({"file": done.file, "group": "" if preview else done.group, "rows": rows})
+        return
+    say(done.sentence)
+    _say_outcomes(done.outcomes, book)
+    code = book.facility.code
+    if preview:
+        say(f"{code}: nothing was changed, this is a preview")
+    elif done.group:
+        say(f"take it back with billing undo {code} {done.group}")
+
+
+OUTCOMES_SHOWN = 20
+"""So many rows are listed; --json lists them all."""
+
+
+def _as_texts(outcomes: "pl.DataFrame", book: "PriceBook") -> "pl.DataFrame":
+    import polars as pl
+
+    from billing_lib.pricing.money import minor_places, money_text_column
+
+    places = minor_places(book.facility.currency)
+    return outcomes.with_columns(
+        money_text_column(pl.col(name), places) for name in ("before", "after")
+    )
+
+
+def _say_outcomes(outcomes: "pl.DataFrame", book: "PriceBook") -> None:
+    """Print a sentence on each of the first rows, those that stay as they are billed first."""
+    import polars as pl
+
+    first = outcomes.sort(pl.col("outcome") != "refused", maintain_order=True).head(OUTCOMES_SHOWN)
+    for row in _as_texts(first, book).iter_rows(named=True):
+        sentence = f"{row['file']}, row {row['row']}: {row['record']} {row['outcome']}"
+        sentence += f", {row['reason']}" if row["reason"] else ""
+        if row["outcome"] == "new":
+            say(sentence)
+            continue
+        if row["before"] is not None:
+            charge = f"{book.facility.code}/{row['record']}"
+            after = row["after"] or "none"
+            same = f"{charge} stays {after}" if row["before"] == after else ""
+            sentence += "; " + (same or f"{charge} {row['before']} → {after}")
+        say(sentence + (f", {row['note']}" if row["note"] else ""))
+    if outcomes.height > first.height:
+        say(f"and {outcomes.height - first.height:,} more; --json lists them all")
 
 
 def _typed_in(folder: Path, name: str | None) -> Path:

@@ -3,6 +3,7 @@
     shown = preview(engine, book, "1993-11", Filter(project="u4"), {"rate": "0.10"})
     adjust_many(..., seen=shown.seen)     as it was shown, or not at all
     undo_group(engine, book, group, …)    as if the group had never been
+    take_new_rates(engine, book, "1993-11", Filter(item="core-hour"))     today's rates
 
 A filter or a list of names selects the charges; all of them change, or none. A preview makes the
 change in a transaction that is rolled back, and compares the month before and after it:
@@ -34,8 +35,13 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import trying, writing
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.adjusting import LINE_FIELDS
+from billing_lib.pricing.charge import as_text
+from billing_lib.pricing.fields import canonical_json
+from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.rating import Catalogue
 from billing_lib.workflow.adjust import (
+    CHANGES,
     checked_values,
     current_values,
     lock_coupled,
@@ -48,7 +54,7 @@ from billing_lib.workflow.adjust import (
     split_code,
 )
 from billing_lib.workflow.permissions import REVIEWER, require
-from billing_lib.workflow.price import changeable_charges, changes_in_force
+from billing_lib.workflow.price import changeable_charges, changes_in_force, gather
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.search import Filter, find_charge_codes
 from billing_lib.workflow.steps import Progress, unheard
@@ -241,9 +247,7 @@ def require_untouched(
     undone = since.filter(pl.col("kind") == "undo")["subject"]
     touched = events.read_events(connection, facility, kinds=["adjust"], groups=undone)
     mine = touched.filter(pl.col("subject").is_in(codes.implode()))["group_id"].unique()
-    direct = pl.col("kind").is_in(["adjust", "add_line", "delete"]) & pl.col("subject").is_in(
-        codes.implode()
-    )
+    direct = pl.col("kind").is_in([*CHANGES, NEW_RATE]) & pl.col("subject").is_in(codes.implode())
     grouped = (pl.col("kind") == "undo") & pl.col("subject").is_in(mine.implode())
     moved = pl.col("subject").is_in(invoices.implode())
     changes = since.filter(direct | grouped | moved)
@@ -285,6 +289,10 @@ def _words(facility: str, event: dict[str, Any]) -> str:
         return f"added the line {charge}"
     if event["kind"] == "undo":
         return f"undid the group {event['subject']}"
+    if event["kind"] == "correct":
+        return f"loaded other usage for the charge {charge}"
+    if event["kind"] == NEW_RATE:
+        return f"gave the charge {charge} today's rate"
     if event["kind"] == "adjust":
         before, after = json.loads(event["before"]), json.loads(event["after"])
         fields = ", ".join(f"{name} {before[name]} → {after[name]}" for name in after)
@@ -439,6 +447,110 @@ def _undo(
         if code in has
     ]
     return _compared(book, group, charges, (before, after, rows), sequence, seen)
+
+
+NEW_RATE = "new_rate"
+"""The kind of the events of charges that take today's rate."""
+
+
+def preview_new_rates(
+    engine: Engine, book: PriceBook, month: str, chosen: Chosen, step: Progress = unheard
+) -> BulkResult:
+    """Compute the result of taking today's rates, and roll it back."""
+    with trying(engine) as connection:
+        return _take_new_rates(connection, book, month, chosen, "", None, step)
+
+
+def take_new_rates(
+    engine: Engine,
+    book: PriceBook,
+    month: str,
+    chosen: Chosen,
+    reason: str = "",
+    *,
+    seen: str | None = None,
+    step: Progress = unheard,
+) -> BulkResult:
+    """Price the chosen charges at today's rates instead of those that they keep, all or none.
+
+    Staff's changes stay. A charge that today's price book has no rate for keeps its own. Each
+    changed rate is an event. ``values`` of the result has the ``rate`` of each charge before and
+    after; with the mark of a preview (``seen``) only what it showed is done.
+    """
+    with writing(engine) as connection:
+        return _take_new_rates(connection, book, month, chosen, reason, seen, step)
+
+
+def _take_new_rates(
+    connection: Connection,
+    book: PriceBook,
+    month: str,
+    chosen: Chosen,
+    reason: str,
+    seen: str | None,
+    step: Progress,
+) -> BulkResult:
+    facility = book.facility.code
+    require(connection, facility, REVIEWER)
+    step(0, _STAGES, "finding the charges")
+    codes = _codes(connection, book, month, chosen)
+    lock_coupled(connection, book, codes)
+    found = ledger_charges.read_charges(connection, facility, period=month, codes=codes)
+    parts = _parts(found, [])
+    before, sequence = _standing(connection, facility, parts, codes, seen)
+    charges = _changeable(book, month, found, codes, {"rate": None}, chosen)
+    step(1, _STAGES, "finding today's rates")
+    today = Catalogue.of(book)
+    rates = gather(connection, book, charges).at_rates_of(today, charges["charge"])
+    kept = rates.catalogue.rates.select("rate", "body").rows()
+    ledger_charges.keep_rates(connection, facility, kept)
+    looked_up = rates.usage.select("charge", "team", "rate_group", "unit", "date", "rate")
+    now = charges.update(looked_up, on="charge")
+    other = now.join(charges.select("charge", was="rate"), on="charge")
+    charges = charges.join(other.filter(pl.col("rate") != pl.col("was")), on="charge", how="semi")
+    if charges.height == 0:
+        return BulkResult.nothing()
+    _write(connection, book, charges, now, step)
+    after = MonthState.read(connection, facility, parts)
+    rows, told = _new_rates(book, charges, after.charges, reason)
+    events.record_events(connection, facility, told)
+    return _compared(book, "", charges, (before, after, rows), sequence, seen)
+
+
+def _new_rates(
+    book: PriceBook, was: pl.DataFrame, now: pl.DataFrame, reason: str
+) -> tuple[list[tuple[str, str, str | None, str | None]], list[dict[str, str | None]]]:
+    """The rows of VALUES and the events of charges that take another rate."""
+    places = minor_places(book.facility.currency)
+    columns = ("charge", "team", "price", "total", "rate")
+    texts = (as_text(frame.select(columns), places) for frame in (was, now))
+    before, after = texts
+    both = before.join(after, on="charge", suffix="_now").sort("charge")
+    rows, told = [], []
+    for row in both.iter_rows(named=True):
+        rows.append((row["charge"], "rate", row["price"], row["price_now"]))
+        told.append(
+            {
+                "kind": NEW_RATE,
+                "subject": row["charge"],
+                "team": row["team"],
+                "group_id": None,
+                "reason": reason.strip(),
+                "before": _rate_and_total(row, ""),
+                "after": _rate_and_total(row, "_now"),
+            }
+        )
+    return rows, told
+
+
+def _rate_and_total(row: dict[str, Any], suffix: str) -> str:
+    return canonical_json(
+        {
+            "rate": row[f"price{suffix}"],
+            "fingerprint": row[f"rate{suffix}"],
+            "total": row[f"total{suffix}"],
+        }
+    )
 
 
 def _parts(charges: pl.DataFrame, projects: list[str]) -> pl.DataFrame:

@@ -127,7 +127,7 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 
 COMMANDS = (
-    *("init", "lab", "portal", "demo", "load", "unbilled", "quote"),
+    *("init", "lab", "portal", "demo", "load", "unload", "unbilled", "quote"),
     *("grant", "revoke", "permissions", "events", "text", "texts"),
     *("rate", "charges", "explain", "adjust", "delete", "bulk", "groups", "undo"),
     *("check", "dismiss"),

@@ -1,13 +1,18 @@
 """Rating a period: records = charges + unbilled, and each charge keeps its rate."""
 
+import json
 from pathlib import Path
 
 import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
+from billing_lib.errors import ChangedMeanwhile
+from billing_lib.ledger import events
+from billing_lib.ledger.database import reading
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
+from billing_lib.workflow.bulk import BulkResult, preview_new_rates, take_new_rates
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period, read_unbilled, unbilled_by_reason
 from billing_lib.workflow.search import Filter, find_charges
@@ -109,19 +114,68 @@ def test_rating_in_two_halves_equals_rating_at_once(ledger: Engine, tmp_path: Pa
     assert sum(totals(ledger).values()) == 2 * cents
 
 
-def test_rating_again_looks_rates_up_anew_and_says_what_changed(loaded: Engine) -> None:
+def test_rating_again_keeps_the_rates(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
+    before = totals(loaded)
+    assert rate_period(loaded, dearer, APRIL, again=True).changes == []
+    assert totals(loaded) == before
+
+
+def values(done: BulkResult) -> list[tuple[str, ...]]:
+    return done.values.rows()
+
+
+def test_new_rates_are_taken_by_the_chosen_charges_and_changes_by_staff_stay(
+    loaded: Engine,
+) -> None:
     rate_period(loaded, price_book(), APRIL)
     adjust_charge(loaded, price_book(), "MIC/u3", {"amount": "9.00"}, "agreed")
-    dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
+    dearer = price_book(BOOK.replace('"1.25"', '"2.00"').replace('"40.00"', '"60.00"'))
 
-    rated = rate_period(loaded, dearer, APRIL, again=True)
+    shown = preview_new_rates(loaded, dearer, "2020-04", Filter(item="slide"))
+    assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 1500, "MIC/u3": 900}
+    done = take_new_rates(loaded, dearer, "2020-04", Filter(item="slide"), seen=shown.seen)
 
-    assert rated.changes == [
-        "MIC/u2: rate 1.25 → 2, total 15.00 → 24.00",
-        "MIC/u3: rate 1.25 → 2, total 9.00 → 9.00",
-    ]
+    assert (
+        values(done)
+        == values(shown)
+        == [
+            ("u2", "rate", "1.25", "2"),
+            ("u3", "rate", "1.25", "2"),
+        ]
+    )
+    assert done.effect.rows() == [("u2", "p1", 1500, 2400)]
     assert totals(loaded) == {"MIC/u1": 13333, "MIC/u2": 2400, "MIC/u3": 900}
-    assert rate_period(loaded, dearer, APRIL, again=True).changes == []
+    assert values(take_new_rates(loaded, dearer, "2020-04", Filter(item="slide"))) == []
+    with reading(loaded) as connection:
+        told = events.read_events(connection, "MIC", kinds=["new_rate"])
+    assert told["subject"].to_list() == ["u2", "u3"]
+    assert json.loads(told["after"][0])["total"] == "24.00"
+
+
+def test_new_rates_are_refused_where_they_would_differ_from_the_preview(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
+    shown = preview_new_rates(loaded, dearer, "2020-04", Filter())
+    dearest = price_book(BOOK.replace('"1.25"', '"3.00"'))
+    with pytest.raises(ChangedMeanwhile, match="price book was changed"):
+        take_new_rates(loaded, dearest, "2020-04", Filter(), seen=shown.seen)
+    adjust_charge(loaded, dearer, "MIC/u2", {"quantity": "9"}, "three broke")
+    with pytest.raises(ChangedMeanwhile, match="changed the charge MIC/u2"):
+        take_new_rates(loaded, dearer, "2020-04", Filter(), seen=shown.seen)
+
+
+def test_a_charge_without_a_rate_today_keeps_its_own(loaded: Engine) -> None:
+    rate_period(loaded, price_book(), APRIL)
+    gone = price_book(
+        BOOK.replace('  - {item: slide, group: internal, price: "1.25"}\n', "").replace(
+            '"40.00"', '"60.00"'
+        )
+    )
+    done = take_new_rates(loaded, gone, "2020-04", Filter())
+    assert values(done) == [("u1", "rate", "40", "60")]
+    assert totals(loaded) == {"MIC/u1": 20000, "MIC/u2": 1500, "MIC/u3": 1250}
 
 
 RULED = (
