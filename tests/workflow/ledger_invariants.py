@@ -20,7 +20,7 @@ WRITTEN_ONCE = {
     "invoice_adjustment": "number, position",
     "rate": "facility, fingerprint",
     "source_file": "facility, sha256",
-    "usage_record": "facility, record, occurrence",
+    "usage_version": "facility, record, occurrence, version",
 }
 """Tables that only grow, and their keys."""
 
@@ -71,6 +71,18 @@ QUERIES = {
         SELECT i.number, s.prepaid FROM issued_invoice s JOIN invoice i ON i.number = s.number
         WHERE coalesce((SELECT sum(f.amount) FROM fund_entry f WHERE f.number = s.number), 0)
             <> CASE WHEN i.state IN ('APPROVED', 'PAID') THEN -coalesce(s.prepaid, 0) ELSE 0 END""",
+    "a record that is taken back has a charge, or is in a month or unbilled": """
+        SELECT u.record, u.period FROM usage_record u LEFT JOIN charge c
+        ON c.facility = u.facility AND c.record = u.record AND c.occurrence = u.occurrence
+        LEFT JOIN unbilled b
+        ON b.facility = u.facility AND b.record = u.record AND b.occurrence = u.occurrence
+        WHERE u.withdrawn IS NOT NULL
+            AND (c.charge IS NOT NULL OR b.record IS NOT NULL OR u.period IS NOT NULL)""",
+    "a version of a record is missing": """
+        SELECT u.record, u.version, count(v.version) FROM usage_record u LEFT JOIN usage_version v
+        ON v.facility = u.facility AND v.record = u.record AND v.occurrence = u.occurrence
+        GROUP BY u.facility, u.record, u.occurrence
+        HAVING coalesce(u.version, 1) <> count(v.version) + 1""",
     "a run that ended has unfinished invoices": f"""
         SELECT r.id, r.state, i.code, i.state FROM billing_run r JOIN invoice i ON i.run = r.id
         WHERE r.state IN ('CANCELLED', 'FINISHED')

@@ -54,6 +54,7 @@ from billing_lib.workflow.approve import (
     set_enabled,
 )
 from billing_lib.workflow.bulk import adjust_many, undo_group
+from billing_lib.workflow.correct import undo_unload, unload
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
@@ -119,7 +120,8 @@ class Life(RuleBasedStateMachine):
         self.path = self.folder / "billing.db"
         shutil.copyfile(self.template, self.path)
         self.ledger = open_ledger(f"sqlite:///{self.path}")
-        self.loaded = 0
+        self.loaded = self.corrected = 0
+        self.unloads: list[str] = []
         self.rated: set[str] = set()
         self.groups: list[str] = []
         self.kept: dict[tuple[object, ...], str] = {}
@@ -182,6 +184,40 @@ class Life(RuleBasedStateMachine):
             file = usage_file(self.folder, text, f"usage{self.loaded}.csv")
             load_files(self.ledger, REVIEWED, [file], nothing)
             self.rated.discard(month)
+
+    @rule(
+        which=WHICH,
+        month=MONTHS,
+        project=PROJECTS,
+        amount=st.sampled_from(["3", "12", "many"]),
+    )
+    def correct(self, which: int, month: str, project: str, amount: str) -> None:
+        """A later file states a record otherwise, perhaps one that is billed."""
+        self.corrected += 1
+        row = f"r{1 + which % self.loaded},slide,{project},bob,,,{month}-08,{amount}\n"
+        with allowed("correct"):
+            file = usage_file(self.folder, HEADER + row, f"corrected{self.corrected}.csv")
+            done = load_files(self.ledger, REVIEWED, [file], nothing)[0]
+            DONE["corrected"] += done.corrected
+            DONE["refused"] += done.refused
+            self.rated.clear()
+
+    @rule(which=WHICH, corrections=st.booleans())
+    def unload(self, which: int, corrections: bool) -> None:
+        numbers = self.corrected if corrections else self.loaded
+        name = f"{'corrected' if corrections else 'usage'}{1 + which % max(numbers, 1)}.csv"
+        with allowed("unload"):
+            done = unload(self.ledger, REVIEWED, name)
+            self.unloads += [done.group] if done.group else []
+            self.rated.clear()
+
+    @precondition(lambda life: life.unloads)
+    @rule(which=WHICH)
+    def undo_unload(self, which: int) -> None:
+        with allowed("undo_unload"):
+            group = self.unloads[which % len(self.unloads)]
+            undo_unload(self.ledger, REVIEWED, group, "it was right")
+            self.rated.clear()
 
     @rule(month=MONTHS, again=st.booleans())
     def rate(self, month: str, again: bool) -> None:

@@ -49,7 +49,15 @@ from billing_lib.workflow.adjust import (
 )
 from billing_lib.workflow.after_issue import deposit, list_funds, pay, reissue, unpay, void
 from billing_lib.workflow.approve import Prepared, approve, change_invoices, prepare
-from billing_lib.workflow.bulk import adjust_many, preview, preview_undo, undo_group
+from billing_lib.workflow.bulk import (
+    adjust_many,
+    preview,
+    preview_new_rates,
+    preview_undo,
+    take_new_rates,
+    undo_group,
+)
+from billing_lib.workflow.correct import is_unload, undo_unload, unload
 from billing_lib.workflow.issue import ledger_fingerprints
 from billing_lib.workflow.journal import list_journals, post_journal, read_costs, read_journal
 from billing_lib.workflow.lines import NewLine, add_charge_line, credit_invoice
@@ -204,6 +212,13 @@ def made_before(engine: Engine) -> str:
     return str(made["group_id"][0])
 
 
+def unloaded(engine: Engine) -> str:
+    """The group of the last unloading; one that there is not for who may not unload."""
+    with reading(engine) as connection:
+        made = read_events(connection, "MIC", kinds=["unload"])["group_id"]
+    return str(made[-1]) if made.len() else "none"
+
+
 def found_first(engine: Engine) -> str:
     """The key of a finding of April."""
     return str(find_discrepancies(engine, BOOK_HERE, "2020-04").findings["key"][0])
@@ -314,6 +329,15 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         delete_first("transformation", templates.delete_transformation),
     ),
     "load": (CHANGE, lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing)),
+    "preview a loading": (
+        CHANGE,
+        lambda e, f: load_files(e, BOOK_HERE, [usage_file(f, USAGE)], nothing, preview=True),
+    ),
+    "preview an unloading": (
+        CHANGE,
+        lambda e, f: unload(e, BOOK_HERE, "usage.csv", "why", preview=True),
+    ),
+    "is an unloading": (READ, lambda e, f: is_unload(e, BOOK_HERE, "none")),
     "rate": (CHANGE, lambda e, f: rate_period(e, BOOK_HERE, Period(2020, 4))),
     "adjust": (
         CHANGE,
@@ -328,6 +352,11 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
         CHANGE,
         lambda e, f: preview(e, BOOK_HERE, "2020-04", OF_P2, {"rate": "2.00"}),
     ),
+    "preview new rates": (
+        CHANGE,
+        lambda e, f: preview_new_rates(e, BOOK_HERE, "2020-04", OF_P2),
+    ),
+    "new rates": (CHANGE, lambda e, f: take_new_rates(e, BOOK_HERE, "2020-04", OF_P2)),
     "preview undo": (CHANGE, lambda e, f: preview_undo(e, BOOK_HERE, made_before(e))),
     "undo": (CHANGE, lambda e, f: undo_group(e, BOOK_HERE, made_before(e), "why")),
     "delete": (CHANGE, lambda e, f: delete_charge(e, BOOK_HERE, "MIC/u1", "why")),
@@ -395,6 +424,11 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     "void": (ISSUE, lambda e, f: void(e, BOOK_HERE, ISSUED[10], "why")),
     "reissue": (ISSUE, lambda e, f: reissue(e, BOOK_HERE, ISSUED[9], "why")),
     "post": (ISSUE, lambda e, f: post_journal(e, BOOK_HERE)),
+    "unload": (CHANGE, lambda e, f: unload(e, BOOK_HERE, "usage.csv", "why")),
+    "undo an unloading": (
+        CHANGE,
+        lambda e, f: undo_unload(e, BOOK_HERE, unloaded(e), "why"),
+    ),
     "text": (ADMINISTER, lambda e, f: write_text(e, BOOK_HERE, "contacts", "new", "why")),
     "grant": (ADMINISTER, lambda e, f: grant(e, BOOK_HERE, "new", "viewer")),
     "revoke": (ADMINISTER, lambda e, f: revoke(e, BOOK_HERE, "new", "viewer")),
