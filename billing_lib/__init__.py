@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from billing_lib.batch.issuing import IssuingResult
     from billing_lib.pricing.pricebook import PriceBook
     from billing_lib.settings import Settings
+    from billing_lib.workflow.correct import TakenBack
     from billing_lib.workflow.load import Loaded
     from billing_lib.workflow.rate import RatedPeriod
 
@@ -128,19 +129,42 @@ class Site:
         return next(iter(books.values()))
 
     def load(
-        self, files: Sequence[str | Path], facility: str | None = None, step: Progress = unheard
+        self,
+        files: Sequence[str | Path],
+        facility: str | None = None,
+        step: Progress = unheard,
+        *,
+        preview: bool = False,
     ) -> "list[Loaded]":
-        """Load usage files, all or none; loading a file again changes nothing."""
+        """Load usage files, all or none; loading a file again changes nothing.
+
+        Usage that stands otherwise in a later file is corrected, and its pending charge with it.
+        With ``preview`` the ledger stays as it is.
+        """
         from billing_lib.workflow.load import load_files
 
-        return load_files(self.engine, self.book(facility), [Path(file) for file in files], step)
+        paths = [Path(file) for file in files]
+        return load_files(self.engine, self.book(facility), paths, step, preview=preview)
+
+    def unload(
+        self,
+        file: str | Path,
+        reason: str = "",
+        facility: str | None = None,
+        *,
+        preview: bool = False,
+    ) -> "TakenBack":
+        """Take back what stands as a loaded file states it, unless it is billed."""
+        from billing_lib.workflow.correct import unload
+
+        return unload(self.engine, self.book(facility), str(file), reason, preview=preview)
 
     def rate(
         self, month: str, facility: str | None = None, *, again: bool = False
     ) -> "RatedPeriod":
         """Turn a month's usage into charges.
 
-        ``again`` looks up the rates of pending charges again; by default they keep their rates.
+        Pending charges keep their rates, and the month its rules; ``again`` takes today's rules.
         """
         from billing_lib.pricing.clock import Period
         from billing_lib.workflow.rate import rate_period

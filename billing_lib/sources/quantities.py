@@ -320,11 +320,6 @@ def read_durations(
 
 
 def _clock(texts: pl.Series, form: str) -> pl.Series:
-    """Microseconds, Int64; null for a text of another form."""
-    if form == SACCT:  # mostly whole seconds, which are ten times as fast to read
-        whole = texts.cast(pl.Int64, strict=False)
-        if whole.null_count() == texts.null_count() and not (whole < 0).any():
-            return whole.clip(upper_bound=LONGEST + 1) * 1_000_000
     parts = texts.str.extract_groups(_FORMS[form]).struct.unnest()
     seconds = pl.sum_horizontal(
         pl.col(name).cast(pl.Int64).fill_null(0) * factor

@@ -83,7 +83,10 @@ def read_excel(path: Path) -> list[Sheet]:
     """
     try:
         content = path.read_bytes()
-        book = openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=True)
+        values, formulas = (
+            openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=saved)
+            for saved in (True, False)
+        )
     except OSError as error:
         raise unopened(path, error) from error
     except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
@@ -99,9 +102,9 @@ def read_excel(path: Path) -> list[Sheet]:
         Sheet(
             sheet.title,
             sheet.sheet_state != "visible",
-            partial(_table, sheet, content, computed),
+            partial(_table, sheet, formulas[sheet.title], computed),
         )
-        for sheet in book.worksheets
+        for sheet in values.worksheets
     ]
 
 
@@ -109,12 +112,12 @@ _Cells = list[tuple[str | None, str | None]]
 """A row of cells: the text of each, and its mark."""
 
 
-def _table(sheet: Any, content: bytes, computed: bool, name: str) -> SourceTable:
+def _table(sheet: Any, formulas: Any, computed: bool, name: str) -> SourceTable:
     with sheet.parent._archive.open(sheet._worksheet_path) as source:
         xml = source.read()
     hidden = {int(number) for number in _HIDDEN_ROW.findall(xml)}
     has_formulas = _FORMULA.search(xml) is not None
-    rows = _computed(sheet, content, computed) if has_formulas else _plain_rows(sheet)
+    rows = _computed(sheet, formulas, computed) if has_formulas else _plain_rows(sheet)
     filled = [(row, cells) for row, cells in rows if any(text or mark for text, mark in cells)]
     if not filled:
         raise UnreadableFile(EMPTY, where=name, remedy="export the usage again")
@@ -175,9 +178,8 @@ def _plain_rows(sheet: Any) -> list[tuple[int, _Cells]]:
     return [(number, [_cell(value) for value in row]) for number, row in enumerate(rows, start=1)]
 
 
-def _computed(sheet: Any, content: bytes, computed: bool) -> list[tuple[int, _Cells]]:
+def _computed(sheet: Any, formulas: Any, computed: bool) -> list[tuple[int, _Cells]]:
     """The rows of a sheet with formulas; ``computed`` tells whether saved zeros can be meant."""
-    formulas: Any = openpyxl.load_workbook(BytesIO(content), read_only=True)[sheet.title]
     for each in (sheet, formulas):
         each.reset_dimensions()
     rows = []
