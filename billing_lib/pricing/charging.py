@@ -61,7 +61,9 @@ RULE_LINES = pl.Schema(
         "position": pl.Int32(),  # of the rule in the price book; a subsidy comes before all
         "rule": pl.String(),
         "kind": pl.String(),
-        "on": pl.String(),  # the base: items, a user; empty for the whole
+        "on": pl.String(),  # the base in words: items, a user, a day; empty for the whole
+        "user": pl.String(),  # of the base, as is the next; null for all of them
+        "day": pl.Date(),
         "before": pl.Int64(),  # minor units, as is the next
         "amount": pl.Int64(),  # added by the rule
     }
@@ -148,7 +150,8 @@ def _rule_lines(
     """The lines (schema RULE_LINES) of a rule at charge scope, where its amount is not 0."""
     return charges.select(
         scope=pl.lit(CHARGE), subject="charge", position=pl.lit(position, pl.Int32), rule=rule,
-        kind=pl.lit(kind), on=pl.lit(""), before=before, amount=amount,
+        kind=pl.lit(kind), on=pl.lit(""), user=pl.lit(None, pl.String), day=pl.lit(None, pl.Date),
+        before=before, amount=amount,
     ).filter(pl.col("amount") != 0)  # fmt: skip
 
 

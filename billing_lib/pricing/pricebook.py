@@ -86,10 +86,10 @@ def codes_that_stand_twice(book: "PriceBook") -> Mistakes:
                 sentence = f"the code '{entry.code}' stands twice under '{section}'"
                 yield Mistake(sentence, (section, at, "code"), "give each its own code")
             seen.add(entry.code)
-    caps = [rule.name for rule in book.rules if rule.over is not None]
+    spanning = [rule.name for rule in book.rules if rule.over is not None]
     for at, rule in enumerate(book.rules):
-        if rule.over is not None and caps.count(rule.name) > 1:
-            sentence = f"two caps over a span have the name '{rule.name}'"
+        if rule.over is not None and spanning.count(rule.name) > 1:
+            sentence = f"two rules over a span have the name '{rule.name}'"
             yield Mistake(sentence, ("rules", at, "name"), "give each its own name")
 
 

@@ -13,6 +13,7 @@ each with minimum, step and service fee. A charge keeps a copy of its rate, the 
     {name: pilot price, scope: charge, kind: scale, factor: "0.90", items: [slide]}
     {name: cap p1, scope: invoice, kind: cap, amount: "500.00", tags: [pilot]}
     {name: courtesy, scope: statement, kind: discount, amount: "3.00"}
+    {name: user cap, scope: invoice, kind: cap, amount: "100.00", over: month, by: user}
 """
 
 import hashlib
@@ -167,6 +168,9 @@ class FactorStep(Entry):
     factor: Factor
 
 
+MONTHS_OF_SPAN = {"day": 1, "month": 1, "quarter": 3, "fiscal_year": 12}
+"""By the span of a cap or floor the number of months whose invoices it counts."""
+
 Targets = Annotated[tuple[Code, ...], NotEmpty]
 
 
@@ -182,7 +186,7 @@ class Rule(Entry):
     tags: Targets | None = None
     projects: Targets | None = None
     items: Targets | None = None
-    over: Literal["quarter", "fiscal_year"] | None = None
+    over: Literal["day", "month", "quarter", "fiscal_year"] | None = None
     by: Literal["project", "team", "user"] | None = None
 
     @model_validator(mode="after")
@@ -204,18 +208,30 @@ class Rule(Entry):
         if self.over is None and self.by is None:
             return
         key = "by" if self.over is None else "over"
-        if self.kind != "cap":
-            raise WrongKey(key, "only a cap counts earlier months", f"remove '{key}'")
+        if self.kind not in ("cap", "floor"):
+            raise WrongKey(key, "only a cap or a floor works over a span", f"remove '{key}'")
         if self.over is None:
-            raise WrongKey("by", "'by' needs 'over'", "say over: quarter or over: fiscal_year")
+            raise WrongKey("by", "'by' needs 'over'", f"say over: {', '.join(MONTHS_OF_SPAN)}")
         if self.scope == CHARGE:
-            raise WrongKey("over", "a cap over months works at invoice or statement scope")
+            raise WrongKey("over", f"a {self.kind} over a span works at invoice or statement scope")
         if self.scope == STATEMENT and self.by not in (None, "team"):
-            raise WrongKey("by", "at statement scope a cap counts by team")
+            raise WrongKey("by", f"at statement scope a {self.kind} counts by team")
+        if self.scope == STATEMENT and self.over == "day":
+            raise WrongKey("over", "a statement has no days", "put the rule at invoice scope")
+
+    def is_due(self, month: int, fiscal_year_start: int) -> bool:
+        """Whether it works on invoices of this month of the year.
+
+        A floor over several months is known when they are over, so it works in the last one.
+        """
+        if self.over is None or self.kind != "floor":
+            return True
+        months = MONTHS_OF_SPAN[self.over]
+        return (month - fiscal_year_start) % months == months - 1
 
     @property
     def carries_by(self) -> str | None:
-        """The key of a cap over a span: project, team or user; None for every other rule."""
+        """The key of a rule over a span: project, team or user; None for every other rule."""
         if self.over is None:
             return None
         return self.by or ("team" if self.scope == STATEMENT else "project")

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from billing_lib.pricing.clock import local_dates, period_of
+from billing_lib.pricing.clock import Period, local_dates, period_of
 from billing_lib.pricing.fields import step_microseconds
 from billing_lib.pricing.money import (
     PERCENT_PLACES,
@@ -181,6 +181,15 @@ def _rules(catalogue: Catalogue) -> dict[str, list[tuple[int, Rule]]]:
     for scope, position, body in listed.iter_rows():
         by_scope.setdefault(scope, []).append((position, Rule.model_validate_json(body)))
     return by_scope
+
+
+def due_rules(rules: pl.DataFrame, month: Period, fiscal_year_start: int) -> pl.DataFrame:
+    """The rules that work in a month: all but floors over months that are not over."""
+    due = [
+        Rule.model_validate_json(body).is_due(month.month, fiscal_year_start)
+        for body in rules["body"]
+    ]
+    return rules.filter(pl.Series(due, dtype=pl.Boolean))
 
 
 def rates_frame(rates: Iterable[Rate], places: int) -> pl.DataFrame:

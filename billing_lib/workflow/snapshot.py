@@ -8,7 +8,7 @@ locale: it also holds the invoice numbers, dates, texts and the name of the pers
     resources.parquet items.parquet rates.parquet accounts.parquet
     rules.parquet        the rules of the month, and of other months that charges belong to
     notes.parquet        staff's note on each project's invoice
-    year_to_date.parquet sums of earlier invoices for caps over a quarter or fiscal year
+    year_to_date.parquet sums of earlier invoices for caps and floors over a span
     adjustments.parquet  changes by staff, with login, time and reason
     lines.parquet        added lines
     invoices.parquet     each invoice: reserved number, kind, project, the number it replaces,

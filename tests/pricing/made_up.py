@@ -167,7 +167,7 @@ def rules(draw: st.DrawFn, projects: tuple[str, ...], places: int) -> list[dict]
     listed = []
     for at in range(draw(whole(0, 5))):
         scope = draw(one_of("charge", "invoice", "invoice", "statement"))
-        kind = draw(one_of("cap", "floor", "scale", "tier", "fee", "discount"))
+        kind = draw(one_of("cap", "cap", "floor", "floor", "scale", "tier", "fee", "discount"))
         rule = {"name": f"rule {at}", "scope": scope, "kind": kind}
         if kind == "scale":
             rule["factor"] = draw(decimals(2, 6))
@@ -181,19 +181,24 @@ def rules(draw: st.DrawFn, projects: tuple[str, ...], places: int) -> list[dict]
             rule["items"] = [*draw(one_of(("scope",), ("slide", "core"), ("core", "slide")))]
         if scope != "statement" and draw(whole(0, 3)) == 0:
             rule["projects"] = [draw(one_of(*projects))]
-        if kind == "cap" and scope != "charge" and draw(st.booleans()):
-            rule["over"] = draw(one_of("quarter", "fiscal_year"))
+        if kind in ("cap", "floor") and scope != "charge" and draw(st.booleans()):
+            spans = ("month", "quarter", "fiscal_year")
+            rule["over"] = draw(one_of(*spans, *(("day",) if scope == "invoice" else ())))
             by = ("team",) if scope == "statement" else ("project", "team", "user")
             rule["by"] = draw(one_of(*by))
         listed.append(rule)
     return listed
 
 
-def carried(draw: st.DrawFn, listed: list[dict], places: int) -> dict:
-    """What caps over a span came to before."""
+def carried(draw: st.DrawFn, listed: list[dict], day: str, places: int) -> dict:
+    """What caps and floors over a span came to before."""
     keys = {"project": "p1", "team": "t1", "user": "ann"}
     return {
-        rule["name"]: {keys[rule["by"]]: draw(decimals(10**5, places))}
+        rule["name"]: {
+            keys[rule["by"]] + (f" {day}" if rule["over"] == "day" else ""): draw(
+                decimals(10**5, places)
+            )
+        }
         for rule in listed
         if "over" in rule and draw(st.booleans())
     }
@@ -347,6 +352,8 @@ def months(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = FRAMES) -> dict:
     tax = {"tax": {"name": "Sales tax", "percent": draw(decimals(20, 4))}}
     facility = {"code": "RC", "name": "Research Computing"}
     facility |= {"currency": currency, "timezone": timezone}
+    # The frame decides, so that months that are priced together share it.
+    facility |= {"fiscal_year_start": 1 + first.year % 12}
     holiday = first + dt.timedelta(days=draw(whole(0, 27)))
     return {
         "facility": facility | ({} if crossing is None else {"crossing": crossing}),
@@ -382,7 +389,7 @@ def months(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = FRAMES) -> dict:
         "rules": listed,
         "usage": usage,
         "adjustments": adjustments(draw, ids, codes, places),
-        "carried": carried(draw, listed, places),
+        "carried": carried(draw, listed, holiday.isoformat(), places),
     }
 
 
