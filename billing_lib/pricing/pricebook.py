@@ -228,6 +228,18 @@ def costs_not_at_one_price(book: "PriceBook") -> Mistakes:
                 )
 
 
+def bookings_without_hours(book: "PriceBook") -> Mistakes:
+    """A rate that bills bookings counts hours."""
+    units = {item.code: item.unit for item in book.items}
+    for at, rate in enumerate(book.rates):
+        if rate.booking is not None and (rate.per or units[rate.item]) != "hour":
+            yield Mistake(
+                f"the item '{rate.item}' is not counted in hours, so no booking can be billed",
+                ("rates", at, "booking"),
+                "remove it, or give the rate 'per: hour'",
+            )
+
+
 CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     codes_that_stand_twice,
     codes_that_point_nowhere,
@@ -237,6 +249,7 @@ CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     teams_in_a_circle,
     after_hours_without_hours,
     costs_not_at_one_price,
+    bookings_without_hours,
 )
 """The checks of a whole price book, in this order."""
 

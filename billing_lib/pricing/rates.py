@@ -4,6 +4,8 @@
     {item: scope, group: internal, price: "40.00", after_hours: "25.00"}       two prices by time
     {item: laser, group: internal, price: "30.00", bands: [{name: peak, …}]}   prices by the week
     {item: disk, group: internal, tiers: {mode: graduated, steps: […]}}        prices by quantity
+    {item: disk, group: internal, price: "4.00", per: month}                   flat, by days
+    {item: scope, group: internal, price: "40.00", booking: longer}            booked or used time
 
 A rate is the price of an item for one rate group between two dates, in one of these four ways,
 each with minimum, step and service fee. A charge keeps a copy of its rate, the canonical JSON
@@ -112,10 +114,12 @@ class Rate(Entry):
     after_hours: Price | None = None
     bands: Annotated[tuple[Band, ...], NotEmpty] | None = None
     tiers: Tiers | None = None
-    per: Literal["hour", "each", "use", "day"] | None = None
+    per: Literal["hour", "each", "use", "day", "month", "snapshot", "daily_snapshot"] | None = None
     minimum: Price | None = None
     service_fee: Price | None = None
     rounding_step: Step | None = None
+    booking: Literal["longer"] | None = None
+    no_show: Price | None = None
     subsidy: Subsidy | None = None
     valid_from: Day | None = None
     valid_to: Day | None = None
@@ -129,7 +133,23 @@ class Rate(Entry):
             raise WrongKey("price", "the key 'price' is missing", "add it")
         if self.price is not None and self.tiers is not None:
             raise WrongKey("price", "a rate with 'tiers' has no price beside them", "remove one")
+        self._check_monthly()
+        if self.booking is not None and self.per not in (None, "hour"):
+            raise WrongKey("booking", f"a rate with 'per: {self.per}' bills no time", "remove it")
+        if self.no_show is not None and self.booking is None:
+            raise WrongKey("no_show", "'no_show' needs 'booking'", "say booking: longer")
         return self
+
+    def _check_monthly(self) -> None:
+        """A price for a month has one price, and a mean of many records no minimum of one."""
+        if self.per not in ("month", "snapshot", "daily_snapshot"):
+            return
+        without = ["after_hours", "bands", "tiers", "rounding_step"]
+        if self.per != "month":
+            without += ["minimum", "service_fee"]
+        for key in without:
+            if getattr(self, key) is not None:
+                raise WrongKey(key, f"a rate with 'per: {self.per}' has no '{key}'", "remove it")
 
     @property
     def pricing(self) -> str:

@@ -49,7 +49,7 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 
 
 class UsageEntry(Entry):
-    """One usage record: with start and end, or with a date, or both and a quantity."""
+    """One usage record: with start and end, or with a date, or both and a quantity; or booked."""
 
     id: Code
     item: Code
@@ -59,6 +59,8 @@ class UsageEntry(Entry):
     end: Instant | None = None
     date: Day | None = None
     elapsed: Elapsed | None = None
+    booked_start: Instant | None = None
+    booked_end: Instant | None = None
     units: Quantity = Decimal(1)
     quantity: Quantity | None = None
     description: str | None = None

@@ -241,6 +241,8 @@ class RecordMapping(BaseModel):
     end: str | None = None
     date: str | None = None
     elapsed: str | None = None
+    booked_start: str | None = None
+    booked_end: str | None = None
     units: str | None = None
     quantity: str | None = None
     cost: str | None = None

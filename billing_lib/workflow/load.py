@@ -48,7 +48,7 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import ChangedRecord, InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import writing
-from billing_lib.pricing.clock import closing_date, cut_with_ids, period_of
+from billing_lib.pricing.clock import closing_date, cut_with_ids, ends, period_of
 from billing_lib.pricing.fields import USAGE, Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
 from billing_lib.pricing.scenario import Scenario
@@ -165,7 +165,7 @@ def _in_period(usage_frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
     lists it; or the current month, if no row of the file has a time.
     """
     dated = usage_frame.with_columns(
-        period=period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
+        period=period_of(closing_date(ends(), pl.col("date"), timezone))
     )
     month = dated["period"].max() or dt.datetime.now(ZoneInfo(timezone)).strftime("%Y-%m")
     return dated.with_columns(pl.col("period").fill_null(month))

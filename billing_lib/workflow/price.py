@@ -38,7 +38,14 @@ from billing_lib.pricing.fields import USAGE, canonical_json
 from billing_lib.pricing.invoicing import YEAR_TO_DATE, bases, carried_key
 from billing_lib.pricing.pricebook import Facility, PriceBook
 from billing_lib.pricing.rates import INVOICE, MONTHS_OF_SPAN, Rate, Rule
-from billing_lib.pricing.rating import RULES, Catalogue, due_rules, rate_usage, rates_frame
+from billing_lib.pricing.rating import (
+    RULES,
+    SNAPSHOT,
+    Catalogue,
+    due_rules,
+    rate_usage,
+    rates_frame,
+)
 from billing_lib.workflow.snapshot import (
     AD_HOC,
     RATED_USAGE,
@@ -147,7 +154,7 @@ def gather(
     _require_hours(book, kept)
     changes, added = changes_in_force(connection, facility, charges["charge"])
     return Gathered(
-        usage=_rated_usage(connection, facility, charges),
+        usage=_rated_usage(connection, facility, charges, kept),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
         rules=rules,
         adjustments=changes,
@@ -178,7 +185,9 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
             )
 
 
-def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
+def _rated_usage(
+    connection: Connection, facility: str, charges: pl.DataFrame, kept: list[Rate]
+) -> pl.DataFrame:
     """Read the usage of these charges; a copy on a reissue shares its record with the original."""
     # A charge has its own project, date and period: it may have moved, or be late.
     rated = charges.filter(pl.col("kind") == "usage").select(
@@ -186,12 +195,24 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
         *("team", "rate_group", "unit", "rate"),
     )
     records = usage.read_usage(connection, facility, records=rated["record"].unique())
-    return (
-        records.drop("project", "date", "period")
-        .join(rated, on=["record", "occurrence"], how="inner")
-        .select(RATED_USAGE.names())
-        .sort("charge")
-    )
+    priced = records.rename({"period": "month"}).drop("project", "date").join(
+        rated, on=["record", "occurrence"], how="inner"
+    )  # fmt: skip
+    priced = priced.with_columns(elsewhere=pl.lit(None, pl.Int64))
+    counted = [rate.fingerprint for rate in kept if rate.per == SNAPSHOT]
+    if counted:
+        here = priced.filter(pl.col("rate").is_in(counted))
+        others = ledger_charges.read_snapshots(connection, facility, counted, here)
+        keys = ["month", "project", "reference", "user", "item"]
+        number = (
+            others.join(here, on="record", how="anti")
+            .group_by(keys)
+            .agg(pl.len().cast(pl.Int64).alias("number"))
+        )
+        priced = priced.join(number, on=keys, how="left", nulls_equal=True).with_columns(
+            elsewhere="number"
+        )
+    return priced.select(RATED_USAGE.names()).sort("charge")
 
 
 def changes_in_force(

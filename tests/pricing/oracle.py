@@ -12,7 +12,7 @@ import datetime as dt
 from collections.abc import Iterator
 from fractions import Fraction
 
-from .oracle_numbers import half_up, instant, money, shared, six_places, tiered
+from .oracle_numbers import days_of_month, half_up, instant, money, shared, six_places, tiered
 from .oracle_usage import Usage
 
 
@@ -39,14 +39,18 @@ class Bill(Usage):
             price = sum(prices[label] * time for label, time in times.items()) / elapsed
         if elapsed and "bands" in rate:
             minimum = sum(minimums[label] * time for label, time in times.items()) / elapsed
-        if "rate" in changes:
-            price = Fraction(changes["rate"])
+        own = changes.get("rate")
+        if self.unused(record) and "quantity" not in record:
+            own = changes.get("rate", rate.get("no_show"))
+        if own is not None:
+            price = Fraction(own)
         exact_raw = quantity * price
-        if "tiers" in rate and "rate" not in changes:
+        if "tiers" in rate and own is None:
             exact_raw = tiered(rate["tiers"], quantity, before, whole)
         raw = half_up(exact_raw * 10**self.places)
         if minimum:
             raw = max(raw, half_up(minimum * 10**self.places))
+        raw = record.get("share of the mean", raw)
         raw += self.minor(rate.get("service_fee", "0"))
         total = self.minor(changes["amount"]) if "amount" in changes else raw
         for rule in self.rules("charge"):
@@ -209,7 +213,7 @@ def bill(content: dict) -> dict:
             billed.append(record)
         else:
             unbilled[record["id"]] = reason
-    billed = _with_days(book, billed)
+    billed = _with_snapshots(book, _with_days(book, billed))
     priced: dict[str, dict] = {}
     splits: dict[str, dict[str, int]] = {}
     for record in billed:
@@ -240,7 +244,7 @@ def bill(content: dict) -> dict:
 
 def _ends(book: Bill, record: dict) -> tuple[dt.datetime, str]:
     """Where a record stands in the month: by end, then id; a date at the end of its day."""
-    end = instant(record.get("end"))
+    end = instant(record.get("end", record.get("booked_end")))
     after = book.starts(record) + dt.timedelta(days=1)
     return (book.midnight(after) if end is None else end), record["id"]
 
@@ -264,8 +268,35 @@ def _with_days(book: Bill, records: list[dict]) -> list[dict]:
     return [record | {"new days": days.get(record["id"], [])} for record in records]
 
 
+def _with_snapshots(book: Bill, records: list[dict]) -> list[dict]:
+    """The records, each snapshot with the number its quantity is divided by, and its amount."""
+    kinds = ("snapshot", "daily_snapshot")
+    means: dict[tuple, list[dict]] = {}
+    for record in sorted(records, key=lambda it: _ends(book, it)):
+        counts = book.counts(record, book.rate_of(record))
+        if counts in kinds:
+            whose = (record["project"], record.get("user"), record["item"], counts)
+            means.setdefault(whose, []).append(record)
+    done: dict[str, dict] = {}
+    for (*_, counts), snapshots in means.items():
+        of = len(snapshots)
+        if counts == "daily_snapshot":
+            of = days_of_month(dt.date.fromisoformat(book.period + "-01"))
+        done |= {it["id"]: it | {"of": of} for it in snapshots}
+        shared_out = [it for it in snapshots if "quantity" not in book.changes.get(it["id"], {})]
+        worth = []
+        for record in shared_out:
+            price = book.changes.get(record["id"], {}).get("rate", book.rate_of(record)["price"])
+            worth.append(Fraction(record["quantity"]) / of * Fraction(price))
+        amount = half_up(sum(worth, Fraction(0)) * 10**book.places)
+        for record, part in zip(shared_out, shared(amount, worth), strict=True):
+            done[record["id"]]["share of the mean"] = part
+    return [done.get(record["id"], record) for record in records]
+
+
 def _begins(book: Bill, record: dict) -> dt.datetime:
-    return instant(record.get("start")) or book.midnight(book.starts(record))
+    start = record.get("start", record.get("booked_start"))
+    return instant(start) or book.midnight(book.starts(record))
 
 
 def _spread(amount: int, codes: dict[str, int]) -> dict[str, int]:

@@ -143,7 +143,43 @@ def test_a_holiday_is_a_date() -> None:
         (
             'price: "1", per: week',
             ".per",
-            "'week' is not known here; write 'hour', 'each', 'use' or 'day'",
+            "'week' is not known here; "
+            "write 'hour', 'each', 'use', 'day', 'month', 'snapshot' or 'daily_snapshot'",
+        ),
+        (
+            'price: "1", no_show: "1"',
+            ".no_show",
+            "'no_show' needs 'booking'; say booking: longer",
+        ),
+        (
+            'price: "1", per: day, booking: longer',
+            ".booking",
+            "a rate with 'per: day' bills no time; remove it",
+        ),
+        (
+            'price: "1", booking: shorter',
+            ".booking",
+            "'shorter' is not known here; write 'longer'",
+        ),
+        (
+            'price: "1", per: month, rounding_step: 1h',
+            ".rounding_step",
+            "a rate with 'per: month' has no 'rounding_step'; remove it",
+        ),
+        (
+            "per: month, tiers: {mode: volume, steps: [{up_to: null, price: '1'}]}",
+            ".tiers",
+            "a rate with 'per: month' has no 'tiers'; remove it",
+        ),
+        (
+            'price: "1", per: snapshot, minimum: "1"',
+            ".minimum",
+            "a rate with 'per: snapshot' has no 'minimum'; remove it",
+        ),
+        (
+            'price: "1", per: daily_snapshot, service_fee: "1"',
+            ".service_fee",
+            "a rate with 'per: daily_snapshot' has no 'service_fee'; remove it",
         ),
         (
             'price: "1", after_hours: "1"',
