@@ -82,7 +82,9 @@ def frozen(
     priced = charge_usage(rating.rated, catalogue, adjustments, lines).charges
     who = usage.select("record", "occurrence", "item", "project", "user")
     return Snapshot(
-        usage=rating.rated.with_columns(period=pl.lit(scenario.period)),
+        usage=rating.rated.with_columns(
+            period=pl.lit(scenario.period), elsewhere=pl.lit(None, pl.Int64)
+        ),
         unbilled=rating.unbilled.join(who, on=["record", "occurrence"]),
         resources=catalogue.resources,
         items=catalogue.items,

@@ -30,6 +30,7 @@ from billing_lib.ledger.events import read_events
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, rate, usage_record
 from billing_lib.ledger.states import ACTIVE, BILLED, CLOSED, PAID, PENDING, SUPERSEDED, VOID
 from billing_lib.pricing.charge import SPLIT
+from billing_lib.pricing.rating import COUPLED
 
 _LOCKING = ("state", "run", "invoice")
 
@@ -342,13 +343,46 @@ def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str
 
 
 def read_coupling_rates(connection: Connection, facility: str) -> pl.DataFrame:
-    """Kept rates (``fingerprint``, ``body``) by which one charge's price depends on others: tiers
-    per project, and day passes."""
-    coupling = [rate.c.body.contains(f'"per":"{per}"') for per in ("project", "day")]
+    """Kept rates (``fingerprint``, ``body``) by which one charge's price depends on others."""
+    coupling = [rate.c.body.contains(f'"per":"{per}"') for per in COUPLED]
     statement = select(rate.c.fingerprint, rate.c.body)
     return frames.read_frame(
         connection, statement.where(rate.c.facility == facility, or_(*coupling))
     )
+
+
+def read_snapshots(
+    connection: Connection, facility: str, rates: list[str], usage: pl.DataFrame
+) -> pl.DataFrame:
+    """The charged records under these rates (fingerprints) in the months and projects of ``usage``
+    (``month``, ``project``), whichever month bills them: ``record``, ``month``, ``project``,
+    ``reference``, ``user``, ``item``."""
+    named, months, projects = (
+        frames.listed(connection, values)
+        for values in (rates, usage["month"].unique(), usage["project"].unique())
+    )
+    statement = (
+        select(
+            *(usage_record.c.record, usage_record.c.period.label("month"), charge.c.project),
+            *(usage_record.c.reference, charge.c.user, charge.c.item),
+        )
+        .join_from(
+            usage_record,
+            charge,
+            (charge.c.facility == usage_record.c.facility)
+            & (charge.c.charge == usage_record.c.record),  # the key; copies have originals
+        )
+        .where(
+            usage_record.c.facility == facility,
+            usage_record.c.occurrence == charge.c.occurrence,
+            usage_record.c.period.in_(select(months.c.value)),
+            charge.c.project.in_(select(projects.c.value)),
+            charge.c.rate.in_(select(named.c.value)),
+        )
+    )
+    columns = ("record", "month", "project", "reference", "user", "item")
+    schema = pl.Schema(dict.fromkeys(columns, pl.String()))
+    return frames.read_frame(connection, statement, schema)
 
 
 def read_groups(connection: Connection, facility: str, period: str) -> list[str]:

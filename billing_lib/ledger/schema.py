@@ -452,7 +452,9 @@ invoice_adjustment = Table(
     stated("team"),
     stated("rule"),
     stated("kind"),
-    stated("worked_on"),  # items, a user; empty for the whole invoice
+    stated("worked_on"),  # items, a user, a day; empty for the whole invoice
+    Column("user", Text),  # of that part, as is the next; null for all of them
+    Column("day", Date),
     minor("amount"),
     _of_invoice(),
     sqlite_with_rowid=False,

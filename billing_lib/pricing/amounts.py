@@ -6,13 +6,35 @@
     per use    1, at any length
     per day    a day pass: the local days of the record that no earlier record (by start, then
                id) of the same project, ad hoc invoice, user and item has
+    per month  each month's share of its local days, × the stated quantity or else units
+    per snapshot, per daily_snapshot
+               the record's share of the mean of the month's snapshots
 
-A quantity set by staff goes before all of these. A rate by time prices each hour of a session by
-the business hours of its resource, or by its own bands (pricing/clock.py); a stated quantity or
-elapsed time is priced at the blend of the time from start to end:
+A quantity set by staff goes before all of these.
+
+A monthly price is prorated by the local days that a record touches, each month by its own days,
+even where one charge spans several:
+
+    5 TB from 2020-04-15 to 2020-05-10 at 4.00:  5 × (16/30 + 10/31) × 4.00 = 17.12
+
+A snapshot says how much there was on a day. The mean is over the snapshots of the month that a
+project, ad hoc invoice, user and item has; or, daily, over the days of the month, so that a day
+without a snapshot counts nothing. Mean × price is rounded once, and its records share it:
+
+    snapshots of 1, 1 and 2 TB at 1.00:  mean 4/3, 1.33 = 0.33 + 0.33 + 0.67
+
+A rate by time prices each hour of a session by the business hours of its resource, or by its own
+bands (pricing/clock.py); a stated quantity or elapsed time is priced at the blend of the time from
+start to end:
 
     17:00 to 20:00, open until 18:00, 40.00 and 25.00 after:
     (40.00 × 1 h + 25.00 × 2 h) × units = 90.00, which is 30.000000 an hour
+
+A rate that bills bookings takes the longer of the booked and the used time, whole, with the hours
+in which it lies; the used one if they are equally long. A booking that was not used has its own
+price, if the rate has one:
+
+    booked 09:00 to 12:00, used 11:00 to 13:00, at 40.00:   3 h booked, 120.00
 
 Tiers price by quantity: each part at its own price (graduated), or all at one (volume):
 
@@ -32,9 +54,10 @@ row neither adds nor loses any: a row's amount is the difference that it makes t
     amounts            0.00    0.01    0.00    -0.02
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import reduce
 from math import lcm
 
 import polars as pl
@@ -43,24 +66,61 @@ from billing_lib.pricing.clock import (
     Week,
     closing_date,
     day_start,
+    ends,
     local_date,
     period_of,
     time_line,
     week_of,
 )
 from billing_lib.pricing.fields import DECIMAL
-from billing_lib.pricing.money import PRICE_PLACES, Exact, plain_text
+from billing_lib.pricing.money import INT64_MAX, PRICE_PLACES, AmountTooLarge, Exact, plain_text
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, TIERS, Rate, Tiers
-from billing_lib.pricing.rating import DAY, PRICE, USE, Catalogue
+from billing_lib.pricing.rating import DAY, MONTH, PRICE, SNAPSHOT, SNAPSHOTS, USE, Catalogue
+from billing_lib.pricing.split import apportion
 
 MICROSECONDS_PER_HOUR = 3_600_000_000
 
 
 @dataclass(frozen=True)
-class Quantities:
-    """Quantities of records in two columns, each null where the other is not.
+class Shares:
+    """Shares of quantities: ``whole × above / below``, row by row.
 
-    One denominator for both would give a job timed to the microsecond the digits that a large
+    Each row has its own denominator, as of a mean of 31 snapshots and one of 29; one for all would
+    soon have too many digits.
+    """
+
+    whole: Exact
+    above: pl.Series
+    below: pl.Series
+
+    def times(self, other: Exact) -> "Shares":
+        """The product, row by row."""
+        return Shares(self.whole.times(other), self.above, self.below)
+
+    def rounded(self, places: int) -> pl.Series:
+        """Whole numbers of 10^-places, rounded half up."""
+        return self.whole.times_ratio(self.above, self.below, 1, places)
+
+    def joined(self) -> Exact:
+        """All over one denominator."""
+        divisor = lcm(*self.below.drop_nulls().unique())
+        if divisor > INT64_MAX:
+            raise AmountTooLarge(
+                "the shares have too many digits to be summed", remedy="check the snapshots"
+            )
+        return self.whole.times(Exact(self.above * (divisor // self.below), divisor))
+
+    def filter(self, mask: pl.Series) -> "Shares":
+        """Some of the rows."""
+        whole = Exact(self.whole.numerators.filter(mask), self.whole.denominator)
+        return Shares(whole, self.above.filter(mask), self.below.filter(mask))
+
+
+@dataclass(frozen=True)
+class Quantities:
+    """Quantities of records in two columns or three, each null where the others are not.
+
+    One denominator for all would give a job timed to the microsecond the digits that a large
     stated quantity in the same frame needs.
     """
 
@@ -68,13 +128,29 @@ class Quantities:
     """The stated ones, Decimal."""
     stated: Exact
     timed: Exact
+    shares: Shares | None = None
+    """Those per month and of snapshots, a third column; None if no record has one."""
 
     def joined(self) -> Exact:
-        """Both as one column."""
-        denominator = lcm(self.stated.denominator, self.timed.denominator)
-        stated, timed = self.stated.over(denominator), self.timed.over(denominator)
-        wide = stated.numerators.cast(pl.Int128)
-        return Exact(_either(wide, timed.numerators.cast(pl.Int128)), denominator)
+        """All as one column."""
+        parts = [self.stated, self.timed]
+        if self.shares is not None:
+            parts.append(self.shares.joined())
+        denominator = lcm(*(part.denominator for part in parts))
+        wide = [part.over(denominator).numerators.cast(pl.Int128) for part in parts]
+        return Exact(reduce(_either, wide), denominator)
+
+    def filter(self, mask: pl.Series) -> "Quantities":
+        """The quantities of some of the records."""
+        shares = self.shares and self.shares.filter(mask)
+        if shares and shares.below.null_count() == shares.below.len():
+            shares = None
+        return Quantities(
+            self.known.filter(mask),
+            Exact(self.stated.numerators.filter(mask), self.stated.denominator),
+            Exact(self.timed.numerators.filter(mask), self.timed.denominator),
+            shares,
+        )
 
     def rounded(self, places: int) -> pl.Series:
         """Whole numbers of 10^-places."""
@@ -84,8 +160,11 @@ class Quantities:
         """Quantity × price in whole numbers of 10^-places, rounded once."""
         return self._each(lambda part: part.times(price).rounded(places))
 
-    def _each(self, computed: Callable[[Exact], pl.Series]) -> pl.Series:
-        """A result of both in one column, computed only for a column that has values."""
+    def _each(self, computed: Callable[[Exact | Shares], pl.Series]) -> pl.Series:
+        """A result of all in one column, computed only for a column that has values."""
+        if self.shares is not None:
+            parts: tuple[Exact | Shares, ...] = (self.stated, self.timed, self.shares)
+            return reduce(_either, [computed(part) for part in parts])
         stated = self.known.len() - self.known.null_count()
         if stated == 0:
             return computed(self.timed)
@@ -98,6 +177,28 @@ def _either(first: pl.Series, second: pl.Series) -> pl.Series:
     if first.null_count() == 0:
         return first
     return second if second.null_count() == 0 else first.zip_with(first.is_not_null(), second)
+
+
+def as_booked(frame: pl.DataFrame) -> pl.DataFrame:
+    """Rated usage with ``start`` and ``end`` of the time that is billed, and ``booked``: whether
+    that is the booking's. The price of a booking that was not used is its ``set_price``.
+
+    ``frame`` has ``booking`` and ``no_show`` of its rates, and ``set_price``.
+    """
+    stated = pl.col("booking").is_not_null() & pl.col("quantity").is_null()
+    used = elapsed(frame)
+    longer = (pl.col("booked_end") - pl.col("booked_start")).dt.total_microseconds() > used
+    unused = used.is_null()
+    has_booking = pl.col("booked_end").is_not_null()
+    booked = (stated & has_booking & (unused | longer)).fill_null(value=False)
+    return frame.with_columns(booked=booked).with_columns(
+        start=pl.when("booked").then("booked_start").otherwise("start"),
+        end=pl.when("booked").then("booked_end").otherwise("end"),
+        elapsed=pl.when("booked").then(None).otherwise("elapsed"),
+        set_price=pl.when(pl.col("booked") & unused)
+        .then(pl.coalesce("set_price", "no_show"))
+        .otherwise("set_price"),
+    )
 
 
 def wall_time() -> pl.Expr:
@@ -121,22 +222,139 @@ def stepped(frame: pl.DataFrame) -> pl.Expr:
     return pl.when(step.is_null()).then(time).otherwise((time + step - 1) // step * step)
 
 
-def quantities(frame: pl.DataFrame, timezone: str) -> Quantities:
+def quantities(frame: pl.DataFrame, timezone: str, pers: Collection[str | None]) -> Quantities:
     """The quantity of each record.
 
     Parameters
     ----------
     frame
-        Rated usage with ``counts`` (hour, each, use or day), ``set_quantity`` and ``step``.
+        Rated usage with ``counts`` (a value of ``per``), ``set_quantity`` and ``step``.
+    pers
+        The values of ``per`` that its rates have.
     """
     known = frame.select(counted=_stated(frame, timezone)).to_series()
     time = frame.select(stepped(frame)).to_series()
     nothing = pl.Series([None], dtype=pl.Int64)
+    shares = None
+    if not {MONTH, *SNAPSHOTS}.isdisjoint(pers):
+        by_month = frame.select(_is_shared()).to_series()
+        known = known.zip_with(~by_month, pl.Series([None], dtype=DECIMAL))
+        time = time.zip_with(~by_month, nothing)
+        shares = _shares(frame, timezone) if by_month.any() else None
     if known.null_count() < known.len():
         time = time.zip_with(known.is_null(), nothing)
     hours = Exact(time, MICROSECONDS_PER_HOUR).reduced()
     units = Exact.of_decimals(frame.get_column("units").fill_null(1))
-    return Quantities(known, Exact.of_decimals(known), hours.times(units))
+    return Quantities(known, Exact.of_decimals(known), hours.times(units), shares)
+
+
+def _is_shared() -> pl.Expr:
+    """Whether the quantity is a share of a month or a mean; what staff set is not."""
+    shared = pl.col("counts").is_in([MONTH, *SNAPSHOTS])
+    return (shared & pl.col("set_quantity").is_null()).fill_null(value=False)
+
+
+MONTH_PARTS = lcm(28, 29, 30, 31)
+"""The parts into which a month is divided, so that a day of any month is a whole number of them."""
+
+_MEAN = ("project", "reference", "user", "item", "counts", "month")
+"""The snapshots of one mean."""
+
+
+def last_day(timezone: str) -> pl.Expr:
+    """The last local day that a record touches, at least its date."""
+    return pl.max_horizontal("date", local_date(ends().dt.offset_by("-1us"), timezone))
+
+
+def _shares(frame: pl.DataFrame, timezone: str) -> Shares:
+    """The shares of the records per month and of snapshots, null elsewhere.
+
+    ``elsewhere`` of the frame, if it has that, is the number of snapshots of each record's mean
+    that the frame lacks.
+    """
+    elsewhere = pl.col("elsewhere") if "elsewhere" in frame.columns else pl.lit(0, pl.Int64)
+    shared = (
+        frame.with_row_index("at")
+        .filter(_is_shared())
+        .with_columns(last=last_day(timezone), month=_month(timezone), elsewhere=elsewhere)
+    )
+    by_month = pl.col("counts") == MONTH
+    snapshots = frame.filter(pl.col("counts").is_in(SNAPSHOTS)).with_columns(month=_month(timezone))
+    counted = snapshots.group_by(_MEAN).agg(pl.len().cast(pl.Int64).alias("here"))
+    days = pl.col("month").dt.days_in_month().cast(pl.Int64)
+    shared = shared.join(counted, on=_MEAN, how="left", nulls_equal=True, maintain_order="left")
+    covered = _parts_until(pl.col("last").dt.offset_by("1d")) - _parts_until(pl.col("date"))
+    shares = shared.select(
+        "at",
+        whole=pl.when(by_month)
+        .then(pl.coalesce("quantity", "units", pl.lit(1).cast(DECIMAL)))
+        .otherwise("quantity"),
+        above=pl.when(by_month).then(covered).otherwise(pl.lit(1, pl.Int64)),
+        below=pl.when(by_month)
+        .then(pl.lit(MONTH_PARTS, pl.Int64))
+        .when(pl.col("counts") == SNAPSHOT)
+        .then(pl.col("here") + pl.col("elsewhere").fill_null(0))
+        .otherwise(days),
+    )
+    placed = pl.select(at=pl.int_range(frame.height, dtype=pl.UInt32)).join(
+        shares, on="at", how="left", maintain_order="left"
+    )
+    return Shares(Exact.of_decimals(placed["whole"]), placed["above"], placed["below"])
+
+
+def _month(timezone: str) -> pl.Expr:
+    """The first day of the month to which a record belongs."""
+    return closing_date(ends(), pl.col("date"), timezone).dt.month_start()
+
+
+def _parts_until(day: pl.Expr) -> pl.Expr:
+    """The parts of months (MONTH_PARTS each) from the year 0 until a day begins."""
+    months = day.dt.year().cast(pl.Int64) * 12 + day.dt.month().cast(pl.Int64)
+    of_day = MONTH_PARTS // day.dt.days_in_month().cast(pl.Int64)
+    return months * MONTH_PARTS + (day.dt.day().cast(pl.Int64) - 1) * of_day
+
+
+def snapshot_amounts(
+    frame: pl.DataFrame, counted: Quantities, prices: Exact, catalogue: Catalogue
+) -> tuple[pl.Series, pl.Series]:
+    """The places of the records that are snapshots, and their amounts (minor units), which sum to
+    the amount of each mean.
+
+    ``frame`` is as in :func:`quantities`; ``prices`` has the price of each record.
+    """
+    snapshots = frame.with_row_index("at").filter(
+        pl.col("counts").is_in(SNAPSHOTS) & pl.col("set_quantity").is_null()
+    )
+    if snapshots.height == 0 or counted.shares is None:
+        return pl.Series([], dtype=pl.UInt32), pl.Series([], dtype=pl.Int64)
+    of_day = day_start(pl.col("date").dt.offset_by("1d"), catalogue.timezone)
+    at = snapshots.with_columns(
+        month=_month(catalogue.timezone), ends=pl.coalesce(ends(), of_day)
+    ).sort(*_MEAN, "ends", "charge", "at")
+    worth = counted.shares.whole.times(prices)
+    parts = at.select(
+        "at",
+        mean=pl.struct(_MEAN).rle_id(),
+        below=pl.lit(counted.shares.below[at["at"]]),
+        weight=pl.lit(worth.numerators[at["at"]].cast(pl.Int128)),
+    )
+    means = parts.group_by("mean", maintain_order=True).agg(
+        pl.col("weight").sum(), pl.col("below").first()
+    )
+    one = pl.repeat(1, means.height, dtype=pl.Int64, eager=True)
+    amounts = Exact(means["weight"], worth.denominator).times_ratio(
+        one, means["below"], 1, catalogue.places
+    )
+    parts = parts.with_columns(
+        # If all snapshots are of nothing, they share nothing equally.
+        pl.when(pl.col("weight").sum().over("mean") == 0)
+        .then(pl.lit(1, pl.Int128))
+        .otherwise("weight")
+        .alias("weight"),
+        amount=pl.lit(amounts[parts["mean"]]),
+        order=pl.int_range(pl.len()),
+    )
+    return parts["at"], apportion(parts, "mean", "amount", "weight", "order")
 
 
 def _stated(frame: pl.DataFrame, timezone: str) -> pl.Expr:
@@ -151,10 +369,10 @@ def _stated(frame: pl.DataFrame, timezone: str) -> pl.Expr:
 
 def _new_days(frame: pl.DataFrame, timezone: str) -> pl.Series:
     """The number of days of which each record is the first; null where days do not count."""
-    last = local_date(pl.col("end").dt.offset_by("-1us"), timezone)
+    last = local_date(ends().dt.offset_by("-1us"), timezone)
     passes = frame.with_row_index("at").filter(pl.col("counts") == DAY)
     # A record with a date alone stands at the start of its day, before those with a time.
-    begins = pl.coalesce(pl.col("start"), day_start(pl.col("date"), timezone))
+    begins = pl.coalesce("start", "booked_start", day_start(pl.col("date"), timezone))
     touched = passes.select(
         "at", "project", "reference", "user", "item", "charge", begins=begins,
         days=pl.date_ranges("date", pl.max_horizontal("date", last)),
@@ -357,6 +575,17 @@ def _scaled(value: Decimal | None, places: int) -> int:
 
 
 _GROUP = ("project", "reference", "item", "month")
+_OF_TIERED = (
+    "rate",
+    "prices",
+    "project",
+    "reference",
+    "item",
+    "charge",
+    "date",
+    "end",
+    "booked_end",
+)
 _ONE_PRICE_PLACE = Decimal(1).scaleb(-PRICE_PLACES)
 
 
@@ -410,10 +639,13 @@ class _Tiered:
 
 
 def _tiered(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> Iterator[_Tiered]:
-    tiered = frame.select("rate", "prices").with_row_index("at")
-    tiered = tiered.filter(pl.col("prices") == TIERS)
+    tiered = frame.select("rate", "item").filter(frame["prices"] == TIERS)
     if tiered.height == 0:
         return
+    # The other records have no part in the sums, and their digits no place in the denominator.
+    same_items = frame["item"].is_in(tiered["item"].unique().implode())
+    counted = counted.filter(same_items)
+    frame = frame.select(*_OF_TIERED).with_row_index("at").filter(same_items)
     used = catalogue.rates.join(tiered.select("rate").unique(), on="rate", how="semi")
     stated = [
         (name, Rate.model_validate_json(body)) for name, body in used.select("rate", "body").rows()
@@ -425,8 +657,9 @@ def _tiered(frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue) -> I
     )
     reached = _reached(frame, quantity, catalogue.timezone)
     for name, rate in stated:
-        tiers, at = _tiers(rate), tiered.filter(pl.col("rate") == name)["at"]
-        own = reached[at]
+        tiers = _tiers(rate)
+        mine = (frame["rate"] == name) & (frame["prices"] == TIERS)
+        at, own = frame["at"].filter(mine), reached.filter(mine)
         if tiers.per == "charge":
             alone = pl.col("quantity")
             own = own.select("quantity", before=alone - alone, after=alone, whole=alone)
@@ -443,22 +676,22 @@ def _reached(frame: pl.DataFrame, quantity: Exact, timezone: str) -> pl.DataFram
     """Per record its ``quantity``, the project's quantity ``before`` and ``after`` it in the
     month, and the month's ``whole``; numerators of the quantity's denominator."""
     day_ends = day_start(pl.col("date").dt.offset_by("1d"), timezone)
-    month = period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
+    month = period_of(closing_date(ends(), pl.col("date"), timezone))
     # Sums may pass 64 bits where no quantity does.
     wide = quantity.numerators.cast(pl.Int128)
     return (
         frame.select(
             "project", "reference", "item", "charge",
-            month=month, ends=pl.coalesce("end", day_ends), quantity=wide,
+            month=month, ends=pl.coalesce(ends(), day_ends), quantity=wide,
         )
-        .with_row_index("at")
-        .sort("ends", "charge", "at")
+        .with_row_index("place")
+        .sort("ends", "charge", "place")
         .with_columns(
             after=pl.col("quantity").cum_sum().over(_GROUP),
             whole=pl.col("quantity").sum().over(_GROUP),
         )
         .with_columns(before=pl.col("after") - pl.col("quantity"))
-        .sort("at")
+        .sort("place")
         .select("quantity", "before", "after", "whole")
     )  # fmt: skip
 

@@ -34,22 +34,27 @@ from billing_lib.pricing.adjusting import (
 from billing_lib.pricing.amounts import (
     Blends,
     Quantities,
+    as_booked,
     cost_amounts,
     elapsed_hours,
     quantities,
+    snapshot_amounts,
     tier_amounts,
 )
 from billing_lib.pricing.charge import PRICED, QUANTITY_PLACES
 from billing_lib.pricing.money import PRICE_PLACES, AmountTooLarge, Exact, largest_of
 from billing_lib.pricing.rates import BANDS, CHARGE, FLAT, HOURS, TIERS, Rate, Rule
 from billing_lib.pricing.rating import (
+    COUPLED,
     DAY,
     PRICE,
+    SNAPSHOTS,
     Catalogue,
     Codes,
     Dated,
     columns_at,
     counted_per,
+    has_bookings,
     positions,
 )
 from billing_lib.pricing.split import Plans
@@ -61,7 +66,9 @@ RULE_LINES = pl.Schema(
         "position": pl.Int32(),  # of the rule in the price book; a subsidy comes before all
         "rule": pl.String(),
         "kind": pl.String(),
-        "on": pl.String(),  # the base: items, a user; empty for the whole
+        "on": pl.String(),  # the base in words: items, a user, a day; empty for the whole
+        "user": pl.String(),  # of the base, as is the next; null for all of them
+        "day": pl.Date(),
         "before": pl.Int64(),  # minor units, as is the next
         "amount": pl.Int64(),  # added by the rule
     }
@@ -148,7 +155,8 @@ def _rule_lines(
     """The lines (schema RULE_LINES) of a rule at charge scope, where its amount is not 0."""
     return charges.select(
         scope=pl.lit(CHARGE), subject="charge", position=pl.lit(position, pl.Int32), rule=rule,
-        kind=pl.lit(kind), on=pl.lit(""), before=before, amount=amount,
+        kind=pl.lit(kind), on=pl.lit(""), user=pl.lit(None, pl.String), day=pl.lit(None, pl.Date),
+        before=before, amount=amount,
     ).filter(pl.col("amount") != 0)  # fmt: skip
 
 
@@ -205,6 +213,7 @@ def _subsidised(catalogue: Catalogue) -> pl.DataFrame:
 
 
 _OF_RATE = ("pricing", "per", "price", "minimum", "service_fee", "step")
+_OF_BOOKING = ("booking", "no_show")
 _OF_SHARE = ("position", "expense_code", "percent")
 _MILLIONTH = Decimal(1).scaleb(-PRICE_PLACES)
 _LARGEST_SUM = 10**18  # minor units
@@ -231,8 +240,8 @@ def charge_usage(
     Parameters
     ----------
     rated
-        Billable usage with its rate (pricing/rating.py). If tiers per project or day passes
-        couple records, all of a project's month at once; else in chunks of any size.
+        Billable usage with its rate (pricing/rating.py). If rates couple records, all of a
+        project's month at once; else in chunks of any size.
     catalogue
         The rates that ``rated`` names, and the accounts of its projects.
     adjustments, lines
@@ -268,11 +277,12 @@ def _waive(charges: pl.DataFrame, waived: pl.Series) -> pl.DataFrame:
 
 
 def couples_records(catalogue: Catalogue) -> bool:
-    """Whether the price of a record may depend on others: tiers per project, day passes."""
+    """Whether the price of a record may depend on others: tiers per project, day passes, means of
+    snapshots."""
     rates = catalogue.rates.join(catalogue.items.select("item", "unit"), on="item", how="left")
-    by_day = pl.coalesce("per", "unit") == DAY
-    by_project = pl.col("body").str.contains('"per":"project"', literal=True)
-    return bool(rates.select((by_day | by_project).any()).item())
+    by_day = pl.col("per").is_null() & (pl.col("unit") == DAY)
+    by_rate = pl.col("body").str.contains_any([f'"per":"{per}"' for per in COUPLED])
+    return bool(rates.select((by_day | by_rate).any()).item())
 
 
 def _refuse_unsummable(charges: pl.DataFrame) -> None:
@@ -291,8 +301,9 @@ def _usage_charges(
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     priced, counted = price_usage(rated, catalogue, values)
     charges = priced.with_columns(
+        *rated.select("start", "end"),
         counted.rounded(QUANTITY_PLACES).alias("quantity"),
-        elapsed_hours(priced).rounded(QUANTITY_PLACES).alias("hours"),
+        elapsed_hours(rated).rounded(QUANTITY_PLACES).alias("hours"),
         cost=_costs(rated["item"], counted, catalogue),
     )
     subsidies = subsidise(charges, counted, catalogue)
@@ -346,16 +357,20 @@ def price_usage(
     tuple[pl.DataFrame, Quantities]
         With ``prices`` (how each is priced), ``priced`` (what that comes to, minor units),
         ``least`` (the minimum it has), ``raw_total``, ``effective_rate`` (in millionths),
-        ``tier_price``.
+        ``tier_price``, ``booked`` (whether the booked time is billed), and ``start`` and ``end``
+        of the time that is billed.
     """
     rates, fingerprints = catalogue.once(_rates)
     rate_at = fingerprints.positions(rated["rate"])
     frame = (
         _with_values(rated, values)
         .with_columns(columns_at(rates.select(_OF_RATE), rate_at))
-        .with_columns(counts=counted_per(), prices=_prices())
+        .with_columns(booked=pl.lit(value=False))
     )
-    counted = quantities(frame, catalogue.timezone)
+    if rates["booking"].null_count() < rates.height and has_bookings(rated):
+        frame = as_booked(frame.with_columns(columns_at(rates.select(_OF_BOOKING), rate_at)))
+    frame = frame.with_columns(counts=counted_per(), prices=_prices())
+    counted = quantities(frame, catalogue.timezone, set(rates["per"]))
     return _priced(frame, counted, catalogue, rates, rate_at), counted
 
 
@@ -410,6 +425,8 @@ def _priced(
         flat = pl.when(pl.col("prices") == FLAT).then(own_price).cast(PRICE)
         prices = Exact.of_decimals(frame.select(flat).to_series())
     raw = cost_amounts(frame, prices, counted.times(prices, catalogue.places), catalogue.places)
+    if not set(SNAPSHOTS).isdisjoint(rates["per"]):
+        raw = raw.scatter(*snapshot_amounts(frame, counted, prices, catalogue))
     least = frame["minimum"]
     hourly = pl.when(pl.col("pricing") == HOURS).then(own_price)
     effective = frame.select(hourly.to_physical().cast(pl.Int64)).to_series()

@@ -17,8 +17,8 @@ daylight-saving time:
 
 Usage belongs to the month (the period) in which it ends; an end at midnight sharp belongs to the
 day that it closes. With ``crossing: split`` timed usage is cut at the month's end instead; a
-record with a stated quantity, or without start and end, stays whole; a stated elapsed time is
-shared by the time from start to end, to the microsecond:
+record with a stated quantity or a booking, or without start and end, stays whole; a stated elapsed
+time is shared by the time from start to end, to the microsecond:
 
     04-30 22:00 to 05-01 03:00     April  04-30 22:00 to midnight, 2 h
                                    May    midnight to 05-01 03:00, 3 h
@@ -391,6 +391,11 @@ def _day_starts(instants: pl.Series, timezone: str) -> pl.DataFrame | None:
     return midnights if midnights["start"].null_count() == 0 else None
 
 
+def ends() -> pl.Expr:
+    """The instant at which a record ends: that of its booking, if it was not used."""
+    return pl.coalesce("end", "booked_end")
+
+
 def closing_date(frame_end: pl.Expr, date: pl.Expr, timezone: str) -> pl.Expr:
     """The day to which usage belongs: the day that its end closes, else its stated date."""
     end_day = local_date(frame_end.dt.offset_by("-1us"), timezone)
@@ -425,7 +430,8 @@ def cut_at_months(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
     """
     first = local_date(pl.col("start"), timezone).dt.month_start()
     last = closing_date(pl.col("end"), pl.col("date"), timezone).dt.month_start()
-    cut = (pl.col("end") > pl.col("start")) & pl.col("quantity").is_null() & (first < last)
+    divisible = pl.col("quantity").is_null() & pl.col("booked_end").is_null()
+    cut = (pl.col("end") > pl.col("start")) & divisible & (first < last)
     framed = usage.with_columns(_first=first, _last=last).with_columns(
         _months=pl.when(cut.fill_null(value=False))
         .then(pl.date_ranges("_first", "_last", interval="1mo"))
@@ -465,7 +471,7 @@ def cut_to_period(usage: pl.DataFrame, period: str, timezone: str) -> pl.DataFra
     A record without a part in the month stays as it is.
     """
     parts = cut_at_months(usage.with_row_index("_record"), timezone)
-    month = period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
+    month = period_of(closing_date(ends(), pl.col("date"), timezone))
     within = parts.filter(month == period)
     outside = parts.filter(pl.col("month").is_null()).join(within, on="_record", how="anti")
     return pl.concat([within, outside]).sort("_record").select(usage.columns)

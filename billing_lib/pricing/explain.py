@@ -29,14 +29,26 @@ from billing_lib.pricing.amounts import (
     MICROSECONDS_PER_HOUR,
     Blends,
     Quantities,
+    Shares,
+    as_booked,
+    elapsed_hours,
     graduated_parts,
     label_names,
+    last_day,
+    wall_time,
 )
 from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.charging import charge_usage, price_usage
-from billing_lib.pricing.money import PRICE_PLACES, Exact, money_text, plain_text
+from billing_lib.pricing.clock import period_of
+from billing_lib.pricing.money import (
+    PRICE_PLACES,
+    Exact,
+    money_text,
+    plain_text,
+    plain_text_column,
+)
 from billing_lib.pricing.rates import BANDS, FLAT, HOURS, Rate, TierStep
-from billing_lib.pricing.rating import DAY, HOUR, PRICE, USE, Catalogue
+from billing_lib.pricing.rating import DAY, HOUR, MONTH, PRICE, SNAPSHOT, SNAPSHOTS, USE, Catalogue
 
 
 def explain_charge(
@@ -60,12 +72,18 @@ def explain_charge(
     if row["kind"] == "usage":
         rates = catalogue.rates.filter(pl.col("rate") == row["rate"])
         rate = Rate.model_validate_json(rates["body"].item())
-        sentences += [_time(row, own, catalogue.timezone)]
-        sentences += _step(row, rate, own)
+        billed = _billed(own, rates)
+        stated = own["elapsed"].item() is not None
+        sentences += _time(row, billed, catalogue.timezone, stated=stated)
+        sentences += _step(row, rate, billed)
         changed = set(adjustments.filter(pl.col("charge") == charge)["field"])
         if not changed & {"rate", "quantity"}:
-            sentences += _by_time(row, rate, own, catalogue)
-        sentences += [_quantity(row), *_price(row, rate, currency), *_cents(own, currency)]
+            sentences += _by_time(row, rate, billed, catalogue)
+        if rate.per in (MONTH, *SNAPSHOTS):
+            sentences += _by_month(price_steps(rated, catalogue, adjustments), charge)
+        no_show = billed["set_price"].item() is not None and "rate" not in changed
+        sentences += [_quantity(row, rate), *_price(row, rate, currency, no_show=no_show)]
+        sentences += _cents(own, currency)
     sentences.append(f"Before adjustments: {row['raw_total']} {currency}.")
     sentences += _changes(adjustments.filter(pl.col("charge") == charge))
     sentences += [
@@ -88,28 +106,53 @@ def _heading(row: dict[str, Any], catalogue: Catalogue) -> str:
     return f"{name}, project {row['project']}{user}"
 
 
-def _time(row: dict[str, Any], own: pl.DataFrame, timezone: str) -> str:
-    stated = own["elapsed"].item() is not None
-    if row["start"] is None:
-        return f"Used on {row['date']}" + (f": {_hours(row['hours'])}." if stated else ".")
-    start, end = (row[name][:19].replace("T", " ") for name in ("start", "end"))
-    by = ", as the source states" if stated else ""
-    return f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}{by}."
+def _billed(own: pl.DataFrame, rates: pl.DataFrame) -> pl.DataFrame:
+    """The record with the time that is billed: used, or booked."""
+    rate = rates.select("rate", "step", "booking", "no_show")
+    return as_booked(own.join(rate, on="rate").with_columns(set_price=pl.lit(None, PRICE)))
 
 
-def _step(row: dict[str, Any], rate: Rate, own: pl.DataFrame) -> Iterator[str]:
-    counted = own["quantity"].item() is None and row["hours"] is not None
+def _time(
+    row: dict[str, Any], billed: pl.DataFrame, timezone: str, *, stated: bool
+) -> Iterator[str]:
+    booked = billed["booked"].item()
+    if row["start"] is not None:
+        start, end = (row[name][:19].replace("T", " ") for name in ("start", "end"))
+        by = ", as the source states" if stated else ""
+        yield f"Used from {start} to {end} ({timezone}): {_hours(row['hours'])}{by}."
+    elif stated or not booked:
+        yield f"Used on {row['date']}" + (f": {_hours(row['hours'])}." if stated else ".")
+    if booked:
+        hours = _shown(billed.select(wall_time()).item())
+        why = "not used" if row["hours"] is None else "longer than used"
+        booking = _sentence(billed.select(_booking(timezone)).item())
+        yield f"{booking} ({timezone}): {_hours(hours)}, {why}."
+
+
+def _booking(timezone: str) -> pl.Expr:
+    """A booking in words: ``booked from 2020-04-06 09:00:00 to 2020-04-06 12:00:00``."""
+    times = (
+        pl.col(name).dt.convert_time_zone(timezone).dt.strftime("%Y-%m-%d %H:%M:%S")
+        for name in ("booked_start", "booked_end")
+    )
+    return pl.format("booked from {} to {}", *times)
+
+
+def _step(row: dict[str, Any], rate: Rate, billed: pl.DataFrame) -> Iterator[str]:
+    counted = billed["quantity"].item() is None and (
+        row["hours"] is not None or billed["booked"].item()
+    )
     if rate.rounding_step is not None and counted and (rate.per or row["unit"]) == HOUR:
         yield f"The time is rounded up to the next {rate.rounding_step}."
 
 
 def _by_time(
-    row: dict[str, Any], rate: Rate, own: pl.DataFrame, catalogue: Catalogue
+    row: dict[str, Any], rate: Rate, billed: pl.DataFrame, catalogue: Catalogue
 ) -> Iterator[str]:
-    if rate.pricing not in (HOURS, BANDS) or row["start"] is None or row["start"] == row["end"]:
+    start, end, own_price = billed.select("start", "end", "set_price").row(0)
+    if rate.pricing not in (HOURS, BANDS) or start == end or own_price is not None:
         return
-    of_rate = catalogue.rates.select("rate", "step")
-    frame = own.join(of_rate, on="rate").with_columns(known=pl.col("quantity"))
+    frame = billed.with_columns(known=pl.col("quantity"))
     parts = Blends(frame, catalogue).parts.row(0, named=True)
     parts_told = [
         f"{name} {_hours(_shown(parts[f'time_{n}']))} at "
@@ -119,18 +162,34 @@ def _by_time(
     ]
     blended = f"; together {row['effective_rate']} an hour" if row["effective_rate"] else ""
     sentence = ", ".join(parts_told) + blended
-    yield f"{sentence[0].upper()}{sentence[1:]}."
+    yield f"{_sentence(sentence)}."
 
 
-def _quantity(row: dict[str, Any]) -> str:
-    times = f" (hours × {row['units']})" if row["units"] not in (None, "1") else ""
+def _by_month(steps: pl.DataFrame, charge: str) -> Iterator[str]:
+    """The months that a charge covers, or its share of a mean."""
+    parts = steps.filter((pl.col("charge") == charge) & pl.col("quantity").is_not_null())
+    for step, quantity in parts.select("step", "quantity").iter_rows():
+        yield f"{_sentence(step)}: {_millionths(quantity)}."
+
+
+def _sentence(text: str) -> str:
+    return text[0].upper() + text[1:]
+
+
+def _quantity(row: dict[str, Any], rate: Rate) -> str:
+    by_clock = (rate.per or row["unit"]) == HOUR and row["units"] not in (None, "1")
+    times = f" (hours × {row['units']})" if by_clock else ""
     return f"Quantity: {row['quantity']} {row['unit']}{times}."
 
 
-def _price(row: dict[str, Any], rate: Rate, currency: str) -> Iterator[str]:
-    per = {USE: "use", DAY: "day"}.get(rate.per or "", row["unit"])
+def _price(row: dict[str, Any], rate: Rate, currency: str, *, no_show: bool) -> Iterator[str]:
+    month = f"{row['unit']} and month"
+    per = {USE: "use", DAY: "day", **dict.fromkeys((MONTH, *SNAPSHOTS), month)}.get(
+        rate.per or "", row["unit"]
+    )
     if row["price"] is not None:
-        yield f"Rate for group {row['rate_group']}: {row['price']} {currency} per {per}."
+        noun = "No-show price" if no_show else "Rate"
+        yield f"{noun} for group {row['rate_group']}: {row['price']} {currency} per {per}."
     if rate.tiers is not None:
         by_project = rate.tiers.per == "project"
         base = "the project's quantity in the month" if by_project else "the quantity"
@@ -172,8 +231,13 @@ def _rule_name(line: dict[str, Any]) -> str:
 
 
 def _shown(microseconds: int) -> str:
-    whole = Exact(pl.Series([microseconds]), MICROSECONDS_PER_HOUR).rounded(QUANTITY_PLACES).item()
-    return money_text(whole, QUANTITY_PLACES).rstrip("0").rstrip(".")
+    return _millionths(
+        Exact(pl.Series([microseconds]), MICROSECONDS_PER_HOUR).rounded(QUANTITY_PLACES).item()
+    )
+
+
+def _millionths(value: int) -> str:
+    return money_text(value, QUANTITY_PLACES).rstrip("0").rstrip(".")
 
 
 def _hours(text: str) -> str:
@@ -200,6 +264,7 @@ _PARTS = pl.Schema(
         "amount": pl.Int64(),
     }
 )
+_PLAIN = "quantity × rate"
 _MINIMUM, _FEE = "up to the minimum", "service fee"
 _LAST = 10**6  # a place behind all parts of a price
 
@@ -210,15 +275,26 @@ def price_steps(
     """The steps (schema STEPS) of charges that are more than quantity × rate, in their order."""
     used = catalogue.rates.join(rated.select("rate").unique(), on="rate", how="semi")
     plain = (pl.col("pricing") == FLAT) & pl.col("minimum").is_null()
+    plain &= ~pl.col("per").is_in([MONTH, *SNAPSHOTS]).fill_null(value=False)
+    plain &= pl.col("booking").is_null()
     if used.select((plain & pl.col("service_fee").is_null()).all()).item():
         return STEPS.to_frame()
     frame, counted = price_usage(rated, catalogue, last_values(adjustments, catalogue.places))
-    frame = frame.with_columns(known=counted.known).with_row_index("at")
+    frame = frame.with_columns(
+        known=counted.known, unused=elapsed_hours(rated).numerators.is_null()
+    )
+    frame = frame.with_row_index("at")
     parts = pl.concat(
-        [_PARTS.to_frame(), *_steps_by_time(frame, catalogue), *_by_tier(frame, counted, catalogue)]
+        [
+            _PARTS.to_frame(),
+            *_steps_by_time(frame, catalogue),
+            *_by_tier(frame, counted, catalogue),
+            *_by_share(frame, counted, catalogue),
+        ]
     )
     parts = parts.filter((pl.col("quantity") != 0) | (pl.col("amount") != 0))
-    parts = pl.concat([parts, _flat(frame, parts, counted), *_added(frame)])
+    parts = pl.concat([parts, _flat(frame, parts, counted)])
+    parts = pl.concat([_as_booked(parts, frame, catalogue.timezone), *_added(frame)])
     parts = parts.sort("at", "place")
     unit = pl.lit(1).cast(PRICE) / 10**PRICE_PLACES
     return (
@@ -257,6 +333,58 @@ def _by_tier(
         yield _part(at, place, called, part.rounded(QUANTITY_PLACES), price.numerators, amount)
 
 
+def _by_share(
+    frame: pl.DataFrame, counted: Quantities, catalogue: Catalogue
+) -> Iterator[pl.DataFrame]:
+    """The months that a charge covers, each its days; and the snapshots."""
+    if counted.shares is None:
+        return
+    whole, price = counted.shares.whole, pl.coalesce("set_price", "price")
+    shared = frame.filter(whole.numerators.is_not_null()).with_columns(
+        price=price, last=last_day(catalogue.timezone)
+    )
+    first, last = pl.col("date").dt.month_start(), pl.col("last").dt.month_start()
+    months = (
+        shared.filter(pl.col("counts") == MONTH)
+        .with_columns(month=pl.date_ranges(first, last, interval="1mo"))
+        .explode("month")
+        .with_columns(
+            above=(
+                pl.min_horizontal("last", pl.col("month").dt.month_end())
+                - pl.max_horizontal("date", "month")
+            ).dt.total_days()
+            + 1,
+            below=pl.col("month").dt.days_in_month().cast(pl.Int64),
+            place=pl.int_range(pl.len()).over("at"),
+        )
+    )
+    part = Shares(whole.at(months["at"]), months["above"], months["below"])
+    prices = Exact.of_decimals(months["price"])
+    month = period_of(pl.col("month"))
+    yield months.select(
+        "at", "place",
+        step=pl.format("{} of the {} days of {}", "above", "below", month),
+        quantity=pl.lit(part.rounded(QUANTITY_PLACES)),
+        price=pl.col("price").to_physical().cast(pl.Int64),
+        amount=pl.lit(part.times(prices).rounded(catalogue.places)),
+    )  # fmt: skip
+    quantity = counted.rounded(QUANTITY_PLACES)
+    below = counted.shares.below
+    snapshots = shared.filter(pl.col("counts") != MONTH)
+    of_days = pl.format("on one of the {} days of its month", "below")
+    of_snapshots = pl.format("one of the {} of its month", "below")
+    yield snapshots.with_columns(below=pl.lit(below[snapshots["at"]])).select(
+        "at", place=pl.lit(0, pl.Int64),
+        step=pl.format(
+            "snapshot of {}, {}", plain_text_column(pl.col("quantity")),
+            pl.when(pl.col("counts") == SNAPSHOT).then(of_snapshots).otherwise(of_days),
+        ),
+        quantity=pl.lit(quantity[snapshots["at"]]),
+        price=pl.col("price").to_physical().cast(pl.Int64),
+        amount="priced",
+    )  # fmt: skip
+
+
 def _part(
     at: pl.Series, place: int, step: pl.Series, quantity: pl.Series, price: pl.Series,
     amount: pl.Series,
@@ -273,16 +401,39 @@ def _flat(frame: pl.DataFrame, parts: pl.DataFrame, counted: Quantities) -> pl.D
     price = pl.coalesce("tier_price", "set_price", "price")
     return (
         frame.with_columns(counted.rounded(QUANTITY_PLACES).alias("quantity"))
-        .filter((pl.col("least") > pl.col("priced")) | pl.col("service_fee").is_not_null())
+        .filter(
+            (pl.col("least") > pl.col("priced"))
+            | pl.col("service_fee").is_not_null()
+            | pl.col("booked")
+        )
         .join(parts.select("at").unique(), on="at", how="anti")
         .select(
             "at",
             place=pl.lit(0, dtype=pl.Int64),
-            step=pl.lit("quantity × rate"),
+            step=pl.lit(_PLAIN),
             quantity="quantity",
             price=price.to_physical().cast(pl.Int64),
             amount="priced",
         )
+    )
+
+
+def _as_booked(parts: pl.DataFrame, frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    """The parts of a price, each named after the booking where that is billed."""
+    of_booking = frame.filter(pl.col("booked")).select(
+        "at", booking=pl.format("{}{}", _booking(timezone), pl.col("unused").replace_strict(
+            {True: ", not used", False: ""}, return_dtype=pl.String
+        )),
+    )  # fmt: skip
+    if of_booking.height == 0:
+        return parts
+    named = pl.when(pl.col("step") == _PLAIN).then("booking").otherwise(
+        pl.format("{}, {}", "booking", "step")
+    )  # fmt: skip
+    return (
+        parts.join(of_booking, on="at", how="left", maintain_order="left")
+        .with_columns(step=pl.coalesce(named, "step"))
+        .drop("booking")
     )
 
 

@@ -4,10 +4,11 @@
 
 Numbers are text in digits, so that none passes through a binary float. A row of the usage frame
 is one usage record of any meter: ``start`` and ``end`` (UTC) for timed usage, ``date`` (local) for
-usage with only a day; without a stated ``quantity``, timed usage counts hours × ``units``. The
-hours are ``elapsed``, where the source states the time itself (a job was suspended for a while),
-else those between start and end. A row that cannot be read keeps its reason in ``defect`` and ends
-in the unbilled report:
+usage with only a day; ``booked_start`` and ``booked_end`` where a booking says what was reserved,
+whether used or not; without a stated ``quantity``, timed usage counts hours × ``units``. The hours
+are ``elapsed``, where the source states the time itself (a job was suspended for a while), else
+those between start and end. A row that cannot be read keeps its reason in ``defect`` and ends in
+the unbilled report:
 
     record  item        project  user  start                 end                   units
     57      core-hour   u4       u4    1993-10-01 14:06:17Z  1993-10-01 14:06:27Z  1
@@ -55,6 +56,8 @@ USAGE = pl.Schema(
         "end": INSTANT,
         "date": pl.Date(),
         "elapsed": pl.Int64(),  # µs: the time as the source states it; null: start to end
+        "booked_start": INSTANT,  # null without a booking
+        "booked_end": INSTANT,
         "units": DECIMAL,  # the factor of the hours (processors); 1 by default
         "quantity": DECIMAL,
         "costs_before": DECIMAL,  # the sum of its file's costs before a row's own; else null

@@ -5,10 +5,12 @@
     tax          of both, if the project's type has one
     total        all three; by expense code it sums to the same cent
 
-The base of a rule is the whole running total, or the subtotal of its items' (or a user's) lines
-with the changes of earlier rules on the same base. A cap over a quarter or fiscal year counts the
-totals of earlier invoices (``year_to_date``); by team or user it goes through the invoices in
-order of project.
+The base of a rule is the whole running total, or the subtotal of its items' (a user's, a day's)
+lines with the changes of earlier rules on the same base or a part of it. A cap or floor over a
+span also counts the totals of earlier invoices (``year_to_date``); by team or user it goes through
+the invoices in order of project:
+
+    cap 100.00 over a month by user     ann 150.00 → 100.00, bob 60.00 → 60.00; together 160.00
 """
 
 from dataclasses import dataclass
@@ -23,7 +25,8 @@ from billing_lib.pricing.rating import Catalogue
 from billing_lib.pricing.split import apportion
 
 YEAR_TO_DATE = pl.Schema({"rule": pl.String(), "key": pl.String(), "amount": pl.Int64()})
-"""The totals of earlier months, by the cap's name and its project, team or user."""
+"""The totals of earlier invoices, by the rule's name and its project, team or user, for a rule over
+days with the day: ``ann 2020-04-06``."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +55,7 @@ def invoice_charges(
 ) -> Invoices:
     """One invoice per project that has a charge.
 
-    ``year_to_date`` has the earlier totals of caps over a quarter or fiscal year (schema
-    YEAR_TO_DATE).
+    ``year_to_date`` has the earlier totals of rules over a span (schema YEAR_TO_DATE).
     """
     summed = (
         priced.charges.group_by("project")
@@ -123,46 +125,74 @@ def _ruled(
     catalogue: Catalogue,
     year_to_date: pl.DataFrame | None,
 ) -> pl.DataFrame:
-    lines = RULE_LINES.to_frame()
+    lines, teams = RULE_LINES.to_frame(), summed.select("project", "team")
     for position, rule in catalogue.rules_at(INVOICE):
         projects = targeted(rule, catalogue.projects)
         chosen = charges.filter(pl.col("project").is_in(projects.implode()))
-        parts = _worked_on(rule, chosen, lines)
+        parts = (
+            bases(rule, chosen, lines.rename({"subject": "project"}), "project")
+            .join(teams, on="project")
+            .with_columns(on=part_in_words(rule), key=carried_key(rule))
+            .sort("project", "on")
+        )
         lines = pl.concat([lines, _lines_of(rule, position, parts, catalogue, year_to_date)])
     return lines
 
 
-def _worked_on(rule: Rule, charges: pl.DataFrame, lines: pl.DataFrame) -> pl.DataFrame:
-    """The bases of a rule at invoice scope: ``project``, ``team``, ``on``, ``key``, ``before``."""
-    user = rule.carries_by == "user"
+def bases(rule: Rule, lines: pl.DataFrame, changes: pl.DataFrame, invoice: str) -> pl.DataFrame:
+    """The amounts that a rule at invoice scope works on.
+
+    Parameters
+    ----------
+    lines
+        The lines of invoices: ``item``, ``user``, ``date``, ``total``, and the invoice.
+    changes
+        The changes by earlier rules: ``on``, ``user``, ``day``, ``amount``, and the invoice. A
+        base counts those on parts of itself.
+    invoice
+        The column that names the invoice.
+
+    Returns
+    -------
+    pl.DataFrame
+        The invoice, ``user``, ``day`` (null where the rule does not count them apart), ``before``.
+    """
+    apart = ["user"] if rule.carries_by == "user" else []
+    apart += ["day"] if rule.over == "day" else []
+    keys = [invoice, *apart]
     if rule.items is not None:
-        charges = charges.filter(pl.col("item").is_in(rule.items))
-    if user:
-        charges = charges.filter(pl.col("user").is_not_null())
-    key = rule.carries_by or "project"
-    keys = ["project", "team", "user"] if user else ["project", "team"]
-    parts = (
-        charges.group_by(keys)
-        .agg(pl.col("total").sum().alias("before"))
-        .with_columns(on=part_worked_on(rule), key=pl.col(key))
-    )
-    # The whole counts the changes of all earlier rules, a part those of rules on the same part.
-    earlier = lines if rule.items is None and not user else lines.filter(pl.col("on") != "")
-    same = ["project"] if rule.items is None and not user else ["project", "on"]
-    changed = earlier.rename({"subject": "project"}).group_by(same).agg(pl.col("amount").sum())
+        lines = lines.filter(pl.col("item").is_in(rule.items))
+        changes = changes.filter(pl.col("on") == part_in_words(rule))
+    own = lines.select(invoice, "user", "total", day="date")
+    if apart:
+        own = own.drop_nulls(apart)
+    before = own.group_by(keys).agg(pl.col("total").sum())
+    changed = changes.group_by(keys).agg(pl.col("amount").sum())
+    everyone = {"user": pl.lit(None, pl.String), "day": pl.lit(None, pl.Date)}
     return (
-        parts.join(changed, on=same, how="left")
-        .with_columns(before=pl.col("before") + pl.col("amount").fill_null(0))
-        .sort("project", "on")
+        before.join(changed, on=keys, how="left")
+        .with_columns(**{name: of for name, of in everyone.items() if name not in apart})
+        .select(*(invoice, "user", "day"), before=pl.col("total") + pl.col("amount").fill_null(0))
     )
 
 
-def part_worked_on(rule: Rule) -> pl.Expr:
-    """The base of a rule as shown in its lines: its items, of a user; empty for the whole."""
-    items = ", ".join(sorted(rule.items or ()))
-    if rule.carries_by != "user":
-        return pl.lit(items)
-    return pl.format("{} of {}", pl.lit(items), "user") if items else pl.format("of {}", "user")
+def part_in_words(rule: Rule) -> pl.Expr:
+    """The base of a rule as shown in its lines, such as ``scope of ann on 2020-04-06``: its items,
+    and the ``user`` and ``day`` of the row; empty for the whole."""
+    return pl.concat_str(
+        pl.lit(", ".join(sorted(rule.items)) if rule.items else None, pl.String),
+        pl.format("of {}", "user"),
+        pl.format("on {}", "day"),
+        separator=" ",
+        ignore_nulls=True,
+    )
+
+
+def carried_key(rule: Rule) -> pl.Expr:
+    """The key by which a rule over a span counts: the project, team or user, with the day of a
+    rule over days."""
+    key = pl.col(rule.carries_by or "project")
+    return pl.format("{} {}", key, "day") if rule.over == "day" else key
 
 
 def _lines_of(
@@ -176,7 +206,7 @@ def _lines_of(
     if rule.over is None:
         after = KINDS[rule.kind](rule, parts["before"], catalogue.places)
     else:
-        after = _capped(rule, parts, catalogue.places, year_to_date)
+        after = _over_span(rule, parts, catalogue.places, year_to_date)
     return (
         parts.with_columns(amount=after - parts["before"])
         .filter(pl.col("amount") != 0)
@@ -186,29 +216,32 @@ def _lines_of(
             pl.lit(position, pl.Int32).alias("position"),
             pl.lit(rule.name).alias("rule"),
             pl.lit(rule.kind).alias("kind"),
-            "on",
-            "before",
-            "amount",
+            *("on", "user", "day", "before", "amount"),
         )
     )
 
 
-def _capped(
+def _over_span(
     rule: Rule, parts: pl.DataFrame, places: int, year_to_date: pl.DataFrame | None
 ) -> pl.Series:
-    """The amounts that a cap over a span leaves: with the earlier totals at most its amount."""
+    """The amounts that a rule over a span leaves.
+
+    With the earlier totals, and the parts before it of the same key, each amount comes to at most
+    the cap's amount; the last part of a key comes to at least the floor's.
+    """
     known = YEAR_TO_DATE.to_frame() if year_to_date is None else year_to_date
-    before = known.filter(pl.col("rule") == rule.name).select("key", year_to_date="amount")
-    left = (rule.amount_minor(places) - pl.col("year_to_date").fill_null(0)).clip(lower_bound=0)
-    running = pl.col("before").cum_sum().over("key")
-    capped = pl.min_horizontal(running, "left")
-    return (
-        parts.join(before, on="key", how="left", maintain_order="left")
-        .with_columns(left=left)
-        .with_columns(capped=capped)
-        .select(pl.col("capped") - pl.col("capped").shift(1).over("key").fill_null(0))
-        .to_series()
-    )
+    carried = known.filter(pl.col("rule") == rule.name).select("key", carried="amount")
+    left = rule.amount_minor(places) - pl.col("carried").fill_null(0)
+    keyed = parts.join(carried, on="key", how="left", maintain_order="left")
+    running = pl.col("before").cum_sum()
+    if rule.kind == "cap":
+        capped = pl.min_horizontal(running, left.clip(lower_bound=0))
+        after = capped - capped.shift(1, fill_value=0)
+    else:
+        is_last = pl.int_range(pl.len()) == pl.len() - 1
+        missing = (left - running).clip(lower_bound=0)
+        after = pl.col("before") + pl.when(is_last).then(missing).otherwise(0)
+    return keyed.select(after.over("key")).to_series()
 
 
 def statements(
@@ -240,8 +273,7 @@ def rule_statements(
     teams
         ``team``, ``team_tags``; a team that is missing has no tags.
     year_to_date
-        The totals on earlier statements of caps over a quarter or fiscal year (schema
-        YEAR_TO_DATE).
+        The totals on earlier statements of rules over a span (schema YEAR_TO_DATE).
     """
     tagged = summed.join(teams, on="team", how="left", maintain_order="left").select(
         "team_tags", project="team"
@@ -251,7 +283,10 @@ def rule_statements(
         chosen = targeted(rule, tagged, "team_tags")
         parts = summed.with_columns(before=running).filter(
             pl.col("team").is_in(chosen.implode())
-        ).select("team", "before", project="team", on=pl.lit(""), key="team")  # fmt: skip
+        ).select(
+            *("team", "before"), project="team", on=pl.lit(""), key="team",
+            user=pl.lit(None, pl.String), day=pl.lit(None, pl.Date),
+        )  # fmt: skip
         left = _lines_of(rule, position, parts, catalogue, year_to_date, STATEMENT)
         lines = pl.concat([lines, left])
         changed = summed.select(pl.col("team").replace_strict(

@@ -86,10 +86,10 @@ def codes_that_stand_twice(book: "PriceBook") -> Mistakes:
                 sentence = f"the code '{entry.code}' stands twice under '{section}'"
                 yield Mistake(sentence, (section, at, "code"), "give each its own code")
             seen.add(entry.code)
-    caps = [rule.name for rule in book.rules if rule.over is not None]
+    spanning = [rule.name for rule in book.rules if rule.over is not None]
     for at, rule in enumerate(book.rules):
-        if rule.over is not None and caps.count(rule.name) > 1:
-            sentence = f"two caps over a span have the name '{rule.name}'"
+        if rule.over is not None and spanning.count(rule.name) > 1:
+            sentence = f"two rules over a span have the name '{rule.name}'"
             yield Mistake(sentence, ("rules", at, "name"), "give each its own name")
 
 
@@ -228,6 +228,18 @@ def costs_not_at_one_price(book: "PriceBook") -> Mistakes:
                 )
 
 
+def bookings_without_hours(book: "PriceBook") -> Mistakes:
+    """A rate that bills bookings counts hours."""
+    units = {item.code: item.unit for item in book.items}
+    for at, rate in enumerate(book.rates):
+        if rate.booking is not None and (rate.per or units[rate.item]) != "hour":
+            yield Mistake(
+                f"the item '{rate.item}' is not counted in hours, so no booking can be billed",
+                ("rates", at, "booking"),
+                "remove it, or give the rate 'per: hour'",
+            )
+
+
 CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     codes_that_stand_twice,
     codes_that_point_nowhere,
@@ -237,6 +249,7 @@ CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     teams_in_a_circle,
     after_hours_without_hours,
     costs_not_at_one_price,
+    bookings_without_hours,
 )
 """The checks of a whole price book, in this order."""
 

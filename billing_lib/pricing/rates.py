@@ -4,6 +4,8 @@
     {item: scope, group: internal, price: "40.00", after_hours: "25.00"}       two prices by time
     {item: laser, group: internal, price: "30.00", bands: [{name: peak, …}]}   prices by the week
     {item: disk, group: internal, tiers: {mode: graduated, steps: […]}}        prices by quantity
+    {item: disk, group: internal, price: "4.00", per: month}                   flat, by days
+    {item: scope, group: internal, price: "40.00", booking: longer}            booked or used time
 
 A rate is the price of an item for one rate group between two dates, in one of these four ways,
 each with minimum, step and service fee. A charge keeps a copy of its rate, the canonical JSON
@@ -13,6 +15,7 @@ each with minimum, step and service fee. A charge keeps a copy of its rate, the 
     {name: pilot price, scope: charge, kind: scale, factor: "0.90", items: [slide]}
     {name: cap p1, scope: invoice, kind: cap, amount: "500.00", tags: [pilot]}
     {name: courtesy, scope: statement, kind: discount, amount: "3.00"}
+    {name: user cap, scope: invoice, kind: cap, amount: "100.00", over: month, by: user}
 """
 
 import hashlib
@@ -111,10 +114,12 @@ class Rate(Entry):
     after_hours: Price | None = None
     bands: Annotated[tuple[Band, ...], NotEmpty] | None = None
     tiers: Tiers | None = None
-    per: Literal["hour", "each", "use", "day"] | None = None
+    per: Literal["hour", "each", "use", "day", "month", "snapshot", "daily_snapshot"] | None = None
     minimum: Price | None = None
     service_fee: Price | None = None
     rounding_step: Step | None = None
+    booking: Literal["longer"] | None = None
+    no_show: Price | None = None
     subsidy: Subsidy | None = None
     valid_from: Day | None = None
     valid_to: Day | None = None
@@ -128,7 +133,23 @@ class Rate(Entry):
             raise WrongKey("price", "the key 'price' is missing", "add it")
         if self.price is not None and self.tiers is not None:
             raise WrongKey("price", "a rate with 'tiers' has no price beside them", "remove one")
+        self._check_monthly()
+        if self.booking is not None and self.per not in (None, "hour"):
+            raise WrongKey("booking", f"a rate with 'per: {self.per}' bills no time", "remove it")
+        if self.no_show is not None and self.booking is None:
+            raise WrongKey("no_show", "'no_show' needs 'booking'", "say booking: longer")
         return self
+
+    def _check_monthly(self) -> None:
+        """A price for a month has one price, and a mean of many records no minimum of one."""
+        if self.per not in ("month", "snapshot", "daily_snapshot"):
+            return
+        without = ["after_hours", "bands", "tiers", "rounding_step"]
+        if self.per != "month":
+            without += ["minimum", "service_fee"]
+        for key in without:
+            if getattr(self, key) is not None:
+                raise WrongKey(key, f"a rate with 'per: {self.per}' has no '{key}'", "remove it")
 
     @property
     def pricing(self) -> str:
@@ -167,6 +188,9 @@ class FactorStep(Entry):
     factor: Factor
 
 
+MONTHS_OF_SPAN = {"day": 1, "month": 1, "quarter": 3, "fiscal_year": 12}
+"""By the span of a cap or floor the number of months whose invoices it counts."""
+
 Targets = Annotated[tuple[Code, ...], NotEmpty]
 
 
@@ -182,7 +206,7 @@ class Rule(Entry):
     tags: Targets | None = None
     projects: Targets | None = None
     items: Targets | None = None
-    over: Literal["quarter", "fiscal_year"] | None = None
+    over: Literal["day", "month", "quarter", "fiscal_year"] | None = None
     by: Literal["project", "team", "user"] | None = None
 
     @model_validator(mode="after")
@@ -204,18 +228,30 @@ class Rule(Entry):
         if self.over is None and self.by is None:
             return
         key = "by" if self.over is None else "over"
-        if self.kind != "cap":
-            raise WrongKey(key, "only a cap counts earlier months", f"remove '{key}'")
+        if self.kind not in ("cap", "floor"):
+            raise WrongKey(key, "only a cap or a floor works over a span", f"remove '{key}'")
         if self.over is None:
-            raise WrongKey("by", "'by' needs 'over'", "say over: quarter or over: fiscal_year")
+            raise WrongKey("by", "'by' needs 'over'", f"say over: {', '.join(MONTHS_OF_SPAN)}")
         if self.scope == CHARGE:
-            raise WrongKey("over", "a cap over months works at invoice or statement scope")
+            raise WrongKey("over", f"a {self.kind} over a span works at invoice or statement scope")
         if self.scope == STATEMENT and self.by not in (None, "team"):
-            raise WrongKey("by", "at statement scope a cap counts by team")
+            raise WrongKey("by", f"at statement scope a {self.kind} counts by team")
+        if self.scope == STATEMENT and self.over == "day":
+            raise WrongKey("over", "a statement has no days", "put the rule at invoice scope")
+
+    def is_due(self, month: int, fiscal_year_start: int) -> bool:
+        """Whether it works on invoices of this month of the year.
+
+        A floor over several months is known when they are over, so it works in the last one.
+        """
+        if self.over is None or self.kind != "floor":
+            return True
+        months = MONTHS_OF_SPAN[self.over]
+        return (month - fiscal_year_start) % months == months - 1
 
     @property
     def carries_by(self) -> str | None:
-        """The key of a cap over a span: project, team or user; None for every other rule."""
+        """The key of a rule over a span: project, team or user; None for every other rule."""
         if self.over is None:
             return None
         return self.by or ("team" if self.scope == STATEMENT else "project")

@@ -29,7 +29,7 @@ from typing import Any, TypeVar
 
 import polars as pl
 
-from billing_lib.pricing.clock import local_dates, period_of
+from billing_lib.pricing.clock import Period, ends, local_dates, period_of
 from billing_lib.pricing.fields import step_microseconds
 from billing_lib.pricing.money import (
     PERCENT_PLACES,
@@ -44,8 +44,15 @@ from billing_lib.pricing.rates import Rate, Rule
 PRICE = pl.Decimal(38, PRICE_PLACES)
 """A price: exact, six places, in the currency's unit."""
 
-HOUR, EACH, USE, DAY = "hour", "each", "use", "day"
+HOUR, EACH, USE, DAY, MONTH = "hour", "each", "use", "day", "month"
+SNAPSHOT, DAILY_SNAPSHOT = "snapshot", "daily_snapshot"
 """The values of a rate's ``per``; hour is also the unit of items counted by time."""
+
+SNAPSHOTS = (SNAPSHOT, DAILY_SNAPSHOT)
+
+COUPLED = ("project", DAY, *SNAPSHOTS)
+"""The values of ``per``, of a rate or its tiers, by which the price of a record depends on other
+records of its project, item and month."""
 
 _Made = TypeVar("_Made")
 
@@ -78,6 +85,8 @@ RATES = pl.Schema(
         "minimum": pl.Int64(),  # minor units
         "service_fee": pl.Int64(),
         "step": pl.Int64(),  # microseconds
+        "booking": pl.String(),  # longer; null where only use is billed
+        "no_show": PRICE,  # of a booking that was not used; null: as any other
         "valid_from": pl.Date(),
         "valid_to": pl.Date(),  # inclusive
         "body": pl.String(),  # canonical JSON, as in the price book
@@ -183,6 +192,15 @@ def _rules(catalogue: Catalogue) -> dict[str, list[tuple[int, Rule]]]:
     return by_scope
 
 
+def due_rules(rules: pl.DataFrame, month: Period, fiscal_year_start: int) -> pl.DataFrame:
+    """The rules that work in a month: all but floors over months that are not over."""
+    due = [
+        Rule.model_validate_json(body).is_due(month.month, fiscal_year_start)
+        for body in rules["body"]
+    ]
+    return rules.filter(pl.Series(due, dtype=pl.Boolean))
+
+
 def rates_frame(rates: Iterable[Rate], places: int) -> pl.DataFrame:
     """Rates as a frame (schema RATES); an open validity is filled with the calendar's ends."""
     rows = [
@@ -196,6 +214,8 @@ def rates_frame(rates: Iterable[Rate], places: int) -> pl.DataFrame:
             None if rate.minimum is None else to_minor(rate.minimum, places),
             None if rate.service_fee is None else to_minor(rate.service_fee, places),
             None if rate.rounding_step is None else step_microseconds(rate.rounding_step),
+            rate.booking,
+            rate.no_show,
             rate.valid_from or dt.date.min,
             rate.valid_to or dt.date.max,
             rate.body,
@@ -426,7 +446,7 @@ def rate_usage(
         usage = usage.with_columns(charge="record")
     frame = _looked_up(usage, catalogue, period).with_columns(named.alias("_named"))
     frame = frame.with_columns(_too_large(frame, catalogue))
-    checks = _checks(period)
+    checks = _checks(period, booked=has_bookings(usage))
     refused = frame.select(pl.any_horizontal(checks.values()).fill_null(value=False)).to_series()
     rated = frame.select(*usage.columns, "team", "rate_group", "unit", "rate")
     if not refused.any():  # then no row is copied and no sentence made
@@ -469,7 +489,7 @@ class _Tables:
     Attributes
     ----------
     items, of_item
-        The items, and by item ``unit`` and ``_uncounted``: it has a rate per use or day.
+        The items, and by item ``unit`` and ``_uncounted``: it has a rate per use, day or month.
     projects, of_project
         The projects, and by project ``team`` and ``rate_group``.
     groups, group_at
@@ -488,7 +508,7 @@ class _Tables:
 
 
 def _tables(catalogue: Catalogue) -> _Tables:
-    uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY]))["item"].unique()
+    uncounted = catalogue.rates.filter(pl.col("per").is_in([USE, DAY, MONTH]))["item"].unique()
     items, projects, rates = catalogue.items, catalogue.projects, catalogue.rates
     groups = projects["rate_group"].unique()
     item_at = positions(rates["item"], items["item"])
@@ -510,21 +530,31 @@ def _looked_up(usage: pl.DataFrame, catalogue: Catalogue, period: str | None) ->
     item_at = tables.items.positions(usage["item"])
     project_at = tables.projects.positions(usage["project"])
     date = local_dates(usage["start"], catalogue.timezone)
+    if date.null_count() and has_bookings(usage):
+        booked = local_dates(usage["booked_start"], catalogue.timezone)
+        date = date.zip_with(date.is_not_null(), booked)
     if date.null_count():
         date = date.zip_with(date.is_not_null(), usage["date"])
     pairs = _pair(item_at, tables.group_at[project_at], tables.groups)
     rate_at = tables.rates.at(pairs, date)
     closes = None
     if period is not None:
-        end_day = local_dates(usage["end"], catalogue.timezone, before=True)
+        end = usage.select(ends()).to_series() if has_bookings(usage) else usage["end"]
+        end_day = local_dates(end, catalogue.timezone, before=True)
         closes = usage.select(period_of(pl.coalesce(end_day, "date"))).to_series()
     return usage.with_columns(
         *columns_at(tables.of_item, item_at),
         *columns_at(tables.of_project, project_at),
         date.alias("date"),
         pl.lit(closes, dtype=pl.String).alias("_period"),
-        *columns_at(catalogue.rates.select("rate", "per"), rate_at),
+        *columns_at(catalogue.rates.select("rate", "per", "booking"), rate_at),
     )
+
+
+def has_bookings(usage: pl.DataFrame) -> bool:
+    """Whether any record has a booking."""
+    bookings = usage["booked_end"]
+    return bookings.null_count() < bookings.len()
 
 
 def _pair(item_at: pl.Series, group_at: pl.Series, groups: pl.Series) -> pl.Series:
@@ -545,12 +575,17 @@ def _too_large(frame: pl.DataFrame, catalogue: Catalogue) -> pl.Expr | pl.Series
     span = frame.select(
         pl.max("end").to_physical() - pl.min("start").to_physical(), pl.max("elapsed")
     ).row(0)
+    if has_bookings(frame):
+        opens, closes = pl.col("booked_start").to_physical(), pl.col("booked_end").to_physical()
+        span += frame.select((closes - opens).max()).row(0)
     hours = max((part for part in span if part is not None), default=0) / 3_600_000_000
     sizes = [largest_of(frame[name].to_physical()) / 10**9 for name in ("units", "quantity")]
     if hours * max(sizes[0], 1) < limit and sizes[1] < limit:
         return pl.lit(value=False).alias("_too_large")
     wall = (pl.col("end") - pl.col("start")).dt.total_microseconds()
-    timed = pl.coalesce("elapsed", wall).cast(pl.Float64) / 3_600_000_000
+    booked = (pl.col("booked_end") - pl.col("booked_start")).dt.total_microseconds()
+    longest = pl.max_horizontal(pl.coalesce("elapsed", wall), booked)
+    timed = longest.cast(pl.Float64) / 3_600_000_000
     units = pl.col("units").fill_null(1).cast(pl.Float64)
     counted = pl.max_horizontal(pl.col("quantity").cast(pl.Float64).abs(), timed * units)
     price = pl.col("rate").replace_strict(prices, default=0.0, return_dtype=pl.Float64)
@@ -566,33 +601,45 @@ def _highest_prices(catalogue: Catalogue) -> tuple[dict[str, float], float]:
         rate = Rate.model_validate_json(body)
         steps = [step.price for step in rate.tiers.steps] if rate.tiers else []
         bands = [band.price for band in rate.bands or ()]
-        stated = [rate.price, rate.after_hours, costs.get(rate.item), *steps, *bands]
+        stated = [rate.price, rate.after_hours, rate.no_show, costs.get(rate.item), *steps, *bands]
         prices[name] = float(max(price for price in stated if price is not None))
     return prices, max(prices.values(), default=0.0)
 
 
-def _needs_quantity() -> pl.Expr:
-    """Whether the quantity must be stated: neither the clock, the day nor the record counts it."""
+def _unused() -> pl.Expr:
+    """Whether a record is a booking that was not used."""
+    used = pl.any_horizontal(pl.col("start", "end", "elapsed").is_not_null())
+    return pl.col("booked_end").is_not_null() & ~used
+
+
+def _needs_quantity(*, booked: bool) -> pl.Expr:
+    """Whether the quantity must be stated: no clock, day or month, nor the record, counts it."""
     timed = pl.col("start").is_not_null() & pl.col("end").is_not_null()
     timed |= pl.col("elapsed").is_not_null()
     unit = pl.col("unit")
     # Without a rate, the item's rates for other groups decide.
     unrated = pl.col("rate").is_null() & pl.col("_uncounted")
     known = pl.when(unrated).then(pl.lit(USE)).otherwise(counted_per())
-    counted = (timed & (unit.is_null() | (known == HOUR))) | known.is_in([USE, DAY])
+    counted = (timed & (unit.is_null() | (known == HOUR))) | known.is_in([USE, DAY, MONTH])
+    if booked:
+        billed = pl.col("booking").is_not_null() | pl.col("rate").is_null()
+        counted = pl.when(_unused()).then(billed).otherwise(counted)
     return ~counted.fill_null(value=False)
 
 
-def _checks(period: str | None) -> dict[str, pl.Expr]:
+def _checks(period: str | None, *, booked: bool) -> dict[str, pl.Expr]:
     """By reason whether it applies to a record; the first one counts."""
     start, end, date = pl.col("start"), pl.col("end"), pl.col("date")
     timed = start.is_not_null() & end.is_not_null()
     half_timed = start.is_null() != end.is_null()
     no_time = half_timed | (~timed & date.is_null()) | (end < start).fill_null(value=False)
+    if booked:
+        opens, closes = pl.col("booked_start"), pl.col("booked_end")
+        no_time |= (opens.is_null() != closes.is_null()) | (closes < opens).fill_null(value=False)
     no_quantity = (
         ((pl.col("quantity") < 0) & pl.col("unit").ne_missing(COST)).fill_null(value=False)
         | (pl.col("units") < 0).fill_null(value=False)
-        | (pl.col("quantity").is_null() & _needs_quantity())
+        | (pl.col("quantity").is_null() & _needs_quantity(booked=booked))
         | pl.col("_too_large")
     )
     outside = pl.lit(value=False) if period is None else pl.col("_period") != period
@@ -618,6 +665,8 @@ def _detail() -> pl.Expr:
         "invalid_time": pl.lit("start or end is unknown, or the end is before the start"),
         "invalid_quantity": pl.when("_too_large")
         .then(pl.lit("the quantity, or the amount it comes to, is too large"))
+        .when(_unused() & pl.col("quantity").is_null())
+        .then(pl.lit("the booking was not used, and its rate bills no bookings"))
         .otherwise(pl.lit("the quantity is unknown or negative")),
         "unknown_item": pl.coalesce(
             pl.format("the price book has no item '{}'", "item"),

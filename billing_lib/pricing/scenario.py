@@ -11,6 +11,7 @@ database. The keys and their arithmetic are in docs/scenario-format.md.
 """
 
 import re
+from dataclasses import replace
 from decimal import Decimal
 from typing import Annotated, Any, Self
 
@@ -33,7 +34,7 @@ from billing_lib.pricing.fields import USAGE, Amount, Code, Day, Elapsed, Entry,
 from billing_lib.pricing.invoicing import YEAR_TO_DATE, Invoices, invoice_charges, statements
 from billing_lib.pricing.money import minor_places, to_minor
 from billing_lib.pricing.pricebook import PriceBook, check_references
-from billing_lib.pricing.rating import Catalogue, rate_usage
+from billing_lib.pricing.rating import Catalogue, due_rules, rate_usage
 from billing_lib.pricing.yaml_text import Document
 
 
@@ -48,7 +49,7 @@ Instant = Annotated[AwareDatetime, BeforeValidator(_instant)]
 
 
 class UsageEntry(Entry):
-    """One usage record: with start and end, or with a date, or both and a quantity."""
+    """One usage record: with start and end, or with a date, or both and a quantity; or booked."""
 
     id: Code
     item: Code
@@ -58,6 +59,8 @@ class UsageEntry(Entry):
     end: Instant | None = None
     date: Day | None = None
     elapsed: Elapsed | None = None
+    booked_start: Instant | None = None
+    booked_end: Instant | None = None
     units: Quantity = Decimal(1)
     quantity: Quantity | None = None
     description: str | None = None
@@ -109,7 +112,7 @@ class Scenario(PriceBook):
     usage: tuple[UsageEntry, ...] = ()
     adjustments: tuple[AdjustmentEntry, ...] = ()
     carried: dict[str, dict[str, Amount]] = Field(default_factory=dict)
-    """The totals of caps over a span in earlier months, by the cap's name and its key."""
+    """The totals of rules over a span in earlier months, by the rule's name and its key."""
     expect: Expectation = Expectation()
 
     @classmethod
@@ -144,7 +147,7 @@ class Scenario(PriceBook):
         return frame.with_columns(occurrence=occurrence).select(USAGE.names())
 
     def carried_frame(self) -> pl.DataFrame:
-        """The earlier totals of caps over a span (schema YEAR_TO_DATE)."""
+        """The earlier totals of rules over a span (schema YEAR_TO_DATE)."""
         places = minor_places(self.facility.currency)
         rows = [
             (rule, key, to_minor(amount, places))
@@ -239,24 +242,31 @@ def _check_amount(scenario: Scenario, amount: Decimal, where: str) -> None:
 
 
 def _check_carried(scenario: Scenario, document: Document) -> None:
-    caps = {rule.name: rule.carries_by for rule in scenario.rules if rule.over is not None}
+    spanning = {rule.name: rule for rule in scenario.rules if rule.over is not None}
     known = {
         "project": {project.code for project in scenario.projects},
         "team": {team.code for team in scenario.teams},
     }
     for name, keys in scenario.carried.items():
-        if name not in caps:
+        if name not in spanning:
             raise InvalidPriceBook(
-                f"no cap over a quarter or fiscal year has the name '{name}'",
+                f"no rule over a span has the name '{name}'",
                 where=document.where("carried", name),
                 remedy="give the rule 'over', or correct the name",
             )
-        by = str(caps[name])
+        by = str(spanning[name].carries_by)
         for key, amount in keys.items():
             where = document.where("carried", name, key)
-            if by in known and key not in known[by]:
+            code = key
+            if spanning[name].over == "day":
+                code, _, day = key.rpartition(" ")
+                if re.fullmatch(r"[0-9]{4}-[0-9]{2}-[0-9]{2}", day) is None:
+                    raise InvalidPriceBook(
+                        f"'{key}' names no day", where=where, remedy=f'write "{key} 2020-04-06"'
+                    )
+            if by in known and code not in known[by]:
                 raise InvalidPriceBook(
-                    f"the {by} '{key}' is not defined", where=where, remedy=_SPELLING
+                    f"the {by} '{code}' is not defined", where=where, remedy=_SPELLING
                 )
             _check_amount(scenario, amount, where)
 
@@ -270,6 +280,8 @@ def quote(scenario: Scenario) -> Result:
     """Price a scenario: ``charges``, ``splits``, ``invoices``, ``statements``, ``unbilled``,
     each keyed by its code, money as decimal text."""
     catalogue = Catalogue.of(scenario)
+    month, year = Period.parse(scenario.period), scenario.facility.fiscal_year_start
+    catalogue = replace(catalogue, rules=due_rules(catalogue.rules, month, year))
     usage = scenario.usage_frame()
     if scenario.facility.crossing == "split":
         usage = cut_to_period(usage, scenario.period, catalogue.timezone)

@@ -362,7 +362,7 @@ class _Reading:
             placed = name == "id" and name in entry.left_empty  # by its file and row
             if name not in templates and not referred and not placed:
                 raise self._no_field(name)
-        if "date" not in templates:
+        if "date" not in templates and not {"booked_start", "booked_end"} <= set(templates):
             for name in ("start", "end"):
                 if name not in templates:
                     raise self._no_field(name)

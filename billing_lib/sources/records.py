@@ -16,7 +16,7 @@ from decimal import Decimal
 
 import polars as pl
 
-from billing_lib.pricing.fields import DECIMAL, REASONS, USAGE, Template, as_text
+from billing_lib.pricing.fields import DECIMAL, INSTANT, REASONS, USAGE, Template, as_text
 from billing_lib.sources.files import TYPED, SourceTable, fault
 from billing_lib.sources.quantities import (
     COST,
@@ -27,10 +27,11 @@ from billing_lib.sources.quantities import (
     read_durations,
     read_quantities,
 )
-from billing_lib.sources.times import past_midnight, read_dates, read_times, settle
+from billing_lib.sources.times import Times, past_midnight, read_dates, read_times, settle
 
 _TEXTS = ("id", "item", "project", "user", "description", "reference")
 _TIMES = ("start", "end")
+_BOOKED = ("booked_start", "booked_end")
 _COUNTS = ("units", "quantity")
 _NUMBERS = (*_COUNTS, "elapsed", "cost")
 _AMOUNTS = (*_NUMBERS, "currency")
@@ -113,7 +114,7 @@ def usage_frame(
     for name, trouble in _unknown_cells(table, templates):
         note(name, trouble)
     times = {}
-    for name in _TIMES:
+    for name in (*_TIMES, *(name for name in _BOOKED if name in templates)):
         times[name] = read_times(
             values[name],
             timezone,
@@ -142,7 +143,7 @@ def usage_frame(
     if writing.overnight:
         end = past_midnight(start, end, timezone)
     records = values.select(pl.col(_TEXTS)).with_columns(
-        start=start, end=end, date=dates, elapsed=elapsed, **counts
+        start=start, end=end, date=dates, elapsed=elapsed, **_bookings(times), **counts
     )
     if "cost" in templates:
         costs, trouble = read_costs(values["cost"], numbers, typed["cost"])
@@ -152,7 +153,9 @@ def usage_frame(
         note("currency", _other_currency(values, currency))
     faults += _without_time(values, places)
     faults += _holes(values, places, templates, strict, writing.defaults)
-    faults.append(_backwards(records, places))
+    faults.append(_backwards(records, places, *_TIMES))
+    if set(_BOOKED) <= templates.keys():
+        faults.append(_backwards(records, places, *_BOOKED))
     records = _with_defaults(records, writing.defaults)
     usage = _assembled(table, records, pl.concat(faults), named_by_item=named_by_item)
     return usage if "cost" not in templates else _with_costs(usage, records["cost"])
@@ -179,6 +182,15 @@ def _other_currency(values: pl.DataFrame, currency: str) -> pl.Series:
     return values.select(sentence).to_series()
 
 
+def _bookings(times: Mapping[str, Times]) -> dict[str, pl.Series | pl.Expr]:
+    """The times of bookings, as far as the mapping gives them."""
+    if set(_BOOKED) <= times.keys():
+        start, end = settle(times["booked_start"], times["booked_end"], None)
+        return {"booked_start": start, "booked_end": end}
+    nothing = pl.lit(None, INSTANT)
+    return {field: times[field].earlier if field in times else nothing for field in _BOOKED}
+
+
 def _values(
     table: SourceTable,
     templates: Mapping[str, Template],
@@ -188,10 +200,11 @@ def _values(
     fields = table.fields
     given = {
         name: templates[name].of(fields) if name in templates else pl.lit(None, pl.String)
-        for name in (*_TEXTS, *_TIMES, "date", *_NUMBERS, "currency")
+        for name in (*_TEXTS, *_TIMES, *_BOOKED, "date", *_NUMBERS, "currency")
     }
     values = fields.with_columns(**given).select(*given)
-    composed = [name for name in _TIMES if name in templates and templates[name].alone is None]
+    times = (name for name in (*_TIMES, *_BOOKED) if name in templates)
+    composed = [name for name in times if templates[name].alone is None]
     values = values.with_columns(
         as_text(values, name)
         for name in given
@@ -258,11 +271,14 @@ def _found(
 
 def _without_time(values: pl.DataFrame, places: pl.DataFrame) -> list[pl.DataFrame]:
     """The faults of records without a time, or with half of one."""
-    frame = places.with_columns(values.select(pl.col(*_TIMES, "date").is_null()))
+    frame = places.with_columns(values.select(pl.col(*_TIMES, *_BOOKED, "date").is_null()))
     no_start, no_end = pl.col("start"), pl.col("end")
-    no_time = no_start & no_end & pl.col("date")
+    no_booking = pl.col("booked_start") & pl.col("booked_end")
+    half_booked = pl.col("booked_start") != pl.col("booked_end")
+    no_time = no_start & no_end & pl.col("date") & no_booking
     return [
         fault(frame, no_time, "invalid_time", pl.lit("it has no time")),
+        fault(frame, half_booked, "invalid_time", pl.lit("its booking has one of start and end")),
         fault(frame, no_start & ~no_end, "invalid_time", pl.lit("it has no start")),
         fault(frame, no_end & ~no_start, "invalid_time", pl.lit("it has no end")),
     ]
@@ -313,11 +329,12 @@ def _with_defaults(records: pl.DataFrame, defaults: Mapping[str, str]) -> pl.Dat
     )
 
 
-def _backwards(records: pl.DataFrame, places: pl.DataFrame) -> pl.DataFrame:
-    frame = pl.concat([places, records.select("start", "end")], how="horizontal")
-    shown = [pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%SZ") for name in _TIMES]
-    sentence = pl.format("it starts at {} and ends before that, at {}", *shown)
-    return fault(frame, pl.col("end") < pl.col("start"), "invalid_time", sentence)
+def _backwards(records: pl.DataFrame, places: pl.DataFrame, start: str, end: str) -> pl.DataFrame:
+    frame = pl.concat([places, records.select(start, end)], how="horizontal")
+    shown = [pl.col(name).dt.strftime("%Y-%m-%d %H:%M:%SZ") for name in (start, end)]
+    noun = "it" if start in _TIMES else "its booking"
+    sentence = pl.format(f"{noun} starts at {{}} and ends before that, at {{}}", *shown)
+    return fault(frame, pl.col(end) < pl.col(start), "invalid_time", sentence)
 
 
 def _assembled(

@@ -213,7 +213,8 @@ def _one_or_several(stated: object) -> object:
 
 
 TEMPLATES = (
-    *("id", "item", "project", "user", "start", "end", "date", "elapsed", "units", "quantity"),
+    *("id", "item", "project", "user", "start", "end", "date", "elapsed", "booked_start"),
+    *("booked_end", "units", "quantity"),
     *("cost", "currency", "description", "reference"),
 )
 """The keys of a mapping that are templates: the fields of a usage record."""
@@ -241,6 +242,8 @@ class RecordMapping(BaseModel):
     end: str | None = None
     date: str | None = None
     elapsed: str | None = None
+    booked_start: str | None = None
+    booked_end: str | None = None
     units: str | None = None
     quantity: str | None = None
     cost: str | None = None

@@ -1,8 +1,8 @@
 """Adjusting: staff change or delete a pending charge, or move it to another project.
 
 Each change is an event with login, time, reason, before and after. The charge is priced again
-from its usage, its kept rate and all its changes, and so are the charges coupled to it by tiers
-or day passes. A charge on an invoice that is submitted or issued is refused.
+from its usage, its kept rate and all its changes, and so are the charges coupled to it by tiers,
+day passes or snapshots. A charge on an invoice that is submitted or issued is refused.
 
     RC/57   quantity 388.5 → 194.25   carol   1993-11-02 17:04   half of the nodes failed
     RC/57   of u4 (internal, 0.12) to u22 (industry, 0.42)
@@ -259,8 +259,8 @@ def lock_coupled(
 def coupled_charges(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> pl.DataFrame:
     """The other changeable charges whose prices may depend on these charges (schema KEPT).
 
-    Tiers per project and day passes couple the charges of a month for one project and item. The
-    other charges are not read if no rate of their items couples them.
+    Some rates couple the charges of a month for one project and item (COUPLED). The other charges
+    are not read if no rate of their items couples them.
     """
     facility = book.facility.code
     rates = ledger_charges.read_coupling_rates(connection, facility)

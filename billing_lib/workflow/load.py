@@ -53,7 +53,14 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import trying, writing
-from billing_lib.pricing.clock import closing_date, cut_with_ids, day_start, local_date, period_of
+from billing_lib.pricing.clock import (
+    closing_date,
+    cut_with_ids,
+    day_start,
+    ends,
+    local_date,
+    period_of,
+)
 from billing_lib.pricing.fields import Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
 from billing_lib.pricing.scenario import Scenario
@@ -250,7 +257,7 @@ def _in_period(usage_frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
     It is null for a row without any readable time.
     """
     dated = usage_frame.with_columns(
-        period=period_of(closing_date(pl.col("end"), pl.col("date"), timezone))
+        period=period_of(closing_date(ends(), pl.col("date"), timezone))
     )
     if dated["period"].null_count() == 0:
         return dated

@@ -10,9 +10,9 @@ during the review. ``billing rate --again`` takes today's rules; each taking is 
 
     event 12  rules  2020-04  after [{"kind":"cap",…}]
 
-Caps over a quarter or fiscal year also count the invoices issued before, of earlier months and of
-other runs of the same month, without tax. Ad hoc, superseded and void invoices do not count.
-Quarters begin with the facility's fiscal year.
+Caps and floors over a span also count the invoices issued before, of earlier months and of other
+runs of the same month, without tax. Ad hoc, superseded and void invoices do not count. Quarters
+begin with the facility's fiscal year.
 
     cap "instrument cap", over a quarter, by project       in May, from April's issued invoices
     rule            key  amount
@@ -35,10 +35,17 @@ from billing_lib.pricing.charge import SPLIT
 from billing_lib.pricing.charging import Charges, targeted
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, canonical_json
-from billing_lib.pricing.invoicing import YEAR_TO_DATE, part_worked_on
+from billing_lib.pricing.invoicing import YEAR_TO_DATE, bases, carried_key
 from billing_lib.pricing.pricebook import Facility, PriceBook
-from billing_lib.pricing.rates import INVOICE, Rate, Rule
-from billing_lib.pricing.rating import RULES, Catalogue, rate_usage, rates_frame
+from billing_lib.pricing.rates import INVOICE, MONTHS_OF_SPAN, Rate, Rule
+from billing_lib.pricing.rating import (
+    RULES,
+    SNAPSHOT,
+    Catalogue,
+    due_rules,
+    rate_usage,
+    rates_frame,
+)
 from billing_lib.workflow.snapshot import (
     AD_HOC,
     RATED_USAGE,
@@ -52,13 +59,15 @@ RULES_TAKEN = "rules"
 
 
 def rules_in_force(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
-    """The rules kept for a month (schema RULES), or the price book's if it was never rated."""
+    """The rules kept for a month (schema RULES), or the price book's if it was never rated; without
+    floors over months that are not over."""
     taken = _taken(connection, book.facility.code, month)
-    if taken is None:
-        return Catalogue.of(book).rules
-    rules = [Rule.model_validate(body) for body in json.loads(taken)]
-    rows = [(position, rule.name, rule.scope, rule.body) for position, rule in enumerate(rules)]
-    return pl.DataFrame(rows, schema=RULES, orient="row")
+    frame = Catalogue.of(book).rules
+    if taken is not None:
+        rules = [Rule.model_validate(body) for body in json.loads(taken)]
+        rows = [(position, rule.name, rule.scope, rule.body) for position, rule in enumerate(rules)]
+        frame = pl.DataFrame(rows, schema=RULES, orient="row")
+    return due_rules(frame, Period.parse(month), book.facility.fiscal_year_start)
 
 
 def take_rules(connection: Connection, book: PriceBook, month: str, *, again: bool) -> bool:
@@ -147,7 +156,7 @@ def gather(
     _require_hours(book, kept)
     changes, added = changes_in_force(connection, facility, charges["charge"])
     return Gathered(
-        usage=_rated_usage(connection, facility, charges),
+        usage=_rated_usage(connection, facility, charges, kept),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
         rules=rules,
         adjustments=changes,
@@ -178,7 +187,9 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
             )
 
 
-def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:
+def _rated_usage(
+    connection: Connection, facility: str, charges: pl.DataFrame, kept: list[Rate]
+) -> pl.DataFrame:
     """Read the usage of these charges; a copy on a reissue shares its record with the original."""
     # A charge has its own project, date and period: it may have moved, or be late.
     rated = charges.filter(pl.col("kind") == "usage").select(
@@ -186,12 +197,24 @@ def _rated_usage(connection: Connection, facility: str, charges: pl.DataFrame) -
         *("team", "rate_group", "unit", "rate"),
     )
     records = usage.read_usage(connection, facility, records=rated["record"].unique())
-    return (
-        records.drop("project", "date", "period")
-        .join(rated, on=["record", "occurrence"], how="inner")
-        .select(RATED_USAGE.names())
-        .sort("charge")
-    )
+    priced = records.rename({"period": "month"}).drop("project", "date").join(
+        rated, on=["record", "occurrence"], how="inner"
+    )  # fmt: skip
+    priced = priced.with_columns(elsewhere=pl.lit(None, pl.Int64))
+    counted = [rate.fingerprint for rate in kept if rate.per == SNAPSHOT]
+    if counted:
+        here = priced.filter(pl.col("rate").is_in(counted))
+        others = ledger_charges.read_snapshots(connection, facility, counted, here)
+        keys = ["month", "project", "reference", "user", "item"]
+        number = (
+            others.join(here, on="record", how="anti")
+            .group_by(keys)
+            .agg(pl.len().cast(pl.Int64).alias("number"))
+        )
+        priced = priced.join(number, on=keys, how="left", nulls_equal=True).with_columns(
+            elsewhere="number"
+        )
+    return priced.select(RATED_USAGE.names()).sort("charge")
 
 
 def changes_in_force(
@@ -344,9 +367,6 @@ def changeable_charges(charges: pl.DataFrame) -> pl.DataFrame:
     return charges.filter((pl.col("state") == "PENDING") & pl.col("run").is_null())
 
 
-_MONTHS = {"quarter": 3, "fiscal_year": 12}
-
-
 def year_to_date_amounts(
     connection: Connection,
     facility: Facility,
@@ -354,13 +374,12 @@ def year_to_date_amounts(
     period: Period,
     replaced: pl.Series,
 ) -> pl.DataFrame:
-    """Sum the issued invoices that caps over a quarter or fiscal year count (schema YEAR_TO_DATE).
+    """Sum the issued invoices that rules over a span count (schema YEAR_TO_DATE).
 
     The invoices with the numbers ``replaced`` are being reissued and do not count.
     """
-    caps = [rule for _, rule in catalogue.rules_at(INVOICE) if rule.over is not None]
     parts = [YEAR_TO_DATE.to_frame()]
-    for rule in caps:
+    for rule in (rule for _, rule in catalogue.rules_at(INVOICE) if rule.over is not None):
         months = span(period, facility.fiscal_year_start, str(rule.over))
         issued = pl.concat(
             invoices.read_issued(connection, facility=facility.code, period=str(month), active=True)
@@ -377,39 +396,23 @@ def year_to_date_amounts(
 
 
 def span(period: Period, fiscal_year_start: int, over: str) -> list[Period]:
-    """The months of the quarter or fiscal year up to and including this period."""
+    """The months of a rule's span up to and including this period."""
     since_start = (period.month - fiscal_year_start) % 12
     months = [period]
-    for _ in range(since_start % _MONTHS[over]):
+    for _ in range(since_start % MONTHS_OF_SPAN[over]):
         months.append(months[-1].previous)
     return months[::-1]
 
 
 def _counted_by(connection: Connection, rule: Rule, issued: pl.DataFrame) -> pl.DataFrame:
     numbers = issued["number"].to_list()
-    of_invoice = issued.select("number", "project", "team")
-    lines = invoices.read_lines(connection, numbers).select("number", "item", "user", "total")
-    changes = invoices.read_adjustments(connection, numbers)
-    if rule.items is not None:
-        lines = lines.filter(pl.col("item").is_in(rule.items))
-    if rule.carries_by == "user":
-        lines = lines.filter(pl.col("user").is_not_null())
-    lines = lines.with_columns(on=part_worked_on(rule))
-    ruled = _changes_of(rule, changes, lines.select("user", "on").unique())
-    key: Any = rule.carries_by
+    lines = invoices.read_lines(connection, numbers)
+    changes = invoices.read_adjustments(connection, numbers).rename({"worked_on": "on"})
     return (
-        pl.concat([lines.select("number", "user", "on", amount="total"), ruled])
-        .join(of_invoice, on="number")
-        .group_by(pl.col(key).alias("key"))
-        .agg(pl.col("amount").sum())
-        .select(rule=pl.lit(rule.name), key="key", amount="amount")
+        bases(rule, lines, changes, "number")
+        .join(issued.select("number", "project", "team"), on="number")
+        .group_by(key=carried_key(rule))
+        .agg(pl.col("before").sum())
+        .select(pl.lit(rule.name).alias("rule"), "key", amount="before")
         .sort("key")
     )
-
-
-def _changes_of(rule: Rule, changes: pl.DataFrame, parts: pl.DataFrame) -> pl.DataFrame:
-    """The adjustments by rules on the part of an invoice that the cap counts."""
-    amounts = changes.select("number", "amount", on="worked_on")
-    if rule.items is None and rule.carries_by != "user":
-        return amounts.select("number", pl.lit(None, pl.String).alias("user"), "on", "amount")
-    return amounts.join(parts.unique("on"), on="on").select("number", "user", "on", "amount")

@@ -184,7 +184,7 @@ def _price_again(
     """Price the pending charges again; return the codes of older charges that changed, and a
     sentence on each.
 
-    If tiers or day passes couple records, new charges are priced again too: they and the older
+    If rates couple records, new charges are priced again too: they and the older
     ones were priced without each other.
     """
     facility = book.facility.code

@@ -8,7 +8,7 @@ locale: it also holds the invoice numbers, dates, texts and the name of the pers
     resources.parquet items.parquet rates.parquet accounts.parquet
     rules.parquet        the rules of the month, and of other months that charges belong to
     notes.parquet        staff's note on each project's invoice
-    year_to_date.parquet sums of earlier invoices for caps over a quarter or fiscal year
+    year_to_date.parquet sums of earlier invoices for caps and floors over a span
     adjustments.parquet  changes by staff, with login, time and reason
     lines.parquet        added lines
     invoices.parquet     each invoice: reserved number, kind, project, the number it replaces,
@@ -19,7 +19,8 @@ locale: it also holds the invoice numbers, dates, texts and the name of the pers
     logo.png, logo.svg   the facility's logo, if it has one
 
 Drafts and issued invoices are computed by the same functions. Each charge is priced by the rules
-of its own month, so tiers and day passes never mix months; then charges are summed per invoice:
+of its own month, so tiers, day passes and means never mix months; then charges are summed per
+invoice:
 
     charge 57 of 1993-11 ─┐
     charge 58 of 1993-11 ─┴▶ RC-1993-11-1/u4     12 charges, 1,204.11
@@ -219,8 +220,11 @@ RATED_USAGE = pl.Schema(
     {"charge": CHARGE["charge"]}
     | USAGE
     | {name: CHARGE[name] for name in ("team", "rate_group", "unit", "rate", "period")}
+    | {"elsewhere": pl.Int64()}
 )
-"""Usage as its charges have it: the project that pays and the local day on which it starts."""
+"""Usage as its charges have it: the project that pays and the local day on which it starts. For a
+snapshot, ``elsewhere`` is the number of others of its mean that are charged, but not among these.
+"""
 UNBILLED = pl.Schema(
     {name: USAGE[name] for name in ("record", "occurrence", "item", "project", "user")}
     | {"reason": pl.String(), "detail": pl.String()}

@@ -92,8 +92,8 @@ def _facility_lines(
     )
     summed = part.group_by("team").agg(pl.col("total").sum().alias("raw_total")).sort("team")
     codes = summed["team"].to_list()
-    caps = [rule for _, rule in catalogue.rules_at(STATEMENT) if rule.over is not None]
-    year_to_date = [_carried(connection, book, rule, period, sequence, codes) for rule in caps]
+    spanning = [rule for _, rule in catalogue.rules_at(STATEMENT) if rule.over is not None]
+    year_to_date = [_carried(connection, book, rule, period, sequence, codes) for rule in spanning]
     return rule_statements(
         summed, teams, catalogue, pl.concat([YEAR_TO_DATE.to_frame(), *year_to_date])
     )[1]
@@ -107,7 +107,7 @@ def _carried(
     sequence: int,
     teams: list[str],
 ) -> pl.DataFrame:
-    """Sum the earlier statements that a cap over a span counts (schema YEAR_TO_DATE)."""
+    """Sum the earlier statements that a rule over a span counts (schema YEAR_TO_DATE)."""
     month = str(period)
     months = span(period, book.facility.fiscal_year_start, str(rule.over))
     standing = ledger_statements.read_statements(

@@ -245,7 +245,7 @@ def test_a_number_without_invoice_is_not_issued(submitted: Engine, raw: Raw) -> 
         " adjustment, total) VALUES ('RC-2020-0001', 3, 'RC', 'smith-lab', 'x', 1, 0, 1)",
         "INSERT INTO invoice_split VALUES ('RC-2020-0001', '999', 'RC', 'smith-lab', 1)",
         "INSERT INTO invoice_adjustment"
-        " VALUES ('RC-2020-0001', 2, 'RC', 'smith-lab', 'fee', 'fee', '', 1)",
+        " VALUES ('RC-2020-0001', 2, 'RC', 'smith-lab', 'fee', 'fee', '', NULL, NULL, 1)",
         "INSERT INTO charge_split VALUES ('RC', 'u1', 2, '370-9', '0', 0)",
         f"INSERT INTO invoice_number VALUES ('RC', 2020, 3, 'RC-2020-0003', '{RUN}', '{P1}')",
     ],

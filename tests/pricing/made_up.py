@@ -30,6 +30,7 @@ ZONES = ("America/New_York", "Asia/Kolkata", "America/Sao_Paulo", "Australia/Lor
 MONTHS = (*range(1, 13), *(3, 4, 10, 11) * 3)
 GROUPS = ("internal", "industry")
 WHO = {"by": "carol", "at": "2030-01-01T09:00:00+00:00", "reason": "agreed"}
+MONTHLY = ("month", "month", "snapshot", "snapshot", "daily_snapshot", "each")
 STEPS = ("1s", "7min", "15min", "1h", "24h")
 
 
@@ -86,6 +87,7 @@ ITEMS = (
     {"code": "core", "name": "Core-hour", "unit": "hour"},
     {"code": "slide", "name": "Slide", "unit": "each"},
     {"code": "visit", "name": "Visit", "unit": "day"},
+    {"code": "disk", "name": "Disk", "unit": "TB"},
 )
 
 
@@ -138,15 +140,31 @@ def priced(draw: st.DrawFn, item: str, places: int) -> dict:
 
 @cache
 @st.composite
+def monthly(draw: st.DrawFn, places: int) -> dict:
+    """A price for a month: by days, or of the mean of snapshots."""
+    rate = {"price": draw(decimals(1000, 6)), "per": draw(one_of(*MONTHLY))}
+    if rate["per"] in ("month", "each"):
+        if draw(st.booleans()):
+            rate["minimum"] = draw(decimals(50, places))
+        if draw(whole(0, 3)) == 0:
+            rate["service_fee"] = draw(decimals(50, places))
+    return rate
+
+
+@cache
+@st.composite
 def rates(draw: st.DrawFn, first_of_month: dt.date, places: int) -> list[dict]:
     """At most one rate per item, group and date; some pairs have none."""
     listed = []
     turn = (first_of_month + dt.timedelta(days=draw(whole(0, 27)))).isoformat()
     before = (dt.date.fromisoformat(turn) - dt.timedelta(days=1)).isoformat()
     choices = [{}], [{}], [{"valid_to": before}, {"valid_from": turn}], [{"valid_to": turn}], []
-    for item in ("scope", "core", "slide", "visit"):
+    for item in ("scope", "core", "slide", "visit", "disk"):
         for group in GROUPS:
             for validity in choices[draw(whole(0, 4))]:
+                if item == "disk":
+                    listed.append({"item": item, "group": group} | draw(monthly(places)) | validity)
+                    continue
                 rate = {"item": item, "group": group} | draw(priced(item, places))
                 if draw(st.booleans()):
                     rate["minimum"] = draw(decimals(50, places))
@@ -156,6 +174,11 @@ def rates(draw: st.DrawFn, first_of_month: dt.date, places: int) -> list[dict]:
                     rate["service_fee"] = draw(decimals(50, places))
                 if draw(whole(0, 3)) == 0:
                     rate["per"] = draw(one_of("hour", "each", "use", "day"))
+                timed_only = rate.get("per", "hour") == "hour" and item in ("scope", "core")
+                if timed_only and draw(whole(0, 2)) == 0:
+                    rate["booking"] = "longer"
+                    if draw(st.booleans()):
+                        rate["no_show"] = draw(decimals(1000, 6))
                 listed.append(rate | validity)
     return listed
 
@@ -167,7 +190,7 @@ def rules(draw: st.DrawFn, projects: tuple[str, ...], places: int) -> list[dict]
     listed = []
     for at in range(draw(whole(0, 5))):
         scope = draw(one_of("charge", "invoice", "invoice", "statement"))
-        kind = draw(one_of("cap", "floor", "scale", "tier", "fee", "discount"))
+        kind = draw(one_of("cap", "cap", "floor", "floor", "scale", "tier", "fee", "discount"))
         rule = {"name": f"rule {at}", "scope": scope, "kind": kind}
         if kind == "scale":
             rule["factor"] = draw(decimals(2, 6))
@@ -178,22 +201,29 @@ def rules(draw: st.DrawFn, projects: tuple[str, ...], places: int) -> list[dict]
         if draw(st.booleans()):
             rule["tags"] = [*draw(one_of(("pilot",), ("biology",), ("pilot", "biology")))]
         if scope != "statement" and draw(st.booleans()):
-            rule["items"] = [*draw(one_of(("scope",), ("slide", "core"), ("core", "slide")))]
+            rule["items"] = [
+                *draw(one_of(("scope",), ("slide", "core"), ("core", "slide"), ("disk",)))
+            ]
         if scope != "statement" and draw(whole(0, 3)) == 0:
             rule["projects"] = [draw(one_of(*projects))]
-        if kind == "cap" and scope != "charge" and draw(st.booleans()):
-            rule["over"] = draw(one_of("quarter", "fiscal_year"))
+        if kind in ("cap", "floor") and scope != "charge" and draw(st.booleans()):
+            spans = ("month", "quarter", "fiscal_year")
+            rule["over"] = draw(one_of(*spans, *(("day",) if scope == "invoice" else ())))
             by = ("team",) if scope == "statement" else ("project", "team", "user")
             rule["by"] = draw(one_of(*by))
         listed.append(rule)
     return listed
 
 
-def carried(draw: st.DrawFn, listed: list[dict], places: int) -> dict:
-    """What caps over a span came to before."""
+def carried(draw: st.DrawFn, listed: list[dict], day: str, places: int) -> dict:
+    """What caps and floors over a span came to before."""
     keys = {"project": "p1", "team": "t1", "user": "ann"}
     return {
-        rule["name"]: {keys[rule["by"]]: draw(decimals(10**5, places))}
+        rule["name"]: {
+            keys[rule["by"]] + (f" {day}" if rule["over"] == "day" else ""): draw(
+                decimals(10**5, places)
+            )
+        }
         for rule in listed
         if "over" in rule and draw(st.booleans())
     }
@@ -232,26 +262,50 @@ def lasting() -> st.SearchStrategy[str]:
 @st.composite
 def records(draw: st.DrawFn, first_of_month: dt.date, projects: tuple[str, ...]) -> dict:
     """One usage record, right or wrong, without its id."""
-    item = draw(one_of("scope", "scope", "scope", "core", "slide", "visit", "unheard"))
+    item = draw(
+        one_of("scope", "scope", "scope", "core", "slide", "visit", "disk", "disk", "unheard")
+    )
     record = {"item": item, "project": draw(one_of(*projects * 3, "nobody"))}
     user = draw(one_of(None, "ann", "bob"))
     if user is not None:
         record["user"] = user
     day = first_of_month + dt.timedelta(days=draw(whole(-1, 32)))
+    if item == "disk":
+        return _spoilt(draw, record | draw(stored(first_of_month, day)))
     if item == "slide" or draw(whole(0, 3)) == 0:
         record |= {"date": day.isoformat(), "quantity": draw(decimals(10**9, 9))}
         if draw(whole(0, 5)) == 0:
             record["elapsed"] = draw(lasting())
     else:
         record |= draw(timed(first_of_month))
+        if draw(whole(0, 2)) == 0:
+            booking = draw(timed(first_of_month))
+            record |= {f"booked_{end}": booking[end] for end in ("start", "end")}
+            if draw(whole(0, 2)) == 0:
+                del record["start"], record["end"]
         if draw(whole(0, 5)) == 0:
             record["quantity"] = draw(decimals(10**9, 9))
     return _spoilt(draw, record)
 
 
+@cache
+@st.composite
+def stored(draw: st.DrawFn, first_of_month: dt.date, day: dt.date) -> dict:
+    """A snapshot on a day, or storage for a while."""
+    record = {"date": day.isoformat()} if draw(st.booleans()) else draw(timed(first_of_month))
+    if "date" in record or draw(whole(0, 3)) > 0:
+        record["quantity"] = draw(decimals(10**6, 3))
+    return record
+
+
 def _spoilt(draw: st.DrawFn, record: dict) -> dict:
     start, end = record.get("start"), record.get("end")
-    match draw(whole(0, 15)):
+    match draw(whole(0, 17)):
+        case 16 if "booked_end" in record:
+            return {key: value for key, value in record.items() if key != "booked_start"}
+        case 17 if record.get("booked_start") != record.get("booked_end"):
+            opens, shuts = record["booked_start"], record["booked_end"]
+            return record | {"booked_start": shuts, "booked_end": opens}
         case 0 if start != end:
             return record | {"start": end, "end": start}
         case 1 if end is not None:
@@ -347,6 +401,8 @@ def months(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = FRAMES) -> dict:
     tax = {"tax": {"name": "Sales tax", "percent": draw(decimals(20, 4))}}
     facility = {"code": "RC", "name": "Research Computing"}
     facility |= {"currency": currency, "timezone": timezone}
+    # The frame decides, so that months that are priced together share it.
+    facility |= {"fiscal_year_start": 1 + first.year % 12}
     holiday = first + dt.timedelta(days=draw(whole(0, 27)))
     return {
         "facility": facility | ({} if crossing is None else {"crossing": crossing}),
@@ -382,7 +438,7 @@ def months(draw: st.DrawFn, frames: st.SearchStrategy[Frame] = FRAMES) -> dict:
         "rules": listed,
         "usage": usage,
         "adjustments": adjustments(draw, ids, codes, places),
-        "carried": carried(draw, listed, places),
+        "carried": carried(draw, listed, holiday.isoformat(), places),
     }
 
 
@@ -390,7 +446,8 @@ def uncoupled(month: dict) -> dict:
     """The same month where no record's price depends on another's."""
     rates = [dict(rate) for rate in month["rates"]]
     for rate in rates:
-        rate["per"] = "use" if rate.get("per") == "day" else rate.get("per")
+        if rate.get("per") in ("day", "snapshot", "daily_snapshot"):
+            rate["per"] = "use"
         if "tiers" in rate:
             rate["tiers"] = rate["tiers"] | {"per": "charge"}
     items = [item | ({"unit": "use"} if item["unit"] == "day" else {}) for item in month["items"]]

@@ -9,9 +9,10 @@ them has misread docs/scenario-format.md.
 """
 
 import datetime as dt
+from collections.abc import Iterator
 from fractions import Fraction
 
-from .oracle_numbers import half_up, instant, money, shared, six_places, tiered
+from .oracle_numbers import days_of_month, half_up, instant, money, shared, six_places, tiered
 from .oracle_usage import Usage
 
 
@@ -38,14 +39,18 @@ class Bill(Usage):
             price = sum(prices[label] * time for label, time in times.items()) / elapsed
         if elapsed and "bands" in rate:
             minimum = sum(minimums[label] * time for label, time in times.items()) / elapsed
-        if "rate" in changes:
-            price = Fraction(changes["rate"])
+        own = changes.get("rate")
+        if self.unused(record) and "quantity" not in record:
+            own = changes.get("rate", rate.get("no_show"))
+        if own is not None:
+            price = Fraction(own)
         exact_raw = quantity * price
-        if "tiers" in rate and "rate" not in changes:
+        if "tiers" in rate and own is None:
             exact_raw = tiered(rate["tiers"], quantity, before, whole)
         raw = half_up(exact_raw * 10**self.places)
         if minimum:
             raw = max(raw, half_up(minimum * 10**self.places))
+        raw = record.get("share of the mean", raw)
         raw += self.minor(rate.get("service_fee", "0"))
         total = self.minor(changes["amount"]) if "amount" in changes else raw
         for rule in self.rules("charge"):
@@ -94,12 +99,22 @@ class Bill(Usage):
         found = {}
         for project in sorted({charge["project"] for charge in priced.values()}):
             raw = sum(it["total"] for it in priced.values() if it["project"] == project)
-            found[project] = {"raw": raw, "running": raw, "changed": {}}
+            found[project] = {"raw": raw, "running": raw, "changed": []}
         for rule in self.rules("invoice"):
-            by, capped = rule.get("by", "project"), {}
-            for project, invoice in found.items():
-                if self.aims(rule, project):
-                    self._rule_invoice(rule, by, capped, project, invoice, priced)
+            bases = [
+                base
+                for project, invoice in found.items()
+                if self.aims(rule, project)
+                for base in self._bases(rule, project, invoice, priced)
+            ]
+            for at, (invoice, part, key, total) in enumerate(bases):
+                new = self.ruled(rule, total)
+                if "over" in rule:
+                    before = sum(it for _, _, other, it in bases[:at] if other == key)
+                    is_last = all(other != key for _, _, other, _ in bases[at + 1 :])
+                    new = self._over_span(rule, key, before, total, is_last=is_last)
+                invoice["running"] += new - total
+                invoice["changed"].append((part, new - total))
         for project, invoice in found.items():
             tax = self.kinds[self.projects[project]["type"]].get("tax")
             invoice["adjustment"] = invoice["running"] - invoice["raw"]
@@ -109,37 +124,51 @@ class Bill(Usage):
                 invoice["total"] += invoice["tax"]
         return found
 
-    def _rule_invoice(
-        self, rule: dict, by: str, capped: dict, project: str, invoice: dict, priced: dict
-    ) -> None:
+    def _bases(
+        self, rule: dict, project: str, invoice: dict, priced: dict
+    ) -> Iterator[tuple[dict, tuple, tuple, int]]:
+        """What a rule works on in an invoice, user by user and day by day where it says so."""
+        by, over = rule.get("by", "project"), rule.get("over")
+        items = tuple(sorted(rule["items"])) if "items" in rule else None
         charges = [it for it in priced.values() if it["project"] == project]
-        if "items" in rule:
-            charges = [it for it in charges if it.get("item") in rule["items"]]
-        users: list[str | None] = [None]
-        if "over" in rule and by == "user":
-            users = sorted({it["user"] for it in charges if it.get("user") is not None})
-        for user in users:
-            mine = [it for it in charges if user is None or it.get("user") == user]
-            if not mine:
-                continue
-            part = (tuple(sorted(rule.get("items", []))), user)
-            total = sum(it["total"] for it in mine) + invoice["changed"].get(part, 0)
-            if part == ((), None):
-                total = invoice["running"]
-            new = self.ruled(rule, total)
-            if "over" in rule:
-                key = {"project": project, "team": self.projects[project]["team"]}.get(by, user)
-                new = self._capped(rule, key, capped, total)
-            invoice["running"] += new - total
-            invoice["changed"][part] = invoice["changed"].get(part, 0) + new - total
+        if items is not None:
+            charges = [it for it in charges if it.get("item") in items]
+        parts = {
+            (items, it.get("user") if over and by == "user" else None,
+             it["day"] if over == "day" else None)
+            for it in charges
+            if not (over and by == "user") or it.get("user") is not None
+        }  # fmt: skip
+        for part in sorted(parts, key=lambda part: (part[1] or "", part[2] or "")):
+            _, user, day = part
+            total = sum(
+                it["total"]
+                for it in charges
+                if user in (None, it.get("user")) and day in (None, it["day"])
+            )
+            total += sum(
+                change
+                for inner, change in invoice["changed"]
+                if all(mine in (None, its) for mine, its in zip(part, inner, strict=True))
+            )
+            key = {"project": project, "team": self.projects[project]["team"]}.get(by, user)
+            yield invoice, part, (key, day), total
 
-    def _capped(self, rule: dict, key: str, capped: dict, total: int) -> int:
-        """What a cap leaves of a total, after earlier months and earlier invoices."""
-        carried = self.minor(self.content.get("carried", {}).get(rule["name"], {}).get(key, "0"))
-        left = max(self.minor(rule["amount"]) - carried, 0)
-        before = capped.get(key, 0)
-        capped[key] = before + total
-        return min(capped[key], left) - min(before, left)
+    def _over_span(self, rule: dict, key: tuple, before: int, total: int, *, is_last: bool) -> int:
+        """What a cap or floor leaves of a total, after earlier months and earlier invoices."""
+        code = " ".join(filter(None, key))
+        carried = self.minor(self.content.get("carried", {}).get(rule["name"], {}).get(code, "0"))
+        left = self.minor(rule["amount"]) - carried
+        if rule["kind"] == "cap":
+            return min(before + total, max(left, 0)) - min(before, max(left, 0))
+        missing = left - before - total
+        return total + max(missing, 0) if is_last and self.span_ends(rule["over"]) else total
+
+    def span_ends(self, over: str) -> bool:
+        """Whether the month is the last one of a span."""
+        begins = int(self.content["facility"].get("fiscal_year_start", 1))
+        months = {"day": 1, "month": 1, "quarter": 3, "fiscal_year": 12}[over]
+        return (int(self.period[5:]) - begins + 1) % months == 0
 
     def statements(self, invoices: dict[str, dict]) -> dict[str, dict]:
         """Totals by team, with the rules at statement scope."""
@@ -155,7 +184,9 @@ class Bill(Usage):
                     continue
                 total = team["total"]
                 new = self.ruled(rule, total)
-                team["total"] = self._capped(rule, code, {}, total) if "over" in rule else new
+                if "over" in rule:
+                    new = self._over_span(rule, (code,), 0, total, is_last=True)
+                team["total"] = new
             team["adjustment"] = team["total"] - team["raw"]
         return found
 
@@ -182,7 +213,7 @@ def bill(content: dict) -> dict:
             billed.append(record)
         else:
             unbilled[record["id"]] = reason
-    billed = _with_days(book, billed)
+    billed = _with_snapshots(book, _with_days(book, billed))
     priced: dict[str, dict] = {}
     splits: dict[str, dict[str, int]] = {}
     for record in billed:
@@ -198,20 +229,22 @@ def bill(content: dict) -> dict:
         charge = book.charge(record, before, whole)
         priced[record["id"]] = charge | {
             "project": record["project"], "item": record["item"], "user": record.get("user"),
+            "day": book.starts(record).isoformat(),
         }  # fmt: skip
         splits[record["id"]] = book.split(record["id"], record["project"], charge["total"], None)
     for code, line in book.lines:
         raw = book.minor(line["amount"])
         set_to = book.changes.get(code, {}).get("amount")
         total = raw if set_to is None else book.minor(set_to)
-        priced[code] = {"raw": raw, "total": total, "project": line["project"]}
+        day = str(line["date"])
+        priced[code] = {"raw": raw, "total": total, "project": line["project"], "day": day}
         splits[code] = book.split(code, line["project"], total, line.get("expense_code"))
     return _printed(book, priced, splits, unbilled)
 
 
 def _ends(book: Bill, record: dict) -> tuple[dt.datetime, str]:
     """Where a record stands in the month: by end, then id; a date at the end of its day."""
-    end = instant(record.get("end"))
+    end = instant(record.get("end", record.get("booked_end")))
     after = book.starts(record) + dt.timedelta(days=1)
     return (book.midnight(after) if end is None else end), record["id"]
 
@@ -235,8 +268,35 @@ def _with_days(book: Bill, records: list[dict]) -> list[dict]:
     return [record | {"new days": days.get(record["id"], [])} for record in records]
 
 
+def _with_snapshots(book: Bill, records: list[dict]) -> list[dict]:
+    """The records, each snapshot with the number its quantity is divided by, and its amount."""
+    kinds = ("snapshot", "daily_snapshot")
+    means: dict[tuple, list[dict]] = {}
+    for record in sorted(records, key=lambda it: _ends(book, it)):
+        counts = book.counts(record, book.rate_of(record))
+        if counts in kinds:
+            whose = (record["project"], record.get("user"), record["item"], counts)
+            means.setdefault(whose, []).append(record)
+    done: dict[str, dict] = {}
+    for (*_, counts), snapshots in means.items():
+        of = len(snapshots)
+        if counts == "daily_snapshot":
+            of = days_of_month(dt.date.fromisoformat(book.period + "-01"))
+        done |= {it["id"]: it | {"of": of} for it in snapshots}
+        shared_out = [it for it in snapshots if "quantity" not in book.changes.get(it["id"], {})]
+        worth = []
+        for record in shared_out:
+            price = book.changes.get(record["id"], {}).get("rate", book.rate_of(record)["price"])
+            worth.append(Fraction(record["quantity"]) / of * Fraction(price))
+        amount = half_up(sum(worth, Fraction(0)) * 10**book.places)
+        for record, part in zip(shared_out, shared(amount, worth), strict=True):
+            done[record["id"]]["share of the mean"] = part
+    return [done.get(record["id"], record) for record in records]
+
+
 def _begins(book: Bill, record: dict) -> dt.datetime:
-    return instant(record.get("start")) or book.midnight(book.starts(record))
+    start = record.get("start", record.get("booked_start"))
+    return instant(start) or book.midnight(book.starts(record))
 
 
 def _spread(amount: int, codes: dict[str, int]) -> dict[str, int]:

@@ -30,6 +30,8 @@ def six_places(value: Fraction) -> str:
 def shared(amount: int, weights: list[Fraction]) -> list[int]:
     """The largest remainder, one unit at a time."""
     sign, size, whole = (-1 if amount < 0 else 1), abs(amount), sum(weights)
+    if not whole:
+        weights, whole = [Fraction(1)] * len(weights), Fraction(len(weights))
     exact = [size * weight / whole for weight in weights]
     parts = [floor(share) for share in exact]
     waiting = list(range(len(parts)))
@@ -85,6 +87,10 @@ def exact(length: dt.timedelta) -> Fraction:
 
 def next_month(first: dt.date) -> dt.date:
     return (first + dt.timedelta(days=32)).replace(day=1)
+
+
+def days_of_month(day: dt.date) -> int:
+    return (next_month(day.replace(day=1)) - day.replace(day=1)).days
 
 
 def tiered(tiers: dict, quantity: Fraction, before: Fraction, whole: Fraction) -> Fraction:

@@ -5,7 +5,16 @@ from fractions import Fraction
 from math import floor, gcd
 from zoneinfo import ZoneInfo
 
-from .oracle_numbers import elapsed, exact, half_up, held, instant, next_month, seconds
+from .oracle_numbers import (
+    days_of_month,
+    elapsed,
+    exact,
+    half_up,
+    held,
+    instant,
+    next_month,
+    seconds,
+)
 
 PLACES = {"USD": 2, "EUR": 2, "JPY": 0, "KWD": 3}
 
@@ -53,11 +62,11 @@ class Usage:
         return moment
 
     def starts(self, record: dict) -> dt.date:
-        start = instant(record.get("start"))
+        start = instant(record.get("start", record.get("booked_start")))
         return self.local_day(start) if start else dt.date.fromisoformat(record["date"])
 
     def closes(self, record: dict) -> dt.date:
-        end = instant(record.get("end"))
+        end = instant(record.get("end", record.get("booked_end")))
         if end is None:
             return dt.date.fromisoformat(record["date"])
         return self.local_day(end - dt.timedelta(microseconds=1))
@@ -79,7 +88,7 @@ class Usage:
     def counts(self, record: dict, rate: dict | None) -> str:
         if rate is None:
             pers = [it.get("per") for it in self.content["rates"] if it["item"] == record["item"]]
-            if "use" in pers or "day" in pers:
+            if {"use", "day", "month"} & set(pers):
                 return "use"
         if rate is not None and "per" in rate:
             return rate["per"]
@@ -93,7 +102,12 @@ class Usage:
         start, end = instant(record.get("start")), instant(record.get("end"))
         if record["id"] in seen:
             return "duplicate"
-        if (start is None) != (end is None) or (start is None and "date" not in record):
+        opens, shuts = (instant(record.get(key)) for key in ("booked_start", "booked_end"))
+        if (start is None) != (end is None) or (opens is None) != (shuts is None):
+            return "invalid_time"
+        if start is None and opens is None and "date" not in record:
+            return "invalid_time"
+        if opens is not None and shuts < opens:
             return "invalid_time"
         if start is not None and end < start:
             return "invalid_time"
@@ -104,7 +118,9 @@ class Usage:
         rate = self.rate_of(record)
         counts = self.counts(record, rate)
         has_time = start is not None or "elapsed" in record
-        by_itself = counts in ("use", "day") or (counts == "hour" and has_time)
+        by_itself = self.unused(record) and (rate is None or "booking" in rate)
+        if not self.unused(record):
+            by_itself = counts in ("use", "day", "month") or (counts == "hour" and has_time)
         if "quantity" not in record and not by_itself:
             return "invalid_quantity"
         if record["item"] not in self.items:
@@ -118,7 +134,9 @@ class Usage:
     def cut(self, record: dict) -> dict:
         """The part of a record that lies in the period, where the facility cuts at its ends."""
         start, end = instant(record.get("start")), instant(record.get("end"))
-        if self.content["facility"].get("crossing") != "split" or "quantity" in record:
+        if self.content["facility"].get("crossing") != "split":
+            return record
+        if "quantity" in record or "booked_end" in record:
             return record
         if start is None or end is None or end <= start:
             return record
@@ -146,15 +164,27 @@ class Usage:
             return Fraction(1)
         if counts == "day":
             return Fraction(len(record["new days"]))
+        if counts == "month":
+            count = Fraction(record["quantity"]) if "quantity" in record else self.units(record)
+            return count * sum(Fraction(1, days_of_month(day)) for day in self.touched(record))
+        if counts in ("snapshot", "daily_snapshot"):
+            return Fraction(record["quantity"]) / record["of"]
         if "quantity" in record:
             return Fraction(record["quantity"])
-        if "elapsed" in record:
+        if "elapsed" in record and not self.by_booking(record, rate):
             lasted = elapsed(record["elapsed"])
             if "rounding_step" in rate:
                 step = seconds(rate["rounding_step"])
                 lasted = -(-lasted // step) * step
             return lasted * self.units(record) / 3600
         return Fraction(sum(self.time(record, rate).values())) * self.units(record) / 3600
+
+    def touched(self, record: dict) -> list[dt.date]:
+        """The local days of a record, at least the one on which it starts."""
+        days = [self.starts(record)]
+        while days[-1] < self.closes(record):
+            days.append(days[-1] + dt.timedelta(days=1))
+        return days
 
     def units(self, record: dict) -> Fraction:
         return Fraction(record.get("units", "1"))
@@ -172,9 +202,31 @@ class Usage:
                 return number
         return 0
 
+    def unused(self, record: dict) -> bool:
+        """Whether it is a booking and no more."""
+        return "booked_end" in record and not {"start", "end", "elapsed"} & set(record)
+
+    def by_booking(self, record: dict, rate: dict) -> bool:
+        """Whether the booked time is billed: it was not used, or for less time."""
+        if "booking" not in rate or "quantity" in record or "booked_end" not in record:
+            return False
+        if self.unused(record):
+            return True
+        booked = exact(instant(record["booked_end"]) - instant(record["booked_start"]))
+        if "elapsed" in record:
+            return booked > elapsed(record["elapsed"])
+        return booked > exact(instant(record["end"]) - instant(record["start"]))
+
+    def billed(self, record: dict, rate: dict) -> tuple[dt.datetime | None, dt.datetime | None]:
+        """From when to when it is billed."""
+        keys = ("start", "end")
+        if self.by_booking(record, rate):
+            keys = ("booked_start", "booked_end")
+        return tuple(instant(record.get(key)) for key in keys)
+
     def time(self, record: dict, rate: dict) -> dict[int, Fraction]:
         """Seconds by label: a quarter of an hour, or less, at a time."""
-        start, end = instant(record.get("start")), instant(record.get("end"))
+        start, end = self.billed(record, rate)
         if start is None or end is None or start == end:
             return {}
         spent = {0: end - start}
@@ -196,9 +248,8 @@ class Usage:
 
     def stated(self, record: dict, rate: dict) -> dict:
         """Where the clock does not count, the quantity is known before the time."""
-        by_clock = self.counts(record, rate) in ("hour", "each") and not (
-            {"quantity", "elapsed"} & set(record)
-        )
+        measure = {"quantity"} if self.by_booking(record, rate) else {"quantity", "elapsed"}
+        by_clock = self.counts(record, rate) in ("hour", "each") and not measure & set(record)
         known = not by_clock or "quantity" in self.changes.get(record["id"], {})
         return {"quantity": True} if known else {}
 

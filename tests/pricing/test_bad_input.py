@@ -143,7 +143,43 @@ def test_a_holiday_is_a_date() -> None:
         (
             'price: "1", per: week',
             ".per",
-            "'week' is not known here; write 'hour', 'each', 'use' or 'day'",
+            "'week' is not known here; "
+            "write 'hour', 'each', 'use', 'day', 'month', 'snapshot' or 'daily_snapshot'",
+        ),
+        (
+            'price: "1", no_show: "1"',
+            ".no_show",
+            "'no_show' needs 'booking'; say booking: longer",
+        ),
+        (
+            'price: "1", per: day, booking: longer',
+            ".booking",
+            "a rate with 'per: day' bills no time; remove it",
+        ),
+        (
+            'price: "1", booking: shorter',
+            ".booking",
+            "'shorter' is not known here; write 'longer'",
+        ),
+        (
+            'price: "1", per: month, rounding_step: 1h',
+            ".rounding_step",
+            "a rate with 'per: month' has no 'rounding_step'; remove it",
+        ),
+        (
+            "per: month, tiers: {mode: volume, steps: [{up_to: null, price: '1'}]}",
+            ".tiers",
+            "a rate with 'per: month' has no 'tiers'; remove it",
+        ),
+        (
+            'price: "1", per: snapshot, minimum: "1"',
+            ".minimum",
+            "a rate with 'per: snapshot' has no 'minimum'; remove it",
+        ),
+        (
+            'price: "1", per: daily_snapshot, service_fee: "1"',
+            ".service_fee",
+            "a rate with 'per: daily_snapshot' has no 'service_fee'; remove it",
         ),
         (
             'price: "1", after_hours: "1"',
@@ -231,19 +267,19 @@ def rule(keys: str) -> str:
             "a rule at statement scope has no 'projects'; it works on the whole total",
         ),
         (
-            "scope: invoice, kind: floor, amount: '1', over: quarter",
+            "scope: invoice, kind: fee, amount: '1', over: quarter",
             ".over",
-            "only a cap counts earlier months; remove 'over'",
+            "only a cap or a floor works over a span; remove 'over'",
         ),
         (
             "scope: invoice, kind: cap, amount: '1', by: user",
             ".by",
-            "'by' needs 'over'; say over: quarter or over: fiscal_year",
+            "'by' needs 'over'; say over: day, month, quarter, fiscal_year",
         ),
         (
             "scope: charge, kind: cap, amount: '1', over: quarter",
             ".over",
-            "a cap over months works at invoice or statement scope",
+            "a cap over a span works at invoice or statement scope",
         ),
         (
             "scope: statement, kind: cap, amount: '1', over: quarter, by: project",
@@ -251,9 +287,14 @@ def rule(keys: str) -> str:
             "at statement scope a cap counts by team",
         ),
         (
-            "scope: invoice, kind: cap, amount: '1', over: month",
+            "scope: statement, kind: cap, amount: '1', over: day",
             ".over",
-            "'month' is not known here; write 'quarter' or 'fiscal_year'",
+            "a statement has no days; put the rule at invoice scope",
+        ),
+        (
+            "scope: invoice, kind: cap, amount: '1', over: week",
+            ".over",
+            "'week' is not known here; write 'day', 'month', 'quarter' or 'fiscal_year'",
         ),
     ],
 )
@@ -265,7 +306,7 @@ def test_two_caps_that_count_earlier_months_have_two_names() -> None:
     cap = "{name: c, scope: invoice, kind: cap, amount: '1', over: quarter}"
 
     assert refusal(rules=f"[{cap}, {cap}]") == (
-        "book.yml, line 7, rules[1].name: two caps over a span have the name 'c'; "
+        "book.yml, line 7, rules[1].name: two rules over a span have the name 'c'; "
         "give each its own name"
     )
 

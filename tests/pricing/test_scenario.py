@@ -223,7 +223,7 @@ MISTAKES = [
     ),
     (
         {"carried": "{cap: {p: '480.00'}}"},
-        "april.yml, line 8, carried.cap: no cap over a quarter or fiscal year has the name 'cap'; "
+        "april.yml, line 8, carried.cap: no rule over a span has the name 'cap'; "
         "give the rule 'over', or correct the name",
     ),
     (

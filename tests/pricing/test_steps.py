@@ -62,6 +62,56 @@ def test_each_tier_is_a_step_and_the_last_takes_what_rounding_leaves() -> None:
     ]
 
 
+def test_each_month_of_a_monthly_price_is_a_step() -> None:
+    disk = "[{code: disk, name: Disk, unit: TB}]"
+    rate = "item: disk, group: internal, price: '4.00', per: month, minimum: '30.00'"
+    usage = (
+        "[{id: u1, item: disk, project: p, quantity: '5', "
+        "start: '2020-03-15T09:00:00-04:00', end: '2020-04-10T09:00:00-04:00'}]"
+    )
+    # 10.967… and 6.666…, together 17.634…: the last step takes what rounding leaves
+    assert steps_of(items=disk, rates=f"[{{{rate}}}]", usage=usage) == [
+        ("17 of the 31 days of 2020-03", 2_741_935, Decimal(4), 10_97),
+        ("10 of the 30 days of 2020-04", 1_666_667, Decimal(4), 6_66),
+        ("up to the minimum", None, None, 12_37),
+    ]
+
+
+def test_a_booking_is_named_in_the_steps_that_it_is_billed_by() -> None:
+    booked = "booked_start: '2020-04-06T17:00:00-04:00', booked_end: '2020-04-06T20:00:00-04:00'"
+    used = "start: '2020-04-06T17:00:00-04:00', end: '2020-04-06T17:30:00-04:00'"
+    rate = "item: scope, group: internal, price: '40.00', booking: longer"
+    span = "booked from 2020-04-06 17:00:00 to 2020-04-06 20:00:00"
+
+    def steps(keys: str, times: str) -> list[tuple[str, int | None, Decimal | None, int]]:
+        usage = f"[{{id: u1, item: scope, project: p, {times}}}]"
+        return steps_of(resources=ROOM, items=SCOPE, rates=f"[{{{rate}{keys}}}]", usage=usage)
+
+    assert steps("", f"{used}, {booked}") == [(span, 3_000_000, Decimal(40), 120_00)]
+    assert steps(", after_hours: '25.00'", f"{used}, {booked}") == [
+        (f"{span}, in business hours", 1_000_000, Decimal(40), 40_00),
+        (f"{span}, after hours", 2_000_000, Decimal(25), 50_00),
+    ]
+    assert steps(", no_show: '20.00', service_fee: '5.00'", booked) == [
+        (f"{span}, not used", 3_000_000, Decimal(20), 60_00),
+        ("service fee", None, None, 5_00),
+    ]
+    assert not steps("", used)
+
+
+def test_snapshots_are_steps_that_share_the_mean() -> None:
+    disk = "[{code: disk, name: Disk, unit: TB}]"
+    rate = "[{item: disk, group: internal, price: '1.00', per: snapshot}]"
+    usage = ", ".join(
+        f"{{id: u{day}, item: disk, project: p, date: 2020-04-0{day}, quantity: '1'}}"
+        for day in (1, 2, 3)
+    )
+    assert steps_of(items=disk, rates=rate, usage=f"[{usage}]") == [
+        ("snapshot of 1, one of the 3 of its month", 333_333, Decimal(1), amount)
+        for amount in (34, 33, 33)
+    ]
+
+
 @pytest.mark.parametrize("path", SCENARIOS, ids=lambda path: path.stem)
 def test_the_steps_make_the_raw_total_in_every_scenario(path: Path) -> None:
     charges, steps, catalogue = priced(Scenario.parse(path.read_text("utf-8"), path.name))

@@ -71,3 +71,44 @@ def test_rules_leave_their_lines_and_caps_count_what_was_issued(
     ]
     assert july["adjustments"] == []  # another quarter
     assert "cost" not in invoice_json(july)
+
+
+SPANS = (
+    BOOK
+    + """
+rules:
+  - {name: day, scope: invoice, kind: cap, amount: "10.00", items: [slide], over: day, by: user}
+  - {name: quarter, scope: invoice, kind: cap, amount: "25.00", over: quarter, by: user}
+  - {name: least, scope: invoice, kind: floor, amount: "60.00", over: quarter}
+"""
+)
+DAYS = HEADER + (
+    "u1,slide,p1,bob,,,2020-04-07,30\n"  # 37.50, the day's cap leaves 10.00
+    "u2,slide,p1,bob,,,2020-04-08,4\n"  # 5.00
+    "u3,slide,p1,ann,,,2020-04-08,4\n"  # 5.00
+    "u4,slide,p1,bob,,,2020-05-07,8\n"  # 10.00
+    "u5,slide,p1,bob,,,2020-06-07,8\n"  # 10.00
+)
+
+
+def test_spans_count_what_parts_of_issued_invoices_came_to(ledger: Engine, tmp_path: Path) -> None:
+    book = price_book(SPANS)
+    load_files(ledger, book, [usage_file(tmp_path, DAYS)], nothing)
+    invoices = []
+    for month in (4, 5, 6):
+        rate_period(ledger, book, Period(2020, month))
+        (invoice,) = issue_here(
+            ledger, book, Period(2020, month), tmp_path / str(month), date=dt.date(2020, 8, 1)
+        ).values()
+        invoices.append(invoice)
+
+    assert [invoice["adjustments"] for invoice in invoices] == [
+        [{"rule": "day", "kind": "cap", "on": "slide of bob on 2020-04-07", "amount": "-27.50"}],
+        [],  # bob's 15.00 of April and 10.00 make 25.00; the quarter is not over
+        [
+            {"rule": "quarter", "kind": "cap", "on": "of bob", "amount": "-10.00"},
+            # 20.00 and 10.00 were issued, and nothing is left of June's
+            {"rule": "least", "kind": "floor", "on": "", "amount": "30.00"},
+        ],
+    ]
+    assert [invoice["totals"]["total"] for invoice in invoices] == ["20.00", "10.00", "30.00"]

@@ -1,10 +1,12 @@
 """Rating a period: records = charges + unbilled, and each charge keeps its rate."""
 
+import datetime as dt
 import json
 from pathlib import Path
 
 import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sample_issuing import issue_here
 from sqlalchemy import Engine
 
 from billing_lib.errors import ChangedMeanwhile
@@ -254,3 +256,81 @@ def test_usage_across_a_month_is_cut_at_intake_where_the_facility_says_so(
 
     assert totals(ledger) == {"MIC/u1@2020-04": 8000}  # 2 h x 40.00
     assert totals_of(ledger, "2020-05") == {"MIC/u1": 12000}
+
+
+STORED = (
+    BOOK.replace("items:", "items:\n  - {code: disk, name: Disk, unit: TB}")
+    .replace("rates:", "rates:\n  - {item: disk, group: internal, price: '4.00', per: PER}")
+)  # fmt: skip
+SNAPSHOTS = HEADER + "s1,disk,p1,,,,2020-04-01,1\ns2,disk,p1,,,,2020-04-02,2\n"
+
+
+@pytest.mark.parametrize(
+    ("per", "first", "both", "set_to", "left"),
+    [
+        # the mean of 1 and 2 TB; of 1, 2 and 6 TB; 5.00 a TB for s1: 12.33 over 5, 8 and 24 parts,
+        # the cents left over go to s3 and s1; without s1 the mean of 2 and 6 TB
+        ("snapshot", [200, 400], [133, 267, 800], [167, 266, 800], [400, 1200]),
+        # over 30 days: 3/30 TB; 9/30 TB; 5.00 a TB for s1: 1.23 over 5, 8 and 24 parts; 8/30 TB
+        ("daily_snapshot", [13, 27], [13, 27, 80], [17, 26, 80], [27, 80]),
+    ],
+)
+def test_later_snapshots_change_the_mean_of_the_month(
+    ledger: Engine,
+    tmp_path: Path,
+    per: str,
+    first: list[int],
+    both: list[int],
+    set_to: list[int],
+    left: list[int],
+) -> None:
+    book = price_book(STORED.replace("PER", per))
+    load_files(ledger, book, [usage_file(tmp_path, SNAPSHOTS)], nothing)
+    rate_period(ledger, book, APRIL)
+    assert list(totals(ledger).values()) == first
+
+    more = usage_file(tmp_path, HEADER + "s3,disk,p1,,,,2020-04-30,6\n", "more.csv")
+    load_files(ledger, book, [more], nothing)
+    assert rate_period(ledger, book, APRIL).new == 1
+    assert list(totals(ledger).values()) == both
+
+    adjust_charge(ledger, book, "MIC/s1", {"rate": "5.00"}, "agreed")
+    assert list(totals(ledger).values()) == set_to
+
+    delete_charge(ledger, book, "MIC/s1", "twice")
+    assert list(totals(ledger).values()) == left
+
+
+def test_a_late_snapshot_is_a_share_of_all_of_its_month(ledger: Engine, tmp_path: Path) -> None:
+    book, may = price_book(STORED.replace("PER", "snapshot")), Period(2020, 5)
+    load_files(ledger, book, [usage_file(tmp_path, SNAPSHOTS)], nothing)
+    rate_period(ledger, book, APRIL)
+    issue_here(ledger, book, APRIL, tmp_path / "april", date=dt.date(2020, 6, 1))
+
+    late = HEADER + "s3,disk,p1,,,,2020-04-30,6\nm1,disk,p1,,,,2020-05-01,5\n"
+    load_files(ledger, book, [usage_file(tmp_path, late, "late.csv")], nothing)
+    rate_period(ledger, book, APRIL)
+    # One of three of April, not 6 TB for a whole month
+    assert totals(ledger) == {"MIC/s1": 200, "MIC/s2": 400, "MIC/s3": 800}
+    rate_period(ledger, book, may)
+    assert totals_of(ledger, "2020-05") == {"MIC/m1": 2000, "MIC/s3": 800}
+
+    (invoice,) = issue_here(ledger, book, may, tmp_path / "may", date=dt.date(2020, 6, 1)).values()
+    assert [(line["charge"], line["total"]) for line in invoice["lines"]] == [
+        ("MIC/s3", "8.00"),
+        ("MIC/m1", "20.00"),
+    ]
+    assert invoice["lines"][0]["steps"][0]["step"] == "snapshot of 6, one of the 3 of its month"
+
+
+def test_a_snapshot_that_moves_leaves_one_mean_for_another(ledger: Engine, tmp_path: Path) -> None:
+    book = price_book(STORED.replace("PER", "snapshot"))
+    more = SNAPSHOTS + "t1,disk,p2,,,,2020-04-01,3\n"
+    load_files(ledger, book, [usage_file(tmp_path, more)], nothing)
+    rate_period(ledger, book, APRIL)
+    assert totals(ledger) == {"MIC/s1": 200, "MIC/s2": 400, "MIC/t1": 1200}
+
+    adjust_charge(ledger, book, "MIC/s2", {"project": "p2"}, "of the other project")
+
+    # 1 TB alone; 2 and 3 TB: 10.00
+    assert totals(ledger) == {"MIC/s1": 400, "MIC/s2": 400, "MIC/t1": 600}
