@@ -25,6 +25,7 @@ back, of a file that is not taken back itself, or the record is gone until a fil
 import json
 import uuid
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import polars as pl
@@ -38,7 +39,7 @@ from billing_lib.ledger.database import reading, trying, writing
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.ledger.usage import RECORD
 from billing_lib.pricing.clock import local_date
-from billing_lib.pricing.fields import USAGE, canonical_json
+from billing_lib.pricing.fields import DECIMAL, USAGE, canonical_json
 from billing_lib.pricing.money import minor_places, money_text_column, plain_text_column
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
@@ -96,12 +97,16 @@ class Replacement:
         Their PENDING charges (schema KEPT).
     refused
         The records that stay (schema OUTCOMES), since they are billed or being approved.
+    shifted
+        The number of such records whose own cost is the same, and only the costs before theirs in
+        the file are not: nobody has to do anything about them.
     """
 
     standing: pl.DataFrame
     now: pl.DataFrame
     charges: pl.DataFrame
     refused: pl.DataFrame
+    shifted: int = 0
 
     @classmethod
     def of(
@@ -119,12 +124,13 @@ class Replacement:
         charges = charges.join(standing, on=RECORD, how="semi")
         billed = charges.join(changeable_charges(charges), on="charge", how="anti")
         both = standing.join(now, on=RECORD, suffix="_now").join(billed, on=RECORD, how="semi")
-        refused = _refused(connection, facility, both, billed)
+        changed = both.filter(~_is_shifted())
         return cls(
             standing.join(billed, on=RECORD, how="anti"),
             now.join(billed, on=RECORD, how="anti"),
             charges.join(billed, on=RECORD, how="anti"),
-            refused,
+            _refused(connection, facility, changed, billed),
+            both.height - changed.height,
         )
 
     @property
@@ -209,6 +215,21 @@ def changed_columns(suffix: str) -> pl.Expr:
     return pl.any_horizontal(
         pl.col(name).ne_missing(pl.col(f"{name}{suffix}")) for name in COMPARED
     )
+
+
+_LAST_PLACE = Decimal(1).scaleb(-DECIMAL.scale)
+
+
+def _is_shifted() -> pl.Expr:
+    """Whether a record and the same one now differ only in the costs before it in its file.
+
+    Its quantity is the difference of two rounded sums (sources/records.py), so the last place of
+    that may differ too.
+    """
+    same = [~_differs(name) for name in COMPARED if name not in ("costs_before", "quantity", "raw")]
+    moved = (pl.col("quantity_now") - pl.col("quantity")).abs() <= pl.lit(_LAST_PLACE)
+    alike = pl.all_horizontal(*same, moved, pl.col("withdrawn_now").is_null())
+    return (pl.col("costs_before").is_not_null() & alike).fill_null(value=False)
 
 
 def _refused(

@@ -189,7 +189,7 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
     counts = {
         "records": read.height,
         "new": new.height + replacement.count(NEW),
-        "same": both.height - other.height,
+        "same": both.height - other.height + replacement.shifted,
         "corrected": replacement.count(CORRECTED),
         "refused": replacement.refused.height,
         "taken_back": replacement.count(TAKEN_BACK),

@@ -742,3 +742,38 @@ def test_all_versions_in_order_bill_as_the_last_alone(
 
     check()
     assert seen[CORRECTED] > 20, seen
+
+
+COSTS = """
+facility: {code: F, name: Cloud, currency: USD, timezone: America/New_York, issue: scheduled}
+items: [{code: cloud, name: Cloud, unit: cost}]
+rates: [{item: cloud, group: internal, price: "1"}]
+project_types: [{code: faculty, rate_group: internal}]
+teams: [{code: a, name: A}]
+projects:
+  - {code: p, team: a, type: faculty, split: [{expense_code: "1", percent: "100"}]}
+sources: {csv: {cost: "{cost}"}}
+"""
+
+
+def test_a_billed_cost_is_named_only_where_it_changed_itself(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    book, path = price_book(COSTS), tmp_path / "bill.csv"
+
+    def load(first: str) -> Loaded:
+        costs = (first, "0.00512345678", "0.00512345678", "2.111111111111")
+        rows = [f"c{n},cloud,p,2020-04-0{n},{cost}" for n, cost in enumerate(costs, start=1)]
+        path.write_text("\n".join(["id,item,project,date,cost", *rows, ""]))
+        (loaded,) = load_files(ledger, book, [path], nothing)
+        return loaded
+
+    load("1.00499999999")
+    rate_period(ledger, book, Period(2020, 4))
+    (issued,) = issue_here(ledger, book, Period(2020, 4), tmp_path).values()
+    # 1.00499999999 + 2 x 0.00512345678 + 2.111111111111 = 3.126358024661
+    assert issued["totals"]["total"] == "3.13"
+    # One cent more for c1 shifts the costs before the others, which are not themselves changed.
+    again = load("1.01499999999")
+    assert (again.new, again.known, again.corrected, again.refused) == (0, 3, 0, 1)
+    assert again.outcomes["record"].to_list() == ["c1"]
