@@ -42,7 +42,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare_run, run_of
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
 from billing_lib.workflow.load import book_file
-from billing_lib.workflow.permissions import ISSUER, VIEWER, require
+from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, may, require
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
@@ -59,6 +59,8 @@ class IssuingResult:
 
     ``total`` and ``cost`` are sums of all invoices in minor units; the cost is None if no item
     has one. ``record`` is a folder; ``notes`` are sentences on waiting invoices, and notices.
+    If invoices were ``submitted`` and none could be issued yet, ``numbers`` is empty, ``issuing``
+    is the billing run and ``record`` the archive.
     """
 
     issuing: str
@@ -69,10 +71,14 @@ class IssuingResult:
     currency: str
     record: Path
     notes: list[str] = field(default_factory=list)
+    submitted: int = 0
 
     @property
     def sentences(self) -> list[str]:
         """The result in words."""
+        if not self.numbers:
+            noun = "invoice" if self.submitted == 1 else "invoices"
+            return [f"{self.issuing}: {self.submitted:,} {noun} submitted", *self.notes]
         places = minor_places(self.currency)
         total = money_text(self.total, places)
         cost = "" if self.cost is None else f", cost {money_text(self.cost, places)}"
@@ -129,7 +135,7 @@ class Issuer:
     ) -> Self:
         """Check the user, the date and the program before the lock is taken."""
         with reading(engine) as connection:
-            require(connection, book.facility.code, ISSUER)
+            require(connection, book.facility.code, REVIEWER)
         now = dt.datetime.now(dt.UTC)
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
@@ -141,12 +147,18 @@ class Issuer:
     def issue(self, prepare: Callable[[Connection], Prepared]) -> IssuingResult:
         """Prepare, freeze, compute, archive and commit; call it under the facility's lock.
 
-        Preparing and freezing are one transaction, so that the charges are read once.
+        Preparing and freezing are one transaction, so that the charges are read once. A reviewer
+        who is no issuer submits, and leaves issuing to an issuer.
         """
         self.step(0, len(_STEPS) - 1, "freeze")
+        facility = self.book.facility.code
         with writing(self.engine) as connection:
             prepared = prepare(connection)
-            if prepared.codes:
+            submitted = prepared.submitted
+            if submitted is None and prepared.codes:
+                require(connection, facility, ISSUER)
+            issues = bool(prepared.codes) and may(connection, facility, ISSUER)
+            if issues:
                 job = runs.begin_job(connection, prepared.run, "issue")
                 frozen = freeze(
                     connection,
@@ -159,7 +171,22 @@ class Issuer:
                     said=self.origin.said,
                     submitted=prepared.submitted,
                 )
-        if not prepared.codes:
+        if not issues and submitted is not None:
+            waiting = list(prepared.waiting)
+            if prepared.codes:
+                waiting.append(f"{len(prepared.codes):,} of them wait for an issuer")
+            return IssuingResult(
+                prepared.run,
+                [],
+                int(submitted.invoices["charges"].sum()),
+                int(submitted.invoices["total"].sum()),
+                None,
+                self.book.facility.currency,
+                self.settings.runs,
+                waiting,
+                submitted.invoices.height,
+            )
+        if not issues:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
         try:

@@ -289,6 +289,9 @@ def _filter(
             "--team", "--customer", help="Only this team's and those of teams that belong to it."
         ),
     ] = None,
+    only_team: Annotated[
+        bool, typer.Option("--only-team", help="Leave out the teams below the team.")
+    ] = False,
     project: Annotated[str | None, typer.Option(help="Only this project's.")] = None,
     number: Annotated[
         str | None, typer.Option(help="Only with this number or code, or a part of it.")
@@ -337,6 +340,7 @@ def _filter(
             "period_from": period or period_from,
             "period_to": period or period_to,
             "team": team,
+            "only_team": only_team,
             "project": project,
             "run": run,
             "number": number,

@@ -252,8 +252,11 @@ def cancel(
             help="Whether the charges are free for another run, or cancelled for good.",
         ),
     ] = None,
+    with_ad_hoc: Annotated[
+        bool, typer.Option("--with-ad-hoc", help="Close its ad hoc invoices, too.")
+    ] = False,
 ) -> None:
-    """Cancel a run: invoices that are not issued are closed."""
+    """Cancel a run: invoices that are not issued are closed; ad hoc invoices stay open."""
     from billing_lib.cli.app import book_of_run
     from billing_lib.workflow import approve as workflow_approve
 
@@ -263,7 +266,9 @@ def cancel(
         )
     engine = ledger()
     book = book_of_run(engine, run_id)
-    for sentence in workflow_approve.cancel(engine, book, run_id, reason, reopen=reopen):
+    for sentence in workflow_approve.cancel(
+        engine, book, run_id, reason, reopen=reopen, with_ad_hoc=with_ad_hoc
+    ):
         say(sentence)
 
 
@@ -323,6 +328,9 @@ States = Annotated[list[str] | None, typer.Option("--state", help="Only in these
 TotalFrom = Annotated[str | None, typer.Option(help="Only with a total of at least this.")]
 TotalTo = Annotated[str | None, typer.Option(help="Only with a total of at most this.")]
 Everything = Annotated[bool, typer.Option("--all", help="All invoices of the run.")]
+Mine = Annotated[
+    bool, typer.Option("--waiting-for-me", help="Only invoices whose next reviewer you are.")
+]
 
 
 def _choice(
@@ -332,6 +340,7 @@ def _choice(
     states: list[str] | None,
     bounds: tuple[str | None, str | None],
     everything: bool,
+    mine: bool = False,
 ) -> "InvoiceSelection":
     from billing_lib.workflow.search import InvoiceSelection
 
@@ -342,6 +351,7 @@ def _choice(
         tuple(states or ()),
         *_amounts(bounds),
         everything,
+        mine,
     )
 
 
@@ -385,11 +395,15 @@ def approve(
     total_from: TotalFrom = None,
     total_to: TotalTo = None,
     everything: Everything = False,
+    mine: Mine = False,
     comment: Annotated[str, typer.Option(help="Kept with the approval.")] = "",
     date: InvoiceDate = None,
     allow_dirty: AllowDirty = False,
 ) -> None:
-    """Approve invoices as the reviewer whose turn it is; the last approval issues them."""
+    """Approve invoices as the reviewer whose turn it is; the last approval issues them.
+
+    Invoices that wait for somebody else are passed over, unless they are named one by one.
+    """
     from billing_lib.batch import issuing
     from billing_lib.batch.issuing import IssuingTerms
     from billing_lib.cli.app import book_of_run
@@ -399,19 +413,21 @@ def approve(
 
     engine = ledger()
     book = book_of_run(engine, run_id)
-    choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
+    choice = _choice(invoice, project, team, state, (total_from, total_to), everything, mine)
     with writing(engine) as connection:
         codes = choice.of(connection, book, run_id)
-        prepared = workflow_approve.approve(connection, book, run_id, codes, comment)
-    say(f"{len(codes):,} invoices approved")
+        prepared = workflow_approve.approve(
+            connection, book, run_id, codes, comment, passing_over=not choice.names_each
+        )
+    say(f"{len(prepared.decided):,} invoices approved")
+    for sentence in prepared.waiting:
+        say(sentence)
     if not prepared.codes:
-        for sentence in prepared.waiting:
-            say(sentence)
         return
     with progress("issue") as step:
         terms = IssuingTerms(date, allow_dirty)
         issued = issuing.issue_approved(
-            engine, settings(), book, run_id, codes, terms=terms, step=step
+            engine, settings(), book, run_id, prepared.codes, terms=terms, step=step
         )
     for sentence in issued.sentences:
         say(sentence)
@@ -428,9 +444,13 @@ def reject(
     total_from: TotalFrom = None,
     total_to: TotalTo = None,
     everything: Everything = False,
+    mine: Mine = False,
 ) -> None:
-    """Send invoices back one reviewer; rejected by the first, they reopen and take changes."""
-    choice = _choice(invoice, project, team, state, (total_from, total_to), everything)
+    """Send invoices back one reviewer; rejected by the first, they reopen and take changes.
+
+    Invoices that wait for somebody else are passed over, unless they are named one by one.
+    """
+    choice = _choice(invoice, project, team, state, (total_from, total_to), everything, mine)
     _change("reject", run_id, choice, reason)
 
 
@@ -503,7 +523,8 @@ def _change(action: str, run_id: str, choice: "InvoiceSelection", reason: str) -
     book = book_of_run(engine, run_id)
     with reading(engine) as connection:
         codes = choice.of(connection, book, run_id)
-    for sentence in change_invoices(engine, book, action, codes, reason):
+    passing_over = not choice.names_each
+    for sentence in change_invoices(engine, book, action, codes, reason, passing_over=passing_over):
         say(sentence)
 
 

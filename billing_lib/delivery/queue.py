@@ -393,7 +393,7 @@ def preview_invoices(
     """Write the messages about a month's invoices, queued and new, as ``.eml`` files."""
     with reading(engine) as connection:
         require(connection, book.facility.code, ISSUER)
-        composed = _compose_invoices(connection, settings, book, period)
+        composed = _compose_invoices(connection, _with_sender(settings), book, period)
         return _previewed(connection, composed, settings, folder)
 
 
@@ -407,7 +407,7 @@ def preview_statements(
 ) -> Queued:
     """Write the messages about a month's statements, queued and new, as ``.eml`` files."""
     with reading(engine) as connection:
-        composed = _compose_statements(connection, settings, books, period, teams)
+        composed = _compose_statements(connection, _with_sender(settings), books, period, teams)
         for facility in composed.facilities:
             require(connection, facility, ISSUER)
         return _previewed(connection, composed, settings, folder)
@@ -430,6 +430,13 @@ def _queued(connection: Connection, composed: _Composed, month: str) -> Queued:
     return Queued(count, [f"{composed.of}: {summary}{_rest(composed)}"], composed.problems)
 
 
+def _with_sender(settings: Settings) -> Settings:
+    """The settings for a preview, which needs no sender of mail."""
+    if settings.smtp_from is not None:
+        return settings
+    return settings.model_copy(update={"smtp_from": "sender-not-set@billing.invalid"})
+
+
 def _previewed(
     connection: Connection, composed: _Composed, settings: Settings, folder: Path
 ) -> Queued:
@@ -441,7 +448,10 @@ def _previewed(
     summary = (
         f"{count:,} messages in {folder}/, {written:,} of them written; nothing is queued or sent"
     )
-    return Queued(count, [f"{composed.of}: {summary}{_rest(composed)}"], composed.problems)
+    sentences = [f"{composed.of}: {summary}{_rest(composed)}"]
+    if settings.smtp_from is None:
+        sentences.append("the sender of mail is not set; sending needs BILLING_SMTP_FROM")
+    return Queued(count, sentences, composed.problems)
 
 
 def _rest(composed: _Composed) -> str:

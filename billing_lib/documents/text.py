@@ -79,6 +79,14 @@ def number(value: str | None) -> str:
     return f"{Decimal(value):,f}".replace("-", "\N{MINUS SIGN}")
 
 
+def at_least(value: str, like: str) -> str:
+    """A :func:`number` with another's decimal places at least: ``40`` like 1.25 is 40.00."""
+    places = len(like.partition(".")[2])
+    text = number(value)
+    lacking = places - len(text.partition(".")[2])
+    return text if lacking <= 0 else f"{text}{'' if '.' in text else '.'}{'0' * lacking}"
+
+
 money = number
 """An amount; its string has the currency's decimal places already."""
 

@@ -43,6 +43,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from billing_lib.documents.text import NOTHING, Invoice, named, printable_invoice, rule_text
+from billing_lib.documents.view import blended
 
 EN16931 = "urn:cen.eu:en16931:2017"
 """BT-24 of an invoice that keeps the norm's rules, without a further profile."""
@@ -332,7 +333,7 @@ def _item(
         "Units": line["units"] if line["hours"] else None,
         "Unit": line["unit"] if unit == PIECE else None,  # the code alone would lose it
         "Rate": line["price"] if base is not None else None,  # else it is the price
-        "Blended rate": line.get("effective_rate"),
+        "Blended rate": line.get("effective_rate") if line.get("steps") and blended(line) else None,
         "Rate group": line["rate_group"],
     }
     for label, value in attributes.items():

@@ -16,6 +16,10 @@ rules, by subsidies and by staff sum to the total:
     carol, 1993-11-02 10:00:00 −08:00: amount 16.00 → 20.00 (agreed): 4.00
     Total: 20.00
     370-1 pays 60 %: 12.00
+
+A line on the page says how its amount came about, where it is more than quantity × rate:
+
+    1 h × 40.00 (business hours) + 3 h × 25.00 (after hours)
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -27,6 +31,7 @@ from billing_lib.documents.pictures import Chart, Check, chart, check, logo_of
 from billing_lib.documents.text import (
     NOTHING,
     Invoice,
+    at_least,
     date_span,
     draft_of,
     instant,
@@ -189,7 +194,8 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
         notes.append(f"{number(line['hours'])} hours × {number(line['units'])}")
     if line["rate_group"] and line["rate_group"] != usual_group:
         notes.append(f"rate group {line['rate_group']}")
-    if line["effective_rate"]:
+    notes += [made_up(line)]
+    if blended(line):
         notes.append(f"blended rate {number(line['effective_rate'])}")
     notes += [f"{it['rule']} ({it['kind']}): {money(it['amount'])}" for it in line["rules"]]
     if line["late"]:
@@ -202,18 +208,60 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
         notes.append("adjusted by staff, see Adjustments")
     return [
         line["charge"],
-        line["start"][:16].replace("T", " ") if line["start"] else line["date"],
+        _when(line),
         "\n".join([name, *(note for note in notes if note)]),
         line["user"] or NOTHING,
         share_text(line["expense_codes"]),
         number(line["hours"]),
         number(line["quantity"]),
         line["unit"] or NOTHING,
-        number(line["price"]),
+        "\n".join(rates(line)),
         money(line["raw_total"]),
         money(line["adjustment"]),
         money(line["total"]),
     ]
+
+
+def _when(line: dict[str, Any]) -> str:
+    """The local start and end of a line, or its date: ``2020-04-06 09:00 to 12:30``."""
+    if not line["start"]:
+        return str(line["date"])
+    start, end = (line[name][:16].replace("T", " ") for name in ("start", "end"))
+    return f"{start} to {end[11:] if end[:10] == start[:10] else f'{chr(10)}{end}'}"
+
+
+def blended(line: dict[str, Any]) -> bool:
+    """Whether a line's rate is a mean of several, by the time of day."""
+    return bool(line["effective_rate"]) and len(rates(line)) > 1
+
+
+def rate(line: dict[str, Any], price: str) -> str:
+    """A rate with the decimals of the line's currency at least: 40.00, but 0.125."""
+    return at_least(price, line["raw_total"])
+
+
+def rates(line: dict[str, Any]) -> list[str]:
+    """The rates that a line was billed at, each once, in order."""
+    billed = [step["price"] for step in line["steps"] if step["price"] is not None]
+    billed = billed or [line["price"]]
+    return list(dict.fromkeys(NOTHING if it is None else rate(line, it) for it in billed))
+
+
+_UNIT_SIGNS = {"hour": "h"}
+
+
+def made_up(line: dict[str, Any]) -> str:
+    """How a line's amount came about, where it is more than quantity × rate; else empty."""
+    unit = _UNIT_SIGNS.get(line["unit"], line["unit"] or "")
+    parts = []
+    for step in line["steps"]:
+        if step["quantity"] is None:
+            parts.append(f"{money(step['amount'])} ({step['step']})")
+            continue
+        price = "" if step["price"] is None else f" × {rate(line, step['price'])}"
+        name = "" if step["step"] == "quantity × rate" else f" ({step['step']})"
+        parts.append(f"{number(step['quantity'])} {unit}".rstrip() + price + name)
+    return " + ".join(parts)
 
 
 def changes(lines: Iterable[dict[str, Any]]) -> Iterator[Change]:
@@ -458,15 +506,15 @@ def _use(line: dict[str, Any]) -> Iterator[str]:
 
 def _price(line: dict[str, Any]) -> Iterator[str]:
     for step in line["steps"]:
-        quantity = f"{number(step['quantity'])} × {number(step['price'])} = "
-        counted = quantity if step["quantity"] is not None else ""
+        price = "" if step["price"] is None else f" × {rate(line, step['price'])}"
+        counted = f"{number(step['quantity'])}{price} = " if step["quantity"] is not None else ""
         yield f"{step['step']}: {counted}{number(step['amount'])}"
     raw_total = money(line["raw_total"])
     if line["steps"] or line["quantity"] is None:
         yield f"Raw total: {raw_total}"
         return
     unit = f" {line['unit']}" if line["unit"] else ""
-    times = f" × {number(line['price'])}" if line["price"] is not None else ""
+    times = f" × {rate(line, line['price'])}" if line["price"] is not None else ""
     yield f"{number(line['quantity'])}{unit}{times} = {raw_total}"
 
 

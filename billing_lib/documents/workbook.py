@@ -35,6 +35,7 @@ from xlsxwriter.worksheet import Worksheet
 from billing_lib.documents.text import NOTHING, Invoice, printable_invoice
 from billing_lib.documents.view import (
     InvoiceView,
+    blended,
     changes_of,
     derivation,
     people,
@@ -518,7 +519,7 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         _amount(line["units"]),
         item.get("code"),
         line["rate_group"],
-        _amount(line["effective_rate"]),
+        _amount(line["effective_rate"]) if blended(line) else None,
         people(line) or None,
         line["late"],
         "yes" if line["waived"] else None,

@@ -42,6 +42,8 @@ from billing_lib.errors import InvalidFilter, NotReady, UnknownExport
 from billing_lib.ledger import exports
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
+from billing_lib.ledger.messages import add_notices, personal
+from billing_lib.ledger.people import current_login
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
@@ -365,6 +367,8 @@ def make_package(
 ) -> MadePackage:
     """Make a package of the selected documents that the user may see, whole or not at all.
 
+    A statement brings the invoices on it. The user who asked for the package gets a notice.
+
     Parameters
     ----------
     formats
@@ -378,6 +382,9 @@ def make_package(
     store = Store(settings.store)
     with reading(engine) as connection:
         chosen = choose(connection, export, books)
+        # A statement is packed with its invoices.
+        every = pl.concat([chosen.invoices, chosen.archived]).unique("number")
+        chosen = replace(chosen, invoices=every.sort("facility", "number"))
         known = exports.read_files(
             connection, subjects=[*chosen.invoices["number"], *chosen.statements]
         )
@@ -411,6 +418,7 @@ def make_package(
         }
         with writing(engine) as connection:
             exports.insert_package(connection, values, _rows(documents))
+            add_notices(connection, [_notice(connection, values, documents)])
     return MadePackage(
         package,
         chosen.invoices.height,
@@ -421,6 +429,21 @@ def make_package(
         valid_until,
         _notes(chosen, wanted),
     )
+
+
+def _notice(
+    connection: Connection, package: dict[str, Any], documents: Sequence[_Document]
+) -> dict[str, str]:
+    """The notice for the user who asked for a package."""
+    return {
+        "facility": min(facility for document in documents for facility, _ in document.owners),
+        "team": personal(current_login(connection)),
+        "kind": "package",
+        "key": package["id"],
+        "text": f"Package {package['id']} ({package['selection']}) is ready: {package['files']:,} "
+        f"files, valid until {package['valid_until']}",
+        "link": "",
+    }
 
 
 def list_packages(engine: Engine, *, today: dt.date | None = None) -> pl.DataFrame:

@@ -1,6 +1,7 @@
 """Charges in the ledger: priced usage and added lines, from pricing to payment.
 
     PENDING ─ priced again, adjusted, deleted ─▶ BILLED (on an issued invoice) ─▶ PAID
+       └─ its invoice is closed for good ─▶ CANCELLED
 
     attach ─▶ bind (APPROVING) ─▶ bill (issued) ─▶ pay
        ▲         │ free
@@ -28,7 +29,16 @@ from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, rate, usage_record
-from billing_lib.ledger.states import ACTIVE, BILLED, CLOSED, PAID, PENDING, SUPERSEDED, VOID
+from billing_lib.ledger.states import (
+    ACTIVE,
+    BILLED,
+    CANCELLED,
+    CLOSED,
+    PAID,
+    PENDING,
+    SUPERSEDED,
+    VOID,
+)
 from billing_lib.pricing.charge import SPLIT
 from billing_lib.pricing.rating import COUPLED
 
@@ -177,23 +187,32 @@ def read_unattached(connection: Connection, facility: str, period: str) -> pl.Da
     return found.sort("charge")
 
 
-def count_charges(connection: Connection, facility: str, period: str) -> tuple[int, int]:
-    """The number and total of charges that a month bills, copies on reissues left out.
+def count_charges(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges that a month bills, copies on reissues left out: ``ad_hoc``, ``charges``,
+    ``total``, a row for each ad hoc invoice and one, with null, for all others.
 
-    Charges on an ad hoc invoice count in that invoice's month.
+    Charges on an ad hoc invoice count in that invoice's month; those that wait for one do not.
     """
     ad_hoc = select(invoice.c.code).where(
         invoice.c.facility == facility, invoice.c.kind == "ad hoc"
     )
-    own = charge.c.invoice.is_(None) | charge.c.invoice.not_in(ad_hoc)
-    counted = select(func.count(), func.coalesce(func.sum(charge.c.total), 0)).where(
-        charge.c.facility == facility,
-        charge.c.original.is_(None),
-        ((charge.c.period == period) & own)
-        | charge.c.invoice.in_(ad_hoc.where(invoice.c.period == period)),
+    of_month = charge.c.invoice.in_(ad_hoc.where(invoice.c.period == period))
+    own = or_(
+        charge.c.invoice.is_(None) & charge.c.reference.is_(None),
+        charge.c.invoice.not_in(ad_hoc),
     )
-    count, total = connection.execute(counted).one()
-    return int(count), int(total)
+    apart = case((of_month, charge.c.invoice)).label("ad_hoc")
+    counted = (
+        select(apart, func.count().label("charges"), func.sum(charge.c.total).label("total"))
+        .where(
+            charge.c.facility == facility,
+            charge.c.original.is_(None),
+            ((charge.c.period == period) & own) | of_month,
+        )
+        .group_by(apart)
+    )
+    schema = pl.Schema({"ad_hoc": pl.String(), "charges": pl.Int64(), "total": pl.Int64()})
+    return frames.read_frame(connection, counted, schema).sort("ad_hoc")
 
 
 def count_by_project(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -316,7 +335,9 @@ def read_families(
             copy.c.original.is_not(None),
             copy.c.charge.in_(select(listed.c.value)),
             earlier.c.facility == facility,
-            earlier.c.state != PENDING,  # a copy on a closed reissue leads nowhere
+            earlier.c.state.not_in(
+                (PENDING, CANCELLED)
+            ),  # a copy on a closed reissue leads nowhere
             (earlier.c.charge == copy.c.original)
             | ((earlier.c.original == copy.c.original) & (earlier.c.revision < copy.c.revision)),
         )
@@ -560,6 +581,11 @@ def free_charges(connection: Connection, facility: str, invoices: list[str]) -> 
 def bill_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
     """Lock charges to their invoices, which are issued before: PENDING → BILLED."""
     _set(connection, facility, invoices, PENDING, state=BILLED)
+
+
+def cancel_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
+    """End the charges of invoices that are closed for good: PENDING → CANCELLED."""
+    _set(connection, facility, invoices, PENDING, state=CANCELLED)
 
 
 def pay_charges(connection: Connection, facility: str, invoices: list[str]) -> None:

@@ -53,7 +53,7 @@ from billing_lib.errors import (
     UnreachableLedger,
 )
 
-HEAD = "0008"
+HEAD = "0009"
 """The latest migration (migrations/versions); a test compares it with alembic's answer."""
 
 _FIRST = "0008"

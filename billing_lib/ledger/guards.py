@@ -373,7 +373,9 @@ _INVOICE = (
         "invoice",
         (UPDATE,),
         "an invoice stays what it is of",
-        f"{differs(_WHAT_IT_IS)} OR (OLD.run IS NOT NULL AND NEW.run IS DISTINCT FROM OLD.run)",
+        f"{differs(_WHAT_IT_IS)} OR (OLD.run IS NOT NULL AND NEW.run IS DISTINCT FROM OLD.run"
+        f" AND NOT (OLD.kind = 'ad hoc' AND NEW.run IS NULL"
+        f" AND OLD.state IN {named(EDITABLE)}))",
     ),
     Guard(
         "invoice",
@@ -911,9 +913,17 @@ _CHARGE = (
         "charge",
         (UPDATE,),
         "a charge is billed on an invoice that is issued, and paid with it",
-        "NEW.state <> 'PENDING' AND NOT EXISTS (SELECT 1 FROM invoice i"
+        "NEW.state NOT IN ('PENDING', 'CANCELLED') AND NOT EXISTS (SELECT 1 FROM invoice i"
         " WHERE i.facility = NEW.facility AND i.code = NEW.invoice AND i.number IS NOT NULL"
         " AND (NEW.state <> 'PAID' OR i.state = 'PAID'))",
+        lookup=True,
+    ),
+    Guard(
+        "charge",
+        (UPDATE,),
+        "a charge is cancelled with its invoice, which is closed",
+        "NEW.state = 'CANCELLED' AND NOT EXISTS (SELECT 1 FROM invoice i"
+        " WHERE i.facility = NEW.facility AND i.code = NEW.invoice AND i.state = 'CLOSED')",
         lookup=True,
     ),
     Guard(

@@ -59,8 +59,8 @@ def set_totals(connection: Connection, facility: str, totals: pl.DataFrame) -> N
     )
 
 
-def put_in_run(connection: Connection, facility: str, codes: list[str], run: str) -> None:
-    """Put ad hoc invoices in a run."""
+def put_in_run(connection: Connection, facility: str, codes: list[str], run: str | None) -> None:
+    """Put ad hoc invoices in a run, or with None out of their run while they are editable."""
     if not codes:
         return
     chosen = invoice.c.code.in_(codes)

@@ -237,6 +237,11 @@ STAFF = ""
 """The team of a notice for a facility's staff."""
 
 
+def personal(login: str) -> str:
+    """The team of a notice for one user, ``@ann``."""
+    return f"@{login}"
+
+
 def add_notices(connection: Connection, notices: list[dict[str, str]]) -> int:
     """Add notices whose keys are new (rows without ``made_at``); the number of them."""
     if not notices:

@@ -33,10 +33,12 @@ INVOICED = pl.Schema(
         "state": pl.String(),
         "step": pl.Int64(),
         "invoices": pl.Int64(),
+        "reissues": pl.Int64(),
         "total": pl.Int64(),
     }
 )
-"""Columns of sum_invoices; ``total`` is in minor units."""
+"""Columns of sum_invoices; ``reissues`` of the ``invoices`` replace an issued one, ``total`` is in
+minor units."""
 
 
 def sum_charges(connection: Connection, facility: str) -> pl.DataFrame:
@@ -78,6 +80,7 @@ def sum_invoices(connection: Connection, facility: str) -> pl.DataFrame:
             invoice.c.state,
             invoice.c.step,
             func.count().label("invoices"),
+            func.count(invoice.c.replaces).label("reissues"),
             func.sum(invoice.c.total).label("total"),
         )
         .where(invoice.c.facility == facility)

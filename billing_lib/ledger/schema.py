@@ -649,7 +649,9 @@ notice = Table(
     "notice",
     metadata,
     facility_key(),
-    Column("team", Text, primary_key=True),  # whose lab administrators see it; '' for staff
+    Column(
+        "team", Text, primary_key=True
+    ),  # whose lab administrators see it; '' for staff; '@ann' for ann
     Column("kind", Text, primary_key=True),
     Column("key", Text, primary_key=True),
     stated("text"),

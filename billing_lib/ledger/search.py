@@ -25,6 +25,7 @@ from sqlalchemy import (
     Text,
     UnaryExpression,
     and_,
+    case,
     exists,
     false,
     func,
@@ -35,9 +36,11 @@ from sqlalchemy import (
 from sqlalchemy.sql.operators import custom_op
 
 from billing_lib.ledger import frames
+from billing_lib.ledger.charges import not_billed_otherwise
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, issued_invoice
 from billing_lib.ledger.schema import facility as facilities
+from billing_lib.ledger.states import CLOSED, SUPERSEDED, VOID
 
 Condition = ColumnElement[bool]
 
@@ -405,18 +408,37 @@ def read_rows(
 
 
 def read_totals(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
-    """The number and total of matching rows: ``currency``, ``count``, ``total``, by currency."""
+    """The number and total of matching rows: ``currency``, ``count``, ``counted``, ``total``, by
+    currency.
+
+    The total is of the ``counted`` rows: without closed, void and replaced invoices, without drafts
+    that repeat an invoice which still counts, and without the charges on all these.
+    """
+    counts = _counts(listing)
+    total = func.coalesce(func.sum(case((counts, listing.table.c.total), else_=0)), 0)
     statement = _matching(
         select(
             facilities.c.currency.label("currency"),
             func.count().label("count"),
-            func.sum(listing.table.c.total).label("total"),
+            func.sum(case((counts, 1), else_=0)).label("counted"),
+            total.label("total"),
         ),
         listing,
         criteria,
     ).group_by(facilities.c.currency)
-    schema = pl.Schema({"currency": pl.String(), "count": pl.Int64(), "total": pl.Int64()})
+    schema = pl.Schema(
+        {"currency": pl.String(), "count": pl.Int64(), "counted": pl.Int64(), "total": pl.Int64()}
+    )
     return frames.read_frame(connection, statement, schema).sort("currency")
+
+
+def _counts(listing: Listing) -> Condition:
+    """Whether a row belongs in a total."""
+    repeats = invoice.c.replaces.is_not(None) & invoice.c.number.is_(None)
+    apart = invoice.c.state.in_((CLOSED, VOID, SUPERSEDED)) | repeats
+    if listing is CHARGE_ROWS:
+        return or_(invoice.c.state.is_(None), ~apart) & not_billed_otherwise()
+    return ~apart
 
 
 def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:

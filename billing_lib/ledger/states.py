@@ -39,6 +39,7 @@ class Move(NamedTuple):
 
 MOVES = (
     Move(CHARGE, PENDING, "bill", BILLED, "its invoice is issued"),
+    Move(CHARGE, PENDING, "cancel", CANCELLED, "its invoice is closed, and nothing bills it"),
     Move(CHARGE, BILLED, "pay", PAID, "its invoice is paid"),
     Move(CHARGE, PAID, "unpay", BILLED, "the payment was recorded by mistake"),
     Move(INVOICE, OPEN, "submit", APPROVING, "it is locked, and reviewers approve it as it stands"),

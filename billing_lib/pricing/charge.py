@@ -56,7 +56,7 @@ CHARGE = pl.Schema(
         "cost": pl.Int64(),  # to the facility, where the item states one
         "file": USAGE["file"],
         "row": USAGE["row"],
-        "state": pl.String(),  # PENDING, BILLED or PAID
+        "state": pl.String(),  # PENDING, BILLED, PAID or CANCELLED
         "reference": pl.String(),  # of the ad hoc invoice it goes to
         "original": pl.String(),  # the charge that this one bills anew, on a reissue
         "revision": pl.Int32(),  # 2 for the first such copy; null for what is no copy

@@ -339,7 +339,7 @@ class Period:
         if now < self.end(timezone):
             raise InvalidPeriod(
                 f"the period {self} is not over before {self.next.first_day} ({timezone})",
-                remedy="issue it when it is over",
+                remedy="wait until it is over",
             )
 
 

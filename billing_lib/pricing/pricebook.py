@@ -178,9 +178,11 @@ def rates_that_overlap(book: "PriceBook") -> Mistakes:
     for (earlier_at, earlier), (later_at, later) in pairwise(keyed):
         same = (earlier.item, earlier.group) == (later.item, later.group)
         if same and _from(later) <= (earlier.valid_to or dt.date.max):
+            day = later.valid_from or earlier.valid_from
+            when = "at the same time, without a valid_from" if day is None else f"on {day}"
             yield Mistake(
-                f"two rates for item '{later.item}' and group '{later.group}' are both valid on "
-                f"{max(_from(later), _from(earlier))}, this one and the one at ",
+                f"two rates for item '{later.item}' and group '{later.group}' are both valid "
+                f"{when}, this one and the one at ",
                 ("rates", later_at),
                 "end one before the other starts",
                 beside=("rates", earlier_at),
@@ -197,6 +199,21 @@ def teams_in_a_circle(book: "PriceBook") -> Mistakes:
             above = parents[above]
         if above == team.code:
             yield Mistake(f"the team '{above}' belongs to itself", ("teams", at, "parent"))
+
+
+def steps_without_a_second_person(book: "PriceBook") -> Mistakes:
+    """With two_persons each step has a second reviewer, for the changes of the first."""
+    approval = book.facility.approval
+    if approval is None or not approval.two_persons:
+        return
+    for at, reviewers in enumerate(approval.reviewers):
+        if len(set(reviewers)) == 1:
+            yield Mistake(
+                f"the price book asks for two persons, but only {reviewers[0]} may approve step "
+                f"{at + 1}, and nobody could approve what {reviewers[0]} changes",
+                ("facility", "approval", "reviewers", at),
+                "name a second reviewer for this step, or leave two_persons out",
+            )
 
 
 def after_hours_without_hours(book: "PriceBook") -> Mistakes:
@@ -247,6 +264,7 @@ CHECKS: tuple[Callable[["PriceBook"], Mistakes], ...] = (
     dates_in_the_wrong_order,
     rates_that_overlap,
     teams_in_a_circle,
+    steps_without_a_second_person,
     after_hours_without_hours,
     costs_not_at_one_price,
     bookings_without_hours,
@@ -630,6 +648,16 @@ class PriceBook(Entry):
     rules: tuple[Rule, ...] = ()
     sources: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     """The mapping of each kind of usage file to usage records (docs/sources.md)."""
+
+    @property
+    def review_steps(self) -> tuple[tuple[str, ...], ...]:
+        """The reviewers of each step of approval; none if the facility names no reviewers."""
+        return () if self.facility.approval is None else self.facility.approval.reviewers
+
+    def reviewers_of(self, state: str, step: int) -> tuple[str, ...]:
+        """The reviewers for whom an invoice waits in this state and step."""
+        waits = state == "APPROVING" and step < len(self.review_steps)
+        return self.review_steps[step] if waits else ()
 
     def team_of(self, project: str) -> str | None:
         """The team of a project; None if the project is unknown."""

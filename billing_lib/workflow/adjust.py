@@ -322,7 +322,7 @@ def _pending(connection: Connection, facility: str, code: str) -> pl.DataFrame:
         return frame
     invoice = ledger_invoices.read_invoices(connection, facility, codes=[row["invoice"]])
     state, number = invoice.select("state", "number").row(0)
-    if row["state"] != PENDING:
+    if number is not None:
         raise NotReady(
             f"the charge {facility}/{code} is {row['state']} on invoice {number}",
             remedy="issued charges never change; reissue or credit the invoice",

@@ -10,13 +10,21 @@ it goes without a person. Staff also make, disable, enable, cancel and describe 
 action is an event, and each job stands in the run's execution history.
 """
 
+import datetime as dt
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import polars as pl
 from sqlalchemy import Connection, Engine, Row
 
-from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotPermitted, NotReady
+from billing_lib.errors import (
+    AlreadyIssued,
+    BillingError,
+    InvalidAdjustment,
+    NotPermitted,
+    NotReady,
+)
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
@@ -60,6 +68,7 @@ from billing_lib.workflow.runs import (
     require_ready,
     submit,
     take_in,
+    unsigned_ad_hoc,
 )
 from billing_lib.workflow.snapshot import AD_HOC
 
@@ -68,13 +77,15 @@ from billing_lib.workflow.snapshot import AD_HOC
 class Prepared:
     """The invoices of a run that every reviewer has approved, and sentences on the others.
 
-    ``submitted`` are invoices that were calculated and submitted in the same transaction.
+    ``submitted`` are invoices that were calculated and submitted in the same transaction, and
+    ``decided`` the codes of those that the user has approved in it.
     """
 
     run: str
     codes: list[str]
     waiting: list[str]
     submitted: Calculated | None = field(default=None, compare=False, repr=False)
+    decided: list[str] = field(default_factory=list, compare=False)
 
 
 def prepare(
@@ -119,6 +130,7 @@ def prepare(
     late = [
         *_late_usage(book, pending.filter(closed)),
         *late_sentences(connection, facility, month),
+        *([] if unattended or selection.text else _runs_passed_over(connection, facility, month)),
     ]
     if drafts.height + pending.filter(~closed).height == 0:
         raise _nothing_left(connection, facility, month, selection, what, late)
@@ -126,6 +138,17 @@ def prepare(
     return _prepare_run(
         connection, book, run, selection, late, unattended=unattended, closed=closed_ones
     )
+
+
+def _runs_passed_over(connection: Connection, facility: str, month: str) -> list[str]:
+    """Sentences on the month's runs of a part of it, which the batch issues and this does not."""
+    of_month = runs.read_runs(connection, facility, month)
+    parts = of_month.filter(pl.col("state").is_in((OPEN, DISABLED)) & (pl.col("selection") != ""))
+    return [
+        f"passed over: billing run {run} ({RunScope.parse(text).words}) is {state}"
+        + (f"; 'billing run process {run}' takes its next step" if state == OPEN else "")
+        for run, text, state in parts.select("id", "selection", "state").iter_rows()
+    ]
 
 
 def _late_usage(book: PriceBook, late: pl.DataFrame) -> list[str]:
@@ -158,7 +181,8 @@ def _nothing_left(
     )
     if issued.height == 0:
         return NotReady(
-            f"{what} has nothing to issue", remedy="'billing charges' lists its charges"
+            "; ".join([f"{what} has nothing to issue", *late]),
+            remedy="'billing charges' lists its charges",
         )
     first, last = min(issued["number"]), max(issued["number"])
     numbers = str(first) if first == last else f"{first} to {last}"
@@ -201,14 +225,18 @@ def _prepare_run(
     take_in(connection, book, run, closed)
     mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
     if mine.height == 0:  # the transaction ends, so that a run made for it is not kept
-        raise NotReady(
-            f"all charges of {book.facility.code} {row.period} are on other billing runs",
-            remedy="'billing runs' lists them",
-        )
+        sentence = f"all charges of {book.facility.code} {row.period} are on other billing runs"
+        raise NotReady("; ".join([sentence, *notes]), remedy="'billing runs' lists them")
     taken = (OPEN, ERROR) if unattended else (OPEN, ERROR, REJECTED)
-    codes = mine.filter(pl.col("state").is_in(taken))["code"].to_list()
-    submitted = submit(connection, book, run, codes)
-    prepared = approved_of(connection, book, run, mine["code"].to_list(), notes)
+    unsigned = unsigned_ad_hoc(connection, book, row.period, mine)
+    codes = mine.filter(pl.col("state").is_in(taken) & ~pl.col("code").is_in(unsigned))["code"]
+    submitted = submit(connection, book, run, codes.to_list())
+    held = [
+        f"the ad hoc invoice {code} is not signed off as it is now; "
+        f"'billing ready {book.facility.code} {row.period}' signs it off with its month"
+        for code in unsigned
+    ]
+    prepared = approved_of(connection, book, run, mine["code"].to_list(), [*held, *notes])
     return replace(prepared, submitted=submitted)
 
 
@@ -223,7 +251,7 @@ def _prepare_ad_hoc(
     calculate(connection, book, attach_waiting(connection, facility))
     invoice = find_ad_hoc(connection, facility, str(selection.reference))
     require_issuable(invoice, book, period)
-    require_ready(connection, book, str(period))
+    require_ready(connection, book, str(period), invoice["code"])
     run, codes = invoice["run"] or open_run(connection, book, period, selection), [invoice["code"]]
     require_open(connection, run)
     if invoice["run"] is None:
@@ -241,7 +269,8 @@ def approved_of(
     ``codes`` limits both to some invoices.
     """
     of_run = ledger_invoices.read_invoices(connection, run=run)
-    now, steps = of_run.filter(True if codes is None else pl.col("code").is_in(codes)), _steps(book)
+    now = of_run.filter(True if codes is None else pl.col("code").is_in(codes))
+    steps = book.review_steps
     approving = now.filter(pl.col("state") == APPROVING)
     done = approving.filter(pl.col("step") >= len(steps))["code"].to_list()
     waiting = [
@@ -276,15 +305,21 @@ def _run_of(
     return open_run(connection, book, period, selection)
 
 
-def _steps(book: PriceBook) -> tuple[tuple[str, ...], ...]:
-    return book.facility.approval.reviewers if book.facility.approval is not None else ()
-
-
 def approve(
-    connection: Connection, book: PriceBook, run: str, codes: list[str], comment: str = ""
+    connection: Connection,
+    book: PriceBook,
+    run: str,
+    codes: list[str],
+    comment: str = "",
+    *,
+    passing_over: bool = False,
 ) -> Prepared:
-    """Approve invoices as the reviewer whose turn it is; return the fully approved ones."""
-    facility, steps = book.facility.code, _steps(book)
+    """Approve invoices as the reviewer whose turn it is; return the fully approved ones.
+
+    With ``passing_over``, invoices that the user cannot approve now stay as they are, and
+    ``waiting`` says which; otherwise the first of them refuses all.
+    """
+    facility, steps = book.facility.code, book.review_steps
     require(connection, facility, REVIEWER)
     row = require_open(connection, run)
     if not steps:
@@ -292,25 +327,93 @@ def approve(
             f"the price book of {facility} names no reviewers",
             remedy="issue the invoices without an approval, or name reviewers under 'approval'",
         )
-    if RunScope.parse(row.selection).asks_sign_off:
+    scope = RunScope.parse(row.selection)
+    if scope.asks_sign_off and scope.reference is None:
         require_ready(connection, book, row.period)
     login = current_login(connection)
-    for invoice in ledger_invoices.lock_invoices(connection, facility, codes).iter_rows(named=True):
-        code, step = invoice["code"], invoice["step"]
-        if invoice["state"] != APPROVING or step >= len(steps):
-            raise NotReady(
-                f"invoice {code} is {invoice['state']} and does not wait for an approval",
-                remedy="'billing invoices' lists those that do",
-            )
-        if login not in steps[step]:
-            raise NotPermitted(
-                f"invoice {code} waits for {' or '.join(steps[step])}, not for {login}"
-            )
+    mine, passed = _turns(connection, book, codes, login, _not_approved, passing_over=passing_over)
+    for invoice in mine:
+        step = invoice["step"]
         if step == len(steps) - 1:  # the last approval issues the invoice
             require(connection, facility, ISSUER)
-        _require_another(connection, book, code, login)
         _set_step(connection, invoice, step + 1, "approve", comment)
-    return approved_of(connection, book, run, codes, [])
+    decided = [str(invoice["code"]) for invoice in mine]
+    return replace(approved_of(connection, book, run, decided, passed), decided=decided)
+
+
+_Obstacle = tuple[str, BillingError]
+"""The reason why an invoice is passed over, said of one or several, and the error about one."""
+
+
+def _turns(
+    connection: Connection,
+    book: PriceBook,
+    codes: list[str],
+    login: str,
+    obstacle: Callable[[Connection, PriceBook, dict[str, Any], str], _Obstacle | None],
+    *,
+    passing_over: bool,
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Lock invoices; return those without an obstacle, and sentences on the others.
+
+    Raises the first obstacle unless the others are passed over, or if no invoice is without one.
+    """
+    free, passed, found = [], dict[str, list[str]](), None
+    locked = ledger_invoices.lock_invoices(connection, book.facility.code, codes)
+    for invoice in locked.iter_rows(named=True):
+        found = obstacle(connection, book, invoice, login)
+        if found is None:
+            free.append(invoice)
+        elif not passing_over:
+            raise found[1]
+        else:
+            passed.setdefault(found[0], []).append(str(invoice["code"]))
+    sentences = [
+        f"passed over: {f'invoice {held[0]}' if len(held) == 1 else f'{len(held):,} invoices'} "
+        f"{words}"
+        for words, held in passed.items()
+    ]
+    if not free:
+        if locked.height == 1 and found is not None:
+            raise found[1]
+        raise NotReady("; ".join([f"nothing here waits for {login}", *sentences]))
+    return free, sentences
+
+
+def _not_approved(
+    connection: Connection, book: PriceBook, invoice: dict[str, Any], login: str
+) -> _Obstacle | None:
+    """Why the user cannot approve an invoice now."""
+    code, state = invoice["code"], invoice["state"]
+    reviewers = book.reviewers_of(state, invoice["step"])
+    if not reviewers:
+        error = NotReady(
+            f"invoice {code} is {state} and does not wait for an approval",
+            remedy="'billing invoices' lists those that do",
+        )
+        return ("approved by all already" if state == APPROVING else f"in state {state}"), error
+    return _not_your_turn(code, reviewers, login) or _own_changes(connection, book, code, login)
+
+
+def _not_rejected(
+    _: Connection, book: PriceBook, invoice: dict[str, Any], login: str
+) -> _Obstacle | None:
+    """Why the user cannot reject an invoice now; approved by all, it is the last reviewer's."""
+    code, state, steps = invoice["code"], invoice["state"], book.review_steps
+    if state != APPROVING:
+        error = NotReady(f"invoice {code} is {state}; 'reject' is for {APPROVING}")
+        return f"in state {state}", error
+    reviewers = steps[min(invoice["step"], len(steps) - 1)] if steps else (login,)
+    return _not_your_turn(code, reviewers, login)
+
+
+def _not_your_turn(code: str, reviewers: tuple[str, ...], login: str) -> _Obstacle | None:
+    if login in reviewers:
+        return None
+    names = " or ".join(reviewers)
+    return f"waiting for {names}", NotPermitted(
+        f"invoice {code} waits for {names}, not for {login}"
+    )
 
 
 def _set_step(
@@ -330,10 +433,13 @@ def _set_step(
     )
 
 
-def _require_another(connection: Connection, book: PriceBook, code: str, login: str) -> None:
+def _own_changes(
+    connection: Connection, book: PriceBook, code: str, login: str
+) -> _Obstacle | None:
+    """The obstacle of the two-person rule: charges of the invoice that the user changed."""
     approval = book.facility.approval
     if approval is None or not approval.two_persons:
-        return
+        return None
     facility = book.facility.code
     charges = ledger_charges.read_charges(connection, facility, invoices=[code])["charge"]
     family = ledger_charges.read_families(connection, facility, charges)["member"].unique()
@@ -341,27 +447,40 @@ def _require_another(connection: Connection, book: PriceBook, code: str, login: 
         connection, facility, kinds=["adjust", "add_line"], subjects=family
     )
     own = changes.filter(pl.col("login") == login)["subject"].unique()
-    if own.len():
-        raise NotPermitted(
-            f"{login} changed {own.len():,} charges of invoice {code}, the first of them "
-            f"{facility}/{own.sort()[0]}, and {facility} asks for two persons",
-            remedy="another reviewer of this step approves it",
-        )
+    if own.len() == 0:
+        return None
+    return f"with charges that {login} changed (two persons are asked for)", NotPermitted(
+        f"{login} changed {own.len():,} charges of invoice {code}, the first of them "
+        f"{facility}/{own.sort()[0]}, and {facility} asks for two persons",
+        remedy="another reviewer of this step approves it",
+    )
 
 
-def reject(connection: Connection, book: PriceBook, codes: list[str], reason: str) -> list[str]:
-    """Reject invoices that are being approved, and return a sentence on each.
+def reject(
+    connection: Connection,
+    book: PriceBook,
+    codes: list[str],
+    reason: str,
+    *,
+    passing_over: bool = False,
+) -> list[str]:
+    """Reject invoices as the reviewer whose turn it is, and return a sentence on each.
 
     Each goes back one reviewer. Rejected by the first, it reopens and takes in changes.
     """
     require_reason(reason, "rejection")
-    facility, steps, sentences = book.facility.code, _steps(book), []
+    facility, steps = book.facility.code, book.review_steps
     require(connection, facility, REVIEWER)
-    for invoice in ledger_invoices.lock_invoices(connection, facility, codes).iter_rows(named=True):
+    login = current_login(connection)
+    mine, sentences = _turns(
+        connection, book, codes, login, _not_rejected, passing_over=passing_over
+    )
+    for invoice in mine:
         code, step = invoice["code"], invoice["step"]
-        if invoice["state"] == APPROVING and step > 0:
-            _set_step(connection, invoice, step - 1, "send_back", reason)
-            sentences.append(f"invoice {code} goes back to {' or '.join(steps[step - 1])}")
+        if step > 0 and steps:
+            back = min(step, len(steps)) - 1
+            _set_step(connection, invoice, back, "send_back", reason)
+            sentences.append(f"invoice {code} goes back to {' or '.join(steps[back])}")
             continue
         ledger_invoices.move_invoices(connection, facility, [code], "reject", reason)
         ledger_charges.free_charges(connection, facility, [code])
@@ -393,14 +512,21 @@ def close(
     """Close invoices that were never issued, for good, and return a sentence on each.
 
     With ``reopen`` their charges are free for another run (copies made for a reissue are deleted,
-    and the old invoice still counts); otherwise the charges are never billed.
+    and the old invoice still counts); otherwise the charges are CANCELLED and never billed.
+
+    Raises
+    ------
+    InvalidPeriod
+        The month of an invoice is not over.
     """
     require_reason(reason, "closing")
     facility = book.facility.code
     require(connection, facility, REVIEWER)
     chosen = ledger_invoices.lock_invoices(connection, facility, codes)
-    for code, state in chosen.select("code", "state").iter_rows():
+    now = dt.datetime.now(dt.UTC)
+    for code, state, month in chosen.select("code", "state", "period").iter_rows():
         after(INVOICE, state, "close", f"invoice {code}")
+        Period.parse(month).require_over(now, book.facility.timezone)
     if reopen:
         # The charges of a submitted invoice are locked until it is rejected.
         submitted = chosen.filter(pl.col("state") == APPROVING)["code"].to_list()
@@ -416,17 +542,28 @@ def close(
     else:
         bind_for_good(connection, book, chosen)
     ledger_invoices.move_invoices(connection, facility, codes, "close", reason)
-    then = "its charges are free again" if reopen else "its charges stay with it, unbilled"
+    if not reopen:
+        ledger_charges.cancel_charges(connection, facility, codes)
+    then = "its charges are free again" if reopen else "its charges are cancelled"
     return [f"invoice {code} is closed; {then}" for code in codes]
 
 
 def change_invoices(
-    engine: Engine, book: PriceBook, action: str, codes: list[str], reason: str = ""
+    engine: Engine,
+    book: PriceBook,
+    action: str,
+    codes: list[str],
+    reason: str = "",
+    *,
+    passing_over: bool = False,
 ) -> list[str]:
-    """Reject, quarantine, release or close invoices in one transaction."""
+    """Reject, quarantine, release or close invoices in one transaction.
+
+    With ``passing_over``, rejecting leaves invoices whose turn is somebody else's.
+    """
     with writing(engine) as connection:
         if action == "reject":
-            return reject(connection, book, codes, reason)
+            return reject(connection, book, codes, reason, passing_over=passing_over)
         if action == "quarantine":
             return quarantine(connection, book, codes, reason)
         if action == "release":
@@ -487,22 +624,52 @@ def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> 
     return [f"billing run {run} is {'enabled' if enabled else 'disabled'}"]
 
 
-def cancel(engine: Engine, book: PriceBook, run: str, reason: str, *, reopen: bool) -> list[str]:
+def cancel(
+    engine: Engine,
+    book: PriceBook,
+    run: str,
+    reason: str,
+    *,
+    reopen: bool,
+    with_ad_hoc: bool = False,
+) -> list[str]:
     """Cancel a run by closing its invoices that are not issued, and return sentences.
 
-    With ``reopen`` their charges are free for another run; otherwise they are never billed.
+    With ``reopen`` their charges are free for another run; otherwise they are never billed. The
+    ad hoc invoices of a run of a month leave it and stay as they are, unless ``with_ad_hoc``; one
+    that was submitted is rejected first.
     """
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
         row = run_of(connection, book, run)
         if row.state == CANCELLED:
             return [f"billing run {run} was cancelled before, nothing changed"]
+        require_reason(reason, "closing")
         left = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
-        codes = left["code"].to_list()
-        closed = close(connection, book, codes, reason, reopen=reopen)
+        stay = (pl.col("kind") == AD_HOC) & pl.lit(
+            RunScope.parse(row.selection).takes_charges and not with_ad_hoc
+        )
+        staying = left.filter(stay)
+        closed = close(
+            connection, book, left.filter(~stay)["code"].to_list(), reason, reopen=reopen
+        )
+        left_out = _leave_run(connection, book, staying, reason)
         runs.move_run(connection, run, "cancel", reason)
-        note_job(connection, run, "cancel", f"{len(closed):,} invoices closed: {reason}")
-    return [*closed, f"billing run {run} is cancelled"]
+        apart = f", {len(left_out):,} ad hoc invoices left open" if left_out else ""
+        note_job(connection, run, "cancel", f"{len(closed):,} invoices closed{apart}: {reason}")
+    return [*closed, *left_out, f"billing run {run} is cancelled"]
+
+
+def _leave_run(
+    connection: Connection, book: PriceBook, invoices: pl.DataFrame, reason: str
+) -> list[str]:
+    """Take ad hoc invoices (schema INVOICE) out of their run; return a sentence on each."""
+    facility = book.facility.code
+    submitted = invoices.filter(pl.col("state") == APPROVING)["code"].to_list()
+    ledger_invoices.move_invoices(connection, facility, submitted, "reject", reason)
+    ledger_charges.free_charges(connection, facility, submitted)
+    ledger_invoices.put_in_run(connection, facility, invoices["code"].to_list(), None)
+    return [f"the ad hoc invoice {code} stays, in no run" for code in invoices["code"]]
 
 
 def describe(engine: Engine, book: PriceBook, run: str, description: str) -> list[str]:

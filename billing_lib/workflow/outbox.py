@@ -29,7 +29,7 @@ from billing_lib.ledger import messages
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.messages import INVOICE, KEYS, NOTICE, STAFF, read_preferences
-from billing_lib.ledger.people import read_facilities
+from billing_lib.ledger.people import current_login, read_facilities
 from billing_lib.ledger.states import CANCELLED, MESSAGE, SENT, WAITING, states
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
@@ -148,7 +148,8 @@ def _notices(connection: Connection, team: str | None, *, everything: bool) -> p
     parts = [NOTICE.to_frame()]
     for facility in facilities:
         staff = [STAFF] if may(connection, facility, VIEWER) else []
-        own = [*staff, *sorted(labs_of(connection, facility))]
+        me = messages.personal(current_login(connection))
+        own = [*staff, me, *sorted(labs_of(connection, facility))]
         parts.append(messages.read_notices(connection, facility, own if team is None else [team]))
     notices = pl.concat(parts).sort("made_at", "key", descending=[True, False])
     return notices if everything else notices.filter(pl.col("seen_at").is_null())

@@ -45,7 +45,7 @@ from billing_lib.workflow.permissions import (
     require,
 )
 from billing_lib.workflow.rate import count_by_reason
-from billing_lib.workflow.runs import RunScope, signed_off
+from billing_lib.workflow.runs import RunScope, signed_off, unsigned_ad_hoc
 from billing_lib.workflow.unplaced import month_unbilled, read_unplaced
 
 TO_RATE, IN_REVIEW, READY = "TO RATE", "IN REVIEW", "READY"
@@ -140,6 +140,18 @@ def _month(
         unplaced = 0
     elif unplaced:
         waits.append(f"{unplaced:,} usage {'row' if unplaced == 1 else 'rows'} without a time")
+    unfinished = invoiced.filter(pl.col("state").is_in(UNFINISHED))
+    reissues = int(unfinished["reissues"].sum())
+    if reissues:
+        waits.append(f"{reissues:,} {'reissue is' if reissues == 1 else 'reissues are'} open")
+    if state == READY:
+        drafts = ledger_invoices.read_invoices(
+            connection, book.facility.code, period=str(row["period"]), states=EDITABLE
+        )
+        waits += [
+            f"the ad hoc invoice {code} waits for a sign-off"
+            for code in unsigned_ad_hoc(connection, book, str(row["period"]), drafts)
+        ]
     for held in (state for state in EDITABLE if state in _HELD):
         count = int(invoiced.filter(pl.col("state") == held)["invoices"].sum())
         if count:

@@ -14,13 +14,15 @@ Every step can be repeated: taking in adds only charges on no invoice, and calcu
 differences. An invoice that cannot be calculated is in ERROR with the reason; the others go on.
 
 A month may be issued once a reviewer has signed it off, unless its price book says ``issue:
-scheduled``. A charge added or changed afterwards needs another sign-off.
+scheduled``. A charge added or changed afterwards needs another sign-off; on an ad hoc invoice it
+holds back this invoice only.
 
     billing ready RC 1993-10      RC 1993-10 is ready: 1,234 charges, total 10,204.11 USD
 """
 
 import json
 from dataclasses import dataclass, replace
+from decimal import Decimal
 from itertools import chain, count
 from typing import Any, Self
 
@@ -35,7 +37,7 @@ from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED, UNFINISHED
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
-from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting
 from billing_lib.workflow.findings import require_settled
@@ -469,43 +471,89 @@ def signed_off(connection: Connection, book: PriceBook, month: str) -> bool:
     return True
 
 
-def require_ready(connection: Connection, book: PriceBook, month: str) -> None:
+def require_ready(
+    connection: Connection, book: PriceBook, month: str, ad_hoc: str | None = None
+) -> None:
     """Check that the month is signed off as it is now, or that its facility issues by schedule.
+
+    The charges of ad hoc invoices are left out; ``ad_hoc`` checks one such invoice instead.
 
     Raises
     ------
     NotReady
-        The month needs a sign-off.
+        The month or the invoice needs a sign-off.
     """
     facility = book.facility.code
     if book.facility.issue == "scheduled":
         return
     signed, sums = _signed(connection, facility, month), _sums(connection, book, month)
     remedy = f"review it, then run 'billing ready {facility} {month}'"
+    noun = f"{facility} {month}" if ad_hoc is None else f"invoice {ad_hoc}"
     if signed is None:
         raise NotReady(f"{facility} {month} is not signed off", remedy=remedy)
-    if signed != sums:
+    if ad_hoc is not None and ad_hoc not in signed.get("ad_hoc", {}):
+        raise NotReady(f"{noun} was not there when {month} was signed off", remedy=remedy)
+    before, now = _part(book, signed, ad_hoc), _part(book, sums, ad_hoc)
+    if before != now:
         raise NotReady(
-            f"{facility} {month} was signed off with {_words(book, signed)}; it has "
-            f"{_words(book, sums)} now",
+            f"{noun} was signed off with {_words(book, before)}; it has {_words(book, now)} now",
             remedy=remedy,
         )
 
 
-def _signed(connection: Connection, facility: str, month: str) -> dict[str, str] | None:
+def unsigned_ad_hoc(
+    connection: Connection, book: PriceBook, month: str, invoices: pl.DataFrame
+) -> list[str]:
+    """The codes of the month's unsubmitted ad hoc invoices (schema INVOICE) without a sign-off."""
+    codes = []
+    mine = invoices.filter(
+        (pl.col("kind") == AD_HOC) & pl.col("state").is_in(EDITABLE) & (pl.col("charges") > 0)
+    )
+    for code in mine["code"]:
+        try:
+            require_ready(connection, book, month, code)
+        except NotReady:
+            codes.append(code)
+    return codes
+
+
+def _signed(connection: Connection, facility: str, month: str) -> dict[str, Any] | None:
     sign_offs = events.read_events(connection, facility, kinds=[SIGN_OFF], subjects=[month])
     if sign_offs.height == 0:
         return None
-    sums: dict[str, str] = json.loads(sign_offs["after"][-1])
+    sums: dict[str, Any] = json.loads(sign_offs["after"][-1])
     return sums
 
 
-def _sums(connection: Connection, book: PriceBook, month: str) -> dict[str, str]:
-    count, total = ledger_charges.count_charges(connection, book.facility.code, month)
+def _sums(connection: Connection, book: PriceBook, month: str) -> dict[str, Any]:
+    """The number and total of the month's charges, and of those on each ad hoc invoice."""
+    counted = ledger_charges.count_charges(connection, book.facility.code, month)
     places = minor_places(book.facility.currency)
-    return {"charges": str(count), "total": money_text(total, places)}
+    sums: dict[str, Any] = _texts(
+        int(counted["charges"].sum()), int(counted["total"].sum()), places
+    )
+    ad_hoc = {
+        code: _texts(count, total, places)
+        for code, count, total in counted.drop_nulls("ad_hoc").iter_rows()
+    }
+    return sums | ({"ad_hoc": ad_hoc} if ad_hoc else {})
 
 
-def _words(book: PriceBook, sums: dict[str, str]) -> str:
+def _texts(charges: int, total: int, places: int) -> dict[str, str]:
+    return {"charges": str(charges), "total": money_text(total, places)}
+
+
+def _part(book: PriceBook, sums: dict[str, Any], ad_hoc: str | None) -> dict[str, str]:
+    """The sums of one ad hoc invoice, or of all charges on no such invoice."""
+    places = minor_places(book.facility.currency)
+    parts = sums.get("ad_hoc", {})
+    if ad_hoc is not None:
+        return dict(parts.get(ad_hoc, _texts(0, 0, places)))
+    charges = int(sums["charges"]) - sum(int(part["charges"]) for part in parts.values())
+    total = Decimal(sums["total"]) - sum(Decimal(part["total"]) for part in parts.values())
+    return _texts(charges, to_minor(total, places), places)
+
+
+def _words(book: PriceBook, sums: dict[str, Any]) -> str:
     charges, total = int(sums["charges"]), sums["total"]
     return f"{charges:,} charges, total {total} {book.facility.currency}"

@@ -32,7 +32,7 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, search
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading
-from billing_lib.ledger.people import read_facilities
+from billing_lib.ledger.people import current_login, read_facilities
 from billing_lib.ledger.search import (
     CHARGE_ROWS,
     INVOICE_ROWS,
@@ -131,7 +131,8 @@ class Filter(Entry):
 
     facility: Words | None = None
     team: Words | None = None
-    """A team's code; the teams below it match too."""
+    """A team's code; the teams below it match too, unless ``only_team``."""
+    only_team: bool = False
     project: Words | None = None
     run: Words | None = None
     """A billing run's id; matches its invoices and their charges."""
@@ -203,7 +204,9 @@ class SearchResult:
     """A page of search results.
 
     ``rows`` are the page's, each with its facility and currency; ``count`` and ``totals`` (minor
-    units by currency) are of the matches on all pages.
+    units by currency) are of the matches on all pages. The totals leave out ``uncounted`` matches:
+    closed, void and replaced invoices, drafts that repeat an invoice which still counts, and the
+    charges on all these.
     """
 
     rows: pl.DataFrame
@@ -211,6 +214,7 @@ class SearchResult:
     totals: dict[str, int]
     page: int
     pages: int
+    uncounted: int = 0
 
     def texts(self) -> pl.DataFrame:
         """The rows as people read them: numbers and dates as text, a charge as ``RC/57``."""
@@ -234,7 +238,12 @@ class SearchResult:
             f"{Decimal(money_text(total, minor_places(currency))):,} {currency}"
             for currency, total in self.totals.items()
         ]
-        return f"{place}{self.count:,} {noun}, total {', '.join(sums)}"
+        apart = (
+            f"; {self.uncounted:,} of them closed, void, replaced or repeated, not in the total"
+            if self.uncounted
+            else ""
+        )
+        return f"{place}{self.count:,} {noun}, total {', '.join(sums)}{apart}"
 
 
 ALL = Page()
@@ -327,7 +336,8 @@ def _find(
     staff = pl.col("facility").is_in(criteria.seen.facilities)
     rows = rows.with_columns(pl.when(staff).then(pl.col("^cost|reason$")))
     sums = dict(totals.select("currency", "total").iter_rows())
-    return SearchResult(rows, count, sums, page.number, pages)
+    uncounted = count - int(totals["counted"].sum())
+    return SearchResult(rows, count, sums, page.number, pages, uncounted)
 
 
 def _order(listing: Listing, sort: tuple[str, ...]) -> list[tuple[str, bool]]:
@@ -354,9 +364,9 @@ def _require_states_of_invoices(wanted: Filter) -> None:
 def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
     """Translate a filter for the ledger: add the teams below a team, convert amounts."""
     return Criteria(
-        **wanted.model_dump(exclude={"total_from", "total_to", "view"}),
+        **wanted.model_dump(exclude={"total_from", "total_to", "view", "only_team"}),
         seen=_seen(connection, wanted.facility),
-        below={} if wanted.team is None else teams_below(books, wanted.team),
+        below={} if wanted.team is None or wanted.only_team else teams_below(books, wanted.team),
         amounts=_amounts(connection, wanted),
         view=None if wanted.view is None else VIEWS[wanted.view],
     )
@@ -413,8 +423,9 @@ def _minor(amount: Decimal, currency: str) -> Fraction:
 class InvoiceSelection:
     """Conditions on the invoices of a run; one that is empty or None matches all.
 
-    The teams below a team match too, and both bounds of the total are included. Without any other
-    condition, ``everything`` must confirm that the whole run is meant.
+    The teams below a team match too, and both bounds of the total are included. ``waiting_for_me``
+    keeps invoices whose next reviewer is the user. Without any other condition, ``everything`` must
+    confirm that the whole run is meant.
     """
 
     invoices: tuple[str, ...] = ()
@@ -424,6 +435,12 @@ class InvoiceSelection:
     total_from: Decimal | None = None
     total_to: Decimal | None = None
     everything: bool = False
+    waiting_for_me: bool = False
+
+    @property
+    def names_each(self) -> bool:
+        """Whether each invoice is named, so that none of them may be passed over in silence."""
+        return bool(self.invoices)
 
     def of(self, connection: Connection, book: PriceBook, run: str) -> list[str]:
         """Return the codes of the matching invoices of a run."""
@@ -435,8 +452,8 @@ class InvoiceSelection:
                 remedy="name invoices, give a condition, or choose all of the run",
             )
         facility = book.facility.code
-        of_run = ledger_invoices.read_invoices(connection, facility, run=run)["code"]
-        strange = sorted(set(self.invoices) - set(of_run))
+        of_run = ledger_invoices.read_invoices(connection, facility, run=run)
+        strange = sorted(set(self.invoices) - set(of_run["code"]))
         if strange:
             raise InvalidAdjustment(f"invoice {strange[0]} is not of run {run}")
         stated = {
@@ -457,6 +474,13 @@ class InvoiceSelection:
         }
         if self.invoices:
             codes &= set(self.invoices)
+        if self.waiting_for_me:
+            login = current_login(connection)
+            codes &= {
+                code
+                for code, state, step in of_run.select("code", "state", "step").iter_rows()
+                if login in book.reviewers_of(state, step)
+            }
         if not codes:
             raise NotReady(
                 f"no invoice of run {run} matches", remedy=f"'billing run show {run}' lists them"

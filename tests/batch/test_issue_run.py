@@ -5,6 +5,7 @@ from pathlib import Path
 
 import nbformat
 import pytest
+from dialects import ON_SQLITE
 from en16931 import judge
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sqlalchemy import Engine
@@ -13,9 +14,10 @@ from billing_lib.audit.verify import verify
 from billing_lib.batch import issuing
 from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_month, issued_records
 from billing_lib.documents.ubl import EN16931
-from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotReady, RunFailed
+from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotPermitted, NotReady, RunFailed
 from billing_lib.ledger import charges, invoices, runs
-from billing_lib.ledger.database import reading
+from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.people import current_login, insert_permission
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.adjust import adjust_charge
@@ -136,3 +138,32 @@ def test_what_was_not_reviewed_is_not_issued(ledger: Engine, office: Settings) -
         issue(ledger, office, Period(2020, 6), "2020-07-01")
     with reading(ledger) as connection:
         assert runs.read_runs(connection, "MIC").height == 0
+
+
+@ON_SQLITE
+def test_a_reviewer_submits_and_leaves_issuing_to_an_issuer(
+    ledger: Engine, office: Settings
+) -> None:
+    with writing(ledger) as connection:
+        me = current_login(connection)
+        insert_permission(connection, "MIC", me, "reviewer", "")
+        insert_permission(connection, "MIC", "boss", "administrator", "")
+    submitted = issue(ledger, office, APRIL, "2020-05-04")
+    assert (submitted.numbers, submitted.submitted) == ([], 2)
+    assert submitted.sentences == [
+        "MIC-2020-04-1: 2 invoices submitted",
+        "2 of them wait for an issuer",
+    ]
+    with pytest.raises(NotPermitted, match="may not do this in MIC: it takes the role issuer"):
+        issue(ledger, office, APRIL, "2020-05-04")
+    reviewed = price_book(
+        BOOK.replace("issue: scheduled", "issue: scheduled\n  approval: {reviewers: [ann]}")
+    )
+    terms = IssuingTerms("2020-06-04", allow_dirty=True)
+    may = issue_month(ledger, office, reviewed, MAY, terms=terms)
+    assert may.sentences == [
+        "MIC-2020-05-1: 1 invoice submitted",
+        "1 invoices of run MIC-2020-05-1 wait for ann",
+    ]
+    with pytest.raises(NotReady, match="nothing can be issued yet; 1 invoices .* wait for ann"):
+        issue_month(ledger, office, reviewed, MAY, terms=terms)

@@ -72,7 +72,7 @@ def test_a_month_of_three_facilities(ledger: Engine, office: Settings) -> None:
     assert first.failed
     said = sentences(first)
     assert len(said["CYT"]) == 1
-    assert "may not do this in CYT: it takes the role issuer" in said["CYT"][0]
+    assert "may not do this in CYT: it takes the role reviewer" in said["CYT"][0]
     assert said["MIC"][0] == "billing run MIC-2020-04-1 is DISABLED and skipped"
     assert said["MIC"][1].startswith("MIC-2020-04-2: issued 1 invoices (MIC-2020-00001), 2 charges")
     (waits,) = said["SEQ"]

@@ -8,6 +8,7 @@ from io import BytesIO, StringIO
 from pathlib import Path
 from zipfile import ZipFile
 
+import polars as pl
 import pytest
 from dialects import ON_SQLITE
 from openpyxl import load_workbook
@@ -36,6 +37,7 @@ from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import check_chain, read_events
 from billing_lib.ledger.people import current_login
 from billing_lib.workflow.approve import make_run
+from billing_lib.workflow.outbox import list_notices
 from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.search import ExportSelection, Filter
@@ -263,3 +265,27 @@ def test_a_package_holds_what_may_be_seen_and_is_seen_by_who_may(
         read_package(ledger, here, whole.id)
     with pytest.raises(NotPermitted, match=f"{me} may not see the team smith in SEQ"):
         make_package(ledger, here, both, ExportSelection(statements=("smith-2020-04",)), ("json",))
+
+
+@ON_SQLITE
+def test_a_statement_is_packed_with_its_invoices_and_its_maker_is_told(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    here, both = archived_april(ledger, tmp_path)
+    chosen = ExportSelection(statements=("smith-2020-04",))
+    made = make_package(ledger, here, both, chosen, ("json",), today=NEW_YEAR)
+    with ZipFile(BytesIO(read_package(ledger, here, made.id, today=NEW_YEAR))) as package:
+        files = {name for name in package.namelist() if name.endswith(".json")}
+    assert files == {
+        "MIC/MIC-2021-00001.json",
+        "MIC/MIC-2021-00002.json",
+        "SEQ/SEQ-2021-00002.json",
+        "statements/smith-2020-04.json",
+    }
+    assert (made.invoices, made.statements) == (3, 1)
+    told = list_notices(ledger).filter(pl.col("kind") == "package")
+    assert told["text"].to_list() == [
+        f"Package {made.id} (statement smith-2020-04) is ready: 4 files, valid until {LAST_DAY}"
+    ]
+    with reading(ledger) as connection:
+        assert told["team"].to_list() == [f"@{current_login(connection)}"]

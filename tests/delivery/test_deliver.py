@@ -97,6 +97,15 @@ def test_a_preview_opens_nothing_and_is_what_would_be_sent(
     said = "MIC 2020-04: 4 messages in {}/, {} of them written; nothing is queued or sent"
     assert previewed() == [said.format(folder, 4)]
     assert previewed() == [said.format(folder, 0)]
+    bare = billed.settings.model_copy(update={"smtp_host": None, "smtp_from": None})
+    elsewhere = billed.folder / "bare"
+    bare_preview = preview_invoices(billed.engine, bare, billed.book, APRIL, elsewhere)
+    assert bare_preview.sentences == [
+        said.format(elsewhere, 4),
+        "the sender of mail is not set; sending needs BILLING_SMTP_FROM",
+    ]
+    letters = [path.read_bytes() for path in elsewhere.iterdir()]
+    assert all(b"sender-not-set@billing.invalid" in letter for letter in letters)
     assert standing(billed) == {}
     assert list_notices(billed.engine).height == 0
     drafts = {path.name: path.read_bytes() for path in folder.iterdir()}

@@ -80,6 +80,11 @@ def _close(connection: Connection) -> None:
     _move("close", connection)
 
 
+def _cancel(connection: Connection) -> None:
+    _close(connection)
+    charges.cancel_charges(connection, "RC", [P1])
+
+
 def _issue(connection: Connection) -> None:
     freeze(connection, [P1])
     _write(connection)
@@ -170,7 +175,7 @@ BEGIN: dict[str, Action] = {
     MESSAGE: _begin_message,
 }
 ACTIONS: dict[str, dict[str, Action]] = {
-    CHARGE: {"bill": _issue, "pay": _pay, "unpay": _unpay},
+    CHARGE: {"bill": _issue, "cancel": _cancel, "pay": _pay, "unpay": _unpay},
     INVOICE: {
         "submit": _submit,
         "fail": partial(_move, "fail"),

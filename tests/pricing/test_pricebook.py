@@ -236,6 +236,21 @@ MISTAKES = [
     ),
     (
         "facility",
+        "{code: RC, name: Computing, currency: USD, timezone: UTC, "
+        "approval: {reviewers: [[ann, amy], bob], two_persons: true}}",
+        "book.yml, line 1, facility.approval.reviewers[2]: the price book asks for two persons, "
+        "but only bob may approve step 2, and nobody could approve what bob changes; "
+        "name a second reviewer for this step, or leave two_persons out",
+    ),
+    (
+        "rates",
+        '[{item: slide, group: g, price: "1"}, {item: slide, group: g, price: "1"}]',
+        "book.yml, line 3, rates[2]: two rates for item 'slide' and group 'g' are both valid at "
+        "the same time, without a valid_from, this one and the one at book.yml, line 3, rates[1]; "
+        "end one before the other starts",
+    ),
+    (
+        "facility",
         "{code: RC, name: Computing, currency: USD, timezone: UTC, fiscal_year_start: 13}",
         "book.yml, line 1, facility.fiscal_year_start: "
         "'13' cannot be: input should be less than or equal to 12",

@@ -2,7 +2,7 @@
 the hour, sequencing by the piece.
 
 RC   the demonstration's price book and log (data/), without approval, signed off each month
-MIC  reviewed by ann or amy, then by bob; two persons; late usage by the next run
+MIC  reviewed by ann or amy, then by bob or ida; two persons; late usage by the next run
 SEQ  issued by schedule; late usage by reissue; a discount on statements
 """
 
@@ -21,7 +21,7 @@ facility:
   currency: USD
   timezone: America/Los_Angeles
   fiscal_year_start: 10
-  approval: {reviewers: [[ann, amy], bob], two_persons: true}
+  approval: {reviewers: [[ann, amy], [bob, ida]], two_persons: true}
 items: [{code: confocal, name: Confocal microscope, unit: hour}]
 rates: [{item: confocal, group: internal, price: "42.50", minimum: "5.00"}]
 project_types: [{code: faculty, rate_group: internal}]

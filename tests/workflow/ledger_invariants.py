@@ -43,7 +43,8 @@ QUERIES = {
         SELECT c.charge, c.state, i.code, i.state FROM charge c LEFT JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice
         WHERE c.state <> CASE WHEN i.state = 'PAID' THEN 'PAID'
-            WHEN i.state IN {ISSUED} THEN 'BILLED' ELSE 'PENDING' END""",
+            WHEN i.state IN {ISSUED} THEN 'BILLED'
+            WHEN i.state = 'CLOSED' THEN 'CANCELLED' ELSE 'PENDING' END""",
     "usage is billed on two invoices that count": """
         SELECT coalesce(c.original, c.charge), count(*) FROM charge c JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice AND i.state IN ('APPROVED', 'PAID')

@@ -249,7 +249,7 @@ def test_what_comes_after_it_is_late_until_it_is_open_again(ledger: Engine, tmp_
     assert rated.told[0] in month.waiting
     assert where(ledger)["a1"] is None
 
-    change_invoices(ledger, reviewed, "reject", ["MIC/PO-12"], "usage came")
+    change_invoices(ledger, BOOKED, "reject", ["MIC/PO-12"], "usage came")
     rate_period(ledger, reviewed, APRIL)
     assert where(ledger)["a1"] == "MIC/PO-12"
     assert invoice(ledger)["total"] == 9500

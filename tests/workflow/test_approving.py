@@ -1,7 +1,10 @@
 """From drafts to approval: readiness, reviewers in order, rejection, quarantine, closing."""
 
+import datetime as dt
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Self
 
 import psycopg
 import pytest
@@ -10,11 +13,12 @@ from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_prepared
 from sqlalchemy import Engine, make_url
 
-from billing_lib.errors import InvalidAdjustment, NotPermitted, NotReady
+from billing_lib.errors import InvalidAdjustment, InvalidPeriod, NotPermitted, NotReady
 from billing_lib.ledger import charges, events, invoices, runs
 from billing_lib.ledger.database import open_ledger, operating_system_login, reading, writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.adhoc import Words, create_ad_hoc
 from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.approve import (
     Prepared,
@@ -26,6 +30,7 @@ from billing_lib.workflow.approve import (
     read_run,
     set_enabled,
 )
+from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, sign_off
@@ -110,7 +115,10 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
     assert now.waiting == [f"2 invoices of run {RUN} wait for bob"]
     with pytest.raises(NotPermitted, match="waits for bob, not for"), writing(rated) as connection:
         approve(connection, book, RUN, [P1], "")
-    assert change_invoices(rated, book, "reject", [P2], "look again") == [
+    with pytest.raises(NotPermitted, match="waits for bob, not for"):
+        change_invoices(rated, book, "reject", [P2], "look again")
+    both = reviewed_by(me(rated), f"[bob, {me(rated)}]")
+    assert change_invoices(rated, both, "reject", [P2], "look again") == [
         f"invoice {P2} goes back to {me(rated)}"
     ]
     alone = reviewed_by(me(rated))
@@ -200,6 +208,9 @@ def test_a_cancelled_run_reopens_its_charges_or_keeps_them_for_good(
             prepared(rated, book)
         with pytest.raises(NotReady, match="which is CLOSED"):
             adjust_charge(rated, book, "MIC/u2", {"quantity": "1"}, "too late")
+    with reading(rated) as connection:
+        now = charges.read_charges(connection, "MIC", "2020-04")["state"].unique().to_list()
+    assert now == (["PENDING"] if reopen else ["CANCELLED"])
     assert [job["kind"] for job in read_run(rated, book, RUN).jobs.to_dicts()] == ["cancel"]
 
 
@@ -280,4 +291,116 @@ def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
     assert chosen(InvoiceSelection(everything=True)) == [P1, P2]
     assert chosen(InvoiceSelection(projects=("p2",))) == chosen(
         InvoiceSelection(states=("open",), invoices=(P2,))
+    )
+
+
+def test_approving_all_passes_over_what_does_not_wait_for_the_user(rated: Engine) -> None:
+    mine = reviewed_by(me(rated))
+    prepared(rated, mine)
+    change_invoices(rated, mine, "quarantine", [P2], "disputed")
+    with pytest.raises(NotReady, match=f"invoice {P2} is QUARANTINED and does not wait"):
+        approve_now(rated, mine, [P1, P2])
+    done = approve_now(rated, mine, [P1, P2], passing_over=True)
+    assert done.decided == done.codes == [P1]
+    assert f"passed over: invoice {P2} in state QUARANTINED" in done.waiting
+    again = "nothing here waits for .*approved by all already.*in state QUARANTINED"
+    with pytest.raises(NotReady, match=again):
+        approve_now(rated, mine, [P1, P2], passing_over=True)
+
+
+def test_a_selection_keeps_what_waits_for_the_user(rated: Engine) -> None:
+    mine = reviewed_by(me(rated), "bob")
+    prepared(rated, mine)
+    approve_now(rated, mine, [P1])
+    with reading(rated) as connection:
+        assert InvoiceSelection(waiting_for_me=True).of(connection, mine, RUN) == [P2]
+    sentences = change_invoices(rated, mine, "reject", [P1, P2], "look", passing_over=True)
+    assert sentences == [
+        f"passed over: invoice {P1} waiting for bob",
+        f"invoice {P2} is rejected and takes in changes",
+    ]
+    assert states(rated) == {P1: "APPROVING", P2: "REJECTED"}
+
+
+def approve_now(
+    ledger: Engine, book: PriceBook, codes: list[str], *, passing_over: bool = False
+) -> Prepared:
+    with writing(ledger) as connection:
+        return approve(connection, book, RUN, codes, passing_over=passing_over)
+
+
+def test_a_cancelled_run_leaves_its_ad_hoc_invoices_unless_told(rated: Engine) -> None:
+    book = price_book()
+    for reference in ("PO-12", "PO-13"):
+        create_ad_hoc(rated, book, reference, Words("p1", "2020-04-06"))
+        line = NewLine(None, dt.date(2020, 4, 6), "Course", 7500, None, reference)
+        add_charge_line(rated, book, line, "asked for")
+    change_invoices(rated, book, "quarantine", ["MIC/PO-13"], "disputed")
+    assert sorted(prepared(rated, book).codes) == [P1, P2, "MIC/PO-12"]
+    said = cancel(rated, book, RUN, "wrong rates", reopen=True)
+    assert said[-3:] == [
+        "the ad hoc invoice MIC/PO-12 stays, in no run",
+        "the ad hoc invoice MIC/PO-13 stays, in no run",
+        f"billing run {RUN} is cancelled",
+    ]
+    with reading(rated) as connection:
+        rows = invoices.read_invoices(connection).select("code", "state", "run", "total").rows()
+    assert ("MIC/PO-12", "REJECTED", None, 7500) in rows
+    assert ("MIC/PO-13", "QUARANTINED", None, 7500) in rows
+    again = prepared(rated, book)
+    assert sorted(again.codes) == ["MIC-2020-04-2/p1", "MIC-2020-04-2/p2", "MIC/PO-12"]
+    cancel(rated, book, "MIC-2020-04-2", "wrong rates", reopen=False, with_ad_hoc=True)
+    assert states(rated)["MIC/PO-12"] == "CLOSED"
+
+
+def test_an_invoice_is_closed_only_when_its_month_is_over(
+    rated: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared(rated, price_book())
+
+    class Earlier(dt.datetime):
+        @classmethod
+        def now(cls, tz: dt.tzinfo | None = None) -> Self:
+            return cls(2020, 4, 30, 12, tzinfo=tz)
+
+    monkeypatch.setattr("billing_lib.workflow.approve.dt.datetime", Earlier)
+    with pytest.raises(InvalidPeriod, match="the period 2020-04 is not over before 2020-05-01"):
+        change_invoices(rated, price_book(), "close", [P1], "a gift")
+    assert states(rated)[P1] == "APPROVING"
+
+
+def test_an_ad_hoc_line_asks_for_a_sign_off_of_its_own_invoice_only(rated: Engine) -> None:
+    book = price_book(BOOK.replace("  issue: scheduled\n", ""))
+    create_ad_hoc(rated, book, "PO-12", Words("p1", "2020-04-06"))
+    line = NewLine(None, dt.date(2020, 4, 6), "Course", 7500, None, "PO-12")
+    add_charge_line(rated, book, line, "asked for")
+    assert "4 charges, total 235.83 USD" in sign_off(rated, book, "2020-04")
+    add_charge_line(rated, book, replace(line, description="Another"), "asked for")
+    month = prepared(rated, book)
+    assert sorted(month.codes) == [P1, P2]
+    assert month.waiting == [
+        "the ad hoc invoice MIC/PO-12 is not signed off as it is now; "
+        "'billing ready MIC 2020-04' signs it off with its month"
+    ]
+    own = RunScope(reference="PO-12")
+    told = r"MIC/PO-12 was signed off with 1 charges, total 75\.00 USD; it has 2 charges, total 150"
+    with pytest.raises(NotReady, match=told), writing(rated) as connection:
+        prepare(connection, book, APRIL, own)
+    sign_off(rated, book, "2020-04")
+    assert sorted(prepared(rated, book).codes) == [P1, P2, "MIC/PO-12"]
+
+
+def test_a_month_names_the_runs_of_a_part_of_it(rated: Engine) -> None:
+    book = price_book()
+    make_run(rated, book, APRIL, RunScope(projects=("p1",)))
+    month = prepared(rated, book)
+    assert month.codes == ["MIC-2020-04-2/p2"]
+    passed = (
+        f"passed over: billing run {RUN} (project p1) is OPEN; "
+        f"'billing run process {RUN}' takes its next step"
+    )
+    assert month.waiting == [passed]
+    set_enabled(rated, book, RUN, enabled=False)
+    assert (
+        f"passed over: billing run {RUN} (project p1) is DISABLED" in prepared(rated, book).waiting
     )

@@ -110,11 +110,16 @@ def check(filled: Engine, rows: Rows, stated: dict[str, Any]) -> bool:
     assert sorted(invoices.rows.select("facility", "invoice").iter_rows()) == codes
     assert invoices.count == len(codes)
     sums: dict[str, int] = {}
+    uncounted = 0
     for row in rows.invoices:
         if (row["facility"], row["code"]) in codes:
             currency = rows.currencies[row["facility"]]
-            sums[currency] = sums.get(currency, 0) + row["total"]
+            counts = row["state"] not in ("CLOSED", "VOID", "SUPERSEDED")
+            counts = counts and (row["number"] or not row["replaces"])  # a draft that repeats one
+            uncounted += not counts
+            sums[currency] = sums.get(currency, 0) + (row["total"] if counts else 0)
     assert invoices.totals == sums
+    assert invoices.uncounted == uncounted
     return bool(codes or expected)
 
 
@@ -122,7 +127,7 @@ def test_the_ledger_holds_an_invoice_in_every_state(rows: Rows) -> None:
     assert {row["state"] for row in rows.invoices} == set(states(INVOICE))
     assert {row["kind"] for row in rows.invoices} == {"periodic", "ad hoc"}
     assert any(row["replaces"] for row in rows.invoices)
-    assert {row["state"] for row in rows.charges} == {"PENDING", "BILLED", "PAID"}
+    assert {row["state"] for row in rows.charges} == {"PENDING", "BILLED", "PAID", "CANCELLED"}
     assert {row["charges"] == 0 for row in rows.invoices} == {True, False}
     assert min(row["total"] for row in rows.invoices) < 0
 
@@ -237,6 +242,19 @@ def test_it_is_said_how_much_there_is(filled: Engine) -> None:
     assert find_invoices(filled, Filter(project="none")).sentence("invoices") == "no invoices"
     amounts = found.texts().filter(pl.col("facility") == "YEN")
     assert amounts.select("total", "currency").rows() == [("20", "JPY"), ("10", "JPY")]
+    gone = find_invoices(filled, Filter.parse({"states": ["VOID", "CLOSED"]}))
+    assert gone.sentence("invoices") == (
+        "2 invoices, total 0.00 USD; 2 of them closed, void, replaced or repeated, not in the total"
+    )
+    of_them = [find_charges(filled, Filter.parse({"states": [it]})) for it in ("VOID", "CLOSED")]
+    assert [(it.count, it.uncounted, it.totals) for it in of_them] == [(2, 2, {"USD": 0})] * 2
+
+
+def test_the_teams_below_are_left_out_when_asked(filled: Engine) -> None:
+    both = find_invoices(filled, Filter.parse({"team": "bio"}), BOOKS).rows["team"].unique()
+    assert both.len() > 1
+    alone = find_invoices(filled, Filter.parse({"team": "bio", "only_team": True}), BOOKS)
+    assert alone.rows["team"].unique().to_list() in ([], ["bio"])
 
 
 def test_csv_says_what_json_says(filled: Engine, capfdbinary: pytest.CaptureFixture[bytes]) -> None:

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.after_issue import reissue
 from billing_lib.workflow.approve import change_invoices, prepare
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.overview import read_overview
@@ -60,7 +61,7 @@ def test_approval_names_who_is_waited_for(rated: Engine) -> None:
     with writing(rated) as connection:
         run = prepare(connection, book, APRIL, RunScope()).run
     assert seen(rated, book)["2020-04"] == ("IN APPROVAL", 16083, ["2 invoices wait for ann"])
-    change_invoices(rated, book, "reject", [f"{run}/p1"], "wrong code")
+    change_invoices(rated, price_book(), "reject", [f"{run}/p1"], "wrong code")
     change_invoices(rated, book, "quarantine", [f"{run}/p2"], "ask the lab")
     state, _, waits = seen(rated, book)["2020-04"]
     assert state == "READY"
@@ -84,3 +85,11 @@ def test_only_the_newest_months_are_shown(rated: Engine) -> None:
 def test_a_facility_that_may_not_be_read_is_not_in_it(rated: Engine) -> None:
     grant(rated, price_book(), "somebody", "administrator")
     assert read_overview(rated, {"MIC": price_book()}).height == 0
+
+
+def test_an_open_reissue_is_shown(rated: Engine, tmp_path: Path) -> None:
+    book = price_book()
+    number = min(issue_here(rated, book, APRIL, tmp_path))
+    assert seen(rated, book)["2020-04"] == ("ISSUED", 16083, [])
+    reissue(rated, book, number, "two slides broke")
+    assert seen(rated, book)["2020-04"] == ("ISSUED", 16083, ["1 reissue is open"])
