@@ -132,10 +132,11 @@ class Issuer:
         period: Period,
         terms: IssuingTerms,
         step: Progress,
+        role: str = REVIEWER,
     ) -> Self:
         """Check the user, the date and the program before the lock is taken."""
         with reading(engine) as connection:
-            require(connection, book.facility.code, REVIEWER)
+            require(connection, book.facility.code, role)
         now = dt.datetime.now(dt.UTC)
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
@@ -440,7 +441,8 @@ def issue_approved(
 ) -> IssuingResult:
     """Issue the invoices of a run that all reviewers have approved; NotReady without any."""
     period = _period_of(engine, book, run)
-    issuer = Issuer.begin(engine, settings, book, period, terms or IssuingTerms(), step)
+    stated = terms or IssuingTerms()
+    issuer = Issuer.begin(engine, settings, book, period, stated, step, ISSUER)
     with issuing(engine, book.facility.code):
         end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(

@@ -112,6 +112,8 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
     )
     total = f"Total ({invoice['currency']})"
     drawing = invoice["prepaid"] is not None
+    by_units = {line["item"]["code"] for line in invoice["lines"] if _counts_units(line)}
+    counted = f" {UNIT_HOURS}" if by_units else ""
     spread = "Adjustments and tax of the invoice are spread over the expense codes"
     drawn = "; payments from prepaid funds are taken off each in proportion" if drawing else ""
     tables = [
@@ -129,13 +131,13 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
                 [
                     row["name"] or row["item"] or "Added lines",
                     number(row["quantity"]),
-                    row["unit"] or NOTHING,
+                    UNIT_HOUR if row["item"] in by_units else row["unit"] or NOTHING,
                     money(row["total"]),
                 ]
                 for row in items
             ],
             ["Total", "", "", _sum(row["total"] for row in items)],
-            "Before adjustments and tax of the invoice.",
+            f"Before adjustments and tax of the invoice.{counted}",
         ),
         DocumentTable(
             "By user",
@@ -159,6 +161,17 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
         ),
     ]
     return [table for table in tables if table.rows]
+
+
+UNIT_HOUR = "unit-hour"
+UNIT_HOURS = "A unit-hour is an hour of one unit, such as a core-hour."
+"""The unit of hours × units, which differ from the hours of use, and its meaning."""
+
+
+def _counts_units(line: dict[str, Any]) -> bool:
+    """Whether a line's quantity is its hours × a number of units."""
+    several = line["hours"] is not None and Decimal(line["units"] or "1") != 1
+    return several and line["item"] is not None and line["unit"] == "hour"
 
 
 def charges_table(invoice: Invoice) -> DocumentTable:
@@ -190,6 +203,7 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
     item = line["item"]
     name = (item["name"] or item["code"]) if item else "Added line"
     notes = [line["description"] or ""]
+    unit = UNIT_HOUR if _counts_units(line) else line["unit"] or NOTHING
     if line["hours"] is not None and Decimal(line["units"] or "1") != 1:
         notes.append(f"{number(line['hours'])} hours × {number(line['units'])}")
     if line["rate_group"] and line["rate_group"] != usual_group:
@@ -214,7 +228,7 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
         share_text(line["expense_codes"]),
         number(line["hours"]),
         number(line["quantity"]),
-        line["unit"] or NOTHING,
+        unit,
         "\n".join(rates(line)),
         money(line["raw_total"]),
         money(line["adjustment"]),
@@ -227,7 +241,7 @@ def _when(line: dict[str, Any]) -> str:
     if not line["start"]:
         return str(line["date"])
     start, end = (line[name][:16].replace("T", " ") for name in ("start", "end"))
-    return f"{start} to {end[11:] if end[:10] == start[:10] else f'{chr(10)}{end}'}"
+    return f"{start} to {end[11:]}" if end[:10] == start[:10] else f"{start} to\n{end}"
 
 
 def blended(line: dict[str, Any]) -> bool:

@@ -165,5 +165,5 @@ def test_a_reviewer_submits_and_leaves_issuing_to_an_issuer(
         "MIC-2020-05-1: 1 invoice submitted",
         "1 invoices of run MIC-2020-05-1 wait for ann",
     ]
-    with pytest.raises(NotReady, match="nothing can be issued yet; 1 invoices .* wait for ann"):
+    with pytest.raises(NotReady, match=r"nothing can be issued yet; 1 invoices .* wait for ann"):
         issue_month(ledger, office, reviewed, MAY, terms=terms)

@@ -1,5 +1,7 @@
 """The HTML page says what the canonical invoice says, and runs nothing that a text holds."""
 
+from typing import Any
+
 from sample_invoice import (
     ad_hoc_credit,
     added_line,
@@ -13,6 +15,7 @@ from sample_invoice import (
 )
 
 from billing_lib.documents import render_html
+from billing_lib.documents.view import charges_table, summaries
 
 
 def test_the_page_shows_the_way_to_the_total_before_any_table_of_charges(read_html) -> None:
@@ -32,13 +35,13 @@ def test_every_charge_is_a_row_with_its_codes_hours_rate_and_amounts(read_html) 
     assert charges[0][:5] == ["Charge", "Date", "Item and description", "User", "Expense code"]
     assert charges[1] == [
         "RC/57",
-        "1993-10-01 07:06",
+        "1993-10-01 07:06 to 09:36",
         "Core hour\n84.0625 hours × 128",
         "u4",
         "370-1: 60 %, 807.00\n370-2: 40 %, 538.00",
         "84.0625",
         "10,760.0000",
-        "hour",
+        "unit-hour",
         "0.125",
         "1,345.00",
         "0.00",
@@ -52,7 +55,7 @@ def test_every_charge_is_a_row_with_its_codes_hours_rate_and_amounts(read_html) 
 def test_summaries_by_expense_code_item_and_user_end_in_their_sums(read_html) -> None:
     by_code, by_item, by_user = read_html(render_html(invoice())).tables[1:4]
     assert by_code[1:] == [["370-1", "−461.75"], ["370-2", "538.00"], ["Total", "76.25"]]
-    assert by_item[1] == ["Core hour", "10,760.0000", "hour", "1,345.00"]
+    assert by_item[1] == ["Core hour", "10,760.0000", "unit-hour", "1,345.00"]
     assert by_item[-1] == ["Total", "", "", "81.25"]
     assert by_user[1:] == [
         ["u4", "1", "84.0625", "1,345.00"],
@@ -156,7 +159,7 @@ def test_each_rule_the_tax_and_what_others_pay_stand_on_the_way_to_the_total(rea
     ]
     assert [["City fund", "100.00"], ["Total", "100.00"]] in [table[1:] for table in page.tables]
     (line,) = page.tables[-1][1:-1]
-    assert "blended rate 0.121000" in line[2]
+    assert "blended rate" not in line[2]  # all of it was billed at one rate
     assert "pilot price (scale): −40.00" in line[2]
 
 
@@ -208,3 +211,61 @@ def test_a_draft_says_so_before_all_else_and_has_neither_number_nor_date(read_ht
     assert '<body class="draft">' in rendered  # the style puts the word across every page
     assert page.tables == read_html(render_html(invoice())).tables
     assert "draft" not in render_html(invoice()).partition("</style>")[2].lower()
+
+
+def test_a_line_shows_start_and_end_and_how_its_amount_came_about() -> None:
+    def part(step: str, quantity: str | None, price: str | None, amount: str) -> dict[str, Any]:
+        return {"step": step, "quantity": quantity, "price": price, "amount": amount}
+
+    def cells(**changed: Any) -> list[str]:
+        return list(charges_table(invoice([hourly(**changed)])).rows[0])
+
+    evening = {
+        "start": "2020-04-06T16:00:00-04:00",
+        "end": "2020-04-06T20:00:00-04:00",
+        "hours": "4",
+        "units": "1",
+        "quantity": "4",
+        "price": "40",
+        "effective_rate": "28.750000",
+        "raw_total": "115.00",
+        "total": "115.00",
+    }
+    by_day = part("business hours", "1", "40", "40.00")
+    by_night = part("after hours", "3", "25", "75.00")
+    row = cells(**evening, steps=[by_day, by_night])
+    assert row[1] == "2020-04-06 16:00 to 20:00"
+    assert row[2].splitlines() == [
+        "Core hour",
+        "1 h × 40.00 (business hours) + 3 h × 25.00 (after hours)",
+        "blended rate 28.750000",
+    ]
+    assert row[6:10] == ["4", "hour", "40.00\n25.00", "115.00"]
+    # one rate alone: nothing is blended
+    row = cells(**evening, steps=[part("after hours", "4", "25", "100.00")])
+    assert row[2].splitlines()[1:] == ["4 h × 25.00 (after hours)"]
+    assert row[8] == "25.00"
+    row = cells(
+        **evening | {"end": "2020-04-07T01:00:00-04:00"},
+        steps=[
+            part("quantity × rate", "4", "0.125", "0.50"),
+            part("up to the minimum", None, None, "4.50"),
+            part("service fee", None, None, "2.00"),
+        ],
+    )
+    assert row[1] == "2020-04-06 16:00 to\n2020-04-07 01:00"
+    assert row[2].splitlines()[1:] == [
+        "4 h × 0.125 + 4.50 (up to the minimum) + 2.00 (service fee)"
+    ]
+    tiers = [part("up to 10", "10", "2", "20.00"), part("above 10", "2", "1.5", "3.00")]
+    row = cells(unit="each", units="1", start=None, end=None, steps=tiers)
+    assert row[2].splitlines()[1:] == ["10 each × 2.00 (up to 10) + 2 each × 1.50 (above 10)"]
+    assert row[1] == "1993-10-01"
+
+
+def test_hours_and_unit_hours_are_told_apart() -> None:
+    sample = invoice()
+    by_item = next(table for table in summaries(sample) if table.title == "By item")
+    assert by_item.rows[0][:3] == ["Core hour", "10,760.0000", "unit-hour"]  # 84.0625 × 128
+    assert by_item.remark.endswith("A unit-hour is an hour of one unit, such as a core-hour.")
+    assert charges_table(sample).rows[0][6:9] == ["10,760.0000", "unit-hour", "0.125"]

@@ -48,7 +48,7 @@ def test_facts_texts_charges_and_adjustments_are_in_the_pdf(read_pdf) -> None:
         "name its code within 30 days.",
         "billing@example.edu",
         "The machine was down on 12 October; a credit is included.",
-        "370-1: 60 %, 807.00 370-2: 40 %, 538.00 84.0625 10,760.0000 hour 0.125",
+        "370-1: 60 %, 807.00 370-2: 40 %, 538.00 84.0625 10,760.0000 unit-hour 0.125",
         "RC/58 1993-10-07 quantity 12 10 carol 1993-11-01 09:00:00 −08:00 two broke",
         "Page 1 of 2",
         "Page 2 of 2",

@@ -87,8 +87,8 @@ def test_each_charge_has_its_derivation_step_by_step() -> None:
     assert row["Derivation"].split("; ") == [
         "2.5 hours × 128 units, 1993-10-01 07:06:17 −07:00 to 1993-10-01 09:36:17 −07:00",
         "carol, 1993-11-02 10:00:00 −08:00: quantity 4 → 3 (agreed)",
-        "in business hours: 1 × 40 = 40.00",
-        "after hours: 2 × 25 = 50.00",
+        "in business hours: 1 × 40.00 = 40.00",
+        "after hours: 2 × 25.00 = 50.00",
         "service fee: 5.00",
         "Raw total: 95.00",
         "pilot price (scale): −9.50",

@@ -143,8 +143,11 @@ def test_an_invoice_is_in_a_run_of_its_facility_and_month_that_goes_on(
     with pytest.raises(REFUSED, match="in a run of its facility and month"):
         raw("UPDATE invoice SET run = 'RC-4' WHERE code = 'PO-12'")
     raw(f"UPDATE invoice SET run = '{RUN}' WHERE code = 'PO-12'")
-    with pytest.raises(REFUSED, match="stays what it is of"):
-        raw("UPDATE invoice SET run = NULL WHERE code = 'PO-12'")
+    for code in ("PO-12", P1):  # an editable ad hoc invoice leaves its run, for no other one
+        change = "NULL" if code == P1 else "'RC-4'"
+        with pytest.raises(REFUSED, match="stays what it is of|in a run of its facility and month"):
+            raw(f"UPDATE invoice SET run = {change} WHERE code = '{code}'")
+    raw("UPDATE invoice SET run = NULL WHERE code = 'PO-12'")
 
 
 def test_charges_are_freed_by_a_rejection_and_taken_off_then(submitted: Engine) -> None:

@@ -325,6 +325,7 @@ def _refused_by_the_library(ledger: Engine, of: str, before: str, action: str) -
     elif of == CHARGE:  # it moves with its invoice; asked alone, it stays where it is
         alone = {
             "bill": charges.bill_charges,
+            "cancel": charges.cancel_charges,
             "pay": charges.pay_charges,
             "unpay": charges.unpay_charges,
         }

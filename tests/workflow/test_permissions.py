@@ -387,12 +387,12 @@ ACTIONS: dict[str, tuple[set[str], Action]] = {
     ),
     "deposit": (ISSUE, lambda e, f: deposit(e, BOOK_HERE, "p1", "5.00", "paid in")),
     "issue": (ISSUE, lambda e, f: issue_prepared(e, BOOK_HERE, DECEMBER, f)),
-    "issue a month": (
-        ISSUE,
+    "issue a month": (  # or submit it
+        CHANGE,
         of_a_month_to_come(lambda e, s: issue_month(e, s, BOOK_HERE, Period(2999, 1))),
     ),
     "process a run": (
-        ISSUE,
+        CHANGE,
         of_a_month_to_come(lambda e, s: process_run(e, s, BOOK_HERE, "MIC-2999-01-1")),
     ),
     "issue what is approved": (
