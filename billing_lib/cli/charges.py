@@ -427,8 +427,12 @@ def dismiss(
     period: PeriodText,
     key: Annotated[str, typer.Argument(metavar="KEY", help="A finding, as 'check' lists it.")],
     reason: Annotated[str, typer.Option(help="Why it is right; kept with who and when.")] = "",
+    back: Annotated[
+        bool, typer.Option("--back", help="Take a dismissal back; the finding is listed again.")
+    ] = False,
 ) -> None:
     """Dismiss a finding that turned out to be no mistake; it is not listed again."""
-    from billing_lib.workflow.review import dismiss as dismiss_finding
+    from billing_lib.workflow import review
 
-    say(dismiss_finding(ledger(), price_book(facility), period, key, reason))
+    decide = review.restore if back else review.dismiss
+    say(decide(ledger(), price_book(facility), period, key, reason))

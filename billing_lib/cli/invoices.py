@@ -206,7 +206,8 @@ def credit(
     amount: Annotated[str, typer.Option(help="What to give back, before tax.")],
     reason: Annotated[str, typer.Option(help="Why; it stands on the invoice.")],
     date: Annotated[
-        str | None, typer.Option(help="Whose month gives it back, YYYY-MM-DD; today unless told.")
+        str | None,
+        typer.Option(help="Whose month gives it back; the project's next invoice unless told."),
     ] = None,
     expense_code: Annotated[
         str | None, typer.Option(help="What gets it; the project's split unless told.")

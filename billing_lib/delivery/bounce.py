@@ -53,7 +53,7 @@ def read_report(content: bytes, name: str) -> Report:
         raise UnknownMessage(
             "the report does not name its message",
             where=name,
-            remedy="find the message with 'billing outbox --all'",
+            remedy="look for the message in the outbox, sent ones too",
         )
     worst = next((it for it in fields if _plain(it["Action"]).lower() == "failed"), fields[0])
     words = [_plain(worst.get("Status")), _plain(worst.get("Diagnostic-Code"))]

@@ -149,7 +149,7 @@ class Templates:
             raise InvalidTemplate(
                 f"it makes {template.format}, and a PDF is made of HTML",
                 where=self.shown(template.file),
-                remedy="leave --pdf out",
+                remedy="ask for no PDF",
             )
 
     def sha256(self, name: str, *, pdf: bool = False) -> str:
@@ -277,7 +277,7 @@ def _tasks(
         if len(codes) > 1:
             raise InvalidFilter(
                 f"{' and '.join(codes)} have a template '{name}'",
-                remedy="say whose with --facility",
+                remedy="say which facility",
             )
     elif facility is not None:
         codes = [facility]
@@ -293,7 +293,7 @@ def _tasks(
             raise InvalidFilter(
                 f"the template '{template.name}' of {code} is for a {template.purpose}, and none"
                 " is selected",
-                remedy="name statements with --statement, else invoices by a filter",
+                remedy="name statements, or choose invoices by a filter",
             )
         records = dict(chosen.invoices.select("number", "record").iter_rows())
         for subject, context in contexts:
@@ -621,7 +621,7 @@ def _result(
     if content is None:
         if last is None:
             raise InvalidTemplate(f"{task.name} was neither kept nor made")
-        since = f"; {' and '.join(changed)} since, --again makes it anew" if changed else ""
+        since = f"; {' and '.join(changed)} since; it can be made anew" if changed else ""
         sentence = f"{task.name}: made before, nothing changed{since}"
         return Transformed(last["id"], task.file, store.read(last["sha256"]), sentence), None
     sha256 = store.put(content)

@@ -95,7 +95,7 @@ def read_message(connection: Connection, message_id: str) -> dict[str, Any]:
     found = connection.execute(select(message).where(message.c.id == message_id)).one_or_none()
     if found is None:
         raise UnknownMessage(
-            f"there is no message {message_id}", remedy="'billing outbox --all' lists them"
+            f"there is no message {message_id}", remedy="look in the outbox, at sent ones too"
         )
     return found._asdict()
 

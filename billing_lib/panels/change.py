@@ -212,7 +212,15 @@ def effect_sentence(changed: BulkResult, desk: Desk) -> str:
     if count == 0:
         return f"{selected}; no total changes"
     totals = f"{count:,} total{' changes' if count == 1 else 's change, together'}"
-    return f"{selected}; {totals} {before} → {after} {desk.currency}"
+    sentence = f"{selected}; {totals} {before} → {after} {desk.currency}"
+    of_invoices, of_charges = (
+        int((frame["after"] - frame["before"]).sum())
+        for frame in (changed.invoices, changed.effect)
+    )
+    if of_invoices != of_charges:
+        difference = money_text(of_invoices, desk.places)
+        sentence += f"; with their rules and tax the invoices change by {difference}"
+    return sentence
 
 
 def effect_tables(changed: BulkResult, desk: Desk, *, done: bool) -> str:
@@ -229,8 +237,9 @@ def effect_tables(changed: BulkResult, desk: Desk, *, done: bool) -> str:
     )
     charges, count = _charges(changed, desk.facility)
     more = "" if count <= SHOWN else f", the first {SHOWN} of {count:,}"
+    sums = ("total", "total_after", "difference")
     shown = [
-        table(invoices, f"Invoices as they{would or ' are'}", places=desk.places),
+        table(invoices, f"Invoices as they{would or ' are'}", places=desk.places, total=sums),
         table(charges, f"Charges as they{would or ' are'}{more}", places=desk.places),
     ]
     return "".join(str(part.data) for part in shown)
@@ -240,7 +249,12 @@ def _charges(changed: BulkResult, facility: str) -> tuple[pl.DataFrame, int]:
     """The first selected charges and charges repriced with them, and the count of all."""
     totals = changed.effect.rename({"before": "total", "after": "total_after"})
     every = changed.values.join(totals, on="charge", how="full", coalesce=True)
-    first = every.sort(pl.col("field").is_null(), "charge").head(SHOWN)
+    # A charge with several fields has its totals once, so that the column sums to what is said.
+    again = pl.int_range(pl.len()).over("charge") > 0
+    every = every.sort(pl.col("field").is_null(), "charge").with_columns(
+        pl.when(~again).then(pl.col("total", "total_after"))
+    )
+    first = every.head(SHOWN)
     told = first.with_columns(
         pl.struct("field", value=name)
         .map_elements(lambda it: value_of(it["field"] or "", it["value"]), return_dtype=pl.String)
@@ -286,6 +300,8 @@ def _fields(
 def _listed(values: dict[str, str | None]) -> str:
     return ", ".join(str(value) for value in values.values() if value is not None)
 
+
+_SHOW_FIRST = "'Show what it does' comes first, and again after each change of the form"
 
 SHOWN_EVENTS = 3
 """Selected charges that are explained, the last chosen ones."""
@@ -344,7 +360,7 @@ class ChangeCharges:
         self.effect = widgets.HTML()
         self.trail = Trail(desk)
         self.show = button("Show what it does")
-        self.apply = button("Apply", primary=True, disabled=True)
+        self.apply = button("Apply", primary=True, disabled=_SHOW_FIRST)
         self.reason = text_entry("Reason", "why; kept with every change")
         self.progress = ProgressBar(self.message, self.show, self.apply)
         self._fixed = list(charges)
@@ -352,6 +368,7 @@ class ChangeCharges:
         self.form = ChangeForm(desk, field, value, self._forget)
         self.show.on_click(lambda _: self.show_effect())
         self.apply.on_click(lambda _: self.apply_change())
+        desk.on_change(lambda: self.message.say(""))  # what it said may hold no longer
         desk.on_change(self.refresh)
         self._tell()
         column = widgets.Layout(flex="0 0 auto", margin="0 24px 0 0")
@@ -477,7 +494,7 @@ class UndoGroup:
         self.group = choice("Group", width="60em")
         self.reason = text_entry("Reason", "why it is taken back")
         self.show = button("Show what it does")
-        self.undo = button("Undo the group", primary=True, disabled=True)
+        self.undo = button("Undo the group", primary=True, disabled=_SHOW_FIRST)
         self.effect = widgets.HTML()
         self.progress = ProgressBar(self.message, self.show, self.undo)
         self.group.observe(lambda _: self._forget(), names="value")

@@ -121,12 +121,13 @@ def tick(label: str) -> widgets.Checkbox:
     )
 
 
-def button(label: str, *, primary: bool = False, disabled: bool = False) -> widgets.Button:
-    """A button as wide as its label."""
+def button(label: str, *, primary: bool = False, disabled: str = "") -> widgets.Button:
+    """A button as wide as its label; ``disabled`` says why it is greyed at first."""
     return widgets.Button(
         description=label,
         button_style="primary" if primary else "",
-        disabled=disabled,
+        disabled=bool(disabled),
+        tooltip=disabled or None,
         layout=widgets.Layout(width="auto"),
     )
 

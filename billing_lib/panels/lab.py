@@ -5,11 +5,15 @@
     ListingPanel("bio", "1993-10")     the page that ``billing listing --html`` writes
 
 Two lists offer the labs and months that the user may see; team and period may be empty at first.
+The pages link to each other, and the listing to all that the user may see; a link in the portal
+names team and month: ``invoice.ipynb?team=bio&period=1993-10``.
 An invoice's files come from its audit record byte for byte, never rendered anew.
 """
 
+import os
 from collections.abc import Callable, Sequence
 from html import escape
+from urllib.parse import parse_qs, urlencode
 
 import ipywidgets as widgets
 import polars as pl
@@ -31,6 +35,26 @@ _WIDE = {"width": "26em"}
 _LOOKED_AT = 12  # months
 
 
+PAGES = {"listing": "Listing", "invoice": "Invoices", "statement": "Statements"}
+"""The pages of a lab, with their names in links."""
+
+
+def _asked(name: str) -> str:
+    """A value from the address by which the portal's page was opened; else empty."""
+    return parse_qs(os.environ.get("QUERY_STRING", "")).get(name, [""])[0]
+
+
+def _link(page: str, team: str, period: str, text: str) -> str:
+    address = f"{page}.ipynb?{urlencode({'team': team, 'period': period})}"
+    return f'<a href="{escape(address)}">{escape(text)}</a>'
+
+
+def page_links(team: str, period: str) -> str:
+    """Links to the pages of a lab's month."""
+    links = " · ".join(_link(page, team, period, name) for page, name in PAGES.items())
+    return f'<nav aria-label="Pages of the lab">{links}</nav>'
+
+
 class LabChooser:
     """Two lists: the labs, and the months of the chosen lab.
 
@@ -49,6 +73,7 @@ class LabChooser:
         has: Callable[[str, str], bool] = lambda team, period: True,
     ) -> None:
         books = read_price_books(office.settings.parameters)
+        team, period = team or _asked("team"), period or _asked("period")
         self.months = read_lab_months(office.engine, books)
         labs = self.months.unique("team", keep="first", maintain_order=True)
         self.team = widgets.Dropdown(
@@ -59,7 +84,8 @@ class LabChooser:
             layout=_WIDE,
         )
         self.period = widgets.Dropdown(description="Month", layout={"width": "16em"})
-        self.widget = widgets.HBox([self.team, self.period])
+        self.links = widgets.HTML()
+        self.widget = widgets.VBox([self.links, widgets.HBox([self.team, self.period])])
         self._show, self._message, self._has = show, message, has
         self._listing = False
         if team in labs["team"]:
@@ -88,7 +114,38 @@ class LabChooser:
             if self.team.value is None or self.period.value is None:
                 self._message.say("There is no lab's month that you may see.")
                 return
+            self.links.value = page_links(self.team.value, self.period.value)
             self._show(self.team.value, self.period.value)
+
+    def overview(self, office: Site) -> str:
+        """All labs and months that the user may see, with links to their pages."""
+        rows = []
+        for team, name, period in self.months.iter_rows():
+            statements = list_statements(office.engine, period, [team]).height
+            found = find_invoices(office.engine, _of_month(team, period))
+            issued = found.rows["number"].drop_nulls().len()
+            rows.append(
+                f"<tr><td>{escape(f'{name} ({team})')}</td>"
+                f"<td>{_link('listing', team, period, period)}</td>"
+                f"<td>{_link('invoice', team, period, _count(issued, 'invoice'))}</td>"
+                f"<td>{_link('statement', team, period, _count(statements, 'statement'))}</td></tr>"
+            )
+        heads = "".join(f'<th scope="col">{it}</th>' for it in ("Lab", "Month", *_PAPERS))
+        return (
+            f"<details><summary>All that you may see: {_count(len(rows), 'month')}</summary>"
+            f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></details>"
+        )
+
+
+_PAPERS = ("Invoices", "Statements")
+
+
+def _count(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _of_month(team: str, period: str) -> Filter:
+    return Filter.parse({"team": team, "period_from": period, "period_to": period})
 
 
 INVOICE_FILES = ("pdf", "xlsx", "xml", "html")
@@ -118,7 +175,7 @@ class InvoicePanel(Displayed):
         return str(self.message.widget.value) + str(self.page.value)
 
     def _issued(self, team: str, period: str) -> pl.DataFrame:
-        wanted = Filter.parse({"team": team, "period_from": period, "period_to": period})
+        wanted = _of_month(team, period)
         return find_invoices(self.office.engine, wanted, self.books).texts().drop_nulls("number")
 
     def _has(self, team: str, period: str) -> bool:
@@ -274,7 +331,8 @@ class ListingPanel(Displayed):
         self.message = Message()
         self.page = widgets.HTML(layout={"width": "100%"})
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
-        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page])
+        self.all = widgets.HTML(self.chooser.overview(self.office))
+        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page, self.all])
 
     def html(self) -> str:
         """The message and the page, without the lists."""

@@ -47,10 +47,12 @@ from billing_lib.workflow.review import (
     find_discrepancies,
     read_charges,
     remedy,
+    restore,
     summarise_month,
 )
 
 _WIDE = widgets.Layout(width="34em")
+_LABEL = {"description_width": "9em"}
 _RECORDS = (
     Column("record", "Record"),
     Column("reason", "Reason"),
@@ -85,11 +87,17 @@ class FindingsPanel:
         self.detail = widgets.VBox()
         self.change: ChangeCharges | None = None
         self.finding: dict[str, Any] | None = None
-        self.reason = widgets.Text(
-            description="Reason", layout=_WIDE, style={"description_width": "9em"}
-        )
+        self.reason = widgets.Text(description="Reason", layout=_WIDE, style=_LABEL)
         self.dismiss = widgets.Button(
             description="Dismiss the finding", tooltip="It was looked at and is right"
+        )
+        self.dismissal = widgets.Dropdown(description="Dismissed", layout=_WIDE, style=_LABEL)
+        self.why_back = widgets.Text(description="Reason", layout=_WIDE, style=_LABEL)
+        self.restore = widgets.Button(
+            description="Take the dismissal back", layout=widgets.Layout(width="auto")
+        )
+        self.taking_back = widgets.VBox(
+            [self.dismissal, widgets.HBox([self.why_back, self.restore])]
         )
         self.again = widgets.Button(description="Check again")
         self.rate = widgets.Button(
@@ -117,6 +125,7 @@ class FindingsPanel:
         self.desk.on_change(lambda: self.message.say("Changed; 'Check again' looks anew."))
         self.rate.on_click(lambda _: self.rate_again())
         self.dismiss.on_click(lambda _: self.dismiss_finding())
+        self.restore.on_click(lambda _: self.restore_finding())
         self._show_counts()
         self.widget = widgets.VBox(
             [
@@ -125,6 +134,7 @@ class FindingsPanel:
                 widgets.HBox([self.again, self.message.widget]),
                 self.detail,
                 self.dismissed,
+                self.taking_back,
             ]
         )
 
@@ -202,6 +212,14 @@ class FindingsPanel:
             )
             self.check_again(f"{said}. ")
 
+    def restore_finding(self) -> None:
+        """Take the chosen dismissal back."""
+        with self.message.sentences():
+            key, reason = str(self.dismissal.value), self.why_back.value
+            said = restore(self.desk.engine, self.desk.book, self.desk.period, key, reason)
+            self.why_back.value = ""
+            self.check_again(f"{said}. ")
+
     def html(self) -> str:
         """The counts and the first findings, for pages without a browser."""
         return f"{self.summary.value}{self.table.html()}{self.dismissed.value}"
@@ -243,9 +261,13 @@ class FindingsPanel:
             f"<details><summary>{len(CHECKS)} checks were asked: {sums.height} found something, "
             f"{len(CHECKS) - sums.height} found nothing</summary>{made}</details>"
         )
-        self.dismissed.value = ""
-        if self.month.dismissed.height:
-            self.dismissed.value = table(self.month.dismissed.drop("key"), "Dismissed").data
+        gone = self.month.dismissed
+        self.dismissed.value = table(gone.drop("key"), "Dismissed").data if gone.height else ""
+        self.dismissal.options = [
+            (f"{check}: {subject}", key)
+            for check, subject, key in gone.select("check", "subject", "key").iter_rows()
+        ]
+        self.taking_back.layout.display = "" if gone.height else "none"
 
     def _rows(self, finding: dict[str, Any]) -> list[widgets.Widget]:
         found: list[widgets.Widget] = []

@@ -1,6 +1,6 @@
 """The price book: a facility's items, rates, customers and rules, checked once and then trusted.
 
-One YAML file per facility (docs/scenario-format.md has every key). A rate prices one item for one
+One YAML file per facility (docs/price-book.md has every key). A rate prices one item for one
 rate group between two dates; a project pays by its own rate group or its type's; a split names
 the expense codes that pay. A check of the book as a whole is a function in CHECKS.
 

@@ -19,8 +19,9 @@ from billing_lib.pricing.month_checks import CHECKED, HOLDING, STATED, Reviewed,
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import HOUR
 
-DISMISS = "dismiss"
-"""The kind of event of a dismissal; its subject is the month, or ANY, and the finding's key."""
+DISMISS, RESTORE = "dismiss", "restore"
+"""The kinds of events of a dismissal and of taking it back; their subject is the month, or ANY, and
+the finding's key."""
 
 ANY = "any"
 """Instead of the month: usage that nobody can place in a month is dismissed for all of them."""
@@ -72,19 +73,24 @@ def read_stated(connection: Connection, facility: str, month: str) -> pl.DataFra
     return named(hourly, facility).select(STATED.names())
 
 
+def standing_dismissals(connection: Connection, facility: str) -> pl.DataFrame:
+    """The events of dismissals that nobody has taken back, the last one of each subject."""
+    decisions = events.read_events(connection, facility, kinds=[DISMISS, RESTORE])
+    return decisions.unique("subject", keep="last", maintain_order=True).filter(kind=DISMISS)
+
+
 def read_dismissals(connection: Connection, facility: str, month: Period) -> pl.DataFrame:
     """The dismissed findings of a month, the last dismissal of each: ``key``, ``by``, ``at``,
     ``reason``."""
-    dismissals = events.read_events(connection, facility, kinds=[DISMISS])
     return (
-        dismissals.filter(pl.col("subject").str.contains(f"^({month}|{ANY}) "))
+        standing_dismissals(connection, facility)
+        .filter(pl.col("subject").str.contains(f"^({month}|{ANY}) "))
         .select(
             pl.col("subject").str.split(" ").list.last().alias("key"),
             by="login",
             at=pl.col("at").dt.to_string("%Y-%m-%d %H:%M"),
             reason="reason",
         )
-        .unique("key", keep="last", maintain_order=True)
     )
 
 

@@ -476,6 +476,6 @@ def facility_of(engine: Engine, code: str) -> str:
         )
     if len(facilities) > 1:
         raise UnknownInvoice(
-            f"{' and '.join(facilities)} have an invoice {code}", remedy="say which with --facility"
+            f"{' and '.join(facilities)} have an invoice {code}", remedy="say which facility"
         )
     return str(facilities[0])

@@ -27,9 +27,10 @@ from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.charges import credited
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, SUPERSEDED
+from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, PENDING, SUPERSEDED
 from billing_lib.pricing.adjusting import LINES
 from billing_lib.pricing.charging import charge_usage
+from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import USAGE, Amount, canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
@@ -254,7 +255,8 @@ def credit_invoice(
     amount
         Before tax, positive; together with earlier credits at most the invoice's total.
     date
-        ``YYYY-MM-DD``; today on the facility's calendar by default.
+        ``YYYY-MM-DD``; by default in the month of the project's next invoice: the first one with
+        a draft or pending charges of the project, on its last day, or else today.
     again
         Allow a second credit with the same date, reason and amount.
     """
@@ -269,7 +271,7 @@ def credit_invoice(
             remedy="write what is given back, such as 20.00",
         )
     today = dt.datetime.now(ZoneInfo(book.facility.timezone)).date()
-    credited_on = today if date is None else parse_date(date)
+    stated = None if date is None else parse_date(date)
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         code = str(ledger_invoices.require_invoice(connection, number)["code"])
@@ -281,6 +283,7 @@ def credit_invoice(
                 remedy="credit the invoice that replaces it" if superseded else None,
             )
         description = f"Credit for {number}: {reason.strip()}"
+        credited_on = stated or _next_invoice(connection, book, invoice, today)
         line = NewLine(invoice["project"], credited_on, description, -minor, expense_code)
         duplicate = None if again else added_before(connection, book, line)
         if duplicate is not None:
@@ -295,6 +298,27 @@ def credit_invoice(
                 remedy=f"credit at most {money_text(max(left, 0), places)}",
             )
         return put_line(connection, book, line, reason, {"credits": number})
+
+
+def _next_invoice(
+    connection: Connection, book: PriceBook, credited: dict[str, Any], today: dt.date
+) -> dt.date:
+    """The date of a credit on the project's next invoice, which a draft or pending charges of an
+    open month begin; today if there is none."""
+    facility, project = book.facility.code, credited["project"]
+    drafts = ledger_invoices.read_invoices(connection, facility, project=project).filter(
+        (pl.col("kind") != AD_HOC) & pl.col("replaces").is_null()
+    )
+    closed = drafts.filter(pl.col("state").is_in((APPROVING, *ACTIVE)))["period"]
+    editable = drafts.filter(pl.col("state").is_in(EDITABLE))["period"]
+    waiting = ledger_charges.read_charges(
+        connection, facility, project=project, state=PENDING
+    ).filter(pl.col("invoice").is_null() & pl.col("reference").is_null())["period"]
+    free = waiting.filter(~waiting.is_in(closed.implode()))
+    months = {
+        month for month in (*editable, *free) if credited["period"] <= month < f"{today:%Y-%m}"
+    }
+    return Period.parse(min(months)).last_day if months else today
 
 
 def _with_replaced(connection: Connection, invoice: dict[str, Any]) -> list[str]:

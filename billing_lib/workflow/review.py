@@ -2,6 +2,7 @@
 
     find_discrepancies(engine, book, "1993-10")    run every check of pricing/month_checks.py
     dismiss(engine, book, "1993-10", key, reason)  a reviewer found it right: hide it
+    restore(engine, book, "1993-10", key, reason)  take the dismissal back: show it again
     remedy(finding)                                Remedy(("RC/u8",), "waived", "yes", …)
     explain(ledger, book, "RC/57")                 ["RC/57: Microscope 1, …", "Total: 81.00 USD."]
 
@@ -43,6 +44,7 @@ from billing_lib.workflow.adjust import changes_of, require_reason, split_code
 from billing_lib.workflow.findings import (
     ANY,
     DISMISS,
+    RESTORE,
     named,
     read_dismissals,
     read_stated,
@@ -252,14 +254,36 @@ def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str)
             f"there is no finding '{key}' in {facility} {month}",
             remedy=f"'billing check {facility} {month}' lists them",
         )
-    check, subject = finding.select("check", "subject").row(0)
+    return f"{key}: dismissed, {_decide(engine, facility, month, finding, DISMISS, reason)}"
+
+
+def _decide(
+    engine: Engine, facility: str, month: str, finding: pl.DataFrame, kind: str, reason: str
+) -> str:
+    """Record the dismissal of a finding, or that it is taken back; its check and subject."""
+    key, check, subject = finding.select("key", "check", "subject").row(0)
     of = ANY if check == name_of(usage_without_a_readable_time) else month
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
         events.record_event(
-            connection, facility, kind=DISMISS, subject=f"{of} {key}", reason=reason.strip()
+            connection, facility, kind=kind, subject=f"{of} {key}", reason=reason.strip()
         )
-    return f"{key}: dismissed, {check}, {subject}"
+    return f"{check}, {subject}"
+
+
+def restore(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:
+    """Take back a dismissal, so that the finding is shown again; return a sentence."""
+    require_reason(reason)
+    facility, month = book.facility.code, str(Period.parse(period))
+    with reading(engine) as connection:
+        require(connection, facility, REVIEWER)
+    reviewed = find_discrepancies(engine, book, month)
+    if key in reviewed.findings["key"]:
+        return f"{key}: is not dismissed, nothing changed"
+    finding = reviewed.dismissed.filter(pl.col("key") == key)
+    if finding.height == 0:
+        raise InvalidAdjustment(f"there is no dismissed finding '{key}' in {facility} {month}")
+    return f"{key}: shown again, {_decide(engine, facility, month, finding, RESTORE, reason)}"
 
 
 def _no_charges(facility: str, month: str) -> NotReady:

@@ -13,11 +13,11 @@ import polars as pl
 from sqlalchemy import Connection
 
 from billing_lib.errors import NotReady
-from billing_lib.ledger import charges, events, usage
+from billing_lib.ledger import charges, usage
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.states import ACTIVE, UNFINISHED
 from billing_lib.pricing.month_checks import UNPLACED, find_unplaced, named_rows
-from billing_lib.workflow.findings import ANY, DISMISS
+from billing_lib.workflow.findings import ANY, standing_dismissals
 
 
 def read_unplaced(connection: Connection, facility: str) -> pl.DataFrame:
@@ -26,8 +26,7 @@ def read_unplaced(connection: Connection, facility: str) -> pl.DataFrame:
     rows = usage.read_unbilled(connection, facility, undated=True)
     if rows.height == 0:
         return rows.with_columns(key=pl.lit(None, pl.String))
-    dismissals = events.read_events(connection, facility, kinds=[DISMISS])
-    dismissed = dismissals["subject"].str.strip_prefix(f"{ANY} ")
+    dismissed = standing_dismissals(connection, facility)["subject"].str.strip_prefix(f"{ANY} ")
     keys = find_unplaced(rows.select(UNPLACED.names())).select("key", file="subject")
     return rows.join(keys, on="file", maintain_order="left").filter(
         ~pl.col("key").is_in(dismissed.implode())

@@ -72,7 +72,7 @@ def test_a_result_is_kept_and_made_again_on_demand(ledger: Engine, tmp_path: Pat
     (folder / "upload.csv.j2").write_text(example.replace("sum;;", "total;;"))
     (old,) = transform(ledger, here, both, "upload.csv", RUN)
     assert (old.id, old.content) == (first.id, first.content)
-    assert "nothing changed; the template has changed since, --again makes it" in old.said
+    assert "nothing changed; the template has changed since; it can be made" in old.said
     (new,) = transform(ledger, here, both, "upload.csv", RUN, again=True)
     assert new.content.decode() == makes.replace("sum;;", "total;;")
     assert "made again: the template has changed, " in new.said

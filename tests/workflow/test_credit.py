@@ -159,3 +159,18 @@ def test_it_is_of_today_and_may_go_to_one_expense_code(april: Engine) -> None:
     wanted = Filter(facility="MIC", period_from=month, period_to=month)
     found = find_charges(april, wanted).rows
     assert found.select("date", "total").rows() == [(today, -500)]
+
+
+def test_without_a_date_it_is_on_the_next_invoice_of_the_project(
+    april: Engine, tmp_path: Path
+) -> None:
+    today = dt.datetime.now(ZoneInfo(BOOKED.facility.timezone)).date()
+    assert f"MIC/line-{today:%Y-%m}-1: " in credit(april, "5.00", date=None)
+    rate_period(april, BOOKED, MAY)  # May is over; p1's charge of it is on no invoice yet
+    assert "MIC/line-2020-05-1: " in credit(april, "20.00", date=None)
+    with reading(april) as connection:
+        event = events.read_events(connection, "MIC", kinds=["add_line"]).row(-1, named=True)
+    assert json.loads(event["after"])["date"] == "2020-05-31"
+    (bill,) = issue_here(april, BOOKED, MAY, tmp_path).values()
+    assert bill["totals"]["total"] == "-15.00"
+    assert f"MIC/line-{today:%Y-%m}-" in credit(april, "1.00", date=None)  # May is issued
