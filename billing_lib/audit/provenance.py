@@ -175,7 +175,7 @@ def require_clean(origin: Provenance, allow_dirty: bool) -> None:
         )
     raise DirtyTree(
         f"files of the program differ from commit {origin.commit[:12]}: {named}{more}",
-        remedy="commit them, or issue with --allow-dirty, which the record will say",
+        remedy="commit them, or allow changed files, which the record will say",
     )
 
 

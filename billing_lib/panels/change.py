@@ -237,9 +237,8 @@ def effect_tables(changed: BulkResult, desk: Desk, *, done: bool) -> str:
     )
     charges, count = _charges(changed, desk.facility)
     more = "" if count <= SHOWN else f", the first {SHOWN} of {count:,}"
-    sums = ("total", "total_after", "difference")
     shown = [
-        table(invoices, f"Invoices as they{would or ' are'}", places=desk.places, total=sums),
+        table(invoices, f"Invoices as they{would or ' are'}", places=desk.places),
         table(charges, f"Charges as they{would or ' are'}{more}", places=desk.places),
     ]
     return "".join(str(part.data) for part in shown)

@@ -30,7 +30,7 @@ from billing_lib import Site, open_site
 from billing_lib.errors import BillingError, NotReady
 from billing_lib.panels.change import ChangeCharges, changes_table
 from billing_lib.panels.charge_list import charge_columns
-from billing_lib.panels.forms import bundle, in_browser, table
+from billing_lib.panels.forms import bundle, in_browser, offer, table
 from billing_lib.panels.office import Desk, Later, Message, ProgressBar
 from billing_lib.panels.table import MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
@@ -263,10 +263,8 @@ class FindingsPanel:
         )
         gone = self.month.dismissed
         self.dismissed.value = table(gone.drop("key"), "Dismissed").data if gone.height else ""
-        self.dismissal.options = [
-            (f"{check}: {subject}", key)
-            for check, subject, key in gone.select("check", "subject", "key").iter_rows()
-        ]
+        labels = pl.format("{}: {}", "check", "subject")
+        offer(self.dismissal, gone.select(labels, "key").rows())
         self.taking_back.layout.display = "" if gone.height else "none"
 
     def _rows(self, finding: dict[str, Any]) -> list[widgets.Widget]:

@@ -58,7 +58,7 @@ def require_settled(connection: Connection, book: PriceBook, month: Period) -> N
         raise NotReady(
             f"{facility} {month} has findings that must be settled first: {key}, {check}, "
             f"{subject}: {sentence}" + (f", and {left.height - 1} more" if left.height > 1 else ""),
-            remedy=f"{remedy}, or dismiss it: billing dismiss {facility} {month} {key} --reason …",
+            remedy=f"{remedy}, or dismiss it: 'billing dismiss {facility} {month} {key}'",
         )
 
 

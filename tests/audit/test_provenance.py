@@ -158,7 +158,7 @@ def test_a_changed_tree_is_refused_by_the_names_of_its_files(repository: Path) -
     assert str(refused.value) == (
         f"files of the program differ from commit {origin.commit[:12]}: billing_lib/a.py, "
         "billing_lib/b.py, billing_lib/c.py and 1 more; "
-        "commit them, or issue with --allow-dirty, which the record will say"
+        "commit them, or allow changed files, which the record will say"
     )
     require_clean(origin, allow_dirty=True)
 

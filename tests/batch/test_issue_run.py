@@ -17,7 +17,7 @@ from billing_lib.documents.ubl import EN16931
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotPermitted, NotReady, RunFailed
 from billing_lib.ledger import charges, invoices, runs
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.people import current_login, insert_permission
+from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.adjust import adjust_charge
@@ -146,8 +146,9 @@ def test_a_reviewer_submits_and_leaves_issuing_to_an_issuer(
 ) -> None:
     with writing(ledger) as connection:
         me = current_login(connection)
-        insert_permission(connection, "MIC", me, "reviewer", "")
-        insert_permission(connection, "MIC", "boss", "administrator", "")
+        for login, role in ((me, "administrator"), (me, "reviewer"), ("boss", "administrator")):
+            insert_permission(connection, "MIC", login, role, "")
+        delete_permission(connection, "MIC", me, "administrator", "")
     submitted = issue(ledger, office, APRIL, "2020-05-04")
     assert (submitted.numbers, submitted.submitted) == ([], 2)
     assert submitted.sentences == [

@@ -145,7 +145,9 @@ def test_an_invoice_is_in_a_run_of_its_facility_and_month_that_goes_on(
     raw(f"UPDATE invoice SET run = '{RUN}' WHERE code = 'PO-12'")
     for code in ("PO-12", P1):  # an editable ad hoc invoice leaves its run, for no other one
         change = "NULL" if code == P1 else "'RC-4'"
-        with pytest.raises(REFUSED, match="stays what it is of|in a run of its facility and month"):
+        with pytest.raises(
+            REFUSED, match=r"stays what it is of|in a run of its facility and month"
+        ):
             raw(f"UPDATE invoice SET run = {change} WHERE code = '{code}'")
     raw("UPDATE invoice SET run = NULL WHERE code = 'PO-12'")
 

@@ -104,6 +104,24 @@ def test_a_lab_is_offered_its_own_only(two_labs: Site, tmp_path: Path) -> None:
     assert "MIC-2021-00001" not in panel.page.value
 
 
+def test_the_first_page_has_links_to_all_that_a_lab_may_see(
+    two_labs: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    issue(two_labs, tmp_path)
+    generate_statements(two_labs.engine, {"MIC": two_labs.book("MIC")}, APRIL)
+    as_jones(two_labs)
+    panel = ListingPanel(office=two_labs)
+    (row,) = cells(panel.all.value)
+    assert [re.sub("<[^>]*>", "", cell) for cell in row] == [
+        *("Jones Lab (jones)", "2020-04", "1 invoice", "1 statement")
+    ]
+    links = re.findall('href="([^"]*)"', panel.chooser.links.value)
+    asked = "team=jones&amp;period=2020-04"
+    assert links == [f"{page}.ipynb?{asked}" for page in ("listing", "invoice", "statement")]
+    monkeypatch.setenv("QUERY_STRING", unescape(asked))
+    assert InvoicePanel(office=two_labs).number.value == "MIC-2021-00002"
+
+
 def test_who_may_see_no_lab_is_told_so(two_labs: Site) -> None:
     grant(two_labs.engine, two_labs.book("MIC"), "somebody", "administrator")
     panel = ListingPanel(office=two_labs)

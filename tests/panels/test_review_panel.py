@@ -204,7 +204,14 @@ def test_what_is_right_is_dismissed_with_a_reason_and_does_not_come_back(twice: 
     (row,) = cells(panel.dismissed.value)
     assert (row[0], row[-1]) == ("duplicates", "<b>two</b> trays")
     assert "<b>two" not in panel.dismissed.value
-    assert "duplicates" not in findings(reviewed(twice)).month.findings["check"].to_list()
+    again = findings(reviewed(twice))
+    assert "duplicates" not in again.month.findings["check"].to_list()
+    assert [label for label, _ in again.dismissal.options] == ["duplicates: slide"]
+    again.why_back.value = "one tray only"
+    again.restore.click()
+    assert "shown again, duplicates, slide" in again.message.widget.value
+    assert "duplicates" in again.month.findings["check"].to_list()
+    assert again.taking_back.layout.display == "none"
 
 
 def test_codes_that_may_not_be_charged_are_found_with_the_reason(office: Site) -> None:

@@ -22,6 +22,7 @@ from billing_lib.workflow.review import (
     find_discrepancies,
     read_charges,
     remedy,
+    restore,
     summarise_month,
 )
 from billing_lib.workflow.runs import sign_off
@@ -102,6 +103,16 @@ def test_a_dismissal_is_an_event_and_holds_for_the_very_finding(
     again = find_discrepancies(rated, book, "2020-04")
     assert "duplicates" not in again.findings["check"].to_list()
     assert again.dismissed.select("check", "reason").rows() == [("duplicates", "two trays")]
+    with pytest.raises(InvalidAdjustment, match="there is no dismissed finding 'nonsense'"):
+        restore(rated, book, "2020-04", "nonsense", "why")
+    assert restore(rated, book, "2020-04", key, "looked again") == (
+        f"{key}: shown again, duplicates, slide"
+    )
+    assert "is not dismissed, nothing changed" in restore(rated, book, "2020-04", key, "again")
+    back = find_discrepancies(rated, book, "2020-04")
+    assert key in back.findings["key"]
+    assert back.dismissed.height == 0
+    dismiss(rated, book, "2020-04", key, "two trays")
     third = HEADER + "d3,slide,p1,ann,,,2020-04-07,12\n"
     load_files(rated, book, [usage_file(tmp_path, third, "third.csv")], nothing)
     rate_period(rated, book, APRIL)
@@ -174,7 +185,7 @@ def test_minutes_as_hours_hold_back_the_sign_off_until_they_are_dismissed(
     assert "measure: minutes" in str(refused.value)
     month = find_discrepancies(ledger, book, "2020-04")
     key = month.findings.filter(check=STATED)["key"].item()
-    assert f"billing dismiss MIC 2020-04 {key} --reason" in str(refused.value)
+    assert f"billing dismiss MIC 2020-04 {key}" in str(refused.value)
     dismiss(ledger, book, "2020-04", key, "the meter counts double at night")
     assert sign_off(ledger, book, "2020-04").startswith("MIC 2020-04 is ready: 3 charges")
 
