@@ -34,9 +34,10 @@ from billing_lib.panels.forms import (
     table,
     text_entry,
 )
+from billing_lib.panels.html import amount
 from billing_lib.panels.office import Desk, Message, ProgressBar
 from billing_lib.pricing.adjusting import FIELDS, NO, YES
-from billing_lib.pricing.money import money_text, plain_text
+from billing_lib.pricing.money import plain_text
 from billing_lib.workflow.adjust import KEPT, OPEN, UNDONE, list_groups, read_history
 from billing_lib.workflow.bulk import BulkResult, adjust_many, preview, preview_undo, undo_group
 from billing_lib.workflow.review import explain
@@ -205,7 +206,7 @@ SHOWN = 50
 def effect_sentence(changed: BulkResult, desk: Desk) -> str:
     """Sum the effect: ``2 charges; 2 totals change, together 27.50 → 30.00 USD``."""
     before, after = (
-        money_text(int(changed.effect[name].sum()), desk.places) for name in ("before", "after")
+        amount(int(changed.effect[name].sum()), desk.places) for name in ("before", "after")
     )
     count = changed.effect.height
     selected = f"{changed.selected:,} charge{'' if changed.selected == 1 else 's'}"
@@ -218,7 +219,7 @@ def effect_sentence(changed: BulkResult, desk: Desk) -> str:
         for frame in (changed.invoices, changed.effect)
     )
     if of_invoices != of_charges:
-        difference = money_text(of_invoices, desk.places)
+        difference = amount(of_invoices, desk.places)
         sentence += f"; with their rules and tax the invoices change by {difference}"
     return sentence
 

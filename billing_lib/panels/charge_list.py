@@ -12,15 +12,35 @@ import polars as pl
 from billing_lib.panels.office import Desk
 from billing_lib.panels.table import DATE, MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import as_text
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import read_pending
+
+
+def with_names(charges: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
+    """Projects and items with their names, ``p1, Flow solver``, where these say more."""
+    names: dict[str, dict[str, str | None]] = {
+        "project": {project.code: project.name for project in book.projects},
+        "item": {item.code: item.name for item in book.items},
+    }
+    return charges.with_columns(
+        pl.col(column)
+        .replace(
+            {
+                code: f"{code}, {name}"
+                for code, name in known.items()
+                if name and name.casefold() != code.casefold()
+            }
+        )
+        for column, known in names.items()
+    )
 
 
 def charge_columns(places: int) -> tuple[Column, ...]:
     """The columns of a table of charges; ``places`` are the currency's decimals."""
     return (
         Column("charge", "Charge"),
-        Column("project", "Project", offers="project"),
-        Column("item", "Item", offers="item"),
+        Column("project", "Project", offers="project", listed=True),
+        Column("item", "Item", offers="item", listed=True),
         Column("user", "User", offers="user"),
         Column("date", "Date", DATE),
         Column("description", "Description"),
@@ -38,7 +58,7 @@ def pending_charges(desk: Desk, chosen: Sequence[str], on_tick: Callable[[], Non
         found = read_pending(desk.engine, desk.book, desk.period, first)
         ahead = ~pl.col("charge").is_in(pl.Series(chosen, dtype=pl.String).implode())
         return (
-            as_text(found, only=("quantity", "price"))
+            with_names(as_text(found, only=("quantity", "price")), desk.book)
             .sort(ahead, maintain_order=True)
             .with_columns(
                 pl.concat_str("item", "description", separator=", ", ignore_nulls=True).alias("use")
@@ -49,7 +69,7 @@ def pending_charges(desk: Desk, chosen: Sequence[str], on_tick: Callable[[], Non
         "pending charges",
         (
             Column("charge", "Charge"),
-            Column("project", "Project", offers="project"),
+            Column("project", "Project", offers="project", listed=True),
             Column("use", "Item, description", offers="item", listed=True),
             Column("user", "User", offers="user"),
             Column("date", "Date", DATE),

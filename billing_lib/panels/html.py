@@ -8,12 +8,13 @@ pandas.
 """
 
 from collections.abc import Sequence
+from decimal import Decimal
 from html import escape
 
 import polars as pl
 from IPython.display import HTML
 
-from billing_lib.pricing.money import money_text_column
+from billing_lib.pricing.money import money_text, money_text_column
 
 MONEY = (
     "raw_total",
@@ -74,11 +75,25 @@ def shown_texts(
     counted = {name for name, dtype in rows.schema.items() if dtype.is_numeric()}
     texts = rows.select(
         (
-            money_text_column(pl.col(name), places) if name in counted & {*MONEY} else pl.col(name)
+            grouped(money_text_column(pl.col(name), places))
+            if name in counted & {*MONEY}
+            else pl.col(name)
         ).alias(_heading(name))
         for name in rows.columns
     )
     return texts, {_heading(name) for name in rows.columns if name in MONEY or name in counted}
+
+
+def grouped(text: pl.Expr) -> pl.Expr:
+    """Numbers as text with their thousands in groups, as in documents: ``1,234.50``."""
+    for _ in range(6):  # a group each; amounts have at most 18 digits
+        text = text.str.replace(r"^(-?\d+)(\d{3})([,.]|$)", "${1},${2}${3}")
+    return text
+
+
+def amount(minor: int, places: int) -> str:
+    """An amount in minor units as pages write it: ``1,234.50``."""
+    return f"{Decimal(money_text(minor, places)):,}"
 
 
 def table_name(caption: str) -> str:

@@ -9,8 +9,8 @@ They read the frozen snapshot and its computation alone, never the ledger.
 import polars as pl
 from IPython.display import HTML
 
-from billing_lib.panels.html import plain_table
-from billing_lib.pricing.money import minor_places, money_text, money_text_column
+from billing_lib.panels.html import amount, plain_table
+from billing_lib.pricing.money import minor_places, money_text_column
 from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, Snapshot
 
@@ -19,7 +19,7 @@ def run_heading(snapshot: Snapshot, computation: Computation) -> str:
     """Summarise the run in a few lines of Markdown."""
     text = snapshot.text
     places = minor_places(text["currency"])
-    total = money_text(int(computation.totals["total"].sum()), places)
+    total = amount(int(computation.totals["total"].sum()), places)
     charges = computation.priced.charges.height
     return (
         f"## {text['facility_name']} · {text['period']}\n\n"
@@ -35,8 +35,8 @@ def _left_to_pay(computation: Computation, places: int) -> str:
     drawn = int(computation.totals["drawn"].sum())
     if not drawn:
         return ""
-    due = money_text(int(computation.totals["total"].sum()) - drawn, places)
-    return f", of which {money_text(drawn, places)} from prepaid funds and **{due}** left to pay"
+    due = amount(int(computation.totals["total"].sum()) - drawn, places)
+    return f", of which {amount(drawn, places)} from prepaid funds and **{due}** left to pay"
 
 
 def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:

@@ -29,13 +29,14 @@ from IPython.display import HTML, display
 from billing_lib import Site, open_site
 from billing_lib.errors import BillingError, NotReady
 from billing_lib.panels.change import ChangeCharges, changes_table
-from billing_lib.panels.charge_list import charge_columns
+from billing_lib.panels.charge_list import charge_columns, with_names
 from billing_lib.panels.forms import bundle, in_browser, offer, table
+from billing_lib.panels.html import amount
 from billing_lib.panels.office import Desk, Later, Message, ProgressBar
 from billing_lib.panels.table import MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import QUANTITY_PLACES, as_text
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.month_checks import CHECKS, name_of, told
 from billing_lib.workflow.adjust import read_history
 from billing_lib.workflow.price import changeable_charges
@@ -271,7 +272,7 @@ class FindingsPanel:
         found: list[widgets.Widget] = []
         if finding["charges"]:
             found_in = self.month.charges.filter(pl.col("charge").is_in(finding["charges"]))
-            charges = as_text(found_in, only=FIGURES)
+            charges = with_names(as_text(found_in, only=FIGURES), self.desk.book)
             columns = charge_columns(self.desk.places)
             currency = self.desk.currency
             found.append(
@@ -332,7 +333,7 @@ class ChargesPanel:
     def read(self, first: int | None = None) -> pl.DataFrame:
         """Read all charges of the month, or the ``first`` ones, from the ledger."""
         charges = read_charges(self.desk.engine, self.desk.book, self.desk.period, first)
-        return as_text(charges, only=FIGURES)
+        return with_names(as_text(charges, only=FIGURES), self.desk.book)
 
     def change_one(self, at: int) -> None:
         """Open the form for the charge at this place among all."""
@@ -732,5 +733,5 @@ class ReviewPanel:
         own = charges.filter(~pl.col("item").is_in(shared))
         return own if (own["unit"] == "hour").any() else charges
 
-    def _money(self, amount: int) -> str:
-        return f"{Decimal(money_text(amount, self.places)):,} {self.currency}"
+    def _money(self, minor: int) -> str:
+        return f"{amount(minor, self.places)} {self.currency}"

@@ -33,7 +33,8 @@ import traitlets
 
 from billing_lib.errors import BillingError, InvalidFilter
 from billing_lib.panels.forms import bundle, table
-from billing_lib.pricing.money import money_text, money_text_column
+from billing_lib.panels.html import amount, grouped
+from billing_lib.pricing.money import money_text_column
 
 STATIC = Path(__file__).parent / "static"
 
@@ -254,8 +255,9 @@ class Rows:
 
     def _text(self, column: Column) -> pl.Expr:
         if column.kind == MONEY:
-            return money_text_column(pl.col(column.name), column.places)
-        return pl.col(column.name).cast(pl.String)
+            return grouped(money_text_column(pl.col(column.name), column.places))
+        text = pl.col(column.name).cast(pl.String)
+        return grouped(text) if column.kind == NUMBER else text
 
 
 class _Browser(anywidget.AnyWidget):
@@ -554,8 +556,7 @@ class PagedTable:
         if page.matched < rows.frame.height:
             told += f" of {rows.frame.height:,}"
         if page.total is not None:
-            total = Decimal(money_text(page.total, self.places))
-            told += f", total {total:,} {self.currency}"
+            told += f", total {amount(page.total, self.places)} {self.currency}"
         return told
 
 
