@@ -237,11 +237,11 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
 
 
 def _when(line: dict[str, Any]) -> str:
-    """The local start and end of a line, or its date: ``2020-04-06 09:00 to 12:30``."""
+    """A line's local start and end, ``2020-04-06 09:00`` and ``to 12:30``, or its date."""
     if not line["start"]:
         return str(line["date"])
     start, end = (line[name][:16].replace("T", " ") for name in ("start", "end"))
-    return f"{start} to {end[11:]}" if end[:10] == start[:10] else f"{start} to\n{end}"
+    return f"{start}\nto {end[11:] if end[:10] == start[:10] else end}"
 
 
 def blended(line: dict[str, Any]) -> bool:

@@ -23,8 +23,7 @@ def with_names(charges: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
         "item": {item.code: item.name for item in book.items},
     }
     return charges.with_columns(
-        pl.col(column)
-        .replace(
+        pl.col(column).replace(
             {
                 code: f"{code}, {name}"
                 for code, name in known.items()

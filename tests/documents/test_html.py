@@ -35,7 +35,7 @@ def test_every_charge_is_a_row_with_its_codes_hours_rate_and_amounts(read_html) 
     assert charges[0][:5] == ["Charge", "Date", "Item and description", "User", "Expense code"]
     assert charges[1] == [
         "RC/57",
-        "1993-10-01 07:06 to 09:36",
+        "1993-10-01 07:06\nto 09:36",
         "Core hour\n84.0625 hours × 128",
         "u4",
         "370-1: 60 %, 807.00\n370-2: 40 %, 538.00",
@@ -234,7 +234,7 @@ def test_a_line_shows_start_and_end_and_how_its_amount_came_about() -> None:
     by_day = part("business hours", "1", "40", "40.00")
     by_night = part("after hours", "3", "25", "75.00")
     row = cells(**evening, steps=[by_day, by_night])
-    assert row[1] == "2020-04-06 16:00 to 20:00"
+    assert row[1] == "2020-04-06 16:00\nto 20:00"
     assert row[2].splitlines() == [
         "Core hour",
         "1 h × 40.00 (business hours) + 3 h × 25.00 (after hours)",
@@ -253,7 +253,7 @@ def test_a_line_shows_start_and_end_and_how_its_amount_came_about() -> None:
             part("service fee", None, None, "2.00"),
         ],
     )
-    assert row[1] == "2020-04-06 16:00 to\n2020-04-07 01:00"
+    assert row[1] == "2020-04-06 16:00\nto 2020-04-07 01:00"
     assert row[2].splitlines()[1:] == [
         "4 h × 0.125 + 4.50 (up to the minimum) + 2.00 (service fee)"
     ]
