@@ -612,7 +612,7 @@ def undo_unload(
         if made.height == 0 or undone.height:
             raise InvalidAdjustment(
                 f"there is no taking back '{group}' to undo",
-                remedy=f"'billing events {facility} --kind unload' lists them",
+                remedy=f"the events of {facility} list them",
             )
         name, taken_back = str(made["subject"][0]), int(made["sequence"][0])
         ended = usage.read_versions(connection, facility, event=taken_back)
@@ -703,7 +703,7 @@ class _Loads:
         if not found:
             raise UnreadableFile(
                 f"no file '{path.name}' was loaded into {facility}",
-                remedy=f"'billing events {facility} --kind load' lists the files",
+                remedy=f"the events of {facility} list the files",
             )
         return next((each for each in found if each[0] not in self.taken_back), found[0])
 
