@@ -17,12 +17,16 @@ from billing_lib.workflow.adjust import read_pending
 
 
 def with_names(charges: pl.DataFrame, book: PriceBook) -> pl.DataFrame:
-    """Projects and items with their names, ``p1, Flow solver``, where these say more."""
+    """Projects and items with their names, ``p1, Flow solver``, where these say more.
+
+    ``project_code`` and ``item_code`` keep the codes, which filters offer.
+    """
     names: dict[str, dict[str, str | None]] = {
         "project": {project.code: project.name for project in book.projects},
         "item": {item.code: item.name for item in book.items},
     }
-    return charges.with_columns(
+    codes = (pl.col(column).alias(f"{column}_code") for column in names)
+    return charges.with_columns(*codes).with_columns(
         pl.col(column).replace(
             {
                 code: f"{code}, {name}"
@@ -38,8 +42,8 @@ def charge_columns(places: int) -> tuple[Column, ...]:
     """The columns of a table of charges; ``places`` are the currency's decimals."""
     return (
         Column("charge", "Charge"),
-        Column("project", "Project", offers="project", listed=True),
-        Column("item", "Item", offers="item", listed=True),
+        Column("project", "Project", offers="project_code", listed=True),
+        Column("item", "Item", offers="item_code", listed=True),
         Column("user", "User", offers="user"),
         Column("date", "Date", DATE),
         Column("description", "Description"),
@@ -68,8 +72,8 @@ def pending_charges(desk: Desk, chosen: Sequence[str], on_tick: Callable[[], Non
         "pending charges",
         (
             Column("charge", "Charge"),
-            Column("project", "Project", offers="project", listed=True),
-            Column("use", "Item, description", offers="item", listed=True),
+            Column("project", "Project", offers="project_code", listed=True),
+            Column("use", "Item, description", offers="item_code", listed=True),
             Column("user", "User", offers="user"),
             Column("date", "Date", DATE),
             Column("quantity", "Quantity", NUMBER),

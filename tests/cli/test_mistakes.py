@@ -231,5 +231,5 @@ def test_from_changed_files_nothing_is_issued_unless_allowed(rated: Office, tmp_
     said = office.run("issue", "MIC", "2020-04", source=source)
     assert said.returncode == 2
     assert "billing_lib/changed.py" in said.stderr
-    assert "--allow-dirty" in said.stderr
+    assert "allow changed files" in said.stderr
     assert office.listed("invoices") == []
