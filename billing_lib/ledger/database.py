@@ -56,7 +56,7 @@ from billing_lib.errors import (
 HEAD = "0009"
 """The latest migration (migrations/versions); a test compares it with alembic's answer."""
 
-_FIRST = "0008"
+_FIRST = "0009"
 """The earliest migration that can be upgraded; earlier ones were never released."""
 
 _BUSY_SECONDS = 60

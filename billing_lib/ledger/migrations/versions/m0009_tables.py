@@ -1,6 +1,6 @@
 """The tables as they stand before the first release.
 
-Revisions 0001 to 0007 were never released; their ledgers are refused (database.py).
+Revisions 0001 to 0008 were never released; their ledgers are refused (database.py).
 """
 
 from typing import NoReturn
@@ -9,7 +9,7 @@ from alembic import op
 
 from billing_lib.ledger.schema import metadata
 
-revision = "0008"
+revision = "0009"
 down_revision = None
 
 
