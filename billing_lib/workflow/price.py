@@ -155,8 +155,10 @@ def gather(
     kept = [Rate.model_validate_json(body) for body in bodies["body"]]
     _require_hours(book, kept)
     changes, added = changes_in_force(connection, facility, charges["charge"])
+    teams = catalogue.accounts.select("project", "team").unique("project")
     return Gathered(
-        usage=_rated_usage(connection, facility, charges, kept),
+        # A project may have moved to another team: as its split, its team is today's.
+        usage=_rated_usage(connection, facility, charges, kept).update(teams, on="project"),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
         rules=rules,
         adjustments=changes,

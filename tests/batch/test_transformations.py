@@ -122,7 +122,8 @@ def test_each_invoice_or_statement_has_its_own_and_a_mistake_leaves_nothing(
     with pytest.raises(InvalidTemplate, match=r"there is no template 'note\.txt'"):
         transform(ledger, here, both, "note.txt", RUN)
     put(here, "microscopy", note__txt=note)
-    with pytest.raises(InvalidFilter, match=r"MIC and SEQ have a template 'note\.txt'; say whose"):
+    several = r"MIC and SEQ have a template 'note\.txt'; say which facility"
+    with pytest.raises(InvalidFilter, match=several):
         transform(ledger, here, both, "note.txt", SMITH)
     before = list_transformations(ledger).height
     (folder / "note.txt.j2").write_text(note + "\n\n{{ statement.nobody }}")

@@ -25,9 +25,9 @@ FILES = {
         "id,item,project\n1,slide,p1\n",
         "the column 'start' is missing; the columns are id, item, project",
     ),
-    "one id with other content": (
-        HEADER + "u2,slide,p1,bob,,,2020-04-07,13\n",
-        "usage.csv, row 2: the record 'u2' was loaded before",
+    "numbers of which nobody knows how they are written": (
+        HEADER + "u2,slide,p1,bob,,,2020-04-07,1.234\n",
+        "'1.234' is 1.234 with a decimal point and 1234 with a decimal comma",
     ),
 }
 BOOKS = {

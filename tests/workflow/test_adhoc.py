@@ -25,10 +25,12 @@ from billing_lib.workflow.adhoc import Words, create_ad_hoc, edit_ad_hoc
 from billing_lib.workflow.adjust import adjust_charge, delete_charge
 from billing_lib.workflow.after_issue import reissue, void
 from billing_lib.workflow.approve import change_invoices, prepare
+from billing_lib.workflow.bulk import take_new_rates
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period, read_unbilled
 from billing_lib.workflow.runs import RunScope, sign_off
+from billing_lib.workflow.search import Filter
 
 BOOKED = price_book()
 APRIL, MAY = Period(2020, 4), Period(2020, 5)
@@ -167,6 +169,8 @@ def test_usage_that_names_it_goes_to_it_and_else_says_why_not(
     assert (again.new, again.changed) == (0, 0)
     dearer = price_book(BOOK.replace('"1.25"', '"2.00"'))
     rate_period(ledger, dearer, APRIL, again=True)
+    assert invoice(ledger)["total"] == 2000  # at the kept rate
+    take_new_rates(ledger, dearer, "2020-04", Filter(item="slide"))
     assert invoice(ledger)["total"] == 3200
 
 

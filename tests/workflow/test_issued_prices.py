@@ -70,12 +70,12 @@ def test_an_issued_invoice_shows_how_each_price_came_about(rated: Engine, tmp_pa
     assert (lines["MIC/b2"]["date"], lines["MIC/b2"]["start"]) == ("2020-04-07", None)
     told = {code: derivation(line) for code, line in lines.items()}
     span = "booked from 2020-04-07 09:00:00 to 2020-04-07 12:00:00, not used"
-    assert told["MIC/b2"][0] == f"{span}: 3 × 20 = 60.00"
+    assert told["MIC/b2"][0] == f"{span}: 3 × 20.00 = 60.00"
     assert told["MIC/m1"][1:3] == [
-        "1 of the 31 days of 2020-03: 0.032258 × 90 = 2.90",
-        "30 of the 30 days of 2020-04: 1 × 90 = 90.00",
+        "1 of the 31 days of 2020-03: 0.032258 × 90.00 = 2.90",
+        "30 of the 30 days of 2020-04: 1 × 90.00 = 90.00",
     ]
-    assert told["MIC/s2"][0] == "snapshot of 1, one of the 3 of its month: 0.333333 × 1 = 0.33"
+    assert told["MIC/s2"][0] == "snapshot of 1, one of the 3 of its month: 0.333333 × 1.00 = 0.33"
 
 
 def test_bookings_and_snapshots_that_lack_something_are_unbilled(rated: Engine) -> None:
