@@ -79,9 +79,9 @@ def changes(before: Any, after: Any, where: str = "") -> Iterator[Change]:
 
 def aligned(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[int | None, int | None]]:
     """Pairs of places of the same entry; None where an entry is new or gone."""
-    names = [[name_of(entry) for entry in entries] for entries in (before, after)]
+    old_names, new_names = ([name_of(entry) for entry in entries] for entries in (before, after))
     pairs: list[tuple[int | None, int | None]] = []
-    matcher = SequenceMatcher(None, *names, autojunk=False)
+    matcher = SequenceMatcher(None, old_names, new_names, autojunk=False)
     for kind, old, old_end, new, new_end in matcher.get_opcodes():
         if kind == "equal":
             pairs += zip(range(old, old_end), range(new, new_end), strict=True)
@@ -103,10 +103,9 @@ def edited(text: str, name: str, content: dict[str, Any]) -> str:
     InvalidPriceBook
         The text is laid out so that the change cannot be written into it.
     """
-    node = yaml.compose(text, Loader=yaml.SafeLoader)
     if not text.endswith("\n"):
         text += "\n"
-    result = _Editor(text).edited(node, content)
+    result = _Editor(text).edited(Document(text, name).node, content)
     if Document(result, name).content != content:
         raise InvalidPriceBook(
             "the change cannot be written into the file as it is laid out, such as with a value "

@@ -35,6 +35,9 @@ from billing_lib.pricing.pricebook import PriceBook
 KIND, TREE = "teams", "tree"
 """Kind and subject of the events that note the tree of teams."""
 
+PRICE_BOOK = "price_book"
+"""Kind of the events that note each version of the price book; their subject is its file."""
+
 
 def with_below(connection: Connection, facility: str, teams: set[str]) -> set[str]:
     """Add the teams below these teams."""
@@ -161,6 +164,7 @@ def note_facility(connection: Connection, book: PriceBook) -> None:
     people.know_facility(
         connection, facility.code, facility.name, facility.currency, facility.timezone
     )
+    note_book(connection, book)
     above = {team.code: team.parent for team in book.teams if team.parent is not None}
     before = _noted(connection, facility.code)
     if above != before:
@@ -173,6 +177,33 @@ def note_facility(connection: Connection, book: PriceBook) -> None:
             before=canonical_json(before),
             after=canonical_json(above),
         )
+
+
+def note_book(
+    connection: Connection,
+    book: PriceBook,
+    reason: str = "changed outside the office",
+    before: dict[str, str | None] | None = None,
+    after: dict[str, str | None] | None = None,
+) -> None:
+    """Note the version of the price book by its sha256, if it is not the last one noted.
+
+    ``before`` and ``after`` are the values that a change in the office made, by their keys.
+    """
+    facility, sha256 = book.facility.code, book.sha256
+    noted = read_events(connection, facility, kinds=[PRICE_BOOK])
+    last = json.loads(noted["after"][-1])["sha256"] if noted.height else None
+    if sha256 is None or sha256 == last:
+        return
+    record_event(
+        connection,
+        facility,
+        kind=PRICE_BOOK,
+        subject=facility,
+        reason="first seen" if last is None and after is None else reason,
+        before=canonical_json({"sha256": last, **(before or {})}),
+        after=canonical_json({"sha256": sha256, **(after or {})}),
+    )
 
 
 def grant(
