@@ -47,6 +47,10 @@ const nameOf = entry =>
     .filter(Boolean)
     .join(" ");
 
+const inOrder = fields => [true, false].flatMap(single => fields.filter(it => SINGLE.includes(it.kind) === single));
+const YES_NO = { true: "yes", false: "no" };
+const named = option => YES_NO[option] ?? option.replaceAll("_", " ");
+
 // All that is below a row, in a few words.
 const told = value => {
   if (empty(value)) return "";
@@ -95,11 +99,11 @@ function render({ model, el }) {
       keep();
     };
     if (field.kind === "choice") {
-      const none = field.default ? `${field.default} (unless told)` : "";
+      const none = field.default ? `${named(field.default)} (unless told)` : "";
       const choices = field.required && value ? [] : [element("option", { value: "" }, none)];
       const known = field.options.includes(value) || !value ? field.options : [value, ...field.options];
       const made = element("select", { ...common, on: { change: changed } },
-        ...choices, ...known.map(option => element("option", { value: option }, option)));
+        ...choices, ...known.map(option => element("option", { value: option }, named(option))));
       made.value = value;
       return made;
     }
@@ -120,7 +124,7 @@ function render({ model, el }) {
 
   // The fields of one entry, with their labels.
   const form = (fields, place, owner, make, where) =>
-    element("div", { className: "fields" }, ...fields.map(field => {
+    element("div", { className: "fields" }, ...inOrder(fields).map(field => {
       if (SINGLE.includes(field.kind))
         return element("label", { className: field.kind },
           element("span", {}, field.label + (field.required ? " *" : "")), entry(field, place, owner, make, where));
@@ -130,7 +134,7 @@ function render({ model, el }) {
   const nested = (field, place, owner, make, where) => {
     const here = [...place, field.name];
     const own = () => owner()?.[field.name];
-    const name = where ? `${field.label}, ${where}` : field.label;
+    const name = where ? `${field.label}, ${where}` : place.length || field.kind === "rows" ? field.label : "";
     if (field.kind === "rows")
       return rows(field, here, () => own() || [], () => (make()[field.name] ??= []), value => put(make(), field, value), name);
     if (field.kind === "map") return map(field, here, own, () => (make()[field.name] ??= {}), value => put(make(), field, value), name);
