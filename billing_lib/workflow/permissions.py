@@ -36,7 +36,10 @@ KIND, TREE = "teams", "tree"
 """Kind and subject of the events that note the tree of teams."""
 
 PRICE_BOOK = "price_book"
-"""Kind of the events that note each version of the price book; their subject is its file."""
+"""Kind of the events that note each version of the price book; their subject is the facility."""
+
+OUTSIDE = "changed outside the office"
+"""The reason of such an event for a version that nobody saved by the program."""
 
 
 def with_below(connection: Connection, facility: str, teams: set[str]) -> set[str]:
@@ -158,13 +161,16 @@ def visible(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
     return visible.drop("of_lab")
 
 
-def note_facility(connection: Connection, book: PriceBook) -> None:
-    """Note the price book's facility and tree of teams; currency and time zone cannot change."""
+def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE) -> None:
+    """Note the price book's facility, its version and its tree of teams.
+
+    Currency and time zone cannot change. ``reason`` is that of a new version.
+    """
     facility = book.facility
     people.know_facility(
         connection, facility.code, facility.name, facility.currency, facility.timezone
     )
-    note_book(connection, book)
+    note_book(connection, book, reason)
     above = {team.code: team.parent for team in book.teams if team.parent is not None}
     before = _noted(connection, facility.code)
     if above != before:
@@ -182,7 +188,7 @@ def note_facility(connection: Connection, book: PriceBook) -> None:
 def note_book(
     connection: Connection,
     book: PriceBook,
-    reason: str = "changed outside the office",
+    reason: str = OUTSIDE,
     before: dict[str, str | None] | None = None,
     after: dict[str, str | None] | None = None,
 ) -> None:
@@ -200,7 +206,7 @@ def note_book(
         facility,
         kind=PRICE_BOOK,
         subject=facility,
-        reason="first seen" if last is None and after is None else reason,
+        reason="first seen" if last is None and reason == OUTSIDE else reason,
         before=canonical_json({"sha256": last, **(before or {})}),
         after=canonical_json({"sha256": sha256, **(after or {})}),
     )

@@ -41,7 +41,7 @@ from billing_lib.pricing.pricebook import PriceBook, find_mistakes
 from billing_lib.pricing.yaml_edit import Change, changes, edited
 from billing_lib.pricing.yaml_text import Document, Mistake
 from billing_lib.workflow.adjust import require_reason
-from billing_lib.workflow.load import find_book, read_text, with_parts
+from billing_lib.workflow.load import find_book, read_price_books, read_text, with_parts
 from billing_lib.workflow.permissions import (
     ADMINISTRATOR,
     REVIEWER,
@@ -241,6 +241,60 @@ def save_book(
             )
         write_whole(opened.path, text)
     return OpenedBook(opened.path, text, book)
+
+
+TEMPLATES = Path(__file__).parent / "new_facility"
+"""A folder for each template: a price book, and an example of usage."""
+
+
+def templates() -> list[str]:
+    """The names of the templates for new facilities."""
+    return sorted(path.parent.name for path in TEMPLATES.glob("*/price-book.yml"))
+
+
+@dataclass(frozen=True)
+class NewFacility:
+    """A facility made from a template: its price book, and the example of its usage."""
+
+    path: Path
+    example: Path
+
+
+def new_facility(
+    engine: Engine, folder: Path, code: str, template: str, **keys: str
+) -> NewFacility:
+    """Make a facility from a template; ``keys`` are keys of the facility, such as ``name``.
+
+    Raises
+    ------
+    InvalidPriceBook
+        There is no such template, a key has a mistake, or the facility exists.
+    """
+    if template not in templates():
+        raise InvalidPriceBook(
+            f"there is no template '{template}'", remedy=f"name one of {', '.join(templates())}"
+        )
+    if code in read_price_books(folder):
+        raise InvalidPriceBook(
+            f"the facility '{code}' already has a price book", remedy="choose another code"
+        )
+    source = TEMPLATES / template
+    original = read_text(source / "price-book.yml")
+    content = Document(original, template).content
+    content["facility"] |= {"code": code} | {key: it for key, it in keys.items() if it}
+    text = edited(original, template, content)
+    book = PriceBook.parse(text, f"the new facility {code}")
+    path = folder / f"{code.lower()}.yml"
+    example = folder / code.lower() / next(source.glob("usage.*")).name
+    with writing(engine) as connection:
+        require(connection, code, ADMINISTRATOR)
+        note_facility(connection, book, f"made from the template {template}")
+        if path.exists():
+            raise InvalidPriceBook("there is such a file already", where=path.name)
+        write_whole(path, text)
+        example.parent.mkdir(exist_ok=True)
+        shutil.copyfile(source / example.name, example)
+    return NewFacility(path, example)
 
 
 def _changed(opened: OpenedBook, content: dict[str, Any]) -> tuple[str, PriceBook]:

@@ -150,7 +150,6 @@ def test_a_change_of_the_file_is_not_overwritten_and_is_noted(engine: Engine, fo
 
 
 def test_only_an_administrator_saves(engine: Engine, folder: Path) -> None:
-    grant(engine, price_book(), "ann", ADMINISTRATOR)
     opened = open_book(engine, folder, "MIC")
     grant(engine, price_book(), "ann", ADMINISTRATOR)
     with pytest.raises(NotPermitted):
