@@ -8,7 +8,9 @@ of the format needs nothing here. Nothing is written before "Save".
 
 import hashlib
 import json
+from collections.abc import Callable
 from html import escape
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +20,15 @@ import polars as pl
 import traitlets
 
 from billing_lib import Site, open_site
+from billing_lib.documents.book_workbook import BookWorkbook, read_workbook, write_workbook
 from billing_lib.panels.forms import (
+    BESIDE_LABEL,
     Displayed,
     button,
     buttons,
     choice,
     heading,
+    keep,
     remark,
     table,
     text_entry,
@@ -31,16 +36,18 @@ from billing_lib.panels.forms import (
 from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.pricing.book_fields import sections
 from billing_lib.pricing.money import minor_places
-from billing_lib.pricing.yaml_edit import Change, name_of
+from billing_lib.pricing.yaml_edit import Change, changes, name_of
 from billing_lib.pricing.yaml_text import KeyPath, Mistake
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.price_book import (
     BookPreview,
     OpenedBook,
     mistakes_of,
+    new_facility,
     open_book,
     preview_book,
     save_book,
+    templates,
 )
 
 STATIC = Path(__file__).parent / "static"
@@ -59,6 +66,56 @@ class _Book(anywidget.AnyWidget):
     """Counts the contents that Python has sent."""
 
 
+class NewFacilityForm:
+    """The form of a new facility, made from a template; ``made`` gets its code."""
+
+    def __init__(self, office: Site, made: Callable[[str], None]) -> None:
+        self.office, self._made = office, made
+        self.message = Message()
+        self.template = choice(
+            "Template", [(name.replace("-", " ").capitalize(), name) for name in templates()]
+        )
+        self.keys = {
+            "code": text_entry("Code", "short, the first part of each invoice's number"),
+            "name": text_entry("Name", "as on invoices"),
+            "currency": text_entry("Currency", "USD"),
+            "timezone": text_entry("Time zone", "America/New_York"),
+            "country": text_entry("Country", "US"),
+        }
+        self.make_button = button("Make the facility")
+        self.make_button.on_click(lambda _: self.make())
+        self.widget = widgets.VBox(
+            [
+                heading("A new facility"),
+                remark(
+                    "A template brings items, rates, example teams and projects, and an example of "
+                    "usage. All of it can be changed above afterwards. An empty field takes the "
+                    "template's value."
+                ),
+                self.template,
+                *self.keys.values(),
+                buttons(self.make_button),
+                self.message.widget,
+            ]
+        )
+
+    def make(self) -> None:
+        """Make the facility."""
+        keys = {name: entry.value.strip() for name, entry in self.keys.items()}
+        code = keys.pop("code")
+        with self.message.sentences():
+            if not code:
+                self.message.refuse("the field 'Code' is empty; give the facility a short code")
+                return
+            folder = self.office.settings.parameters
+            made = new_facility(self.office.engine, folder, code, self.template.value, **keys)
+            self._made(code)
+            self.message.say(
+                f"{code} is made and shown above. An example of its usage is the file "
+                f"{made.example.parent.name}/{made.example.name} beside the price book."
+            )
+
+
 class PricesPanel(Displayed):
     """Choose a facility, change its price book, see the effect, save."""
 
@@ -75,6 +132,15 @@ class PricesPanel(Displayed):
         self.reason = text_entry("Reason", "why; kept with the change")
         self.progress = ProgressBar(self.message, self.show_button, self.save_button)
         self.effect = widgets.HTML()
+        self.workbook: BookWorkbook | None = None
+        self.workbook_button = button("Make an Excel workbook")
+        self.workbook_link = widgets.HTML()
+        self.upload = widgets.FileUpload(
+            accept=".xlsx", description="Take a changed workbook in", layout={"width": "auto"}
+        )
+        self.workbook_button.on_click(lambda _: self.make_workbook())
+        self.upload.observe(lambda _: self._uploaded(), names="value")
+        self.new = NewFacilityForm(self.office, self.list_facilities)
         self.show_button.on_click(lambda _: self.show_effect())
         self.save_button.on_click(lambda _: self.save())
         self.back_button.on_click(lambda _: self.open(self.facility.value))
@@ -94,6 +160,14 @@ class PricesPanel(Displayed):
                 self.reason,
                 buttons(self.save_button),
                 self.message.widget,
+                heading("As an Excel workbook"),
+                remark(
+                    "The workbook has a sheet for each section. A changed one comes back into the "
+                    "forms above, where its effect is shown before it is saved."
+                ),
+                buttons(self.workbook_button, self.upload),
+                widgets.HBox([self.workbook_link], layout={"margin": f"0 0 0 {BESIDE_LABEL}"}),
+                self.new.widget,
             ]
         )
         self.list_facilities(facility)
@@ -126,6 +200,7 @@ class PricesPanel(Displayed):
     def open(self, facility: str | None) -> None:
         """Show a facility's price book as it is in its file."""
         self.message.say("")
+        self.workbook_link.value = ""
         with self.message.sentences():
             if facility is None:
                 self.message.say("There is no price book yet.")
@@ -156,7 +231,7 @@ class PricesPanel(Displayed):
         self.book.mistakes = [
             {
                 "place": list(mistake.place),
-                "where": place_in_words(mistake.place, content),
+                "where": self._where(mistake.place, content),
                 "text": f"{mistake.sentence}; {mistake.remedy}"
                 if mistake.remedy
                 else mistake.sentence,
@@ -165,6 +240,42 @@ class PricesPanel(Displayed):
         ]
         self.show_button.disabled = content == self.opened.content or bool(found)
         self.back_button.disabled = content == self.opened.content
+
+    def _where(self, place: KeyPath, content: dict[str, Any]) -> str:
+        words = place_in_words(place, content)
+        if self.workbook is None or self.workbook.content != content:
+            return words
+        return f"{words} ({self.workbook.where(place)})"
+
+    def make_workbook(self) -> None:
+        """Offer the saved price book as a workbook."""
+        if self.opened is None:
+            return
+        with self.message.sentences():
+            content = write_workbook(self.opened.content, str(self.opened.book.sha256))
+            self.workbook_link.value = keep({f"{self.opened.path.stem}.xlsx": content})
+
+    def _uploaded(self) -> None:
+        for file in self.upload.value:
+            self.take_workbook(file["name"], bytes(file["content"]))
+        if self.upload.value:
+            self.upload.value = ()
+
+    def take_workbook(self, name: str, content: bytes) -> None:
+        """Take the content of a workbook into the forms."""
+        if self.opened is None:
+            return
+        with self.message.sentences():
+            opened = self.opened
+            self.workbook = read_workbook(BytesIO(content), opened.content, str(opened.book.sha256))
+            self.take_content(self.workbook.content)
+            differ = sum(1 for _ in changes(opened.content, self.workbook.content))
+            count = f"{differ:,} value{'' if differ == 1 else 's'}"
+            self.message.say(
+                f"{name} changes {count}. “Show what it does” lists them."
+                if differ
+                else f"{name} is as the price book."
+            )
 
     def show_effect(self) -> None:
         """Price the open months with the change, and show the difference."""
@@ -217,13 +328,13 @@ def place_in_words(place: KeyPath, content: Any) -> str:
     return ", ".join([first.capitalize(), *others])
 
 
-def changes_html(changes: list[Change]) -> str:
+def changes_html(changed: list[Change]) -> str:
     """The changed values as a table."""
     frame = pl.DataFrame(
         {
-            "changed": [change.where for change in changes],
-            "before": [change.before for change in changes],
-            "after": [change.after for change in changes],
+            "changed": [change.where for change in changed],
+            "before": [change.before for change in changed],
+            "after": [change.after for change in changed],
         },
         schema=dict.fromkeys(("changed", "before", "after"), pl.String),
     )

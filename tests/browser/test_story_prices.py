@@ -1,4 +1,4 @@
-"""Prices changed on the page: a mistake, its correction, the effect on April, saved with a reason."""
+"""Prices changed on the page: a mistake, its correction, the effect on April, the saved file."""
 
 import os
 from collections.abc import Callable

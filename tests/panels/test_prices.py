@@ -1,11 +1,14 @@
 """The page of prices and people, without a browser."""
 
 from copy import deepcopy
+from io import BytesIO
 from typing import Any
 
+import openpyxl
 import pytest
 
 from billing_lib import Site
+from billing_lib.documents.book_workbook import write_workbook
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import read_events
 from billing_lib.panels.prices import PricesPanel
@@ -71,3 +74,38 @@ def test_every_section_has_its_fields(panel: PricesPanel) -> None:
     split = next(it for it in names["projects"]["fields"] if it["name"] == "split")
     assert [it["name"] for it in split["fields"]] == ["expense_code", "percent"]
     assert "Projects (2): p1, p2" in panel.html()
+
+
+def test_a_workbook_goes_out_and_comes_back(panel: PricesPanel) -> None:
+    assert panel.opened is not None
+    panel.make_workbook()
+    assert 'download="microscopy.xlsx"' in panel.workbook_link.value
+    made = write_workbook(panel.opened.content, str(panel.opened.book.sha256))
+    book = openpyxl.load_workbook(BytesIO(made))
+    for price, told in (("much", ""), ("2.00", "changes 1 value.")):
+        book["rates"]["C3"] = price
+        file = BytesIO()
+        book.save(file)
+        panel.take_workbook("book.xlsx", file.getvalue())
+        assert told in panel.message.widget.value
+        where = [mistake["where"] for mistake in panel.book.mistakes]
+        sheet = "(sheet rates, row 3, column price)"
+        assert where == ([] if told else [f"Rates, slide internal, price {sheet}"])
+    assert panel.book.content["rates"][1]["price"] == "2.00"
+    panel.take_workbook("book.xlsx", b"no workbook")
+    assert "no Excel workbook" in panel.message.widget.value
+
+
+def test_a_new_facility_is_made_and_shown(panel: PricesPanel, office: Site) -> None:
+    form = panel.new
+    form.make()
+    assert "Code" in form.message.widget.value
+    form.template.value = "clean-room"
+    form.keys["code"].value = "CR"
+    form.keys["name"].value = "Nanofab"
+    form.make()
+    assert "CR is made" in form.message.widget.value
+    assert panel.facility.value == "CR"
+    assert panel.book.content["facility"]["name"] == "Nanofab"
+    assert office.book("CR").rules[0].name == "monthly cap"
+    assert (office.settings.parameters / "cr" / "usage.csv").exists()
