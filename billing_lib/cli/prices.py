@@ -29,9 +29,9 @@ def prices(
 
     from billing_lib.documents.book_workbook import read_workbook, write_workbook
     from billing_lib.pricing.money import minor_places
+    from billing_lib.pricing.pricebook import find_mistakes
     from billing_lib.settings import settings
     from billing_lib.workflow.price_book import (
-        mistakes_of,
         open_book,
         preview_book,
         save_book,
@@ -56,7 +56,7 @@ def prices(
     if workbook.content == opened.content:
         say(f"{source}: as the price book, nothing to change")
         return
-    mistakes = mistakes_of(opened, workbook.content)
+    mistakes = find_mistakes(workbook.content)
     for mistake in mistakes[1:]:
         say(f"{source}, {workbook.where(mistake.place)}: {mistake.sentence}")
     if mistakes:

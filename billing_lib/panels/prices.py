@@ -36,13 +36,13 @@ from billing_lib.panels.forms import (
 from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.pricing.book_fields import sections
 from billing_lib.pricing.money import minor_places
+from billing_lib.pricing.pricebook import find_mistakes
 from billing_lib.pricing.yaml_edit import Change, changes, name_of
 from billing_lib.pricing.yaml_text import KeyPath, Mistake
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.price_book import (
     BookPreview,
     OpenedBook,
-    mistakes_of,
     new_facility,
     open_book,
     preview_book,
@@ -227,7 +227,7 @@ class PricesPanel(Displayed):
         content = self.book.content
         found: list[Mistake] = []
         with self.message.sentences():
-            found = [] if content == self.opened.content else mistakes_of(self.opened, content)
+            found = [] if content == self.opened.content else find_mistakes(content)
         self.book.mistakes = [
             {
                 "place": list(mistake.place),
@@ -298,15 +298,18 @@ class PricesPanel(Displayed):
 
     def save(self) -> None:
         """Write the shown change into the price book."""
-        content = dict(self.book.content)
-        with self.message.sentences():
-            if self.opened is None or self.shown != _mark(content):
-                self.message.refuse("show first what the change does")
-                return
-            saved = save_book(self.office.engine, self.opened, content, self.reason.value)
-            self._take(saved)
-            self.reason.value = ""
-            self.message.say(f"{saved.path.name} is saved.")
+        opened, content, reason = self.opened, dict(self.book.content), self.reason.value
+        if opened is None or self.shown != _mark(content):
+            self.message.refuse("show first what the change does")
+            return
+        self.progress.start(
+            lambda step: save_book(self.office.engine, opened, content, reason), self._saved
+        )
+
+    def _saved(self, saved: OpenedBook) -> None:
+        self._take(saved)
+        self.reason.value = ""
+        self.message.say(f"{saved.path.name} is saved.")
 
 
 def _mark(content: dict[str, Any]) -> str:

@@ -22,7 +22,7 @@ the service categories of the FOCUS dataset, and the expense codes that may be c
 import datetime as dt
 import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
 from functools import cache
@@ -59,7 +59,7 @@ from billing_lib.pricing.fields import (
 )
 from billing_lib.pricing.money import minor_places, plain_text
 from billing_lib.pricing.rates import Rate, Rule
-from billing_lib.pricing.yaml_text import Document, KeyPath, Mistake, key_text
+from billing_lib.pricing.yaml_text import Document, KeyPath, Mistake, key_text, mistakes_in
 
 Mistakes = Iterator[Mistake]
 
@@ -73,12 +73,11 @@ def check_references(book: "PriceBook", document: Document) -> None:
             raise InvalidPriceBook(mistake.sentence + beside, where=where, remedy=mistake.remedy)
 
 
-def find_mistakes(text: str, name: str) -> list[Mistake]:
-    """All mistakes of a price book, each once; those of the whole if its entries have none."""
-    document = Document(text, name)
-    mistakes = document.mistakes(PriceBook)
+def find_mistakes(content: Mapping[str, Any]) -> list[Mistake]:
+    """All mistakes of a price book's content; those of the whole if its entries have none."""
+    mistakes = mistakes_in(content, PriceBook)
     if not mistakes:
-        book = document.validate(PriceBook)
+        book = PriceBook.model_validate(content)
         mistakes = [mistake for check in CHECKS for mistake in check(book)]
     return [
         replace(it, sentence=it.sentence + (key_text(it.beside) if it.beside else ""))

@@ -124,19 +124,6 @@ class Document:
                 sentence + more, where=self.where(*_place(first)), remedy=remedy
             ) from None
 
-    def mistakes(self, model: type[Model]) -> list[Mistake]:
-        """All mistakes of the document as a model, in the order of their lines."""
-        try:
-            model.model_validate(self.content)
-        except ValidationError as errors:
-            details = sorted(errors.errors(include_url=False), key=self._rank)
-            return [
-                Mistake(sentence, _place(error), remedy)
-                for error in details
-                for sentence, remedy in [_sentence(error)]
-            ]
-        return []
-
     def _rank(self, error: Any) -> tuple[int, bool]:
         # A misspelt key causes the missing one in the same entry, so it comes first: a missing
         # key counts as on the last line of its entry.
@@ -148,6 +135,19 @@ class Document:
         while path not in self.lines:
             path = path[:-1]
         return self.lines[path], error["type"] != "extra_forbidden"
+
+
+def mistakes_in(content: Mapping[str, Any], model: type[BaseModel]) -> list[Mistake]:
+    """All mistakes of a content as a model, in the order of the model's keys."""
+    try:
+        model.model_validate(content)
+    except ValidationError as errors:
+        return [
+            Mistake(sentence, _place(error), remedy)
+            for error in errors.errors(include_url=False)
+            for sentence, remedy in [_sentence(error)]
+        ]
+    return []
 
 
 def key_text(path: KeyPath) -> str:

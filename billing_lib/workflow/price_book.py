@@ -20,6 +20,7 @@ import os
 import shutil
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,9 @@ from billing_lib.ledger.database import reading, trying, writing
 from billing_lib.ledger.overview import open_months
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.pricebook import PriceBook, find_mistakes
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.yaml_edit import Change, changes, edited
-from billing_lib.pricing.yaml_text import Document, Mistake
+from billing_lib.pricing.yaml_text import Document
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.load import find_book, read_price_books, read_text, with_parts
 from billing_lib.workflow.permissions import (
@@ -77,9 +78,9 @@ class OpenedBook:
     text: str
     book: PriceBook
 
-    @property
+    @cached_property
     def content(self) -> dict[str, Any]:
-        """Its content with scalars as text, to be changed."""
+        """Its content with scalars as text; change a copy."""
         return Document(self.text, self.path.name).content
 
 
@@ -137,11 +138,6 @@ def open_book(engine: Engine, folder: Path, facility: str) -> OpenedBook:
         with writing(engine) as connection:
             note_book(connection, book)
     return OpenedBook(path, read_text(path), book)
-
-
-def mistakes_of(opened: OpenedBook, content: dict[str, Any]) -> list[Mistake]:
-    """The mistakes of a changed content, by its keys."""
-    return find_mistakes(edited(opened.text, opened.path.name, content), opened.path.name)
 
 
 def preview_book(

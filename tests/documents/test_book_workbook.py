@@ -76,7 +76,8 @@ def test_changes_and_new_rows_are_read() -> None:
         Change("projects, p1: split, B: expense_code", "B", "C"),
         Change("projects, p1: split, B: percent", "40", "50"),
     ]
-    assert find_mistakes(edited(MORE, "book.yml", after), "book.yml") == []
+    assert find_mistakes(after) == []
+    assert content_of(edited(MORE, "book.yml", after)) == after
 
 
 def test_a_mistake_has_its_sheet_row_and_column() -> None:
@@ -87,7 +88,7 @@ def test_a_mistake_has_its_sheet_row_and_column() -> None:
         keys["currency"].value = "XXQ"
 
     read = read_workbook(sent_back(BOOK, change), content_of(BOOK), "1")
-    mistakes = find_mistakes(edited(BOOK, "book.yml", read.content), "book.yml")
+    mistakes = find_mistakes(read.content)
     assert [read.where(mistake.place) for mistake in mistakes] == [
         "sheet facility, row 4, column value",
         "sheet rates, row 4, column price",

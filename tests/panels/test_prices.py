@@ -36,9 +36,11 @@ def test_a_change_is_shown_then_saved(panel: PricesPanel, office: Site) -> None:
     assert "157.33" in panel.effect.value
     assert "2020-04" in panel.effect.value
     panel.save()
+    panel.progress.wait()
     assert "reason" in panel.message.widget.value
     panel.reason.value = "prices of the year"
     panel.save()
+    panel.progress.wait()
     assert "microscopy.yml is saved" in panel.message.widget.value
     assert office.book("MIC").rates[1].body == '{"group":"internal","item":"slide","price":"2"}'
     with reading(office.engine) as connection:
@@ -65,6 +67,7 @@ def test_a_change_after_the_preview_needs_a_new_one(panel: PricesPanel) -> None:
     change(panel, "3.00")
     assert panel.save_button.disabled
     panel.save()
+    panel.progress.wait()
     assert "show first" in panel.message.widget.value
 
 

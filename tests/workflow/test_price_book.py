@@ -14,10 +14,11 @@ from billing_lib.errors import ChangedMeanwhile, InvalidPriceBook, NotPermitted,
 from billing_lib.ledger.database import open_ledger, reading
 from billing_lib.ledger.events import read_events
 from billing_lib.pricing.clock import Period
+from billing_lib.pricing.pricebook import find_mistakes
 from billing_lib.pricing.yaml_edit import Change
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.permissions import ADMINISTRATOR, grant
-from billing_lib.workflow.price_book import mistakes_of, open_book, preview_book, save_book
+from billing_lib.workflow.price_book import open_book, preview_book, save_book
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.search import Filter, find_charges
 
@@ -97,7 +98,7 @@ def test_all_mistakes_are_found_with_their_keys(engine: Engine, folder: Path) ->
     after["rates"][0]["price"] = "forty"
     after["projects"][0]["split"][0]["percent"] = "50"
     del after["items"][1]["unit"]
-    found = {mistake.place: mistake.sentence for mistake in mistakes_of(opened, after)}
+    found = {mistake.place: mistake.sentence for mistake in find_mistakes(after)}
     assert found == {
         ("rates", 0, "price"): "'forty' is no price; write it in digits, such as \"12.50\"",
         ("projects", 0, "split"): "the split makes 90 %; its percentages must make 100",
@@ -107,7 +108,7 @@ def test_all_mistakes_are_found_with_their_keys(engine: Engine, folder: Path) ->
         save_book(engine, opened, after, "wrong")
     after = changed(opened.content)
     after["rates"].append(after["rates"][0])
-    (mistake,) = mistakes_of(opened, after)
+    (mistake,) = find_mistakes(after)
     assert mistake.place == ("rates", 2)
     assert mistake.sentence.endswith("this one and the one at rates[1]")
 
