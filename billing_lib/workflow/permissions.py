@@ -64,7 +64,7 @@ ROLES = {
     VIEWER: "reads charges, invoices and reports",
     REVIEWER: "reads, loads, rates, changes charges, submits, approves and rejects",
     ISSUER: "reviews, issues, reissues, voids, delivers, takes payments, deposits, posts journals",
-    ADMINISTRATOR: "does all of this, edits the facility's texts, gives permissions, reads events",
+    ADMINISTRATOR: "does all of this, edits price book and texts, gives permissions, reads events",
     AUDITOR: "reads everything, the events too, and changes nothing",
     LAB_ADMINISTRATOR: "reads the invoices, listings and statements of a team and those below it",
 }
