@@ -110,6 +110,8 @@ class NewFacilityForm:
             folder = self.office.settings.parameters
             made = new_facility(self.office.engine, folder, code, self.template.value, **keys)
             self._made(code)
+            for entry in self.keys.values():
+                entry.value = ""
             self.message.say(
                 f"{code} is made and shown above. An example of its usage is the file "
                 f"{made.example.parent.name}/{made.example.name} beside the price book."
@@ -238,8 +240,14 @@ class PricesPanel(Displayed):
             }
             for mistake in found
         ]
-        self.show_button.disabled = content == self.opened.content or bool(found)
-        self.back_button.disabled = content == self.opened.content
+        same = content == self.opened.content
+        self.show_button.disabled = same or bool(found)
+        self.show_button.tooltip = (
+            "Nothing is changed yet" if same else "Correct the mistakes first" if found else ""
+        )
+        self.back_button.disabled = same
+        self.back_button.tooltip = "Nothing is changed yet" if same else ""
+        self.save_button.tooltip = "Show first what the change does"
 
     def _where(self, place: KeyPath, content: dict[str, Any]) -> str:
         words = place_in_words(place, content)
@@ -293,7 +301,7 @@ class PricesPanel(Displayed):
             return
         self.effect.value = effect_html(shown, currency)
         self.shown = mark
-        self.save_button.disabled = False
+        self.save_button.disabled, self.save_button.tooltip = False, ""
         self.message.say("Look at it, give a reason and save.")
 
     def save(self) -> None:
