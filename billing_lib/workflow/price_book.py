@@ -11,9 +11,9 @@ that somebody else has changed meanwhile is not overwritten. An event of the kin
 holds who, when, why, the values before and after, and the sha256 of the file. A version that was
 not saved here, such as one from git, is an event, too, once it is used.
 
-Saving changes no charge. A month keeps its rates and rules until it is rated again; the effect is
-the total of the month's invoices, drafts included, after that. It is computed in a transaction that
-is rolled back.
+Saving changes no charge. A month keeps its rates and rules until it is rated again and takes new
+rates; the effect is the total of the month's invoices, drafts included, after that. It is computed
+in a transaction that is rolled back.
 """
 
 import os
@@ -33,6 +33,7 @@ from billing_lib.errors import (
     NotReady,
     UnwritableFile,
 )
+from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, trying, writing
 from billing_lib.ledger.overview import open_months
@@ -42,6 +43,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.yaml_edit import Change, changes, edited
 from billing_lib.pricing.yaml_text import Document
 from billing_lib.workflow.adjust import require_reason
+from billing_lib.workflow.bulk import change_rates
 from billing_lib.workflow.load import find_book, read_price_books, read_text, with_parts
 from billing_lib.workflow.permissions import (
     ADMINISTRATOR,
@@ -52,8 +54,10 @@ from billing_lib.workflow.permissions import (
     note_facility,
     require,
 )
+from billing_lib.workflow.price import changeable_charges
 from billing_lib.workflow.rate import rate_month
 from billing_lib.workflow.runs import RunScope, calculate, closed_projects, open_run, take_in
+from billing_lib.workflow.search import Filter
 from billing_lib.workflow.steps import Progress, unheard
 
 EFFECT = pl.Schema(
@@ -113,12 +117,13 @@ class BookPreview:
         return (
             f"{saved} and changes no charge by itself: {months} "
             f"{'keeps' if len(self.months) == 1 else 'keep'} the rates and rules of the last "
-            "rating until rated again. "
+            "rating until they are taken anew. "
             + (
-                f"Rated again, {_count(moved, 'month')} would have other totals, as below; "
+                f"Rated again at the new rates, {_count(moved, 'month')} would have other "
+                "totals, as below; "
                 "earlier changes of the price book that the month has not taken count there, too. "
                 if moved
-                else "Rated again, they would have the same totals. "
+                else "Rated again at the new rates, no total would differ. "
             )
             + "Issued invoices never change."
         )
@@ -194,6 +199,9 @@ def _sums(connection: Connection, book: PriceBook, month: str, *, again: bool) -
         note_facility(connection, book)
         if again:
             rate_month(connection, book, month, again=True)
+            charges = ledger_charges.read_charges(connection, facility, period=month)
+            if changeable_charges(charges).filter(pl.col("kind") == "usage").height:
+                change_rates(connection, book, month, Filter())
         take_in(connection, book, open_run(connection, book, Period.parse(month), RunScope()))
         drafts = ledger_invoices.read_invoices(connection, facility, period=month, states=EDITABLE)
         calculate(connection, book, drafts["code"].to_list())

@@ -127,6 +127,7 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 
 
 COMMANDS = (
+    *("prices", "facility"),
     *("init", "lab", "portal", "demo", "load", "unload", "unbilled", "quote"),
     *("grant", "revoke", "permissions", "events", "text", "texts"),
     *("rate", "charges", "explain", "adjust", "delete", "bulk", "groups", "undo"),
