@@ -8,7 +8,11 @@ import typer
 from billing_lib.cli.app import FacilityCode, Reason, app, ledger, progress, say, say_frame
 from billing_lib.errors import InvalidPriceBook, UnwritableFile
 
-facility = typer.Typer(help="Make facilities.", no_args_is_help=True)
+facility = typer.Typer(
+    help="Make facilities.",
+    no_args_is_help=True,
+    epilog="Example: billing facility new MIC --template microscopy",
+)
 app.add_typer(facility, name="facility")
 
 
