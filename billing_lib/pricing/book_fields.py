@@ -92,7 +92,7 @@ def _field(
     choices = [one for one in stated.get("anyOf", [stated]) if one.get("type") != "null"]
     nullable = len(choices) < len(stated.get("anyOf", choices))
     only = choices[0]
-    kind, options = TEXT, tuple(only.get("enum", ()))
+    kind, options = TEXT, tuple(only.get("enum", [only["const"]] if "const" in only else ()))
     fields: tuple[Field, ...] = ()
     of = _model(only)
     match only.get("type"):
