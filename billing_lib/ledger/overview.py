@@ -72,6 +72,19 @@ def sum_charges(connection: Connection, facility: str) -> pl.DataFrame:
     return frames.read_frame(connection, statement, CHARGED).sort("period")
 
 
+def open_months(connection: Connection, facility: str) -> list[tuple[str, bool]]:
+    """The months with charges that may still change (True), or just with unbilled usage."""
+    free = select(charge.c.period).where(
+        charge.c.facility == facility, charge.c.state == PENDING, charge.c.run.is_(None)
+    )
+    left = select(unbilled.c.period).where(unbilled.c.facility == facility)
+    pending = set(connection.scalars(free.distinct()))
+    return [
+        (month, month in pending)
+        for month in sorted(pending | set(connection.scalars(left.distinct())))
+    ]
+
+
 def sum_invoices(connection: Connection, facility: str) -> pl.DataFrame:
     """The invoices of each month by state and step of approval (schema INVOICED), by month."""
     statement = (

@@ -20,9 +20,10 @@ the service categories of the FOCUS dataset, and the expense codes that may be c
 """
 
 import datetime as dt
+import hashlib
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from decimal import Decimal
 from functools import cache
 from importlib.resources import files
@@ -31,7 +32,14 @@ from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import polars as pl
-from pydantic import AfterValidator, BeforeValidator, Field, StringConstraints, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PrivateAttr,
+    StringConstraints,
+    model_validator,
+)
 
 from billing_lib.errors import InvalidPriceBook
 from billing_lib.pricing.clock import BusinessHours
@@ -51,19 +59,7 @@ from billing_lib.pricing.fields import (
 )
 from billing_lib.pricing.money import minor_places, plain_text
 from billing_lib.pricing.rates import Rate, Rule
-from billing_lib.pricing.yaml_text import Document, KeyPath
-
-
-@dataclass(frozen=True)
-class Mistake:
-    """A mistake in the price book: a sentence, its keys, and the remedy."""
-
-    sentence: str
-    place: KeyPath
-    remedy: str | None = None
-    beside: KeyPath | None = None
-    """A second place, at the end of the sentence."""
-
+from billing_lib.pricing.yaml_text import Document, KeyPath, Mistake, key_text, mistakes_in
 
 Mistakes = Iterator[Mistake]
 
@@ -75,6 +71,18 @@ def check_references(book: "PriceBook", document: Document) -> None:
             beside = document.where(*mistake.beside) if mistake.beside else ""
             where = document.where(*mistake.place)
             raise InvalidPriceBook(mistake.sentence + beside, where=where, remedy=mistake.remedy)
+
+
+def find_mistakes(content: Mapping[str, Any]) -> list[Mistake]:
+    """All mistakes of a price book's content; those of the whole if its entries have none."""
+    mistakes = mistakes_in(content, PriceBook)
+    if not mistakes:
+        book = PriceBook.model_validate(content)
+        mistakes = [mistake for check in CHECKS for mistake in check(book)]
+    return [
+        replace(it, sentence=it.sentence + (key_text(it.beside) if it.beside else ""))
+        for it in mistakes
+    ]
 
 
 def codes_that_stand_twice(book: "PriceBook") -> Mistakes:
@@ -648,6 +656,12 @@ class PriceBook(Entry):
     rules: tuple[Rule, ...] = ()
     sources: dict[str, dict[str, Any] | None] = Field(default_factory=dict)
     """The mapping of each kind of usage file to usage records (docs/sources.md)."""
+    _sha256: str | None = PrivateAttr(default=None)
+
+    @property
+    def sha256(self) -> str | None:
+        """The hash of the text that it was read from, if there was one."""
+        return self._sha256
 
     @property
     def review_steps(self) -> tuple[tuple[str, ...], ...]:
@@ -675,6 +689,7 @@ class PriceBook(Entry):
         document = Document(text, name)
         book = document.validate(cls)
         check_references(book, document)
+        book._sha256 = hashlib.sha256(text.encode()).hexdigest()
         return book
 
 

@@ -8,6 +8,7 @@ stay text and the models give them their types. The lines are for messages about
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 import yaml
@@ -18,6 +19,18 @@ from billing_lib.pricing.fields import WrongKey
 
 KeyPath = tuple[str | int, ...]
 Model = TypeVar("Model", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class Mistake:
+    """A mistake in a document: a sentence, its keys, and the remedy."""
+
+    sentence: str
+    place: KeyPath
+    remedy: str | None = None
+    beside: KeyPath | None = None
+    """A second place, at the end of the sentence."""
+
 
 _NULL = "tag:yaml.org,2002:null"
 
@@ -46,6 +59,7 @@ class Document:
             raise InvalidPriceBook(
                 "the file holds no mapping of keys", where=name, remedy="start with 'facility:'"
             )
+        self.node = node
         self._open: list[yaml.Node] = []
         self.content: dict[str, Any] = self._value(node, ())
 
@@ -94,7 +108,7 @@ class Document:
         known = path
         while known not in self.lines:
             known = known[:-1]
-        key = _key_text(path)
+        key = key_text(path)
         return f"{self.name}, line {self.lines[known]}" + (f", {key}" if key else "")
 
     def validate(self, model: type[Model], content: Mapping[str, Any] | None = None) -> Model:
@@ -123,7 +137,21 @@ class Document:
         return self.lines[path], error["type"] != "extra_forbidden"
 
 
-def _key_text(path: KeyPath) -> str:
+def mistakes_in(content: Mapping[str, Any], model: type[BaseModel]) -> list[Mistake]:
+    """All mistakes of a content as a model, in the order of the model's keys."""
+    try:
+        model.model_validate(content)
+    except ValidationError as errors:
+        return [
+            Mistake(sentence, _place(error), remedy)
+            for error in errors.errors(include_url=False)
+            for sentence, remedy in [_sentence(error)]
+        ]
+    return []
+
+
+def key_text(path: KeyPath) -> str:
+    """Keys in words: ``rates[1].price``."""
     text = ""
     for part in path:
         text += f"[{part + 1}]" if isinstance(part, int) else f".{part}"

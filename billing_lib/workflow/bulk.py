@@ -458,7 +458,7 @@ def preview_new_rates(
 ) -> BulkResult:
     """Compute the result of taking today's rates, and roll it back."""
     with trying(engine) as connection:
-        return _take_new_rates(connection, book, month, chosen, "", None, step)
+        return change_rates(connection, book, month, chosen, "", None, step)
 
 
 def take_new_rates(
@@ -478,18 +478,19 @@ def take_new_rates(
     after; with the mark of a preview (``seen``) only what it showed is done.
     """
     with writing(engine) as connection:
-        return _take_new_rates(connection, book, month, chosen, reason, seen, step)
+        return change_rates(connection, book, month, chosen, reason, seen, step)
 
 
-def _take_new_rates(
+def change_rates(
     connection: Connection,
     book: PriceBook,
     month: str,
     chosen: Chosen,
-    reason: str,
-    seen: str | None,
-    step: Progress,
+    reason: str = "",
+    seen: str | None = None,
+    step: Progress = unheard,
 ) -> BulkResult:
+    """Take today's rates in an open transaction, as ``take_new_rates`` does."""
     facility = book.facility.code
     require(connection, facility, REVIEWER)
     step(0, _STAGES, "finding the charges")

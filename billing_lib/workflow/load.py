@@ -599,6 +599,17 @@ def read_price_book(folder: Path, facility: str) -> PriceBook:
     return _require(folder, facility)[1]
 
 
+def find_book(folder: Path, facility: str) -> tuple[Path, PriceBook]:
+    """The file of a facility's price book, and the book."""
+    file, book = _require(folder, facility)
+    return file.path, book
+
+
+def with_parts(book: PriceBook, folder: Path) -> PriceBook:
+    """Read the files that the price book names: logo, expense codes, look-up tables."""
+    return with_lookups(with_logo(with_listed_codes(book, folder), folder), folder)
+
+
 @dataclass(frozen=True)
 class BookFile:
     """The file of a price book, and the sha256 of its bytes."""
@@ -651,7 +662,7 @@ def _read_all(folder: Path) -> dict[str, tuple[BookFile, PriceBook]]:
     for path in sorted(folder.glob("*.yml")):
         text = read_text(path)
         stated = PriceBook.parse(text, str(path))
-        book = with_lookups(with_logo(with_listed_codes(stated, folder), folder), folder)
+        book = with_parts(stated, folder)
         code = book.facility.code
         if code in books:
             raise InvalidPriceBook(

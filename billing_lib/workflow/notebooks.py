@@ -30,8 +30,8 @@ HOME = "home"
 MONTHLY = ("review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order of work."""
 
-GENERAL = ("listing", "invoice", "statement", "audit")
-"""The notebooks about a team or a record."""
+GENERAL = ("prices", "listing", "invoice", "statement", "audit")
+"""The notebooks about a facility, a team or a record."""
 
 
 def open_notebook(office: Path, name: str, parameters: Mapping[str, str], place: str = "") -> str:

@@ -35,6 +35,12 @@ from billing_lib.pricing.pricebook import PriceBook
 KIND, TREE = "teams", "tree"
 """Kind and subject of the events that note the tree of teams."""
 
+PRICE_BOOK = "price_book"
+"""Kind of the events that note each version of the price book; their subject is the facility."""
+
+OUTSIDE = "changed outside the office"
+"""The reason of such an event for a version that nobody saved by the program."""
+
 
 def with_below(connection: Connection, facility: str, teams: set[str]) -> set[str]:
     """Add the teams below these teams."""
@@ -58,7 +64,7 @@ ROLES = {
     VIEWER: "reads charges, invoices and reports",
     REVIEWER: "reads, loads, rates, changes charges, submits, approves and rejects",
     ISSUER: "reviews, issues, reissues, voids, delivers, takes payments, deposits, posts journals",
-    ADMINISTRATOR: "does all of this, edits the facility's texts, gives permissions, reads events",
+    ADMINISTRATOR: "does all of this, edits price book and texts, gives permissions, reads events",
     AUDITOR: "reads everything, the events too, and changes nothing",
     LAB_ADMINISTRATOR: "reads the invoices, listings and statements of a team and those below it",
 }
@@ -155,12 +161,16 @@ def visible(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
     return visible.drop("of_lab")
 
 
-def note_facility(connection: Connection, book: PriceBook) -> None:
-    """Note the price book's facility and tree of teams; currency and time zone cannot change."""
+def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE) -> None:
+    """Note the price book's facility, its version and its tree of teams.
+
+    Currency and time zone cannot change. ``reason`` is that of a new version.
+    """
     facility = book.facility
     people.know_facility(
         connection, facility.code, facility.name, facility.currency, facility.timezone
     )
+    note_book(connection, book, reason)
     above = {team.code: team.parent for team in book.teams if team.parent is not None}
     before = _noted(connection, facility.code)
     if above != before:
@@ -173,6 +183,33 @@ def note_facility(connection: Connection, book: PriceBook) -> None:
             before=canonical_json(before),
             after=canonical_json(above),
         )
+
+
+def note_book(
+    connection: Connection,
+    book: PriceBook,
+    reason: str = OUTSIDE,
+    before: dict[str, str | None] | None = None,
+    after: dict[str, str | None] | None = None,
+) -> None:
+    """Note the version of the price book by its sha256, if it is not the last one noted.
+
+    ``before`` and ``after`` are the values that a change in the office made, by their keys.
+    """
+    facility, sha256 = book.facility.code, book.sha256
+    noted = read_events(connection, facility, kinds=[PRICE_BOOK])
+    last = json.loads(noted["after"][-1])["sha256"] if noted.height else None
+    if sha256 is None or sha256 == last:
+        return
+    record_event(
+        connection,
+        facility,
+        kind=PRICE_BOOK,
+        subject=facility,
+        reason="first seen" if last is None and reason == OUTSIDE else reason,
+        before=canonical_json({"sha256": last, **(before or {})}),
+        after=canonical_json({"sha256": sha256, **(after or {})}),
+    )
 
 
 def grant(

@@ -102,43 +102,50 @@ def rate_period(
     ``again`` takes today's rules for the month; by default it keeps those of its first rating.
     Pending charges keep their rates.
     """
-    facility, month = book.facility.code, str(period)
     with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
-        records = usage.read_usage(connection, facility, period=month)
-        late = take_late(connection, book, month)
-        standing = ledger_charges.read_charges(connection, facility, period=month)
-        charged = ledger_charges.read_charged(connection, facility, month)
-        fresh = records.join(charged, on=["record", "occurrence"], how="anti")
-        kept_rules = take_rules(connection, book, month, again=again)
-        rules = rules_in_force(connection, book, month)
-        catalogue = replace(Catalogue.of(book), rules=rules)
-        changes_before = _earlier_changes(connection, facility, fresh)
-        fresh = _moved(fresh, moved_by_staff(changes_before))
-        rating = rate_usage(fresh, catalogue, references=known_references(connection, facility))
-        used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
-        ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
-        priced = charge_usage(rating.rated, catalogue, changes_before)
-        references = rating.rated.drop_nulls("reference").select("charge", "reference")
-        insert_charges(connection, facility, month, priced, references)
-        codes, changes = _price_again(connection, book, month, standing, catalogue)
-        usage.replace_unbilled(connection, facility, month, rating.unbilled)
-        grown = attach_waiting(connection, facility)
-        calculate_holding(connection, book, codes, grown)
-        return RatedPeriod(
-            facility,
-            month,
-            records=records.height,
-            charges=records.height - rating.unbilled.height,
-            new=priced.charges.height,
-            changed=len(codes),
-            unbilled=dict(count_by_reason(rating.unbilled).iter_rows()),
-            changes=changes if again else [],
-            kept_rules=kept_rules,
-            late=late,
-            told=late_sentences(connection, facility, month),
-        )
+        return rate_month(connection, book, str(period), again=again)
+
+
+def rate_month(
+    connection: Connection, book: PriceBook, month: str, *, again: bool = False
+) -> RatedPeriod:
+    """Rate a month's usage in an open transaction, as ``rate_period`` does."""
+    facility = book.facility.code
+    require(connection, facility, REVIEWER)
+    note_facility(connection, book)
+    records = usage.read_usage(connection, facility, period=month)
+    late = take_late(connection, book, month)
+    standing = ledger_charges.read_charges(connection, facility, period=month)
+    charged = ledger_charges.read_charged(connection, facility, month)
+    fresh = records.join(charged, on=["record", "occurrence"], how="anti")
+    kept_rules = take_rules(connection, book, month, again=again)
+    rules = rules_in_force(connection, book, month)
+    catalogue = replace(Catalogue.of(book), rules=rules)
+    changes_before = _earlier_changes(connection, facility, fresh)
+    fresh = _moved(fresh, moved_by_staff(changes_before))
+    rating = rate_usage(fresh, catalogue, references=known_references(connection, facility))
+    used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
+    ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
+    priced = charge_usage(rating.rated, catalogue, changes_before)
+    references = rating.rated.drop_nulls("reference").select("charge", "reference")
+    insert_charges(connection, facility, month, priced, references)
+    codes, changes = _price_again(connection, book, month, standing, catalogue)
+    usage.replace_unbilled(connection, facility, month, rating.unbilled)
+    grown = attach_waiting(connection, facility)
+    calculate_holding(connection, book, codes, grown)
+    return RatedPeriod(
+        facility,
+        month,
+        records=records.height,
+        charges=records.height - rating.unbilled.height,
+        new=priced.charges.height,
+        changed=len(codes),
+        unbilled=dict(count_by_reason(rating.unbilled).iter_rows()),
+        changes=changes if again else [],
+        kept_rules=kept_rules,
+        late=late,
+        told=late_sentences(connection, facility, month),
+    )
 
 
 def _earlier_changes(connection: Connection, facility: str, fresh: pl.DataFrame) -> pl.DataFrame:

@@ -16,13 +16,14 @@ OURS = ".jp-OutputArea-output"
 """What our notebooks show; JupyterLab's own page is not ours to mend."""
 
 
-GENERAL = ("home", "listing", "statement", "invoice", "audit")
+GENERAL = ("home", "prices", "listing", "statement", "invoice", "audit")
 
 
 @pytest.mark.parametrize(
     ("notebook", "shown"),
     [
         ("home", "text=Facilities and months"),
+        ("prices", "text=Fiscal year start"),
         ("review", "text=checks were asked"),
         ("run", "text=waits for a reviewer's word"),
         ("adjust", "text=Show what it does"),

@@ -70,8 +70,9 @@ def test_pages_fit_the_window(
     facility: Make, opened: Open, window: Open, size: tuple[int, int]
 ) -> None:
     here = facility("WIDE", issue="ready")
-    for name in ("home", "review", "adjust", "run", "approve"):
-        page = window("home.ipynb") if name == "home" else opened(here, name)
+    for name in ("home", "prices", "review", "adjust", "run", "approve"):
+        general = name in ("home", "prices")
+        page = window(f"{name}.ipynb") if general else opened(here, name)
         page.set_viewport_size({"width": size[0], "height": size[1]})
         expect(page.locator(".jp-OutputArea-output").first).to_be_attached()
         page.wait_for_timeout(1500)  # widgets are drawn one after the other

@@ -129,6 +129,7 @@ def test_a_record_alone_is_checked_run_again_and_found_out(office: Office, recor
 COMMANDS = (
     *("init", "lab", "portal", "demo", "load", "unload", "unbilled", "quote"),
     *("grant", "revoke", "permissions", "events", "text", "texts"),
+    "prices",
     *("rate", "charges", "explain", "adjust", "delete", "bulk", "groups", "undo"),
     *("check", "dismiss"),
     *("runs", "ready", "approve", "reject", "quarantine", "release", "close", "month"),
@@ -137,7 +138,7 @@ COMMANDS = (
     *("statements", "statement", "pay-statement", "unpay-statement", "listing"),
     *("templates", "transform", "transformations", "package", "packages"),
     *("journal", "journals", "focus"),
-    *("deliver", "outbox", "bounce", "notices", "preferences", "run"),
+    *("deliver", "outbox", "bounce", "notices", "preferences", "facility", "run"),
 )
 
 

@@ -29,7 +29,7 @@ NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
 REVIEWED = (
     *("home", "review", "adjust", "run", "approve", "audit"),
-    *("statement", "listing", "invoice"),
+    *("prices", "statement", "listing", "invoice"),
 )
 """The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
