@@ -27,6 +27,7 @@ from billing_lib.ledger.states import (
     CANCELLED,
     DISABLED,
     DONE,
+    EDITABLE,
     ERROR,
     INVOICE,
     OPEN,
@@ -36,6 +37,7 @@ from billing_lib.ledger.states import (
     after,
 )
 from billing_lib.pricing.clock import Period
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting, find_ad_hoc, late_sentences, require_issuable
 from billing_lib.workflow.adjust import require_reason
@@ -418,6 +420,78 @@ def close(
     ledger_invoices.move_invoices(connection, facility, codes, "close", reason)
     then = "its charges are free again" if reopen else "its charges stay with it, unbilled"
     return [f"invoice {code} is closed; {then}" for code in codes]
+
+
+def submit_invoices(connection: Connection, book: PriceBook, codes: list[str]) -> list[str]:
+    """Calculate these invoices and lock them for approval, and return a sentence on each.
+
+    Each goes with its run, whose month must be signed off; an ad hoc invoice gets its run here.
+    """
+    facility, steps = book.facility.code, _steps(book)
+    require(connection, facility, REVIEWER)
+    chosen = ledger_invoices.lock_invoices(connection, facility, codes)
+    for code, state in chosen.select("code", "state").iter_rows():
+        if state not in (OPEN, ERROR, REJECTED):
+            raise NotReady(f"invoice {code} is {state}; submitted are drafts alone")
+    apart = chosen.filter(pl.col("run").is_null())
+    for reference, month in apart.select("reference", "period").iter_rows():
+        prepare(connection, book, Period.parse(month), RunScope(reference=reference))
+    for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
+        row = require_open(connection, str(run))
+        if RunScope.parse(row.selection).asks_sign_off:
+            require_ready(connection, book, row.period)
+        submit(connection, book, str(run), part["code"].to_list())
+    now = ledger_invoices.read_invoices(connection, facility, codes=codes)
+    for code, state, reason in now.select("code", "state", "reason").iter_rows():
+        if state == ERROR:
+            raise NotReady(f"invoice {code} is in ERROR: {reason}")
+        if state != APPROVING:
+            raise NotReady(f"invoice {code} has no charges, so there is nothing to approve")
+    waits = f"waits for {' or '.join(steps[0])}" if steps else "can be issued"
+    return [f"invoice {code} is submitted and {waits}" for code in codes]
+
+
+def recalculate(connection: Connection, book: PriceBook, codes: list[str]) -> list[str]:
+    """Price drafts by the present price book, and return a sentence on each."""
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    require(connection, facility, REVIEWER)
+    before = ledger_invoices.lock_invoices(connection, facility, codes)
+    for code, state in before.select("code", "state").iter_rows():
+        if state not in EDITABLE:
+            raise NotReady(f"invoice {code} is {state}, and its amounts stand")
+    calculate(connection, book, codes)
+    after_it = ledger_invoices.read_invoices(connection, facility, codes=codes)
+    both = before.select("code", was="total").join(after_it, on="code", maintain_order="left")
+    sentences = []
+    for row in both.iter_rows(named=True):
+        if row["state"] == ERROR:
+            sentences.append(f"invoice {row['code']} is in ERROR: {row['reason']}")
+            continue
+        was, total = (money_text(row[name], places) for name in ("was", "total"))
+        change = "as before" if was == total else f"{was} before"
+        sentences.append(f"invoice {row['code']} comes to {total}, {change}")
+    return sentences
+
+
+def read_invoice_history(engine: Engine, book: PriceBook, code: str) -> pl.DataFrame:
+    """Read the events of an invoice in order: ``at``, ``by``, ``action``, ``from``, ``to``,
+    ``reason``."""
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        found = events.read_events(connection, book.facility.code, subjects=[code])
+    return found.select(
+        pl.col("at").dt.convert_time_zone(book.facility.timezone).dt.to_string("%Y-%m-%d %H:%M:%S"),
+        pl.col("login").alias("by"),
+        pl.col("kind").str.replace_all("_", " ").alias("action"),
+        *(
+            pl.coalesce(
+                pl.col(column).str.json_path_match("$.state"),
+                pl.format("step {}", pl.col(column).str.json_path_match("$.step")),
+            ).alias(name)
+            for column, name in (("before", "from"), ("after", "to"))
+        ),
+        "reason",
+    )
 
 
 def change_invoices(
