@@ -13,11 +13,14 @@ a notebook run again is the same byte for byte.
 """
 
 import os
+import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
 from mimetypes import guess_type
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import ipywidgets as widgets
 import pandas as pd
@@ -35,6 +38,8 @@ LABEL = "11em"
 
 BESIDE_LABEL = f"calc({LABEL} + 8px)"
 """The left edge of entries, for parts that stand below them."""
+
+_KEPT_SECONDS = 24 * 60 * 60
 
 _ENTRY = "36em"
 _STYLE = {"description_width": LABEL}
@@ -161,6 +166,28 @@ def _link(name: str, content: bytes) -> str:
         f'<a download="{escape(name)}" href="data:{kind};base64,{text}" '
         f'style="text-decoration: underline; margin-right: 1em">{escape(name)}</a>'
     )
+
+
+def downloads(office: Path, files: Mapping[str, bytes]) -> str:
+    """Links to files, which are written into the office's folder ``downloads``.
+
+    A large file goes from there to the browser without a detour over the kernel. The links are for
+    pages in the office's own folder; files of earlier days are deleted.
+    """
+    folder = office / "downloads"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            path.unlink(missing_ok=True)
+    links = []
+    for name, content in files.items():
+        file = name.replace("/", "_")
+        (folder / file).write_bytes(content)
+        links.append(
+            f'<a download="{escape(file)}" href="../../files/downloads/{quote(file)}?download=1" '
+            f'style="text-decoration: underline; margin-right: 1em">{escape(file)}</a>'
+        )
+    return f'<p style="line-height: 1.6">Keep it: {" ".join(links)}</p>'
 
 
 def in_browser() -> bool:

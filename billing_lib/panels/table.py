@@ -386,6 +386,19 @@ class PagedTable:
         rows = self._whole()
         return rows.frame[self._places(rows)]
 
+    def ticked_rows(self) -> pl.DataFrame:
+        """The selected rows, in the order of the frame."""
+        rows = self._whole()
+        return rows.frame.filter(pl.col(self._key).is_in(self._selected(rows)))
+
+    def ask(
+        self, search: str, filters: Mapping[str, str], sort: Sequence[tuple[str, bool]]
+    ) -> None:
+        """Filter and sort as if the browser had asked for it."""
+        self.question = Question(search, filters, sort)
+        stated: dict[str, Any] = {"search": search, "filters": dict(filters)}
+        self.widget.question = stated | {"sort": [list(each) for each in sort]}
+
     def rows_at(self, at: Sequence[int]) -> pl.DataFrame:
         """The rows at these places among all."""
         return self._whole().frame[list(at)]

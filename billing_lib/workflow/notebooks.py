@@ -30,7 +30,7 @@ HOME = "home"
 MONTHLY = ("review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order of work."""
 
-GENERAL = ("listing", "invoice", "statement", "audit")
+GENERAL = ("invoices", "listing", "statement", "audit")
 """The notebooks about a team or a record."""
 
 
