@@ -236,6 +236,10 @@ _FORMATS = (
 )
 
 
+_LISTED = 500
+"""The most sentences that are listed."""
+
+
 def _now() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}"
 
@@ -247,6 +251,17 @@ def _zipped(folder: Path) -> bytes:
             if path.is_file():
                 target.write(path, path.relative_to(folder).as_posix())
     return content.getvalue()
+
+
+def _steps(sentences: list[str]) -> str:
+    """The sentences, folded; of very many the first ones."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences[:_LISTED])
+    more = len(sentences) - _LISTED
+    rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
+    return (
+        f"<details><summary>Step by step: {len(sentences):,}</summary>"
+        f'<ul style="line-height: 1.5">{items}</ul>{rest}</details>'
+    )
 
 
 class InvoiceActions:
@@ -417,18 +432,15 @@ class InvoiceActions:
         parts: list[widgets.Widget] = []
         if outcome.files:
             parts.append(widgets.HTML(downloads(self.office.settings.office, outcome.files)))
-        for noun, labels, rows in (
-            ("invoices that cannot", ("Invoice", "Reason"), outcome.refused),
-            ("steps", ("Step by step",), [(sentence,) for sentence in outcome.sentences]),
-        ):
-            if rows:
-                frame = pl.DataFrame(rows, schema=dict.fromkeys(labels, pl.String), orient="row")
-                columns = [
-                    Column(label, label, wide=8 if at or len(labels) == 1 else 2)
-                    for at, label in enumerate(labels)
-                ]
-                listed = PagedTable(noun, columns, frame.clone, visible=min(len(rows), 8))
-                parts.append(listed.widget)
+        if outcome.refused:
+            schema = {"Invoice": pl.String, "Reason": pl.String}
+            frame = pl.DataFrame(outcome.refused, schema=schema, orient="row")
+            columns = [Column("Invoice", "Invoice", wide=2), Column("Reason", "Reason", wide=9)]
+            visible = min(frame.height, 8)
+            listed = PagedTable("refused invoices", columns, frame.clone, visible=visible)
+            parts.append(listed.widget)
+        if outcome.sentences:
+            parts.append(widgets.HTML(_steps(outcome.sentences)))
         self.result.children = parts
 
 
@@ -459,7 +471,7 @@ class InvoiceViewer:
     def __init__(self, office: Site, books: Books) -> None:
         self.office, self.books = office, books
         self.message = Message()
-        self.heading = widgets.HTML()
+        self.heading = widgets.HTML(tabbable=True)
         self.page = widgets.HTML(layout={"width": "100%"})
         self.lines = widgets.VBox()
         self.price = widgets.HTML()
@@ -670,12 +682,12 @@ class InvoicesPanel(Displayed):
         items = sorted({item.code for book in self.books.values() for item in book.items})
         return {
             "period_from": text_entry("Months from", "2025-07"),
-            "period_to": text_entry("to", "2026-06"),
-            "team": suggestion("Team and those below it", teams),
+            "period_to": text_entry("Months until", "2026-06"),
+            "team": suggestion("Team and below", teams),
             "user": text_entry("With charges of user"),
             "item": suggestion("With charges for item", items),
             "date_from": date_entry("With charges from"),
-            "date_to": date_entry("to"),
+            "date_to": date_entry("With charges until"),
             "expense_code": text_entry("With expense code"),
             "text": text_entry("Text", "in a description, reason or note"),
         }
@@ -770,6 +782,7 @@ class InvoicesPanel(Displayed):
 
     def _open(self, at: int) -> None:
         self.viewer.open(self.table.rows_at([at]).row(0, named=True))
+        self.viewer.heading.focus()  # brings it into sight
 
     def _ticked(self) -> None:
         self.actions.forget()
@@ -786,8 +799,7 @@ class InvoicesPanel(Displayed):
         """Read the invoices again after an action; those that are still listed stay selected."""
         ticked = set(self.table.ticked)
         self.table.read_again()
-        left = self.table.rows_at([])  # waits for the reading
-        del left
+        self.table.rows_at([])  # waits for the reading
         self.table.tick([key for key in self.frame["key"] if key in ticked])
         shown = self.frame.filter(pl.col("key") == self._shown_key())
         if shown.height:

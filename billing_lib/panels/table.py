@@ -176,7 +176,8 @@ class Rows:
                 values = ends.select(self._text(column)).to_series()
             most = values.str.len_chars().max()
             bound = _MOST * column.wide if column.kind == TEXT else 99
-            longest.append(max(_LEAST * column.wide, min(int(str(most or 0)), bound)))
+            least = _LEAST * column.wide if column.kind == TEXT else len(column.label)
+            longest.append(max(_LEAST, least, min(int(str(most or 0)), bound)))
         return longest
 
     def _order(self, sort: Sequence[tuple[str, bool]]) -> pl.Series:
