@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+import anywidget
 import ipywidgets as widgets
 import pandas as pd
 import polars as pl
@@ -166,6 +167,26 @@ def _link(name: str, content: bytes) -> str:
         f'<a download="{escape(name)}" href="data:{kind};base64,{text}" '
         f'style="text-decoration: underline; margin-right: 1em">{escape(name)}</a>'
     )
+
+
+class Place(anywidget.AnyWidget):
+    """A place in a page to which ``go`` brings the reader and the keyboard."""
+
+    _esm = """
+    export default { render({ model, el }) {
+      el.tabIndex = -1;
+      const go = () => {
+        el.scrollIntoView({ block: "start" });
+        el.focus({ preventScroll: true });
+      };
+      model.on("msg:custom", go);
+      return () => model.off("msg:custom", go);
+    } };
+    """
+
+    def go(self) -> None:
+        """Scroll to it; Tab leads on from there."""
+        self.send({"kind": "go"})
 
 
 def downloads(office: Path, files: Mapping[str, bytes]) -> str:

@@ -41,6 +41,7 @@ from billing_lib.exports.templates import list_templates, transform
 from billing_lib.ledger.states import ACTIVE, NUMBERED
 from billing_lib.panels.forms import (
     Displayed,
+    Place,
     button,
     buttons,
     choice,
@@ -471,7 +472,8 @@ class InvoiceViewer:
     def __init__(self, office: Site, books: Books) -> None:
         self.office, self.books = office, books
         self.message = Message()
-        self.heading = widgets.HTML(tabbable=True)
+        self.place = Place()
+        self.heading = widgets.HTML()
         self.page = widgets.HTML(layout={"width": "100%"})
         self.lines = widgets.VBox()
         self.price = widgets.HTML()
@@ -486,7 +488,7 @@ class InvoiceViewer:
         )
         for at, title in enumerate(VIEWED):
             self.tabs.set_title(at, title)
-        self.widget = widgets.VBox([self.heading, self.message.widget, self.tabs])
+        self.widget = widgets.VBox([self.place, self.heading, self.message.widget, self.tabs])
         self.widget.layout.display = "none"
 
     def open(self, row: Mapping[str, Any]) -> None:
@@ -782,7 +784,7 @@ class InvoicesPanel(Displayed):
 
     def _open(self, at: int) -> None:
         self.viewer.open(self.table.rows_at([at]).row(0, named=True))
-        self.viewer.heading.focus()  # brings it into sight
+        self.viewer.place.go()
 
     def _ticked(self) -> None:
         self.actions.forget()
