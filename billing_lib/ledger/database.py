@@ -156,8 +156,14 @@ def trying(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads, and sees the ledger as at one moment."""
+def reading(engine: Ledger) -> Iterator[Connection]:
+    """A transaction that only reads, and sees the ledger as at one moment.
+
+    Within another transaction it sees that one's changes too.
+    """
+    if isinstance(engine, Connection):
+        yield engine
+        return
     with _sentences(engine), engine.connect() as connection:
         if engine.dialect.name == _POSTGRESQL:
             connection.execution_options(

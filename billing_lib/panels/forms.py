@@ -17,10 +17,12 @@ import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
+from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
+from zipfile import ZIP_DEFLATED, ZipFile
 
 import anywidget
 import ipywidgets as widgets
@@ -39,6 +41,18 @@ LABEL = "11em"
 
 BESIDE_LABEL = f"calc({LABEL} + 8px)"
 """The left edge of entries, for parts that stand below them."""
+
+FORMATS = (
+    ("PDF", "pdf"),
+    ("XLSX", "xlsx"),
+    ("XML (UBL)", "xml"),
+    ("HTML", "html"),
+    ("PDF, XLSX and XML", "pdf,xlsx,xml"),
+)
+"""The choices of formats of invoices."""
+
+_LISTED = 500
+"""The most sentences that are listed."""
 
 _KEPT_SECONDS = 24 * 60 * 60
 
@@ -189,12 +203,34 @@ class Place(anywidget.AnyWidget):
         self.send({"kind": "go"})
 
 
-def downloads(office: Path, files: Mapping[str, bytes]) -> str:
+def zipped(folder: Path) -> bytes:
+    """A zip of all files in a folder."""
+    content = BytesIO()
+    with ZipFile(content, "w", ZIP_DEFLATED) as target:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                target.write(path, path.relative_to(folder).as_posix())
+    return content.getvalue()
+
+
+def steps(sentences: Sequence[str]) -> str:
+    """Sentences in a list that is folded; of very many the first ones."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences[:_LISTED])
+    more = len(sentences) - _LISTED
+    rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
+    return (
+        f"<details><summary>Step by step: {len(sentences):,}</summary>"
+        f'<ul style="line-height: 1.5">{items}</ul>{rest}</details>'
+    )
+
+
+def downloads(office: Path, files: Mapping[str, bytes], depth: int = 0) -> str:
     """Links to files, which are written into the office's folder ``downloads``.
 
-    A large file goes from there to the browser without a detour over the kernel. The links are for
-    pages in the office's own folder; files of earlier days are deleted.
+    A large file goes from there to the browser without a detour over the kernel. ``depth`` counts
+    the folders from the office's to the page's; files of earlier days are deleted.
     """
+    up = "../" * (depth + 2)
     folder = office / "downloads"
     folder.mkdir(parents=True, exist_ok=True)
     for path in folder.iterdir():
@@ -205,7 +241,7 @@ def downloads(office: Path, files: Mapping[str, bytes]) -> str:
         file = name.replace("/", "_")
         (folder / file).write_bytes(content)
         links.append(
-            f'<a download="{escape(file)}" href="../../files/downloads/{quote(file)}?download=1" '
+            f'<a download="{escape(file)}" href="{up}files/downloads/{quote(file)}?download=1" '
             f'style="text-decoration: underline; margin-right: 1em">{escape(file)}</a>'
         )
     return f'<p style="line-height: 1.6">Keep it: {" ".join(links)}</p>'

@@ -13,13 +13,11 @@ messages and journals of issued invoices. Only invoices that were shown can be a
 """
 
 import datetime as dt
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
-from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
-from zipfile import ZIP_DEFLATED, ZipFile
 
 import ipywidgets as widgets
 import polars as pl
@@ -40,6 +38,7 @@ from billing_lib.exports.packages import make_package, read_package
 from billing_lib.exports.templates import list_templates, transform
 from billing_lib.ledger.states import ACTIVE, NUMBERED
 from billing_lib.panels.forms import (
+    FORMATS,
     Displayed,
     Place,
     button,
@@ -48,12 +47,14 @@ from billing_lib.panels.forms import (
     date_entry,
     downloads,
     framed,
+    steps,
     suggestion,
     table,
     text_entry,
     tick,
+    zipped,
 )
-from billing_lib.panels.office import Message, ProgressBar
+from billing_lib.panels.office import ActionForm, Message, ProgressBar
 from billing_lib.panels.table import DATE, MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import as_decimals, as_text
 from billing_lib.pricing.clock import Period
@@ -106,7 +107,7 @@ def _write(
             book = books[str(facility)]
             documents = read_documents(office.engine, office.settings, book, codes, suffixes)
             write_documents_of(documents, suffixes, Path(folder) / str(facility), step)
-        outcome.files[f"invoices-{_now()}.zip"] = _zipped(Path(folder))
+        outcome.files[f"invoices-{_now()}.zip"] = zipped(Path(folder))
     return outcome
 
 
@@ -165,7 +166,7 @@ def _deliver(
             outcome.sentences += [said] if trial else queued.sentences
             outcome.sentences += queued.problems
         if trial and any(Path(folder).rglob("*.eml")):
-            outcome.files["messages.zip"] = _zipped(Path(folder))
+            outcome.files["messages.zip"] = zipped(Path(folder))
     if not trial and entries["send"]:
         sent = send_waiting(office.engine, office.settings, step)
         outcome.sentences += [*sent.sentences, f"{sent.sent:,} messages sent"]
@@ -228,45 +229,13 @@ EXPORTS: dict[str, tuple[Action, Make]] = {
 
 _ALL_ACTIONS = {**ACTIONS, **{name: action for name, (action, _) in EXPORTS.items()}}
 
-_FORMATS = (
-    ("PDF", "pdf"),
-    ("XLSX", "xlsx"),
-    ("XML (UBL)", "xml"),
-    ("HTML", "html"),
-    ("PDF, XLSX and XML", "pdf,xlsx,xml"),
-)
-
-
-_LISTED = 500
-"""The most sentences that are listed."""
-
 
 def _now() -> str:
     return f"{dt.datetime.now(dt.UTC):%Y%m%d-%H%M%S}"
 
 
-def _zipped(folder: Path) -> bytes:
-    content = BytesIO()
-    with ZipFile(content, "w", ZIP_DEFLATED) as target:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                target.write(path, path.relative_to(folder).as_posix())
-    return content.getvalue()
-
-
-def _steps(sentences: list[str]) -> str:
-    """The sentences, folded; of very many the first ones."""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences[:_LISTED])
-    more = len(sentences) - _LISTED
-    rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
-    return (
-        f"<details><summary>Step by step: {len(sentences):,}</summary>"
-        f'<ul style="line-height: 1.5">{items}</ul>{rest}</details>'
-    )
-
-
-class InvoiceActions:
-    """The form of an action, what it would touch, and the button that carries it out.
+class InvoiceActions(ActionForm):
+    """The actions on the selected invoices.
 
     ``selected`` gives the selected invoices; ``changed`` is called after an action.
     """
@@ -280,27 +249,20 @@ class InvoiceActions:
     ) -> None:
         self.office, self.books = office, books
         self._selected, self._changed = selected, changed
-        self.message = Message()
-        self.action = choice("Action", [(it.label, key) for key, it in _ALL_ACTIONS.items()])
-        self.entries = self._make_entries()
-        self.form = widgets.VBox()
-        self.look = button("Show what it touches")
-        self.go = button("Carry it out", primary=True, disabled=True)
-        self.progress = ProgressBar(self.message, self.look)
-        self.result = widgets.VBox()
-        self.seen: tuple[str, dict[str, Any], pl.DataFrame] | None = None
-        self.action.observe(lambda _: self._choose(), names="value")
-        for entry in self.entries.values():
-            entry.observe(lambda _: self.forget(), names="value")
-        self.look.on_click(lambda _: self.show_effect())
-        self.go.on_click(lambda _: self.carry_out())
-        self._choose()
-        self.widget = widgets.VBox(
-            [
-                *(self.action, self.form, buttons(self.look, self.go)),
-                *(self.progress.widget, self.message.widget, self.result),
-            ]
-        )
+        super().__init__(self._make_entries())
+        self.offer([(it.label, key) for key, it in _ALL_ACTIONS.items()])
+
+    def names(self, key: str) -> Sequence[str]:
+        """The names of an action's entries."""
+        return _ALL_ACTIONS[key].entries
+
+    def target(self, key: str, stated: dict[str, Any]) -> pl.DataFrame:
+        """The selected invoices."""
+        rows = self._selected()
+        if rows.height == 0:
+            raise InvalidAdjustment("no invoice is selected", remedy="tick some in the table")
+        require_entries(_ALL_ACTIONS[key], stated)
+        return rows
 
     def _make_entries(self) -> dict[str, Any]:
         templates = {
@@ -320,7 +282,7 @@ class InvoiceActions:
             "expense_code": text_entry("Expense code", "the project's split unless told"),
             "frees": frees,
             "again": tick("also if the same was given that day already"),
-            "formats": choice("Formats", _FORMATS),
+            "formats": choice("Formats", FORMATS),
             "statements": tick("with the statements that they are on"),
             "template": choice("Template", [(name, name) for name in sorted(templates)]),
             "send": tick("send at once, with all messages that wait"),
@@ -329,100 +291,46 @@ class InvoiceActions:
             ),
         }
 
-    def _choose(self) -> None:
-        self.form.children = [self.entries[name] for name in self._action.entries]
-        self.forget()
-
-    @property
-    def _action(self) -> Action:
-        return _ALL_ACTIONS[self.action.value]
-
-    def forget(self) -> None:
-        """Ask for another look, since the form or the selection has changed."""
-        self.seen = None
-        self.go.disabled = True
-        self.go.description = "Carry it out"
-        self.go.tooltip = "Have it shown first"
-
-    def stated(self) -> dict[str, Any]:
-        """The values of the form."""
-        values = {name: self.entries[name].value for name in self._action.entries}
-        return {
-            name: value.isoformat()
-            if isinstance(value, dt.date)
-            else value.strip()
-            if isinstance(value, str)
-            else value or ""
-            for name, value in values.items()
-        }
-
-    def show_effect(self) -> None:
-        """Try the action, say what it would touch, and enable it."""
-        with self.message.sentences():
-            self.forget()
-            self.result.children = []
-            rows, stated, key = self._selected(), self.stated(), self.action.value
-            if rows.height == 0:
-                raise InvalidAdjustment("no invoice is selected", remedy="tick some in the table")
-            require_entries(self._action, stated)
-            self.progress.start(
-                lambda step: self._run(key, rows, stated, step, trial=True),
-                lambda outcome: self._show(key, stated, outcome),
-                stopped="nothing is done",
-            )
-
-    def carry_out(self) -> None:
-        """Carry the action out on the invoices that can, as they were shown."""
-        with self.message.sentences():
-            if self.seen is None:
-                raise NotReady("it was not shown yet", remedy="have it shown first")
-            key, stated, rows = self.seen
-            self.forget()
-            self.progress.start(
-                lambda step: self._run(key, rows, stated, step, trial=False),
-                lambda outcome: self._finish(key, outcome),
-                refused=lambda _: self._changed(),
-                stopped="what was done before stays done",
-            )
-
-    def _run(
+    def work(
         self,
         key: str,
-        rows: pl.DataFrame,
+        target: pl.DataFrame,
         stated: dict[str, Any],
         step: Progress,
         *,
         trial: bool,
     ) -> Outcome:
+        """Carry an action out on the invoices that can, or try it."""
         if key in ACTIONS:
             return act(
-                *(self.office.engine, self.books, ACTIONS[key], rows, stated, step), trial=trial
+                *(self.office.engine, self.books, ACTIONS[key], target, stated, step), trial=trial
             )
         action, make = EXPORTS[key]
-        fitting, refused = split_by_state(action, rows)
+        fitting, refused = split_by_state(action, target)
         outcome = Outcome(fitting)
         if fitting.height:
             outcome = make(self.office, self.books, fitting, stated, step, trial)
         outcome.refused = refused + outcome.refused
         return outcome
 
-    def _show(self, key: str, stated: dict[str, Any], outcome: Outcome) -> None:
-        if (key, stated) != (self.action.value, self.stated()):
-            return  # the form changed meanwhile
+    def show(self, key: str, outcome: Outcome) -> tuple[str, pl.DataFrame] | None:
+        """Say what would be done to the selected invoices."""
         action = _ALL_ACTIONS[key]
         self._list(outcome)
         cannot = f"; {len(outcome.refused):,} cannot, listed below" if outcome.refused else ""
         if outcome.done.height == 0:
             self.message.refuse(f"None of them can be {action.done}{cannot}")
-            return
+            return None
         touched = sums(outcome.done)
         self.message.say(f"Nothing is done yet. {touched} would be {action.done}{cannot}.")
-        self.seen = key, stated, outcome.done.drop("name", strict=False)
-        self.go.description = f"{action.label}: {touched}"
-        self.go.tooltip = ""
-        self.go.disabled = False
+        return f"{action.label}: {touched}", outcome.done.drop("name", strict=False)
 
-    def _finish(self, key: str, outcome: Outcome) -> None:
+    def failed(self) -> None:
+        """Read the invoices again."""
+        self._changed()
+
+    def finish(self, key: str, outcome: Outcome) -> None:
+        """Say what was done."""
         self._changed()
         self._list(outcome)
         cannot = f"; {len(outcome.refused):,} were refused" if outcome.refused else ""
@@ -441,7 +349,7 @@ class InvoiceActions:
             listed = PagedTable("refused invoices", columns, frame.clone, visible=visible)
             parts.append(listed.widget)
         if outcome.sentences:
-            parts.append(widgets.HTML(_steps(outcome.sentences)))
+            parts.append(widgets.HTML(steps(outcome.sentences)))
         self.result.children = parts
 
 

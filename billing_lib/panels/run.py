@@ -4,34 +4,55 @@
     ApprovePanel("RC", "1993-11", "RC-1993-11-1")   the list and the decision on the left,
                                                     the invoice as it will be sent on the right
 
-``RunPanel`` calls the functions behind ``billing run``; its parts fold. In ``ApprovePanel`` Tab
-leads from the comment to the buttons; each decision shows the next invoice and leaves the focus in
-place, so that one key works through a run. Mistakes show as sentences.
+``RunPanel`` offers the actions that fit the run's state; each has a form and a look at what it
+touches. Its parts fold, and follow other people's work while the page is open. In ``ApprovePanel``
+Tab leads from the comment to the buttons; each decision shows the next invoice and leaves the focus
+in place, so that one key works through a run. Mistakes show as sentences.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import ipywidgets as widgets
 import polars as pl
+from sqlalchemy import Connection
 
 from billing_lib import Site, open_site
 from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_approved, process_run
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pictures import with_logo
+from billing_lib.documents.text import long_month
 from billing_lib.errors import DirtyTree, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import write_run_documents
-from billing_lib.ledger.database import writing
-from billing_lib.panels.forms import Displayed, framed, table
-from billing_lib.panels.office import Message, ProgressBar
+from billing_lib.ledger.database import trying, writing
+from billing_lib.panels.forms import (
+    FORMATS,
+    Displayed,
+    choice,
+    date_entry,
+    downloads,
+    framed,
+    steps,
+    table,
+    text_entry,
+    tick,
+    zipped,
+)
+from billing_lib.panels.office import ActionForm, Message, ProgressBar, follow
 from billing_lib.panels.table import MONEY, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow import approve
+from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.approve import list_runs, read_run
 from billing_lib.workflow.issue import preview_draft
 from billing_lib.workflow.overview import RunReport, report_run
-from billing_lib.workflow.runs import RunScope, is_ready, sign_off
+from billing_lib.workflow.review import describe_sign_off
+from billing_lib.workflow.runs import RunScope, is_ready, open_run, sign_off
 from billing_lib.workflow.steps import Progress
 
 _WIDE = {"width": "34em"}
@@ -47,6 +68,196 @@ CONFIGURATION = {
 """The price book's keys that govern a run, with their labels."""
 
 
+NO_RUN = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The outcome of an action on a run, or of its trial."""
+
+    sentences: list[str]
+    files: dict[str, bytes] = field(default_factory=dict)
+    run: str = NO_RUN
+    """The run that was made or updated."""
+
+
+_ANY = (NO_RUN, "OPEN", "DISABLED", "CANCELLED", "FINISHED")
+
+
+@dataclass(frozen=True)
+class RunAction:
+    """An action on a month or its run: its label, the run's states that it is for, its form."""
+
+    label: str
+    states: tuple[str, ...]
+    entries: tuple[str, ...] = ()
+
+
+RUN_ACTIONS = {
+    "make": RunAction("Make or update the invoices", _ANY, ("projects", "teams", "description")),
+    "sign_off": RunAction("Sign the month off", _ANY, ("comment",)),
+    "process": RunAction("Submit, and issue what is approved", ("OPEN",), ("date", "dirty")),
+    "disable": RunAction("Disable the run", ("OPEN",)),
+    "enable": RunAction("Enable the run", ("DISABLED",)),
+    "describe": RunAction(
+        "Describe the run", ("OPEN", "DISABLED", "CANCELLED", "FINISHED"), ("description",)
+    ),
+    "cancel": RunAction("Cancel the run", ("OPEN", "DISABLED"), ("reason", "frees")),
+    "write": RunAction(
+        "Write the files of its invoices", ("OPEN", "DISABLED", "FINISHED"), ("formats",)
+    ),
+}
+"""The actions of the run page, in the order of work."""
+
+
+class RunActions(ActionForm):
+    """The actions that fit the state of the month's run."""
+
+    def __init__(self, panel: "RunPanel") -> None:
+        self.panel = panel
+        frees = tick("its charges are free for another run")
+        frees.value = True
+        super().__init__(
+            {
+                "projects": text_entry("Only projects", "p1, p2; all unless told"),
+                "teams": text_entry("Only teams", "all unless told"),
+                "description": text_entry("Description"),
+                "comment": text_entry("Comment", "kept with the sign-off"),
+                "date": date_entry("Invoice date"),
+                "dirty": tick("also from changed files; the record keeps the difference"),
+                "reason": text_entry("Reason", "why; kept in the history"),
+                "frees": frees,
+                "formats": choice("Formats", FORMATS),
+            }
+        )
+
+    def names(self, key: str) -> Sequence[str]:
+        """The names of an action's entries."""
+        return RUN_ACTIONS[key].entries
+
+    def choose(self) -> None:
+        """Show the form of the action, with the run's description or one that is made up."""
+        if "description" in (self.names(self.action.value) if self.action.value else ()):
+            run = self.panel.view.run if self.panel.view is not None else {}
+            own = str(run.get("description", "")) if self.action.value == "describe" else ""
+            self.entries["description"].value = own or long_month(str(self.panel.period))
+        super().choose()
+
+    def target(self, key: str, stated: dict[str, Any]) -> str:
+        """The chosen run's id; '' for none."""
+        if key == "cancel":
+            require_reason(stated["reason"], "cancelling")
+        return self.panel.run.value or NO_RUN
+
+    def work(
+        self, key: str, target: str, stated: dict[str, Any], step: Progress, *, trial: bool
+    ) -> Done:
+        """Carry an action out on the run, or try it."""
+        panel, office = self.panel, self.panel.office
+        if key == "sign_off" and trial:
+            seen = describe_sign_off(office.engine, panel.book, str(panel.period), step)
+            with trying(office.engine) as connection:
+                sign_off(connection, panel.book, str(panel.period), stated["comment"])
+            return Done(seen)
+        if key == "process":
+            return self._issue(target, stated, step, trial=trial)
+        if key == "write":
+            return self._write(target, stated, step, trial=trial)
+        opened = trying if trial else writing
+        with opened(office.engine) as connection:
+            if key == "make":
+                return self._make(connection, stated)
+            return Done(self._change(connection, key, target, stated))
+
+    def _make(self, connection: Connection, stated: dict[str, Any]) -> Done:
+        book, period = self.panel.book, self.panel.period
+        projects, teams = (_listed(stated[name]) for name in ("projects", "teams"))
+        if projects and teams:
+            raise InvalidAdjustment(
+                "a run is of projects or of teams", remedy="leave one of them empty"
+            )
+        scope = RunScope(projects, teams)
+        sentences = approve.make_run(connection, book, period, scope, stated["description"])
+        return Done(sentences, run=open_run(connection, book, period, scope))
+
+    def _change(
+        self, connection: Connection, key: str, run: str, stated: dict[str, Any]
+    ) -> list[str]:
+        book, period = self.panel.book, self.panel.period
+        if key == "sign_off":
+            return [sign_off(connection, book, str(period), stated["comment"])]
+        if key == "describe":
+            return approve.describe(connection, book, run, stated["description"])
+        if key == "cancel":
+            return approve.cancel(
+                connection, book, run, stated["reason"], reopen=bool(stated["frees"])
+            )
+        return approve.set_enabled(connection, book, run, enabled=key == "enable")
+
+    def _issue(self, run: str, stated: dict[str, Any], step: Progress, *, trial: bool) -> Done:
+        panel, office = self.panel, self.panel.office
+        if trial:
+            step(0, 1, "submitting, which is undone")
+            with trying(office.engine) as connection:
+                prepared = approve.prepare_run(connection, panel.book, run, RunScope(), [])
+                of_run = approve.read_run(connection, panel.book, run).invoices
+            ready = of_run.filter(pl.col("code").is_in(prepared.codes))
+            total = money_text(int(ready["total"].sum()), panel.places)
+            if not prepared.codes:
+                return Done(["nothing would be issued yet", *prepared.waiting])
+            date = stated["date"] or "today"
+            touched = f"{ready.height:,} invoices, {total} {panel.book.facility.currency}"
+            return Done([f"{touched} would be issued, dated {date}", *prepared.waiting])
+        terms = IssuingTerms(stated["date"] or None, bool(stated["dirty"]))
+        issued = process_run(
+            office.engine, office.settings, panel.book, run, terms=terms, step=step
+        )
+        return Done(issued.sentences)
+
+    def _write(self, run: str, stated: dict[str, Any], step: Progress, *, trial: bool) -> Done:
+        panel, office = self.panel, self.panel.office
+        suffixes = stated["formats"].split(",")
+        if trial:
+            count = 0 if panel.view is None else panel.view.invoices.height
+            return Done([f"files of {count:,} invoices would be written, but for closed ones"])
+        with TemporaryDirectory(prefix="billing-") as folder:
+            written = write_run_documents(
+                office.engine, office.settings, panel.book, run, suffixes, Path(folder), step
+            )
+            return Done([f"{len(written):,} files written"], {f"{run}.zip": zipped(Path(folder))})
+
+    def show(self, key: str, outcome: Done) -> tuple[str, str]:
+        """Say what the action would do."""
+        self.message.say(f"Nothing is done yet: {'; '.join(outcome.sentences[-4:])}.")
+        self._list(outcome)
+        return RUN_ACTIONS[key].label, self.panel.run.value or NO_RUN
+
+    def finish(self, key: str, outcome: Done) -> None:
+        """Say what was done."""
+        for name in ("comment", "reason", "projects", "teams"):
+            self.entries[name].value = ""
+        self.panel.refresh(outcome.run)
+        self.message.say("; ".join(outcome.sentences[-4:]))
+        self._list(outcome)
+
+    def failed(self) -> None:
+        """Read the run again."""
+        self.panel.refresh()
+
+    def _list(self, outcome: Done) -> None:
+        parts = []
+        if outcome.files:
+            office = self.panel.office.settings.office
+            parts.append(widgets.HTML(downloads(office, outcome.files, depth=2)))
+        if len(outcome.sentences) > 4:
+            parts.append(widgets.HTML(steps(outcome.sentences)))
+        self.result.children = parts
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 class RunPanel(Displayed):
     """The page of the run notebook for one facility and month."""
 
@@ -57,42 +268,20 @@ class RunPanel(Displayed):
         self.book = self.office.book(facility)
         self.period = Period.parse(period)
         self.places = minor_places(self.book.facility.currency)
-        self.message = Message()
-        self.progress = ProgressBar(self.message)
+        self.view: approve.RunView | None = None
         self.heading = widgets.HTML()
         self.run = widgets.Dropdown(description="Billing run", layout=_WIDE, style=_LABEL)
-        self.date = widgets.DatePicker(description="Invoice date", style=_LABEL)
-        self.text = widgets.Text(
-            description="Words", placeholder="a comment, a reason or a description",
-            continuous_update=False, layout=_WIDE, style=_LABEL,
-        )  # fmt: skip
-        self.frees = widgets.Checkbox(
-            value=True, description="cancelling frees its charges", indent=False
-        )
-        self.dirty = widgets.Checkbox(
-            description="issue from changed files; the record keeps the difference",
-            indent=False,
-            layout={"width": "34em", "display": "none"},
-        )
-        self.buttons = {
-            name: _button(name, style, icon, self._act(act))
-            for name, style, icon, act in (
-                ("Make or update the invoices", "primary", "refresh", self.make),
-                ("Say that the month is ready", "", "check", self.ready),
-                ("Take the next step", "success", "play", self.process),
-                ("Disable or enable", "", "pause", self.switch),
-                ("Describe", "", "pencil", self.describe),
-                ("Cancel the run", "danger", "times", self.cancel),
-                ("Write the PDFs", "", "file-pdf-o", self.write_documents),
-            )
-        }
         self.parts = {
-            name: widgets.HTML()
-            for name in ("Configuration", "Execution report", "Statistics", "Invoices")
+            name: widgets.HTML() for name in ("Configuration", "History", "Statistics", "Invoices")
         }
+        self.actions = RunActions(self)
+        self.message = self.actions.message
+        self.folded = widgets.Accordion([self.actions.widget, *self.parts.values()])
+        self.folded.selected_index = 0
         self.run.observe(lambda _: self.show(), names="value")
         self.refresh(run)
-        self.widget = widgets.VBox([self.heading, self.run, self._folded()])
+        self.widget = widgets.VBox([self.heading, self.run, self.folded])
+        self._following = follow(self.refresh)
 
     def html(self) -> str:
         """The heading and the parts, without the actions."""
@@ -103,30 +292,16 @@ class RunPanel(Displayed):
             ]
         )
 
-    def _folded(self) -> widgets.Accordion:
-        row = {"flex_flow": "row wrap"}
-        actions = widgets.VBox(
-            [
-                *(self.text, self.date, self.frees, self.dirty),
-                widgets.Box(list(self.buttons.values()), layout=row),
-                self.message.widget,
-                self.progress.widget,
-            ]
-        )
-        folded = widgets.Accordion([actions, *self.parts.values()])
-        for at, title in enumerate(("Actions", *self.parts)):
-            folded.set_title(at, title)
-        folded.selected_index = 0
-        return folded
-
     def refresh(self, chosen: str = "") -> None:
         """Read the month's runs again."""
         with self.message.sentences():
             facility = self.book.facility.code
             runs = approve.list_runs(self.office.engine, facility, str(self.period))
             known, before = runs["run"].to_list(), chosen or self.run.value
-            self.run.options = known
-            self.run.value = before if before in known else (known[-1] if known else None)
+            newest = known[-1] if known else None
+            if tuple(known) != tuple(self.run.options):
+                self.run.options = known
+            self.run.value = before if before in known else newest
             self.show()
 
     def show(self) -> None:
@@ -134,113 +309,49 @@ class RunPanel(Displayed):
         with self.message.sentences():
             facility = self.book.facility
             ready = is_ready(self.office.engine, self.book, str(self.period))
-            said = "may be issued" if ready else "waits for a reviewer's word that it is ready"
+            said = "may be issued" if ready else "waits for a reviewer's sign-off"
             self.heading.value = (
                 f"<p><b>{escape(facility.name)} · {self.period}</b>: the month {said}.</p>"
             )
-            if self.run.value is None:
-                for part in self.parts.values():
-                    part.value = "<p>There is no billing run of this month yet.</p>"
-                return
-            view = approve.read_run(self.office.engine, self.book, self.run.value)
-            report = report_run(self.office.engine, self.book, self.run.value)
-            self.parts["Configuration"].value = self._configuration(view.run)
-            self.parts["Execution report"].value = _jobs(view.jobs)
-            self.parts["Statistics"].value = self._statistics(report)
-            self.parts["Invoices"].value = self._invoices(view.invoices)
-
-    def make(self) -> list[str]:
-        """Make the month's invoices as drafts, or update the drafts."""
-        return approve.make_run(
-            self.office.engine, self.book, self.period, RunScope(), self.text.value
-        )
-
-    def ready(self) -> list[str]:
-        """Sign the month off as ready to be issued."""
-        return [sign_off(self.office.engine, self.book, str(self.period), self.text.value)]
-
-    def switch(self) -> list[str]:
-        """Disable the run, or enable it again."""
-        view = approve.read_run(self.office.engine, self.book, self._chosen())
-        return approve.set_enabled(
-            self.office.engine,
-            self.book,
-            self._chosen(),
-            enabled=view.run["state"] == "DISABLED",
-        )
-
-    def describe(self) -> list[str]:
-        """Edit the run's description."""
-        return approve.describe(
-            self.office.engine, self.book, self._chosen(), self.text.value.strip()
-        )
-
-    def cancel(self) -> list[str]:
-        """Cancel the run and close its invoices that are not issued."""
-        return approve.cancel(
-            self.office.engine,
-            self.book,
-            self._chosen(),
-            self.text.value.strip(),
-            reopen=self.frees.value,
-        )
-
-    def process(self) -> list[str]:
-        """Submit the run's charges and issue its approved invoices, in the background."""
-        terms = IssuingTerms(
-            None if self.date.value is None else self.date.value.isoformat(), self.dirty.value
-        )
-        run = self._chosen()
-
-        def work(step: Progress) -> IssuingResult:
-            try:
-                return process_run(
-                    self.office.engine, self.office.settings, self.book, run, terms=terms, step=step
-                )
-            except DirtyTree:
-                self.dirty.layout.display = ""
-                raise
-            finally:
-                self.refresh()
-
-        self.progress.start(work, lambda issued: self.message.say("; ".join(issued.sentences)))
-        return []
-
-    def write_documents(self) -> list[str]:
-        """Write the PDF of every invoice of the run into the office folder, in the background."""
-        run = self._chosen()
-        folder = self.office.settings.office / self.book.facility.code / str(self.period) / "pdf"
-
-        def work(step: Progress) -> int:
-            step(0, 1, "reading the invoices")
-            office = self.office
-            written = write_run_documents(
-                office.engine, office.settings, self.book, run, ["pdf"], folder, step
+            self.folded.set_title(0, "Actions")
+            run = self.run.value
+            before, self.view = self.view, None
+            if run is not None:
+                self.view = approve.read_run(self.office.engine, self.book, run)
+                if before is None or not before.invoices.equals(self.view.invoices):
+                    self.actions.forget()
+            state = NO_RUN if self.view is None else str(self.view.run["state"])
+            self.actions.offer(
+                [(it.label, key) for key, it in RUN_ACTIONS.items() if state in it.states]
             )
-            return len(written)
+            if self.view is None or run is None:
+                for at, (name, part) in enumerate(self.parts.items(), start=1):
+                    part.value = "<p>There is no billing run of this month yet.</p>"
+                    self.folded.set_title(at, name)
+                return
+            report = report_run(self.office.engine, self.book, run)
+            self.parts["Configuration"].value = self._configuration(self.view.run)
+            self.parts["History"].value = self._history(self.view.history)
+            self.parts["Statistics"].value = self._statistics(report)
+            self.parts["Invoices"].value = self._invoices(self.view.invoices)
+            for at, title in enumerate(self._titles(self.view, report), start=1):
+                self.folded.set_title(at, title)
 
-        self.progress.start(
-            work,
-            lambda count: self.message.say(f"{count:,} files written to {folder}"),
-            stopped=f"what is written already is in {folder}",
+    def _titles(self, view: approve.RunView, report: RunReport) -> list[str]:
+        """The headings of the folded parts, each with its state."""
+        last = view.history.tail(1)
+        step = f", the last '{last['action'][0]}' by {last['by'][0]}" if last.height else ""
+        total = money_text(report.total, self.places)
+        states = ", ".join(
+            f"{count:,} {state}"
+            for state, count in report.states.select("state", "invoices").iter_rows()
         )
-        return []
-
-    def _chosen(self) -> str:
-        if self.run.value is None:
-            raise InvalidAdjustment("this month has no billing run", remedy="make one first")
-        return str(self.run.value)
-
-    def _act(self, act: Callable[[], list[str]]) -> Callable[[], None]:
-        def click() -> None:
-            with self.message.sentences():
-                said = act()
-                if said:
-                    self.text.value = ""
-                    self.refresh()
-                    self.message.say("; ".join(said[-3:]))
-
-        return click
+        return [
+            f"Configuration: {view.run['state']}, {view.run['selection'] or 'the whole month'}",
+            f"History: {view.history.height:,} steps{step}",
+            f"Statistics: {total} {report.currency}",
+            f"Invoices: {states or 'none'}",
+        ]
 
     def _configuration(self, run: dict[str, object]) -> str:
         facility = self.book.facility
@@ -260,6 +371,11 @@ class RunPanel(Displayed):
         }
         frame = pl.DataFrame({"setting": list(stated), "value": list(stated.values())})
         return str(table(frame, "What the run goes by").data)
+
+    def _history(self, history: pl.DataFrame) -> str:
+        zone = self.book.facility.timezone
+        at = pl.col("at").dt.convert_time_zone(zone).dt.to_string("%Y-%m-%d %H:%M:%S")
+        return str(table(history.with_columns(at), f"History (times in {zone})").data)
 
     def _statistics(self, report: RunReport) -> str:
         total, last = (money_text(it, self.places) for it in (report.total, report.last_total))
@@ -284,25 +400,6 @@ class RunPanel(Displayed):
             *("code", "project", "team", "state", "charges", "total", "number", "reason")
         )
         return str(table(shown, "Invoices", places=self.places, total=("charges", "total")).data)
-
-
-def _jobs(jobs: pl.DataFrame) -> str:
-    shown = jobs.select(
-        "kind",
-        "state",
-        "login",
-        pl.col("started_at", "ended_at").dt.to_string("%Y-%m-%d %H:%M:%S"),
-        "log",
-    )
-    return str(table(shown, "What was done (times in UTC)").data)
-
-
-def _button(label: str, style: str, icon: str, click: Callable[[], None]) -> widgets.Button:
-    button = widgets.Button(
-        description=label, button_style=style, icon=icon, layout={"width": "auto"}
-    )
-    button.on_click(lambda _: click())
-    return button
 
 
 _SHOWN = {

@@ -20,7 +20,7 @@ from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotPermitted, N
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.people import current_login
 from billing_lib.ledger.states import (
     APPROVING,
@@ -52,6 +52,7 @@ from billing_lib.workflow.permissions import (
     require,
 )
 from billing_lib.workflow.runs import (
+    SIGN_OFF,
     Calculated,
     RunScope,
     bind_for_good,
@@ -509,7 +510,7 @@ def change_invoices(
 
 
 def make_run(
-    engine: Engine,
+    engine: Ledger,
     book: PriceBook,
     period: Period,
     selection: RunScope,
@@ -550,7 +551,7 @@ def note_job(connection: Connection, run: str, kind: str, log: str) -> None:
     runs.end_job(connection, run, runs.begin_job(connection, run, kind), DONE, log)
 
 
-def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> list[str]:
+def set_enabled(engine: Ledger, book: PriceBook, run: str, *, enabled: bool) -> list[str]:
     """Enable a run, or disable it so that the batch skips it, and return a sentence."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
@@ -561,7 +562,7 @@ def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> 
     return [f"billing run {run} is {'enabled' if enabled else 'disabled'}"]
 
 
-def cancel(engine: Engine, book: PriceBook, run: str, reason: str, *, reopen: bool) -> list[str]:
+def cancel(engine: Ledger, book: PriceBook, run: str, reason: str, *, reopen: bool) -> list[str]:
     """Cancel a run by closing its invoices that are not issued, and return sentences.
 
     With ``reopen`` their charges are free for another run; otherwise they are never billed.
@@ -579,7 +580,7 @@ def cancel(engine: Engine, book: PriceBook, run: str, reason: str, *, reopen: bo
     return [*closed, f"billing run {run} is cancelled"]
 
 
-def describe(engine: Engine, book: PriceBook, run: str, description: str) -> list[str]:
+def describe(engine: Ledger, book: PriceBook, run: str, description: str) -> list[str]:
     """Edit a run's description, and return a sentence."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
@@ -594,23 +595,48 @@ class RunView:
     """A run as staff see it: its columns by name, and the frames that belong to it.
 
     ``invoices`` has the ledger's schema INVOICE; ``jobs`` is the execution history in order
-    (schema JOB); ``deliveries`` are the states of messages on its invoices (workflow/outbox.py).
+    (schema JOB); ``deliveries`` are the states of messages on its invoices (workflow/outbox.py);
+    ``history`` has the jobs, the moves of the run and the sign-offs of its month in order of time:
+    ``at``, ``by``, ``action``, ``state``, ``log`` (also the reason of a move).
     """
 
     run: dict[str, object]
     invoices: pl.DataFrame
     jobs: pl.DataFrame
     deliveries: pl.DataFrame
+    history: pl.DataFrame
 
 
-def read_run(engine: Engine, book: PriceBook, run: str) -> RunView:
+def read_run(engine: Ledger, book: PriceBook, run: str) -> RunView:
     """Read a run with its invoices, execution history and messages."""
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
         row = run_of(connection, book, run)
         invoices = ledger_invoices.read_invoices(connection, run=run)
         messages = deliveries(connection, invoices["number"].drop_nulls().to_list())
-        return RunView(row._asdict(), invoices, runs.read_jobs(connection, run), messages)
+        jobs = runs.read_jobs(connection, run)
+        moved = events.read_events(connection, row.facility, subjects=[run, row.period])
+    return RunView(row._asdict(), invoices, jobs, messages, _history(moved, jobs, row.period))
+
+
+def _history(moved: pl.DataFrame, jobs: pl.DataFrame, month: str) -> pl.DataFrame:
+    """The moves of a run, the sign-offs of its month and its jobs, in order of time."""
+    of_run = (pl.col("subject") != month) | (pl.col("kind") == SIGN_OFF)
+    value = pl.coalesce(
+        pl.col("after").str.json_path_match(f"$.{name}")
+        for name in ("state", "description", "total")
+    )
+    steps = moved.filter(of_run).select(
+        "at",
+        by="login",
+        action=pl.col("kind").replace(SIGN_OFF, "sign_off").str.strip_prefix("run_"),
+        state=value,
+        log="reason",
+    )
+    done = jobs.select(at="started_at", by="login", action="kind", state="state", log="log")
+    both = pl.concat([steps, done.cast({"at": steps.schema["at"]})])
+    words = pl.col("action").str.replace_all("_", " ")
+    return both.sort("at", maintain_order=True).with_columns(action=words)
 
 
 def list_runs(

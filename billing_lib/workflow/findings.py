@@ -15,9 +15,19 @@ from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, overview
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.month_checks import CHECKED, HOLDING, STATED, Reviewed, find, items_frame
+from billing_lib.pricing.month_checks import (
+    CHECKED,
+    HOLDING,
+    INVALID_CODES,
+    SHARES,
+    STATED,
+    Reviewed,
+    find,
+    items_frame,
+)
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import HOUR
+from billing_lib.workflow.load import find_invalid_codes
 
 DISMISS = "dismiss"
 """The kind of event of a dismissal; its subject is the month, or ANY, and the finding's key."""
@@ -37,16 +47,16 @@ def require_settled(connection: Connection, book: PriceBook, month: Period) -> N
         The first of them is named, with the way to settle it.
     """
     facility = book.facility.code
-    stated = read_stated(connection, facility, str(month))
-    if stated.is_empty():
-        return
     charges = named(overview.read_month(connection, facility, str(month)), facility)
+    shares, invalid_codes = read_codes(connection, book, month, charges)
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
         charges=with_judged(connection, facility, charges),
         items=items_frame(book),
-        stated=stated,
+        stated=read_stated(connection, facility, str(month)),
+        shares=shares,
+        invalid_codes=invalid_codes,
     )
     dismissed = read_dismissals(connection, facility, month)
     left = find(reviewed, checks=HOLDING).join(dismissed, on="key", how="anti")
@@ -57,8 +67,21 @@ def require_settled(connection: Connection, book: PriceBook, month: Period) -> N
         raise NotReady(
             f"{facility} {month} has findings that must be settled first: {key}, {check}, "
             f"{subject}: {sentence}" + (f", and {left.height - 1} more" if left.height > 1 else ""),
-            remedy=f"{remedy}, or dismiss it: billing dismiss {facility} {month} {key} --reason …",
+            remedy=f"{remedy}, or dismiss it (billing dismiss {facility} {month} {key})",
         )
+
+
+def read_codes(
+    connection: Connection, book: PriceBook, month: Period, charges: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The shares of a month's charges (schema SHARES), and those of pending charges whose expense
+    code may not be charged (schema INVALID_CODES)."""
+    facility = book.facility.code
+    shares = named(overview.read_shares(connection, facility, str(month)), facility)
+    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
+    charged = shares.select("charge", "expense_code").join(pending, on="charge")
+    invalid = find_invalid_codes(book, charged)
+    return shares.select(SHARES.names()), invalid.select(INVALID_CODES.names())
 
 
 def read_stated(connection: Connection, facility: str, month: str) -> pl.DataFrame:
