@@ -24,7 +24,7 @@ GENERAL = ("home", "invoices", "listing", "statement", "audit")
     [
         ("home", "text=Facilities and months"),
         ("review", "text=checks were asked"),
-        ("run", "text=waits for a reviewer's word"),
+        ("run", "text=waits for a reviewer's sign-off"),
         ("adjust", "text=Show what it does"),
         ("approve", "iframe"),
         ("listing", "iframe"),
