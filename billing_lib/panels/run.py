@@ -36,6 +36,7 @@ from billing_lib.panels.forms import (
     date_entry,
     downloads,
     framed,
+    remark,
     steps,
     table,
     text_entry,
@@ -49,6 +50,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow import approve
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.approve import list_runs, read_run
+from billing_lib.workflow.invoice_actions import ACTIONS, Outcome, act, require_entries, sums
 from billing_lib.workflow.issue import preview_draft
 from billing_lib.workflow.overview import RunReport, report_run
 from billing_lib.workflow.review import describe_sign_off
@@ -413,11 +415,16 @@ _SHOWN = {
 """The choices of the list by state; ``approved`` are APPROVING invoices that wait for nobody."""
 
 _LISTED = pl.Schema(
-    {"code": pl.String(), "project": pl.String(), "total": pl.Int64(), "waits": pl.String()}
+    {
+        **dict.fromkeys(("code", "project", "name", "team", "waits"), pl.String()),
+        **{"total": pl.Int64(), "step": pl.Int64(), "period": pl.String()},
+        **dict.fromkeys(("facility", "invoice", "number", "state", "run", "currency"), pl.String()),
+    }
 )
+"""The list: columns to show, and those of the workflow's actions on invoices."""
 
-_LEFT = {"flex": "0 0 26em", "width": "26em", "margin": "0 1.5em 0 0"}
-_WIDE_LIST = {"width": "24em"}
+_LEFT = {"flex": "0 0 36em", "width": "36em", "margin": "0 1.5em 0 0"}
+_WIDE_LIST = {"width": "34em"}
 
 
 class ApprovePanel(Displayed):
@@ -444,18 +451,25 @@ class ApprovePanel(Displayed):
             "invoices",
             (
                 Column("project", "Project"),
+                Column("name", "Name", wide=2),
+                Column("team", "Team"),
                 Column("total", "Total", MONEY, self.places),
                 Column("waits", "Waits for"),
             ),
             lambda: self.listed,
+            sum_of="total",
+            currency=self.book.facility.currency,
+            places=self.places,
             key="code",
             on_action=lambda at: self.choose(self.table.rows_at([at])["code"][0]),
+            on_tick=self._label_buttons,
             visible=8,
+            on_key={"a": self._do("approve"), "r": self._reject_by_key},
         )
         self.comment = widgets.Textarea(
             placeholder="A comment; a reason is needed to reject, quarantine or close",
             continuous_update=False,  # sent when the entry is left, before the click on a button
-            layout={"width": "24em", "height": "5em"},
+            layout={"width": "34em", "height": "5em"},
         )
         self.keep = widgets.Checkbox(
             value=True, description="closing frees its charges", indent=False, layout=_WIDE_LIST
@@ -467,22 +481,25 @@ class ApprovePanel(Displayed):
                 ("Reject", "warning", "reject"),
                 ("Quarantine", "", "quarantine"),
                 ("Release", "", "release"),
+                ("Recalculate", "", "recalculate"),
                 ("Close", "danger", "close"),
             )
         }
         self.dirty = widgets.Checkbox(
             description="issue from changed files; the record keeps the difference",
             indent=False,
-            layout={"width": "24em", "display": "none"},
+            layout={"width": "34em", "display": "none"},
         )
         self.issue = _approval_button(
             "Issue what all have approved", "primary", self.issue_approved
         )
         self.page = widgets.HTML(layout={"width": "100%"})
+        self.history = widgets.HTML()
         self.run.observe(lambda _: self.refresh(), names="value")
         self.show.observe(lambda _: self.refresh(), names="value")
         self.refresh()
-        self.widget = widgets.HBox([self._left(), self.page])
+        right = widgets.VBox([self.history, self.page], layout={"flex": "1 1 auto"})
+        self.widget = widgets.HBox([self._left(), right])
 
     def _first_shown(self) -> str:
         """The first choice that has invoices, beginning with those that wait for approval."""
@@ -491,13 +508,15 @@ class ApprovePanel(Displayed):
 
     def html(self) -> str:
         """The counts and the page of the shown invoice."""
-        return str(self.said.value) + str(self.page.value)
+        return str(self.said.value) + str(self.history.value) + str(self.page.value)
 
     def _left(self) -> widgets.VBox:
-        row = {"flex_flow": "row wrap", "width": "25em"}
+        row = {"flex_flow": "row wrap", "width": "35em"}
+        keys = remark("Keys in the list: ↓ next, a approve, r reject, space to tick several.")
         return widgets.VBox(
             [
-                *(self.run, self.show, self.so_far, self.said, self.table.widget, self.comment),
+                *(self.run, self.show, self.so_far, self.said, self.table.widget, keys),
+                self.comment,
                 widgets.Box(list(self.buttons.values()), layout=row),
                 self.keep,
                 self.message.widget,
@@ -513,7 +532,7 @@ class ApprovePanel(Displayed):
         with self.message.sentences():
             if self.run.value is None:
                 self.said.value = (
-                    "<p>This month has no billing run yet; make one in the run notebook.</p>"
+                    "<p>This month has no billing run yet; make one on the page Run.</p>"
                 )
                 self._enable("")
                 return
@@ -526,11 +545,17 @@ class ApprovePanel(Displayed):
                 held.filter(pl.col("stands") == state)
                 .sort("code")
                 .with_columns(
+                    pl.col("project")
+                    .replace_strict(self._names(), default="", return_dtype=pl.String)
+                    .alias("name"),
+                    pl.col("step").cast(pl.Int64),
+                    invoice="code",
+                    currency=pl.lit(self.book.facility.currency),
                     waits=pl.when(pl.col("stands") == "APPROVING").then(
                         pl.col("step").replace_strict(
                             dict(enumerate(waits)), default=None, return_dtype=pl.String
                         )
-                    )
+                    ),
                 )
                 .select(_LISTED.names())
             )
@@ -538,8 +563,10 @@ class ApprovePanel(Displayed):
             if self.code not in codes:
                 place = before.index(self.code) if self.code in before else 0
                 self.code = codes[min(place, len(codes) - 1)] if codes else ""
+            self.table.tick([code for code in self.table.ticked if code in codes])
             self.table.replace(lambda: self.listed, self.code)
             self._enable(state if codes else "")
+            self._label_buttons()
             self._show_invoice()
 
     def choose(self, code: str) -> None:
@@ -549,26 +576,53 @@ class ApprovePanel(Displayed):
             self._show_invoice()
 
     def decide(self, action: str) -> None:
-        """Carry out a decision on the shown invoice and show the next one."""
+        """Carry out a decision on the ticked invoices, or on the shown one; show the next one."""
         with self.message.sentences():
-            code = self.code
-            if not code:
+            codes = self.table.ticked or ([self.code] if self.code else [])
+            if not codes:
                 raise NotReady("no invoice is chosen", remedy="choose one in the list")
-            said = self._decide(action, code, self.comment.value.strip())
-            self.comment.value = ""
-            self.refresh()
-            self.message.say("; ".join(said))
-
-    def _decide(self, action: str, code: str, comment: str) -> list[str]:
-        engine, book = self.office.engine, self.book
-        if action != "approve":
-            frees = action == "close" and self.keep.value
-            return approve.change_invoices(
-                engine, book, "close_and_reopen" if frees else action, [code], comment
+            comment = self.comment.value.strip()
+            entries = {"comment": comment, "reason": comment, "frees": self.keep.value}
+            rows = self.listed.filter(pl.col("code").is_in(codes))
+            books = {self.book.facility.code: self.book}
+            require_entries(ACTIONS[action], entries)
+            self.progress.start(
+                lambda step: act(
+                    self.office.engine, books, ACTIONS[action], rows, entries, step, trial=False
+                ),
+                self._decided,
+                stopped="what was decided before stays decided",
             )
-        with writing(engine) as connection:
-            prepared = approve.approve(connection, book, self.run.value, [code], comment)
-        return [f"invoice {code} is approved", *prepared.waiting]
+            if len(codes) == 1:
+                self.progress.wait()  # one is quick, and the next one is shown at once
+
+    def _decided(self, outcome: Outcome) -> None:
+        self.comment.value = "" if outcome.done.height else self.comment.value
+        self.refresh()
+        sentences = outcome.sentences
+        if len(sentences) > 1:
+            sentences = [f"{sums(outcome.done)}: {sentences[0]}, and so on"]
+        refused = [f"{name}: {reason}" for name, reason in outcome.refused]
+        if refused:
+            self.message.refuse("; ".join([*sentences, *refused]))
+        else:
+            self.message.say("; ".join(sentences))
+
+    def _reject_by_key(self) -> None:
+        """Reject, or lead to the entry for the reason."""
+        if self.comment.value.strip():
+            self.decide("reject")
+        else:
+            self.comment.focus()
+
+    def _label_buttons(self) -> None:
+        """Say on the buttons how many invoices are ticked."""
+        count = len(self.table.ticked)
+        for name, button in self.buttons.items():
+            button.description = f"{name} {count:,}" if count else name
+
+    def _names(self) -> dict[str, str]:
+        return {project.code: project.name or "" for project in self.book.projects}
 
     def issue_approved(self) -> None:
         """Issue the fully approved invoices of the run in the background."""
@@ -627,21 +681,39 @@ class ApprovePanel(Displayed):
             "Reject": ("APPROVING", "approved"),
             "Quarantine": ("APPROVING", "approved", "OPEN", "REJECTED", "ERROR"),
             "Release": ("QUARANTINED",),
+            "Recalculate": ("OPEN", "REJECTED", "ERROR", "QUARANTINED"),
             "Close": tuple(_SHOWN.values()),
         }
         for name, button in self.buttons.items():
             button.disabled = state not in can[name]
+            shown = [label for label, of in _SHOWN.items() if of in can[name]]
+            button.tooltip = f"For: {', '.join(shown)}" if button.disabled else ""
 
     def _show_invoice(self) -> None:
         code = self.code
+        self.history.value = ""
         if not code:
             self.page.value = "<p>Nothing is left here.</p>"
             return
         with self.message.sentences():
             self.page.value = ""
+            self._show_history(code)
             draft = preview_draft(self.office.engine, self.book, code)
             page = render_html(with_logo(draft, self.book.facility.logo))
             self.page.value = framed(page, f"Invoice {code} as it will be sent")
+
+    def _show_history(self, code: str) -> None:
+        """Show the last reason, and all comments and reasons folded."""
+        told = approve.read_invoice_history(self.office.engine, self.book, code)
+        given = told.filter(pl.col("reason") != "").tail(1)
+        last = "".join(
+            f"<p><b>{escape(row['action'].capitalize())}</b> by {escape(row['by'])}, "
+            f"{row['at']}: {escape(row['reason'])}</p>"
+            for row in given.iter_rows(named=True)
+        )
+        shown = table(told, f"Times in {self.book.facility.timezone}").data
+        count = f"{told.height:,} step{'' if told.height == 1 else 's'}"
+        self.history.value = f"{last}<details><summary>History: {count}</summary>{shown}</details>"
 
 
 def _chooser(label: str, options: list[str]) -> widgets.Dropdown:

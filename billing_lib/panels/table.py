@@ -275,6 +275,7 @@ class _Browser(anywidget.AnyWidget):
     letters: traitlets.List[int] = traitlets.List().tag(sync=True)
     offers = traitlets.Dict().tag(sync=True)
     opening = traitlets.Dict().tag(sync=True)
+    shortcuts = traitlets.Dict().tag(sync=True)
 
 
 class PagedTable:
@@ -295,6 +296,8 @@ class PagedTable:
         Called when the selection changes, and when a filter is refused or mended; gives rows boxes.
     tickable
         A condition for rows that "all that match" selects.
+    on_key
+        Functions by the key that calls them while the rows have the keyboard.
     """
 
     def __init__(
@@ -314,12 +317,13 @@ class PagedTable:
         ticked: Sequence[str] = (),
         tickable: pl.Expr | None = None,
         visible: int = OPENING // 3,
+        on_key: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self.noun, self.columns, self.sum_of = noun, columns, sum_of
         self.currency, self.places = currency, places
         self.question = Question()
         self._read, self._act, self._tell = read, on_action, on_tick
-        self._key = key
+        self._key, self._on_key = key, dict(on_key or {})
         taken = pl.lit(value=True) if tickable is None else tickable.fill_null(value=False)
         self._tickable = taken
         self._by_hand = dict.fromkeys(ticked)  # in order
@@ -337,6 +341,7 @@ class PagedTable:
             ticks=on_tick is not None,
             follow=on_action is not None and not action,
             visible=visible,
+            shortcuts=dict.fromkeys(self._on_key, True),
             letters=self._rows.letters(),
             offers=self._rows.offers() if opening is None else {},
             opening=self._sent(self._opening, 0, self._rows),
@@ -443,6 +448,8 @@ class PagedTable:
             named = pl.col(self._key) == content["name"]
             for place in self._rows.frame.select(pl.arg_where(named).head(1)).to_series():
                 self._act(place)
+        elif kind == "key" and content["key"] in self._on_key:
+            self._on_key[content["key"]]()
         elif kind == "tick":
             self._tick_rows([content["name"]], ticked=content["ticked"])
         elif kind == "range":

@@ -303,6 +303,8 @@ def require_entries(action: Action, entries: Entries) -> None:
     """Refuse a form that lacks an entry."""
     for name in action.needed:
         if not str(entries.get(name) or "").strip():
+            if name == "reason":
+                raise InvalidAdjustment(f"'{action.label}' needs a reason", remedy="say why")
             raise InvalidAdjustment(
                 f"'{action.label}' needs an entry under '{name.replace('_', ' ').capitalize()}'",
                 remedy="fill it in",

@@ -96,7 +96,7 @@ def test_an_invoice_is_sent_back_with_a_reason(facility: Make, opened: Open) -> 
     page.keyboard.press("ArrowUp")
     expect(page.get_by_title("Invoice BACK-2020-04-1/p1")).to_be_visible()
     button(page, "Reject").click()
-    expect(page.get_by_role("alert")).to_contain_text("the rejection has no reason")
+    expect(page.get_by_role("alert")).to_contain_text("needs a reason; say why")
     page.get_by_placeholder("A comment").fill("wrong split")
     button(page, "Reject").click()
     said = page.get_by_role("status").filter(has_text="is rejected and takes in changes")

@@ -121,7 +121,7 @@ def test_a_form_without_an_entry_and_an_empty_selection_are_sentences(drafted: S
     panel = InvoicesPanel(office=drafted)
     assert "no invoice is selected; tick some in the table" in look(panel, "submit")
     panel.table.tick_matching()
-    assert "'Quarantine' needs an entry under 'Reason'; fill it in" in look(panel, "quarantine")
+    assert "'Quarantine' needs a reason; say why" in look(panel, "quarantine")
     assert panel.actions.go.disabled
 
 
