@@ -34,7 +34,7 @@ from billing_lib.workflow.runs import RunScope, calculate
 DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
 
 
-def deposit(engine: Engine, book: PriceBook, project: str, amount: str, reason: str) -> str:
+def deposit(engine: Ledger, book: PriceBook, project: str, amount: str, reason: str) -> str:
     """Pay into a project's funds, or take out a negative amount; return the new balance's sentence.
 
     A deposit with the same amount and reason again changes nothing.

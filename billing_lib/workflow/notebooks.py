@@ -30,7 +30,7 @@ HOME = "home"
 MONTHLY = ("review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order of work."""
 
-GENERAL = ("invoices", "listing", "statement", "audit")
+GENERAL = ("invoices", "after", "listing", "statement", "audit")
 """The notebooks about a team or a record."""
 
 

@@ -16,7 +16,7 @@ OURS = ".jp-OutputArea-output"
 """What our notebooks show; JupyterLab's own page is not ours to mend."""
 
 
-GENERAL = ("home", "invoices", "listing", "statement", "audit")
+GENERAL = ("home", "invoices", "after", "listing", "statement", "audit")
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,7 @@ GENERAL = ("home", "invoices", "listing", "statement", "audit")
         ("statement", "text=smith"),
         ("invoices", "text=Show what it touches"),
         ("audit", "text=Verify"),
+        ("after", "text=Show what it touches"),
     ],
 )
 def test_nothing_of_ours_fails_axe(
