@@ -341,16 +341,16 @@ class RunPanel(Displayed):
 
     def _titles(self, view: approve.RunView, report: RunReport) -> list[str]:
         """The headings of the folded parts, each with its state."""
-        last = view.history.tail(1)
+        last, count = view.history.tail(1), view.history.height
         step = f", the last '{last['action'][0]}' by {last['by'][0]}" if last.height else ""
         total = money_text(report.total, self.places)
         states = ", ".join(
-            f"{count:,} {state}"
-            for state, count in report.states.select("state", "invoices").iter_rows()
+            f"{invoices:,} {state}"
+            for state, invoices in report.states.select("state", "invoices").iter_rows()
         )
         return [
             f"Configuration: {view.run['state']}, {view.run['selection'] or 'the whole month'}",
-            f"History: {view.history.height:,} steps{step}",
+            f"History: {count:,} step{'' if count == 1 else 's'}{step}",
             f"Statistics: {total} {report.currency}",
             f"Invoices: {states or 'none'}",
         ]
@@ -493,7 +493,7 @@ class ApprovePanel(Displayed):
         self.issue = _approval_button(
             "Issue what all have approved", "primary", self.issue_approved
         )
-        self.page = widgets.HTML(layout={"width": "100%"})
+        self.page = widgets.HTML(layout={"width": "auto"})
         self.history = widgets.HTML()
         self.run.observe(lambda _: self.refresh(), names="value")
         self.show.observe(lambda _: self.refresh(), names="value")
@@ -599,6 +599,12 @@ class ApprovePanel(Displayed):
     def _decided(self, outcome: Outcome) -> None:
         self.comment.value = "" if outcome.done.height else self.comment.value
         self.refresh()
+        decided = outcome.done["invoice"].to_list()
+        codes = self.listed["code"].to_list()
+        if outcome.done["state"].eq("APPROVING").any() and self.code in {*codes} & {*decided}:
+            place = codes.index(self.code)  # it waits for the next reviewer now
+            others = [code for code in codes[place:] + codes[:place] if code not in decided]
+            self.choose(others[0] if others else self.code)
         sentences = outcome.sentences
         if len(sentences) > 1:
             sentences = [f"{sums(outcome.done)}: {sentences[0]}, and so on"]

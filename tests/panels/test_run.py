@@ -82,7 +82,7 @@ def test_a_run_is_shown_before_it_is_made(here: Site) -> None:
     assert ">April 2020<" in panel.parts["Configuration"].value
     assert [panel.folded.get_title(at) for at in range(1, 5)] == [
         "Configuration: OPEN, the whole month",
-        f"History: 1 steps, the last 'calculate' by {ME}",
+        f"History: 1 step, the last 'calculate' by {ME}",
         "Statistics: 160.83 USD",
         "Invoices: 2 OPEN",
     ]
