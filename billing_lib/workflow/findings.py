@@ -6,7 +6,15 @@
 
 A holding finding is settled by correcting the mapping, the usage or the charges, or by dismissing
 it with a reason. Other findings are for review alone.
+
+An installed package can add a check of expense codes, for instance against the university's
+ledger, by an entry point that names a Validator:
+
+    [project.entry-points."billing_lib.expense_codes"]
+    finance = "our_billing.codes:invalid"
 """
+
+from collections.abc import Callable
 
 import polars as pl
 from sqlalchemy import Connection
@@ -25,15 +33,22 @@ from billing_lib.pricing.month_checks import (
     find,
     items_frame,
 )
-from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.pricebook import PriceBook, invalid_codes
 from billing_lib.pricing.rating import HOUR
-from billing_lib.workflow.load import find_invalid_codes
+from billing_lib.settings import entry_points
 
 DISMISS = "dismiss"
 """The kind of event of a dismissal; its subject is the month, or ANY, and the finding's key."""
 
 ANY = "any"
 """Instead of the month: usage that nobody can place in a month is dismissed for all of them."""
+
+GROUP = "billing_lib.expense_codes"
+"""The group of the entry points."""
+
+Validator = Callable[[pl.DataFrame], pl.DataFrame]
+"""A function from ``charge``, ``expense_code``, ``date`` and ``facility`` to the rows with an
+invalid code, each with ``problem``, a sentence."""
 
 _JUDGED_FIELDS = ("quantity", "amount", "waived")
 
@@ -69,6 +84,22 @@ def require_settled(connection: Connection, book: PriceBook, month: Period) -> N
             f"{subject}: {sentence}" + (f", and {left.height - 1} more" if left.height > 1 else ""),
             remedy=f"{remedy}, or dismiss it (billing dismiss {facility} {month} {key})",
         )
+
+
+def find_invalid_codes(book: PriceBook, charged: pl.DataFrame) -> pl.DataFrame:
+    """Return the shares (``charge``, ``expense_code``, ``date``) with an invalid expense code.
+
+    The result has a fourth column ``problem``, a sentence.
+    """
+    allowed = book.facility.expense_codes
+    invalid = [charged.with_columns(problem=pl.lit(None, dtype=pl.String)).clear()]
+    if allowed is not None:
+        invalid.append(invalid_codes(charged, allowed))
+    for entry in entry_points(GROUP):
+        validate: Validator = entry.load()
+        checked = validate(charged.with_columns(facility=pl.lit(book.facility.code)))
+        invalid.append(checked.select(invalid[0].columns))
+    return pl.concat(invalid).unique(maintain_order=True)
 
 
 def read_codes(

@@ -41,13 +41,13 @@ from billing_lib.workflow.adjust import CHANGES, changes_of, require_reason, spl
 from billing_lib.workflow.findings import (
     ANY,
     DISMISS,
+    find_invalid_codes,
     named,
     read_codes,
     read_dismissals,
     read_stated,
     with_judged,
 )
-from billing_lib.workflow.load import find_invalid_codes
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import gather
 from billing_lib.workflow.runs import SIGN_OFF
