@@ -325,7 +325,10 @@ def _filter(
         typer.Option(help="Only with this in a description, or in a reason or note ever given."),
     ] = None,
     view: Annotated[
-        str | None, typer.Option(help="Only live, ready (to approve), complete or problems.")
+        str | None,
+        typer.Option(
+            help="Only live, ready (to approve), complete, problems, or past (open, month is over)."
+        ),
     ] = None,
 ) -> "Filter":
     from billing_lib.workflow.search import Filter

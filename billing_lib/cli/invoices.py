@@ -106,6 +106,7 @@ def invoices(wanted: "Filter", shown: Shown) -> None:
         "invoices",
         "Invoices",
         spared=(
+            *("payment_reference", "paid_on", "step", "replaces", "description", "run"),
             *("cost", "raw_total", "adjustment", "tax", "reference", "kind", "facility", "team"),
             *("invoice_date", "charges", "reason", "period", "invoice"),
         ),

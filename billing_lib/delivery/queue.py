@@ -89,12 +89,21 @@ class _Ready:
 
 
 def _compose_invoices(
-    connection: Connection, settings: Settings, book: PriceBook, period: Period
+    connection: Connection,
+    settings: Settings,
+    book: PriceBook,
+    period: Period,
+    only: Collection[str] | None = None,
 ) -> _Composed:
-    """The messages about a month's issued invoices that count and are not told yet."""
+    """The messages about a month's issued invoices that count and are not told yet.
+
+    ``only`` has the numbers of the invoices that are meant; None means all.
+    """
     facility, month = book.facility.code, str(period)
     sender, link = sender_of(settings, book.facility.name), link_of(settings)
     rows = ledger_invoices.read_issued(connection, facility=facility, period=month, active=True)
+    if only is not None:
+        rows = rows.filter(pl.col("number").is_in(list(only)))
     if rows.height == 0:
         raise NotReady(
             f"nothing of {facility} {month} is issued",
@@ -341,8 +350,14 @@ class Queued:
     problems: list[str] = field(default_factory=list)
 
 
-def queue_invoices(engine: Engine, settings: Settings, book: PriceBook, period: Period) -> Queued:
-    """Queue the messages about a month's new invoices.
+def queue_invoices(
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    period: Period,
+    only: Collection[str] | None = None,
+) -> Queued:
+    """Queue the messages about a month's new invoices, all or ``only`` those with these numbers.
 
     Raises
     ------
@@ -353,7 +368,7 @@ def queue_invoices(engine: Engine, settings: Settings, book: PriceBook, period: 
     with writing(engine) as connection:
         require(connection, facility, ISSUER)
         messages.lock_outbox(connection)
-        composed = _compose_invoices(connection, settings, book, period)
+        composed = _compose_invoices(connection, settings, book, period, only)
         return _queued(connection, composed, str(period))
 
 
@@ -388,12 +403,20 @@ def queue_statements(
 
 
 def preview_invoices(
-    engine: Engine, settings: Settings, book: PriceBook, period: Period, folder: Path
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    period: Period,
+    folder: Path,
+    only: Collection[str] | None = None,
 ) -> Queued:
-    """Write the messages about a month's invoices, queued and new, as ``.eml`` files."""
+    """Write the messages about a month's invoices, queued and new, as ``.eml`` files.
+
+    ``only`` has the numbers of the invoices that are meant; None means all.
+    """
     with reading(engine) as connection:
         require(connection, book.facility.code, ISSUER)
-        composed = _compose_invoices(connection, _with_sender(settings), book, period)
+        composed = _compose_invoices(connection, _with_sender(settings), book, period, only)
         return _previewed(connection, composed, settings, folder)
 
 

@@ -28,6 +28,7 @@ from decimal import Decimal
 from io import BytesIO
 from typing import Any
 
+import polars as pl
 from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
@@ -42,6 +43,8 @@ from billing_lib.documents.view import (
     view,
     way_to_total,
 )
+from billing_lib.errors import UnknownFormat
+from billing_lib.workflow.steps import Progress
 
 Value = str | int | Decimal | date | datetime | None
 Look = dict[str, Any]
@@ -66,6 +69,7 @@ LINE_HEIGHT = 15
 
 _TOP = {"valign": "top"}
 _FORMULA_LIKE = re.compile(r"[=+\-@]")
+_FORMULA_AT_START = r"^[=+\-@\t\r]"
 _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
 _LONGEST_SHEET_NAME, _LONGEST_HEADER = 31, 255  # in characters; the limits of spreadsheets
 
@@ -543,4 +547,40 @@ def render_xlsx(invoice: Invoice) -> bytes:
     page = view(invoice)
     book = Book(page.title, page.facility, date.fromisoformat(page.invoice_date_iso))
     add_invoice_sheet(book, invoice, page, "Charges")
+    return book.saved()
+
+
+def render_list(
+    title: str, frame: pl.DataFrame, labels: Mapping[str, str], suffix: str, step: Progress
+) -> bytes:
+    """The columns ``labels`` of a frame with these headings, as XLSX or CSV.
+
+    Numbers and dates stay such. In CSV an apostrophe precedes a text that a spreadsheet would take
+    for a formula.
+    """
+    shown = frame.select(*labels).rename(dict(labels))
+    if suffix == "csv":
+        texts = [
+            pl.when(pl.col(name).str.contains(_FORMULA_AT_START))
+            .then(pl.concat_str(pl.lit("'"), name))
+            .otherwise(name)
+            .alias(name)
+            for name, dtype in shown.schema.items()
+            if dtype == pl.String
+        ]
+        return shown.with_columns(texts).write_csv().encode()
+    if suffix != "xlsx":
+        raise UnknownFormat(f"there is no format '{suffix}' of lists", remedy="say xlsx or csv")
+    letters = shown.select(pl.all().cast(pl.String).str.len_chars().max()).row(0)
+    widths = [
+        min(48, max(len(name), most or 0) + 3)
+        for name, most in zip(shown.columns, letters, strict=True)
+    ]
+    fields = [Field(name, width) for name, width in zip(shown.columns, widths, strict=True)]
+    book = Book(title, "", date.today())  # noqa: DTZ011 - the day on this machine's calendar
+    sheet = book.sheet(title)
+    step(0, shown.height, "writing the list")
+    sheet.put_table(0, "List", fields, shown.rows())
+    sheet.widths(widths)
+    sheet.print_on(title, "")
     return book.saved()

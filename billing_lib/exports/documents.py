@@ -127,8 +127,7 @@ def write_run_documents(
 ) -> list[Path]:
     """Write the documents of a run's invoices; the changed files. A job of the run.
 
-    Issued invoices come from their audit records. Drafts, in FOR_DRAFTS only, are as they would be
-    issued now. Closed invoices and those in ERROR are left out.
+    Closed invoices and those in ERROR are left out, and what has no charges.
 
     Parameters
     ----------
@@ -136,24 +135,11 @@ def write_run_documents(
         Told the count; after a stop the files written so far are whole.
     """
     suffixes = list(dict.fromkeys(suffixes))  # a format named twice is written once
-    for suffix in suffixes or [""]:
-        require_document_format(suffix)
     formats = ", ".join(suffixes)
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
-        held = ledger_invoices.read_invoices(connection, run=run)
-        numbers = held["number"].drop_nulls().sort()
-        drafts = held.filter(
-            pl.col("state").is_in(("OPEN", "APPROVING", "REJECTED", "QUARANTINED"))
-            & (pl.col("charges") > 0)
-        )
-        codes = [] if set(suffixes).isdisjoint(FOR_DRAFTS) else drafts["code"].to_list()
-        previewed = preview_invoices(connection, book, codes) if codes else {}
-    documents = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
-    for number in numbers:
-        data = find_record(number, settings.runs, engine) / "data"
-        text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
-        documents[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
+        codes = ledger_invoices.read_invoices(connection, run=run)["code"].to_list()
+    documents = read_documents(engine, settings, book, codes, suffixes)
     if not documents:
         raise NotReady(f"no invoice of run {run} can be written as {formats}", where=str(folder))
     written = write_documents_of(documents, suffixes, folder, step)
@@ -162,3 +148,34 @@ def write_run_documents(
             log = f"{len(documents):,} invoices, {len(written):,} documents written"
             note_job(connection, run, formats, log)
     return written
+
+
+def read_documents(
+    engine: Engine,
+    settings: Settings,
+    book: PriceBook,
+    codes: list[str],
+    suffixes: Sequence[str],
+) -> dict[str, Invoice]:
+    """The invoices of a facility that can be written in these formats, with their logos.
+
+    Issued invoices come from their audit records, by number. Drafts, in FOR_DRAFTS only, are as
+    they would be issued now, by code; those without charges are left out.
+    """
+    for suffix in suffixes or [""]:
+        require_document_format(suffix)
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        held = ledger_invoices.read_invoices(connection, book.facility.code, codes=codes)
+        drafts = held.filter(
+            pl.col("state").is_in(("OPEN", "APPROVING", "REJECTED", "QUARANTINED"))
+            & (pl.col("charges") > 0)
+        )["code"].to_list()
+        wanted = [] if set(suffixes).isdisjoint(FOR_DRAFTS) else drafts
+        previewed = preview_invoices(connection, book, wanted) if wanted else {}
+    documents = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
+    for number in held["number"].drop_nulls().sort():
+        data = find_record(number, settings.runs, engine) / "data"
+        text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
+        documents[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
+    return documents

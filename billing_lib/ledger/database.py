@@ -4,6 +4,7 @@
     initialise(engine)                        # billing init; again does nothing
     with writing(engine) as connection: ...   # all or nothing
     with trying(engine) as connection: ...    # to see the result; always rolled back
+    with writing(connection) as same: ...     # a part of a transaction, undone alone if it fails
     with reading(engine) as connection: ...   # one consistent view, never blocks a writer
     with issuing(engine, "RC"): ...           # a second one is told, not kept waiting
     with sending(engine): ...
@@ -58,6 +59,9 @@ HEAD = "0009"
 
 _FIRST = "0009"
 """The earliest migration that can be upgraded; earlier ones were never released."""
+
+Ledger = Engine | Connection
+"""A ledger, or a transaction on it of which the work becomes a part."""
 
 _BUSY_SECONDS = 60
 _CONNECT_SECONDS = 10
@@ -129,11 +133,16 @@ def require_initialised(engine: Engine) -> None:
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Ledger) -> Iterator[Connection]:
     """A transaction that writes: committed at the end, rolled back on any exception.
 
-    It waits for another writer for a minute, or for the timeout in the URL.
+    It waits for another writer for a minute, or for the timeout in the URL. Within a transaction it
+    is a savepoint, so that an exception rolls back this part alone.
     """
+    if isinstance(engine, Connection):
+        with engine.begin_nested():
+            yield engine
+        return
     with _sentences(engine), engine.begin() as connection:
         yield connection
 
@@ -147,8 +156,14 @@ def trying(engine: Engine) -> Iterator[Connection]:
 
 
 @contextmanager
-def reading(engine: Engine) -> Iterator[Connection]:
-    """A transaction that only reads, and sees the ledger as at one moment."""
+def reading(engine: Ledger) -> Iterator[Connection]:
+    """A transaction that only reads, and sees the ledger as at one moment.
+
+    Within another transaction it sees that one's changes too.
+    """
+    if isinstance(engine, Connection):
+        yield engine
+        return
     with _sentences(engine), engine.connect() as connection:
         if engine.dialect.name == _POSTGRESQL:
             connection.execution_options(

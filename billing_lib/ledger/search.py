@@ -59,13 +59,15 @@ class View:
     """A view of invoices by the work that they need.
 
     It holds invoices in ``states``, invoices in ``odd`` states that have no charges or a negative
-    total, and with ``unplaced`` also charges on no invoice.
+    total, and with ``unplaced`` also charges on no invoice. ``before`` is the first month that it
+    leaves out.
     """
 
     title: str
     states: tuple[str, ...]
     odd: tuple[str, ...] = ()
     unplaced: bool = False
+    before: str | None = None
 
 
 @dataclass(frozen=True)
@@ -247,7 +249,8 @@ def _between(table: Table, amounts: Amounts) -> Condition:
 
 def _in_view(view: View) -> Condition:
     odd = (invoice.c.charges == 0) | (invoice.c.total < 0)
-    return or_(invoice.c.state.in_(view.states), invoice.c.state.in_(view.odd) & odd)
+    in_view = or_(invoice.c.state.in_(view.states), invoice.c.state.in_(view.odd) & odd)
+    return in_view if view.before is None else in_view & (invoice.c.period < view.before)
 
 
 def _charged_to(criteria: Criteria) -> Condition:
@@ -332,10 +335,16 @@ _INVOICE_COLUMNS: dict[str, ColumnElement[Any]] = {
     "period": invoice.c.period,
     "project": invoice.c.project,
     "team": invoice.c.team,
+    "run": invoice.c.run,
     "invoice_date": issued_invoice.c.invoice_date,
     "state": invoice.c.state,
     "kind": invoice.c.kind,
     "reference": invoice.c.reference,
+    "description": invoice.c.description,
+    "replaces": invoice.c.replaces,
+    "step": invoice.c.step,
+    "paid_on": invoice.c.paid_on,
+    "payment_reference": invoice.c.payment_reference,
     "charges": invoice.c.charges,
     "raw_total": invoice.c.raw_total,
     "adjustment": invoice.c.adjustment,

@@ -13,12 +13,18 @@ a notebook run again is the same byte for byte.
 """
 
 import os
+import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from html import escape
+from io import BytesIO
 from mimetypes import guess_type
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+from zipfile import ZIP_DEFLATED, ZipFile
 
+import anywidget
 import ipywidgets as widgets
 import pandas as pd
 import polars as pl
@@ -35,6 +41,20 @@ LABEL = "11em"
 
 BESIDE_LABEL = f"calc({LABEL} + 8px)"
 """The left edge of entries, for parts that stand below them."""
+
+FORMATS = (
+    ("PDF", "pdf"),
+    ("XLSX", "xlsx"),
+    ("XML (UBL)", "xml"),
+    ("HTML", "html"),
+    ("PDF, XLSX and XML", "pdf,xlsx,xml"),
+)
+"""The choices of formats of invoices."""
+
+_LISTED = 500
+"""The most sentences that are listed."""
+
+_KEPT_SECONDS = 24 * 60 * 60
 
 _ENTRY = "36em"
 _STYLE = {"description_width": LABEL}
@@ -162,6 +182,70 @@ def _link(name: str, content: bytes) -> str:
         f'<a download="{escape(name)}" href="data:{kind};base64,{text}" '
         f'style="text-decoration: underline; margin-right: 1em">{escape(name)}</a>'
     )
+
+
+class Place(anywidget.AnyWidget):
+    """A place in a page to which ``go`` brings the reader and the keyboard."""
+
+    _esm = """
+    export default { render({ model, el }) {
+      el.tabIndex = -1;
+      const go = () => {
+        el.scrollIntoView({ block: "start" });
+        el.focus({ preventScroll: true });
+      };
+      model.on("msg:custom", go);
+      return () => model.off("msg:custom", go);
+    } };
+    """
+
+    def go(self) -> None:
+        """Scroll to it; Tab leads on from there."""
+        self.send({"kind": "go"})
+
+
+def zipped(folder: Path) -> bytes:
+    """A zip of all files in a folder."""
+    content = BytesIO()
+    with ZipFile(content, "w", ZIP_DEFLATED) as target:
+        for path in sorted(folder.rglob("*")):
+            if path.is_file():
+                target.write(path, path.relative_to(folder).as_posix())
+    return content.getvalue()
+
+
+def steps(sentences: Sequence[str]) -> str:
+    """Sentences in a list that is folded; of very many the first ones."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences[:_LISTED])
+    more = len(sentences) - _LISTED
+    rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
+    return (
+        f"<details><summary>Step by step: {len(sentences):,}</summary>"
+        f'<ul style="line-height: 1.5">{items}</ul>{rest}</details>'
+    )
+
+
+def downloads(office: Path, files: Mapping[str, bytes], depth: int = 0) -> str:
+    """Links to files, which are written into the office's folder ``downloads``.
+
+    A large file goes from there to the browser without a detour over the kernel. ``depth`` counts
+    the folders from the office's to the page's; files of earlier days are deleted.
+    """
+    up = "../" * (depth + 2)
+    folder = office / "downloads"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in folder.iterdir():
+        if path.stat().st_mtime < time.time() - _KEPT_SECONDS:
+            path.unlink(missing_ok=True)
+    links = []
+    for name, content in files.items():
+        file = name.replace("/", "_")
+        (folder / file).write_bytes(content)
+        links.append(
+            f'<a download="{escape(file)}" href="{up}files/downloads/{quote(file)}?download=1" '
+            f'style="text-decoration: underline; margin-right: 1em">{escape(file)}</a>'
+        )
+    return f'<p style="line-height: 1.6">Keep it: {" ".join(links)}</p>'
 
 
 def in_browser() -> bool:

@@ -7,7 +7,6 @@ The links are relative to the home page and lead to notebooks whose parameters a
 (workflow/notebooks.py). While the page is open it shows other people's work within seconds.
 """
 
-import asyncio
 from html import escape
 from typing import Any
 
@@ -16,8 +15,8 @@ import polars as pl
 
 from billing_lib import Site, open_site
 from billing_lib.documents.text import money
-from billing_lib.panels.forms import Displayed, button, in_browser
-from billing_lib.panels.office import Message
+from billing_lib.panels.forms import Displayed, button
+from billing_lib.panels.office import Message, follow
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.notebooks import MONTHLY, open_month
@@ -61,10 +60,6 @@ _NEXT = {
 }
 """The page of the next step, by state."""
 
-_SHORTEST = 3.0
-"""The least time between two looks at the ledger, in seconds; slow ones have twenty times their
-own time between them."""
-
 
 class HomePanel(Displayed):
     """The overview of the last ``months`` months; it follows the ledger while it is open."""
@@ -80,8 +75,7 @@ class HomePanel(Displayed):
         parts = [self.mine, self.grid, widgets.HBox([again, self.message.widget]), states]
         self.widget = widgets.VBox(parts)
         self.refresh()
-        if in_browser():
-            self._following = asyncio.get_running_loop().create_task(self._follow())
+        self._following = follow(self.refresh)
 
     def refresh(self) -> None:
         """Show the ledger as it is now."""
@@ -95,13 +89,6 @@ class HomePanel(Displayed):
     def html(self) -> str:
         """The steps that wait for the user, and the grid."""
         return f"{self.mine.value}{self.grid.value}{_states()}"
-
-    async def _follow(self) -> None:
-        loop = asyncio.get_running_loop()
-        while True:
-            begun = loop.time()
-            self.refresh()
-            await asyncio.sleep(max(_SHORTEST, 20 * (loop.time() - begun)))
 
     def _mine(self, overview: pl.DataFrame) -> str:
         """The steps that the user takes next, over all facilities."""

@@ -13,7 +13,9 @@ issuing, settled by the next try. ``Later`` fills a place in a notebook again wh
 changed; the notebook saves and exports the last content like any other output.
 """
 
-from collections.abc import Callable, Iterator
+import asyncio
+import datetime as dt
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from html import escape
 from threading import Event, Thread
@@ -23,8 +25,8 @@ import ipywidgets as widgets
 from IPython.display import DisplayHandle, display
 
 from billing_lib import Site, open_site
-from billing_lib.errors import BillingError
-from billing_lib.panels.forms import button
+from billing_lib.errors import BillingError, NotReady
+from billing_lib.panels.forms import button, buttons, choice, in_browser, offer
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
@@ -196,6 +198,154 @@ class ProgressBar:
             raise Stopped("stopped", remedy=self._stopped)
         self.bar.max, self.bar.value = max(total, 1), done
         self.label.value = f"{escape(what)} ({done:,} of {total:,})"
+
+
+class ActionForm:
+    """Actions to choose from: each has a form, a look at what it touches, and then its button.
+
+    A page fills in the four steps: ``target`` (that of an action, or a mistake), ``work`` (a trial
+    that is undone, or the action itself), ``show`` (the result of the trial) and ``finish``. The
+    button works until the form or the target changes.
+
+    Parameters
+    ----------
+    entries
+        The entries of all forms, by name.
+    """
+
+    def __init__(self, entries: Mapping[str, Any]) -> None:
+        self.entries = entries
+        self.message = Message()
+        self.action = choice("Action")
+        self.form = widgets.VBox()
+        self.look = button("Show what it touches")
+        self.go = button("Carry it out", primary=True, disabled="look first at what it touches")
+        self.progress = ProgressBar(self.message, self.look)
+        self.result = widgets.VBox()
+        self.seen: tuple[str, Any, dict[str, Any]] | None = None
+        self.action.observe(lambda _: self.choose(), names="value")
+        for entry in entries.values():
+            entry.observe(lambda _: self.forget(), names="value")
+        self.look.on_click(lambda _: self.show_effect())
+        self.go.on_click(lambda _: self.carry_out())
+        self.widget = widgets.VBox(
+            [
+                *(self.action, self.form, buttons(self.look, self.go)),
+                *(self.progress.widget, self.message.widget, self.result),
+            ]
+        )
+
+    def names(self, key: str) -> Sequence[str]:
+        """The names of an action's entries."""
+        raise NotImplementedError
+
+    def target(self, key: str, stated: dict[str, Any]) -> Any:
+        """The target of an action; a mistake in the form is a BillingError."""
+        raise NotImplementedError
+
+    def work(
+        self, key: str, target: Any, stated: dict[str, Any], step: Progress, *, trial: bool
+    ) -> Any:
+        """Carry an action out, or try it."""
+        raise NotImplementedError
+
+    def show(self, key: str, outcome: Any) -> tuple[str, Any] | None:
+        """Show the outcome of a trial; the button's label and the target to carry out, if any."""
+        raise NotImplementedError
+
+    def finish(self, key: str, outcome: Any) -> None:
+        """Show the outcome of an action."""
+        raise NotImplementedError
+
+    def failed(self) -> None:
+        """Read again after a refusal."""
+
+    def offer(self, actions: Sequence[tuple[str, str]]) -> None:
+        """Offer these actions, pairs of label and key; keep the choice if it is among them."""
+        if tuple(actions) != tuple(self.action.options):
+            offer(self.action, actions)
+            self.choose()
+
+    def choose(self) -> None:
+        """Show the form of the chosen action."""
+        names = self.names(self.action.value) if self.action.value else ()
+        self.form.children = [self.entries[name] for name in names]
+        self.forget()
+
+    def forget(self) -> None:
+        """Ask for another look, since the form or the target has changed."""
+        self.seen = None
+        self.go.disabled = True
+        self.go.description = "Carry it out"
+        self.go.tooltip = "Have it shown first"
+
+    def stated(self) -> dict[str, Any]:
+        """The values of the form: texts, dates as texts, and whether boxes are ticked."""
+        return {name: _stated(self.entries[name].value) for name in self.names(self.action.value)}
+
+    def show_effect(self) -> None:
+        """Try the action, show what it would touch, and enable it."""
+        with self.message.sentences():
+            self.forget()
+            self.result.children = []
+            key, stated = self.action.value, self.stated()
+            target = self.target(key, stated)
+            self.progress.start(
+                lambda step: self.work(key, target, stated, step, trial=True),
+                lambda outcome: self._shown(key, stated, outcome),
+                stopped="nothing is done",
+            )
+
+    def carry_out(self) -> None:
+        """Carry the action out as it was shown."""
+        with self.message.sentences():
+            if self.seen is None:
+                raise NotReady("it was not shown yet", remedy="have it shown first")
+            key, target, stated = self.seen
+            self.forget()
+            self.progress.start(
+                lambda step: self.work(key, target, stated, step, trial=False),
+                lambda outcome: self.finish(key, outcome),
+                refused=lambda _: self.failed(),
+                stopped="what was done before stays done",
+            )
+
+    def _shown(self, key: str, stated: dict[str, Any], outcome: Any) -> None:
+        if (key, stated) != (self.action.value, self.stated()):
+            return  # the form changed meanwhile
+        shown = self.show(key, outcome)
+        if shown is not None:
+            self.go.description, target = shown
+            self.seen = key, target, stated
+            self.go.tooltip = ""
+            self.go.disabled = False
+
+
+def _stated(value: object) -> Any:
+    if isinstance(value, dt.date):
+        return value.isoformat()
+    return value.strip() if isinstance(value, str) else value or ""
+
+
+_SHORTEST = 3.0
+"""The least time between two looks at the ledger, in seconds; slow ones have twenty times their
+own time between them."""
+
+
+def follow(refresh: Callable[[], None]) -> asyncio.Task[None] | None:
+    """Refresh a page as long as it is open in a browser, so that it shows other people's work.
+
+    The page keeps the task; otherwise it may end at any moment.
+    """
+    return asyncio.get_running_loop().create_task(_follow(refresh)) if in_browser() else None
+
+
+async def _follow(refresh: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    while True:
+        begun = loop.time()
+        refresh()
+        await asyncio.sleep(max(_SHORTEST, 20 * (loop.time() - begun)))
 
 
 class Later:

@@ -129,7 +129,7 @@ class PricesPanel(Displayed):
         self.facility = choice("Facility")
         self.book = _Book(sections=[field.as_data() for field in sections()])
         self.show_button = button("Show what it does", primary=True)
-        self.save_button = button("Save", disabled=True)
+        self.save_button = button("Save", disabled="show first what the change does")
         self.back_button = button("Take all changes back")
         self.reason = text_entry("Reason", "why; kept with the change")
         self.progress = ProgressBar(self.message, self.show_button, self.save_button)

@@ -4,34 +4,57 @@
     ApprovePanel("RC", "1993-11", "RC-1993-11-1")   the list and the decision on the left,
                                                     the invoice as it will be sent on the right
 
-``RunPanel`` calls the functions behind ``billing run``; its parts fold. In ``ApprovePanel`` Tab
-leads from the comment to the buttons; each decision shows the next invoice and leaves the focus in
-place, so that one key works through a run. Mistakes show as sentences.
+``RunPanel`` offers the actions that fit the run's state; each has a form and a look at what it
+touches. Its parts fold, and follow other people's work while the page is open. In ``ApprovePanel``
+Tab leads from the comment to the buttons; each decision shows the next invoice and leaves the focus
+in place, so that one key works through a run. Mistakes show as sentences.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from html import escape
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import ipywidgets as widgets
 import polars as pl
+from sqlalchemy import Connection
 
 from billing_lib import Site, open_site
 from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_approved, process_run
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pictures import with_logo
+from billing_lib.documents.text import long_month
 from billing_lib.errors import DirtyTree, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import write_run_documents
-from billing_lib.ledger.database import writing
-from billing_lib.panels.forms import Displayed, framed, table
-from billing_lib.panels.office import Message, ProgressBar
+from billing_lib.ledger.database import trying, writing
+from billing_lib.panels.forms import (
+    FORMATS,
+    Displayed,
+    choice,
+    date_entry,
+    downloads,
+    framed,
+    remark,
+    steps,
+    table,
+    text_entry,
+    tick,
+    zipped,
+)
+from billing_lib.panels.office import ActionForm, Message, ProgressBar, follow
 from billing_lib.panels.table import MONEY, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow import approve
+from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.approve import list_runs, read_run
+from billing_lib.workflow.invoice_actions import ACTIONS, Outcome, act, require_entries, sums
 from billing_lib.workflow.issue import preview_draft
 from billing_lib.workflow.overview import RunReport, report_run
-from billing_lib.workflow.runs import RunScope, is_ready, sign_off
+from billing_lib.workflow.review import describe_sign_off
+from billing_lib.workflow.runs import RunScope, is_ready, open_run, sign_off
 from billing_lib.workflow.steps import Progress
 
 _WIDE = {"width": "34em"}
@@ -47,6 +70,196 @@ CONFIGURATION = {
 """The price book's keys that govern a run, with their labels."""
 
 
+NO_RUN = ""
+
+
+@dataclass(frozen=True)
+class Done:
+    """The outcome of an action on a run, or of its trial."""
+
+    sentences: list[str]
+    files: dict[str, bytes] = field(default_factory=dict)
+    run: str = NO_RUN
+    """The run that was made or updated."""
+
+
+_ANY = (NO_RUN, "OPEN", "DISABLED", "CANCELLED", "FINISHED")
+
+
+@dataclass(frozen=True)
+class RunAction:
+    """An action on a month or its run: its label, the run's states that it is for, its form."""
+
+    label: str
+    states: tuple[str, ...]
+    entries: tuple[str, ...] = ()
+
+
+RUN_ACTIONS = {
+    "make": RunAction("Make or update the invoices", _ANY, ("projects", "teams", "description")),
+    "sign_off": RunAction("Sign the month off", _ANY, ("comment",)),
+    "process": RunAction("Submit, and issue what is approved", ("OPEN",), ("date", "dirty")),
+    "disable": RunAction("Disable the run", ("OPEN",)),
+    "enable": RunAction("Enable the run", ("DISABLED",)),
+    "describe": RunAction(
+        "Describe the run", ("OPEN", "DISABLED", "CANCELLED", "FINISHED"), ("description",)
+    ),
+    "cancel": RunAction("Cancel the run", ("OPEN", "DISABLED"), ("reason", "frees")),
+    "write": RunAction(
+        "Write the files of its invoices", ("OPEN", "DISABLED", "FINISHED"), ("formats",)
+    ),
+}
+"""The actions of the run page, in the order of work."""
+
+
+class RunActions(ActionForm):
+    """The actions that fit the state of the month's run."""
+
+    def __init__(self, panel: "RunPanel") -> None:
+        self.panel = panel
+        frees = tick("its charges are free for another run")
+        frees.value = True
+        super().__init__(
+            {
+                "projects": text_entry("Only projects", "p1, p2; all unless told"),
+                "teams": text_entry("Only teams", "all unless told"),
+                "description": text_entry("Description"),
+                "comment": text_entry("Comment", "kept with the sign-off"),
+                "date": date_entry("Invoice date"),
+                "dirty": tick("also from changed files; the record keeps the difference"),
+                "reason": text_entry("Reason", "why; kept in the history"),
+                "frees": frees,
+                "formats": choice("Formats", FORMATS),
+            }
+        )
+
+    def names(self, key: str) -> Sequence[str]:
+        """The names of an action's entries."""
+        return RUN_ACTIONS[key].entries
+
+    def choose(self) -> None:
+        """Show the form of the action, with the run's description or one that is made up."""
+        if "description" in (self.names(self.action.value) if self.action.value else ()):
+            run = self.panel.view.run if self.panel.view is not None else {}
+            own = str(run.get("description", "")) if self.action.value == "describe" else ""
+            self.entries["description"].value = own or long_month(str(self.panel.period))
+        super().choose()
+
+    def target(self, key: str, stated: dict[str, Any]) -> str:
+        """The chosen run's id; '' for none."""
+        if key == "cancel":
+            require_reason(stated["reason"], "cancelling")
+        return self.panel.run.value or NO_RUN
+
+    def work(
+        self, key: str, target: str, stated: dict[str, Any], step: Progress, *, trial: bool
+    ) -> Done:
+        """Carry an action out on the run, or try it."""
+        panel, office = self.panel, self.panel.office
+        if key == "sign_off" and trial:
+            seen = describe_sign_off(office.engine, panel.book, str(panel.period), step)
+            with trying(office.engine) as connection:
+                sign_off(connection, panel.book, str(panel.period), stated["comment"])
+            return Done(seen)
+        if key == "process":
+            return self._issue(target, stated, step, trial=trial)
+        if key == "write":
+            return self._write(target, stated, step, trial=trial)
+        opened = trying if trial else writing
+        with opened(office.engine) as connection:
+            if key == "make":
+                return self._make(connection, stated)
+            return Done(self._change(connection, key, target, stated))
+
+    def _make(self, connection: Connection, stated: dict[str, Any]) -> Done:
+        book, period = self.panel.book, self.panel.period
+        projects, teams = (_listed(stated[name]) for name in ("projects", "teams"))
+        if projects and teams:
+            raise InvalidAdjustment(
+                "a run is of projects or of teams", remedy="leave one of them empty"
+            )
+        scope = RunScope(projects, teams)
+        sentences = approve.make_run(connection, book, period, scope, stated["description"])
+        return Done(sentences, run=open_run(connection, book, period, scope))
+
+    def _change(
+        self, connection: Connection, key: str, run: str, stated: dict[str, Any]
+    ) -> list[str]:
+        book, period = self.panel.book, self.panel.period
+        if key == "sign_off":
+            return [sign_off(connection, book, str(period), stated["comment"])]
+        if key == "describe":
+            return approve.describe(connection, book, run, stated["description"])
+        if key == "cancel":
+            return approve.cancel(
+                connection, book, run, stated["reason"], reopen=bool(stated["frees"])
+            )
+        return approve.set_enabled(connection, book, run, enabled=key == "enable")
+
+    def _issue(self, run: str, stated: dict[str, Any], step: Progress, *, trial: bool) -> Done:
+        panel, office = self.panel, self.panel.office
+        if trial:
+            step(0, 1, "submitting, which is undone")
+            with trying(office.engine) as connection:
+                prepared = approve.prepare_run(connection, panel.book, run, RunScope(), [])
+                of_run = approve.read_run(connection, panel.book, run).invoices
+            ready = of_run.filter(pl.col("code").is_in(prepared.codes))
+            total = money_text(int(ready["total"].sum()), panel.places)
+            if not prepared.codes:
+                return Done(["nothing would be issued yet", *prepared.waiting])
+            date = stated["date"] or "today"
+            touched = f"{ready.height:,} invoices, {total} {panel.book.facility.currency}"
+            return Done([f"{touched} would be issued, dated {date}", *prepared.waiting])
+        terms = IssuingTerms(stated["date"] or None, bool(stated["dirty"]))
+        issued = process_run(
+            office.engine, office.settings, panel.book, run, terms=terms, step=step
+        )
+        return Done(issued.sentences)
+
+    def _write(self, run: str, stated: dict[str, Any], step: Progress, *, trial: bool) -> Done:
+        panel, office = self.panel, self.panel.office
+        suffixes = stated["formats"].split(",")
+        if trial:
+            count = 0 if panel.view is None else panel.view.invoices.height
+            return Done([f"files of {count:,} invoices would be written, but for closed ones"])
+        with TemporaryDirectory(prefix="billing-") as folder:
+            written = write_run_documents(
+                office.engine, office.settings, panel.book, run, suffixes, Path(folder), step
+            )
+            return Done([f"{len(written):,} files written"], {f"{run}.zip": zipped(Path(folder))})
+
+    def show(self, key: str, outcome: Done) -> tuple[str, str]:
+        """Say what the action would do."""
+        self.message.say(f"Nothing is done yet: {'; '.join(outcome.sentences[-4:])}.")
+        self._list(outcome)
+        return RUN_ACTIONS[key].label, self.panel.run.value or NO_RUN
+
+    def finish(self, key: str, outcome: Done) -> None:
+        """Say what was done."""
+        for name in ("comment", "reason", "projects", "teams"):
+            self.entries[name].value = ""
+        self.panel.refresh(outcome.run)
+        self.message.say("; ".join(outcome.sentences[-4:]))
+        self._list(outcome)
+
+    def failed(self) -> None:
+        """Read the run again."""
+        self.panel.refresh()
+
+    def _list(self, outcome: Done) -> None:
+        parts = []
+        if outcome.files:
+            office = self.panel.office.settings.office
+            parts.append(widgets.HTML(downloads(office, outcome.files, depth=2)))
+        if len(outcome.sentences) > 4:
+            parts.append(widgets.HTML(steps(outcome.sentences)))
+        self.result.children = parts
+
+
+def _listed(text: str) -> tuple[str, ...]:
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+
 class RunPanel(Displayed):
     """The page of the run notebook for one facility and month."""
 
@@ -57,42 +270,20 @@ class RunPanel(Displayed):
         self.book = self.office.book(facility)
         self.period = Period.parse(period)
         self.places = minor_places(self.book.facility.currency)
-        self.message = Message()
-        self.progress = ProgressBar(self.message)
+        self.view: approve.RunView | None = None
         self.heading = widgets.HTML()
         self.run = widgets.Dropdown(description="Billing run", layout=_WIDE, style=_LABEL)
-        self.date = widgets.DatePicker(description="Invoice date", style=_LABEL)
-        self.text = widgets.Text(
-            description="Words", placeholder="a comment, a reason or a description",
-            continuous_update=False, layout=_WIDE, style=_LABEL,
-        )  # fmt: skip
-        self.frees = widgets.Checkbox(
-            value=True, description="cancelling frees its charges", indent=False
-        )
-        self.dirty = widgets.Checkbox(
-            description="issue from changed files; the record keeps the difference",
-            indent=False,
-            layout={"width": "34em", "display": "none"},
-        )
-        self.buttons = {
-            name: _button(name, style, icon, self._act(act))
-            for name, style, icon, act in (
-                ("Make or update the invoices", "primary", "refresh", self.make),
-                ("Say that the month is ready", "", "check", self.ready),
-                ("Take the next step", "success", "play", self.process),
-                ("Disable or enable", "", "pause", self.switch),
-                ("Describe", "", "pencil", self.describe),
-                ("Cancel the run", "danger", "times", self.cancel),
-                ("Write the PDFs", "", "file-pdf-o", self.write_documents),
-            )
-        }
         self.parts = {
-            name: widgets.HTML()
-            for name in ("Configuration", "Execution report", "Statistics", "Invoices")
+            name: widgets.HTML() for name in ("Configuration", "History", "Statistics", "Invoices")
         }
+        self.actions = RunActions(self)
+        self.message = self.actions.message
+        self.folded = widgets.Accordion([self.actions.widget, *self.parts.values()])
+        self.folded.selected_index = 0
         self.run.observe(lambda _: self.show(), names="value")
         self.refresh(run)
-        self.widget = widgets.VBox([self.heading, self.run, self._folded()])
+        self.widget = widgets.VBox([self.heading, self.run, self.folded])
+        self._following = follow(self.refresh)
 
     def html(self) -> str:
         """The heading and the parts, without the actions."""
@@ -103,30 +294,16 @@ class RunPanel(Displayed):
             ]
         )
 
-    def _folded(self) -> widgets.Accordion:
-        row = {"flex_flow": "row wrap"}
-        actions = widgets.VBox(
-            [
-                *(self.text, self.date, self.frees, self.dirty),
-                widgets.Box(list(self.buttons.values()), layout=row),
-                self.message.widget,
-                self.progress.widget,
-            ]
-        )
-        folded = widgets.Accordion([actions, *self.parts.values()])
-        for at, title in enumerate(("Actions", *self.parts)):
-            folded.set_title(at, title)
-        folded.selected_index = 0
-        return folded
-
     def refresh(self, chosen: str = "") -> None:
         """Read the month's runs again."""
         with self.message.sentences():
             facility = self.book.facility.code
             runs = approve.list_runs(self.office.engine, facility, str(self.period))
             known, before = runs["run"].to_list(), chosen or self.run.value
-            self.run.options = known
-            self.run.value = before if before in known else (known[-1] if known else None)
+            newest = known[-1] if known else None
+            if tuple(known) != tuple(self.run.options):
+                self.run.options = known
+            self.run.value = before if before in known else newest
             self.show()
 
     def show(self) -> None:
@@ -134,113 +311,49 @@ class RunPanel(Displayed):
         with self.message.sentences():
             facility = self.book.facility
             ready = is_ready(self.office.engine, self.book, str(self.period))
-            said = "may be issued" if ready else "waits for a reviewer's word that it is ready"
+            said = "may be issued" if ready else "waits for a reviewer's sign-off"
             self.heading.value = (
                 f"<p><b>{escape(facility.name)} · {self.period}</b>: the month {said}.</p>"
             )
-            if self.run.value is None:
-                for part in self.parts.values():
-                    part.value = "<p>There is no billing run of this month yet.</p>"
-                return
-            view = approve.read_run(self.office.engine, self.book, self.run.value)
-            report = report_run(self.office.engine, self.book, self.run.value)
-            self.parts["Configuration"].value = self._configuration(view.run)
-            self.parts["Execution report"].value = _jobs(view.jobs)
-            self.parts["Statistics"].value = self._statistics(report)
-            self.parts["Invoices"].value = self._invoices(view.invoices)
-
-    def make(self) -> list[str]:
-        """Make the month's invoices as drafts, or update the drafts."""
-        return approve.make_run(
-            self.office.engine, self.book, self.period, RunScope(), self.text.value
-        )
-
-    def ready(self) -> list[str]:
-        """Sign the month off as ready to be issued."""
-        return [sign_off(self.office.engine, self.book, str(self.period), self.text.value)]
-
-    def switch(self) -> list[str]:
-        """Disable the run, or enable it again."""
-        view = approve.read_run(self.office.engine, self.book, self._chosen())
-        return approve.set_enabled(
-            self.office.engine,
-            self.book,
-            self._chosen(),
-            enabled=view.run["state"] == "DISABLED",
-        )
-
-    def describe(self) -> list[str]:
-        """Edit the run's description."""
-        return approve.describe(
-            self.office.engine, self.book, self._chosen(), self.text.value.strip()
-        )
-
-    def cancel(self) -> list[str]:
-        """Cancel the run and close its invoices that are not issued."""
-        return approve.cancel(
-            self.office.engine,
-            self.book,
-            self._chosen(),
-            self.text.value.strip(),
-            reopen=self.frees.value,
-        )
-
-    def process(self) -> list[str]:
-        """Submit the run's charges and issue its approved invoices, in the background."""
-        terms = IssuingTerms(
-            None if self.date.value is None else self.date.value.isoformat(), self.dirty.value
-        )
-        run = self._chosen()
-
-        def work(step: Progress) -> IssuingResult:
-            try:
-                return process_run(
-                    self.office.engine, self.office.settings, self.book, run, terms=terms, step=step
-                )
-            except DirtyTree:
-                self.dirty.layout.display = ""
-                raise
-            finally:
-                self.refresh()
-
-        self.progress.start(work, lambda issued: self.message.say("; ".join(issued.sentences)))
-        return []
-
-    def write_documents(self) -> list[str]:
-        """Write the PDF of every invoice of the run into the office folder, in the background."""
-        run = self._chosen()
-        folder = self.office.settings.office / self.book.facility.code / str(self.period) / "pdf"
-
-        def work(step: Progress) -> int:
-            step(0, 1, "reading the invoices")
-            office = self.office
-            written = write_run_documents(
-                office.engine, office.settings, self.book, run, ["pdf"], folder, step
+            self.folded.set_title(0, "Actions")
+            run = self.run.value
+            before, self.view = self.view, None
+            if run is not None:
+                self.view = approve.read_run(self.office.engine, self.book, run)
+                if before is None or not before.invoices.equals(self.view.invoices):
+                    self.actions.forget()
+            state = NO_RUN if self.view is None else str(self.view.run["state"])
+            self.actions.offer(
+                [(it.label, key) for key, it in RUN_ACTIONS.items() if state in it.states]
             )
-            return len(written)
+            if self.view is None or run is None:
+                for at, (name, part) in enumerate(self.parts.items(), start=1):
+                    part.value = "<p>There is no billing run of this month yet.</p>"
+                    self.folded.set_title(at, name)
+                return
+            report = report_run(self.office.engine, self.book, run)
+            self.parts["Configuration"].value = self._configuration(self.view.run)
+            self.parts["History"].value = self._history(self.view.history)
+            self.parts["Statistics"].value = self._statistics(report)
+            self.parts["Invoices"].value = self._invoices(self.view.invoices)
+            for at, title in enumerate(self._titles(self.view, report), start=1):
+                self.folded.set_title(at, title)
 
-        self.progress.start(
-            work,
-            lambda count: self.message.say(f"{count:,} files written to {folder}"),
-            stopped=f"what is written already is in {folder}",
+    def _titles(self, view: approve.RunView, report: RunReport) -> list[str]:
+        """The headings of the folded parts, each with its state."""
+        last, count = view.history.tail(1), view.history.height
+        step = f", the last '{last['action'][0]}' by {last['by'][0]}" if last.height else ""
+        total = money_text(report.total, self.places)
+        states = ", ".join(
+            f"{invoices:,} {state}"
+            for state, invoices in report.states.select("state", "invoices").iter_rows()
         )
-        return []
-
-    def _chosen(self) -> str:
-        if self.run.value is None:
-            raise InvalidAdjustment("this month has no billing run", remedy="make one first")
-        return str(self.run.value)
-
-    def _act(self, act: Callable[[], list[str]]) -> Callable[[], None]:
-        def click() -> None:
-            with self.message.sentences():
-                said = act()
-                if said:
-                    self.text.value = ""
-                    self.refresh()
-                    self.message.say("; ".join(said[-3:]))
-
-        return click
+        return [
+            f"Configuration: {view.run['state']}, {view.run['selection'] or 'the whole month'}",
+            f"History: {count:,} step{'' if count == 1 else 's'}{step}",
+            f"Statistics: {total} {report.currency}",
+            f"Invoices: {states or 'none'}",
+        ]
 
     def _configuration(self, run: dict[str, object]) -> str:
         facility = self.book.facility
@@ -260,6 +373,11 @@ class RunPanel(Displayed):
         }
         frame = pl.DataFrame({"setting": list(stated), "value": list(stated.values())})
         return str(table(frame, "What the run goes by").data)
+
+    def _history(self, history: pl.DataFrame) -> str:
+        zone = self.book.facility.timezone
+        at = pl.col("at").dt.convert_time_zone(zone).dt.to_string("%Y-%m-%d %H:%M:%S")
+        return str(table(history.with_columns(at), f"History (times in {zone})").data)
 
     def _statistics(self, report: RunReport) -> str:
         total, last = (money_text(it, self.places) for it in (report.total, report.last_total))
@@ -286,25 +404,6 @@ class RunPanel(Displayed):
         return str(table(shown, "Invoices", places=self.places, total=("charges", "total")).data)
 
 
-def _jobs(jobs: pl.DataFrame) -> str:
-    shown = jobs.select(
-        "kind",
-        "state",
-        "login",
-        pl.col("started_at", "ended_at").dt.to_string("%Y-%m-%d %H:%M:%S"),
-        "log",
-    )
-    return str(table(shown, "What was done (times in UTC)").data)
-
-
-def _button(label: str, style: str, icon: str, click: Callable[[], None]) -> widgets.Button:
-    button = widgets.Button(
-        description=label, button_style=style, icon=icon, layout={"width": "auto"}
-    )
-    button.on_click(lambda _: click())
-    return button
-
-
 _SHOWN = {
     "Waiting for approval": "APPROVING",
     "Approved by all": "approved",
@@ -316,11 +415,16 @@ _SHOWN = {
 """The choices of the list by state; ``approved`` are APPROVING invoices that wait for nobody."""
 
 _LISTED = pl.Schema(
-    {"code": pl.String(), "project": pl.String(), "total": pl.Int64(), "waits": pl.String()}
+    {
+        **dict.fromkeys(("code", "project", "name", "team", "waits"), pl.String()),
+        **{"total": pl.Int64(), "step": pl.Int64(), "period": pl.String()},
+        **dict.fromkeys(("facility", "invoice", "number", "state", "run", "currency"), pl.String()),
+    }
 )
+"""The list: columns to show, and those of the workflow's actions on invoices."""
 
-_LEFT = {"flex": "0 0 26em", "width": "26em", "margin": "0 1.5em 0 0"}
-_WIDE_LIST = {"width": "24em"}
+_LEFT = {"flex": "0 0 36em", "width": "36em", "margin": "0 1.5em 0 0"}
+_WIDE_LIST = {"width": "34em"}
 
 
 class ApprovePanel(Displayed):
@@ -347,18 +451,25 @@ class ApprovePanel(Displayed):
             "invoices",
             (
                 Column("project", "Project"),
+                Column("name", "Name", wide=2),
+                Column("team", "Team"),
                 Column("total", "Total", MONEY, self.places),
                 Column("waits", "Waits for"),
             ),
             lambda: self.listed,
+            sum_of="total",
+            currency=self.book.facility.currency,
+            places=self.places,
             key="code",
             on_action=lambda at: self.choose(self.table.rows_at([at])["code"][0]),
+            on_tick=self._label_buttons,
             visible=8,
+            on_key={"a": self._do("approve"), "r": self._reject_by_key},
         )
         self.comment = widgets.Textarea(
             placeholder="A comment; a reason is needed to reject, quarantine or close",
             continuous_update=False,  # sent when the entry is left, before the click on a button
-            layout={"width": "24em", "height": "5em"},
+            layout={"width": "34em", "height": "5em"},
         )
         self.keep = widgets.Checkbox(
             value=True, description="closing frees its charges", indent=False, layout=_WIDE_LIST
@@ -370,22 +481,25 @@ class ApprovePanel(Displayed):
                 ("Reject", "warning", "reject"),
                 ("Quarantine", "", "quarantine"),
                 ("Release", "", "release"),
+                ("Recalculate", "", "recalculate"),
                 ("Close", "danger", "close"),
             )
         }
         self.dirty = widgets.Checkbox(
             description="issue from changed files; the record keeps the difference",
             indent=False,
-            layout={"width": "24em", "display": "none"},
+            layout={"width": "34em", "display": "none"},
         )
         self.issue = _approval_button(
             "Issue what all have approved", "primary", self.issue_approved
         )
-        self.page = widgets.HTML(layout={"width": "100%"})
+        self.page = widgets.HTML(layout={"width": "auto"})
+        self.history = widgets.HTML()
         self.run.observe(lambda _: self.refresh(), names="value")
         self.show.observe(lambda _: self.refresh(), names="value")
         self.refresh()
-        self.widget = widgets.HBox([self._left(), self.page])
+        right = widgets.VBox([self.history, self.page], layout={"flex": "1 1 auto"})
+        self.widget = widgets.HBox([self._left(), right])
 
     def _first_shown(self) -> str:
         """The first choice that has invoices, beginning with those that wait for approval."""
@@ -394,13 +508,15 @@ class ApprovePanel(Displayed):
 
     def html(self) -> str:
         """The counts and the page of the shown invoice."""
-        return str(self.said.value) + str(self.page.value)
+        return str(self.said.value) + str(self.history.value) + str(self.page.value)
 
     def _left(self) -> widgets.VBox:
-        row = {"flex_flow": "row wrap", "width": "25em"}
+        row = {"flex_flow": "row wrap", "width": "35em"}
+        keys = remark("Keys in the list: ↓ next, a approve, r reject, space to tick several.")
         return widgets.VBox(
             [
-                *(self.run, self.show, self.so_far, self.said, self.table.widget, self.comment),
+                *(self.run, self.show, self.so_far, self.said, self.table.widget, keys),
+                self.comment,
                 widgets.Box(list(self.buttons.values()), layout=row),
                 self.keep,
                 self.message.widget,
@@ -416,7 +532,7 @@ class ApprovePanel(Displayed):
         with self.message.sentences():
             if self.run.value is None:
                 self.said.value = (
-                    "<p>This month has no billing run yet; make one in the run notebook.</p>"
+                    "<p>This month has no billing run yet; make one on the page Run.</p>"
                 )
                 self._enable("")
                 return
@@ -429,11 +545,17 @@ class ApprovePanel(Displayed):
                 held.filter(pl.col("stands") == state)
                 .sort("code")
                 .with_columns(
+                    pl.col("project")
+                    .replace_strict(self._names(), default="", return_dtype=pl.String)
+                    .alias("name"),
+                    pl.col("step").cast(pl.Int64),
+                    invoice="code",
+                    currency=pl.lit(self.book.facility.currency),
                     waits=pl.when(pl.col("stands") == "APPROVING").then(
                         pl.col("step").replace_strict(
                             dict(enumerate(waits)), default=None, return_dtype=pl.String
                         )
-                    )
+                    ),
                 )
                 .select(_LISTED.names())
             )
@@ -441,8 +563,10 @@ class ApprovePanel(Displayed):
             if self.code not in codes:
                 place = before.index(self.code) if self.code in before else 0
                 self.code = codes[min(place, len(codes) - 1)] if codes else ""
+            self.table.tick([code for code in self.table.ticked if code in codes])
             self.table.replace(lambda: self.listed, self.code)
             self._enable(state if codes else "")
+            self._label_buttons()
             self._show_invoice()
 
     def choose(self, code: str) -> None:
@@ -452,26 +576,59 @@ class ApprovePanel(Displayed):
             self._show_invoice()
 
     def decide(self, action: str) -> None:
-        """Carry out a decision on the shown invoice and show the next one."""
+        """Carry out a decision on the ticked invoices, or on the shown one; show the next one."""
         with self.message.sentences():
-            code = self.code
-            if not code:
+            codes = self.table.ticked or ([self.code] if self.code else [])
+            if not codes:
                 raise NotReady("no invoice is chosen", remedy="choose one in the list")
-            said = self._decide(action, code, self.comment.value.strip())
-            self.comment.value = ""
-            self.refresh()
-            self.message.say("; ".join(said))
-
-    def _decide(self, action: str, code: str, comment: str) -> list[str]:
-        engine, book = self.office.engine, self.book
-        if action != "approve":
-            frees = action == "close" and self.keep.value
-            return approve.change_invoices(
-                engine, book, "close_and_reopen" if frees else action, [code], comment
+            comment = self.comment.value.strip()
+            entries = {"comment": comment, "reason": comment, "frees": self.keep.value}
+            rows = self.listed.filter(pl.col("code").is_in(codes))
+            books = {self.book.facility.code: self.book}
+            require_entries(ACTIONS[action], entries)
+            self.progress.start(
+                lambda step: act(
+                    self.office.engine, books, ACTIONS[action], rows, entries, step, trial=False
+                ),
+                self._decided,
+                stopped="what was decided before stays decided",
             )
-        with writing(engine) as connection:
-            prepared = approve.approve(connection, book, self.run.value, [code], comment)
-        return [f"invoice {code} is approved", *prepared.waiting]
+            if len(codes) == 1:
+                self.progress.wait()  # one is quick, and the next one is shown at once
+
+    def _decided(self, outcome: Outcome) -> None:
+        self.comment.value = "" if outcome.done.height else self.comment.value
+        self.refresh()
+        decided = outcome.done["invoice"].to_list()
+        codes = self.listed["code"].to_list()
+        if outcome.done["state"].eq("APPROVING").any() and self.code in {*codes} & {*decided}:
+            place = codes.index(self.code)  # it waits for the next reviewer now
+            others = [code for code in codes[place:] + codes[:place] if code not in decided]
+            self.choose(others[0] if others else self.code)
+        sentences = outcome.sentences
+        if len(sentences) > 1:
+            sentences = [f"{sums(outcome.done)}: {sentences[0]}, and so on"]
+        refused = [f"{name}: {reason}" for name, reason in outcome.refused]
+        if refused:
+            self.message.refuse("; ".join([*sentences, *refused]))
+        else:
+            self.message.say("; ".join(sentences))
+
+    def _reject_by_key(self) -> None:
+        """Reject, or lead to the entry for the reason."""
+        if self.comment.value.strip():
+            self.decide("reject")
+        else:
+            self.comment.focus()
+
+    def _label_buttons(self) -> None:
+        """Say on the buttons how many invoices are ticked."""
+        count = len(self.table.ticked)
+        for name, button in self.buttons.items():
+            button.description = f"{name} {count:,}" if count else name
+
+    def _names(self) -> dict[str, str]:
+        return {project.code: project.name or "" for project in self.book.projects}
 
     def issue_approved(self) -> None:
         """Issue the fully approved invoices of the run in the background."""
@@ -530,21 +687,39 @@ class ApprovePanel(Displayed):
             "Reject": ("APPROVING", "approved"),
             "Quarantine": ("APPROVING", "approved", "OPEN", "REJECTED", "ERROR"),
             "Release": ("QUARANTINED",),
+            "Recalculate": ("OPEN", "REJECTED", "ERROR", "QUARANTINED"),
             "Close": tuple(_SHOWN.values()),
         }
         for name, button in self.buttons.items():
             button.disabled = state not in can[name]
+            shown = [label for label, of in _SHOWN.items() if of in can[name]]
+            button.tooltip = f"For: {', '.join(shown)}" if button.disabled else ""
 
     def _show_invoice(self) -> None:
         code = self.code
+        self.history.value = ""
         if not code:
             self.page.value = "<p>Nothing is left here.</p>"
             return
         with self.message.sentences():
             self.page.value = ""
+            self._show_history(code)
             draft = preview_draft(self.office.engine, self.book, code)
             page = render_html(with_logo(draft, self.book.facility.logo))
             self.page.value = framed(page, f"Invoice {code} as it will be sent")
+
+    def _show_history(self, code: str) -> None:
+        """Show the last reason, and all comments and reasons folded."""
+        told = approve.read_invoice_history(self.office.engine, self.book, code)
+        given = told.filter(pl.col("reason") != "").tail(1)
+        last = "".join(
+            f"<p><b>{escape(row['action'].capitalize())}</b> by {escape(row['by'])}, "
+            f"{row['at']}: {escape(row['reason'])}</p>"
+            for row in given.iter_rows(named=True)
+        )
+        shown = table(told, f"Times in {self.book.facility.timezone}").data
+        count = f"{told.height:,} step{'' if told.height == 1 else 's'}"
+        self.history.value = f"{last}<details><summary>History: {count}</summary>{shown}</details>"
 
 
 def _chooser(label: str, options: list[str]) -> widgets.Dropdown:

@@ -177,7 +177,8 @@ class Rows:
                 values = ends.select(self._text(column)).to_series()
             most = values.str.len_chars().max()
             bound = _MOST * column.wide if column.kind == TEXT else 99
-            longest.append(max(_LEAST * column.wide, min(int(str(most or 0)), bound)))
+            least = _LEAST * column.wide if column.kind == TEXT else len(column.label)
+            longest.append(max(_LEAST, least, min(int(str(most or 0)), bound)))
         return longest
 
     def _order(self, sort: Sequence[tuple[str, bool]]) -> pl.Series:
@@ -276,6 +277,7 @@ class _Browser(anywidget.AnyWidget):
     letters: traitlets.List[int] = traitlets.List().tag(sync=True)
     offers = traitlets.Dict().tag(sync=True)
     opening = traitlets.Dict().tag(sync=True)
+    shortcuts = traitlets.Dict().tag(sync=True)
 
 
 class PagedTable:
@@ -296,6 +298,8 @@ class PagedTable:
         Called when the selection changes, and when a filter is refused or mended; gives rows boxes.
     tickable
         A condition for rows that "all that match" selects.
+    on_key
+        Functions by the key that calls them while the rows have the keyboard.
     """
 
     def __init__(
@@ -315,12 +319,13 @@ class PagedTable:
         ticked: Sequence[str] = (),
         tickable: pl.Expr | None = None,
         visible: int = OPENING // 3,
+        on_key: Mapping[str, Callable[[], None]] | None = None,
     ) -> None:
         self.noun, self.columns, self.sum_of = noun, columns, sum_of
         self.currency, self.places = currency, places
         self.question = Question()
         self._read, self._act, self._tell = read, on_action, on_tick
-        self._key = key
+        self._key, self._on_key = key, dict(on_key or {})
         taken = pl.lit(value=True) if tickable is None else tickable.fill_null(value=False)
         self._tickable = taken
         self._by_hand = dict.fromkeys(ticked)  # in order
@@ -338,6 +343,7 @@ class PagedTable:
             ticks=on_tick is not None,
             follow=on_action is not None and not action,
             visible=visible,
+            shortcuts=dict.fromkeys(self._on_key, True),
             letters=self._rows.letters(),
             offers=self._rows.offers() if opening is None else {},
             opening=self._sent(self._opening, 0, self._rows),
@@ -388,6 +394,19 @@ class PagedTable:
         rows = self._whole()
         return rows.frame[self._places(rows)]
 
+    def ticked_rows(self) -> pl.DataFrame:
+        """The selected rows, in the order of the frame."""
+        rows = self._whole()
+        return rows.frame.filter(pl.col(self._key).is_in(self._selected(rows)))
+
+    def ask(
+        self, search: str, filters: Mapping[str, str], sort: Sequence[tuple[str, bool]]
+    ) -> None:
+        """Filter and sort as if the browser had asked for it."""
+        self.question = Question(search, filters, sort)
+        stated: dict[str, Any] = {"search": search, "filters": dict(filters)}
+        self.widget.question = stated | {"sort": [list(each) for each in sort]}
+
     def rows_at(self, at: Sequence[int]) -> pl.DataFrame:
         """The rows at these places among all."""
         return self._whole().frame[list(at)]
@@ -431,6 +450,8 @@ class PagedTable:
             named = pl.col(self._key) == content["name"]
             for place in self._rows.frame.select(pl.arg_where(named).head(1)).to_series():
                 self._act(place)
+        elif kind == "key" and content["key"] in self._on_key:
+            self._on_key[content["key"]]()
         elif kind == "tick":
             self._tick_rows([content["name"]], ticked=content["ticked"])
         elif kind == "range":

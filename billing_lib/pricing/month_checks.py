@@ -743,8 +743,13 @@ CHECKS: tuple[Check, ...] = (
 )
 """The checks of a month, the most serious first."""
 
-HOLDING: tuple[Check, ...] = (stated_quantities_that_are_not_the_hours,)
-"""The checks whose findings hold back the sign-off until they are settled or dismissed."""
+HOLDING: tuple[Check, ...] = (
+    stated_quantities_that_are_not_the_hours,
+    invalid_expense_codes,
+    splits_that_do_not_make_100,
+)
+"""The checks whose findings are errors; these hold back the sign-off until they are settled or
+dismissed."""
 
 FOUND = pl.Schema({"key": pl.String(), **FINDINGS})
 """Findings with the key by which staff dismiss one."""

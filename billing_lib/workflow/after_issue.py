@@ -19,7 +19,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownInvoice
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs, statements
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.statements import paid_statement_of
 from billing_lib.ledger.states import BILLED, INVOICE, UNFINISHED, VOID, after
@@ -34,7 +34,7 @@ from billing_lib.workflow.runs import RunScope, calculate
 DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
 
 
-def deposit(engine: Engine, book: PriceBook, project: str, amount: str, reason: str) -> str:
+def deposit(engine: Ledger, book: PriceBook, project: str, amount: str, reason: str) -> str:
     """Pay into a project's funds, or take out a negative amount; return the new balance's sentence.
 
     A deposit with the same amount and reason again changes nothing.
@@ -172,7 +172,7 @@ def _balance(connection: Connection, facility: str, project: str) -> int:
     return int(entries["amount"].sum()) if entries.height else 0
 
 
-def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str]:
+def reissue(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[str]:
     """Begin the reissue of an issued invoice and return sentences.
 
     Its charges are copied with their rates and changes to a new invoice in its own run, and take
@@ -228,7 +228,7 @@ def reissue(engine: Engine, book: PriceBook, number: str, reason: str) -> list[s
 
 
 def void(
-    engine: Engine, book: PriceBook, number: str, reason: str, *, reopen: bool = False
+    engine: Ledger, book: PriceBook, number: str, reason: str, *, reopen: bool = False
 ) -> list[str]:
     """Void an issued invoice, so that it no longer counts, and return a sentence.
 
@@ -301,7 +301,7 @@ def _late(connection: Connection, book: PriceBook, old: dict[str, object]) -> pl
 
 
 def pay(
-    engine: Engine, book: PriceBook, numbers: list[str], date: str, reference: str
+    engine: Ledger, book: PriceBook, numbers: list[str], date: str, reference: str
 ) -> list[str]:
     """Mark invoices as paid, all or none, and return a sentence on each.
 
@@ -329,7 +329,7 @@ def pay(
     return sentences
 
 
-def unpay(engine: Engine, book: PriceBook, number: str, reason: str) -> list[str]:
+def unpay(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[str]:
     """Undo a payment entered by mistake and return a sentence."""
     require_reason(reason, "undoing of the payment")
     facility = book.facility.code

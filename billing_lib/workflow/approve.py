@@ -28,13 +28,14 @@ from billing_lib.errors import (
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.people import current_login
 from billing_lib.ledger.states import (
     APPROVING,
     CANCELLED,
     DISABLED,
     DONE,
+    EDITABLE,
     ERROR,
     INVOICE,
     OPEN,
@@ -44,6 +45,7 @@ from billing_lib.ledger.states import (
     after,
 )
 from billing_lib.pricing.clock import Period
+from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting, find_ad_hoc, late_sentences, require_issuable
 from billing_lib.workflow.adjust import require_reason
@@ -58,6 +60,7 @@ from billing_lib.workflow.permissions import (
     require,
 )
 from billing_lib.workflow.runs import (
+    SIGN_OFF,
     Calculated,
     RunScope,
     bind_for_good,
@@ -548,6 +551,78 @@ def close(
     return [f"invoice {code} is closed; {then}" for code in codes]
 
 
+def submit_invoices(connection: Connection, book: PriceBook, codes: list[str]) -> list[str]:
+    """Calculate these invoices and lock them for approval, and return a sentence on each.
+
+    Each goes with its run, whose month must be signed off; an ad hoc invoice gets its run here.
+    """
+    facility, steps = book.facility.code, book.review_steps
+    require(connection, facility, REVIEWER)
+    chosen = ledger_invoices.lock_invoices(connection, facility, codes)
+    for code, state in chosen.select("code", "state").iter_rows():
+        if state not in (OPEN, ERROR, REJECTED):
+            raise NotReady(f"invoice {code} is {state}; submitted are drafts alone")
+    apart = chosen.filter(pl.col("run").is_null())
+    for reference, month in apart.select("reference", "period").iter_rows():
+        prepare(connection, book, Period.parse(month), RunScope(reference=reference))
+    for (run,), part in chosen.filter(pl.col("run").is_not_null()).group_by("run"):
+        row = require_open(connection, str(run))
+        if RunScope.parse(row.selection).asks_sign_off:
+            require_ready(connection, book, row.period)
+        submit(connection, book, str(run), part["code"].to_list())
+    now = ledger_invoices.read_invoices(connection, facility, codes=codes)
+    for code, state, reason in now.select("code", "state", "reason").iter_rows():
+        if state == ERROR:
+            raise NotReady(f"invoice {code} is in ERROR: {reason}")
+        if state != APPROVING:
+            raise NotReady(f"invoice {code} has no charges, so there is nothing to approve")
+    waits = f"waits for {' or '.join(steps[0])}" if steps else "can be issued"
+    return [f"invoice {code} is submitted and {waits}" for code in codes]
+
+
+def recalculate(connection: Connection, book: PriceBook, codes: list[str]) -> list[str]:
+    """Price drafts by the present price book, and return a sentence on each."""
+    facility, places = book.facility.code, minor_places(book.facility.currency)
+    require(connection, facility, REVIEWER)
+    before = ledger_invoices.lock_invoices(connection, facility, codes)
+    for code, state in before.select("code", "state").iter_rows():
+        if state not in EDITABLE:
+            raise NotReady(f"invoice {code} is {state}, and its amounts stand")
+    calculate(connection, book, codes)
+    after_it = ledger_invoices.read_invoices(connection, facility, codes=codes)
+    both = before.select("code", was="total").join(after_it, on="code", maintain_order="left")
+    sentences = []
+    for row in both.iter_rows(named=True):
+        if row["state"] == ERROR:
+            sentences.append(f"invoice {row['code']} is in ERROR: {row['reason']}")
+            continue
+        was, total = (money_text(row[name], places) for name in ("was", "total"))
+        change = "as before" if was == total else f"{was} before"
+        sentences.append(f"invoice {row['code']} comes to {total}, {change}")
+    return sentences
+
+
+def read_invoice_history(engine: Engine, book: PriceBook, code: str) -> pl.DataFrame:
+    """Read the events of an invoice in order: ``at``, ``by``, ``action``, ``from``, ``to``,
+    ``reason``."""
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        found = events.read_events(connection, book.facility.code, subjects=[code])
+    return found.select(
+        pl.col("at").dt.convert_time_zone(book.facility.timezone).dt.to_string("%Y-%m-%d %H:%M:%S"),
+        pl.col("login").alias("by"),
+        pl.col("kind").str.replace_all("_", " ").alias("action"),
+        *(
+            pl.coalesce(
+                pl.col(column).str.json_path_match("$.state"),
+                pl.format("step {}", pl.col(column).str.json_path_match("$.step")),
+            ).alias(name)
+            for column, name in (("before", "from"), ("after", "to"))
+        ),
+        "reason",
+    )
+
+
 def change_invoices(
     engine: Engine,
     book: PriceBook,
@@ -572,7 +647,7 @@ def change_invoices(
 
 
 def make_run(
-    engine: Engine,
+    engine: Ledger,
     book: PriceBook,
     period: Period,
     selection: RunScope,
@@ -613,7 +688,7 @@ def note_job(connection: Connection, run: str, kind: str, log: str) -> None:
     runs.end_job(connection, run, runs.begin_job(connection, run, kind), DONE, log)
 
 
-def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> list[str]:
+def set_enabled(engine: Ledger, book: PriceBook, run: str, *, enabled: bool) -> list[str]:
     """Enable a run, or disable it so that the batch skips it, and return a sentence."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
@@ -625,7 +700,7 @@ def set_enabled(engine: Engine, book: PriceBook, run: str, *, enabled: bool) -> 
 
 
 def cancel(
-    engine: Engine,
+    engine: Ledger,
     book: PriceBook,
     run: str,
     reason: str,
@@ -672,7 +747,7 @@ def _leave_run(
     return [f"the ad hoc invoice {code} stays, in no run" for code in invoices["code"]]
 
 
-def describe(engine: Engine, book: PriceBook, run: str, description: str) -> list[str]:
+def describe(engine: Ledger, book: PriceBook, run: str, description: str) -> list[str]:
     """Edit a run's description, and return a sentence."""
     with writing(engine) as connection:
         require(connection, book.facility.code, REVIEWER)
@@ -687,23 +762,48 @@ class RunView:
     """A run as staff see it: its columns by name, and the frames that belong to it.
 
     ``invoices`` has the ledger's schema INVOICE; ``jobs`` is the execution history in order
-    (schema JOB); ``deliveries`` are the states of messages on its invoices (workflow/outbox.py).
+    (schema JOB); ``deliveries`` are the states of messages on its invoices (workflow/outbox.py);
+    ``history`` has the jobs, the moves of the run and the sign-offs of its month in order of time:
+    ``at``, ``by``, ``action``, ``state``, ``log`` (also the reason of a move).
     """
 
     run: dict[str, object]
     invoices: pl.DataFrame
     jobs: pl.DataFrame
     deliveries: pl.DataFrame
+    history: pl.DataFrame
 
 
-def read_run(engine: Engine, book: PriceBook, run: str) -> RunView:
+def read_run(engine: Ledger, book: PriceBook, run: str) -> RunView:
     """Read a run with its invoices, execution history and messages."""
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
         row = run_of(connection, book, run)
         invoices = ledger_invoices.read_invoices(connection, run=run)
         messages = deliveries(connection, invoices["number"].drop_nulls().to_list())
-        return RunView(row._asdict(), invoices, runs.read_jobs(connection, run), messages)
+        jobs = runs.read_jobs(connection, run)
+        moved = events.read_events(connection, row.facility, subjects=[run, row.period])
+    return RunView(row._asdict(), invoices, jobs, messages, _history(moved, jobs, row.period))
+
+
+def _history(moved: pl.DataFrame, jobs: pl.DataFrame, month: str) -> pl.DataFrame:
+    """The moves of a run, the sign-offs of its month and its jobs, in order of time."""
+    of_run = (pl.col("subject") != month) | (pl.col("kind") == SIGN_OFF)
+    value = pl.coalesce(
+        pl.col("after").str.json_path_match(f"$.{name}")
+        for name in ("state", "description", "total")
+    )
+    steps = moved.filter(of_run).select(
+        "at",
+        by="login",
+        action=pl.col("kind").replace(SIGN_OFF, "sign_off").str.strip_prefix("run_"),
+        state=value,
+        log="reason",
+    )
+    done = jobs.select(at="started_at", by="login", action="kind", state="state", log="log")
+    both = pl.concat([steps, done.cast({"at": steps.schema["at"]})])
+    words = pl.col("action").str.replace_all("_", " ")
+    return both.sort("at", maintain_order=True).with_columns(action=words)
 
 
 def list_runs(

@@ -6,7 +6,15 @@
 
 A holding finding is settled by correcting the mapping, the usage or the charges, or by dismissing
 it with a reason. Other findings are for review alone.
+
+An installed package can add a check of expense codes, for instance against the university's
+ledger, by an entry point that names a Validator:
+
+    [project.entry-points."billing_lib.expense_codes"]
+    finance = "our_billing.codes:invalid"
 """
+
+from collections.abc import Callable
 
 import polars as pl
 from sqlalchemy import Connection
@@ -15,9 +23,19 @@ from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, overview
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.month_checks import CHECKED, HOLDING, STATED, Reviewed, find, items_frame
-from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.month_checks import (
+    CHECKED,
+    HOLDING,
+    INVALID_CODES,
+    SHARES,
+    STATED,
+    Reviewed,
+    find,
+    items_frame,
+)
+from billing_lib.pricing.pricebook import PriceBook, invalid_codes
 from billing_lib.pricing.rating import HOUR
+from billing_lib.settings import entry_points
 
 DISMISS, RESTORE = "dismiss", "restore"
 """The kinds of events of a dismissal and of taking it back; their subject is the month, or ANY, and
@@ -25,6 +43,13 @@ the finding's key."""
 
 ANY = "any"
 """Instead of the month: usage that nobody can place in a month is dismissed for all of them."""
+
+GROUP = "billing_lib.expense_codes"
+"""The group of the entry points."""
+
+Validator = Callable[[pl.DataFrame], pl.DataFrame]
+"""A function from ``charge``, ``expense_code``, ``date`` and ``facility`` to the rows with an
+invalid code, each with ``problem``, a sentence."""
 
 _JUDGED_FIELDS = ("quantity", "amount", "waived")
 
@@ -38,16 +63,16 @@ def require_settled(connection: Connection, book: PriceBook, month: Period) -> N
         The first of them is named, with the way to settle it.
     """
     facility = book.facility.code
-    stated = read_stated(connection, facility, str(month))
-    if stated.is_empty():
-        return
     charges = named(overview.read_month(connection, facility, str(month)), facility)
+    shares, invalid_codes = read_codes(connection, book, month, charges)
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
         charges=with_judged(connection, facility, charges),
         items=items_frame(book),
-        stated=stated,
+        stated=read_stated(connection, facility, str(month)),
+        shares=shares,
+        invalid_codes=invalid_codes,
     )
     dismissed = read_dismissals(connection, facility, month)
     left = find(reviewed, checks=HOLDING).join(dismissed, on="key", how="anti")
@@ -60,6 +85,35 @@ def require_settled(connection: Connection, book: PriceBook, month: Period) -> N
             f"{subject}: {sentence}" + (f", and {left.height - 1} more" if left.height > 1 else ""),
             remedy=f"{remedy}, or dismiss it: 'billing dismiss {facility} {month} {key}'",
         )
+
+
+def find_invalid_codes(book: PriceBook, charged: pl.DataFrame) -> pl.DataFrame:
+    """Return the shares (``charge``, ``expense_code``, ``date``) with an invalid expense code.
+
+    The result has a fourth column ``problem``, a sentence.
+    """
+    allowed = book.facility.expense_codes
+    invalid = [charged.with_columns(problem=pl.lit(None, dtype=pl.String)).clear()]
+    if allowed is not None:
+        invalid.append(invalid_codes(charged, allowed))
+    for entry in entry_points(GROUP):
+        validate: Validator = entry.load()
+        checked = validate(charged.with_columns(facility=pl.lit(book.facility.code)))
+        invalid.append(checked.select(invalid[0].columns))
+    return pl.concat(invalid).unique(maintain_order=True)
+
+
+def read_codes(
+    connection: Connection, book: PriceBook, month: Period, charges: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The shares of a month's charges (schema SHARES), and those of pending charges whose expense
+    code may not be charged (schema INVALID_CODES)."""
+    facility = book.facility.code
+    shares = named(overview.read_shares(connection, facility, str(month)), facility)
+    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
+    charged = shares.select("charge", "expense_code").join(pending, on="charge")
+    invalid = find_invalid_codes(book, charged)
+    return shares.select(SHARES.names()), invalid.select(INVALID_CODES.names())
 
 
 def read_stated(connection: Connection, facility: str, month: str) -> pl.DataFrame:

@@ -145,10 +145,11 @@ class Journal:
 
 @dataclass(frozen=True)
 class Selection:
-    """A selection of transactions: of one run, or dated until a day; all by default."""
+    """A selection of transactions: of a run, until a day, of some invoices; all by default."""
 
     run: str | None = None
     until: date | None = None
+    numbers: tuple[str, ...] = ()
 
     def of(self, transactions: pl.DataFrame) -> pl.DataFrame:
         """Select the transactions."""
@@ -157,6 +158,8 @@ class Selection:
             wanted &= pl.col("run") == self.run
         if self.until is not None:
             wanted &= pl.col("date") <= self.until
+        if self.numbers:
+            wanted &= pl.col("invoice").is_in(self.numbers)
         return transactions.filter(wanted)
 
 

@@ -26,7 +26,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.charges import credited
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, PENDING, SUPERSEDED
 from billing_lib.pricing.adjusting import LINES
 from billing_lib.pricing.charging import charge_usage
@@ -238,7 +238,7 @@ def facility_of(engine: Engine, number: str) -> str:
 
 
 def credit_invoice(
-    engine: Engine,
+    engine: Ledger,
     book: PriceBook,
     number: str,
     amount: str,

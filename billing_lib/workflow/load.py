@@ -26,19 +26,13 @@ may name a logo, a file of expense codes and lookup tables of names (columns nam
 A logo is a whole PNG of a sensible size, or an SVG of shapes only: without scripts, text (which
 would need a font), embedded pictures and outside addresses it looks the same on every machine and
 in every year.
-
-An installed package can add a check of expense codes, for instance against the university's
-ledger, by an entry point that names a Validator:
-
-    [project.entry-points."billing_lib.expense_codes"]
-    finance = "our_billing.codes:invalid"
 """
 
 import csv
 import hashlib
 import re
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,9 +56,8 @@ from billing_lib.pricing.clock import (
     period_of,
 )
 from billing_lib.pricing.fields import Logo, canonical_json
-from billing_lib.pricing.pricebook import ExpenseCode, PriceBook, invalid_codes
+from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
 from billing_lib.pricing.scenario import Scenario
-from billing_lib.settings import entry_points
 from billing_lib.sources import file_hash, mappings, read_file
 from billing_lib.workflow.correct import (
     CORRECTED,
@@ -486,30 +479,7 @@ def _refers(text: str) -> NoLogo:
     return NoLogo(f"the logo refers to '{text[:60]}'", "save it as one file without references")
 
 
-GROUP = "billing_lib.expense_codes"
-"""The group of the entry points."""
-
-Validator = Callable[[pl.DataFrame], pl.DataFrame]
-"""A function from ``charge``, ``expense_code``, ``date`` and ``facility`` to the rows with an
-invalid code, each with ``problem``, a sentence."""
-
 _COLUMNS = ("code", "valid_from", "valid_to")
-
-
-def find_invalid_codes(book: PriceBook, charged: pl.DataFrame) -> pl.DataFrame:
-    """Return the shares (``charge``, ``expense_code``, ``date``) with an invalid expense code.
-
-    The result has a fourth column ``problem``, a sentence.
-    """
-    allowed = book.facility.expense_codes
-    invalid = [charged.with_columns(problem=pl.lit(None, dtype=pl.String)).clear()]
-    if allowed is not None:
-        invalid.append(invalid_codes(charged, allowed))
-    for entry in entry_points(GROUP):
-        validate: Validator = entry.load()
-        checked = validate(charged.with_columns(facility=pl.lit(book.facility.code)))
-        invalid.append(checked.select(invalid[0].columns))
-    return pl.concat(invalid).unique(maintain_order=True)
 
 
 def with_listed_codes(book: PriceBook, folder: Path) -> PriceBook:

@@ -30,7 +30,7 @@ HOME = "home"
 MONTHLY = ("review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order of work."""
 
-GENERAL = ("prices", "listing", "invoice", "statement", "audit")
+GENERAL = ("invoices", "after", "prices", "listing", "statement", "audit")
 """The notebooks about a facility, a team or a record."""
 
 

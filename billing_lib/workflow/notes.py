@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.ledger import events
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import ADMINISTRATOR, REVIEWER, VIEWER, note_facility, require
@@ -76,7 +76,7 @@ TEXT_KIND = "text"
 TEXT_NAMES = ("instructions", "contacts")
 
 
-def write_text(engine: Engine, book: PriceBook, name: str, text: str, reason: str) -> str:
+def write_text(engine: Ledger, book: PriceBook, name: str, text: str, reason: str) -> str:
     """Write a new version of a facility's text; return a sentence."""
     _require_name(name)
     facility = book.facility.code

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAddress, InvalidAdjustment, InvalidFilter
 from billing_lib.ledger import messages
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.messages import INVOICE, KEYS, NOTICE, STAFF, read_preferences
 from billing_lib.ledger.people import current_login, read_facilities
@@ -252,7 +252,7 @@ def list_preferences(engine: Engine, book: PriceBook) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def prefer(engine: Engine, book: PriceBook, address: str, invoices: str) -> str:
+def prefer(engine: Ledger, book: PriceBook, address: str, invoices: str) -> str:
     """Set how an address receives a facility's invoices; return a sentence."""
     facility, known = book.facility.code, parse_mailbox(address).address
     if invoices not in WISHES:

@@ -28,8 +28,6 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.explain import explain_charge
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.month_checks import (
-    INVALID_CODES,
-    SHARES,
     SPEND,
     UNBILLED,
     UNPLACED,
@@ -40,19 +38,21 @@ from billing_lib.pricing.month_checks import (
     usage_without_a_readable_time,
 )
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.adjust import changes_of, require_reason, split_code
+from billing_lib.workflow.adjust import CHANGES, changes_of, require_reason, split_code
 from billing_lib.workflow.findings import (
     ANY,
     DISMISS,
     RESTORE,
+    find_invalid_codes,
     named,
+    read_codes,
     read_dismissals,
     read_stated,
     with_judged,
 )
-from billing_lib.workflow.load import find_invalid_codes
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
 from billing_lib.workflow.price import gather
+from billing_lib.workflow.runs import SIGN_OFF
 from billing_lib.workflow.steps import Progress, unheard
 from billing_lib.workflow.unplaced import count_unplaced, month_unbilled
 
@@ -195,7 +195,7 @@ def find_discrepancies(
         step(0, total, f"reading the charges of {month}")
         charges = named(overview.read_month(connection, facility, str(month)), facility)
         step(1, total, f"reading the splits of {month}")
-        shares = overview.read_shares(connection, facility, str(month))
+        shares, invalid_codes = read_codes(connection, book, month, charges)
         step(2, total, f"reading the unbilled usage of {month}")
         own = usage.read_unbilled(connection, facility, str(month))
         unbilled = month_unbilled(connection, facility, str(month))
@@ -208,18 +208,15 @@ def find_discrepancies(
         checked = with_judged(connection, facility, charges)
         stated = read_stated(connection, facility, str(month))
         dismissed = read_dismissals(connection, facility, month)
-    shares = shares.with_columns(charge=_name(facility, "charge"))
-    pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
-    charged = shares.select("charge", "expense_code").join(pending, on="charge")
     reviewed = Reviewed(
         facility=book.facility,
         period=month,
         charges=checked,
         stated=stated,
-        shares=shares.select(SHARES.names()),
+        shares=shares,
         unbilled=own.select(UNBILLED.names()),
         unplaced=undated.select(UNPLACED.names()),
-        invalid_codes=find_invalid_codes(book, charged).select(INVALID_CODES.names()),
+        invalid_codes=invalid_codes,
         spend=pl.concat(spend).select(SPEND.names()),
         items=items_frame(book),
         projects=projects_frame(book),
@@ -237,6 +234,48 @@ def find_discrepancies(
             dismissed, on="key", maintain_order="left"
         ),
     )
+
+
+def describe_sign_off(
+    engine: Engine, book: PriceBook, period: str, step: Progress = unheard
+) -> list[str]:
+    """Describe what a sign-off of a month would sign: its charges, open findings, unbilled usage,
+    and the changes since the last one; one sentence each."""
+    facility, month = book.facility.code, str(Period.parse(period))
+    reviewed = find_discrepancies(engine, book, month, step)
+    charges, findings, unbilled = reviewed.charges, reviewed.findings, reviewed.unbilled
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        signed = events.read_events(connection, facility, kinds=[SIGN_OFF], subjects=[month])
+        last = signed["sequence"].max() if signed.height else None
+        changes = events.read_events(
+            connection,
+            facility,
+            kinds=list(CHANGES),
+            subjects=charges["charge"].str.strip_prefix(f"{facility}/"),
+            after=0 if last is None else int(str(last)),
+        )
+    total = money_text(int(charges["total"].sum()), minor_places(book.facility.currency))
+    return [
+        f"{facility} {month} has {charges.height:,} charges, total {total} "
+        f"{book.facility.currency}",
+        _counted(findings["severity"], "findings are open"),
+        _counted(unbilled["reason"], "usage records are not billed"),
+        f"{changes.height:,} changes by staff"
+        + (
+            "; it was not signed off before"
+            if last is None
+            else f" since it was signed off by {signed['login'][-1]}, "
+            f"{signed['at'].dt.to_string('%Y-%m-%d %H:%M')[-1]} UTC"
+        ),
+    ]
+
+
+def _counted(kinds: pl.Series, noun: str) -> str:
+    """``3 findings are open: 1 error, 2 warning``."""
+    counts = kinds.alias("kind").value_counts(sort=True)
+    parts = [f"{count:,} {str(kind).replace('_', ' ')}" for kind, count in counts.iter_rows()]
+    return f"{kinds.len():,} {noun}" + (f": {', '.join(parts)}" if parts else "")
 
 
 def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:

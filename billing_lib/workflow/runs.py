@@ -20,11 +20,13 @@ holds back this invoice only.
     billing ready RC 1993-10      RC 1993-10 is ready: 1,234 charges, total 10,204.11 USD
 """
 
+import datetime as dt
 import json
 from dataclasses import dataclass, replace
 from decimal import Decimal
 from itertools import chain, count
 from typing import Any, Self
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from sqlalchemy import Connection, Engine, Row
@@ -33,7 +35,7 @@ from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED, UNFINISHED
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
@@ -420,16 +422,22 @@ SIGN_OFF = "ready"
 """The kind of these events; their subject is the month."""
 
 
-def sign_off(engine: Engine, book: PriceBook, month: str, comment: str = "") -> str:
+def sign_off(engine: Ledger, book: PriceBook, month: str, comment: str = "") -> str:
     """Sign off a month as it is now; return a sentence.
 
     Raises
     ------
     NotReady
-        The month has no charges, there is usage that nobody can place in a month, or a finding
-        holds back the sign-off.
+        The month is not over or has no charges, there is usage that nobody can place in a month, or
+        a finding holds back the sign-off.
     """
     facility = book.facility.code
+    last = Period.parse(month).last_day
+    if dt.datetime.now(ZoneInfo(book.facility.timezone)).date() <= last:
+        raise NotReady(
+            f"{facility} {month} is not over; more usage may come until {last}",
+            remedy="sign it off afterwards",
+        )
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
         running = require_placed(connection, facility, month)

@@ -14,9 +14,10 @@ issued invoices, statements or both:
     ExportSelection(statements=("bio-1993-11",))
 """
 
+import datetime as dt
 import unicodedata
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from fractions import Fraction
 from itertools import product
@@ -27,7 +28,13 @@ import polars as pl
 from pydantic import AfterValidator, BeforeValidator, ValidationError, model_validator
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, InvalidFilter, InvalidPeriod, NotReady
+from billing_lib.errors import (
+    InvalidAdjustment,
+    InvalidFilter,
+    InvalidPeriod,
+    NotReady,
+    UnknownInvoice,
+)
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, search
 from billing_lib.ledger import statements as ledger_statements
@@ -50,6 +57,7 @@ from billing_lib.ledger.states import (
     CLOSED,
     ERROR,
     INVOICE,
+    OPEN,
     PAID,
     QUARANTINED,
     REJECTED,
@@ -78,9 +86,11 @@ VIEWS = {
     "ready": View("Ready to approve", (APPROVING,)),
     "complete": View("Complete", (APPROVED, PAID, SUPERSEDED, VOID, CLOSED)),
     "problems": View("Problems", (ERROR, REJECTED, QUARANTINED), odd=UNFINISHED),
+    "past": View("Past months still open", (OPEN,)),
 }
-"""The standing views of invoices: unfinished; waiting for approval; finished; and in need of
-attention, since in error, rejected, in quarantine, empty or below zero."""
+"""The standing views of invoices: unfinished; waiting for approval; finished; in need of attention,
+since in error, rejected, in quarantine, empty or below zero; and open although their month is
+over."""
 
 KINDS = (PERIODIC, AD_HOC, REISSUE)
 STATES_OF_ROWS = tuple(dict.fromkeys((*states(INVOICE), *states(CHARGE))))
@@ -255,7 +265,8 @@ def find_invoices(
     """Return a page of the matching invoices and drafts, by default by number with drafts last.
 
     Columns: ``number``, ``invoice`` (its code), ``facility``, ``period``, ``project``, ``team``,
-    ``invoice_date``, ``state``, ``kind``, ``reference``, ``charges``, ``raw_total``,
+    ``run``, ``invoice_date``, ``state``, ``kind``, ``reference``, ``description``, ``replaces``,
+    ``step`` (approvals so far), ``paid_on``, ``payment_reference``, ``charges``, ``raw_total``,
     ``adjustment``, ``tax``, ``total``, ``currency``, ``cost`` and ``reason``, the last one given
     for a change of state. The price books know the teams below a team.
 
@@ -368,8 +379,14 @@ def _criteria(connection: Connection, wanted: Filter, books: Books) -> Criteria:
         seen=_seen(connection, wanted.facility),
         below={} if wanted.team is None or wanted.only_team else teams_below(books, wanted.team),
         amounts=_amounts(connection, wanted),
-        view=None if wanted.view is None else VIEWS[wanted.view],
+        view=_view(wanted.view),
     )
+
+
+def _view(name: str | None) -> View | None:
+    if name == "past":
+        return replace(VIEWS[name], before=f"{dt.datetime.now(dt.UTC):%Y-%m}")
+    return None if name is None else VIEWS[name]
 
 
 def _seen(connection: Connection, facility: str | None) -> VisibleRows:
@@ -500,6 +517,8 @@ class ExportSelection:
     statements: tuple[str, ...] = ()
     with_statements: bool = False
     everything: bool = False
+    numbers: tuple[str, ...] = ()
+    """Numbers of invoices, if these are selected one by one."""
 
     @property
     def words(self) -> str:
@@ -514,6 +533,10 @@ class ExportSelection:
         ]
         if self.everything and not parts:
             parts = ["all invoices"]
+        if self.numbers:
+            few = len(self.numbers) <= 3
+            named = ", ".join(self.numbers) if few else f"{len(self.numbers):,} chosen"
+            parts.append(f"invoices {named}")
         parts += [f"statement {statement}" for statement in self.statements]
         return ", ".join([*parts, *(["with statements"] if self.with_statements else [])])
 
@@ -549,19 +572,21 @@ class Chosen:
 
 def choose(connection: Connection, export: ExportSelection, books: Books) -> Chosen:
     """Find the issued invoices and the statements of a selection that the current user may see."""
-    if export.wanted == Filter() and not export.statements and not export.everything:
+    wanted = export.wanted != Filter() or export.everything or bool(export.numbers)
+    if not wanted and not export.statements:
         raise InvalidFilter(
             "no invoice or statement is selected",
             remedy="give a condition, name statements, or choose all invoices",
         )
-    codes = (
-        find_codes(connection, export.wanted, books)
-        if export.wanted != Filter() or export.everything
-        else []
-    )
+    codes = find_codes(connection, export.wanted, books) if wanted else []
     pairs = pl.DataFrame(codes, schema={"facility": pl.String, "code": pl.String}, orient="row")
     matching = ledger_invoices.read_invoices(connection, codes=pairs["code"].unique())
     matching = matching.join(pairs, on=["facility", "code"])
+    if export.numbers:
+        matching = matching.filter(pl.col("number").is_in(export.numbers))
+        missing = sorted({*export.numbers} - {*matching["number"]})
+        if missing:
+            raise UnknownInvoice(f"there is no invoice {missing[0]} that you may see")
     numbers = matching["number"].drop_nulls().to_list()
     invoices = ledger_invoices.read_archived(connection, numbers=numbers)
     for statement in export.statements:

@@ -30,7 +30,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownFacility, Unk
 from billing_lib.ledger import charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import statements as ledger_statements
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.people import read_facilities
 from billing_lib.ledger.statements import STATED, STATEMENT_ADJUSTMENT
@@ -146,7 +146,7 @@ class Generated:
 
 
 def generate_statements(
-    engine: Engine, books: dict[str, PriceBook], period: Period, teams: list[str] | None = None
+    engine: Ledger, books: dict[str, PriceBook], period: Period, teams: list[str] | None = None
 ) -> Generated:
     """Generate or update a month's statements, for some teams or all, in one transaction."""
     month = str(period)
@@ -347,7 +347,7 @@ def _sentence(row: dict[str, object], placed: pl.DataFrame, lapsed: pl.DataFrame
     )
 
 
-def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) -> str:
+def pay_statement(engine: Ledger, statement_id: str, date: str, reference: str) -> str:
     """Record that a statement is paid, with its invoices and charges; return a sentence.
 
     Invoices paid before keep their own payment. The date is ``YYYY-MM-DD``; the reference is the
@@ -388,7 +388,7 @@ def pay_statement(engine: Engine, statement_id: str, date: str, reference: str) 
     )
 
 
-def unpay_statement(engine: Engine, statement_id: str, reason: str) -> str:
+def unpay_statement(engine: Ledger, statement_id: str, reason: str) -> str:
     """Take back the payment of a statement; return a sentence.
 
     The statement is OPEN again, and the invoices paid with it are APPROVED.

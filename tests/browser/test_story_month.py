@@ -1,5 +1,6 @@
 """Stories of a month in JupyterLab: the overview, making a run, approving, issuing."""
 
+import re
 from collections.abc import Callable
 
 from office_window import APRIL, ME, SLOW, Facility, Lab, button
@@ -12,6 +13,8 @@ from billing_lib.pricing.clock import Period
 from billing_lib.workflow.approve import prepare
 from billing_lib.workflow.runs import RunScope
 
+MAKE = "Make or update the invoices"
+PROCESS = "Submit, and issue what is approved"
 Make = Callable[..., Facility]
 Open = Callable[..., Page]
 
@@ -42,22 +45,24 @@ def test_the_office_opens_on_the_months_and_a_click_opens_one(
     expect(row).to_contain_text("a reviewer's word that it is ready")
     assert page.locator(".jp-CodeMirrorEditor:visible").count() == 0  # no code is seen
     page.get_by_role("link", name=f"Run HOME {APRIL}").click()
-    expect(page.get_by_text("the month waits for a reviewer's word")).to_be_visible()
+    expect(page.get_by_text("the month waits for a reviewer's sign-off")).to_be_visible()
     assert page.url.endswith(f"/doc/tree/HOME/{APRIL}/run-HOME-{APRIL}.ipynb")
 
 
 def test_a_run_is_made_and_the_month_signed_off(facility: Make, opened: Open) -> None:
     here = facility("MAKE", issue="ready")
     page = opened(here, "run")
-    page.get_by_label("Words").fill("checked with the labs")
-    button(page, "Say that the month is ready").click()
+    choose(page, "Sign the month off")
+    page.get_by_label("Comment").fill("checked with the labs")
+    look(page, "MAKE 2020-04 has 3 charges, total 160.83 USD")
+    assert here.events("ready") == []
+    button(page, "Sign the month off").click()
     expect(page.get_by_role("status")).to_contain_text(f"MAKE {APRIL} is ready: 3 charges")
     (ready,) = here.events("ready")
     assert (ready["login"], ready["reason"]) == (ME, "checked with the labs")
-    button(page, "Make or update the invoices").click()
-    expect(page.get_by_role("status")).to_contain_text("made: 2 invoices not issued yet")
+    make(page)
     assert states(here) == {"p1": "OPEN", "p2": "OPEN"}
-    page.get_by_role("feed", name="Cells").get_by_text("Statistics", exact=True).click()
+    page.get_by_role("feed", name="Cells").get_by_text("Statistics: 160.83 USD").click()
     expect(page.get_by_text("The run comes to 160.83 USD")).to_be_visible()
 
 
@@ -91,7 +96,7 @@ def test_an_invoice_is_sent_back_with_a_reason(facility: Make, opened: Open) -> 
     page.keyboard.press("ArrowUp")
     expect(page.get_by_title("Invoice BACK-2020-04-1/p1")).to_be_visible()
     button(page, "Reject").click()
-    expect(page.get_by_role("alert")).to_contain_text("the rejection has no reason")
+    expect(page.get_by_role("alert")).to_contain_text("needs a reason; say why")
     page.get_by_placeholder("A comment").fill("wrong split")
     button(page, "Reject").click()
     said = page.get_by_role("status").filter(has_text="is rejected and takes in changes")
@@ -104,10 +109,11 @@ def test_an_invoice_is_sent_back_with_a_reason(facility: Make, opened: Open) -> 
 def test_a_run_is_issued_and_its_record_is_whole(facility: Make, opened: Open, lab: Lab) -> None:
     here = facility("ISSUE")
     page = opened(here, "run")
-    button(page, "Make or update the invoices").click()
-    expect(page.get_by_role("status")).to_contain_text("made: 2 invoices")
-    button(page, "Take the next step").click()
-    issue_from_changed_files(page)
+    make(page)
+    choose(page, PROCESS)
+    page.get_by_label("also from changed files").check()
+    look(page, "2 invoices, 160.83 USD would be issued")
+    button(page, PROCESS).click()
     expect(page.get_by_role("status")).to_contain_text("issued 2 invoices", timeout=2 * SLOW)
     assert states(here) == {"p1": "APPROVED", "p2": "APPROVED"}
     with reading(here.engine) as connection:
@@ -121,21 +127,19 @@ def test_issuing_is_stopped_and_leaves_everything_whole(
 ) -> None:
     here = facility("STOP")
     page = opened(here, "run")
-    button(page, "Make or update the invoices").click()
-    expect(page.get_by_role("status")).to_contain_text("made: 2 invoices")
-    button(page, "Take the next step").click()
-    refused = page.get_by_role("alert").filter(has_text="differ")
-    expect(button(page, "Stop").or_(refused)).to_be_visible()
-    page.wait_for_timeout(500)  # a refusal comes as soon as it begins
-    if refused.is_visible():
-        page.get_by_label("issue from changed files").check()
-        button(page, "Take the next step").click()
+    make(page)
+    choose(page, PROCESS)
+    page.get_by_label("also from changed files").check()
+    look(page, "2 invoices, 160.83 USD would be issued")
+    button(page, PROCESS).click()
+    expect(button(page, "Stop")).to_be_visible()
     button(page, "Stop").click()
     expect(page.get_by_role("alert").filter(has_text="stopped")).to_be_visible()
     expect(button(page, "Stop")).to_be_hidden()
     assert issued_numbers(here) == []
     assert list(lab.runs.glob("STOP/**/bagit.txt")) == []
-    button(page, "Take the next step").click()
+    look(page, "2 invoices, 160.83 USD would be issued")
+    button(page, PROCESS).click()
     expect(page.get_by_role("status")).to_contain_text("issued 2 invoices", timeout=2 * SLOW)
     first, second = issued_numbers(here)
     assert [number.rpartition("-")[2] for number in (first, second)] == ["00001", "00002"]
@@ -151,15 +155,24 @@ def issued_numbers(facility: Facility) -> list[str]:
         return read_invoices(connection, facility.code)["number"].drop_nulls().sort().to_list()
 
 
-def issue_from_changed_files(page: Page) -> None:
-    """Where the program is being worked on it says so, and is told to issue nevertheless."""
-    done = page.get_by_role("status").filter(has_text="issued 2")
-    refused = page.get_by_role("alert").filter(has_text="differ")
-    expect(done.or_(refused)).to_be_visible(timeout=2 * SLOW)
-    if refused.is_visible():
-        page.get_by_label("issue from changed files").check()
-        page.wait_for_timeout(1000)  # what was refused ends
-        button(page, "Take the next step").click()
+def choose(page: Page, action: str) -> None:
+    """Choose an action of the run page."""
+    page.get_by_label("Action", exact=True).select_option(action)
+
+
+def look(page: Page, touched: str) -> None:
+    """Have shown what the chosen action touches."""
+    button(page, "Show what it touches").click()
+    expect(page.get_by_role("status").filter(has_text=touched)).to_be_visible()
+
+
+def make(page: Page) -> None:
+    """Make the month's invoices."""
+    choose(page, MAKE)
+    look(page, "Nothing is done yet: billing run")
+    button(page, MAKE).click()
+    made = page.get_by_role("status").filter(has_text=re.compile(r"^billing run .* made: 2"))
+    expect(made).to_be_visible()
 
 
 def test_a_month_without_anything_says_so(facility: Make, opened: Open) -> None:

@@ -29,7 +29,7 @@ NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
 REVIEWED = (
     *("home", "review", "adjust", "run", "approve", "audit"),
-    *("prices", "statement", "listing", "invoice"),
+    *("prices", "statement", "listing", "invoice", "invoices", "after"),
 )
 """The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
 
@@ -88,6 +88,8 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
         ("run", {"facility": "RC", "period": "1993-10"}, "What the run goes by"),
         ("approve", {"facility": "RC", "period": "1993-10"}, "invoices are decided"),
         ("audit", {"record": ""}, "1917.29"),
+        ("invoices", {"view": ""}, "<caption>Invoices"),
+        ("after", {"part": "", "month": "1993-10"}, "bio-1993-10"),
         ("statement", {"team": "bio", "period": "1993-10"}, "Statement <b>bio-1993-10</b>, OPEN"),
         ("invoice", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, as it was sent"),
         ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),

@@ -82,7 +82,7 @@ def test_approving_leads_to_the_next_one_and_keeps_the_comment(reviewed: Site) -
 def test_rejecting_needs_a_reason(reviewed: Site) -> None:
     panel = ApprovePanel("MIC", "2020-04", office=reviewed)
     panel.buttons["Reject"].click()
-    assert "the rejection has no reason" in panel.message.widget.value
+    assert "needs a reason; say why" in panel.message.widget.value
     assert states(reviewed)[P1] == "APPROVING"
     panel.comment.value = "wrong split"
     panel.buttons["Reject"].click()
@@ -115,6 +115,37 @@ def test_closing_frees_the_charges_or_keeps_them(
     with reading(reviewed.engine) as connection:
         found = read_charges(connection, "MIC", period="2020-04")
     assert found.filter(project="p1")["invoice"].unique().to_list() == [held]
+
+
+def test_several_are_decided_at_once_and_names_are_shown(reviewed: Site) -> None:
+    path = reviewed.settings.parameters / "microscopy.yml"
+    path.write_text(path.read_text().replace("- code: p1", "- code: p1\n    name: Cells"))
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    assert listed(panel.table, filters={"name": "cells", "team": "smith"}) == ["p1"]
+    panel.table.tick([P1, P2])
+    assert panel.buttons["Approve"].description == "Approve 2"
+    panel.comment.value = "as agreed"
+    panel.buttons["Approve"].click()
+    panel.progress.wait()
+    assert "2 invoices, 160.83 USD: invoice MIC-2020-04-1/p1 is" in panel.message.widget.value
+    assert "<b>2 of 2</b>" in panel.said.value
+    assert panel.buttons["Approve"].description == "Approve"
+
+
+def test_keys_decide_and_a_rejection_needs_its_reason(reviewed: Site) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    tell(panel.table, {"kind": "key", "key": "r"})  # leads to the entry for the reason
+    assert states(reviewed)[P1] == "APPROVING"
+    panel.comment.value = "wrong split"
+    tell(panel.table, {"kind": "key", "key": "r"})
+    assert states(reviewed) == {P1: "REJECTED", P2: "APPROVING"}
+    tell(panel.table, {"kind": "key", "key": "a"})
+    panel.show.value = "Rejected"
+    assert f"<b>Reject</b> by {ME}" in panel.history.value
+    assert "wrong split" in panel.history.value
+    panel.buttons["Recalculate"].click()
+    assert f"invoice {P1} comes to 148.33, as before" in panel.message.widget.value
+    assert panel.buttons["Release"].tooltip == "For: In quarantine"
 
 
 def test_another_reviewers_turn_is_a_sentence(reviewed: Site) -> None:

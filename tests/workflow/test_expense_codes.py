@@ -9,8 +9,9 @@ import pytest
 from sample_facility import BOOK, price_book
 
 from billing_lib.errors import InvalidPriceBook
-from billing_lib.workflow import load
-from billing_lib.workflow.load import find_invalid_codes, read_price_book
+from billing_lib.workflow import findings
+from billing_lib.workflow.findings import find_invalid_codes
+from billing_lib.workflow.load import read_price_book
 
 CHARGED = pl.DataFrame(
     {
@@ -63,7 +64,7 @@ def closed(charged: pl.DataFrame) -> pl.DataFrame:
 
 
 def test_an_installed_check_is_asked_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    entry = EntryPoint("finance", f"{__name__}:closed", load.GROUP)
-    monkeypatch.setattr(load, "entry_points", lambda group: [entry])
+    entry = EntryPoint("finance", f"{__name__}:closed", findings.GROUP)
+    monkeypatch.setattr(findings, "entry_points", lambda group: [entry])
     found = find_invalid_codes(price_book(), CHARGED)
     assert found.select("charge", "problem").rows() == [("MIC/u2", "B is closed at MIC")]

@@ -359,6 +359,7 @@ function render({ model, el }) {
     else if (event.key === "Enter" && action) act(state.active - state.first);
     else if (event.key === " " && ticks) tick(state.active, event.shiftKey || !isTicked(state.active), event);
     else if (event.key === "a" && ticks && (event.ctrlKey || event.metaKey)) tickAll(true);
+    else if (event.key in model.get("shortcuts") && !event.ctrlKey && !event.metaKey && !event.altKey) model.send({ kind: "key", key: event.key });
     else return;
     event.preventDefault();
     event.stopPropagation(); // JupyterLab would go to another cell

@@ -10,7 +10,12 @@
   const page = JSON.parse(document.getElementById('jupyter-config-data')?.textContent || '{}');
   const office = page.mode === 'single-document';
   const OFFICE = 'billing-office';
-  const names = { prices: 'Prices and people', invoice: 'Invoices', statement: 'Statements', listing: 'Listings' };
+  const names = {
+    after: 'After issue',
+    prices: 'Prices and people',
+    statement: 'Statements',
+    listing: 'Listings'
+  };
   const titled = name => names[name] || name[0].toUpperCase() + name.slice(1);
 
   const marked = panel => panel.context.model.getMetadata('billing')?.run_when_opened === true;
