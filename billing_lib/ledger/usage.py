@@ -31,7 +31,7 @@ from sqlalchemy import (
 from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
 from billing_lib.ledger.schema import charge, source_file, unbilled, usage_record, usage_version
-from billing_lib.pricing.fields import USAGE
+from billing_lib.pricing.fields import INSTANT, USAGE
 
 USAGE_WITH_PERIOD = pl.Schema({**USAGE, "period": pl.String()})
 """A usage frame and the period, YYYY-MM, in which each record ends."""
@@ -74,6 +74,21 @@ def files_named(connection: Connection, facility: str, name: str) -> set[str]:
         source_file.c.facility == facility, source_file.c.name == name
     )
     return set(connection.scalars(found))
+
+
+def read_files(connection: Connection, facility: str) -> pl.DataFrame:
+    """The loaded files: ``sha256``, ``name``, ``kind``, ``records``, ``login``, ``loaded_at``; the
+    one loaded last first."""
+    columns = ("sha256", "name", "kind", "records", "login", "loaded_at")
+    statement = select(*(source_file.c[name] for name in columns)).where(
+        source_file.c.facility == facility
+    )
+    schema = pl.Schema(dict.fromkeys(columns, pl.String())) | {
+        "records": pl.Int64(),
+        "loaded_at": INSTANT,
+    }
+    found = frames.read_frame(connection, statement, pl.Schema(schema))
+    return found.sort("loaded_at", "name", descending=[True, False])
 
 
 def insert_file(

@@ -483,3 +483,17 @@ def cut_with_ids(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
     parts = cut_at_months(usage, timezone)
     named = pl.format("{}@{}", "record", period_of(pl.col("month")))
     return parts.with_columns(record=pl.coalesce(named, "record")).select(usage.columns)
+
+
+def with_period(usage_frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
+    """Add the ``period`` of each row: the month of its end, else of its date, else of its start.
+
+    It is null for a row without any readable time.
+    """
+    dated = usage_frame.with_columns(
+        period=period_of(closing_date(ends(), pl.col("date"), timezone))
+    )
+    if dated["period"].null_count() == 0:
+        return dated
+    begun = period_of(local_date(pl.col("start"), timezone))
+    return dated.with_columns(period=pl.coalesce("period", begun))

@@ -584,6 +584,37 @@ def unload(
     return TakenBack(name, group, outcomes, sentence)
 
 
+LOADED = pl.Schema(
+    {"file": pl.String(), "kind": pl.String(), "records": pl.Int64(), "by": pl.String()}
+    | {"at": pl.String(), "state": pl.String(), "sha256": pl.String(), "group": pl.String()}
+)
+"""A loaded file; ``state`` is loaded or taken back, ``group`` names the taking back."""
+
+
+def list_loaded(engine: Engine, book: PriceBook) -> pl.DataFrame:
+    """The files loaded into a facility (schema LOADED), the one loaded last first."""
+    facility = book.facility.code
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        files = usage.read_files(connection, facility)
+        loads = _Loads.read(connection, facility)
+    groups = pl.DataFrame(
+        list(loads.groups.items()), {"sha256": pl.String(), "group": pl.String()}, orient="row"
+    )
+    gone = pl.col("sha256").is_in(list(loads.taken_back))
+    return (
+        files.join(groups, on="sha256", how="left", maintain_order="left")
+        .with_columns(
+            file="name",
+            by="login",
+            at=pl.col("loaded_at").dt.to_string("%Y-%m-%d %H:%M"),
+            state=pl.when(gone).then(pl.lit(TAKEN_BACK)).otherwise(pl.lit("loaded")),
+            group=pl.when(gone).then(pl.col("group")).fill_null(""),
+        )
+        .select(pl.col(name).cast(dtype) for name, dtype in LOADED.items())
+    )
+
+
 def is_unload(engine: Engine, book: PriceBook, group: str) -> bool:
     """Whether a group is a file taken back, and not changes to charges."""
     facility = book.facility.code
@@ -666,10 +697,13 @@ class _Loads:
         ``sequence``, hash, name and number of records known already, of each loading in order.
     taken_back
         The hashes of the files that are taken back and were not loaded again.
+    groups
+        By hash the group of the last taking back of a file.
     """
 
     loads: list[tuple[int, str, str, int]]
     taken_back: set[str]
+    groups: dict[str, str]
 
     @classmethod
     def read(cls, connection: Connection, facility: str) -> "_Loads":
@@ -689,7 +723,7 @@ class _Loads:
             else:
                 gone.discard(sha256)
                 loads.append((event["sequence"], sha256, event["subject"], after.get("same", 0)))
-        return cls(loads, gone)
+        return cls(loads, gone, {sha256: group for group, sha256 in groups.items()})
 
     def find(self, file: str, facility: str) -> tuple[str, str]:
         """The hash and name of a loaded file; the last one of a name that is not taken back."""

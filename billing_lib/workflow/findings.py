@@ -38,8 +38,8 @@ from billing_lib.pricing.rating import HOUR
 from billing_lib.settings import entry_points
 
 DISMISS, RESTORE = "dismiss", "restore"
-"""The kinds of events of a dismissal and of taking it back; their subject is the month, or ANY, and
-the finding's key."""
+"""The kinds of events of a dismissal and of taking it back; the subject is the month, or ANY, and
+the finding's key, or a row."""
 
 ANY = "any"
 """Instead of the month: usage that nobody can place in a month is dismissed for all of them."""
@@ -146,6 +146,33 @@ def read_dismissals(connection: Connection, facility: str, month: Period) -> pl.
             reason="reason",
         )
     )
+
+
+def row_subject() -> pl.Expr:
+    """The subject of the dismissal of an unbilled row (schema UNBILLED of ledger/usage.py)."""
+    return pl.format("row {} {} {}", "record", "occurrence", "reason")
+
+
+def with_dismissals(connection: Connection, facility: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """Unbilled rows with ``dismissed``, the reason why staff dismissed each, or ''."""
+    named = rows.with_columns(subject=row_subject())
+    decisions = events.read_events(
+        connection, facility, kinds=[DISMISS, RESTORE], subjects=named["subject"].unique()
+    ).unique("subject", keep="last")
+    dismissals = decisions.filter(kind=DISMISS).select("subject", dismissed="reason")
+    return (
+        named.join(dismissals, on="subject", how="left", maintain_order="left")
+        .drop("subject")
+        .with_columns(pl.col("dismissed").fill_null(""))
+    )
+
+
+def waiting(connection: Connection, facility: str, rows: pl.DataFrame) -> pl.DataFrame:
+    """The unbilled rows that staff have not dismissed."""
+    if rows.height == 0:
+        return rows
+    judged = with_dismissals(connection, facility, rows)
+    return judged.filter(pl.col("dismissed") == "").select(rows.columns)
 
 
 def with_judged(connection: Connection, facility: str, charges: pl.DataFrame) -> pl.DataFrame:

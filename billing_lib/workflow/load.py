@@ -48,12 +48,9 @@ from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
 from billing_lib.ledger.database import trying, writing
 from billing_lib.pricing.clock import (
-    closing_date,
     cut_with_ids,
     day_start,
-    ends,
-    local_date,
-    period_of,
+    with_period,
 )
 from billing_lib.pricing.fields import Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
@@ -69,6 +66,7 @@ from billing_lib.workflow.correct import (
     report_undated,
     taken_back,
 )
+from billing_lib.workflow.mend import stated_as_before
 from billing_lib.workflow.permissions import REVIEWER, note_facility, require
 from billing_lib.workflow.steps import Progress
 
@@ -88,6 +86,8 @@ class Loaded:
         Number of new and corrected records without any readable time, which no month can take.
     taken_back
         Number of earlier records that this version of the file does not state any more.
+    months
+        The months in which the file's records end.
     loaded_before
         Whether the file was loaded before and nothing changed.
     outcomes
@@ -105,6 +105,7 @@ class Loaded:
     refused: int = 0
     taken_back: int = 0
     undated: int = 0
+    months: tuple[str, ...] = ()
     outcomes: pl.DataFrame = field(default_factory=OUTCOMES.to_frame, compare=False)
     notices: tuple[str, ...] = ()
     """What else is to be said about the file, each a clause: rows left out, sheets not read."""
@@ -167,12 +168,14 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
     before = usage.known_file(connection, facility, sha256)
     standing = usage.read_standing(connection, facility, read["record"].unique())
     read, standing, gone = _compared(connection, book, path.name, sha256, read, standing)
-    stated = _in_period(read, timezone).with_columns(
+    stated = with_period(read, timezone).with_columns(
         withdrawn=pl.lit(None, pl.Int64), file_sha256=pl.lit(sha256)
     )
     new = stated.join(standing, on=usage.RECORD, how="anti", maintain_order="left")
     both = stated.join(standing, on=usage.RECORD, suffix="_was")
     other = both.filter(changed_columns("_was") | pl.col("withdrawn_was").is_not_null())
+    mended = stated_as_before(connection, facility, other)
+    other = other.join(mended, on=usage.RECORD, how="anti", maintain_order="left")
     replacement = Replacement.of(
         connection,
         book,
@@ -220,6 +223,7 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
         refused=counts["refused"],
         taken_back=counts["taken_back"],
         undated=undated,
+        months=tuple(stated["period"].drop_nulls().unique().sort()),
         outcomes=_with_defects(new, outcomes),
         notices=file.notices,
     )
@@ -242,20 +246,6 @@ def _with_defects(new: pl.DataFrame, outcomes: pl.DataFrame) -> pl.DataFrame:
         pl.col("detail").alias("note"),
     )
     return pl.concat([outcomes, defects.cast(OUTCOMES)]).sort("file", "row", "record")
-
-
-def _in_period(usage_frame: pl.DataFrame, timezone: str) -> pl.DataFrame:
-    """Add the ``period`` of each row: the month of its end, else of its date, else of its start.
-
-    It is null for a row without any readable time.
-    """
-    dated = usage_frame.with_columns(
-        period=period_of(closing_date(ends(), pl.col("date"), timezone))
-    )
-    if dated["period"].null_count() == 0:
-        return dated
-    begun = period_of(local_date(pl.col("start"), timezone))
-    return dated.with_columns(period=pl.coalesce("period", begun))
 
 
 _PART, _OTHER = r"@[0-9]{4}-[0-9]{2}", r"#[0-9a-f]{8}$"

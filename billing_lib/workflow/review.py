@@ -48,6 +48,7 @@ from billing_lib.workflow.findings import (
     read_codes,
     read_dismissals,
     read_stated,
+    waiting,
     with_judged,
 )
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
@@ -197,9 +198,11 @@ def find_discrepancies(
         step(1, total, f"reading the splits of {month}")
         shares, invalid_codes = read_codes(connection, book, month, charges)
         step(2, total, f"reading the unbilled usage of {month}")
-        own = usage.read_unbilled(connection, facility, str(month))
+        own = waiting(connection, facility, usage.read_unbilled(connection, facility, str(month)))
         unbilled = month_unbilled(connection, facility, str(month))
-        undated = usage.read_unbilled(connection, facility, undated=True)
+        undated = waiting(
+            connection, facility, usage.read_unbilled(connection, facility, undated=True)
+        )
         spend, before = [overview.SPEND.to_frame()], month
         for done in range(MONTHS):
             before = before.previous

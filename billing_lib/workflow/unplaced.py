@@ -3,10 +3,10 @@
     november.csv: 2 rows have no readable time: z1 (row 2), z2 (row 3)      key 7c215e2c53
 
 Such a row may be of any month. It is in the unbilled report, review and overview of every open
-month, and no month is signed off, until somebody deals with it: by a corrected file, by taking
-back its file, or by dismissing it with a reason, for all months at once. A row of which a start, an
-end or a date can be read belongs to that month. A job that is still running, with a start and no
-end, keeps no month back: it is named, and is usage of the month in which it ends.
+month, and no month is signed off, until somebody deals with it: by mending the row, by a corrected
+file, by taking back its file, or by dismissing it with a reason, for all months at once. A row of
+which a start, an end or a date can be read belongs to that month. A job that is still running, with
+a start and no end, keeps no month back: it is named, and is usage of the month in which it ends.
 """
 
 import polars as pl
@@ -17,13 +17,13 @@ from billing_lib.ledger import charges, usage
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.states import ACTIVE, UNFINISHED
 from billing_lib.pricing.month_checks import UNPLACED, find_unplaced, named_rows
-from billing_lib.workflow.findings import ANY, standing_dismissals
+from billing_lib.workflow.findings import ANY, standing_dismissals, waiting, with_dismissals
 
 
 def read_unplaced(connection: Connection, facility: str) -> pl.DataFrame:
     """The rows without a readable time that nobody has dealt with (schema UNBILLED of
     ledger/usage.py), each with the ``key`` of its finding."""
-    rows = usage.read_unbilled(connection, facility, undated=True)
+    rows = waiting(connection, facility, usage.read_unbilled(connection, facility, undated=True))
     if rows.height == 0:
         return rows.with_columns(key=pl.lit(None, pl.String))
     dismissed = standing_dismissals(connection, facility)["subject"].str.strip_prefix(f"{ANY} ")
@@ -41,6 +41,16 @@ def month_unbilled(connection: Connection, facility: str, month: str) -> pl.Data
     if unplaced.height == 0 or not is_open(connection, facility, month):
         return own
     return pl.concat([own, unplaced.select(own.columns)]).sort("file", "row", "record")
+
+
+def month_rows(connection: Connection, facility: str, month: str) -> pl.DataFrame:
+    """A month's unbilled report with ``dismissed``, the reason why staff dismissed a row, or ''."""
+    rows = month_unbilled(connection, facility, month)
+    undated = usage.read_unbilled(connection, facility, undated=True)
+    if undated.height and is_open(connection, facility, month):
+        judged = with_dismissals(connection, facility, undated).filter(pl.col("dismissed") != "")
+        rows = pl.concat([rows, judged.select(rows.columns)]).sort("file", "row", "record")
+    return with_dismissals(connection, facility, rows)
 
 
 def count_unplaced(connection: Connection, facility: str, month: str) -> int:
