@@ -27,7 +27,16 @@ from billing_lib.errors import InvalidSettings, MissingExtra, NoSite
 SITE_FILE = "billing.toml"
 """The file that marks a site."""
 
-_PATHS = ("runs", "store", "parameters", "office", "signing_key", "allowed_signers", "smtp_ca")
+_PATHS = (
+    "runs",
+    "store",
+    "parameters",
+    "inbox",
+    "office",
+    "signing_key",
+    "allowed_signers",
+    "smtp_ca",
+)
 _SQLITE = "sqlite:///"
 
 
@@ -53,6 +62,9 @@ class Settings(BaseSettings):
 
     parameters: Path = Path("parameters")
     """The folder of the price books; every ``*.yml`` in it is one."""
+
+    inbox: Path = Path("inbox")
+    """The folder in which usage files wait, for all facilities or each in a folder of its code."""
 
     office: Path = Path("office")
     """The folder that ``billing lab`` opens, with the staff's copies of the notebooks."""

@@ -21,7 +21,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.notebooks import MONTHLY, open_month
 from billing_lib.workflow.outbox import list_notices, read_all
-from billing_lib.workflow.overview import STATES, read_overview
+from billing_lib.workflow.overview import STATES, loading, read_overview
 
 _COLOURS = {
     "TO RATE": "#8a4b00",
@@ -52,7 +52,7 @@ a.billing-step { font-weight: 600; }
 
 
 _NEXT = {
-    "TO RATE": "review",
+    "TO RATE": "usage",
     "IN REVIEW": "review",
     "READY": "run",
     "IN APPROVAL": "approve",
@@ -83,7 +83,8 @@ class HomePanel(Displayed):
             books = read_price_books(self.office.settings.parameters)
             overview = read_overview(self.office.engine, books, self.months)
             self.mine.value = self._mine(overview)
-            self.grid.value = self._grid(overview)
+            names = {code: book.facility.name for code, book in books.items()}
+            self.grid.value = self._grid(overview, loading(self.office.engine, books), names)
             self.message.say("")
 
     def html(self) -> str:
@@ -117,18 +118,19 @@ class HomePanel(Displayed):
             f'{escape(facility)} {period}: {page}">{page.capitalize()} ▸</a>'
         )
 
-    def _grid(self, overview: pl.DataFrame) -> str:
+    def _grid(self, overview: pl.DataFrame, loads: dict[str, str], names: dict[str, str]) -> str:
         """Facilities by months: state, total, pending tasks, and links to the pages."""
-        if overview.height == 0:
+        shown = dict.fromkeys([*overview["facility"].unique(maintain_order=True), *loads])
+        if not shown:
             return (
-                "<p>No month has anything yet, or none that you may read. Load usage with "
-                "<code>billing load</code>, then refresh.</p>"
+                "<p>There is no facility yet, or none that you may see. The page Prices makes "
+                "one.</p>"
             )
         months = overview["period"].unique().sort(descending=True).to_list()
         head = "".join(f'<th scope="col">{month}</th>' for month in months)
         rows = "".join(
-            self._row(part, months)
-            for _, part in overview.group_by("facility", maintain_order=True)
+            self._row(code, names[code], overview.filter(facility=code), months, loads.get(code))
+            for code in sorted(shown)
         )
         return (
             f'{_STYLE}<table class="billing-months"><caption>Facilities and months, the newest '
@@ -136,12 +138,21 @@ class HomePanel(Displayed):
             f"<tbody>{rows}</tbody></table>"
         )
 
-    def _row(self, months: pl.DataFrame, shown: list[str]) -> str:
+    def _row(
+        self, code: str, name: str, months: pl.DataFrame, shown: list[str], load: str | None
+    ) -> str:
         by_month = {row["period"]: row for row in months.iter_rows(named=True)}
-        name = escape(months["name"][0] or months["facility"][0])
-        code = escape(months["facility"][0])
         cells = "".join(self._cell(by_month.get(month)) for month in shown)
-        return f'<tr><th scope="row">{name}<br>{code}</th>{cells}</tr>'
+        link = ""
+        if load is not None:
+            path = open_month(self.office.settings.office, code, load)["usage"]
+            link = (
+                f'<br><a class="billing-step" href="{escape(path)}" aria-label="Load usage of '
+                f'{escape(code)}">Load usage</a>'
+            )
+        return (
+            f'<tr><th scope="row">{escape(name or code)}<br>{escape(code)}{link}</th>{cells}</tr>'
+        )
 
     def _cell(self, month: dict[str, Any] | None) -> str:
         if month is None:

@@ -7,10 +7,18 @@ usage records of them by the price book's templates. A new kind is a Source (reg
 """
 
 from billing_lib.sources.files import file_hash
-from billing_lib.sources.read import UsageFile, file_kind, read_file, read_usage
+from billing_lib.sources.read import (
+    Recognised,
+    UsageFile,
+    file_kind,
+    read_file,
+    read_usage,
+    recognise,
+)
 from billing_lib.sources.registry import SourceMapping, SourceMappings, mappings
 
 __all__ = [
+    "Recognised",
     "SourceMapping",
     "SourceMappings",
     "UsageFile",
@@ -19,4 +27,5 @@ __all__ = [
     "mappings",
     "read_file",
     "read_usage",
+    "recognise",
 ]

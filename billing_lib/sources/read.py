@@ -102,6 +102,63 @@ def read_file(
     return UsageFile(source.name, usage, tuple(notice for _, told in read for notice in told))
 
 
+@dataclass(frozen=True)
+class Recognised:
+    """A usage file as it is recognised before it is read, for a person who maps its columns.
+
+    Attributes
+    ----------
+    kind
+        The kind of file.
+    name
+        The name of its mapping in the price book, or the kind.
+    presets
+        Presets with its header that the price book does not name.
+    first
+        Its first rows as text, by column; of a workbook those of the sheet that is read first.
+    templates
+        By usage field the template that makes it, whether stated or of the kind itself.
+    """
+
+    kind: str
+    name: str
+    presets: tuple[str, ...]
+    first: pl.DataFrame
+    templates: dict[str, str]
+
+
+def recognise(
+    path: Path, mapping: SourceMappings, kind: str | None = None, rows: int = 3
+) -> Recognised:
+    """Recognise a usage file's kind, mapping and columns; parameters as in ``read_file``."""
+    named = mapping.get(kind or "")
+    source = _source(path, kind, named, mapping)
+    made = source.read(path)
+    if isinstance(made, SourceTable):
+        table = made
+    else:
+        fit = next(_headers(source, mapping, made), None)
+        readable = (sheet for sheet in made if not sheet.hidden)
+        table = fit or next(readable, made[0]).read(path.name)
+    name, chosen = (
+        (str(kind), named)
+        if kind is not None and named is not None
+        else _chosen(source, mapping, table)
+    )
+    reading = _Reading(source, name, chosen, table)
+    fields = table.fields.head(rows)
+    return Recognised(
+        source.name,
+        name,
+        tuple(it for it in reading.presets() if it not in mapping),
+        fields.select(as_text(fields, column).alias(column) for column in fields.columns),
+        {
+            field: template.text
+            for field, template in (reading.offered(chosen) | chosen.templates()).items()
+        },
+    )
+
+
 def _source(
     path: Path, kind: str | None, named: SourceMapping | None, mapping: SourceMappings
 ) -> Source:
@@ -346,7 +403,7 @@ class _Reading:
     def templates(self, entry: RecordMapping) -> dict[str, Template]:
         """The templates of an entry with their defaults, each column as the table spells it."""
         given = entry.templates()
-        offered = self._offered(entry)
+        offered = self.offered(entry)
         states_elapsed = "elapsed" in given or (
             self._source.fields is None and "elapsed" in offered
         )
@@ -372,7 +429,7 @@ class _Reading:
         """The filters of an entry, by the column that each means."""
         return {self.column(name, "where"): chosen for name, chosen in entry.filters.items()}
 
-    def _offered(self, entry: RecordMapping) -> dict[str, Template]:
+    def offered(self, entry: RecordMapping) -> dict[str, Template]:
         """The templates that a mapping need not give."""
         columns = self._table.fields.columns
         if self._source.fields is None:
@@ -424,15 +481,19 @@ class _Reading:
             remedy=f"add it to the file, or {remedy}",
         )
 
-    def _preset(self) -> str:
-        """The preset that this file looks like, if the price book does not name it."""
-        fits = [
+    def presets(self) -> list[str]:
+        """The presets that this file looks like."""
+        return [
             name
             for name, preset in presets().items()
             if name != self._name
             and self._source.name in preset["kind"]
             and _has_header(tuple(preset["header"]), self._source, self._table)
         ]
+
+    def _preset(self) -> str:
+        """The preset that this file looks like, if the price book does not name it."""
+        fits = self.presets()
         return f" (it looks like the preset '{fits[0]}')" if fits else ""
 
 

@@ -664,7 +664,7 @@ def undo_unload(
     sentence += f", {kept:,} stay since they are billed or being approved" if kept else ""
     back = replacement.now.join(replacement.outcome.filter(outcome=NEW), on=RECORD, how="semi")
     months = back["period"].drop_nulls().unique().sort()
-    sentence += f"; 'billing rate' of {', '.join(months)} charges them" if months.len() else ""
+    sentence += f"; rating {', '.join(months)} charges them" if months.len() else ""
     return TakenBack(name, "", outcomes, sentence)
 
 

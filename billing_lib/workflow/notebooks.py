@@ -27,7 +27,7 @@ runs a working notebook when it is opened."""
 HOME = "home"
 """The notebook that ``billing lab`` opens."""
 
-MONTHLY = ("review", "adjust", "run", "approve")
+MONTHLY = ("usage", "review", "adjust", "run", "approve")
 """The notebooks about one facility's month, in the order of work."""
 
 GENERAL = ("invoices", "after", "prices", "listing", "statement", "audit")
@@ -114,6 +114,7 @@ def lab_environment() -> dict[str, str]:
         "BILLING_RUNS": str(current.runs.absolute()),
         "BILLING_STORE": str(current.store.absolute()),
         "BILLING_PARAMETERS": str(current.parameters.absolute()),
+        "BILLING_INBOX": str(current.inbox.absolute()),
         "BILLING_OFFICE": str(current.office.absolute()),
         **({"BILLING_SITE": str(current.site)} if current.site else {}),
     }

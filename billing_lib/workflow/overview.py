@@ -13,9 +13,11 @@ The pre-invoicing report is read before the first approval. It compares a run wi
 before: number and sum of invoices, the largest ones, new and missing projects, unbilled usage.
 """
 
+import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from zoneinfo import ZoneInfo
 
 import polars as pl
 from sqlalchemy import Connection, Engine
@@ -94,6 +96,16 @@ def read_overview(engine: Engine, books: dict[str, PriceBook], months: int = 6) 
     overviews = pl.DataFrame(rows, schema=OVERVIEW, orient="row").sort("facility", "period")
     newest = overviews["period"].unique().sort(descending=True).head(months)
     return overviews.filter(pl.col("period").is_in(newest.implode()))
+
+
+def loading(engine: Engine, books: dict[str, PriceBook]) -> dict[str, str]:
+    """The facilities into which the current user may load usage, each with its present month."""
+    with reading(engine) as connection:
+        codes = [code for code in sorted(books) if may(connection, code, REVIEWER)]
+    now = dt.datetime.now(dt.UTC)
+    return {
+        code: f"{now.astimezone(ZoneInfo(books[code].facility.timezone)):%Y-%m}" for code in codes
+    }
 
 
 def _months(connection: Connection, book: PriceBook) -> list[dict[str, object]]:

@@ -40,6 +40,16 @@ def test_the_users_next_steps_are_listed_with_their_pages(home: HomePanel) -> No
     assert 'href="MIC/2020-04/run-MIC-2020-04.ipynb"' in mine
 
 
+def test_a_facility_without_usage_has_a_link_that_loads_some(home: HomePanel) -> None:
+    folder = home.office.settings.parameters
+    text = (folder / "microscopy.yml").read_text().replace("code: MIC", "code: NEW")
+    (folder / "new.yml").write_text(text)
+    home.refresh()
+    shown = home.html()
+    assert 'aria-label="Load usage of NEW"' in shown
+    assert 'aria-label="Load usage of MIC"' in shown
+
+
 def test_an_empty_office_says_what_to_do(office: Site) -> None:
     (office.settings.parameters / "microscopy.yml").unlink()
-    assert "billing load" in HomePanel(office=office).html()
+    assert "The page Prices" in HomePanel(office=office).html()
