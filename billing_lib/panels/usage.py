@@ -37,7 +37,7 @@ from billing_lib.panels.table import MONEY, NUMBER, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.sources.quantities import MEASURES
 from billing_lib.sources.registry import TEMPLATES, registered
-from billing_lib.workflow.correct import TakenBack, list_loaded, undo_unload, unload
+from billing_lib.workflow.correct import NEW, TakenBack, list_loaded, undo_unload, unload
 from billing_lib.workflow.load import Loaded, load_files
 from billing_lib.workflow.mend import (
     MENDED,
@@ -65,11 +65,11 @@ from billing_lib.workflow.usage_files import (
 
 STATIC = Path(__file__).parent / "static"
 
-_HALF = "30em"
+_HALF = "calc(30em - 8px)"
 """The width of an entry of which two stand side by side."""
 
 _PAIRED = widgets.Layout(
-    grid_template_columns=f"repeat(auto-fill, {_HALF})", grid_gap="0 1em", width="100%"
+    grid_template_columns="repeat(auto-fill, 30em)", grid_gap="0 1em", width="100%"
 )
 
 
@@ -214,7 +214,7 @@ class MappingForm:
         self.rows_mode = choice(
             "Rows", [("that count have", False), ("left out have", True)], width=_HALF
         )
-        self.values = text_entry("one of", "COMPLETED, TIMEOUT", width=_HALF)
+        self.values = text_entry("With values", "COMPLETED, TIMEOUT", width=_HALF)
         self.rest = widgets.HTML()
         for entry in (*self.keys.values(), self.name, self.column, self.rows_mode, self.values):
             entry.observe(lambda _: self._tell(), names="value")
@@ -396,12 +396,12 @@ class UsageFilePart(Displayed):
         with self.message.sentences():
             files = waiting_files(self.desk.office.settings, self.desk.facility)
             listed = [(f"{path.name} ({path.parent.name})", path) for path in files]
-            offer(self.file, listed or [("no file is here yet: drop one above", None)])
+            offer(self.file, listed or [("no file is here yet: drop one above", "")])
             if chosen in files:
                 self.file.value = chosen
             named = [name for name in self.desk.book.sources if name not in registered()]
             kinds = [*registered(), *named]
-            offer(self.kind, [("its name and header tell", None), *((it, it) for it in kinds)])
+            offer(self.kind, [("its name and header tell", ""), *((it, it) for it in kinds)])
             self.look_button.disabled = not files
 
     def look(self, *, trial: bool = False) -> None:
@@ -409,7 +409,7 @@ class UsageFilePart(Displayed):
         path, desk = self.file.value, self.desk
         looked, opened = self.looked, self.opened
         tried = None
-        if path is None:
+        if not path:
             self.message.refuse("no file is chosen; drop one above")
             return
         if trial and looked is not None:
@@ -418,7 +418,7 @@ class UsageFilePart(Displayed):
         def work(step: Progress) -> tuple[OpenedBook, LookedAt]:
             at = open_book(desk.engine, desk.office.settings.parameters, desk.facility)
             book = opened if tried is not None and opened is not None else at
-            return book, look_at(desk.engine, book, path, self.kind.value, tried, step)
+            return book, look_at(desk.engine, book, path, self.kind.value or None, tried, step)
 
         self.progress.start(
             work,
@@ -509,7 +509,7 @@ class UsageFilePart(Displayed):
         looked, desk = self.looked, self.desk
         if looked is None or looked.loaded is None:
             return
-        kind = self.kind.value
+        kind = self.kind.value or None
         self.progress.start(
             lambda step: load_files(desk.engine, desk.book, [looked.path], step, kind),
             self._loaded,
@@ -612,18 +612,27 @@ def _columns_html(looked: LookedAt) -> str:
 def outcome_table(desk: Desk, outcomes: pl.DataFrame) -> PagedTable:
     """The rows of a load or unload that are not simply added, with reasons."""
     columns = (
-        Column("outcome", "Outcome", offers="outcome"),
+        Column("outcome", "Outcome", wide=2, offers="outcome"),
         Column("record", "Record"),
         Column("file", "File", offers="file"),
         Column("row", "Row", NUMBER),
         Column("reason", "Reason", wide=2),
         Column("note", "Note", wide=3),
-        Column("before", "Before", MONEY, desk.places),
-        Column("after", "After", MONEY, desk.places),
+        Column("before", "Before", MONEY, desk.places, wide=2),
+        Column("after", "After", MONEY, desk.places, wide=2),
     )
-    return PagedTable(
-        "rows of the file", columns, lambda: outcomes, visible=_sight(outcomes.height)
+    shown = outcomes.with_columns(
+        pl.when(pl.col("outcome") == NEW)
+        .then(pl.col("reason").str.replace_all("_", " "))
+        .otherwise("reason")
+        .alias("reason"),
+        pl.col("note").str.replace(_PLACE, ""),
     )
+    return PagedTable("rows of the file", columns, lambda: shown, visible=_sight(outcomes.height))
+
+
+_PLACE = r"^.*?, row \d+(?:, |: )"
+"""The place of a row at the beginning of a sentence, which stands in columns of its own."""
 
 
 def _sight(rows: int, most: int = 12) -> int:
@@ -692,14 +701,14 @@ class BadRows(Displayed):
         self.table = PagedTable(
             "rows that are not billed",
             (
-                Column("record", "Record"),
+                Column("record", "Record", wide=2),
                 Column("reason", "Why", offers="reason", wide=1),
                 Column("item", "Item", offers="item"),
                 Column("project", "Project", offers="project"),
                 Column("user", "User", offers="user"),
                 Column("place", "File, row", wide=1),
                 Column("detail", "Detail", wide=4),
-                Column("dismissed", "Dismissed", wide=1),
+                Column("dismissed", "Dismissed", wide=2),
             ),
             self._read,
             key="key",
@@ -714,7 +723,7 @@ class BadRows(Displayed):
                 self.form,
                 self.progress.widget,
                 self.message.widget,
-                widgets.HBox([self.rate_button]),
+                buttons(self.rate_button),
             ]
         )
         self.open(None)
@@ -736,8 +745,7 @@ class BadRows(Displayed):
         place = pl.format("{}, row {}", "file", "row")
         self.rows = found.with_columns(
             pl.col("reason").str.replace_all("_", " "),
-            # The place stands beside it.
-            pl.col("detail").str.replace(r"^.*?, row \d+(?:, |: )", ""),
+            pl.col("detail").str.replace(_PLACE, ""),
             place=place,
             key=pl.format("{} {}", "record", "occurrence"),
         ).sort(pl.col("dismissed") != "", maintain_order=True)

@@ -24,6 +24,7 @@ GENERAL = ("home", "invoices", "after", "prices", "listing", "statement", "audit
     [
         ("home", "text=Facilities and months"),
         ("prices", "text=Fiscal year start"),
+        ("usage", "text=Drop usage files here"),
         ("review", "text=checks were asked"),
         ("run", "text=waits for a reviewer's sign-off"),
         ("adjust", "text=Show what it does"),

@@ -70,7 +70,7 @@ def test_pages_fit_the_window(
     facility: Make, opened: Open, window: Open, size: tuple[int, int]
 ) -> None:
     here = facility("WIDE", issue="ready")
-    for name in ("home", "prices", "review", "adjust", "run", "approve"):
+    for name in ("home", "usage", "prices", "review", "adjust", "run", "approve"):
         general = name in ("home", "prices")
         page = window(f"{name}.ipynb") if general else opened(here, name)
         page.set_viewport_size({"width": size[0], "height": size[1]})
