@@ -28,7 +28,7 @@ ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
 OCTOBER = Period(1993, 10)
 REVIEWED = (
-    *("home", "review", "adjust", "run", "approve", "audit"),
+    *("home", "usage", "review", "adjust", "run", "approve", "audit"),
     *("prices", "statement", "listing", "invoice", "invoices", "after"),
 )
 """The notebooks that staff, auditors and labs open; the issuing one is run by every issue."""
@@ -83,6 +83,7 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
     ("name", "stated", "shown"),
     [
         ("home", {"months": 3}, "5,414.14 USD"),
+        ("usage", {"facility": "RC", "period": "1993-10"}, "Files that wait"),
         ("review", {"facility": "RC", "period": "1993-10"}, "5,944</b> usage records"),
         ("adjust", {"facility": "RC", "period": "1993-10"}, "Pending charges, the first 54"),
         ("run", {"facility": "RC", "period": "1993-10"}, "What the run goes by"),
