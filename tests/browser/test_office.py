@@ -21,7 +21,7 @@ CHROME = (
 
 def test_nothing_of_a_programmers_notebook_is_seen(facility: Make, opened: Open) -> None:
     page = opened(facility("FRAME"), "run")
-    expect(page.get_by_text("Take the next step")).to_be_visible()
+    expect(page.get_by_text("Show what it touches")).to_be_visible()
     assert [name for name in CHROME if page.locator(f"{name}:visible").count()] == []
     cells = page.locator(".jp-Cell").count()
     page.get_by_role("heading", name="The billing run").dblclick()
@@ -44,13 +44,13 @@ def test_the_bar_leads_from_page_to_page_and_back(facility: Make, opened: Open, 
     expect(page).to_have_title(f"Adjust BAR {APRIL} – Billing")
     assert page.url.endswith(f"/doc/tree/BAR/{APRIL}/adjust-BAR-{APRIL}.ipynb")
     page.go_back()
-    expect(page.get_by_text("Take the next step")).to_be_visible()
+    expect(page.get_by_text("Show what it touches")).to_be_visible()
     expect(bar.get_by_role("link", name="Run")).to_have_attribute("aria-current", "page")
     with page.expect_popup() as opening:
         bar.get_by_role("link", name="JupyterLab").click()
     ordinary = opening.value
     expect(ordinary.locator(".jp-NotebookPanel-toolbar").first).to_be_visible()
-    expect(ordinary.get_by_text("Take the next step").first).to_be_visible()
+    expect(ordinary.get_by_text("Show what it touches").first).to_be_visible()
 
 
 def test_home_shows_the_work_of_others_and_my_next_step(facility: Make, window: Open) -> None:
@@ -61,7 +61,7 @@ def test_home_shows_the_work_of_others_and_my_next_step(facility: Make, window: 
     sign_off(here.engine, here.book, APRIL, "by somebody else")
     expect(row).to_contain_text("READY")
     page.get_by_role("link", name=f"Next step of LIVE {APRIL}: run").first.click()
-    expect(page.get_by_text("Take the next step")).to_be_visible()
+    expect(page.get_by_text("Show what it touches")).to_be_visible()
     assert page.url.endswith(f"/doc/tree/LIVE/{APRIL}/run-LIVE-{APRIL}.ipynb")
 
 

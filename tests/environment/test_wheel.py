@@ -222,7 +222,7 @@ def test_a_wheel_from_a_changed_tree_says_so_and_keeps_the_difference(
     done("git", "clone", "--quiet", wheel.clone, changed, folder=tmp_path)
     (changed / "billing_lib" / "added.py").write_text("NAME = 'added'\n")
     (changed / "parameters" / "own.yml").write_text("facility: {}\n")
-    (changed / "usage.csv").write_text("id\n")
+    (changed / "november.csv").write_text("id\n")
     done(UV, "build", "--quiet", "--wheel", "--out-dir", "dist", changed, folder=tmp_path)
     (path,) = (tmp_path / "dist").glob("*.whl")
     with ZipFile(path) as built:
@@ -236,7 +236,7 @@ def test_a_wheel_from_a_changed_tree_says_so_and_keeps_the_difference(
         "diff_sha256": hashlib.sha256(diff).hexdigest(),
     }
     assert b"+NAME = 'added'" in diff
-    assert not [name for name in names if name.endswith(("own.yml", "usage.csv"))]
+    assert not [name for name in names if name.endswith(("own.yml", "november.csv"))]
 
 
 def test_with_its_extra_the_lab_serves_the_overview(
