@@ -29,6 +29,7 @@ from billing_lib.panels.forms import (
     choice,
     heading,
     keep,
+    offer,
     remark,
     table,
     text_entry,
@@ -192,9 +193,8 @@ class PricesPanel(Displayed):
         """List the facilities, and open the named one or the first."""
         with self.message.sentences():
             books = read_price_books(self.office.settings.parameters)
-            self.facility.options = [
-                (f"{book.facility.name} ({code})", code) for code, book in books.items()
-            ]
+            names = [(f"{book.facility.name} ({code})", code) for code, book in books.items()]
+            offer(self.facility, names)
             if facility in books:
                 self.facility.value = facility
             self.open(self.facility.value)

@@ -25,6 +25,12 @@ def change(panel: PricesPanel, price: str) -> None:
     panel.book.content = content
 
 
+def test_the_first_facility_is_open_unless_one_is_named(office: Site) -> None:
+    panel = PricesPanel(office=office)
+    assert panel.facility.value == "MIC"
+    assert panel.book.content["facility"]["code"] == "MIC"
+
+
 def test_a_change_is_shown_then_saved(panel: PricesPanel, office: Site) -> None:
     assert panel.show_button.disabled
     change(panel, "2.00")
