@@ -144,7 +144,7 @@ def _month(
         state = PARTLY_ISSUED
     elif pending:
         state = READY if signed_off(connection, book, str(row["period"])) else IN_REVIEW
-        waits.append("an issuer" if state == READY else "a reviewer's word that it is ready")
+        waits.append("an issuer" if state == READY else "a reviewer's sign-off")
     else:
         state = ALL_ISSUED
     waits += _waiting(book, approving)

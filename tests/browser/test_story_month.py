@@ -42,7 +42,7 @@ def test_the_office_opens_on_the_months_and_a_click_opens_one(
     row = page.get_by_role("row", name="HOME")
     expect(row).to_contain_text("IN REVIEW")
     expect(row).to_contain_text("160.83 USD")
-    expect(row).to_contain_text("a reviewer's word that it is ready")
+    expect(row).to_contain_text("a reviewer's sign-off")
     assert page.locator(".jp-CodeMirrorEditor:visible").count() == 0  # no code is seen
     page.get_by_role("link", name=f"Run HOME {APRIL}").click()
     expect(page.get_by_text("the month waits for a reviewer's sign-off")).to_be_visible()

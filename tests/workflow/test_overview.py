@@ -45,7 +45,7 @@ def test_a_month_from_loaded_to_issued(ledger: Engine, tmp_path: Path) -> None:
     assert seen(ledger, book)["2020-04"] == ("TO RATE", 0, ["5 usage records to be rated"])
     rate_period(ledger, book, APRIL)
     assert seen(ledger, book) == {
-        "2020-04": ("IN REVIEW", 16083, ["a reviewer's word that it is ready"]),
+        "2020-04": ("IN REVIEW", 16083, ["a reviewer's sign-off"]),
         "2020-05": ("TO RATE", 0, ["1 usage record to be rated"]),
     }
     sign_off(ledger, book, "2020-04")
