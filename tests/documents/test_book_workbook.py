@@ -20,7 +20,7 @@ from billing_lib.workflow.price_book import TEMPLATES
 MORE = BOOK.replace(
     "  issue: scheduled\n",
     """  issue: scheduled
-  approval: {reviewers: [[ann], [bob, eve], max], two_persons: true}
+  approval: {reviewers: [[ann, amy], [bob, eve], [max, ida]], two_persons: true}
   expense_codes: {pattern: "[A-C]", codes: [{code: A, valid_to: 2020-12-31}, {code: B}]}
   review: {longest_session: 24h}
   journal: {items: {slide: "4510"}}

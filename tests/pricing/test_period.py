@@ -92,8 +92,7 @@ def test_a_period_is_over_at_midnight_and_not_a_microsecond_before() -> None:
     with pytest.raises(InvalidPeriod) as refused:
         april.require_over(midnight - dt.timedelta(microseconds=1), "America/New_York")
     assert str(refused.value) == (
-        "the period 2020-04 is not over before 2020-05-01 (America/New_York); "
-        "issue it when it is over"
+        "the period 2020-04 is not over before 2020-05-01 (America/New_York); wait until it is over"
     )
 
 
