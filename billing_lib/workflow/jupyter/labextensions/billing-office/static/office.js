@@ -184,6 +184,7 @@
     .billing-office .jp-Cell-inputWrapper:has(.jp-InputPlaceholder) { display: none; }
     .billing-doc .jp-Notebook-footer, .billing-doc .jp-Collapser,
     .billing-doc .jp-InputPrompt, .billing-doc .jp-OutputPrompt,
+    .billing-doc .jp-OutputArea-promptOverlay,
     .billing-doc .jp-InternalAnchorLink { display: none !important; }
     .billing-doc .jp-Cell .jp-MarkdownOutput, .billing-doc .jp-Cell.jp-mod-active {
       border-color: transparent !important; box-shadow: none !important; }
