@@ -46,6 +46,6 @@ def test_a_finding_is_looked_at_and_dismissed_with_a_reason(facility: Make, open
     expect(findings.first).to_have_text("2 findings")
     page.get_by_role("row", name="unknown_project").get_by_role("button").click()
     expect(page.get_by_role("heading", name="Unbilled usage: unknown_project")).to_be_visible()
-    page.get_by_label("Reason").last.fill("a test account")
+    page.get_by_label("Reason").locator("visible=true").last.fill("a test account")
     button(page, "Dismiss the finding").click()
     expect(findings.first).to_have_text("1 finding")
