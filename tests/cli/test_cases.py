@@ -13,9 +13,14 @@ CASES = Path(__file__).parents[1] / "cases"
 NAMES = sorted(path.parent.name for path in CASES.glob("*/case.yml"))
 
 
-def _work(name: str, folder: Path) -> tuple[Office, dict[str, Any], list[str]]:
-    """The office in which the case's steps are done, the case, and what each step printed."""
+def _work(name: str, folder: Path, declared: str = "") -> tuple[Office, dict[str, Any], list[str]]:
+    """The office in which the case's steps are done, the case, and the output of each step.
+
+    ``declared`` are lines at the end of its price book, in the section ``sources``.
+    """
     shutil.copytree(CASES / name, folder)
+    book = folder / "parameters" / "f.yml"
+    book.write_text(book.read_text(encoding="utf-8") + declared, encoding="utf-8")
     case: dict[str, Any] = yaml.safe_load((folder / "case.yml").read_text(encoding="utf-8"))
     office = Office(folder)
     return office, case, [office.done(*step.split()) for step in case["steps"]]
@@ -54,25 +59,15 @@ def test_a_hidden_sheet_is_named(tmp_path: Path) -> None:
 
 
 def test_dates_are_read_by_a_declared_pattern(tmp_path: Path) -> None:
-    office, case, _ = _work("08-us-dates", tmp_path / "office")
-    book = office.folder / "parameters" / "f.yml"
     declared = '  csv: {times: "%m/%d/%Y %I:%M %p"}\n'
-    book.write_text(book.read_text(encoding="utf-8") + declared, encoding="utf-8")
-    (office.folder / "billing.db").unlink()
-    for step in case["steps"]:
-        office.done(*step.split())
+    office, _, _ = _work("08-us-dates", tmp_path / "office", declared)
     totals = {row["charge"]: row["total"] for row in office.listed("charges", "F", "2025-11")}
     assert totals == {"F/z1": "60.00", "F/z2": "60.00", "F/n1": "1.25"}  # 1.5 h x 40.00
 
 
 def test_minutes_are_declared_and_waived_rows_left_out(tmp_path: Path) -> None:
-    office, case, _ = _work("09-minutes-as-quantity", tmp_path / "office")
-    book = office.folder / "parameters" / "f.yml"
     declared = '    measure: minutes\n    where: {waived: ["False"]}\n'
-    book.write_text(book.read_text(encoding="utf-8") + declared, encoding="utf-8")
-    (office.folder / "billing.db").unlink()
-    for step in case["steps"]:
-        office.done(*step.split())
+    office, _, _ = _work("09-minutes-as-quantity", tmp_path / "office", declared)
     totals = {row["charge"]: row["total"] for row in office.listed("charges", "F", "2020-04")}
     assert totals == {"F/tool_usage-1": "60.00"}
 

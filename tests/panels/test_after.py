@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+import action_forms
 import pytest
 from html_cells import listed
 
@@ -29,17 +30,12 @@ def here(office: Site, tmp_path: Path) -> Site:
 
 
 def look(panel: AfterPanel, action: str, **entries: object) -> str:
-    panel.form.action.value = action
-    for name, value in entries.items():
-        panel.form.entries[name].value = value
-    panel.form.look.click()
-    panel.form.progress.wait()
+    action_forms.look(panel.form, action, **entries)
     return unescape(panel.message.widget.value)
 
 
 def go(panel: AfterPanel) -> str:
-    panel.form.go.click()
-    panel.form.progress.wait()
+    action_forms.go(panel.form)
     return unescape(panel.message.widget.value)
 
 

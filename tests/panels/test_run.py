@@ -5,6 +5,7 @@ from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
+import action_forms
 import pytest
 from sample_facility import BOOK
 
@@ -38,18 +39,12 @@ def said(panel: RunPanel) -> str:
 
 
 def look(panel: RunPanel, action: str, **entries: object) -> str:
-    """Choose an action, fill in its form, and have shown what it touches."""
-    panel.actions.action.value = action
-    for name, value in entries.items():
-        panel.actions.entries[name].value = value
-    panel.actions.look.click()
-    panel.actions.progress.wait()
+    action_forms.look(panel.actions, action, **entries)
     return said(panel)
 
 
 def go(panel: RunPanel) -> str:
-    panel.actions.go.click()
-    panel.actions.progress.wait()
+    action_forms.go(panel.actions)
     return said(panel)
 
 
