@@ -154,7 +154,7 @@ class Site:
         *,
         preview: bool = False,
     ) -> "TakenBack":
-        """Take back what stands as a loaded file states it, unless it is billed."""
+        """Take back the records that stand as a loaded file states them, unless they are billed."""
         from billing_lib.workflow.correct import unload
 
         return unload(self.engine, self.book(facility), str(file), reason, preview=preview)

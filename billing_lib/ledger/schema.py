@@ -116,7 +116,7 @@ source_file = Table(
 
 
 def _version_columns() -> tuple[SchemaItem, ...]:
-    """What a usage record and its earlier versions have besides the usage itself."""
+    """The columns of a usage record and its earlier versions beside those of the usage frame."""
     return (
         Column("period", Text),  # null where no time could be read, and where it is taken back
         Column("withdrawn", BigInteger),  # the event that took it back; null for what stands

@@ -372,13 +372,13 @@ class PartForm(ActionForm):
         return job
 
     def show(self, key: str, outcome: Job) -> tuple[str, list[str]]:
-        """Say what the action would do."""
+        """Show the result of the trial."""
         self.message.say(f"Nothing is done yet: {'; '.join(self.said[:3]) or 'nothing to do'}.")
         self._list(outcome)
         return self.actions()[key].label, outcome.chosen
 
     def finish(self, key: str, outcome: Job) -> None:
-        """Say what was done."""
+        """Show the result of the action."""
         self.panel.refresh()
         self.message.say(f"Done: {'; '.join(self.said[:3])}")
         self._list(outcome)

@@ -79,7 +79,7 @@ from billing_lib.workflow.steps import Progress
 # --- actions that make files, messages and journals -----------------------------------------------
 
 Make = Callable[[Site, Books, pl.DataFrame, Entries, Progress, bool], Outcome]
-"""Makes something of invoices, or with True only says what it would make."""
+"""Makes files, messages or postings of invoices; with True it only names them."""
 
 _WRITABLE = ("OPEN", "APPROVING", "REJECTED", "QUARANTINED", *NUMBERED)
 
@@ -314,7 +314,7 @@ class InvoiceActions(ActionForm):
         return outcome
 
     def show(self, key: str, outcome: Outcome) -> tuple[str, pl.DataFrame] | None:
-        """Say what would be done to the selected invoices."""
+        """Show the result of the trial on the selected invoices."""
         action = _ALL_ACTIONS[key]
         self._list(outcome)
         cannot = f"; {len(outcome.refused):,} cannot, listed below" if outcome.refused else ""
@@ -330,7 +330,7 @@ class InvoiceActions(ActionForm):
         self._changed()
 
     def finish(self, key: str, outcome: Outcome) -> None:
-        """Say what was done."""
+        """Show the result of the action."""
         self._changed()
         self._list(outcome)
         cannot = f"; {len(outcome.refused):,} were refused" if outcome.refused else ""

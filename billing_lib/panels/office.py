@@ -201,7 +201,7 @@ class ProgressBar:
 
 
 class ActionForm:
-    """Actions to choose from: each has a form, a look at what it touches, and then its button.
+    """Actions to choose from: each has a form, a trial that shows its effect, and a button.
 
     A page fills in the four steps: ``target`` (that of an action, or a mistake), ``work`` (a trial
     that is undone, or the action itself), ``show`` (the result of the trial) and ``finish``. The
@@ -284,7 +284,7 @@ class ActionForm:
         return {name: _stated(self.entries[name].value) for name in self.names(self.action.value)}
 
     def show_effect(self) -> None:
-        """Try the action, show what it would touch, and enable it."""
+        """Try the action, show its effect, and enable it."""
         with self.message.sentences():
             self.forget()
             self.result.children = []

@@ -229,13 +229,13 @@ class RunActions(ActionForm):
             return Done([f"{len(written):,} files written"], {f"{run}.zip": zipped(Path(folder))})
 
     def show(self, key: str, outcome: Done) -> tuple[str, str]:
-        """Say what the action would do."""
+        """Show the result of the trial."""
         self.message.say(f"Nothing is done yet: {'; '.join(outcome.sentences[-4:])}.")
         self._list(outcome)
         return RUN_ACTIONS[key].label, self.panel.run.value or NO_RUN
 
     def finish(self, key: str, outcome: Done) -> None:
-        """Say what was done."""
+        """Show the result of the action."""
         for name in ("comment", "reason", "projects", "teams"):
             self.entries[name].value = ""
         self.panel.refresh(outcome.run)

@@ -405,7 +405,7 @@ class UsageFilePart(Displayed):
             self.look_button.disabled = not files
 
     def look(self, *, trial: bool = False) -> None:
-        """Recognise the chosen file, read it and see what loading it would do."""
+        """Recognise and read the chosen file, and show the effect of loading it."""
         path, desk = self.file.value, self.desk
         looked, opened = self.looked, self.opened
         tried = None

@@ -452,8 +452,8 @@ def cut_at_months(usage: pl.DataFrame, timezone: str) -> pl.DataFrame:
 
 
 def _part_of_elapsed(start: pl.Expr, end: pl.Expr) -> pl.Expr:
-    """A part's share of the stated elapsed time, by the time from start to end: what is reached
-    at its end less what was reached at its start, so that the parts' sum is the whole."""
+    """A part's share of the stated elapsed time, by the time from start to end: the share reached
+    at its end less the share reached at its start, so that the parts' sum is the whole."""
 
     def micros(span: pl.Expr) -> pl.Expr:
         return span.dt.total_microseconds().cast(pl.Int128)

@@ -42,7 +42,7 @@ _BINARY = (".xlsx", ".parquet")
 
 @dataclass(frozen=True)
 class UsageFile:
-    """A usage file as it was read: its kind, its usage frame, and what is to be said about it."""
+    """A usage file as it was read: its kind, its usage frame, and notices about it."""
 
     kind: str
     usage: pl.DataFrame

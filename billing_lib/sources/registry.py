@@ -247,7 +247,7 @@ class RecordMapping(BaseModel):
     units: str | None = None
     quantity: str | None = None
     cost: str | None = None
-    """In place of a quantity: what the row itself costs, of any sign and with any decimals."""
+    """In place of a quantity: the row's own cost, of any sign and with any decimals."""
     currency: str | None = None
     """Of the cost; a record in another currency than the facility's is held back."""
     description: str | None = None
@@ -441,7 +441,7 @@ def _overriding(preset: Mapping[str, Any], stated: Mapping[str, Any]) -> dict[st
 
 
 def _check(name: str, source: Source, mapping: SourceMapping) -> None:
-    """Refuse what no file of this kind can give."""
+    """Refuse keys that no file of this kind can serve."""
     listed: list[tuple[str, RecordMapping]] = [("", mapping)]
     listed += [(f"items[{n}], ", entry) for n, entry in enumerate(mapping.items, start=1)]
     for within, entry in listed:

@@ -108,7 +108,7 @@ class BookPreview:
 
     @property
     def sentence(self) -> str:
-        """What saving does, and what it leaves alone."""
+        """The effect of saving in words, and the charges that it leaves alone."""
         saved = f"Saving writes {_count(len(self.changes), 'changed value')}"
         if not self.months:
             return f"{saved}. No month is open, so no total changes."
@@ -148,7 +148,7 @@ def open_book(engine: Engine, folder: Path, facility: str) -> OpenedBook:
 def preview_book(
     engine: Engine, opened: OpenedBook, content: dict[str, Any], step: Progress = unheard
 ) -> BookPreview:
-    """Compute what a change does to the open months, and roll it back.
+    """Compute the effect of a change on the open months, and roll it back.
 
     Raises
     ------

@@ -242,7 +242,7 @@ def find_discrepancies(
 def describe_sign_off(
     engine: Engine, book: PriceBook, period: str, step: Progress = unheard
 ) -> list[str]:
-    """Describe what a sign-off of a month would sign: its charges, open findings, unbilled usage,
+    """Describe the content of a sign-off of a month: its charges, open findings, unbilled usage,
     and the changes since the last one; one sentence each."""
     facility, month = book.facility.code, str(Period.parse(period))
     reviewed = find_discrepancies(engine, book, month, step)
@@ -283,27 +283,51 @@ def _counted(kinds: pl.Series, noun: str) -> str:
 
 def dismiss(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:
     """Dismiss a finding that a reviewer found right; return a sentence."""
-    require_reason(reason)
     facility, month = book.facility.code, str(Period.parse(period))
-    with reading(engine) as connection:
-        require(connection, facility, REVIEWER)
-    reviewed = find_discrepancies(engine, book, month)
-    if key in reviewed.dismissed["key"]:
-        return f"{key}: was dismissed before, nothing changed"
-    finding = reviewed.findings.filter(pl.col("key") == key)
-    if finding.height == 0:
-        raise InvalidAdjustment(
-            f"there is no finding '{key}' in {facility} {month}",
-            remedy=f"'billing check {facility} {month}' lists them",
-        )
-    return f"{key}: dismissed, {_decide(engine, facility, month, finding, DISMISS, reason)}"
+    missing = InvalidAdjustment(
+        f"there is no finding '{key}' in {facility} {month}",
+        remedy=f"'billing check {facility} {month}' lists them",
+    )
+    decided = _decide(engine, book, month, key, DISMISS, reason, missing)
+    return f"{key}: dismissed, {decided}" if decided else f"{key}: was dismissed before, {_SAME}"
+
+
+def restore(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:
+    """Take back a dismissal, so that the finding is shown again; return a sentence."""
+    facility, month = book.facility.code, str(Period.parse(period))
+    missing = InvalidAdjustment(f"there is no dismissed finding '{key}' in {facility} {month}")
+    decided = _decide(engine, book, month, key, RESTORE, reason, missing)
+    return f"{key}: shown again, {decided}" if decided else f"{key}: is not dismissed, {_SAME}"
+
+
+_SAME = "nothing changed"
 
 
 def _decide(
-    engine: Engine, facility: str, month: str, finding: pl.DataFrame, kind: str, reason: str
+    engine: Engine,
+    book: PriceBook,
+    month: str,
+    key: str,
+    kind: str,
+    reason: str,
+    missing: InvalidAdjustment,
 ) -> str:
-    """Record the dismissal of a finding, or that it is taken back; its check and subject."""
-    key, check, subject = finding.select("key", "check", "subject").row(0)
+    """Record the dismissal of a finding, or that it is taken back; its check and subject, or '' if
+    that was decided before. Without such a finding ``missing`` is raised."""
+    require_reason(reason)
+    facility = book.facility.code
+    with reading(engine) as connection:
+        require(connection, facility, REVIEWER)
+    reviewed = find_discrepancies(engine, book, month)
+    undecided, decided = reviewed.findings, reviewed.dismissed
+    if kind == RESTORE:
+        undecided, decided = decided, undecided
+    if key in decided["key"]:
+        return ""
+    finding = undecided.filter(pl.col("key") == key)
+    if finding.height == 0:
+        raise missing
+    check, subject = finding.select("check", "subject").row(0)
     of = ANY if check == name_of(usage_without_a_readable_time) else month
     with writing(engine) as connection:
         require(connection, facility, REVIEWER)
@@ -311,21 +335,6 @@ def _decide(
             connection, facility, kind=kind, subject=f"{of} {key}", reason=reason.strip()
         )
     return f"{check}, {subject}"
-
-
-def restore(engine: Engine, book: PriceBook, period: str, key: str, reason: str) -> str:
-    """Take back a dismissal, so that the finding is shown again; return a sentence."""
-    require_reason(reason)
-    facility, month = book.facility.code, str(Period.parse(period))
-    with reading(engine) as connection:
-        require(connection, facility, REVIEWER)
-    reviewed = find_discrepancies(engine, book, month)
-    if key in reviewed.findings["key"]:
-        return f"{key}: is not dismissed, nothing changed"
-    finding = reviewed.dismissed.filter(pl.col("key") == key)
-    if finding.height == 0:
-        raise InvalidAdjustment(f"there is no dismissed finding '{key}' in {facility} {month}")
-    return f"{key}: shown again, {_decide(engine, facility, month, finding, RESTORE, reason)}"
 
 
 def _no_charges(facility: str, month: str) -> NotReady:

@@ -87,8 +87,7 @@ def require_placed(connection: Connection, facility: str, month: str) -> str:
             remedy="correct the file and load it again, take it back with 'billing unload', or "
             f"dismiss the finding {keys}",
         )
-    month_rows = usage.read_unbilled(connection, facility, month)
-    running = month_rows.filter(
+    running = usage.read_unbilled(connection, facility, month).filter(
         (pl.col("reason") == "invalid_time")
         & pl.col("start").is_not_null()
         & pl.col("end").is_null()
