@@ -36,7 +36,6 @@ from billing_lib.ledger.database import trying, writing
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.adjusting import LINE_FIELDS
 from billing_lib.pricing.charge import as_text
-from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import Catalogue
@@ -524,34 +523,25 @@ def _new_rates(
     """The rows of VALUES and the events of charges that take another rate."""
     places = minor_places(book.facility.currency)
     columns = ("charge", "team", "price", "total", "rate")
-    texts = (as_text(frame.select(columns), places) for frame in (was, now))
-    before, after = texts
+    before, after = (as_text(frame.select(columns), places) for frame in (was, now))
     both = before.join(after, on="charge", suffix="_now").sort("charge")
-    rows, told = [], []
-    for row in both.iter_rows(named=True):
-        rows.append((row["charge"], "rate", row["price"], row["price_now"]))
-        told.append(
-            {
-                "kind": NEW_RATE,
-                "subject": row["charge"],
-                "team": row["team"],
-                "group_id": None,
-                "reason": reason.strip(),
-                "before": _rate_and_total(row, ""),
-                "after": _rate_and_total(row, "_now"),
-            }
-        )
-    return rows, told
 
+    def as_json(suffix: str) -> pl.Expr:
+        return pl.struct(
+            fingerprint=f"rate{suffix}", rate=f"price{suffix}", total=f"total{suffix}"
+        ).struct.json_encode()
 
-def _rate_and_total(row: dict[str, Any], suffix: str) -> str:
-    return canonical_json(
-        {
-            "rate": row[f"price{suffix}"],
-            "fingerprint": row[f"rate{suffix}"],
-            "total": row[f"total{suffix}"],
-        }
+    told = both.select(
+        kind=pl.lit(NEW_RATE),
+        subject="charge",
+        team="team",
+        group_id=pl.lit(None, pl.String),
+        reason=pl.lit(reason.strip()),
+        before=as_json(""),
+        after=as_json("_now"),
     )
+    rows = both.select("charge", pl.lit("rate"), "price", "price_now").rows()
+    return rows, told.to_dicts()
 
 
 def _parts(charges: pl.DataFrame, projects: list[str]) -> pl.DataFrame:
