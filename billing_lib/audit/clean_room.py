@@ -19,6 +19,7 @@ from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
 from traitlets import Unicode
 
+from billing_lib.audit import warm_kernel
 from billing_lib.program import INSTALLED, PACKAGE
 
 
@@ -50,6 +51,14 @@ def clean_environment(folder: Path, tree: Path | None = None) -> dict[str, str]:
     return stated if tree is None else stated | {"PYTHONPATH": str(tree)}
 
 
+_TREE = None if INSTALLED else PACKAGE.parent
+
+
+def warm_up() -> None:
+    """Begin to import what the notebook imports, so that its kernel starts at once."""
+    warm_kernel.warm_up(clean_environment(Path(os.devnull), _TREE))
+
+
 class CleanKernelManager(AsyncKernelManager):
     """Starts this Python's kernel in the clean room; papermill's ``kernel_manager_class``."""
 
@@ -59,10 +68,14 @@ class CleanKernelManager(AsyncKernelManager):
     def kernel_spec(self) -> KernelSpec:
         """This Python's kernel, not one that the user installed under the same name."""
         argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
-        return KernelSpec(argv=argv, display_name="Python 3 (ipykernel)", language="python")
+        return KernelSpec(
+            argv=argv,
+            display_name="Python 3 (ipykernel)",
+            language="python",
+            metadata={"kernel_provisioner": {"provisioner_name": warm_kernel.NAME}},
+        )
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Start the kernel in the clean room, whatever environment is asked for."""
-        tree = None if INSTALLED else PACKAGE.parent
-        environment = clean_environment(Path(self.home), tree)
+        environment = clean_environment(Path(self.home), _TREE)
         await super().start_kernel(**(options | {"env": environment}))

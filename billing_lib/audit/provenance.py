@@ -18,6 +18,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from importlib.metadata import Distribution, distributions
 from pathlib import Path
 from typing import Any
@@ -138,7 +139,7 @@ def provenance(root: Path | None = None, book: BookFile | None = None) -> Proven
         lock_sha256=lock_sha256(root),
         python=python_version(),
         platform=platform.platform(),
-        packages=packages(),
+        packages=installed_packages(),
         price_book=_book_origin(book) if book else None,
     )
 
@@ -192,13 +193,19 @@ def python_version() -> str:
     return f"{platform.python_implementation()} {platform.python_version()}"
 
 
-def packages(installed: Iterable[Distribution] | None = None) -> dict[str, str]:
-    """The version of every installed package, by its normalised name (PEP 503).
+@cache
+def installed_packages() -> dict[str, str]:
+    """The ``packages`` of the running program."""
+    return packages(distributions())
+
+
+def packages(installed: Iterable[Distribution]) -> dict[str, str]:
+    """The version of every package, by its normalised name (PEP 503).
 
     If a package is installed twice, the first one on the path counts, since that is imported.
     """
     versions: dict[str, str] = {}
-    for each in distributions() if installed is None else installed:
+    for each in installed:
         name = each.metadata["Name"]
         if name:  # the remains of a broken installation have none
             versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)

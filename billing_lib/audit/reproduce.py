@@ -36,8 +36,8 @@ from billing_lib.audit.provenance import (
     COMMIT,
     IMAGE,
     NO_CONTAINER,
+    installed_packages,
     lock_sha256,
-    packages,
     python_version,
 )
 from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
@@ -174,7 +174,7 @@ def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str,
             "the commit's uv.lock is not the one that the record names",
             where=f"commit {origin.commit}",
         )
-    here = packages()
+    here = installed_packages()
     # Packages not installed here are no difference: the record may list development tools.
     if all(here.get(name, version) == version for name, version in origin.packages.items()):
         matched = "the packages here are those of the recorded lock"

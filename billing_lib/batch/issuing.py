@@ -26,7 +26,7 @@ from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
 from traitlets.config import Config
 
-from billing_lib.audit.clean_room import CleanKernelManager
+from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
@@ -152,6 +152,7 @@ class Issuer:
         who is no issuer submits, and leaves issuing to an issuer.
         """
         self.step(0, len(_STEPS) - 1, "freeze")
+        warm_up()
         facility = self.book.facility.code
         with writing(self.engine) as connection:
             prepared = prepare(connection)
@@ -277,7 +278,9 @@ def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
             cwd=str(data),
             progress_bar=False,
             log_output=False,
+            request_save_on_cell_execute=False,  # once, at the end
             kernel_manager_class=CleanKernelManager,
+            shutdown_kernel="immediate",  # its files are written; a quiet end takes half a second
             config=Config(
                 {
                     "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP

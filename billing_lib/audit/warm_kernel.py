@@ -1,0 +1,161 @@
+"""Warm kernels: forks of one process that has imported what the issuing notebook imports.
+
+    python -m billing_lib.audit.warm_kernel    imports, then forks a kernel for each request
+
+Starting a kernel takes two seconds, nearly all of it imports. The process that forks runs in the
+clean room itself and executes nothing else; its only threads beside its own are the allocator's
+and the cleaner that polars starts when it is imported. Each kernel gets a home, a folder and an
+environment of its own. The process ends with the one that started it.
+"""
+
+import importlib
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import EntryPoint
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from threading import Lock
+from typing import Any, Never
+
+from jupyter_client.connect import KernelConnectionInfo
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
+from jupyter_client.provisioning.local_provisioner import LocalProvisioner
+
+_IMPORTS = ("ipykernel.kernelapp", "billing_lib.documents", "billing_lib.panels.issue")
+NAME = "billing-warm"
+"""The name of the provisioner, for a kernel specification's ``metadata``."""
+
+
+class ForkedKernel:
+    """A kernel by its process id, with those methods of Popen that a provisioner calls."""
+
+    stdin = stdout = stderr = None
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self._handle = os.pidfd_open(pid)
+
+    def poll(self) -> int | None:
+        """0 if the kernel has ended, else None."""
+        return 0 if select.select([self._handle], [], [], 0)[0] else None
+
+    def wait(self) -> int:
+        """Wait until the kernel has ended."""
+        select.select([self._handle], [], [])
+        os.close(self._handle)
+        return 0
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal; none if the kernel has ended."""
+        if self.poll() is None:
+            signal.pidfd_send_signal(self._handle, number)
+
+    def terminate(self) -> None:
+        """Ask the kernel to end."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """End the kernel."""
+        self.send_signal(signal.SIGKILL)
+
+
+class Forker:
+    """The process that forks kernels; ``environment`` is that of ``clean_environment``."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._lock = Lock()
+        self._pipe, theirs = Pipe()
+        words = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        self._process = subprocess.Popen(words, env=environment, pass_fds=[theirs.fileno()])
+        theirs.close()
+
+    def fork(self, words: list[str], folder: Path, environment: dict[str, str]) -> ForkedKernel:
+        """Fork a kernel with these arguments, in a folder and with all of its environment.
+
+        Raises
+        ------
+        OSError
+            The process has ended.
+        """
+        try:
+            with self._lock:
+                self._pipe.send((words, folder, environment))
+                return ForkedKernel(self._pipe.recv())
+        except EOFError:
+            raise ConnectionResetError("the process that starts kernels has ended") from None
+
+    def ended(self) -> bool:
+        """Whether the process has ended."""
+        return self._process.poll() is not None
+
+
+_forkers: dict[int, Forker] = {}
+_lock = Lock()
+
+
+def warm_up(environment: dict[str, str]) -> Forker:
+    """This process's forker, which begins to import at the first call."""
+    with _lock:
+        forker = _forkers.get(os.getpid())  # a forked worker of the batch has its own
+        if forker is None or forker.ended():
+            forker = _forkers[os.getpid()] = Forker(environment)
+        return forker
+
+
+class WarmProvisioner(LocalProvisioner):
+    """Starts a kernel as a fork."""
+
+    async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
+        """Fork a kernel; ``cmd`` is that of the kernel's specification."""
+        environment, self.cwd = kwargs["env"], Path(kwargs.get("cwd") or Path.cwd())
+        at = cmd.index("ipykernel_launcher") + 1
+        kernel = warm_up(environment).fork(cmd[at:], self.cwd, environment)
+        self.process = kernel  # type: ignore[assignment]
+        self.pid = self.pgid = kernel.pid
+        return self.connection_info
+
+
+KernelProvisionerFactory.instance().provisioners[NAME] = EntryPoint(
+    NAME, f"{__name__}:{WarmProvisioner.__name__}", KernelProvisionerFactory.GROUP_NAME
+)
+
+
+def _serve(requests: Connection) -> None:
+    """Import, then fork a kernel for each request, and answer with its process id."""
+    for name in _IMPORTS:
+        importlib.import_module(name)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no kernel stays a zombie
+    while True:
+        try:
+            words, folder, environment = requests.recv()
+        except EOFError:  # whoever started it has ended
+            return
+        pid = os.fork()
+        if pid == 0:
+            requests.close()
+            _become_kernel(words, folder, environment)
+        requests.send(pid)
+
+
+def _become_kernel(words: list[str], folder: Path, environment: dict[str, str]) -> Never:
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    os.setsid()
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    time.tzset()
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, 0)
+    os.dup2(2, 1)
+    app = importlib.import_module("ipykernel.kernelapp").IPKernelApp
+    app.launch_instance(argv=[*words, f"--IPKernelApp.parent_handle={os.getppid()}"])
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    _serve(Connection(int(sys.argv[1])))
