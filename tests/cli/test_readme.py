@@ -29,7 +29,7 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Office:
     folder = tmp_path_factory.mktemp("readme")
     for name in ("parameters", "data", "tests/scenarios"):
         shutil.copytree(ROOT / name, folder / name)
-    return Office(folder, apart=True)
+    return Office(folder)
 
 
 def test_the_commands_of_the_readme_work_one_after_the_other(office: Office) -> None:

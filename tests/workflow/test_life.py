@@ -443,7 +443,7 @@ def test_whatever_staff_do_nothing_is_lost_billed_twice_or_changed(sqlite_templa
     run_state_machine_as_test(
         Life if EXAMPLES else seed(SEED)(Life),
         settings=settings(
-            max_examples=EXAMPLES or 25,
+            max_examples=EXAMPLES or 12,
             database=None,
             stateful_step_count=30,
             deadline=None,
