@@ -18,8 +18,10 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 CARRIED = (
     *("data/NASA-iPSC-1993-3.1-cln.swf.gz", "data/README.md"),
+    *("data/microscopy-1993-10.csv", "data/workshop-1993-10.csv"),
     *("jupyterhub_config.py", "notebooks/*.ipynb", "pyproject.toml", "uv.lock"),
     *("parameters/research-computing.*", "parameters/research-computing/templates/*.j2"),
+    *("parameters/microscopy.yml", "parameters/workshop.yml"),
 )
 """Beside billing_lib/ in a clone and an sdist, in billing_lib/program_files/ in a wheel. Of data/
 and parameters/ only the demonstration's: a clone may hold an institution's own."""

@@ -1,15 +1,17 @@
-"""``billing demo``: a month from usage to a reproduced record, with a real usage log.
+"""``billing demo``: a month of three facilities, from usage to reproduced records and statements.
 
     $ billing load RC data/NASA-iPSC-1993-3.1-cln.swf.gz
       …the outcome of the command
 
-It prints each command with its outcome and runs all of them in one process. A second run finds
-everything done and changes nothing. If there is no site, it makes one of its own.
+A cluster's usage is a real log; that of the microscopes and the workshop is made up. It prints
+each command with its outcome and runs all of them in one process. A second run finds everything
+done and changes nothing. If there is no site, it makes one of its own.
 """
 
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 from rich.console import Console
@@ -34,11 +36,18 @@ from billing_lib.workflow.rate import RatedPeriod, rate_period
 from billing_lib.workflow.runs import sign_off
 from billing_lib.workflow.search import Filter, find_charges, list_invoices
 from billing_lib.workflow.site import make_site
+from billing_lib.workflow.statements import generate_statements, list_statements
 
 FACILITY = "RC"
+USAGE = {
+    FACILITY: DATA / "NASA-iPSC-1993-3.1-cln.swf.gz",
+    "MIC": DATA / "microscopy-1993-10.csv",
+    "SHOP": DATA / "workshop-1993-10.csv",
+}
+"""The demonstration's facilities, each with its usage."""
 PERIOD = Period(1993, 10)
 INVOICE_DATE = "1993-11-05"
-LOG = DATA / "NASA-iPSC-1993-3.1-cln.swf.gz"
+STATEMENT = f"bio-{PERIOD}"
 OWN_SITE = "billing-demo"
 """The folder of the site that the demonstration makes if there is none."""
 CHARGE = f"{FACILITY}/4"
@@ -65,6 +74,10 @@ class _Setting:
     engine: Engine
     book: PriceBook
 
+    @property
+    def facility(self) -> str:
+        return self.book.facility.code
+
     def tell(self, command: str, outcome: str) -> None:
         self.console.print(f"[dim]$ billing {command}[/dim]\n  {outcome}", highlight=False)
 
@@ -75,29 +88,50 @@ def demonstrate() -> None:
     Raises
     ------
     DemonstrationFailed
-        The record does not verify or reproduce.
+        A record does not verify or reproduce.
     """
     console = Console()
     where = _site(console)
     engine = open_ledger(where.database)
     initialise(engine)
-    setting = _Setting(console, where, engine, read_price_book(where.parameters, FACILITY))
-    before = issued_records(engine, where.runs, FACILITY, PERIOD)
+    books = {code: read_price_book(where.parameters, code) for code in USAGE}
+    done = [_bill(_Setting(console, where, engine, book)) for book in books.values()]
+    generate_statements(engine, books, PERIOD)
+    statement = list_statements(engine, str(PERIOD)).row(
+        by_predicate=pl.col("statement") == STATEMENT, named=True
+    )
+    _summarise(_Setting(console, where, engine, books[FACILITY]), done, statement)
+
+
+@dataclass(frozen=True)
+class _Billed:
+    """A facility's month: its records of usage, its archived record, and if it was done before."""
+
+    setting: _Setting
+    rated: RatedPeriod
+    record: Path
+    before: bool
+
+
+def _bill(setting: _Setting) -> _Billed:
+    engine, where, facility = setting.engine, setting.settings, setting.facility
+    before = issued_records(engine, where.runs, facility, PERIOD)
     rated = _load_and_rate(setting)
     if not before:
-        _adjust(setting)
+        if facility == FACILITY:
+            _adjust(setting)
         ready = sign_off(engine, setting.book, str(PERIOD))
-        setting.tell(f"ready {FACILITY} {PERIOD}", ready)
+        setting.tell(f"ready {facility} {PERIOD}", ready)
         with progress("issue") as step:
             run = issue_month(
                 engine, where, setting.book, PERIOD, terms=IssuingTerms(INVOICE_DATE), step=step
             )
-        setting.tell(f"issue {FACILITY} {PERIOD} --date {INVOICE_DATE}", run.sentences[0])
+        setting.tell(f"issue {facility} {PERIOD} --date {INVOICE_DATE}", run.sentences[0])
     else:
-        setting.tell(f"issue {FACILITY} {PERIOD}", "issued before, nothing changed")
-    record = issued_records(engine, where.runs, FACILITY, PERIOD)[0]
+        setting.tell(f"issue {facility} {PERIOD}", "issued before, nothing changed")
+    record = issued_records(engine, where.runs, facility, PERIOD)[0]
     _check(setting, record)
-    _summarise(setting, rated, record, unchanged=bool(before))
+    return _Billed(setting, rated, record, bool(before))
 
 
 def _site(console: Console) -> Settings:
@@ -110,7 +144,7 @@ def _site(console: Console) -> Settings:
         console.print(f"There is no site here: {what} ./{OWN_SITE}", highlight=False)
         return anywhere(own)
     books = read_price_books(here.parameters)
-    if books.get(FACILITY) != read_price_book(PARAMETERS, FACILITY):
+    if any(books.get(code) != read_price_book(PARAMETERS, code) for code in USAGE):
         raise NotReady(
             "this site is not the demonstration's, which would bill into it",
             where=str(here.site or here.parameters),
@@ -120,12 +154,13 @@ def _site(console: Console) -> Settings:
 
 
 def _load_and_rate(setting: _Setting) -> RatedPeriod:
+    usage = USAGE[setting.facility]
     with progress("load") as step:
-        loaded = load_files(setting.engine, setting.book, [LOG], step)
-    setting.tell(f"load {FACILITY} {_shown(LOG)}", loaded[0].sentence)
+        loaded = load_files(setting.engine, setting.book, [usage], step)
+    setting.tell(f"load {setting.facility} {_shown(usage)}", loaded[0].sentence)
     with progress("rate"):
         rated = rate_period(setting.engine, setting.book, PERIOD)
-    setting.tell(f"rate {FACILITY} {PERIOD}", rated.sentence)
+    setting.tell(f"rate {setting.facility} {PERIOD}", rated.sentence)
     return rated
 
 
@@ -163,25 +198,34 @@ def _check(setting: _Setting, record: Path) -> None:
     setting.tell(f"reproduce {_shown(record)}", f"reproduced ({reproduction.environment})")
 
 
-def _summarise(setting: _Setting, rated: RatedPeriod, record: Path, *, unchanged: bool) -> None:
-    invoices = list_invoices(setting.engine, FACILITY, str(PERIOD))
-    currency = setting.book.facility.currency
-    total = sum((Decimal(text) for text in invoices["total"]), Decimal(0))
-    table = Table(show_header=False, title=f"{FACILITY} {PERIOD}", title_justify="left")
-    table.add_column()
-    table.add_column()
-    table.add_row("records read", f"{rated.records:,}")
-    table.add_row("charges", f"{rated.charges:,} and one added line")
-    for reason, count in rated.unbilled.items():
-        table.add_row("unbilled", f"{count:,} {reason}")
-    table.add_row("invoices", f"{invoices.height:,}, {invoices['number'][0]} onwards")
-    table.add_row("total", f"{total:,} {currency}")
-    table.add_row("record", str(_shown(record)))
-    table.add_row("record is", "verified, reproduced")
+def _summarise(setting: _Setting, done: list[_Billed], statement: dict[str, Any]) -> None:
+    table = Table(title=f"{PERIOD}: every record is verified and reproduced", title_justify="left")
+    for heading in ("facility", "usage", "charges", "unbilled", "invoices", "total", "record"):
+        table.add_column(heading, justify="left" if heading in ("facility", "record") else "right")
+    first = ""
+    for each in done:
+        facility = each.setting.book.facility
+        invoices = list_invoices(setting.engine, facility.code, str(PERIOD))
+        total = sum((Decimal(text) for text in invoices["total"]), Decimal(0))
+        first = first or str(invoices["number"][0])
+        table.add_row(
+            facility.name,
+            f"{each.rated.records:,}",
+            f"{int(invoices['charges'].cast(pl.Int64).sum()):,}",
+            f"{sum(each.rated.unbilled.values()):,}",
+            f"{invoices.height:,}",
+            f"{total:,} {facility.currency}",
+            str(_shown(each.record)),
+        )
     setting.console.print(table)
-    if unchanged:
+    (team,) = (it.name for it in setting.book.teams if it.code == statement["team"])
+    setting.console.print(
+        f"{team} owes {statement['total']} {statement['currency']} for "
+        f"{statement['invoices']} invoices: statement {STATEMENT}.",
+        highlight=False,
+    )
+    if all(each.before for each in done):
         setting.console.print("Everything was done before; nothing changed.")
-    first = invoices["number"][0]
     site = setting.settings.site
     billing = "billing" if INSTALLED else ".venv/bin/billing"
     if site and site != Path.cwd():
@@ -190,8 +234,9 @@ def _summarise(setting: _Setting, rated: RatedPeriod, record: Path, *, unchanged
         "What to try next:\n"
         f"  {billing} show {first}\n"
         f"  {billing} unbilled {FACILITY} {PERIOD} --summary\n"
+        f"  {billing} statement {STATEMENT}\n"
         f"  {billing} lab\n"
-        f"  open {_shown(record)}/data/documents/{first}.pdf",
+        f"  open {_shown(done[0].record)}/data/documents/{first}.pdf",
         highlight=False,
         soft_wrap=True,
     )

@@ -12,8 +12,8 @@ from billing_lib.errors import UnwritableFile
 from billing_lib.program import PARAMETERS
 from billing_lib.settings import SITE_FILE
 
-DEMONSTRATION = "research-computing"
-"""The name of the demonstration's price book."""
+DEMONSTRATION = ("research-computing", "microscopy", "workshop")
+"""The names of the demonstration's price books."""
 
 _NEW = Path(__file__).parent / "new_site"
 
@@ -24,7 +24,7 @@ def make_site(folder: Path, *, demonstration: bool = False) -> list[str]:
     Parameters
     ----------
     demonstration
-        Take the demonstration's price book instead of the example.
+        Take the demonstration's price books instead of the example.
 
     Returns
     -------
@@ -37,9 +37,12 @@ def make_site(folder: Path, *, demonstration: bool = False) -> list[str]:
         The folder cannot be made or written to.
     """
     wanted = {SITE_FILE: _NEW / SITE_FILE, ".gitignore": _NEW / "gitignore"}
-    books, name = (PARAMETERS, DEMONSTRATION) if demonstration else (_NEW / "parameters", "example")
+    books, names = _NEW / "parameters", ("example",)
+    if demonstration:
+        books, names = PARAMETERS, DEMONSTRATION
     if not any(folder.glob("parameters/*.yml")):
-        for path in (*books.glob(f"{name}.*"), *books.glob(f"{name}/**/*.*")):
+        patterns = [pattern for name in names for pattern in (f"{name}.*", f"{name}/**/*.*")]
+        for path in (path for pattern in patterns for path in books.glob(pattern)):
             wanted[f"parameters/{path.relative_to(books).as_posix()}"] = path
     made = []
     try:
