@@ -200,8 +200,9 @@ def _check(setting: _Setting, record: Path) -> None:
 
 def _summarise(setting: _Setting, done: list[_Billed], statement: dict[str, Any]) -> None:
     table = Table(title=f"{PERIOD}: every record is verified and reproduced", title_justify="left")
-    for heading in ("facility", "usage", "charges", "unbilled", "invoices", "total", "record"):
-        table.add_column(heading, justify="left" if heading in ("facility", "record") else "right")
+    currency = setting.book.facility.currency
+    for heading in ("facility", "usage", "charges", "unbilled", "invoices", f"total {currency}"):
+        table.add_column(heading, justify="left" if heading == "facility" else "right")
     first = ""
     for each in done:
         facility = each.setting.book.facility
@@ -214,13 +215,12 @@ def _summarise(setting: _Setting, done: list[_Billed], statement: dict[str, Any]
             f"{int(invoices['charges'].cast(pl.Int64).sum()):,}",
             f"{sum(each.rated.unbilled.values()):,}",
             f"{invoices.height:,}",
-            f"{total:,} {facility.currency}",
-            str(_shown(each.record)),
+            f"{total:,}",
         )
     setting.console.print(table)
     (team,) = (it.name for it in setting.book.teams if it.code == statement["team"])
     setting.console.print(
-        f"{team} owes {statement['total']} {statement['currency']} for "
+        f"{team} owes {Decimal(statement['total']):,} {currency} for "
         f"{statement['invoices']} invoices: statement {STATEMENT}.",
         highlight=False,
     )

@@ -37,9 +37,8 @@ def make_site(folder: Path, *, demonstration: bool = False) -> list[str]:
         The folder cannot be made or written to.
     """
     wanted = {SITE_FILE: _NEW / SITE_FILE, ".gitignore": _NEW / "gitignore"}
-    books, names = _NEW / "parameters", ("example",)
-    if demonstration:
-        books, names = PARAMETERS, DEMONSTRATION
+    books = PARAMETERS if demonstration else _NEW / "parameters"
+    names = DEMONSTRATION if demonstration else ("example",)
     if not any(folder.glob("parameters/*.yml")):
         patterns = [pattern for name in names for pattern in (f"{name}.*", f"{name}/**/*.*")]
         for path in (path for pattern in patterns for path in books.glob(pattern)):
