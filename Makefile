@@ -5,7 +5,7 @@
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 
-demo: ## set up .venv, then bill a real month from usage log to reproduced invoice
+demo: ## set up .venv, then bill three facilities' month from usage to reproduced invoices
 	@scripts/setup.sh demo
 	@.venv/bin/billing demo
 

@@ -139,14 +139,16 @@ def test_init_writes_over_no_file_and_brings_no_example_beside_a_price_book(tmp_
     assert [path.name for path in (tmp_path / "parameters").iterdir()] == ["microscopy.yml"]
 
 
-def test_the_demonstrations_price_book_comes_with_its_templates(tmp_path: Path) -> None:
+def test_the_demonstrations_price_books_come_with_their_templates(tmp_path: Path) -> None:
     made = make_site(tmp_path, demonstration=True)
     books = [name for name in made if name.startswith("parameters/")]
     assert sorted(name.removeprefix("parameters/") for name in books) == [
+        "microscopy.yml",
         "research-computing.svg",
         "research-computing.yml",
         "research-computing/templates/ap-upload.csv.j2",
         "research-computing/templates/cover-letter.html.j2",
+        "workshop.yml",
     ]
     text = (tmp_path / "parameters" / "research-computing.yml").read_text()
     assert PriceBook.parse(text, "research-computing.yml").facility.code == "RC"

@@ -83,7 +83,8 @@ def issued(clone: Path) -> Iterator[Issued]:
     try:
         ran = image_script(clone, "demo")
         assert ran.returncode == 0, ran.stdout + ran.stderr
-        (bag,) = (clone / "build" / "demo" / "billing-demo" / "runs").rglob("bagit.txt")
+        runs = clone / "build" / "demo" / "billing-demo" / "runs"
+        (bag,) = runs.glob("MIC/*/*/bagit.txt")
         yield Issued(clone, git("rev-parse", "HEAD"), image, bag.parent, ran.stdout + ran.stderr)
     finally:
         image_script(clone, "remove")

@@ -16,17 +16,17 @@ import pytest
 from nbconvert import HTMLExporter
 
 from billing_lib.batch.issuing import IssuingTerms, issue_month
+from billing_lib.cli.demonstration import PERIOD, USAGE
 from billing_lib.ledger.database import initialise, open_ledger
-from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, sign_off
 from billing_lib.workflow.statements import generate_statements
+from billing_lib.workflow.steps import unheard
 
 ROOT = Path(__file__).parent.parent.parent
 NOTEBOOKS = ROOT / "notebooks"
-OCTOBER = Period(1993, 10)
 REVIEWED = (
     *("home", "usage", "review", "adjust", "run", "approve", "audit"),
     *("prices", "statement", "listing", "invoice", "invoices", "after"),
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.xdist_group("notebooks")
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory: pytest.TempPathFactory) -> Settings:
-    """The demonstration's month, loaded and rated, one project of it issued."""
+    """The demonstration's month, loaded and rated, one project of each facility issued."""
     folder = tmp_path_factory.mktemp("notebooks")
     here = Settings(
         database=f"sqlite:///{folder / 'billing.db'}",
@@ -48,20 +48,14 @@ def office(tmp_path_factory: pytest.TempPathFactory) -> Settings:
     )
     engine = open_ledger(here.database)
     initialise(engine)
-    book = read_price_book(here.parameters, "RC")
-    log = ROOT / "data" / "NASA-iPSC-1993-3.1-cln.swf.gz"
-    load_files(engine, book, [log], lambda done, total, what: None)
-    rate_period(engine, book, OCTOBER)
-    sign_off(engine, book, str(OCTOBER))
-    issue_month(
-        engine,
-        here,
-        book,
-        OCTOBER,
-        RunScope(projects=("u4",)),
-        terms=IssuingTerms("1993-11-05", allow_dirty=True),
-    )
-    generate_statements(engine, {"RC": book}, OCTOBER)
+    books = {code: read_price_book(here.parameters, code) for code in USAGE}
+    for (code, book), project in zip(books.items(), ("u4", "membranes", "holder"), strict=True):
+        load_files(engine, book, [USAGE[code]], unheard)
+        rate_period(engine, book, PERIOD)
+        sign_off(engine, book, str(PERIOD))
+        terms = IssuingTerms("1993-11-05", allow_dirty=True)
+        issue_month(engine, here, book, PERIOD, RunScope(projects=(project,)), terms=terms)
+    generate_statements(engine, books, PERIOD)
     return here
 
 
@@ -79,24 +73,35 @@ def outputs(notebook: nbformat.NotebookNode) -> str:
     return json.dumps([cell.get("outputs", []) for cell in notebook.cells])
 
 
+GENERAL = [
+    ("home", {"months": 3}, "5,414.14 USD"),
+    ("prices", {"facility": "SHOP"}, "holder, furnace, hub"),
+    ("audit", {"record": ""}, "208.75"),
+    ("invoices", {"view": ""}, "<caption>Invoices"),
+    ("after", {"part": "", "month": "1993-10"}, "bio-1993-10"),
+    ("statement", {"team": "bio", "period": "1993-10"}, "Statement <b>bio-1993-10</b>, OPEN"),
+    ("invoice", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, as it was sent"),
+    ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),
+]
+OF_A_MONTH = {
+    "usage": ("Files that wait",) * 3,
+    "review": ("5,944</b> usage records", "12</b> usage records", "8</b> usage records"),
+    "adjust": tuple(f"Pending charges, the first {count}" for count in (54, 8, 5)),
+    "run": ("What the run goes by",) * 3,
+    "approve": ("invoices are decided",) * 3,
+}
+EACH: list[tuple[str, dict[str, str | int], str]] = GENERAL + [
+    (name, {"facility": facility, "period": "1993-10"}, said)
+    for name, shown in OF_A_MONTH.items()
+    for facility, said in zip(USAGE, shown, strict=True)
+]
+
+
 @pytest.mark.parametrize(
     ("name", "stated", "shown"),
-    [
-        ("home", {"months": 3}, "5,414.14 USD"),
-        ("usage", {"facility": "RC", "period": "1993-10"}, "Files that wait"),
-        ("review", {"facility": "RC", "period": "1993-10"}, "5,944</b> usage records"),
-        ("adjust", {"facility": "RC", "period": "1993-10"}, "Pending charges, the first 54"),
-        ("run", {"facility": "RC", "period": "1993-10"}, "What the run goes by"),
-        ("approve", {"facility": "RC", "period": "1993-10"}, "invoices are decided"),
-        ("audit", {"record": ""}, "1917.29"),
-        ("invoices", {"view": ""}, "<caption>Invoices"),
-        ("after", {"part": "", "month": "1993-10"}, "bio-1993-10"),
-        ("statement", {"team": "bio", "period": "1993-10"}, "Statement <b>bio-1993-10</b>, OPEN"),
-        ("invoice", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, as it was sent"),
-        ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),
-    ],
+    [pytest.param(*each, id="-".join([each[0], *map(str, each[1].values())])) for each in EACH],
 )
-def test_a_notebook_runs_by_papermill(
+def test_a_notebook_runs_by_papermill_and_exports_to_a_clean_page(
     office: Settings,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -107,16 +112,22 @@ def test_a_notebook_runs_by_papermill(
     for key, value in environment(office).items():
         monkeypatch.setenv(key, value)
     ran = papermill.execute_notebook(
-        NOTEBOOKS / f"{name}.ipynb", tmp_path / "ran.ipynb", parameters=stated, progress_bar=False
+        NOTEBOOKS / f"{name}.ipynb",
+        tmp_path / "ran.ipynb",
+        parameters=stated,
+        progress_bar=False,
+        shutdown_kernel="immediate",
     )
     assert shown in outputs(ran)
-    if name == "review":
-        page, _ = HTMLExporter(exclude_input=True).from_notebook_node(ran)
+    assert "widget-view" not in outputs(ran)  # its code would come from a network
+    page, _ = HTMLExporter(exclude_input=True).from_notebook_node(ran)
+    for unclean in ("Traceback", "jp-InputArea-editor", 'class="highlight', "stderr"):
+        assert unclean not in page.split("</head>")[1], unclean
+    if (name, stated.get("facility")) == ("review", "RC"):
         for picture in ("Spend by project", "This month against the last twelve", "Hours by inst"):
             assert f'<img alt="{picture}' in page  # in the page itself, as are the tables
         for table in ("Charges, the first 54", "What was checked", "Findings"):
             assert f"<caption>{table}" in page
-        assert "widget-view" not in outputs(ran)  # its code would come from a network
 
 
 def test_the_notebooks_pass_nbval(office: Settings) -> None:
