@@ -13,6 +13,7 @@ W3   34.80   W4  4 h x 55.00 = 220.00   W5   118.40   W6  1 h x 25.00 + 5.00 = 3
 W7   4.25 h x 110.00 = 467.50           W8   1,240.00 x 1.15 = 1,426.00
 """
 
+import polars as pl
 import pytest
 from sqlalchemy import Engine
 
@@ -39,6 +40,7 @@ def test_each_charge_is_that_worked_out_by_hand(ledger: Engine, facility: str) -
     load_files(ledger, book, [USAGE[facility]], unheard)
     rate_period(ledger, book, PERIOD)
     with reading(ledger) as connection:
-        charges = read_charges(connection, facility).sort("row")
-    totals = [money_text(total, 2) for total in charges["total"]]
+        charges = read_charges(connection, facility)
+    in_order = charges.sort(pl.col("charge").str.slice(1).cast(pl.Int64))["total"]
+    totals = [money_text(total, 2) for total in in_order]
     assert " ".join(totals) == BY_HAND[facility]
