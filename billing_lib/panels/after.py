@@ -1,4 +1,4 @@
-"""The page "After issue": statements, prepaid funds, packages, journals, texts and preferences.
+"""The page "After issue": statements, funds, packages, journals, texts, mail, and roles.
 
     page = AfterPanel()
     page.part.value = "Statements"       a table of that part, and its actions below
@@ -22,6 +22,7 @@ from sqlalchemy import Engine
 
 from billing_lib import Site, open_site
 from billing_lib.delivery.queue import preview_statements, queue_statements
+from billing_lib.delivery.send import send_waiting
 from billing_lib.documents.journal import render_journal
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.exports.documents import statement_documents
@@ -32,6 +33,7 @@ from billing_lib.exports.templates import (
     read_transformation,
 )
 from billing_lib.ledger.database import Ledger, trying, writing
+from billing_lib.ledger.states import WAITING
 from billing_lib.panels.forms import (
     Displayed,
     choice,
@@ -50,7 +52,14 @@ from billing_lib.workflow.after_issue import deposit, list_funds
 from billing_lib.workflow.journal import list_journals, post_journal, read_journal
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.notes import TEXT_NAMES, text_versions, write_text
-from billing_lib.workflow.outbox import WISHES, list_preferences, prefer
+from billing_lib.workflow.outbox import (
+    WISHES,
+    list_outbox,
+    list_preferences,
+    prefer,
+    settle_message,
+)
+from billing_lib.workflow.permissions import ROLES, grant, list_permissions, revoke
 from billing_lib.workflow.statements import (
     generate_statements,
     list_statements,
@@ -104,6 +113,8 @@ class PartAction:
     entries: tuple[str, ...] = ()
     ticked: bool = True
     ledger: bool = True
+    optional: tuple[str, ...] = ()
+    """Entries that may stay empty."""
 
 
 @dataclass(frozen=True)
@@ -189,6 +200,34 @@ def _posted(job: Job) -> list[str]:
     number = "not-posted" if made.number is None else f"journal-{made.number}"
     job.files[f"{job.facility}-{number}.{_SUFFIX[kind]}"] = render_journal(made, kind).encode()
     return [f"{number.replace('-', ' ')}: {made.sentence}"]
+
+
+def _sent(job: Job) -> list[str]:
+    if job.trial:
+        waiting = list_outbox(job.engine, job.facility, [WAITING]).height
+        return [f"{waiting:,} messages of {job.facility} wait; those that are due are sent"]
+    sent = send_waiting(job.engine, job.office.settings)
+    return [f"{sent.sent:,} messages sent", *sent.sentences]
+
+
+def _settled(action: str) -> Callable[[Job], list[str]]:
+    return lambda job: [
+        settle_message(job.ledger, message, action, job.stated["reason"]) for message in job.chosen
+    ]
+
+
+def _granted(job: Job) -> list[str]:
+    stated = job.stated
+    team = stated["team"] or None
+    return [grant(job.ledger, job.book, stated["login"], stated["role"], team, stated["reason"])]
+
+
+def _revoked(job: Job) -> list[str]:
+    held = (each.split(" ") for each in job.chosen)  # login, role, team
+    return [
+        revoke(job.ledger, job.book, login, role, team or None, job.stated["reason"])
+        for login, role, team in held
+    ]
 
 
 def _texts(office: Site, books: dict[str, PriceBook], facility: str, _: str) -> pl.DataFrame:
@@ -312,6 +351,32 @@ PARTS = {
             )
         },
     ),
+    "Messages": Part(
+        lambda office, books, facility, month: list_outbox(office.engine, facility),
+        "message",
+        {
+            "deliver": PartAction("Send what waits", _sent, ticked=False, ledger=False),
+            "send": PartAction("Say that it arrived", _settled("send"), ("reason",)),
+            "again": PartAction("Send once more", _settled("again"), ("reason",)),
+            "withdraw": PartAction("Do not send any more", _settled("withdraw"), ("reason",)),
+        },
+    ),
+    "Roles": Part(
+        lambda office, books, facility, month: list_permissions(
+            office.engine, facility
+        ).with_columns(key=pl.format("{} {} {}", "login", "role", pl.col("team").fill_null(""))),
+        "key",
+        {
+            "grant": PartAction(
+                "Give a role",
+                _granted,
+                ("login", "role", "team", "reason"),
+                ticked=False,
+                optional=("team",),
+            ),
+            "revoke": PartAction("Take ticked roles", _revoked, ("reason",)),
+        },
+    ),
 }
 """The parts of the page."""
 
@@ -332,6 +397,9 @@ class PartForm(ActionForm):
                 "reason": text_entry("Reason", "why; kept in the history"),
                 "ledger": choice("Format", [(kind, kind) for kind in _SUFFIX]),
                 "invoices": choice("Invoices by mail", [(wish, wish) for wish in WISHES]),
+                "login": text_entry("Login"),
+                "role": choice("Role", [(f"{role}: {may}", role) for role, may in ROLES.items()]),
+                "team": text_entry("Team", "of a lab administrator alone"),
             }
         )
 
@@ -346,7 +414,7 @@ class PartForm(ActionForm):
     def target(self, key: str, stated: dict[str, Any]) -> list[str]:
         """The ticked rows' names."""
         for name in self.names(key):
-            if not stated[name]:
+            if not stated[name] and name not in self.actions()[key].optional:
                 label = self.entries[name].description
                 raise InvalidAdjustment(f"'{label}' has no entry", remedy="fill it in")
         chosen = self.panel.table.ticked if self.actions()[key].ticked else []

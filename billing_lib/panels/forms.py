@@ -13,9 +13,11 @@ a notebook run again is the same byte for byte.
 """
 
 import os
+import re
 import time
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from functools import cache
 from html import escape
 from io import BytesIO
 from mimetypes import guess_type
@@ -28,9 +30,11 @@ import anywidget
 import ipywidgets as widgets
 import pandas as pd
 import polars as pl
+import yaml
 from IPython.display import HTML
 
 from billing_lib.panels.html import shown_texts, table_name
+from billing_lib.workflow.notebooks import titled
 
 if TYPE_CHECKING:
     from pandas.io.formats.style_render import CSSDict
@@ -214,9 +218,36 @@ def zipped(folder: Path) -> bytes:
     return content.getvalue()
 
 
+@cache
+def pages_of_commands() -> dict[str, dict[str, str]]:
+    """Each command's ``page`` and perhaps ``button``, or the ``reason`` why it has no page."""
+    text = Path(__file__).with_name("commands.yml").read_text(encoding="utf-8")
+    table: dict[str, dict[str, str]] = yaml.safe_load(text)
+    return table
+
+
+_COMMAND = re.compile(r"(run )?'billing ([a-z-]+)( [a-z]+)?[^']*'")
+
+
+def on_page(text: str) -> str:
+    """A sentence with pages and buttons in place of the commands that it names."""
+
+    def place(found: re.Match[str]) -> str:
+        table = pages_of_commands()
+        its = table.get(found[2] + (found[3] or "")) or table.get(found[2], {})
+        if "page" not in its:
+            return found[0]
+        page = f"the page {titled(its['page'])}"
+        if "button" not in its:
+            return f"see {page}" if found[1] else page
+        return f"{'press ' if found[1] else ''}'{its['button']}' on {page}"
+
+    return _COMMAND.sub(place, text)
+
+
 def steps(sentences: Sequence[str]) -> str:
     """Sentences in a list that is folded; of very many the first ones."""
-    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences[:_LISTED])
+    items = "".join(f"<li>{escape(on_page(sentence))}</li>" for sentence in sentences[:_LISTED])
     more = len(sentences) - _LISTED
     rest = f"<p>… and {more:,} more</p>" if more > 0 else ""
     return (

@@ -47,6 +47,7 @@ from billing_lib.panels.forms import (
     date_entry,
     downloads,
     framed,
+    on_page,
     steps,
     suggestion,
     table,
@@ -343,7 +344,8 @@ class InvoiceActions(ActionForm):
             parts.append(widgets.HTML(downloads(self.office.settings.office, outcome.files)))
         if outcome.refused:
             schema = {"Invoice": pl.String, "Reason": pl.String}
-            frame = pl.DataFrame(outcome.refused, schema=schema, orient="row")
+            told = [(name, on_page(reason)) for name, reason in outcome.refused]
+            frame = pl.DataFrame(told, schema=schema, orient="row")
             columns = [Column("Invoice", "Invoice", wide=2), Column("Reason", "Reason", wide=9)]
             visible = min(frame.height, 8)
             listed = PagedTable("refused invoices", columns, frame.clone, visible=visible)

@@ -26,7 +26,7 @@ from IPython.display import DisplayHandle, display
 
 from billing_lib import Site, open_site
 from billing_lib.errors import BillingError, NotReady
-from billing_lib.panels.forms import button, buttons, choice, in_browser, offer
+from billing_lib.panels.forms import button, buttons, choice, in_browser, offer, on_page
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import PriceBook
@@ -41,11 +41,12 @@ class Message:
 
     def say(self, text: str) -> None:
         """Report a result."""
-        self.widget.value = f'<span role="status">{escape(text)}</span>'
+        self.widget.value = f'<span role="status">{escape(on_page(text))}</span>'
 
     def refuse(self, text: str) -> None:
         """Report a mistake."""
-        self.widget.value = f'<span role="alert" style="color: #a40000">{escape(text)}</span>'
+        shown = escape(on_page(text))
+        self.widget.value = f'<span role="alert" style="color: #a40000">{shown}</span>'
 
     @contextmanager
     def sentences(self) -> Iterator[None]:

@@ -30,7 +30,7 @@ from billing_lib import Site, open_site
 from billing_lib.errors import BillingError, NotReady
 from billing_lib.panels.change import ChangeCharges, changes_table
 from billing_lib.panels.charge_list import charge_columns, with_names
-from billing_lib.panels.forms import bundle, in_browser, offer, table
+from billing_lib.panels.forms import bundle, in_browser, offer, on_page, table
 from billing_lib.panels.html import amount
 from billing_lib.panels.office import Desk, Later, Message, ProgressBar
 from billing_lib.panels.table import MONEY, NUMBER, OPENING, Column, PagedTable
@@ -589,7 +589,7 @@ class ReviewPanel:
             self.book = self.office.book(facility)
             self.summary = summarise_month(self.office.engine, self.book, period)
         except BillingError as error:
-            self.refused = str(error)
+            self.refused = on_page(str(error))
             return
         self.currency = self.book.facility.currency
         self.places = minor_places(self.currency)

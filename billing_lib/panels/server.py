@@ -13,7 +13,7 @@ from typing import Any
 from jupyter_server.serverapp import ServerApp
 from tornado.web import RequestHandler
 
-from billing_lib.workflow.notebooks import GENERAL, HOME, MONTHLY
+from billing_lib.workflow.notebooks import GENERAL, HOME, MONTHLY, titled
 
 _OFF = {
     "@jupyterlab/application-extension": ("logo", "top-bar", "property-inspector", "dirty"),
@@ -63,6 +63,7 @@ def office_page(handler: RequestHandler, page_config: dict[str, Any]) -> dict[st
     return page_config | {
         "disabledExtensions": [*page_config.get("disabledExtensions", ()), *off],
         "billingPages": {"home": HOME, "month": MONTHLY, "general": GENERAL},
+        "billingTitles": {name: titled(name) for name in (HOME, *MONTHLY, *GENERAL)},
     }
 
 

@@ -33,6 +33,18 @@ MONTHLY = ("usage", "review", "adjust", "run", "approve")
 GENERAL = ("invoices", "after", "prices", "listing", "statement", "audit")
 """The notebooks about a facility, a team or a record."""
 
+_TITLES = {
+    "after": "After issue",
+    "prices": "Prices and people",
+    "statement": "Statements",
+    "listing": "Listings",
+}
+
+
+def titled(name: str) -> str:
+    """The name of a notebook's page in the office's bar."""
+    return _TITLES.get(name, name.capitalize())
+
 
 def open_notebook(office: Path, name: str, parameters: Mapping[str, str], place: str = "") -> str:
     """Write a copy with these parameters unless the office folder has it; return its path there.

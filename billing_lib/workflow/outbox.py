@@ -85,7 +85,7 @@ def list_outbox(
     return queued.filter(chosen).with_columns(moment).select(pl.col("id").alias("message"), *names)
 
 
-def settle_message(engine: Engine, message_id: str, action: str, reason: str = "") -> str:
+def settle_message(engine: Ledger, message_id: str, action: str, reason: str = "") -> str:
     """Record that a message arrived (``send``), is sent again (``again``) or never (``withdraw``).
 
     Returns a sentence.

@@ -26,7 +26,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
 from billing_lib.ledger import people
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
 from billing_lib.ledger.people import current_login
 from billing_lib.pricing.fields import canonical_json
@@ -213,7 +213,7 @@ def note_book(
 
 
 def grant(
-    engine: Engine,
+    engine: Ledger,
     book: PriceBook,
     login: str,
     role: str,
@@ -246,7 +246,7 @@ def grant(
 
 
 def revoke(
-    engine: Engine,
+    engine: Ledger,
     book: PriceBook,
     login: str,
     role: str,

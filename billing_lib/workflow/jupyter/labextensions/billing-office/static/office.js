@@ -10,13 +10,7 @@
   const page = JSON.parse(document.getElementById('jupyter-config-data')?.textContent || '{}');
   const office = page.mode === 'single-document';
   const OFFICE = 'billing-office';
-  const names = {
-    after: 'After issue',
-    prices: 'Prices and people',
-    statement: 'Statements',
-    listing: 'Listings'
-  };
-  const titled = name => names[name] || name[0].toUpperCase() + name.slice(1);
+  const titled = name => page.billingTitles?.[name] || name;
 
   const marked = panel => panel.context.model.getMetadata('billing')?.run_when_opened === true;
 
