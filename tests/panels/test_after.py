@@ -11,6 +11,7 @@ from html_cells import listed
 
 from billing_lib import Site
 from billing_lib.batch.issuing import IssuingTerms, issue_month
+from billing_lib.delivery.queue import queue_invoices
 from billing_lib.exports.packages import make_package
 from billing_lib.panels.after import PARTS, AfterPanel
 from billing_lib.pricing.clock import Period
@@ -116,6 +117,33 @@ def test_statements_packages_and_journals_of_an_issued_month(here: Site) -> None
     assert listed(panel.table) == [made.id]
     go(panel)
     assert listed(panel.table) == []
+
+
+def test_roles_are_given_and_taken(here: Site) -> None:
+    panel = AfterPanel("Roles", office=here)
+    assert listed(panel.table) == []
+    look(panel, "grant", login="ann", role="administrator", reason="new office")
+    assert listed(panel.table) == []
+    assert "MIC: ann is an administrator" in go(panel)
+    assert listed(panel.table, filters={"login": "ann"}) == ["MIC"]
+    assert "the price book has no team" in look(
+        panel, "grant", login="lab", role="lab_administrator", team="nobody", reason="asked"
+    )
+
+
+def test_messages_are_looked_at_withdrawn_and_asked_for_again(here: Site) -> None:
+    book = here.book("MIC")
+    terms = IssuingTerms("2020-05-04", allow_dirty=True)
+    issue_month(here.engine, here.settings, book, APRIL, terms=terms)
+    queue_invoices(here.engine, here.settings, book, APRIL)
+    panel = AfterPanel("Messages", office=here)
+    (message, *_) = ticked = listed(panel.table)
+    assert f"{len(ticked)} messages of MIC wait" in look(panel, "deliver")
+    panel.table.tick([message])
+    assert "is CANCELLED" in look(panel, "withdraw", reason="wrong address")
+    assert message in listed(panel.table)
+    assert "is CANCELLED" in go(panel)
+    assert message not in listed(panel.table)
 
 
 def test_a_site_without_a_facility_says_so(here: Site) -> None:
