@@ -7,8 +7,9 @@
     display(shown)     the table as it is now
     shown.fill()       the same place, anew
 
-Work runs in a thread, so that the notebook can take the click on Stop. It announces each step
-before it begins; stopping raises an error there, so unfinished work is rolled back or, when
+Work runs in a thread, so that the notebook can take the click on Stop; its result is shown in the
+thread that takes the clicks, so that no two change a page at once. It announces each step before it
+begins; stopping raises an error there, so unfinished work is rolled back or, when
 issuing, settled by the next try. ``Later`` fills a place in a notebook again when its content has
 changed; the notebook saves and exports the last content like any other output.
 """
@@ -17,6 +18,7 @@ import asyncio
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from html import escape
 from threading import Event, Thread
 from typing import Any, TypeVar
@@ -123,11 +125,10 @@ class ProgressBar:
         self._stopping = Event()
         self._stopped = ""
         self._thread: Thread | None = None
-
-    @property
-    def running(self) -> bool:
-        """Whether work is under way."""
-        return self._thread is not None and self._thread.is_alive()
+        self._outcome: Callable[[], None] | None = None
+        self._resting: list[tuple[widgets.DOMWidget, bool]] = []
+        self.running = False
+        """Whether work is under way or its outcome not yet shown."""
 
     def start(
         self,
@@ -152,7 +153,10 @@ class ProgressBar:
         self.bar.value, self.bar.max, self.label.value = 0, 1, "begins"
         self.stop.disabled = False
         self.widget.layout.display = ""
-        self._thread = Thread(target=self._run, args=(work, then, refused, resting), daemon=True)
+        loop = _running_loop()
+        self._thread = Thread(target=self._work, args=(work, then, refused, loop), daemon=True)
+        self._resting = resting
+        self.running = True
         self._thread.start()
 
     def ask_to_stop(self) -> None:
@@ -162,43 +166,70 @@ class ProgressBar:
         self.label.value = "stopping …"
 
     def wait(self) -> None:
-        """Wait until the work is done."""
+        """Wait until the work is done and its result shown."""
         if self._thread is not None:
             self._thread.join()
+        self._settle()
 
-    def _run(
+    def _work(
         self,
         work: Callable[[Progress], Result],
         then: Callable[[Result], None],
         refused: Callable[[BillingError], None],
-        resting: list[tuple[widgets.Button, bool]],
+        loop: asyncio.AbstractEventLoop | None,
     ) -> None:
-        told, outcome = False, "nothing was written"
-        try:
-            try:
-                result = work(self._step)
-                outcome = "the work itself was done"
-            finally:
-                self.widget.layout.display = "none"
-                for starter, disabled in resting:
-                    starter.disabled = disabled
-            then(result)
-            told = True
-        except BillingError as error:
+        """Do the work in its thread; its result is shown by the thread that takes the clicks."""
+
+        def refuse(error: BillingError) -> None:
             refused(error)
             self.message.refuse(str(error))
+
+        outcome = partial(self.message.refuse, _defect("nothing was written"))
+        try:
+            outcome = partial(then, work(self._step))
+        except BillingError as error:
+            outcome = partial(refuse, error)
+        finally:  # the traceback of a defect continues to the log
+            self._outcome = outcome
+            if loop is None:
+                self._settle()
+            else:
+                loop.call_soon_threadsafe(self._settle)
+
+    def _settle(self) -> None:
+        """Show the outcome, once."""
+        outcome, self._outcome = self._outcome, None
+        if outcome is None:
+            return
+        self.running = False
+        self.widget.layout.display = "none"
+        for starter, disabled in self._resting:
+            starter.disabled = disabled
+        told = False
+        try:
+            with self.message.sentences():
+                outcome()
             told = True
         finally:
-            if not told:  # the traceback continues to the log
-                self.message.refuse(
-                    f"the program has a defect here; {outcome}, and its log says more"
-                )
+            if not told:
+                self.message.refuse(_defect("the work itself was done"))
 
     def _step(self, done: int, total: int, what: str) -> None:
         if self._stopping.is_set() and done < total:  # finished work is not stopped
             raise Stopped("stopped", remedy=self._stopped)
         self.bar.max, self.bar.value = max(total, 1), done
         self.label.value = f"{escape(what)} ({done:,} of {total:,})"
+
+
+def _defect(outcome: str) -> str:
+    return f"the program has a defect here; {outcome}, and its log says more"
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 class ActionForm:

@@ -69,6 +69,8 @@ def test_a_run_is_made_and_the_month_signed_off(facility: Make, opened: Open) ->
 def test_a_run_is_approved_with_the_keyboard(facility: Make, opened: Open) -> None:
     here = submitted(facility, "KEYS")
     page = opened(here, "approve")
+    sent: list[str] = []  # comments and clicks keep their order in one thread of the kernel
+    page.on("websocket", lambda it: it.on("framesent", lambda frame: sent.append(str(frame))))
     expect(page.get_by_title("Invoice KEYS-2020-04-1/p1")).to_be_visible()
     comment = page.get_by_placeholder("A comment")
     comment.focus()
@@ -85,6 +87,8 @@ def test_a_run_is_approved_with_the_keyboard(facility: Make, opened: Open) -> No
         ("KEYS-2020-04-1/p1", ME, "as agreed"),
         ("KEYS-2020-04-1/p2", ME, ""),
     ]
+    assert [frame for frame in sent if "click" in frame] != []
+    assert [frame for frame in sent if "create_subshell_request" in frame] == []
 
 
 def test_an_invoice_is_sent_back_with_a_reason(facility: Make, opened: Open) -> None:

@@ -1,6 +1,8 @@
 """Long work in a panel: its bar, its stop button, its mistakes."""
 
-from threading import Event
+import asyncio
+from contextlib import suppress
+from threading import Event, Thread, current_thread
 
 import pytest
 
@@ -23,6 +25,26 @@ def test_work_moves_the_bar_and_gives_its_result() -> None:
     assert seen == [(1, 4, "freeze (1 of 4)")]
     assert "got 7" in message.widget.value
     assert progress.widget.layout.display == "none"
+
+
+def test_the_result_is_shown_in_the_thread_that_takes_the_clicks() -> None:
+    seen: list[object] = []
+
+    async def click() -> None:
+        settled = asyncio.Event()
+        progress = ProgressBar(Message())
+
+        def then(worker: Thread) -> None:
+            seen.extend([current_thread() is kernel, worker is kernel, progress.running])
+            settled.set()
+
+        progress.start(lambda step: current_thread(), then)
+        await asyncio.wait_for(settled.wait(), 10)
+
+    kernel = Thread(target=lambda: asyncio.run(click()))
+    kernel.start()
+    kernel.join()
+    assert seen == [True, False, False]
 
 
 def test_stopping_ends_it_before_the_next_step() -> None:
@@ -76,7 +98,8 @@ def test_a_defect_is_named_with_its_outcome(breaks: str, outcome: str) -> None:
         pass
 
     progress.start(*((fail, succeed) if breaks == "work" else (succeed, fail)))
-    progress.wait()
+    with suppress(ZeroDivisionError):
+        progress.wait()
     assert f"the program has a defect here; {outcome}, and its log says more" in (
         message.widget.value
     )
