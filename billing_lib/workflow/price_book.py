@@ -141,7 +141,7 @@ def open_book(engine: Engine, folder: Path, facility: str) -> OpenedBook:
         noting = may(connection, facility, REVIEWER)
     if noting:
         with writing(engine) as connection:
-            note_book(connection, book)
+            note_facility(connection, book)
     return OpenedBook(path, read_text(path), book)
 
 

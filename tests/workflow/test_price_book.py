@@ -54,6 +54,15 @@ def noted(engine: Engine) -> list[dict[str, Any]]:
         return read_events(connection, "MIC", kinds=["price_book"]).to_dicts()
 
 
+def test_a_file_that_the_ledger_has_not_met_is_opened_and_noted(
+    sqlite_template: Path, tmp_path: Path, folder: Path
+) -> None:
+    shutil.copyfile(sqlite_template, tmp_path / "billing.db")
+    engine = open_ledger(f"sqlite:///{tmp_path / 'billing.db'}")
+    assert open_book(engine, folder, "MIC").book.facility.name == "Microscopy"
+    assert [event["reason"] for event in noted(engine)] == ["first seen"]
+
+
 def test_a_new_price_shows_its_effect_and_changes_nothing(engine: Engine, folder: Path) -> None:
     opened = open_book(engine, folder, "MIC")
     shown = preview_book(engine, opened, changed(opened.content))
