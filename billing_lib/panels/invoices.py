@@ -63,6 +63,7 @@ from billing_lib.pricing.money import minor_places
 from billing_lib.workflow.approve import read_invoice_history
 from billing_lib.workflow.invoice_actions import (
     ACTIONS,
+    CHANGED,
     Action,
     Entries,
     Outcome,
@@ -317,6 +318,8 @@ class InvoiceActions(ActionForm):
     def show(self, key: str, outcome: Outcome) -> tuple[str, pl.DataFrame] | None:
         """Show the result of the trial on the selected invoices."""
         action = _ALL_ACTIONS[key]
+        if any(CHANGED in reason for _, reason in outcome.refused):
+            self._changed()
         self._list(outcome)
         cannot = f"; {len(outcome.refused):,} cannot, listed below" if outcome.refused else ""
         if outcome.done.height == 0:

@@ -356,12 +356,16 @@ def _halve(
         outcome.sentences += sentences
 
 
+CHANGED = "somebody has changed it since this list was read"
+"""The reason of a refusal after which a page reads its list again."""
+
+
 def _require_as_seen(connection: Connection, facility: str, rows: pl.DataFrame) -> None:
     now = ledger_invoices.lock_invoices(connection, facility, _codes(rows))
     seen = rows.select("state", "total", "step", code="invoice")
     if now.join(seen, on=seen.columns, how="semi", nulls_equal=True).height != seen.height:
         raise ChangedMeanwhile(
-            "somebody has changed it since this list was read", remedy="read the list again"
+            CHANGED, remedy="it is read again now: look at it and repeat the action"
         )
 
 

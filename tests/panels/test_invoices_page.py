@@ -152,6 +152,11 @@ def test_an_invoice_that_changed_after_the_look_is_left_alone(drafted: Site) -> 
     go(other)
     assert "Done. 1 invoice, 148.33 USD put in quarantine; 1 were refused." in go(panel)
     assert "somebody has changed it since this list was read" in below(panel)
+    other.table.tick([f"MIC {P1}"])  # the other page has not seen that it moved, too
+    look(other, "quarantine", reason="again")
+    assert "it is read again now: look at it and repeat the action" in below(other)
+    look(other, "release")
+    assert "Nothing is done yet. 1 invoice" in said(other)
     with reading(drafted.engine) as connection:
         moved = read_events(connection, "MIC", kinds=["quarantine"])
     assert moved.select("subject", "reason").rows() == [(P2, "theirs"), (P1, "ask the lab")]
