@@ -50,6 +50,10 @@ _OFF = {
 }
 """The plugins of JupyterLab that are off in the office: all of a package, or the named ones."""
 
+FORGOTTEN_SECONDS = 12 * 60 * 60
+"""Seconds after which the kernel of a closed page is shut down, unless the server's configuration
+says otherwise; a computer may sleep meanwhile."""
+
 
 def office_page(handler: RequestHandler, page_config: dict[str, Any]) -> dict[str, Any]:
     """The page configuration of JupyterLab, for the office without the plugins of ``_OFF``."""
@@ -73,3 +77,6 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server: ServerApp) -> None:
     server.web_app.settings["page_config_hook"] = office_page
+    server.kernel_manager.cull_idle_timeout = (
+        server.kernel_manager.cull_idle_timeout or FORGOTTEN_SECONDS
+    )
