@@ -25,6 +25,7 @@ _TITLES = {
     "rate": "Rating and charging",
     "ledger": "Into the ledger",
     "review": "Reviewing a month",
+    "pages": "Opening pages",
     "change": "Adjusting and issuing",
     "documents": "The documents of a month",
 }
