@@ -10,10 +10,22 @@ ledger afterwards.
 
 import shutil
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from office_window import APRIL, FLAGS, SLOW, TOKEN, Facility, Lab, free_port, wait_for
+from aiosmtpd.controller import Controller
+from office_window import (
+    APRIL,
+    FLAGS,
+    SLOW,
+    TOKEN,
+    Facility,
+    Lab,
+    PostOffice,
+    free_port,
+    wait_for,
+)
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 from sample_facility import BOOK, nothing, price_book, usage_file
 
@@ -34,16 +46,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.xdist_group("browser"))
 
 
-@pytest.fixture(scope="session")
-def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab as ``billing lab`` starts it."""
-    folder = tmp_path_factory.mktemp("browser")
+@contextmanager
+def running_lab(folder: Path) -> Iterator[Lab]:
+    """JupyterLab as ``billing lab`` starts it, with a mail server on loopback."""
     (folder / "parameters").mkdir()
     engine = open_ledger(f"sqlite:///{folder / 'billing.db'}")
     initialise(engine)
+    post = PostOffice()
+    mail = Controller(post, hostname="127.0.0.1", port=free_port())
+    mail.start()
     port = free_port()
-    here = Lab(f"http://127.0.0.1:{port}", folder, engine)
+    here = Lab(f"http://127.0.0.1:{port}", folder, engine, mail.port, post.mail)
     words = ("--no-browser", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--allow-root")
+    # The kernels of closed windows would keep memory, and follow the ledger.
+    words += tuple(f"--MappingKernelManager.cull_{it}" for it in ("idle_timeout=30", "interval=5"))
     process = here.billing("lab", *words)
     try:
         wait_for(f"{here.url}/api", process)
@@ -51,7 +67,15 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     finally:
         process.terminate()
         process.wait(30)
+        mail.stop()
         engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The JupyterLab of most stories."""
+    with running_lab(tmp_path_factory.mktemp("browser")) as here:
+        yield here
 
 
 @pytest.fixture(scope="session")
@@ -86,12 +110,12 @@ def window(lab: Lab, chromium: Browser) -> Iterator[Callable[..., Page]]:
     """Opens a page of the office in a window of its own."""
     contexts = []
 
-    def open_path(path: str) -> Page:
+    def open_path(path: str, at: Lab = lab) -> Page:
         context = chromium.new_context(viewport={"width": 1500, "height": 1000})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SLOW)
-        page.goto(f"{lab.url}/doc/tree/{path}?reset&token={TOKEN}")
+        page.goto(f"{at.url}/doc/tree/{path}?reset&token={TOKEN}")
         return page
 
     yield open_path

@@ -8,9 +8,10 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from aiosmtpd.smtp import SMTP, Envelope, Session
 from playwright.sync_api import Locator, Page
 from sqlalchemy import Engine
 
@@ -34,13 +35,30 @@ SLOW = 60_000
 ME = operating_system_login()
 
 
+@dataclass
+class PostOffice:
+    """A handler of aiosmtpd that keeps each message: its recipient and its text."""
+
+    mail: list[tuple[str, str]] = field(default_factory=list)
+
+    async def handle_DATA(  # noqa: N802 - aiosmtpd calls it so
+        self, server: SMTP, session: Session, envelope: Envelope
+    ) -> str:
+        """Take a message."""
+        text = envelope.content.decode() if isinstance(envelope.content, bytes) else ""
+        self.mail += [(recipient, text) for recipient in envelope.rcpt_tos]
+        return "250 OK"
+
+
 @dataclass(frozen=True)
 class Lab:
-    """A running JupyterLab and the ledger behind it."""
+    """A running JupyterLab, the ledger behind it, and the mail that it has sent."""
 
     url: str
     folder: Path
     engine: Engine
+    mail_port: int
+    mail: list[tuple[str, str]]
 
     @property
     def office(self) -> Path:
@@ -65,6 +83,10 @@ class Lab:
             "BILLING_PARAMETERS": str(self.parameters),
             "BILLING_OFFICE": str(self.office),
             "BILLING_STORE": str(self.folder / "store"),
+            "BILLING_SMTP_HOST": "127.0.0.1",
+            "BILLING_SMTP_PORT": str(self.mail_port),
+            "BILLING_SMTP_SECURITY": "none",
+            "BILLING_SMTP_FROM": "billing@example.edu",
             "JUPYTER_DATA_DIR": str(self.folder / "jupyter"),
             "JUPYTER_CONFIG_DIR": str(self.folder / "config"),
             "HOME": str(self.folder),
@@ -118,7 +140,7 @@ class Facility:
             return read_events(connection, self.code, kinds=[kind]).to_dicts()
 
 
-def button(page: Page, name: str) -> Locator:
+def button(page: Page | Locator, name: str) -> Locator:
     """The button that says this, whatever its icon."""
     return page.locator("button", has_text=re.compile(rf"^\s*{re.escape(name)}$"))
 
