@@ -9,7 +9,6 @@ from playwright.sync_api import Page, expect
 from billing_lib.ledger.charges import read_charges
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.invoices import read_invoices
-from billing_lib.workflow.adjust import adjust_charge
 
 Make = Callable[..., Facility]
 Open = Callable[..., Page]
@@ -101,15 +100,27 @@ def test_the_second_of_two_people_is_told_and_nothing_is_overwritten(
     facility: Make, opened: Open
 ) -> None:
     here = facility("TWO")
-    page = opened(here, "adjust")
-    show_rate(page, "TWO/u2", "1.00", "mine")
-    adjust_charge(here.engine, here.book, "TWO/u2", {"rate": "3.00"}, "theirs")
-    button(page, "Apply").first.click()
-    alert = page.get_by_role("alert").filter(has_text="TWO/u2")
+    first, second = opened(here, "adjust"), opened(here, "adjust")
+    show_rate(first, "TWO/u2", "1.00", "the first")
+    show_rate(second, "TWO/u2", "3.00", "the second")
+    button(first, "Apply").first.click()
+    expect(first.get_by_role("cell", name="the first").first).to_be_visible()
+    button(second, "Apply").first.click()
+    alert = second.get_by_role("alert").filter(has_text="TWO/u2")
     expect(alert).to_be_visible()
     expect(alert).to_contain_text(ME)
-    assert totals(here)["u2"] == 3600
-    assert [event["reason"] for event in here.events("adjust")] == ["theirs"]
+    assert totals(here)["u2"] == 1200
+    second.get_by_label("TWO/u2").uncheck()
+    show_rate(second, "TWO/u3", "2.00", "the second's own")
+    button(second, "Apply").first.click()
+    first.reload()
+    for page in (second, first):  # each sees both changes, the first after opening the page anew
+        for charge, reason in (("TWO/u2", "the first"), ("TWO/u3", "the second's own")):
+            row = page.get_by_role("row", name=charge).filter(has=page.get_by_role("gridcell"))
+            expect(row).to_contain_text(reason)
+    assert totals(here) == {"u1": 13333, "u2": 1200, "u3": 2000}
+    reasons = [event["reason"] for event in here.events("adjust")]
+    assert reasons == ["the first", "the second's own"]
 
 
 def test_an_ad_hoc_invoice_is_a_form(facility: Make, opened: Open) -> None:

@@ -113,3 +113,24 @@ def test_bad_rows_are_mended_in_place_until_the_month_rates(
         charges = ledger_charges.read_charges(connection, here.code, period=APRIL)
     assert charges.height == 4 + len(BAD)
     assert charges["total"].sum() == 16083 + 1500 + 6 * 4000 + 17 * 125
+
+
+def test_a_file_above_ten_megabytes_is_dropped_on_the_page(
+    facility: Callable[..., Facility], opened: Callable[..., Page]
+) -> None:
+    page = opened(facility("DROP"), "usage")
+    expect(page.get_by_label("Drop usage files here")).to_be_visible()
+    dropped = page.evaluate_handle(
+        """() => {
+          const lines = ['id,item,project,user,date,quantity,note'];
+          for (let at = 1; at <= 120; at += 1)
+            lines.push(`d${at},slide,p1,ann,2020-04-07,1,${'x'.repeat(100000)}`);
+          const transfer = new DataTransfer();
+          transfer.items.add(new File([lines.join('\\n')], 'large.csv', { type: 'text/csv' }));
+          return transfer;
+        }"""
+    )
+    page.dispatch_event(".billing-drop", "drop", {"dataTransfer": dropped})
+    expect(page.get_by_label("Upload")).to_be_visible()  # its progress
+    expect(page.get_by_text("120 records read").first).to_be_visible()
+    expect(page.get_by_text("Nothing is loaded yet.")).to_be_visible()
