@@ -283,7 +283,7 @@ class RunPanel(Displayed):
         self.run.observe(lambda _: self.show(), names="value")
         self.refresh(run)
         self.widget = widgets.VBox([self.heading, self.run, self.folded])
-        self._following = follow(self.refresh)
+        self._following = follow(self.office.engine, self.refresh)
 
     def html(self) -> str:
         """The heading and the parts, without the actions."""
@@ -446,6 +446,8 @@ class ApprovePanel(Displayed):
         self.so_far = widgets.IntProgress(description="Decided", layout=_WIDE_LIST)
         self.said = widgets.HTML()
         self.code = ""
+        self.period = period
+        self.held = pl.DataFrame()
         self.listed = _LISTED.to_frame()
         self.table = PagedTable(
             "invoices",
@@ -500,6 +502,7 @@ class ApprovePanel(Displayed):
         self.refresh()
         right = widgets.VBox([self.history, self.page], layout={"flex": "1 1 auto"})
         self.widget = widgets.HBox([self._left(), right])
+        self._following = follow(self.office.engine, self.follow_others)
 
     def _first_shown(self) -> str:
         """The first choice that has invoices, beginning with those that wait for approval."""
@@ -536,7 +539,7 @@ class ApprovePanel(Displayed):
                 )
                 self._enable("")
                 return
-            held = self._held(self.run.value)
+            held = self.held = self._held(self.run.value)
             self._count(held)
             state = _SHOWN[self.show.value]
             before = self.listed["code"].to_list()
@@ -568,6 +571,18 @@ class ApprovePanel(Displayed):
             self._enable(state if codes else "")
             self._label_buttons()
             self._show_invoice()
+
+    def follow_others(self) -> None:
+        """Show other people's decisions; the page of an unchanged run stays as it is."""
+        with self.message.sentences():
+            runs = list_runs(self.office.engine, self.book.facility.code, self.period)
+            known = runs["run"].to_list()
+            if known != list(self.run.options):
+                chosen = self.run.value
+                self.run.options = known
+                self.run.value = chosen if chosen in known else known[-1]
+            if self.run.value and not self._held(self.run.value).equals(self.held):
+                self.refresh()
 
     def choose(self, code: str) -> None:
         """Show the invoice of this code."""
