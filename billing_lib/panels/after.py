@@ -429,6 +429,7 @@ class PartForm(ActionForm):
         """Carry an action out, or try it; the job has its sentences and files."""
         panel, action = self.panel, self.actions()[key]
         step(0, 1, action.label)
+        panel.books = read_price_books(panel.office.settings.parameters)
         job = Job(
             *(panel.office, panel.books, panel.facility.value or "", panel.month.value.strip()),
             *(target, stated, panel.office.engine, trial),

@@ -303,15 +303,16 @@ class InvoiceActions(ActionForm):
         trial: bool,
     ) -> Outcome:
         """Carry an action out on the invoices that can, or try it."""
+        books = read_price_books(self.office.settings.parameters)  # they may have changed since
         if key in ACTIONS:
             return act(
-                *(self.office.engine, self.books, ACTIONS[key], target, stated, step), trial=trial
+                *(self.office.engine, books, ACTIONS[key], target, stated, step), trial=trial
             )
         action, make = EXPORTS[key]
         fitting, refused = split_by_state(action, target)
         outcome = Outcome(fitting)
         if fitting.height:
-            outcome = make(self.office, self.books, fitting, stated, step, trial)
+            outcome = make(self.office, books, fitting, stated, step, trial)
         outcome.refused = refused + outcome.refused
         return outcome
 

@@ -156,6 +156,7 @@ class RunActions(ActionForm):
     ) -> Done:
         """Carry an action out on the run, or try it."""
         panel, office = self.panel, self.panel.office
+        panel.read_book()
         if key == "sign_off" and trial:
             seen = describe_sign_off(office.engine, panel.book, str(panel.period), step)
             with trying(office.engine) as connection:
@@ -284,6 +285,10 @@ class RunPanel(Displayed):
         self.refresh(run)
         self.widget = widgets.VBox([self.heading, self.run, self.folded])
         self._following = follow(self.office.engine, self.refresh)
+
+    def read_book(self) -> None:
+        """Read the price book again, which may have changed since the page was opened."""
+        self.book = self.office.book(self.book.facility.code)
 
     def html(self) -> str:
         """The heading and the parts, without the actions."""
@@ -584,6 +589,10 @@ class ApprovePanel(Displayed):
             if self.run.value and not self._held(self.run.value).equals(self.held):
                 self.refresh()
 
+    def read_book(self) -> None:
+        """Read the price book again, which may have changed since the page was opened."""
+        self.book = self.office.book(self.book.facility.code)
+
     def choose(self, code: str) -> None:
         """Show the invoice of this code."""
         if code != self.code:
@@ -599,6 +608,7 @@ class ApprovePanel(Displayed):
             comment = self.comment.value.strip()
             entries = {"comment": comment, "reason": comment, "frees": self.keep.value}
             rows = self.listed.filter(pl.col("code").is_in(codes))
+            self.read_book()
             books = {self.book.facility.code: self.book}
             require_entries(ACTIONS[action], entries)
             self.progress.start(
@@ -650,6 +660,7 @@ class ApprovePanel(Displayed):
         terms = IssuingTerms(allow_dirty=self.dirty.value)
 
         def work(step: Callable[[int, int, str], None]) -> IssuingResult:
+            self.read_book()
             try:
                 return issue_approved(
                     self.office.engine,

@@ -46,7 +46,6 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
-from billing_lib.ledger.database import trying, writing
 from billing_lib.pricing.clock import (
     cut_with_ids,
     day_start,
@@ -67,7 +66,7 @@ from billing_lib.workflow.correct import (
     taken_back,
 )
 from billing_lib.workflow.mend import stated_as_before
-from billing_lib.workflow.permissions import REVIEWER, note_facility, require
+from billing_lib.workflow.permissions import REVIEWER, changing
 from billing_lib.workflow.steps import Progress
 
 
@@ -147,9 +146,7 @@ def load_files(
     preview
         Whether the ledger stays as it is.
     """
-    with (trying if preview else writing)(engine) as connection:
-        require(connection, book.facility.code, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
         loaded = []
         for done, path in enumerate(files):
             step(done, len(files), path.name)

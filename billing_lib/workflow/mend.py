@@ -25,7 +25,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.ledger import events, usage
-from billing_lib.ledger.database import reading, trying, writing
+from billing_lib.ledger.database import reading
 from billing_lib.ledger.usage import RECORD
 from billing_lib.pricing.clock import with_period
 from billing_lib.pricing.fields import USAGE, Template, canonical_json
@@ -44,7 +44,7 @@ from billing_lib.workflow.correct import (
     taken_back,
 )
 from billing_lib.workflow.findings import DISMISS, RESTORE, row_subject
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, note_facility, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.unplaced import month_rows
 
 MENDED = (
@@ -171,9 +171,7 @@ def mend_record(
     if not preview:
         require_reason(reason)
     facility = book.facility.code
-    with (trying if preview else writing)(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
         standing = _standing(connection, book, record, occurrence)
         was = standing.row(0, named=True)
         before = record_texts(book, was)
@@ -342,9 +340,7 @@ def _judge(
 ) -> str:
     require_reason(reason)
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER) as connection:
         row = month_rows(connection, facility, month).filter(record=record, occurrence=occurrence)
         if row.height == 0:
             raise InvalidAdjustment(
