@@ -172,9 +172,13 @@ def changing(
     A version that nobody saved in the office, such as one from git, becomes an event here: the
     login that first works with it has not written it. A preview is rolled back.
     """
-    if preview and isinstance(engine, Connection):
+    if not preview:
+        opened = writing(engine)
+    elif isinstance(engine, Engine):
+        opened = trying(engine)
+    else:
         raise TypeError("a preview is a transaction of its own")
-    with trying(engine) if preview else writing(engine) as connection:
+    with opened as connection:
         require(connection, book.facility.code, role)
         note_facility(connection, book)
         yield connection
