@@ -365,13 +365,8 @@ def with_logo(book: PriceBook, folder: Path) -> PriceBook:
         return book
     path = folder / logo.file
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise NoLogo(
-                f"the logo has {size:,} bytes, and {LARGEST:,} are allowed", "make it smaller"
-            )
         content = path.read_bytes()
-        (_check_png if logo.suffix == "png" else _check_svg)(content)
+        check_logo(logo.suffix, content)
     except OSError as error:
         raise InvalidPriceBook(
             f"the logo cannot be read ({error.strerror})",
@@ -382,6 +377,17 @@ def with_logo(book: PriceBook, folder: Path) -> PriceBook:
         raise InvalidPriceBook(str(error), where=str(path), remedy=error.remedy) from None
     read = Logo(f"logo.{logo.suffix}", content)
     return book.model_copy(update={"facility": book.facility.model_copy(update={"logo": read})})
+
+
+def check_logo(suffix: str, content: bytes) -> None:
+    """Raise NoLogo unless documents can show this content, of the suffix ``png`` or ``svg``."""
+    if suffix not in ("png", "svg"):
+        raise NoLogo(f"a logo is no '{suffix}' file", "save it as PNG or SVG")
+    if len(content) > LARGEST:
+        raise NoLogo(
+            f"the logo has {len(content):,} bytes, and {LARGEST:,} are allowed", "make it smaller"
+        )
+    (_check_png if suffix == "png" else _check_svg)(content)
 
 
 def _check_png(content: bytes) -> None:
