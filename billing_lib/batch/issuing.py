@@ -42,7 +42,7 @@ from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare_run, run_of
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
 from billing_lib.workflow.load import book_file
-from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, may, require
+from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, changing, may, require
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
@@ -154,7 +154,7 @@ class Issuer:
         self.step(0, len(_STEPS) - 1, "freeze")
         warm_up()
         facility = self.book.facility.code
-        with writing(self.engine) as connection:
+        with changing(self.engine, self.book, REVIEWER) as connection:
             prepared = prepare(connection)
             submitted = prepared.submitted
             if submitted is None and prepared.codes:

@@ -407,14 +407,14 @@ def approve(
     from billing_lib.batch import issuing
     from billing_lib.batch.issuing import IssuingTerms
     from billing_lib.cli.app import book_of_run
-    from billing_lib.ledger.database import writing
     from billing_lib.settings import settings
     from billing_lib.workflow import approve as workflow_approve
+    from billing_lib.workflow.permissions import REVIEWER, changing
 
     engine = ledger()
     book = book_of_run(engine, run_id)
     choice = _choice(invoice, project, team, state, (total_from, total_to), everything, mine)
-    with writing(engine) as connection:
+    with changing(engine, book, REVIEWER) as connection:
         codes = choice.of(connection, book, run_id)
         prepared = workflow_approve.approve(
             connection, book, run_id, codes, comment, passing_over=not choice.names_each

@@ -53,7 +53,7 @@ from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.outbox import DIGEST, NONE, Mailbox, administrators_of, owners_of, wishes
-from billing_lib.workflow.permissions import ISSUER, require
+from billing_lib.workflow.permissions import ISSUER, changing, require
 from billing_lib.workflow.statements import shown_statement
 
 AT_ONCE = 25
@@ -364,9 +364,7 @@ def queue_invoices(
     NotReady
         No invoice of the month is issued.
     """
-    facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         messages.lock_outbox(connection)
         composed = _compose_invoices(connection, settings, book, period, only)
         return _queued(connection, composed, str(period))

@@ -34,6 +34,8 @@ from sqlalchemy import (
     URL,
     Connection,
     Engine,
+    Text,
+    cast,
     column,
     create_engine,
     event,
@@ -172,6 +174,16 @@ def reading(engine: Ledger) -> Iterator[Connection]:
         else:
             connection.execution_options(**{_READING: True})
         yield connection
+
+
+def change_mark(engine: Engine) -> str:
+    """A text that changes with each write that anybody commits to the ledger."""
+    if engine.dialect.name == _POSTGRESQL:
+        with _sentences(engine), engine.connect() as connection:
+            return str(connection.scalar(select(cast(func.pg_current_snapshot(), Text))))
+    file = Path(str(engine.url.database))
+    written = [path.stat() for path in (file, Path(f"{file}-wal")) if path.exists()]
+    return " ".join(f"{each.st_size}-{each.st_mtime_ns}" for each in written)
 
 
 def _open_sqlite(url: URL) -> Engine:

@@ -11,6 +11,7 @@ invoices pays, voids, reissues and credits single invoices.
 
 import datetime as dt
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -24,7 +25,7 @@ from billing_lib import Site, open_site
 from billing_lib.delivery.queue import preview_statements, queue_statements
 from billing_lib.delivery.send import send_waiting
 from billing_lib.documents.journal import render_journal
-from billing_lib.errors import InvalidAdjustment
+from billing_lib.errors import BillingError, InvalidAdjustment
 from billing_lib.exports.documents import statement_documents
 from billing_lib.exports.packages import delete_package, list_packages, read_package
 from billing_lib.exports.templates import (
@@ -44,7 +45,7 @@ from billing_lib.panels.forms import (
     text_entry,
     zipped,
 )
-from billing_lib.panels.office import ActionForm
+from billing_lib.panels.office import ActionForm, follow
 from billing_lib.panels.table import NUMBER, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -428,6 +429,7 @@ class PartForm(ActionForm):
         """Carry an action out, or try it; the job has its sentences and files."""
         panel, action = self.panel, self.actions()[key]
         step(0, 1, action.label)
+        panel.books = read_price_books(panel.office.settings.parameters)
         job = Job(
             *(panel.office, panel.books, panel.facility.value or "", panel.month.value.strip()),
             *(target, stated, panel.office.engine, trial),
@@ -474,13 +476,15 @@ class AfterPanel(Displayed):
         self.month.value = month or str(Period.parse(f"{dt.datetime.now(dt.UTC):%Y-%m}").previous)
         self.form = PartForm(self)
         self.message = self.form.message
-        self.table = self._make_table(pl.DataFrame())
+        self.rows = pl.DataFrame()
+        self.table = self._make_table(self.rows)
         self.above = widgets.VBox()
         self.shown = widgets.Box([self.table.widget], layout={"display": "block"})
         for entry in (self.part, self.facility, self.month):
             entry.observe(lambda _: self.open(), names="value")
         self.open()
         self.widget = widgets.VBox([self.part, self.above, self.shown, self.form.widget])
+        self._following = follow(self.office.engine, self.follow_others)
 
     def html(self) -> str:
         """The table of the part."""
@@ -498,18 +502,38 @@ class AfterPanel(Displayed):
 
     def refresh(self) -> None:
         """Read the table again."""
-        part = PARTS[self.part.value]
         with self.message.sentences():
-            month = str(Period.parse(self.month.value.strip()))
-            if "facility" in part.of and not self.facility.value:
-                raise InvalidAdjustment("there is no facility yet", remedy="make a price book")
-            rows = part.read(self.office, self.books, self.facility.value or "", month)
-            self.table = self._make_table(rows)
+            self.rows = self._read()
+            self.table = self._make_table(self.rows)
             self.shown.children = [self.table.widget]
+
+    def follow_others(self) -> None:
+        """Show other people's work; a look at an action holds while the ticked rows are unchanged.
+
+        Nothing is said of a part that cannot be read, which is said already.
+        """
+        with suppress(BillingError):
+            rows, ticked = self._read(), set(self.table.ticked)
+            if rows.equals(self.rows):
+                return
+            named = pl.col(PARTS[self.part.value].key).is_in(ticked)
+            before, now = self.rows.filter(named), rows.filter(named)
+            self.rows = rows
+            self.table.replace(rows.clone)
+            if not now.equals(before):
+                self.table.tick(now[PARTS[self.part.value].key].to_list())
+
+    def _read(self) -> pl.DataFrame:
+        """The rows of the part; their key is text."""
+        part = PARTS[self.part.value]
+        month = str(Period.parse(self.month.value.strip()))
+        if "facility" in part.of and not self.facility.value:
+            raise InvalidAdjustment("there is no facility yet", remedy="make a price book")
+        rows = part.read(self.office, self.books, self.facility.value or "", month)
+        return rows.with_columns(pl.col(part.key).cast(pl.String))
 
     def _make_table(self, rows: pl.DataFrame) -> PagedTable:
         part = PARTS[self.part.value]
-        named = rows.with_columns(pl.col(part.key).cast(pl.String)) if rows.width else rows
         columns = [
             Column(
                 name,
@@ -517,16 +541,16 @@ class AfterPanel(Displayed):
                 NUMBER if dtype.is_numeric() or name in _AMOUNTS else "text",
                 wide=3 if name in ("text", "selection", "reason", "address") else 1,
             )
-            for name, dtype in named.schema.items()
+            for name, dtype in rows.schema.items()
             if name not in ("key", "sha256", "template_sha256")
         ]
         return PagedTable(
             self.part.value.lower(),
             columns,
-            named.clone,
+            rows.clone,
             key=part.key if rows.width else "",
             on_tick=self.form.forget,
-            visible=max(1, min(12, named.height)),
+            visible=max(1, min(12, rows.height)),
         )
 
 

@@ -75,7 +75,7 @@ class HomePanel(Displayed):
         parts = [self.mine, self.grid, widgets.HBox([again, self.message.widget]), states]
         self.widget = widgets.VBox(parts)
         self.refresh()
-        self._following = follow(self.refresh)
+        self._following = follow(self.office.engine, self.refresh)
 
     def refresh(self) -> None:
         """Show the ledger as it is now."""

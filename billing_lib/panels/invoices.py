@@ -36,6 +36,7 @@ from billing_lib.errors import BillingError, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import read_documents
 from billing_lib.exports.packages import make_package, read_package
 from billing_lib.exports.templates import list_templates, transform
+from billing_lib.ledger.database import change_mark
 from billing_lib.ledger.states import ACTIVE, NUMBERED
 from billing_lib.panels.forms import (
     FORMATS,
@@ -55,7 +56,7 @@ from billing_lib.panels.forms import (
     tick,
     zipped,
 )
-from billing_lib.panels.office import ActionForm, Message, ProgressBar
+from billing_lib.panels.office import ActionForm, Message, ProgressBar, follow
 from billing_lib.panels.table import DATE, MONEY, NUMBER, OPENING, Column, PagedTable
 from billing_lib.pricing.charge import as_decimals, as_text
 from billing_lib.pricing.clock import Period
@@ -303,15 +304,16 @@ class InvoiceActions(ActionForm):
         trial: bool,
     ) -> Outcome:
         """Carry an action out on the invoices that can, or try it."""
+        books = read_price_books(self.office.settings.parameters)  # they may have changed since
         if key in ACTIONS:
             return act(
-                *(self.office.engine, self.books, ACTIONS[key], target, stated, step), trial=trial
+                *(self.office.engine, books, ACTIONS[key], target, stated, step), trial=trial
             )
         action, make = EXPORTS[key]
         fitting, refused = split_by_state(action, target)
         outcome = Outcome(fitting)
         if fitting.height:
-            outcome = make(self.office, self.books, fitting, stated, step, trial)
+            outcome = make(self.office, books, fitting, stated, step, trial)
         outcome.refused = refused + outcome.refused
         return outcome
 
@@ -572,6 +574,7 @@ class InvoicesPanel(Displayed):
         self.saved = widgets.HTML()
         self.progress = ProgressBar(self.message, *self.save.values())
         self.viewer = InvoiceViewer(self.office, self.books)
+        since = change_mark(self.office.engine)
         self.table = self._make_table(self._read(Page(1, OPENING, _ORDER)))
         self.actions = InvoiceActions(self.office, self.books, self.selected, self._read_again)
         self._table = widgets.Box([self.table.widget], layout={"display": "block"})
@@ -587,6 +590,7 @@ class InvoicesPanel(Displayed):
                 *(self.actions.widget, self.viewer.widget),
             ]
         )
+        self._following = follow(self.office.engine, self.follow_others, since)
 
     def html(self) -> str:
         """The table without its controls."""
@@ -712,13 +716,33 @@ class InvoicesPanel(Displayed):
 
     def _read_again(self) -> None:
         """Read the invoices again after an action; those that are still listed stay selected."""
-        ticked = set(self.table.ticked)
-        self.table.read_again()
-        self.table.rows_at([])  # waits for the reading
-        self.table.tick([key for key in self.frame["key"] if key in ticked])
-        shown = self.frame.filter(pl.col("key") == self._shown_key())
+        self.follow_others()
+        self._show_again()
+
+    def follow_others(self) -> None:
+        """Read the invoices again; a look at an action holds while the selected ones are unchanged,
+        and the viewer while its invoice is."""
+        with self.message.sentences():
+            selected, ticked, before = self.selected(), self.table.ticked, self.frame
+            self.table.read_again()
+            self.table.rows_at([])  # waits for the reading
+            if self.frame.equals(before):
+                return
+            if not self.selected().equals(selected):
+                known = set(self.frame["key"])
+                self.table.tick([key for key in ticked if key in known])
+            if not self._shown_row(self.frame).equals(self._shown_row(before)):
+                self._show_again()
+
+    def _show_again(self) -> None:
+        """Show the opened invoice as it is now."""
+        shown = self._shown_row(self.frame)
         if shown.height:
             self.viewer.open(shown.row(0, named=True))
+
+    def _shown_row(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The row of the opened invoice."""
+        return frame.filter(pl.col("key") == self._shown_key()) if frame.height else frame
 
     def _shown_key(self) -> str:
         row = getattr(self.viewer, "row", None)

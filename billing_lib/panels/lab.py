@@ -13,6 +13,7 @@ An invoice's files come from its audit record byte for byte, never rendered anew
 import os
 from collections.abc import Callable, Sequence
 from html import escape
+from typing import Any
 from urllib.parse import parse_qs, urlencode
 
 import ipywidgets as widgets
@@ -23,7 +24,9 @@ from billing_lib import Site, open_site
 from billing_lib.audit.verify import find_record
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.documents import statement_documents
-from billing_lib.panels.forms import Displayed, framed, keep, table
+from billing_lib.exports.packages import list_packages, read_package
+from billing_lib.panels.forms import Displayed, button, framed, heading, keep, table
+from billing_lib.panels.home import NoticePanel
 from billing_lib.panels.office import Message
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.load import read_price_books
@@ -319,6 +322,39 @@ def _table(rows: Sequence[tuple[str, ...]], names: tuple[str, ...], caption: str
     return table(frame, caption, right=_AMOUNTS)
 
 
+class LabPackages:
+    """The valid packages of which the user may see every document, each with its link and expiry.
+
+    A link holds the file, so a package is read when its button is clicked.
+    """
+
+    def __init__(self, office: Site) -> None:
+        self.office = office
+        self.message = Message()
+        self.link = widgets.HTML()
+        valid = list_packages(office.engine).filter(state="valid").reverse()
+        self.rows = widgets.VBox([self._row(row) for row in valid.iter_rows(named=True)])
+        title = _count(valid.height, "package of documents")
+        parts = [heading(title), self.rows, self.link, self.message.widget]
+        self.widget = widgets.VBox(parts if valid.height else [])
+
+    def _row(self, package: dict[str, Any]) -> widgets.HBox:
+        getting = button(f"Get {package['package']}")
+        getting.on_click(lambda _: self.get(package["package"]))
+        text = (
+            f"{package['selection']}: {_count(package['files'], 'file')}, {package['formats']}, "
+            f"valid until {package['valid_until']}"
+        )
+        return widgets.HBox([getting, widgets.HTML(escape(text))])
+
+    def get(self, package: str) -> None:
+        """Show the link to a package."""
+        with self.message.sentences():
+            content = read_package(self.office.engine, self.office.settings, package)
+            self.link.value = keep({f"package-{package}.zip": content})
+            self.message.say("")
+
+
 class ListingPanel(Displayed):
     """The page of the listing notebook: a lab, a month, and one facility or all visible ones."""
 
@@ -332,7 +368,13 @@ class ListingPanel(Displayed):
         self.page = widgets.HTML(layout={"width": "100%"})
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
         self.all = widgets.HTML(self.chooser.overview(self.office))
-        self.widget = widgets.VBox([self.chooser.widget, self.message.widget, self.page, self.all])
+        self.packages, self.notices = LabPackages(self.office), NoticePanel(self.office)
+        self.widget = widgets.VBox(
+            [
+                *(self.chooser.widget, self.message.widget, self.page, self.all),
+                *(self.packages.widget, self.notices.widget),
+            ]
+        )
 
     def html(self) -> str:
         """The message and the page, without the lists."""

@@ -17,7 +17,7 @@ changed; the notebook saves and exports the last content like any other output.
 import asyncio
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from html import escape
 from threading import Event, Thread
@@ -25,9 +25,11 @@ from typing import Any, TypeVar
 
 import ipywidgets as widgets
 from IPython.display import DisplayHandle, display
+from sqlalchemy import Engine
 
 from billing_lib import Site, open_site
 from billing_lib.errors import BillingError, NotReady
+from billing_lib.ledger.database import change_mark
 from billing_lib.panels.forms import button, buttons, choice, in_browser, offer, on_page
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
@@ -364,19 +366,28 @@ _SHORTEST = 3.0
 own time between them."""
 
 
-def follow(refresh: Callable[[], None]) -> asyncio.Task[None] | None:
-    """Refresh a page as long as it is open in a browser, so that it shows other people's work.
+def follow(
+    engine: Engine, refresh: Callable[[], None], since: str = ""
+) -> asyncio.Task[None] | None:
+    """Refresh a page while it is open in a browser, each time somebody has written to the ledger.
 
-    The page keeps the task; otherwise it may end at any moment.
+    ``since`` is the ledger's mark from before the page was read; without it the page is read again
+    at once. The page keeps the task; otherwise it may end at any moment.
     """
-    return asyncio.get_running_loop().create_task(_follow(refresh)) if in_browser() else None
+    if not in_browser():
+        return None
+    return asyncio.get_running_loop().create_task(_follow(engine, refresh, since))
 
 
-async def _follow(refresh: Callable[[], None]) -> None:
+async def _follow(engine: Engine, refresh: Callable[[], None], shown: str) -> None:
     loop = asyncio.get_running_loop()
     while True:
         begun = loop.time()
-        refresh()
+        with suppress(BillingError):  # a ledger out of reach is asked again
+            now = change_mark(engine)
+            if now != shown:
+                refresh()
+                shown = now
         await asyncio.sleep(max(_SHORTEST, 20 * (loop.time() - begun)))
 
 

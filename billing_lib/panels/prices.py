@@ -3,7 +3,8 @@
     PricesPanel("RC")     sections ▸ rows ▸ "Show what it does" ▸ open months ▸ "Save"
 
 The forms come from the price book's models (pricing/book_fields.py, static/book.js), so a new key
-of the format needs nothing here. Nothing is written before "Save".
+of the format needs nothing here. Nothing is written before "Save", but for the file of a new logo,
+which the price book does not name before.
 """
 
 import hashlib
@@ -47,6 +48,7 @@ from billing_lib.workflow.price_book import (
     new_facility,
     open_book,
     preview_book,
+    put_logo,
     save_book,
     templates,
 )
@@ -141,6 +143,10 @@ class PricesPanel(Displayed):
         self.upload = widgets.FileUpload(
             accept=".xlsx", description="Take a changed workbook in", layout={"width": "auto"}
         )
+        self.logo = widgets.FileUpload(
+            accept=".png,.svg", description="Take a logo in", layout={"width": "auto"}
+        )
+        self.logo.observe(lambda _: self._logo_uploaded(), names="value")
         self.workbook_button.on_click(lambda _: self.make_workbook())
         self.upload.observe(lambda _: self._uploaded(), names="value")
         self.new = NewFacilityForm(self.office, self.list_facilities)
@@ -152,6 +158,12 @@ class PricesPanel(Displayed):
             [
                 self.facility,
                 self.book,
+                heading("The letterhead's logo"),
+                remark(
+                    "A PNG or SVG file of at most 200 kB. It stands on documents once the price "
+                    "book is saved."
+                ),
+                buttons(self.logo),
                 heading("Save the changes"),
                 remark(
                     "Shown first is what a change does: the values that differ, and the totals of "
@@ -268,6 +280,22 @@ class PricesPanel(Displayed):
             self.take_workbook(file["name"], bytes(file["content"]))
         if self.upload.value:
             self.upload.value = ()
+
+    def _logo_uploaded(self) -> None:
+        for file in self.logo.value:
+            self.take_logo(file["name"], bytes(file["content"]))
+        if self.logo.value:
+            self.logo.value = ()
+
+    def take_logo(self, name: str, content: bytes) -> None:
+        """Lay a logo beside the price book and name it in the forms."""
+        if self.opened is None:
+            return
+        with self.message.sentences():
+            file = put_logo(self.office.engine, self.opened, name, content)
+            now = dict(self.book.content)
+            self.take_content(now | {"facility": now["facility"] | {"logo": file}})
+            self.message.say(f"{name} is taken in as {file}. Show what it does, and save.")
 
     def take_workbook(self, name: str, content: bytes) -> None:
         """Take the content of a workbook into the forms."""

@@ -156,6 +156,7 @@ class RunActions(ActionForm):
     ) -> Done:
         """Carry an action out on the run, or try it."""
         panel, office = self.panel, self.panel.office
+        panel.read_book()
         if key == "sign_off" and trial:
             seen = describe_sign_off(office.engine, panel.book, str(panel.period), step)
             with trying(office.engine) as connection:
@@ -283,7 +284,11 @@ class RunPanel(Displayed):
         self.run.observe(lambda _: self.show(), names="value")
         self.refresh(run)
         self.widget = widgets.VBox([self.heading, self.run, self.folded])
-        self._following = follow(self.refresh)
+        self._following = follow(self.office.engine, self.refresh)
+
+    def read_book(self) -> None:
+        """Read the price book again, which may have changed since the page was opened."""
+        self.book = self.office.book(self.book.facility.code)
 
     def html(self) -> str:
         """The heading and the parts, without the actions."""
@@ -446,6 +451,8 @@ class ApprovePanel(Displayed):
         self.so_far = widgets.IntProgress(description="Decided", layout=_WIDE_LIST)
         self.said = widgets.HTML()
         self.code = ""
+        self.period = period
+        self.held = pl.DataFrame()
         self.listed = _LISTED.to_frame()
         self.table = PagedTable(
             "invoices",
@@ -500,6 +507,7 @@ class ApprovePanel(Displayed):
         self.refresh()
         right = widgets.VBox([self.history, self.page], layout={"flex": "1 1 auto"})
         self.widget = widgets.HBox([self._left(), right])
+        self._following = follow(self.office.engine, self.follow_others)
 
     def _first_shown(self) -> str:
         """The first choice that has invoices, beginning with those that wait for approval."""
@@ -536,7 +544,7 @@ class ApprovePanel(Displayed):
                 )
                 self._enable("")
                 return
-            held = self._held(self.run.value)
+            held = self.held = self._held(self.run.value)
             self._count(held)
             state = _SHOWN[self.show.value]
             before = self.listed["code"].to_list()
@@ -569,6 +577,22 @@ class ApprovePanel(Displayed):
             self._label_buttons()
             self._show_invoice()
 
+    def follow_others(self) -> None:
+        """Show other people's decisions; the page of an unchanged run stays as it is."""
+        with self.message.sentences():
+            runs = list_runs(self.office.engine, self.book.facility.code, self.period)
+            known = runs["run"].to_list()
+            if known != list(self.run.options):
+                chosen = self.run.value
+                self.run.options = known
+                self.run.value = chosen if chosen in known else known[-1]
+            if self.run.value and not self._held(self.run.value).equals(self.held):
+                self.refresh()
+
+    def read_book(self) -> None:
+        """Read the price book again, which may have changed since the page was opened."""
+        self.book = self.office.book(self.book.facility.code)
+
     def choose(self, code: str) -> None:
         """Show the invoice of this code."""
         if code != self.code:
@@ -584,6 +608,7 @@ class ApprovePanel(Displayed):
             comment = self.comment.value.strip()
             entries = {"comment": comment, "reason": comment, "frees": self.keep.value}
             rows = self.listed.filter(pl.col("code").is_in(codes))
+            self.read_book()
             books = {self.book.facility.code: self.book}
             require_entries(ACTIONS[action], entries)
             self.progress.start(
@@ -635,6 +660,7 @@ class ApprovePanel(Displayed):
         terms = IssuingTerms(allow_dirty=self.dirty.value)
 
         def work(step: Callable[[int, int, str], None]) -> IssuingResult:
+            self.read_book()
             try:
                 return issue_approved(
                     self.office.engine,

@@ -32,21 +32,24 @@ from billing_lib.panels.forms import (
     table,
     text_entry,
 )
-from billing_lib.panels.office import Desk, Message, ProgressBar
+from billing_lib.panels.office import ActionForm, Desk, Message, ProgressBar
 from billing_lib.panels.table import MONEY, NUMBER, Column, PagedTable
 from billing_lib.pricing.clock import Period
 from billing_lib.sources.quantities import MEASURES
 from billing_lib.sources.registry import TEMPLATES, registered
+from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.correct import NEW, TakenBack, list_loaded, undo_unload, unload
 from billing_lib.workflow.load import Loaded, load_files
 from billing_lib.workflow.mend import (
     MENDED,
+    MendedRows,
     dismiss_row,
     mend_record,
-    read_record,
+    mend_rows,
     read_rows,
-    record_texts,
+    read_texts,
     restore_row,
+    waiting_values,
 )
 from billing_lib.workflow.notebooks import open_month
 from billing_lib.workflow.price_book import OpenedBook, open_book
@@ -639,6 +642,100 @@ def _sight(rows: int, most: int = 12) -> int:
     return max(3, min(rows, most))
 
 
+class AlikeForm(ActionForm):
+    """Writes another value into a field of all rows that wait with the same old one.
+
+    ``mended`` is called with the number of rows that can be billed then.
+    """
+
+    def __init__(self, desk: Desk, mended: Callable[[int], None]) -> None:
+        self.desk, self._mended = desk, mended
+        self.values = pl.DataFrame()
+        field, old = choice("Field"), choice("Present value")
+        super().__init__(
+            {
+                "field": field,
+                "old": old,
+                "new": text_entry("New value", "in all of these rows; empty for none"),
+                "reason": text_entry("Reason", "why; kept with the rows"),
+            }
+        )
+        field.observe(lambda _: self._list_values(), names="value")
+        self.action.layout.display = "none"
+        self.offer([("Mend all of them", "mend")])
+
+    def refresh(self) -> None:
+        """Offer the fields of the rows that wait, and their values."""
+        self.values = waiting_values(self.desk.engine, self.desk.book, self.desk.period)
+        names = [name for name in MENDED if (self.values[name] != "").any()]
+        offer(self.entries["field"], [(_named(name), name) for name in names])
+        self._list_values()
+
+    def _list_values(self) -> None:
+        field = self.entries["field"].value
+        counts = (
+            pl.Series("value", dtype=pl.String).value_counts(sort=True)
+            if field is None
+            else self.values[field].alias("value").value_counts(sort=True)
+        )
+        offer(
+            self.entries["old"],
+            [
+                (f"{value or 'none'} ({count:,} row{'' if count == 1 else 's'})", value)
+                for value, count in counts.iter_rows()
+            ],
+        )
+
+    def names(self, key: str) -> Sequence[str]:
+        """The names of the entries."""
+        return tuple(self.entries)
+
+    def target(self, key: str, stated: dict[str, Any]) -> str:
+        """The reason, without which nothing is mended."""
+        require_reason(stated["reason"])
+        return str(stated["reason"])
+
+    def work(
+        self, key: str, target: str, stated: dict[str, Any], step: Progress, *, trial: bool
+    ) -> MendedRows:
+        """Mend the rows, or try it."""
+        step(0, 1, "mending")
+        desk = self.desk
+        field, old, new = (str(stated[name]) for name in ("field", "old", "new"))
+        return mend_rows(
+            desk.engine, desk.book, desk.period, field, old, new, target, preview=trial
+        )
+
+    def show(self, key: str, outcome: MendedRows) -> tuple[str, str]:
+        """Show each row and its outcome."""
+        self.message.say(f"Nothing is done yet: {outcome.sentence}.")
+        self._list(outcome)
+        return f"Mend {_rows(outcome.mended)}", self.stated()["reason"]
+
+    def finish(self, key: str, outcome: MendedRows) -> None:
+        """Show the result."""
+        self._mended(outcome.billable)
+        self.message.say(f"Done: {outcome.sentence}.")
+        self._list(outcome)
+
+    def _list(self, outcome: MendedRows) -> None:
+        columns = (
+            Column("record", "Record"),
+            Column("file", "File"),
+            Column("row", "Row", NUMBER),
+            Column("outcome", "Outcome", wide=4),
+        )
+        rows = outcome.rows.with_columns(
+            pl.col("outcome").replace("", "it can be billed").str.replace(_PLACE, "")
+        )
+        shown = PagedTable("rows", columns, lambda: rows, visible=_sight(rows.height))
+        self.result.children = [shown.widget]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row{'' if count == 1 else 's'}"
+
+
 class BadRows(Displayed):
     """The month's rows that are not billed, and the form that mends or dismisses one."""
 
@@ -716,6 +813,9 @@ class BadRows(Displayed):
             on_action=self.open,
             visible=9,
         )
+        self.alike = AlikeForm(desk, self._mended_alike)
+        self.many = widgets.Accordion([self.alike.widget], selected_index=None)
+        self.many.set_title(0, "Mend all rows with the same wrong value")
         self.widget = widgets.VBox(
             [
                 self.summary,
@@ -723,6 +823,7 @@ class BadRows(Displayed):
                 self.form,
                 self.progress.widget,
                 self.message.widget,
+                self.many,
                 buttons(self.rate_button),
             ]
         )
@@ -753,6 +854,9 @@ class BadRows(Displayed):
 
     def _summarise(self) -> None:
         waiting = self.rows.filter(pl.col("dismissed") == "").height
+        self.many.layout.display = None if waiting > 1 else "none"
+        if waiting > 1:
+            self.alike.refresh()
         dismissed = self.rows.height - waiting
         noun, verb = ("row", "is") if waiting == 1 else ("rows", "are")
         words = f"{waiting:,} {noun} of {self.desk.period} {verb} not billed"
@@ -773,8 +877,9 @@ class BadRows(Displayed):
         self.message.say("")
         with self.message.sentences():
             row = self.table.rows_at([place]).row(0, named=True)
-            record = read_record(self.desk.engine, self.desk.book, row["record"], row["occurrence"])
-            for name, text in record_texts(self.desk.book, record).items():
+            desk = self.desk
+            texts = read_texts(desk.engine, desk.book, row["record"], row["occurrence"])
+            for name, text in texts.items():
                 self.fields[name].value = text
             duplicate = row["occurrence"] > 1
             self.own_id.layout.display = None if duplicate else "none"
@@ -834,6 +939,12 @@ class BadRows(Displayed):
         if after.height:
             self.open(int(after["at"][0]))
         self.message.say(said)
+
+    def _mended_alike(self, billable: int) -> None:
+        """Show the rows anew after many were mended."""
+        self.mended += billable
+        self.desk.changed()
+        self.open(None)
 
     def rate(self) -> None:
         """Rate the month."""

@@ -17,14 +17,13 @@ from sqlalchemy import Connection, Engine
 from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotReady, UnknownInvoice
 from billing_lib.ledger import charges
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import writing
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.states import CLOSED, EDITABLE
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import REFERENCES
-from billing_lib.workflow.permissions import REVIEWER, note_facility, require
+from billing_lib.workflow.permissions import REVIEWER, changing
 from billing_lib.workflow.snapshot import AD_HOC
 
 _REFERENCE = re.compile(r"[^\s/]([^\n/]*[^\s/])?")
@@ -64,9 +63,7 @@ def create_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words)
         "description": (words.description or "").strip(),
     }
     code = f"{facility}/{reference}"
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER) as connection:
         standing = ledger_invoices.read_invoices(connection, facility, reference=reference)
         if standing.height:
             return _as_before(standing.row(0, named=True), stated)
@@ -102,8 +99,7 @@ def create_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words)
 def edit_ad_hoc(engine: Engine, book: PriceBook, reference: str, words: Words) -> str:
     """Set the dates or the description of an ad hoc invoice and return a sentence."""
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         row = taking_changes(connection, facility, reference)
         if words.project not in (None, row["project"]):
             raise InvalidAdjustment(

@@ -22,7 +22,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, overview, usage
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import reading
 from billing_lib.ledger.states import APPROVING, PENDING
 from billing_lib.pricing.adjusting import (
     LINE_FIELDS,
@@ -38,7 +38,7 @@ from billing_lib.pricing.fields import USAGE, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import DAY, Catalogue, rate_usage
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.price import (
     changeable_charges,
     changes_in_force,
@@ -130,8 +130,7 @@ def adjust_charge(
     require_reason(reason)
     facility, code = split_code(charge)
     places = minor_places(book.facility.currency)
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         lock_coupled(connection, book, pl.Series([code]), changes.get("project"))
         frame = _pending(connection, facility, code)
         values = checked_values(book, frame, changes)
@@ -283,8 +282,7 @@ def delete_charge(engine: Engine, book: PriceBook, charge: str, reason: str) -> 
     """Delete a pending charge and return a sentence; the next rating charges its usage anew."""
     require_reason(reason)
     facility, code = split_code(charge)
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         lock_coupled(connection, book, pl.Series([code]))
         frame = _pending(connection, facility, code)
         row = frame.row(0, named=True)

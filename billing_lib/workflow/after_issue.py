@@ -19,7 +19,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownInvoice
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs, statements
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import Ledger, reading, writing
+from billing_lib.ledger.database import Ledger, reading
 from billing_lib.ledger.events import record_event
 from billing_lib.ledger.statements import paid_statement_of
 from billing_lib.ledger.states import BILLED, INVOICE, UNFINISHED, VOID, after
@@ -28,7 +28,7 @@ from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.lines import parse_amount, parse_date
-from billing_lib.workflow.permissions import ISSUER, VIEWER, note_facility, require
+from billing_lib.workflow.permissions import ISSUER, VIEWER, changing, require
 from billing_lib.workflow.runs import RunScope, calculate
 
 DEPOSIT, DRAW, RETURN = "deposit", "draw", "return"
@@ -46,9 +46,7 @@ def deposit(engine: Ledger, book: PriceBook, project: str, amount: str, reason: 
         raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
     require_reason(reason, "deposit")
     minor = parse_amount(amount, book)
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
-        note_facility(connection, book)
+    with changing(engine, book, ISSUER) as connection:
         before = _balance(connection, facility, project)
         entered = statements.read_entries(connection, facility, project).filter(
             (pl.col("kind") == DEPOSIT) & (pl.col("amount") == minor) & (pl.col("reason") == reason)
@@ -181,8 +179,7 @@ def reissue(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[s
     """
     require_reason(reason, "reissue")
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         old = issued_invoice(connection, facility, number)
         begun = ledger_invoices.read_invoices(
             connection, facility, replaces=number, states=UNFINISHED
@@ -237,8 +234,7 @@ def void(
     """
     require_reason(reason, "voiding")
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         old = issued_invoice(connection, facility, number)
         if old["state"] == VOID:
             return [f"invoice {number} was voided before, nothing changed"]
@@ -313,8 +309,7 @@ def pay(
             "the payment has no reference", remedy="name the transfer or document"
         )
     facility, sentences = book.facility.code, []
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         for number in numbers:
             old = issued_invoice(connection, facility, number)
             if (old["paid_on"], old["payment_reference"]) == (day, reference):
@@ -333,8 +328,7 @@ def unpay(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[str
     """Undo a payment entered by mistake and return a sentence."""
     require_reason(reason, "undoing of the payment")
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         old = issued_invoice(connection, facility, number)
         statement = paid_statement_of(connection, number)
         if statement is not None:

@@ -28,7 +28,7 @@ from billing_lib.errors import (
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import Ledger, reading, writing
+from billing_lib.ledger.database import Ledger, reading
 from billing_lib.ledger.people import current_login
 from billing_lib.ledger.states import (
     APPROVING,
@@ -55,7 +55,7 @@ from billing_lib.workflow.permissions import (
     ISSUER,
     REVIEWER,
     VIEWER,
-    note_facility,
+    changing,
     readable,
     require,
 )
@@ -636,7 +636,7 @@ def change_invoices(
 
     With ``passing_over``, rejecting leaves invoices whose turn is somebody else's.
     """
-    with writing(engine) as connection:
+    with changing(engine, book, REVIEWER) as connection:
         if action == "reject":
             return reject(connection, book, codes, reason, passing_over=passing_over)
         if action == "quarantine":
@@ -659,9 +659,7 @@ def make_run(
     """
     facility = book.facility.code
     _require_known(book, selection)
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER) as connection:
         before = set(runs.read_runs(connection, facility, str(period))["id"])
         run = open_run(connection, book, period, selection, description)
         require_open(connection, run)
@@ -690,8 +688,7 @@ def note_job(connection: Connection, run: str, kind: str, log: str) -> None:
 
 def set_enabled(engine: Ledger, book: PriceBook, run: str, *, enabled: bool) -> list[str]:
     """Enable a run, or disable it so that the batch skips it, and return a sentence."""
-    with writing(engine) as connection:
-        require(connection, book.facility.code, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         row = run_of(connection, book, run)
         if enabled == (row.state != DISABLED) and row.state in (OPEN, DISABLED):
             return [f"billing run {run} is {row.state} already, nothing changed"]
@@ -714,8 +711,7 @@ def cancel(
     ad hoc invoices of a run of a month leave it and stay as they are, unless ``with_ad_hoc``; one
     that was submitted is rejected first.
     """
-    with writing(engine) as connection:
-        require(connection, book.facility.code, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         row = run_of(connection, book, run)
         if row.state == CANCELLED:
             return [f"billing run {run} was cancelled before, nothing changed"]
@@ -749,8 +745,7 @@ def _leave_run(
 
 def describe(engine: Ledger, book: PriceBook, run: str, description: str) -> list[str]:
     """Edit a run's description, and return a sentence."""
-    with writing(engine) as connection:
-        require(connection, book.facility.code, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         if run_of(connection, book, run).description == description:
             return [f"billing run {run} has this description already, nothing changed"]
         runs.describe_run(connection, run, description)

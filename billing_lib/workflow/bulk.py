@@ -32,7 +32,7 @@ from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, Un
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import trying, writing
+from billing_lib.ledger.database import trying
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.adjusting import LINE_FIELDS
 from billing_lib.pricing.charge import as_text
@@ -52,7 +52,7 @@ from billing_lib.workflow.adjust import (
     set_before,
     split_code,
 )
-from billing_lib.workflow.permissions import REVIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, changing, require
 from billing_lib.workflow.price import changeable_charges, changes_in_force, gather
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.search import Filter, find_charge_codes
@@ -337,7 +337,7 @@ def adjust_many(
     (``seen``), the change is made only if its result is the one shown.
     """
     require_reason(reason)
-    with writing(engine) as connection:
+    with changing(engine, book, REVIEWER) as connection:
         return _change(connection, book, month, chosen, changes, reason, seen, step)
 
 
@@ -360,7 +360,7 @@ def undo_group(
 ) -> BulkResult:
     """Undo a group of changes; with the mark of a preview, only if the result is the one shown."""
     require_reason(reason)
-    with writing(engine) as connection:
+    with changing(engine, book, REVIEWER) as connection:
         return _undo(connection, book, group, reason, seen, step)
 
 
@@ -476,7 +476,7 @@ def take_new_rates(
     changed rate is an event. ``values`` of the result has the ``rate`` of each charge before and
     after; with the mark of a preview (``seen``) only what it showed is done.
     """
-    with writing(engine) as connection:
+    with changing(engine, book, REVIEWER) as connection:
         return change_rates(connection, book, month, chosen, reason, seen, step)
 
 

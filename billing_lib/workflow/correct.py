@@ -35,7 +35,7 @@ from billing_lib.errors import InvalidAdjustment, UnreadableFile
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, usage
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, trying, writing
+from billing_lib.ledger.database import reading
 from billing_lib.ledger.states import ACTIVE
 from billing_lib.ledger.usage import RECORD
 from billing_lib.pricing.clock import local_date
@@ -47,7 +47,7 @@ from billing_lib.pricing.rating import Catalogue, Rating, rate_usage, rates_fram
 from billing_lib.sources import file_hash
 from billing_lib.workflow.adhoc import attach_waiting, known_references
 from billing_lib.workflow.adjust import coupled_charges, lock_coupled, require_reason
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, note_facility, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.price import (
     changeable_charges,
     changes_in_force,
@@ -540,9 +540,7 @@ def unload(
         No such file was loaded.
     """
     facility = book.facility.code
-    with (trying if preview else writing)(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
         loads = _Loads.read(connection, facility)
         sha256, name = loads.find(file, facility)
         standing = pl.concat(
@@ -636,8 +634,7 @@ def undo_unload(
     facility = book.facility.code
     if not preview:
         require_reason(reason)
-    with (trying if preview else writing)(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
         made = events.read_events(connection, facility, kinds=["unload"], groups=[group])
         undone = events.read_events(connection, facility, kinds=["undo"], subjects=[group])
         if made.height == 0 or undone.height:

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import BillingError, ChangedMeanwhile, InvalidAdjustment
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import Ledger, reading, trying, writing
+from billing_lib.ledger.database import Ledger, reading, trying
 from billing_lib.ledger.states import (
     ACTIVE,
     APPROVING,
@@ -33,7 +33,7 @@ from billing_lib.ledger.states import (
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow import after_issue, approve, lines
-from billing_lib.workflow.permissions import ISSUER, REVIEWER, require
+from billing_lib.workflow.permissions import ISSUER, REVIEWER, changing, require
 from billing_lib.workflow.search import Books
 from billing_lib.workflow.steps import Progress, unheard
 
@@ -341,7 +341,7 @@ def _halve(
     if action.change is None:
         raise ValueError(f"'{action.label}' changes nothing in the ledger")
     try:
-        with writing(ledger) as connection:
+        with changing(ledger, book, action.role) as connection:
             _require_as_seen(connection, book.facility.code, rows)
             sentences = action.change(connection, book, rows, entries)
     except BillingError as error:

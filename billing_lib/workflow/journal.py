@@ -28,14 +28,14 @@ from billing_lib.errors import UnknownFacility, UnknownJournal
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, statements
 from billing_lib.ledger.charges import read_billed, read_credits, read_pending
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import read_events, record_event
 from billing_lib.ledger.states import NUMBERED, SUPERSEDED, VOID
 from billing_lib.pricing.clock import Period, local_date
 from billing_lib.pricing.fields import Template, canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import ACCOUNT_FIELDS, Accounts, PriceBook
-from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require
+from billing_lib.workflow.permissions import ISSUER, VIEWER, changing, readable, require
 
 EXPENSE, PREPAID, INCOME, TAX = "expense", "prepaid", "income", "tax"
 ROLES = (EXPENSE, PREPAID, INCOME, TAX)
@@ -211,8 +211,7 @@ def post_journal(
 ) -> Journal | None:
     """Post the unposted transactions as the facility's next journal; None without any."""
     facility, accounts = book.facility.code, book.facility.journal
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         statements.lock_journals(connection, facility)
         transactions = _transactions(connection, book, selection)
         fresh = transactions.filter(pl.col("journal").is_null())

@@ -26,7 +26,7 @@ from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.charges import credited
-from billing_lib.ledger.database import Ledger, reading, writing
+from billing_lib.ledger.database import Ledger, reading
 from billing_lib.ledger.states import ACTIVE, APPROVING, EDITABLE, PENDING, SUPERSEDED
 from billing_lib.pricing.adjusting import LINES
 from billing_lib.pricing.charging import charge_usage
@@ -37,7 +37,12 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.workflow.adhoc import taking_changes
 from billing_lib.workflow.adjust import require_reason
-from billing_lib.workflow.permissions import ISSUER, REVIEWER, note_facility, require, require_some
+from billing_lib.workflow.permissions import (
+    ISSUER,
+    REVIEWER,
+    changing,
+    require_some,
+)
 from billing_lib.workflow.price import insert_charges
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.snapshot import AD_HOC
@@ -107,9 +112,7 @@ def add_charge_line(
     A line with the same project, date, description and amount is added only with ``again``.
     """
     require_reason(reason)
-    with writing(engine) as connection:
-        require(connection, book.facility.code, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER) as connection:
         duplicate = None if again else added_before(connection, book, line)
         return duplicate or put_line(connection, book, line, reason)
 
@@ -272,8 +275,7 @@ def credit_invoice(
         )
     today = dt.datetime.now(ZoneInfo(book.facility.timezone)).date()
     stated = None if date is None else parse_date(date)
-    with writing(engine) as connection:
-        require(connection, facility, ISSUER)
+    with changing(engine, book, ISSUER) as connection:
         code = str(ledger_invoices.require_invoice(connection, number)["code"])
         invoice = ledger_invoices.lock_invoices(connection, facility, [code]).row(0, named=True)
         if invoice["state"] not in ACTIVE:

@@ -46,7 +46,6 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility
 from billing_lib.ledger import events, usage
-from billing_lib.ledger.database import trying, writing
 from billing_lib.pricing.clock import (
     cut_with_ids,
     day_start,
@@ -67,7 +66,7 @@ from billing_lib.workflow.correct import (
     taken_back,
 )
 from billing_lib.workflow.mend import stated_as_before
-from billing_lib.workflow.permissions import REVIEWER, note_facility, require
+from billing_lib.workflow.permissions import REVIEWER, changing
 from billing_lib.workflow.steps import Progress
 
 
@@ -147,9 +146,7 @@ def load_files(
     preview
         Whether the ledger stays as it is.
     """
-    with (trying if preview else writing)(engine) as connection:
-        require(connection, book.facility.code, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
         loaded = []
         for done, path in enumerate(files):
             step(done, len(files), path.name)
@@ -368,13 +365,8 @@ def with_logo(book: PriceBook, folder: Path) -> PriceBook:
         return book
     path = folder / logo.file
     try:
-        size = path.stat().st_size
-        if size > LARGEST:
-            raise NoLogo(
-                f"the logo has {size:,} bytes, and {LARGEST:,} are allowed", "make it smaller"
-            )
         content = path.read_bytes()
-        (_check_png if logo.suffix == "png" else _check_svg)(content)
+        check_logo(logo.suffix, content)
     except OSError as error:
         raise InvalidPriceBook(
             f"the logo cannot be read ({error.strerror})",
@@ -385,6 +377,17 @@ def with_logo(book: PriceBook, folder: Path) -> PriceBook:
         raise InvalidPriceBook(str(error), where=str(path), remedy=error.remedy) from None
     read = Logo(f"logo.{logo.suffix}", content)
     return book.model_copy(update={"facility": book.facility.model_copy(update={"logo": read})})
+
+
+def check_logo(suffix: str, content: bytes) -> None:
+    """Raise NoLogo unless documents can show this content, of the suffix ``png`` or ``svg``."""
+    if suffix not in ("png", "svg"):
+        raise NoLogo(f"a logo is no '{suffix}' file", "save it as PNG or SVG")
+    if len(content) > LARGEST:
+        raise NoLogo(
+            f"the logo has {len(content):,} bytes, and {LARGEST:,} are allowed", "make it smaller"
+        )
+    (_check_png if suffix == "png" else _check_svg)(content)
 
 
 def _check_png(content: bytes) -> None:

@@ -1,8 +1,9 @@
-"""Rows that cannot be billed as they are, mended or dismissed one by one.
+"""Rows that cannot be billed as they are, mended one by one or many alike, or dismissed.
 
     usage.csv, row 6   u5  slide  quantity many      invalid_quantity
     mend_record(…, "u5", 1, {"quantity": "12"}, "said eve by phone")
                        u5  slide  quantity 12        version 2, charged when the month is rated
+    mend_rows(…, "2020-04", "project", "p9", "p1", …)  all rows with this project, at once
     dismiss_row(…, "u4", 1, "a test of the vendor")  stays unbilled, and nobody is asked again
 
 A mended record is a new version (workflow/correct.py) with an event of its own: who, when, why,
@@ -13,23 +14,20 @@ A dismissal is an event, too. It holds for the record as long as the reason why 
 the same, and it can be taken back. The record stays in the unbilled report.
 """
 
-import datetime as dt
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Any
-from zoneinfo import ZoneInfo
 
 import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.ledger import events, usage
-from billing_lib.ledger.database import reading, trying, writing
+from billing_lib.ledger.database import reading
 from billing_lib.ledger.usage import RECORD
 from billing_lib.pricing.clock import with_period
 from billing_lib.pricing.fields import USAGE, Template, canonical_json
-from billing_lib.pricing.money import plain_text
+from billing_lib.pricing.money import plain_text_column
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rating import Catalogue, rate_usage
 from billing_lib.sources.files import SourceTable
@@ -44,7 +42,7 @@ from billing_lib.workflow.correct import (
     taken_back,
 )
 from billing_lib.workflow.findings import DISMISS, RESTORE, row_subject
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, note_facility, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.unplaced import month_rows
 
 MENDED = (
@@ -89,32 +87,36 @@ class Mended:
     sentence: str
 
 
-def record_texts(book: PriceBook, row: Mapping[str, Any]) -> dict[str, str]:
-    """The fields MENDED of a record as text, times in the facility's time zone; '' for none."""
-    zone = ZoneInfo(book.facility.timezone)
-    texts = {}
+def record_texts(book: PriceBook, records: pl.DataFrame) -> pl.DataFrame:
+    """The fields MENDED of records as text, times in the facility's time zone; '' for none."""
+    zone = book.facility.timezone
+    texts = []
     for name in MENDED:
-        value = row[name]
-        if value is None:
-            text = ""
-        elif name == "elapsed":
+        value, dtype = pl.col(name), records.schema[name]
+        if name == "elapsed":
             text = _elapsed_text(value)
-        elif isinstance(value, dt.datetime):
-            text = value.astimezone(zone).isoformat(sep=" ")
+        elif isinstance(dtype, pl.Datetime):
+            text = value.dt.convert_time_zone(zone).dt.to_string("%Y-%m-%d %H:%M:%S%.f%:z")
+        elif isinstance(dtype, pl.Decimal):
+            text = plain_text_column(value)
         else:
-            text = plain_text(value) if isinstance(value, Decimal) else str(value)
-        texts[name] = text
-    return texts
+            text = value.cast(pl.String)
+        texts.append(text.fill_null("").alias(name))
+    return records.select(texts)
 
 
-def _elapsed_text(micros: int) -> str:
-    seconds, rest = divmod(micros, 1_000_000)
-    text = f"{seconds // 3600}:{seconds // 60 % 60:02}:{seconds % 60:02}"
-    return f"{text}.{rest:06}" if rest else text
+def _elapsed_text(micros: pl.Expr) -> pl.Expr:
+    """A duration in microseconds as ``1:30:00`` or ``0:00:01.500000``."""
+    seconds, rest = micros // 1_000_000, micros % 1_000_000
+    parts = (seconds // 60 % 60, seconds % 60)
+    padded = [part.cast(pl.String).str.zfill(2) for part in parts]
+    text = pl.format("{}:{}:{}", seconds // 3600, *padded)
+    fraction = pl.format("{}.{}", text, rest.cast(pl.String).str.zfill(6))
+    return pl.when(rest > 0).then(fraction).otherwise(text)
 
 
-def read_record(engine: Engine, book: PriceBook, record: str, occurrence: int) -> dict[str, Any]:
-    """A standing record (schema STANDING of ledger/usage.py).
+def read_texts(engine: Engine, book: PriceBook, record: str, occurrence: int) -> dict[str, str]:
+    """The fields (MENDED) of a standing record as text.
 
     Raises
     ------
@@ -123,7 +125,8 @@ def read_record(engine: Engine, book: PriceBook, record: str, occurrence: int) -
     """
     with reading(engine) as connection:
         require(connection, book.facility.code, VIEWER)
-        return _standing(connection, book, record, occurrence).row(0, named=True)
+        standing = _standing(connection, book, record, occurrence)
+    return record_texts(book, standing).row(0, named=True)
 
 
 def _standing(
@@ -171,19 +174,23 @@ def mend_record(
     if not preview:
         require_reason(reason)
     facility = book.facility.code
-    with (trying if preview else writing)(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
         standing = _standing(connection, book, record, occurrence)
         was = standing.row(0, named=True)
-        before = record_texts(book, was)
+        before = record_texts(book, standing).row(0, named=True)
         after = before | {name: text.strip() for name, text in fields.items()}
         changed = [name for name in MENDED if after[name] != before[name]]
         own_id = "" if own_id.strip() == record else own_id.strip()
         if not changed and not own_id:
             raise InvalidAdjustment("no field was changed", where=record)
         _require_mended(book, was, changed)
-        now = _mended(book, was, after)
+        now, troubles = _mended(book, standing, pl.DataFrame([after]))
+        if troubles.height:
+            raise InvalidAdjustment(
+                f"this cannot be read: {troubles['trouble'][0]}",
+                where=record,
+                remedy=_WRITTEN[troubles["defect"][0]],
+            )
         if own_id:
             now = now.with_columns(record=pl.lit(own_id), occurrence=pl.lit(1, USAGE["occurrence"]))
             if usage.read_standing(connection, facility, [own_id]).height:
@@ -219,7 +226,10 @@ def mend_record(
         if own_id:
             usage.insert_usage(connection, facility, was["file_sha256"], now)
             report_undated(connection, book, now)
-        left = _still_unbilled(connection, book, now, charged=outcomes["before"].count() > 0)
+        unbilled = _still_unbilled(
+            connection, book, now.clear() if outcomes["before"].count() else now
+        )
+        left = unbilled["why"][0] if unbilled.height else ""
     told = f"{own_id or record}: {', '.join(changes)}"
     return Mended(
         own_id or record,
@@ -238,14 +248,22 @@ def _require_mended(book: PriceBook, was: Mapping[str, Any], changed: list[str])
         )
 
 
-def _mended(book: PriceBook, was: Mapping[str, Any], texts: Mapping[str, str]) -> pl.DataFrame:
-    """The record with these texts as its fields, read as those of a file are."""
-    given = {name: text for name, text in texts.items() if text}
+def _mended(
+    book: PriceBook, standing: pl.DataFrame, texts: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The records with these texts (MENDED) as their fields, read as those of a file are.
+
+    Also returns the records whose texts cannot be read: the key, ``defect`` and ``trouble``.
+    """
+    stated = texts.select(
+        pl.when(pl.col(name) != "").then(pl.col(name)).alias(name) for name in MENDED
+    )
+    given = [name for name in MENDED if stated[name].count()]
     table = SourceTable(
-        name=was["file"],
-        fields=pl.DataFrame({"id": [was["record"]], **{k: [text] for k, text in given.items()}}),
-        rows=pl.Series([was["row"]], dtype=pl.Int64),
-        raw=lambda at: pl.Series([was["raw"]] * at.len(), dtype=pl.String),
+        name="usage",
+        fields=stated.select(standing["record"].alias("id"), *given),
+        rows=standing["row"],
+        raw=standing["raw"].gather,
     )
     read = usage_frame(
         table,
@@ -254,40 +272,156 @@ def _mended(book: PriceBook, was: Mapping[str, Any], texts: Mapping[str, str]) -
         Writing(numbers=Numbers.declared("1234.5"), measure="[h]:mm:ss"),
         frozenset(),
     )
-    row = read.row(0, named=True)
-    if row["defect"]:
-        detail = str(row["detail"]).rpartition("column ")[2].partition("; ")[0]
-        raise InvalidAdjustment(
-            f"this cannot be read: {detail}", where=was["record"], remedy=_WRITTEN[row["defect"]]
-        )
-    kept = {
-        name: pl.lit(was[name], dtype)
-        for name, dtype in usage.STANDING.items()
-        if name in ("occurrence", "costs_before", "withdrawn", "file_sha256", "version")
-    }
-    return with_period(read.with_columns(**kept), book.facility.timezone).select(
-        usage.STANDING.names()
+    kept = ("file", "row", "raw", "occurrence", "costs_before", "withdrawn", "file_sha256")
+    now = read.with_columns(standing.select(*kept, "version"))
+    detail = pl.col("detail").str.split("column ").list.last()
+    troubles = now.filter(pl.col("defect").is_not_null()).select(
+        *RECORD, "defect", trouble=detail.str.split("; ").list.first()
     )
+    return with_period(now, book.facility.timezone).select(usage.STANDING.names()), troubles
 
 
-def _still_unbilled(
-    connection: Connection, book: PriceBook, now: pl.DataFrame, *, charged: bool
-) -> str:
-    """Why a mended record without a charge cannot be billed; it is in the unbilled report then."""
-    facility, undated = book.facility.code, now["period"][0] is None
+def _still_unbilled(connection: Connection, book: PriceBook, now: pl.DataFrame) -> pl.DataFrame:
+    """The mended records without a charge that cannot be billed: the key, and ``why``.
+
+    They are in the unbilled report then.
+    """
+    facility = book.facility.code
     rating = rate_usage(
         now.select(USAGE.names()),
         Catalogue.of(book),
         references=known_references(connection, facility),
     )
-    if charged or rating.unbilled.height == 0:
-        return ""
-    if not undated:  # those are there already
-        usage.insert_unbilled(
-            connection, facility, rating.unbilled.with_columns(period=now["period"])
+    unbilled = rating.unbilled.join(now.select(*RECORD, "period"), on=RECORD)
+    # Those without a month are there already.
+    usage.insert_unbilled(connection, facility, unbilled.filter(pl.col("period").is_not_null()))
+    reason = pl.col("reason").str.replace_all("_", " ")
+    return unbilled.select(*RECORD, why=pl.format("it is not billed yet, {}: {}", reason, "detail"))
+
+
+@dataclass(frozen=True)
+class MendedRows:
+    """The result of mending many rows.
+
+    Attributes
+    ----------
+    rows
+        ``record``, ``occurrence``, ``file``, ``row``, and ``outcome``: '' for a record that can be
+        billed now, or why it stays unbilled or unchanged.
+    mended
+        The number of records that get another version.
+    billable
+        The number of records that can be billed now.
+    sentence
+        The result in words.
+    """
+
+    rows: pl.DataFrame
+    mended: int
+    billable: int
+    sentence: str
+
+
+def waiting_values(engine: Engine, book: PriceBook, month: str) -> pl.DataFrame:
+    """The fields (MENDED) of a month's rows that wait to be mended, as text, with their key."""
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        standing = _waiting(connection, book, month)
+    return pl.concat([standing.select(RECORD), record_texts(book, standing)], how="horizontal")
+
+
+def _waiting(connection: Connection, book: PriceBook, month: str) -> pl.DataFrame:
+    facility = book.facility.code
+    rows = month_rows(connection, facility, month).filter(pl.col("dismissed") == "")
+    standing = usage.read_standing(connection, facility, rows["record"].unique())
+    return standing.filter(pl.col("withdrawn").is_null()).join(rows, on=RECORD, how="semi")
+
+
+def mend_rows(
+    engine: Engine,
+    book: PriceBook,
+    month: str,
+    field: str,
+    old: str,
+    new: str,
+    reason: str,
+    *,
+    preview: bool = False,
+) -> MendedRows:
+    """Write another value into a field of all of a month's waiting rows that have the old one.
+
+    It is one event. Rows that are dismissed, or would still not be readable, stay as they are.
+
+    Raises
+    ------
+    InvalidAdjustment
+        There is no reason, no row has the old value, or no row can be mended so.
+    """
+    if not preview:
+        require_reason(reason)
+    words, new = field.replace("_", " "), new.strip()
+    if new == old:
+        raise InvalidAdjustment("no field was changed", where=words)
+    with changing(engine, book, REVIEWER, preview=preview) as connection:
+        waiting = _waiting(connection, book, month)
+        texts = record_texts(book, waiting)
+        chosen = texts[field] == old
+        standing, texts = waiting.filter(chosen), texts.filter(chosen)
+        if standing.height == 0:
+            raise InvalidAdjustment(
+                f"no row of {month} has {words} '{old}' any more", remedy="refresh the page"
+            )
+        now, troubles = _mended(book, standing, texts.with_columns(pl.lit(new).alias(field)))
+        now, troubles = _without_their_defect(standing, field, now, troubles)
+        places = standing.select(*RECORD, "file", "row")
+        standing = standing.join(troubles, on=RECORD, how="anti")
+        if standing.height == 0:
+            raise InvalidAdjustment(
+                f"no row can be mended so: {troubles['trouble'][0]}",
+                where=words,
+                remedy=_WRITTEN[troubles["defect"][0]],
+            )
+        event = events.record_event(
+            connection,
+            book.facility.code,
+            kind=MEND,
+            subject=f"{month} {field}",
+            reason=reason.strip(),
+            before=canonical_json({field: old, "records": standing["record"].sort().to_list()}),
+            after=canonical_json({field: new}),
         )
-    reason, detail = rating.unbilled.select("reason", "detail").row(0)
-    return f"it is not billed yet, {reason.replace('_', ' ')}: {detail}"
+        replacement = Replacement.of(connection, book, standing, now)
+        outcomes = replacement.carry_out(connection, book, event)
+        charged = outcomes.filter(pl.col("before").is_not_null())
+        mended = now.join(replacement.refused, on=RECORD, how="anti")
+        left = _still_unbilled(connection, book, mended.join(charged, on=RECORD, how="anti"))
+    outcome = pl.concat(
+        [
+            left.rename({"why": "outcome"}),
+            replacement.refused.select(*RECORD, outcome="note"),
+            troubles.select(*RECORD, outcome=pl.format("it stays as it is: {}", "trouble")),
+        ]
+    )
+    rows = places.join(outcome, on=RECORD, how="left", maintain_order="left").with_columns(
+        pl.col("outcome").fill_null("")
+    )
+    billable, count = rows.filter(outcome="").height, mended.height
+    told = f"{words} {old or 'none'} → {new or 'none'} in {count:,} row{'' if count == 1 else 's'}"
+    told += f"; {billable:,} of {rows.height:,} can be billed"
+    return MendedRows(rows, count, billable, told)
+
+
+def _without_their_defect(
+    standing: pl.DataFrame, field: str, now: pl.DataFrame, troubles: pl.DataFrame
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The records whose defect goes with the field, and those that stay (see ``_mended``)."""
+    settled = [defect for defect, fields in _OF_DEFECT.items() if field in fields]
+    defect = pl.col("defect")
+    stay = standing.filter(defect.is_in(list(_OF_DEFECT)) & ~defect.is_in(settled)).select(
+        *RECORD, "defect", trouble="detail"
+    )
+    troubles = pl.concat([troubles.join(stay, on=RECORD, how="anti"), stay])
+    return now.join(troubles, on=RECORD, how="anti"), troubles
 
 
 def stated_as_before(connection: Connection, facility: str, other: pl.DataFrame) -> pl.DataFrame:
@@ -342,9 +476,7 @@ def _judge(
 ) -> str:
     require_reason(reason)
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER) as connection:
         row = month_rows(connection, facility, month).filter(record=record, occurrence=occurrence)
         if row.height == 0:
             raise InvalidAdjustment(

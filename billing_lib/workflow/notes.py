@@ -15,10 +15,17 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment
 from billing_lib.ledger import events
-from billing_lib.ledger.database import Ledger, reading, writing
+from billing_lib.ledger.database import Ledger, reading
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.workflow.permissions import ADMINISTRATOR, REVIEWER, VIEWER, note_facility, require
+from billing_lib.workflow.permissions import (
+    ADMINISTRATOR,
+    REVIEWER,
+    VIEWER,
+    changing,
+    note_facility,
+    require,
+)
 
 NOTE_KIND = "invoice_note"
 """The kind of these events; their subject is ``<month>/<project>``."""
@@ -33,8 +40,7 @@ def write_note(engine: Engine, book: PriceBook, month: str, project: str, text: 
     if project not in teams:
         raise InvalidAdjustment(f"the price book has no project '{project}'", where="project")
     note = text.strip()
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         notes = dict(notes_in_force(connection, facility, month).iter_rows())
         if note == notes.get(project, ""):
             return f"{facility} {month}, project {project}: the note is the same, nothing changed"
@@ -80,9 +86,7 @@ def write_text(engine: Ledger, book: PriceBook, name: str, text: str, reason: st
     """Write a new version of a facility's text; return a sentence."""
     _require_name(name)
     facility = book.facility.code
-    with writing(engine) as connection:
-        require(connection, facility, ADMINISTRATOR)
-        note_facility(connection, book)
+    with changing(engine, book, ADMINISTRATOR) as connection:
         before = texts_in_force(connection, book)[name]
         if before == text.strip():
             return f"{facility}: the {name} are the same, nothing changed"

@@ -37,10 +37,10 @@ from billing_lib.workflow.permissions import (
     ISSUER,
     REVIEWER,
     VIEWER,
+    changing,
     labs_of,
     may,
     may_team,
-    note_facility,
     require,
     require_team,
 )
@@ -261,9 +261,7 @@ def prefer(engine: Ledger, book: PriceBook, address: str, invoices: str) -> str:
             where="invoices",
             remedy=f"choose one of {', '.join(WISHES)}",
         )
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
-        note_facility(connection, book)
+    with changing(engine, book, REVIEWER) as connection:
         before = wishes(connection, facility).get(known, EACH)
         if before == invoices:
             return f"{facility}: {known} receives {_words(invoices)} already, nothing changed"

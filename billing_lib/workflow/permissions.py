@@ -18,7 +18,8 @@ ledger notes each change, since permissions must not depend on files on a lab's 
 """
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
@@ -26,7 +27,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
 from billing_lib.ledger import people
-from billing_lib.ledger.database import Ledger, reading, writing
+from billing_lib.ledger.database import Ledger, reading, trying, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
 from billing_lib.ledger.people import current_login
 from billing_lib.pricing.fields import canonical_json
@@ -39,7 +40,8 @@ PRICE_BOOK = "price_book"
 """Kind of the events that note each version of the price book; their subject is the facility."""
 
 OUTSIDE = "changed outside the office"
-"""The reason of such an event for a version that nobody saved by the program."""
+"""The reason of such an event for a version that nobody saved by the program. Its author is
+unknown: login and time of the event tell who first worked with it, and when."""
 
 
 def with_below(connection: Connection, facility: str, teams: set[str]) -> set[str]:
@@ -161,6 +163,27 @@ def visible(connection: Connection, rows: pl.DataFrame) -> pl.DataFrame:
     return visible.drop("of_lab")
 
 
+@contextmanager
+def changing(
+    engine: Ledger, book: PriceBook, role: str, *, preview: bool = False
+) -> Iterator[Connection]:
+    """Open a facility for writing: the transaction asks for the role and notes the price book.
+
+    A version that nobody saved in the office, such as one from git, becomes an event here: the
+    login that first works with it has not written it. A preview is rolled back.
+    """
+    if not preview:
+        opened = writing(engine)
+    elif isinstance(engine, Engine):
+        opened = trying(engine)
+    else:
+        raise TypeError("a preview is a transaction of its own")
+    with opened as connection:
+        require(connection, book.facility.code, role)
+        note_facility(connection, book)
+        yield connection
+
+
 def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE) -> None:
     """Note the price book's facility, its version and its tree of teams.
 
@@ -229,9 +252,7 @@ def grant(
     lab = _checked(login, role, team)
     if lab and lab not in {known.code for known in book.teams}:
         raise InvalidPermission(f"the price book has no team '{lab}'", where="team")
-    with writing(engine) as connection:
-        require(connection, facility, ADMINISTRATOR)
-        note_facility(connection, book)
+    with changing(engine, book, ADMINISTRATOR) as connection:
         permissions = people.lock_permissions(connection, facility)
         if _holds(permissions, login, role, lab):
             return f"{facility}: {_words(login, role, lab)} already, nothing changed"
@@ -256,8 +277,7 @@ def revoke(
     """Take a role from a login; return a sentence."""
     facility = book.facility.code
     lab = _checked(login, role, team)
-    with writing(engine) as connection:
-        require(connection, facility, ADMINISTRATOR)
+    with changing(engine, book, ADMINISTRATOR) as connection:
         permissions = people.lock_permissions(connection, facility)
         if not _holds(permissions, login, role, lab):
             return f"{facility}: {_words(login, role, lab, no=True)}, nothing changed"

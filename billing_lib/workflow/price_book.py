@@ -16,6 +16,7 @@ rates; the effect is the total of the month's invoices, drafts included, after t
 in a transaction that is rolled back.
 """
 
+import hashlib
 import os
 import shutil
 from copy import deepcopy
@@ -44,7 +45,14 @@ from billing_lib.pricing.yaml_edit import Change, changes, edited
 from billing_lib.pricing.yaml_text import Document
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.bulk import change_rates
-from billing_lib.workflow.load import find_book, read_price_books, read_text, with_parts
+from billing_lib.workflow.load import (
+    NoLogo,
+    check_logo,
+    find_book,
+    read_price_books,
+    read_text,
+    with_parts,
+)
 from billing_lib.workflow.permissions import (
     ADMINISTRATOR,
     REVIEWER,
@@ -247,6 +255,30 @@ def save_book(
     return OpenedBook(opened.path, text, book)
 
 
+def put_logo(engine: Engine, opened: OpenedBook, name: str, content: bytes) -> str:
+    """Lay a logo beside the price book; return the file's name, for the key ``logo``.
+
+    The name holds a part of the content's sha256, so that no logo in use is overwritten, and the
+    file has no effect until the price book names it.
+
+    Raises
+    ------
+    InvalidPriceBook
+        The file is no PNG or SVG that documents can show.
+    """
+    with reading(engine) as connection:
+        require(connection, opened.book.facility.code, ADMINISTRATOR)
+    suffix = name.rpartition(".")[2].lower()
+    try:
+        check_logo(suffix, content)
+    except NoLogo as error:
+        raise InvalidPriceBook(str(error), where=name, remedy=error.remedy) from None
+    mark = hashlib.sha256(content).hexdigest()[:8]
+    path = opened.path.with_name(f"{opened.path.stem}-logo-{mark}.{suffix}")
+    write_whole(path, content)
+    return path.name
+
+
 TEMPLATES = Path(__file__).parent / "new_facility"
 """A folder for each template: a price book, and an example of usage."""
 
@@ -317,12 +349,12 @@ def _changed(opened: OpenedBook, content: dict[str, Any]) -> tuple[str, PriceBoo
     return text, book
 
 
-def write_whole(path: Path, text: str) -> None:
+def write_whole(path: Path, content: str | bytes) -> None:
     """Write a file so that it is the old or the new one at every moment."""
     unfinished = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:
-        with unfinished.open("w", encoding="utf-8", newline="") as file:
-            file.write(text)
+        with unfinished.open("wb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         if path.exists():
@@ -331,5 +363,5 @@ def write_whole(path: Path, text: str) -> None:
     except OSError as error:
         unfinished.unlink(missing_ok=True)
         raise UnwritableFile(
-            f"the price book cannot be written ({error.strerror})", where=path.name
+            f"the file cannot be written ({error.strerror})", where=path.name
         ) from None

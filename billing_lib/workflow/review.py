@@ -22,7 +22,7 @@ from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, overview, usage
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.database import reading
 from billing_lib.pricing import month_checks
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.explain import explain_charge
@@ -51,7 +51,7 @@ from billing_lib.workflow.findings import (
     waiting,
     with_judged,
 )
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.price import gather
 from billing_lib.workflow.runs import SIGN_OFF
 from billing_lib.workflow.steps import Progress, unheard
@@ -329,8 +329,7 @@ def _decide(
         raise missing
     check, subject = finding.select("check", "subject").row(0)
     of = ANY if check == name_of(usage_without_a_readable_time) else month
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         events.record_event(
             connection, facility, kind=kind, subject=f"{of} {key}", reason=reason.strip()
         )

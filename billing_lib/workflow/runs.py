@@ -35,7 +35,7 @@ from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import Ledger, reading, writing
+from billing_lib.ledger.database import Ledger, reading
 from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED, UNFINISHED
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
@@ -43,7 +43,7 @@ from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting
 from billing_lib.workflow.findings import require_settled
-from billing_lib.workflow.permissions import REVIEWER, VIEWER, require
+from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.price import (
     Gathered,
     differing,
@@ -438,8 +438,7 @@ def sign_off(engine: Ledger, book: PriceBook, month: str, comment: str = "") -> 
             f"{facility} {month} is not over; more usage may come until {last}",
             remedy="sign it off afterwards",
         )
-    with writing(engine) as connection:
-        require(connection, facility, REVIEWER)
+    with changing(engine, book, REVIEWER) as connection:
         running = require_placed(connection, facility, month)
         sums = _sums(connection, book, month)
         if sums["charges"] == "0":

@@ -46,7 +46,7 @@ from billing_lib.pricing.rating import Catalogue
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.after_issue import require_no_reissue
 from billing_lib.workflow.lines import parse_date
-from billing_lib.workflow.permissions import ISSUER, may_team, require, require_team
+from billing_lib.workflow.permissions import ISSUER, may_team, note_facility, require, require_team
 from billing_lib.workflow.price import rules_in_force, span
 
 
@@ -160,6 +160,8 @@ def generate_statements(
         lapsed = held.filter(~pl.col("state").is_in(ACTIVE))
         for facility in pl.concat([fresh, lapsed])["facility"].unique().sort():
             require(connection, facility, ISSUER)
+            if facility in books:
+                note_facility(connection, books[facility])
         ledger_statements.take_off(connection, lapsed["number"])
         placed = _place(connection, before, fresh, month)
         ruled = _rule(connection, books, period, teams)

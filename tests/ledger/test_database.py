@@ -16,6 +16,7 @@ from sqlalchemy.exc import InternalError
 from billing_lib.errors import BillingError, NotReady, UnreachableLedger
 from billing_lib.ledger.database import (
     HEAD,
+    change_mark,
     initialise,
     open_ledger,
     reading,
@@ -23,6 +24,7 @@ from billing_lib.ledger.database import (
     writing,
 )
 from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.people import know_facility, read_facilities
 from billing_lib.ledger.schema import metadata
 from billing_lib.pricing.charge import CHARGE, SPLIT
 from billing_lib.pricing.fields import USAGE
@@ -138,6 +140,18 @@ def test_a_failed_transaction_leaves_nothing(ledger: Engine) -> None:
         raise KeyError
     with reading(ledger) as connection:
         assert connection.scalar(text("SELECT count(*) FROM facility")) == 0
+
+
+def test_the_mark_changes_with_what_is_written_and_not_with_what_is_read(ledger: Engine) -> None:
+    with reading(ledger) as connection:
+        read_facilities(connection)
+    before = change_mark(ledger)
+    with reading(ledger) as connection:
+        read_facilities(connection)
+    assert change_mark(ledger) == before
+    with writing(ledger) as connection:
+        know_facility(connection, "RC", "Research Computing", "USD", "UTC")
+    assert change_mark(ledger) != before
 
 
 def test_a_reader_sees_one_moment_and_stops_no_writer(ledger: Engine) -> None:

@@ -13,13 +13,15 @@ from billing_lib import Site
 from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.delivery.queue import queue_invoices
 from billing_lib.exports.packages import make_package
+from billing_lib.ledger.database import operating_system_login
 from billing_lib.panels.after import PARTS, AfterPanel
 from billing_lib.pricing.clock import Period
-from billing_lib.workflow.after_issue import list_funds
+from billing_lib.workflow.after_issue import deposit, list_funds
+from billing_lib.workflow.permissions import grant, revoke
 from billing_lib.workflow.search import ExportSelection
 from billing_lib.workflow.statements import list_statements
 
-APRIL = Period(2020, 4)
+APRIL, ME = Period(2020, 4), operating_system_login()
 
 
 @pytest.fixture
@@ -122,10 +124,10 @@ def test_statements_packages_and_journals_of_an_issued_month(here: Site) -> None
 def test_roles_are_given_and_taken(here: Site) -> None:
     panel = AfterPanel("Roles", office=here)
     assert listed(panel.table) == []
-    look(panel, "grant", login="ann", role="administrator", reason="new office")
+    look(panel, "grant", login=ME, role="administrator", reason="new office")
     assert listed(panel.table) == []
-    assert "MIC: ann is an administrator" in go(panel)
-    assert listed(panel.table, filters={"login": "ann"}) == ["MIC"]
+    assert f"MIC: {ME} is an administrator" in go(panel)
+    assert listed(panel.table, filters={"login": ME}) == ["MIC"]
     assert "the price book has no team" in look(
         panel, "grant", login="lab", role="lab_administrator", team="nobody", reason="asked"
     )
@@ -150,3 +152,26 @@ def test_a_site_without_a_facility_says_so(here: Site) -> None:
     (here.settings.parameters / "microscopy.yml").unlink()
     panel = AfterPanel("Journals", office=here)
     assert "there is no facility yet" in panel.message.widget.value
+
+
+def test_other_peoples_work_comes_into_the_table(here: Site) -> None:
+    panel = AfterPanel("Prepaid funds", office=here)
+    deposit(here.engine, here.book("MIC"), "p1", "100.00", "PO 1")
+    panel.follow_others()
+    assert listed(panel.table) == ["p1"]
+    look(panel, "deposit", project="p2", amount="5.00", reason="PO 2")
+    panel.follow_others()  # nothing has changed, so the look holds
+    assert not panel.form.go.disabled
+    panel.part.value = "Roles"
+    grant(here.engine, here.book("MIC"), ME, "administrator")
+    grant(here.engine, here.book("MIC"), "ann", "viewer")
+    panel.follow_others()
+    panel.table.tick(["ann viewer "])
+    look(panel, "revoke", reason="left")
+    grant(here.engine, here.book("MIC"), "eve", "viewer")
+    panel.follow_others()
+    assert listed(panel.table, filters={"login": "eve"}) == ["MIC"]
+    assert (panel.table.ticked, panel.form.go.disabled) == (["ann viewer "], False)
+    revoke(here.engine, here.book("MIC"), "ann", "viewer")
+    panel.follow_others()
+    assert (panel.table.ticked, panel.form.go.disabled) == ([], True)

@@ -156,6 +156,19 @@ def test_another_reviewers_turn_is_a_sentence(reviewed: Site) -> None:
     assert "waits for somebody-else, not for" in panel.message.widget.value
 
 
+def test_other_reviewers_decisions_come_in_and_a_comment_stays(reviewed: Site) -> None:
+    panel = ApprovePanel("MIC", "2020-04", office=reviewed)
+    panel.comment.value = "half a sen"
+    page = panel.page.value
+    panel.follow_others()
+    assert panel.page.value is page
+    other = ApprovePanel("MIC", "2020-04", office=reviewed)
+    other.choose(P1)
+    other.decide("approve")
+    panel.follow_others()
+    assert (shown(panel), panel.code, panel.comment.value) == ([P2], P2, "half a sen")
+
+
 def test_without_a_run_it_says_so(office: Site) -> None:
     panel = ApprovePanel("MIC", "2020-05", office=office)
     assert "no billing run yet" in panel.said.value

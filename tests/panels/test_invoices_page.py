@@ -15,13 +15,13 @@ from sample_facility import BOOK
 
 from billing_lib import Site
 from billing_lib.batch.issuing import IssuingTerms, issue_month
-from billing_lib.ledger.database import operating_system_login, reading
+from billing_lib.ledger.database import operating_system_login, reading, writing
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.invoices import read_invoices
 from billing_lib.panels import invoices
 from billing_lib.panels.invoices import InvoicesPanel
 from billing_lib.pricing.clock import Period
-from billing_lib.workflow.approve import make_run
+from billing_lib.workflow.approve import make_run, quarantine
 from billing_lib.workflow.permissions import grant, revoke
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, sign_off
@@ -160,6 +160,21 @@ def test_an_invoice_that_changed_after_the_look_is_left_alone(drafted: Site) -> 
     with reading(drafted.engine) as connection:
         moved = read_events(connection, "MIC", kinds=["quarantine"])
     assert moved.select("subject", "reason").rows() == [(P2, "theirs"), (P1, "ask the lab")]
+
+
+def test_other_peoples_work_comes_in_and_a_look_at_other_invoices_holds(drafted: Site) -> None:
+    panel = InvoicesPanel(office=drafted)
+    panel.table.tick([f"MIC {P1}"])
+    look(panel, "quarantine", reason="disputed")
+    with writing(drafted.engine) as connection:
+        quarantine(connection, drafted.book("MIC"), [P2], "a test")
+    panel.follow_others()
+    assert panel.frame.filter(invoice=P2)["state"].to_list() == ["QUARANTINED"]
+    assert not panel.actions.go.disabled
+    with writing(drafted.engine) as connection:
+        quarantine(connection, drafted.book("MIC"), [P1], "by somebody else")
+    panel.follow_others()
+    assert (panel.table.ticked, panel.actions.go.disabled) == ([f"MIC {P1}"], True)
 
 
 def test_another_selection_or_entry_asks_for_another_look(drafted: Site) -> None:

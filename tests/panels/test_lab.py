@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64decode
+from dataclasses import replace
 from html import unescape
 from pathlib import Path
 
@@ -11,8 +12,10 @@ from sample_facility import BOOK, price_book
 from sample_issuing import issue_here
 
 from billing_lib import Site
+from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.documents import write_documents
 from billing_lib.documents.html import render_listing
+from billing_lib.exports.packages import make_package
 from billing_lib.ledger.database import operating_system_login
 from billing_lib.panels.lab import InvoicePanel, LabChooser, ListingPanel, StatementPanel
 from billing_lib.panels.office import Message
@@ -21,6 +24,7 @@ from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.permissions import grant, revoke
 from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.search import ExportSelection, Filter
 from billing_lib.workflow.statements import generate_statements, pay_statement
 
 APRIL = Period(2020, 4)
@@ -120,6 +124,30 @@ def test_the_first_page_has_links_to_all_that_a_lab_may_see(
     assert links == [f"{page}.ipynb?{asked}" for page in ("listing", "invoice", "statement")]
     monkeypatch.setenv("QUERY_STRING", unescape(asked))
     assert InvoicePanel(office=two_labs).number.value == "MIC-2021-00002"
+
+
+def test_a_lab_gets_its_packages_and_its_notices(two_labs: Site, tmp_path: Path) -> None:
+    settings = two_labs.settings.model_copy(update={"store": tmp_path / "store"})
+    here, books = replace(two_labs, settings=settings), {"MIC": two_labs.book("MIC")}
+    terms = IssuingTerms("2020-05-04", allow_dirty=True)
+    issue_month(here.engine, settings, books["MIC"], APRIL, terms=terms)
+    ours, all_ = (
+        make_package(here.engine, settings, books, selection, ["json"])
+        for selection in (
+            ExportSelection(Filter.parse({"team": "jones"})),
+            ExportSelection(everything=True),
+        )
+    )
+    as_jones(here)
+    panel = ListingPanel(office=here)
+    (row,) = panel.packages.rows.children
+    assert row.children[0].description == f"Get {ours.id}"
+    assert f"1 file, json, valid until {ours.valid_until}" in row.children[1].value
+    row.children[0].click()
+    assert f'download="package-{ours.id}.zip"' in panel.packages.link.value
+    panel.packages.get(all_.id)  # another lab's invoice is in it
+    assert 'role="alert"' in panel.packages.message.widget.value
+    assert f"Package {ours.id}" in str(panel.notices.html())
 
 
 def test_who_may_see_no_lab_is_told_so(two_labs: Site) -> None:

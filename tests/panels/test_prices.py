@@ -118,3 +118,25 @@ def test_a_new_facility_is_made_and_shown(panel: PricesPanel, office: Site) -> N
     assert panel.book.content["facility"]["name"] == "Nanofab"
     assert office.book("CR").rules[0].name == "monthly cap"
     assert (office.settings.parameters / "cr" / "usage.csv").exists()
+
+
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9 9"><path d="M0 0h9v9z"/></svg>'
+
+
+def test_a_logo_is_taken_in_shown_and_saved(panel: PricesPanel, office: Site) -> None:
+    panel.take_logo("Mark.gif", b"GIF89a")
+    assert "save it as PNG or SVG" in panel.message.widget.value
+    panel.take_logo("Mark.png", SVG)
+    assert "not a whole PNG file" in panel.message.widget.value
+    assert panel.show_button.disabled
+    panel.take_logo("Mark.SVG", SVG)
+    assert office.book("MIC").facility.logo is None
+    panel.show_effect()
+    panel.progress.wait()
+    assert "microscopy-logo-" in panel.effect.value
+    panel.reason.value = "a new logo"
+    panel.save()
+    panel.progress.wait()
+    logo = office.book("MIC").facility.logo
+    assert logo is not None
+    assert logo.content == SVG

@@ -3,6 +3,7 @@
 from dataclasses import replace
 from pathlib import Path
 
+import action_forms
 import pytest
 import yaml
 from sample_facility import HEADER
@@ -131,6 +132,24 @@ def test_bad_rows_are_mended_and_dismissed_in_place(panel: UsagePanel) -> None:
     rows.reason.value = "it counts"
     rows.restore()
     assert "1 row of 2020-04 is not billed" in rows.html()
+
+
+def test_rows_with_the_same_wrong_value_are_mended_at_once(panel: UsagePanel) -> None:
+    rows, form = panel.rows, panel.rows.alike
+    labels = [label for label, _ in form.entries["field"].options]
+    assert "Project" in labels
+    action_forms.look(form, "mend", field="project", old="nobody", new="p1")
+    assert "reason" in form.message.widget.value
+    action_forms.look(form, "mend", reason="the old name")
+    assert "project nobody → p1 in 1 row; 1 of 1 can be billed" in form.message.widget.value
+    assert form.go.description == "Mend 1 row"
+    assert "2 rows of 2020-04 are not billed" in rows.html()
+    action_forms.go(form)
+    assert "1 row of 2020-04 is not billed; 1 mended" in rows.html()
+    rows.rate()
+    rows.progress.wait()
+    assert totals(panel)["u4"] == 1250  # 10 slides at 1.25
+    assert rows.many.layout.display == "none"  # a single row is left
 
 
 def test_a_file_is_taken_back_and_brought_again(panel: UsagePanel) -> None:

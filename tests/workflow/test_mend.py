@@ -18,10 +18,10 @@ from billing_lib.workflow.load import Loaded, load_files
 from billing_lib.workflow.mend import (
     dismiss_row,
     mend_record,
-    read_record,
+    mend_rows,
     read_rows,
-    record_texts,
     restore_row,
+    waiting_values,
 )
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.review import find_discrepancies
@@ -115,8 +115,8 @@ def test_times_are_mended_as_the_facilitys_clock_shows_them(ledger: Engine, tmp_
     load(ledger, tmp_path, text)
     rate_period(ledger, BOOK, APRIL)
     assert rows(ledger).keys() == {"t1", "t2", "t3"}  # t2 may be of any month
-    texts = record_texts(BOOK, read_record(ledger, BOOK, "t1", 1))
-    assert texts["start"] == "2020-04-06 17:00:00-04:00"
+    texts = waiting_values(ledger, BOOK, "2020-04").filter(record="t1")
+    assert texts["start"].item() == "2020-04-06 17:00:00-04:00"
     mend_record(ledger, BOOK, "t1", 1, {"end": "2020-04-06 18:00"}, "why")
     mend_record(
         ledger, BOOK, "t2", 1, {"start": "2020-04-06 09:00", "end": "2020-04-06 10:00"}, "y"
@@ -125,6 +125,42 @@ def test_times_are_mended_as_the_facilitys_clock_shows_them(ledger: Engine, tmp_
     rate_period(ledger, BOOK, APRIL)
     assert totals(ledger) == {"t1": 4000, "t2": 4000, "t3": 4000}
     assert rows(ledger) == {}
+
+
+def test_rows_with_the_same_wrong_value_are_mended_at_once(ledger: Engine, tmp_path: Path) -> None:
+    text = HEADER + (
+        "m1,slide,p9,ann,,,2020-04-06,4\n"
+        "m2,slide,p9,ann,,,2020-04-07,2\n"
+        "m3,slide,p8,ann,,,2020-04-07,2\n"
+        "m4,nothing,p9,ann,,,2020-04-07,2\n"
+        "m5,slide,p9,ann,,,2020-04-07,many\n"
+    )
+    load(ledger, tmp_path, text)
+    rate_period(ledger, BOOK, APRIL)
+    shown = mend_rows(ledger, BOOK, "2020-04", "project", "p9", "p1", "", preview=True)
+    assert shown.sentence == "project p9 → p1 in 3 rows; 2 of 4 can be billed"
+    assert len(rows(ledger)) == 5
+    with pytest.raises(InvalidAdjustment, match="reason"):
+        mend_rows(ledger, BOOK, "2020-04", "project", "p9", "p1", " ")
+    mended = mend_rows(ledger, BOOK, "2020-04", "project", "p9", "p1", "the old account")
+    outcomes = dict(mended.rows.select("record", "outcome").iter_rows())
+    assert (outcomes["m1"], outcomes["m2"]) == ("", "")
+    assert outcomes["m4"].startswith("it is not billed yet, unknown item")
+    assert "'many'" in outcomes["m5"]
+    assert outcomes["m5"].startswith("it stays as it is")
+    with reading(ledger) as connection:
+        (event,) = events.read_events(connection, "MIC", kinds=["mend"]).to_dicts()
+    assert event["reason"] == "the old account"
+    assert json.loads(event["before"]) == {"project": "p9", "records": ["m1", "m2", "m4"]}
+    load(ledger, tmp_path, text)  # the same file leaves them
+    rate_period(ledger, BOOK, APRIL)
+    assert totals(ledger) == {"m1": 500, "m2": 250}  # 4 and 2 slides at 1.25
+    assert rows(ledger).keys() == {"m3", "m4", "m5"}
+    assert defects(ledger) == []
+    with pytest.raises(InvalidAdjustment, match="no row of 2020-04 has project 'p7'"):
+        mend_rows(ledger, BOOK, "2020-04", "project", "p7", "p1", "why")
+    with pytest.raises(InvalidAdjustment, match="no row can be mended so"):
+        mend_rows(ledger, BOOK, "2020-04", "quantity", "", "dozen", "why")
 
 
 def test_a_duplicate_becomes_a_record_of_its_own(rated: Engine, tmp_path: Path) -> None:

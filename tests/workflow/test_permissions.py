@@ -527,37 +527,46 @@ def test_each_role_may_do_what_is_its_and_nothing_else(
 ASKING = {
     *(permissions.roles_of, permissions.may, permissions.may_team, permissions.labs_of),
     *(permissions.require, permissions.require_team, permissions.require_some),
-    *(permissions.readable, permissions.visible),
+    *(permissions.readable, permissions.visible, permissions.changing),
 }
 """The functions of permissions.py that look up the user's roles."""
 
 
-def test_every_function_that_opens_the_ledger_asks() -> None:
-    """Whatever module it is in, and also when it asks by way of another function."""
+def opening() -> dict[str, FunctionType]:
+    """The functions that get a ledger to open, ``module.name``."""
     paths = pkgutil.walk_packages(billing_lib.workflow.__path__, "billing_lib.workflow.")
     modules = [import_module(found.name) for found in paths]
-    silent = {
-        f"{module.__name__.split('.')[-1]}.{name}"
-        for module in (
-            *modules,
-            issuing,
-            bounce,
-            queue,
-            send,
-            packages,
-            documents,
-            templates,
-        )
+    others = (issuing, bounce, queue, send, packages, documents, templates)
+    return {
+        f"{module.__name__.split('.')[-1]}.{name}": function
+        for module in (*modules, *others)
         for name, function in vars(module).items()
         if isinstance(function, FunctionType)
         and function.__module__ == module.__name__
         and not name.startswith("_")
+        and function not in ASKING
         and "engine" in inspect.signature(function).parameters
-        and not asks(function, set())
     }
+
+
+def test_every_function_that_opens_the_ledger_asks() -> None:
+    """Whatever module it is in, and also when it asks by way of another function."""
+    silent = {name for name, function in opening().items() if not asks(function, set())}
     # The first says whether anybody is asked at all, the second goes on with what Issuer.begin let
     # through, the third only deletes files without a reference.
     assert silent == {"permissions.has_administrator", "issuing.end_interrupted", "packages.sweep"}
+
+
+def test_every_function_that_opens_a_facility_for_writing_notes_its_price_book() -> None:
+    """By way of ``changing``, so that a price book changed by hand becomes an event."""
+    writers = {
+        name
+        for name, function in opening().items()
+        if "book" in inspect.signature(function).parameters
+        and "writing" in names_in(function.__code__)
+    }
+    # Rating notes it within its transaction, which the preview of a price book shares.
+    assert writers == {"rate.rate_period"}
 
 
 def asks(function: FunctionType, seen: set[FunctionType]) -> bool:

@@ -16,6 +16,7 @@ from billing_lib.ledger.events import read_events
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import find_mistakes
 from billing_lib.pricing.yaml_edit import Change
+from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.permissions import ADMINISTRATOR, grant
 from billing_lib.workflow.price_book import open_book, preview_book, save_book
@@ -157,6 +158,21 @@ def test_a_change_of_the_file_is_not_overwritten_and_is_noted(engine: Engine, fo
     *_, event = noted(engine)
     assert event["reason"] == "changed outside the office"
     assert json.loads(event["after"]) == {"sha256": again.book.sha256}
+
+
+def test_a_change_by_hand_is_noted_by_the_first_who_works_with_it(
+    engine: Engine, folder: Path
+) -> None:
+    before = read_price_book(folder, "MIC")
+    by_hand = folder.joinpath("microscopy.yml")
+    by_hand.write_text(by_hand.read_text().replace('"40.00"', '"41.00"'))
+    book = read_price_book(folder, "MIC")
+    adjust_charge(engine, book, "MIC/u1", {"note": "one slide was broken"}, "said so")
+    adjust_charge(engine, book, "MIC/u1", {"note": "two slides were broken"}, "said so")
+    _, event = noted(engine)
+    assert event["reason"] == "changed outside the office"
+    assert json.loads(event["before"]) == {"sha256": before.sha256}
+    assert json.loads(event["after"]) == {"sha256": book.sha256}
 
 
 def test_only_an_administrator_saves(engine: Engine, folder: Path) -> None:
