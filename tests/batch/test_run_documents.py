@@ -25,7 +25,7 @@ def test_a_runs_documents_are_written_once(ledger: Engine, ledger_url: str, tmp_
     logo = shutil.copyfile(LOGO, tmp_path / "mark.svg")
     (tmp_path / "mic.yml").write_text(BOOK.replace("  contacts:", "  logo: mark.svg\n  contacts:"))
     book = read_price_book(tmp_path, "MIC")
-    here = Settings(database=ledger_url, runs=tmp_path / "runs")
+    here = Settings(database=ledger_url, runs=tmp_path / "runs", parameters=tmp_path)
     load_files(ledger, book, [usage_file(tmp_path)], nothing)
     rate_period(ledger, book, APRIL)
     make_run(ledger, book, APRIL, RunScope())

@@ -83,7 +83,7 @@ def test_what_cannot_be_reviewed_is_one_sentence(office: Site) -> None:
     review = ReviewPanel("MIC", "2020-07", office)
     said = str(review.heading().data)
     assert 'role="alert"' in said
-    assert "MIC 2020-07 has no charges yet; load usage and run" in said
+    assert "MIC 2020-07 has no charges yet; load usage and press" in said
     review.check()
     assert review.charges().data == ""  # type: ignore[union-attr]
     for shown in (review.findings(), review.months(), review.by("user", "U")):
