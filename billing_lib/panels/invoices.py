@@ -389,7 +389,7 @@ class InvoiceViewer:
         self.message = Message()
         self.place = Place()
         self.heading = widgets.HTML()
-        self.page = widgets.HTML(layout={"width": "100%"})
+        self.page = widgets.HTML(layout={"width": "auto"})
         self.lines = widgets.VBox()
         self.price = widgets.HTML()
         self.history = widgets.HTML()

@@ -164,7 +164,7 @@ class InvoicePanel(Displayed):
         self.message = Message()
         self.number = widgets.Dropdown(description="Invoice", layout={"width": "26em"})
         self.files = widgets.HTML()
-        self.page = widgets.HTML(layout={"width": "100%"})
+        self.page = widgets.HTML(layout={"width": "auto"})
         self.number.observe(lambda _: self._show_invoice(), names="value")
         self.chooser = LabChooser(self.office, team, period, self._list, self.message, self._has)
         self.widget = widgets.VBox(
@@ -365,7 +365,7 @@ class ListingPanel(Displayed):
         self.books = read_price_books(self.office.settings.parameters)
         self.facility = facility or None
         self.message = Message()
-        self.page = widgets.HTML(layout={"width": "100%"})
+        self.page = widgets.HTML(layout={"width": "auto"})
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
         self.all = widgets.HTML(self.chooser.overview(self.office))
         self.packages, self.notices = LabPackages(self.office), NoticePanel(self.office)
