@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from aiosmtpd.smtp import SMTP, Envelope, Session
-from playwright.sync_api import Locator, Page
+from playwright.sync_api import Locator, Page, expect
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import operating_system_login, reading
@@ -31,6 +31,9 @@ FLAGS = (
 )
 SLOW = 60_000
 """Milliseconds that a page may take before a story has failed; a loaded machine is slow."""
+
+SIGHT = ".jp-NotebookPanel:not(.lm-mod-hidden)"
+"""The page in sight; pages left behind stay open."""
 
 ME = operating_system_login()
 
@@ -143,6 +146,14 @@ class Facility:
 def button(page: Page | Locator, name: str) -> Locator:
     """The button that says this, whatever its icon."""
     return page.locator("button", has_text=re.compile(rf"^\s*{re.escape(name)}$"))
+
+
+def go_to(page: Page, name: str) -> None:
+    """Follow the bar's link of this name, until its page is in sight."""
+    bar = page.get_by_role("navigation", name="Pages of the billing office")
+    link = bar.get_by_role("link", name=name, exact=True)
+    link.click()
+    expect(link).to_have_attribute("aria-current", "page")
 
 
 def wait_until(page: Page, done: Callable[[], bool]) -> None:

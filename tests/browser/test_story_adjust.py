@@ -135,16 +135,3 @@ def test_an_ad_hoc_invoice_is_a_form(facility: Make, opened: Open) -> None:
     with reading(here.engine) as connection:
         (made,) = read_invoices(connection, "ADHOC", reference="PO-12").to_dicts()
     assert (made["kind"], made["state"]) == ("ad hoc", "OPEN")
-
-
-def test_a_mistake_is_a_sentence(facility: Make, opened: Open) -> None:
-    page = opened(facility("WRONG"), "adjust")
-    page.get_by_label("WRONG/u2").check()
-    page.get_by_role("combobox", name="Change", exact=True).select_option(
-        label="Rate (price per unit)"
-    )
-    page.get_by_placeholder("a price per unit").fill("much")
-    page.get_by_label("Reason").first.fill("why not")
-    button(page, "Show what it does").first.click()
-    expect(page.get_by_role("alert").first).to_contain_text("much")
-    assert page.get_by_text("Traceback").count() == 0

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from office_window import APRIL, SLOW, Facility, Lab, button, wait_until
+from office_window import APRIL, SIGHT, SLOW, Facility, Lab, button, go_to, wait_until
 from playwright.sync_api import Page, expect
 
 from billing_lib.audit.bag import file_sha256
@@ -39,8 +39,8 @@ def issued(facility: Make, lab: Lab) -> Callable[[str], Path]:
     return issue
 
 
-def test_a_record_is_verified_reproduced_and_damage_is_named(
-    issued: Callable[[str], Path], window: Open, lab: Lab
+def test_a_record_is_verified_reproduced_and_damage_named_and_its_statement_kept(
+    issued: Callable[[str], Path], window: Open, lab: Lab, tmp_path: Path
 ) -> None:
     record = issued("AUDIT")
     page = window("audit.ipynb")
@@ -64,6 +64,13 @@ def test_a_record_is_verified_reproduced_and_damage_is_named(
         different = page.get_by_role("alert").filter(has_text="does not reproduce")
         expect(different).to_be_visible(timeout=2 * SLOW)
         expect(page.locator("pre", has_text="148.34").first).to_be_visible()
+    go_to(page, "Statements")
+    page.locator(SIGHT).get_by_label("Lab", exact=True).select_option(label="Smith Lab (smith)")
+    expect(page.get_by_text("Statement smith-2020-04").first).to_be_visible()
+    with page.expect_download() as begun:
+        page.locator(SIGHT).get_by_role("link", name=".pdf").first.click()
+    begun.value.save_as(tmp_path / "kept.pdf")
+    assert (tmp_path / "kept.pdf").read_bytes().startswith(b"%PDF-")
 
 
 @contextmanager
@@ -74,18 +81,6 @@ def damaged(record: Path) -> Iterator[str]:
     first.write_bytes(whole.replace(b'"148.33"', b'"148.34"'))
     yield first.name
     first.write_bytes(whole)
-
-
-def test_a_labs_statement_is_read_and_kept(
-    issued: Callable[[str], Path], window: Open, tmp_path: Path
-) -> None:
-    issued("KEEP")
-    page = window("statement.ipynb")
-    expect(page.get_by_text("Statement smith-2020-04").first).to_be_visible()
-    with page.expect_download() as begun:
-        page.get_by_role("link", name=".pdf").first.click()
-    begun.value.save_as(tmp_path / "kept.pdf")
-    assert (tmp_path / "kept.pdf").read_bytes().startswith(b"%PDF-")
 
 
 def test_a_notice_is_read_on_the_overview_and_put_away(

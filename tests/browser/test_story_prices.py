@@ -50,22 +50,3 @@ def test_a_price_is_changed_on_the_page(facility: Make, window: Open, lab: Lab) 
     text = (lab.parameters / "price.yml").read_text()
     assert '{item: slide, group: internal, price: "2.00"}' in text
     assert "letterhead: Hall 3  # never moves" in text
-
-
-def test_a_new_facility_comes_from_a_template(window: Open, lab: Lab) -> None:
-    page = window("prices.ipynb")
-    page.get_by_label("Template").select_option(label="Clean room")
-    page.get_by_label("Code", exact=True).last.fill("FAB")
-    page.keyboard.press("Tab")
-    button(page, "Make the facility").click()
-    expect(page.get_by_text("FAB is made and shown above")).to_be_visible()
-    expect(page.get_by_label("Facility", exact=True)).to_have_value("Clean Room (FAB)")
-    page.get_by_role("button", name="Rates 12", exact=True).click()
-    picture(page, "rates")
-    page.get_by_role("button", name="Delete rates 12 (wafer company)").click()
-    expect(page.get_by_role("button", name="Rates 11", exact=True)).to_be_visible()
-    button(page, "Take all changes back").click()
-    expect(page.get_by_role("button", name="Rates 12", exact=True)).to_be_visible()
-    page.get_by_text("As an Excel workbook").scroll_into_view_if_needed()
-    picture(page, "below")
-    assert (lab.parameters / "fab.yml").exists()

@@ -9,7 +9,7 @@ Make = Callable[..., Facility]
 Open = Callable[..., Page]
 
 
-def test_charges_are_filtered_sorted_searched_and_one_is_mended(
+def test_charges_are_searched_one_is_mended_and_a_finding_dismissed(
     facility: Make, opened: Open
 ) -> None:
     here = facility("LOOK")
@@ -38,10 +38,6 @@ def test_charges_are_filtered_sorted_searched_and_one_is_mended(
     (change,) = here.events("adjust")
     assert (change["subject"], change["login"], change["reason"]) == ("u2", ME, "seen in review")
 
-
-def test_a_finding_is_looked_at_and_dismissed_with_a_reason(facility: Make, opened: Open) -> None:
-    here = facility("FIND")
-    page = opened(here, "review")
     findings = page.get_by_role("status").filter(has_text="finding")
     expect(findings.first).to_have_text("2 findings")
     page.get_by_role("row", name="unknown_project").get_by_role("button").click()

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 
 import openpyxl
-from office_window import SLOW, Facility, Lab, button, wait_until
+from office_window import SIGHT, SLOW, Facility, Lab, button, go_to, wait_until
 from playwright.sync_api import Page, expect
 
 from billing_lib.ledger.database import reading
@@ -19,21 +19,12 @@ MONTH = "2026-01"
 """The month of the template's example: 4 h from 16:00, 2 of them after hours, are 2 × 40.00 and
 2 × 25.00; 12 slides of 1.25; for the company half an hour of 130.00 and 1.5 hours of 60.00."""
 
-SHOWN = ".jp-NotebookPanel:not(.lm-mod-hidden)"
-"""The page in sight; pages left behind stay open."""
-
-
-def go_to(page: Page, name: str) -> None:
-    """Follow the bar's link of this name."""
-    bar = page.get_by_role("navigation", name="Pages of the billing office")
-    bar.get_by_role("link", name=name, exact=True).click()
-
 
 def carry_out(
     page: Page, action: str, touched: str, done: str, tick: str = "", **entries: str
 ) -> None:
     """Choose an action, fill in its form, look at what it touches, carry it out."""
-    shown = page.locator(SHOWN)
+    shown = page.locator(SIGHT)
     shown.get_by_label("Action", exact=True).select_option(action)
     if tick:
         shown.get_by_label(tick).check()
@@ -56,6 +47,12 @@ def test_a_new_facility_bills_its_first_month_to_a_paid_statement(
     page.keyboard.press("Tab")
     button(page, "Make the facility").click()
     expect(page.get_by_text("YEAR is made and shown above")).to_be_visible()
+    expect(page.get_by_label("Facility", exact=True)).to_have_value("Microscopy (YEAR)")
+    page.get_by_role("button", name="Rates 12", exact=True).click()
+    page.get_by_role("button", name="Delete rates 12 (assistance company)").click()
+    expect(page.get_by_role("button", name="Rates 11", exact=True)).to_be_visible()
+    button(page, "Take all changes back").click()
+    expect(page.get_by_role("button", name="Rates 12", exact=True)).to_be_visible()
 
     go_to(page, "Home")
     page.get_by_role("link", name="Load usage of YEAR").click()
@@ -80,7 +77,8 @@ def test_a_new_facility_bills_its_first_month_to_a_paid_statement(
 
     go_to(page, "Invoices")
     page.get_by_label("Filter Facility").first.fill("= YEAR")
-    expect(page.get_by_text(re.compile(r"^2 invoices\b"))).to_be_visible()
+    shown = page.locator(SIGHT)
+    expect(shown.get_by_text(re.compile(r"^2 invoices\b"))).to_be_visible()
     button(page, "Select all that match").first.click()
     sums = "2 invoices, 300.00 USD"
     carry_out(page, "Deliver by mail", sums, f"Done. {sums}", tick="send at once")
@@ -90,7 +88,6 @@ def test_a_new_facility_bills_its_first_month_to_a_paid_statement(
     ]
 
     go_to(page, "After issue")
-    shown = page.locator(SHOWN)
     shown.get_by_label("Month").fill(MONTH)
     page.keyboard.press("Tab")
     carry_out(page, "Update the month's statements", "Nothing is done yet", "^Done: ")
