@@ -166,7 +166,10 @@ def buttons(*parts: widgets.Widget) -> widgets.HBox:
 
 def framed(page: str, title: str) -> str:
     """An HTML page in a frame: its style stays inside and its scripts do not run."""
-    style = "width: 100%; height: 46em; border: 1px solid #c8ced6; background: #fff"
+    style = (
+        "box-sizing: border-box; width: 100%; height: 46em; "
+        "border: 1px solid #c8ced6; background: #fff"
+    )
     return (
         f'<iframe title="{escape(title)}" sandbox="" style="{style}" '
         f'srcdoc="{escape(page)}"></iframe>'

@@ -148,8 +148,8 @@ def items_frame(book: PriceBook) -> pl.DataFrame:
         )
         for item in book.items
     ]
-    schema = {"item": pl.String, "unit": pl.String, "instrument": pl.String}
-    schema |= {"shared": pl.Boolean, "longest": pl.Int64}
+    texts = dict.fromkeys(("item", "unit", "instrument"), pl.String)
+    schema = {**texts, "shared": pl.Boolean, "longest": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
