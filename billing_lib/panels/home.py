@@ -161,7 +161,8 @@ class HomePanel(Displayed):
         total = money(money_text(month["total"], minor_places(month["currency"])))
         counts = f"{month['charges']:,} charges, {month['unbilled']:,} unbilled"
         if month["invoices"]:
-            counts += f", {month['invoices']:,} invoices issued"
+            many = "" if month["invoices"] == 1 else "s"
+            counts += f", {month['invoices']:,} invoice{many} issued"
         waits = "".join(f"<li>{escape(wait)}</li>" for wait in month["waits"])
         paths = open_month(self.office.settings.office, facility, period)
         links = "".join(

@@ -43,10 +43,11 @@ from billing_lib.panels.forms import (
     tick,
     zipped,
 )
+from billing_lib.panels.html import amount
 from billing_lib.panels.office import ActionForm, Message, ProgressBar, follow
 from billing_lib.panels.table import MONEY, Column, PagedTable
 from billing_lib.pricing.clock import Period
-from billing_lib.pricing.money import minor_places, money_text
+from billing_lib.pricing.money import minor_places
 from billing_lib.workflow import approve
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.approve import list_runs, read_run
@@ -205,7 +206,7 @@ class RunActions(ActionForm):
                 prepared = approve.prepare_run(connection, panel.book, run, RunScope(), [])
                 of_run = approve.read_run(connection, panel.book, run).invoices
             ready = of_run.filter(pl.col("code").is_in(prepared.codes))
-            total = money_text(int(ready["total"].sum()), panel.places)
+            total = amount(int(ready["total"].sum()), panel.places)
             if not prepared.codes:
                 return Done(["nothing would be issued yet", *prepared.waiting])
             date = stated["date"] or "today"
@@ -348,7 +349,7 @@ class RunPanel(Displayed):
         """The headings of the folded parts, each with its state."""
         last, count = view.history.tail(1), view.history.height
         step = f", the last '{last['action'][0]}' by {last['by'][0]}" if last.height else ""
-        total = money_text(report.total, self.places)
+        total = amount(report.total, self.places)
         states = ", ".join(
             f"{invoices:,} {state}"
             for state, invoices in report.states.select("state", "invoices").iter_rows()
@@ -385,7 +386,7 @@ class RunPanel(Displayed):
         return str(table(history.with_columns(at), f"History (times in {zone})").data)
 
     def _statistics(self, report: RunReport) -> str:
-        total, last = (money_text(it, self.places) for it in (report.total, report.last_total))
+        total, last = (amount(it, self.places) for it in (report.total, report.last_total))
         states = report.states if report.states["cost"].sum() else report.states.drop("cost")
         parts = [
             f"<p>The run comes to <b>{total} {report.currency}</b>; the month before came to "
@@ -699,7 +700,7 @@ class ApprovePanel(Displayed):
         approved = held.filter(pl.col("stands") == "approved")
         done, ready = decided.height, approved.height
         self.so_far.max, self.so_far.value = max(held.height, 1), done
-        total = money_text(int(held["total"].sum()), self.places)
+        total = amount(int(held["total"].sum()), self.places)
         self.said.value = (
             f"<p><b>{done:,} of {held.height:,}</b> invoices are decided; the run comes to "
             f"{total} {escape(self.book.facility.currency)}. <b>{ready:,}</b> can be issued.</p>"

@@ -88,7 +88,7 @@ class Reviewed:
     charges, stated, shares, unbilled, invalid_codes, spend
         Frames of the schemas above; ``spend`` has at most twelve months before.
     items
-        ``item``, ``instrument`` (its resource, else itself), ``shared``, ``longest``
+        ``item``, ``unit``, ``instrument`` (its resource, else itself), ``shared``, ``longest``
         (microseconds).
     projects
         ``project``, ``valid_from``, ``valid_to``.
@@ -141,13 +141,15 @@ def items_frame(book: PriceBook) -> pl.DataFrame:
     rows = [
         (
             item.code,
+            item.unit,
             item.resource or item.code,
             item.shared,
             step_microseconds(item.longest_session or usual),
         )
         for item in book.items
     ]
-    schema = {"item": pl.String, "instrument": pl.String, "shared": pl.Boolean, "longest": pl.Int64}
+    texts = dict.fromkeys(("item", "unit", "instrument"), pl.String)
+    schema = {**texts, "shared": pl.Boolean, "longest": pl.Int64}
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
@@ -547,8 +549,12 @@ def implausibly_long_sessions(month: Reviewed) -> pl.DataFrame:
 
 
 def sessions_of_no_length(month: Reviewed) -> pl.DataFrame:
-    """Sessions that end as they start: a meter that did not count, or a log-on by mistake."""
-    sessions = month.sessions().filter(pl.col("end") == pl.col("start"))
+    """Sessions that end as they start: a meter that did not count, or a log-on by mistake.
+
+    Items sold by the piece have none, though some systems write two equal times for them.
+    """
+    lasting = pl.col("unit").ne_missing("each")
+    sessions = month.sessions().filter(lasting & (pl.col("end") == pl.col("start")))
     groups = sessions.group_by("item", "user").agg(**_SUMMED, first=pl.col("start").min())
     return findings(
         groups,

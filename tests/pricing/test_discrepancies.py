@@ -188,11 +188,12 @@ def test_long_sessions_are_so_by_their_item_or_the_facility() -> None:
 def test_sessions_of_no_length_are_told_by_item_and_user() -> None:
     found = sessions_of_no_length(
         month("""
-        charge  user  start                      end                        judged
-        c1      ann   2020-04-06T10:00:00-04:00  2020-04-06T10:00:00-04:00  -
-        c2      ann   2020-04-07T10:00:00-04:00  2020-04-07T10:00:00-04:00  -
-        c3      ann   2020-04-08T10:00:00-04:00  2020-04-08T10:00:01-04:00  -
-        c4      bob   2020-04-08T10:00:00-04:00  2020-04-08T10:00:00-04:00  true
+        charge  item   user  start                      end                        judged
+        c1      scope  ann   2020-04-06T10:00:00-04:00  2020-04-06T10:00:00-04:00  -
+        c2      scope  ann   2020-04-07T10:00:00-04:00  2020-04-07T10:00:00-04:00  -
+        c3      scope  ann   2020-04-08T10:00:00-04:00  2020-04-08T10:00:01-04:00  -
+        c4      scope  bob   2020-04-08T10:00:00-04:00  2020-04-08T10:00:00-04:00  true
+        c5      slide  ann   2020-04-06T10:00:00-04:00  2020-04-06T10:00:00-04:00  -
         """)
     )
     sentence = "2 sessions of no length by ann, the first at 2020-04-06 10:00"

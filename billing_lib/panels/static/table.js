@@ -258,10 +258,13 @@ function render({ model, el }) {
   const grid = element("div", { role: "grid", tabIndex: 0, ariaLabel: label, className: follow ? "billing-grid billing-follow" : "billing-grid", on: { keydown: onKey } }, head, scroller);
   if (ticks) grid.setAttribute("aria-multiselectable", "true");
 
-  // The name of a row and numbers are seen whole; other texts share what is left.
+  // Headings, the name of a row and numbers are seen whole; other texts share what is left.
   function size() {
     const letters = model.get("letters");
-    const widths = columns.map(({ kind }, at) => `minmax(${kind === "text" && at ? 3.2 : 0.65 * letters[at]}em, ${kind === "text" ? letters[at] : 1}fr)`);
+    const widths = columns.map(({ kind, label: heading }, at) => {
+      const least = Math.max(4, 0.68 * heading.length + 0.3, kind === "text" && at ? 0 : 0.65 * letters[at]);
+      return `minmax(${least}em, ${kind === "text" ? letters[at] : 1}fr)`;
+    });
     grid.style.setProperty("--billing-columns", [...(ticks ? ["1.4em"] : []), ...widths, ...(action ? ["6.5em"] : [])].join(" "));
   }
 
