@@ -23,6 +23,7 @@ from playwright.sync_api import Page, sync_playwright
 from pypdfium2 import PdfDocument
 
 SIZES = ((1280, 800), (1440, 900), (1920, 1080))
+SCROLLED = ".jp-WindowedPanel-outer"
 SLOW = 60_000  # ms
 FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage")
 
@@ -45,6 +46,19 @@ def dropped(page: Page) -> None:
         {"name": "workshop-late.csv", "mimeType": "text/csv", "buffer": WORKSHOP.encode()}
     )
     page.get_by_text("Nothing is loaded yet.").wait_for()
+
+
+def statements(page: Page) -> None:
+    """The statements of the month that has some."""
+    page.get_by_label("Month", exact=True).fill("1993-10")
+    page.keyboard.press("Enter")
+    page.get_by_text("bio-1993-10").first.wait_for()
+
+
+def findings(page: Page) -> None:
+    """The findings of the month's checks."""
+    to_top = "it => it.scrollIntoView(true)"
+    page.get_by_role("heading", name="What is wrong with it").evaluate(to_top)
 
 
 def changed(page: Page) -> None:
@@ -76,12 +90,12 @@ def month(name: str, facility: str, period: str) -> str:
 PAGES = {
     "home": Shown("home", "Facilities and months"),
     "usage": Shown(month("usage", "SHOP", "1993-10"), "Drop usage files here", dropped),
-    "review": Shown(month("review", "RC", "1993-12"), "checks were asked"),
+    "review": Shown(month("review", "RC", "1993-12"), "checks were asked", findings),
     "adjust": Shown(month("adjust", "RC", "1993-12"), "Show what it does", changed),
     "run": Shown(month("run", "RC", "1993-11"), "Show what it touches"),
     "approve": Shown(month("approve", "RC", "1993-11"), "invoices are decided"),
     "invoices": Shown("invoices", "Show what it touches"),
-    "after": Shown("after", "Show what it touches"),
+    "after": Shown("after", "Show what it touches", statements),
     "prices": Shown("prices", "Fiscal year start"),
     "statement": Shown("statement", "Structural Biology"),
     "listing": Shown("listing", "Invoice"),
@@ -110,7 +124,11 @@ def main(folder: Path, names: list[str]) -> None:
                 page.screenshot(path=folder / f"{name}-{width}.png")
                 page.set_viewport_size({"width": width, "height": height + hidden(page)})
                 page.wait_for_timeout(1_000)
+                at = page.locator(SCROLLED).first.evaluate(
+                    "it => [it.scrollTop, it.scrollTo(0, 0)]"
+                )
                 page.screenshot(path=folder / f"{name}-{width}-whole.png")
+                page.locator(SCROLLED).first.evaluate("(it, top) => it.scrollTo(0, top)", at[0])
             page.close()
         browser.close()
     (pdf,) = Path(os.environ["BILLING_RUNS"]).glob("RC/1993-12/*/data/documents/*.pdf")
@@ -137,7 +155,7 @@ def settle(page: Page) -> None:
 def hidden(page: Page) -> int:
     """Pixels of the page that are below the window."""
     missing = "it => it.scrollHeight - it.clientHeight"
-    height: int = page.locator(".jp-WindowedPanel-outer").first.evaluate(missing)
+    height: int = page.locator(SCROLLED).first.evaluate(missing)
     return min(height, 6_000)
 
 
