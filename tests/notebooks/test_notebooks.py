@@ -80,7 +80,7 @@ GENERAL = [
     ("invoices", {"view": ""}, "<caption>Invoices"),
     ("after", {"part": "", "month": "1993-10"}, "bio-1993-10"),
     ("statement", {"team": "bio", "period": "1993-10"}, "Statement <b>bio-1993-10</b>, OPEN"),
-    ("invoice", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, as it was sent"),
+    ("invoice", {"team": "bio", "period": "1993-10"}, "Invoice MIC-1994-00001, as it was sent"),
     ("listing", {"team": "bio", "period": "1993-10"}, "Invoice RC-1994-00001, project u4"),
 ]
 OF_A_MONTH = {
