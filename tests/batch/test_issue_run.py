@@ -36,7 +36,7 @@ def office(ledger: Engine, ledger_url: str, tmp_path: Path) -> Settings:
     load_files(ledger, price_book(), [usage_file(tmp_path)], nothing)
     for period in (APRIL, MAY):
         rate_period(ledger, price_book(), period)
-    return Settings(database=ledger_url, runs=tmp_path / "runs")
+    return Settings(database=ledger_url, runs=tmp_path / "runs", parameters=tmp_path)
 
 
 def issue(
