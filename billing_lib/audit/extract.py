@@ -146,7 +146,7 @@ def make_proof(record: Path, number: str, log: Log | None) -> Proof:
 
     ``log`` is None without one. InvalidRecord if the record is not intact, or not the log's.
     """
-    findings = verify(record)
+    findings = verify(record).findings
     if findings:
         raise InvalidRecord(
             f"the record is not as it was sealed ({findings[0].file}: {findings[0].what})",

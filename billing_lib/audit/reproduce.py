@@ -6,22 +6,23 @@
     environment   the recorded container, if docker, podman or buildah has the image
                   else this Python, if its packages are those that the record lists
                   else a temporary one, made by ``uv sync --frozen`` from the commit's uv.lock
-    run           the archived notebook on the archived snapshot, by papermill
+    run           the commit's notebook on the archived snapshot, by papermill, in a sandbox
     compare       every result and document byte for byte, and the notebook's displayed outputs
 
-Reproducing needs no ledger and never writes to the record. No image is pulled, and docker and
-podman run it without a network. A record contains code, and reproducing runs that code: do so
-only with records of a trusted archive or with a valid signature.
+Reproducing needs no ledger and never writes to the record. Nothing is run before ``verify`` finds
+no fault, and the changes of a dirty program only if they are accepted. No image is pulled. What is
+run has no network, no home and no secrets (sandbox.py).
 """
 
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -32,6 +33,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing_lib.audit.clean_room import clean_environment
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
+from billing_lib.audit.known import NOTHING, Known, apply_difference, from_clone
 from billing_lib.audit.proof import PROOF
 from billing_lib.audit.provenance import (
     COMMIT,
@@ -43,9 +45,19 @@ from billing_lib.audit.provenance import (
     running_image,
 )
 from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
-from billing_lib.audit.verify import require_record, verify
+from billing_lib.audit.sandbox import (
+    SECONDS,
+    NoSandbox,
+    limited,
+    python_folders,
+    run_watched,
+    sandbox_kind,
+    without_network,
+    wrapped,
+)
+from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord
-from billing_lib.program import PACKAGE, ROOT, git, installed_source, said_by
+from billing_lib.program import PACKAGE, ROOT, installed_source, said_by
 from billing_lib.settings import anywhere
 from billing_lib.workflow.steps import Progress, unheard
 
@@ -104,18 +116,7 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
     """
     if not (repository / ".git").exists():
         return _copy_running(origin, target)
-    try:
-        archive = git(repository, "archive", "--format=tar", origin.commit)
-    except FileNotFoundError:
-        raise InvalidRecord(
-            "there is no git to take the commit from", remedy="install git"
-        ) from None
-    except subprocess.CalledProcessError as error:
-        raise InvalidRecord(
-            f"the repository {repository} does not have the record's commit {origin.commit} "
-            f"({said_by(error)})",
-            remedy="fetch it, and reproduce again",
-        ) from None
+    archive = from_clone(repository, origin.commit, "archive", "--format=tar", origin.commit)
     target.mkdir()
     subprocess.run(["tar", "-x", "-C", target], input=archive, check=True)
     if origin.dirty:
@@ -142,6 +143,7 @@ def _copy_running(origin: Origin, target: Path) -> Path:
         )
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, target / "billing_lib", ignore=ignored)
+    shutil.copytree(ROOT / "notebooks", target / "notebooks")
     for name in ("pyproject.toml", "uv.lock"):
         shutil.copyfile(ROOT / name, target / name)
     return target
@@ -155,15 +157,10 @@ def _apply_difference(origin: Origin, path: Path, target: Path) -> None:
             where=str(path),
             remedy="take the record from the archive again",
         )
-    # In a repository further up, git apply would skip files outside of it.
-    alone = {"GIT_CEILING_DIRECTORIES": os.path.realpath(target.parent)}
-    words = ("apply", "--binary", "--whitespace=nowarn", "-")
     try:
-        git(target, *words, environment=alone, stdin=diff)
-    except subprocess.CalledProcessError as error:
-        raise InvalidRecord(
-            f"the recorded difference does not fit the commit ({said_by(error)})", where=str(path)
-        ) from None
+        apply_difference(diff, target)
+    except InvalidRecord as error:
+        raise InvalidRecord(error.what, where=str(path)) from None
 
 
 def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str, str]:
@@ -212,36 +209,6 @@ def _synchronise(origin: Origin, checkout: Path, target: Path) -> None:
             f"({said_by(error)})",
             remedy=remedy,
         ) from None
-
-
-_BEAT = 0.5  # seconds
-
-
-def run_watched(
-    words: Sequence[str],
-    beat: Callable[[], None],
-    *,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command, capture its output, and call ``beat`` twice a second until it ends.
-
-    If ``beat`` raises, the command is ended by SIGTERM before the error is passed on.
-    """
-    piped = subprocess.PIPE
-    with subprocess.Popen(
-        words, cwd=cwd, env=env, stdout=piped, stderr=piped, text=True
-    ) as process:
-        try:
-            while True:
-                try:
-                    output, errors = process.communicate(timeout=_BEAT)
-                    return subprocess.CompletedProcess(words, process.returncode, output, errors)
-                except subprocess.TimeoutExpired:
-                    beat()
-        finally:
-            if process.poll() is None:
-                process.terminate()
 
 
 MOUNTED = "/work"
@@ -302,6 +269,7 @@ def run_inside(
     name = image if tool == "podman" else _docker_name(image)
     user = f"{os.getuid()}:{os.getgid()}"
     options = ["--rm", "--network", "none", "--user", user, "--workdir", where]
+    options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "4096"]
     if tool == "podman" and os.getuid() != 0:
         options += ["--userns", "keep-id"]
     mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
@@ -327,7 +295,7 @@ def _buildah(
             mounts = ["--volume", f"{folder}:{MOUNTED}", "--volume", f"{kept}:{_STATUS}"]
             keeping = ["sh", "-c", f'"$@"; echo $? >{_STATUS}/status', "sh", *command]
             words = ["buildah", "run", *options, *mounts, container, "--", *keeping]
-            done = run_watched(words, beat, env=_environment("buildah"))
+            done = run_watched(without_network(words) or words, beat, env=_environment("buildah"))
         finally:
             _run_engine("buildah", "rm", container)
         status = Path(kept, "status")
@@ -377,28 +345,57 @@ def _environment(tool: str) -> dict[str, str] | None:
 _STEPS = 4
 
 
+class ChangedProgram(InvalidRecord):
+    """A record was issued from changed files, which nobody has accepted yet."""
+
+
 @dataclass(frozen=True)
 class Reproduction:
     """The result of running a record again.
 
     ``differences`` is empty if everything is the same; ``environment`` is one sentence on the
-    environment of the run.
+    environment of the run and its sandbox.
     """
 
     differences: tuple[Difference, ...]
     environment: str
 
 
+def changes_sentence(record: Path) -> str | None:
+    """A sentence on the changed files from which a record was issued; None if there were none."""
+    data = record / "data"
+    origin = read_origin(data)
+    if not origin.dirty:
+        return None
+    diff = data / SOURCE_DIFF
+    size = diff.stat().st_size if diff.is_file() else 0
+    return (
+        f"issued from changed files: {size:,} bytes of difference from the commit {origin.commit}, "
+        f"in data/{SOURCE_DIFF}"
+    )
+
+
 def reproduce(
-    record: Path, *, repository: Path | None = None, step: Progress = unheard
+    record: Path,
+    *,
+    known: Known = NOTHING,
+    accept_changes: bool = False,
+    unsandboxed: bool = False,
+    step: Progress = unheard,
 ) -> Reproduction:
     """Run a record again and compare every result.
 
+    Nothing is run before ``verify`` finds no fault. The notebook is the commit's, not the record's.
+
     Parameters
     ----------
-    repository
-        The git repository that has the recorded commit; by default the running program's own
-        files, a clone or an installed wheel.
+    known
+        What the record is verified with; its clone has the recorded commit, by default the running
+        program's own files or an installed wheel.
+    accept_changes
+        Run a record that was issued from changed files, with these changes.
+    unsandboxed
+        Run without a sandbox where none is there.
     step
         Called with the progress, twice a second while the notebook runs; if it raises, the
         notebook is ended.
@@ -406,28 +403,41 @@ def reproduce(
     Raises
     ------
     InvalidRecord
-        The folder is no record, its commit is unknown, or its environment is not available.
+        The folder is no record, it has a fault, its commit is unknown, or its environment is not
+        available.
+    ChangedProgram
+        It was issued from changed files, and ``accept_changes`` is False.
+    NoSandbox
+        There is no sandbox here, and ``unsandboxed`` is False.
     """
-    require_record(record)
+    step(0, _STEPS, "verifying the record")
+    findings = verify(record, known).findings
+    if findings:
+        raise InvalidRecord(
+            f"nothing was run: the record is not as it was issued ({findings[0]})",
+            where=str(record),
+            remedy="'billing verify' lists every fault; take the record from a copy",
+        )
     data = record / "data"
     origin = read_origin(data)
-    step(0, _STEPS, "verifying the record")
-    damaged = [
-        Difference(finding.file, (f"{finding.what}: the record is damaged",))
-        for finding in verify(record)
-    ]
+    changes = changes_sentence(record)
+    if changes is not None and not accept_changes:
+        raise ChangedProgram(
+            f"nothing was run: it was {changes}",
+            where=str(record),
+            remedy="read that file, and accept the changes if they may be run",
+        )
     with tempfile.TemporaryDirectory(prefix="billing-reproduce-") as folder:
         place = Path(folder)
         work = place / "data"
         _lay_out(data, work)
         step(1, _STEPS, "making its environment")
-        done, environment = _run(origin, data, place, repository or ROOT, step)
+        done, environment = _run(origin, data, place, known.repository, unsandboxed, step)
         if done.returncode != 0:
-            failed = Difference(NOTEBOOK, ("the notebook fails now", *_failure(done, work)))
-            return Reproduction((*damaged, failed), environment)
+            return Reproduction((_failure(done, work),), environment)
         step(3, _STEPS, "comparing every result")
         differences = (
-            *damaged,
+            *_compare_inputs(data, work),
             *compare_folders(data, work, "invoices"),
             *compare_folders(data, work, "documents"),
             # An extract of one invoice has no executed notebook, which showed all invoices.
@@ -440,8 +450,16 @@ def reproduce(
         return Reproduction(differences, environment)
 
 
+def _compare_inputs(data: Path, work: Path) -> list[Difference]:
+    """The difference between the record's notebook and the commit's, which was run."""
+    if (data / NOTEBOOK).read_bytes() == (work / NOTEBOOK).read_bytes():
+        return []
+    compared = compare_notebooks(data / NOTEBOOK, work / NOTEBOOK, NOTEBOOK)
+    return compared or [Difference(NOTEBOOK, ("it is not the commit's, byte for byte",))]
+
+
 def _lay_out(data: Path, work: Path) -> None:
-    """Copy the notebook and the files that it reads."""
+    """Copy the files that the notebook reads; they are the record's own, as verify saw them."""
     needed = [data / NOTEBOOK, data / PARAMETERS, data / "snapshot"]
     missing = [path for path in needed if not path.exists()]
     if missing:
@@ -451,48 +469,82 @@ def _lay_out(data: Path, work: Path) -> None:
             remedy="take the record from the archive again",
         )
     (work / NOTEBOOK).parent.mkdir(parents=True)
-    shutil.copyfile(data / NOTEBOOK, work / NOTEBOOK)
-    shutil.copyfile(data / PARAMETERS, work / PARAMETERS)
-    shutil.copytree(data / "snapshot", work / "snapshot")
+    shutil.copyfile(data / PARAMETERS, work / PARAMETERS, follow_symlinks=False)
+    (work / "snapshot").mkdir()
+    for path in (data / "snapshot").iterdir():
+        if path.is_file() and not path.is_symlink():
+            shutil.copyfile(path, work / "snapshot" / path.name)
 
 
 def _run(
-    origin: Origin, data: Path, place: Path, repository: Path, step: Progress
+    origin: Origin, data: Path, place: Path, repository: Path, unsandboxed: bool, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute the notebook in ``place/data``; papermill's result, and the environment as words."""
     container, inside = origin.container, running_image()
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:
-            return _run_in_container(tool, origin, data, place, repository, step)
+            return _run_in_container(tool, origin, data, place, repository, unsandboxed, step)
+    kind = sandbox_kind()
+    if kind is None and not unsandboxed:
+        raise NoSandbox(
+            "nothing was run: there is no sandbox here (neither bubblewrap nor user namespaces)",
+            remedy="install bubblewrap, or allow it to run without a sandbox",
+        )
     checkout = check_out(origin, data, repository, place / "source")
     python, matched = find_interpreter(origin, checkout, place / "environment")
-    home = place / "home"
+    work, home = place / "data", place / "home"
     home.mkdir()
+    shutil.copyfile(checkout / "notebooks" / Path(NOTEBOOK).name, work / NOTEBOOK)
+    inputs = [work / "snapshot", work / PARAMETERS, work / NOTEBOOK]
+    read = [*python_folders(python), checkout, *inputs]
+    words = wrapped(kind, _papermill(python), read, [work, home], work)
     environment = clean_environment(home, checkout)
-    done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=environment)
+    done = run_watched(limited(words), _beat(step), cwd=work, env=environment)
+    said = f"sandboxed by {kind}" if kind else "without a sandbox"
     if container == NO_CONTAINER:
-        return done, f"the record names no container; {matched}"
+        return done, f"{said}; the record names no container; {matched}"
     if container == inside:
-        return done, f"inside the recorded container {container}"
-    return done, f"the recorded container {container} is not here; only {matched}"
+        return done, f"{said}; inside the recorded container {container}"
+    return done, f"{said}; the recorded container {container} is not here; only {matched}"
+
+
+_IN_IMAGE = (
+    'cp "$(python -c "from billing_lib.program import NOTEBOOKS; print(NOTEBOOKS)")/'
+    f'{Path(NOTEBOOK).name}" {NOTEBOOK} && exec "$@"'
+)
+"""Shell that runs a command beside the notebook of the code that is imported."""
 
 
 def _run_in_container(
-    tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Progress
+    tool: str,
+    origin: Origin,
+    data: Path,
+    place: Path,
+    repository: Path,
+    unsandboxed: bool,
+    step: Progress,
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute it inside the image, by the image's code if its commit fits, else by a checkout."""
-    image, command, whose = origin.container, _papermill("python"), ""
+    image, whose = origin.container, ""
+    command = ["sh", "-c", _IN_IMAGE, "sh", *_papermill("python")]
     if origin.dirty or image_commit(tool, image) != origin.commit:
         check_out(origin, data, repository, place / "source")
         command = ["env", f"PYTHONPATH={MOUNTED}/source", *command]
         whose = ", by the code of the recorded commit"
+    if tool == "buildah" and without_network([]) is None:
+        if not unsandboxed:
+            raise NoSandbox(
+                "nothing was run: buildah keeps the network away from a container only for root",
+                remedy="run it as root or by podman, or allow it to run without a sandbox",
+            )
+        whose += ", with this machine's network"
     done = run_inside(tool, image, place, command, within="data", beat=_beat(step))
     return done, f"in the recorded container {image}, by {tool}{whose}"
 
 
 def _beat(step: Progress) -> Callable[[], None]:
-    return lambda: step(2, _STEPS, "running the archived notebook again")
+    return lambda: step(2, _STEPS, "running the commit's notebook again")
 
 
 def _papermill(python: str) -> list[str]:
@@ -500,8 +552,8 @@ def _papermill(python: str) -> list[str]:
     return [python, "-m", "papermill", NOTEBOOK, EXECUTED, *options]
 
 
-def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
-    """The failing cells with their errors, else the last lines of papermill's output."""
+def _failure(done: subprocess.CompletedProcess[str], work: Path) -> Difference:
+    """The failing cells with their errors; else that no kernel started, or why it ended."""
     try:
         text = (work / EXECUTED).read_text(encoding="utf-8")
         notebook: NotebookNode = nbformat.reads(text, as_version=4)
@@ -513,5 +565,14 @@ def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]
+    if errors:
+        return Difference(NOTEBOOK, ("the notebook fails now", *errors))
     last = done.stderr.strip().splitlines()[-5:]
-    return errors or last or [f"papermill ended with status {done.returncode}"]
+    if done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        last = [*last, f"it was ended: it took more than its memory or {SECONDS:,} seconds"]
+    raise InvalidRecord(
+        "the notebook was not executed: "
+        + ("; ".join(last) or f"papermill ended with status {done.returncode}"),
+        where="this environment, not the record",
+        remedy="see that a Jupyter kernel starts here, then reproduce again",
+    )
