@@ -33,7 +33,7 @@ def archive(
     data = runs / record / "data"
     write_invoices(invoices, data / "invoices")
     for invoice in invoices.values():
-        write_documents(invoice, data / "documents", logo)
+        write_documents([invoice], data / "documents", logo)
     if logo is not None:
         (data / "snapshot").mkdir()
         (data / "snapshot" / logo.file).write_bytes(logo.content)

@@ -117,10 +117,13 @@ def invoices(wanted: "Filter", shown: Shown) -> None:
 def show(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="An invoice's number.")],
     as_json: AsJson = False,
+    line: Annotated[
+        int | None, typer.Option(help="The number of a line: the charges that it sums.")
+    ] = None,
 ) -> None:
     """Show an invoice: its totals, its lines, its amounts by expense code."""
     from billing_lib.audit.verify import find_record
-    from billing_lib.cli.tables import say_invoice
+    from billing_lib.cli.tables import say_detail, say_invoice
     from billing_lib.settings import settings
     from billing_lib.workflow.invoice import read_invoice
     from billing_lib.workflow.issue import known_ledger
@@ -128,7 +131,9 @@ def show(
     here = settings()
     record = find_record(number, here.runs, known_ledger(here.database))
     text = (record / "data" / "invoices" / f"{number}.json").read_text(encoding="utf-8")
-    if as_json:
+    if line is not None:
+        say_detail(record / "data" / "invoices", read_invoice(text), line, as_json=as_json)
+    elif as_json:
         say(text.rstrip())
     else:
         say_invoice(read_invoice(text))

@@ -78,6 +78,10 @@ class _Composed:
     outdated: list[str] = field(default_factory=list)  # of those, unsent ones of changed documents
 
 
+_MOST_DETAIL = 5_000_000
+"""The most bytes of CSVs that a message carries; mail servers refuse large ones."""
+
+
 @dataclass(frozen=True)
 class _Ready:
     """An issued invoice with its document."""
@@ -86,6 +90,9 @@ class _Ready:
     team: str
     fingerprint: str
     pdf: Archived
+    detail: list[Archived]
+    """The CSVs with all charges, where lines sum several."""
+    detail_bytes: int
 
 
 def _compose_invoices(
@@ -140,8 +147,9 @@ def _compose_invoices(
                 }
                 for it in part
             ]
-            letter = invoice_letter([it.invoice for it in part], link)
-            files = [it.pdf for it in part]
+            fits = sum(it.detail_bytes for it in part) <= _MOST_DETAIL
+            letter = invoice_letter([it.invoice for it in part], link, detail=fits)
+            files = [file for it in part for file in (it.pdf, *(it.detail if fits else ()))]
             composed.outgoing.append(outgoing(letter, sender, mailbox, about, tells, files))
     return composed
 
@@ -287,13 +295,19 @@ def _ready(
         data, number = f"{records[row['issuing']]}/data", row["number"]
         try:
             text = read_archived(archive, f"{data}/invoices/{number}.json", row["fingerprint"])
+            invoice = json.loads(text)
+            detail = [
+                Archived(f"{data}/invoices/{part['file']}", part["sha256"])
+                for part in invoice["detail"]
+            ]
+            size = sum(len(read_archived(archive, it.place, it.sha256)) for it in detail)
             place = f"{data}/documents/{number}.pdf"
             sha256 = hashlib.sha256(read_archived(archive, place)).hexdigest()
         except InvalidRecord as error:
             problems.append(f"invoice {number} is not told: {error}")
         else:
             pdf = Archived(place, sha256)
-            ready[number] = _Ready(json.loads(text), row["team"], row["fingerprint"], pdf)
+            ready[number] = _Ready(invoice, row["team"], row["fingerprint"], pdf, detail, size)
     return ready
 
 

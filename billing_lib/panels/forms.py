@@ -208,12 +208,12 @@ class Place(anywidget.AnyWidget):
         self.send({"kind": "go"})
 
 
-def zipped(folder: Path) -> bytes:
-    """A zip of all files in a folder."""
+def zipped(folder: Path, names: Sequence[str] | None = None) -> bytes:
+    """A zip of all files in a folder, or of those of these names."""
     content = BytesIO()
     with ZipFile(content, "w", ZIP_DEFLATED) as target:
         for path in sorted(folder.rglob("*")):
-            if path.is_file():
+            if path.is_file() and (names is None or path.name in names):
                 target.write(path, path.relative_to(folder).as_posix())
     return content.getvalue()
 

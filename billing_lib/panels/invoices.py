@@ -30,7 +30,7 @@ from billing_lib.documents.html import render_html
 from billing_lib.documents.journal import render_journal
 from billing_lib.documents.registry import FOR_DRAFTS, write_documents_of
 from billing_lib.documents.text import Invoice
-from billing_lib.documents.view import derivation
+from billing_lib.documents.view import derivation, item_name, line_name, shared, summed
 from billing_lib.documents.workbook import render_list
 from billing_lib.errors import BillingError, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import read_documents
@@ -61,6 +61,8 @@ from billing_lib.pricing.charge import as_decimals, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
 from billing_lib.workflow.approve import read_invoice_history
+from billing_lib.workflow.detail import detail_names, read_detail
+from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.invoice_actions import (
     ACTIONS,
     Action,
@@ -358,6 +360,7 @@ class InvoiceActions(ActionForm):
 # --- one invoice ----------------------------------------------------------------------------------
 
 _LINE_COLUMNS = (
+    Column("line", "Line", NUMBER),
     Column("charge", "Charge"),
     Column("date", "Date", DATE),
     Column("item", "Item", offers="item", wide=2),
@@ -375,6 +378,12 @@ VIEWED = ("Page", "Lines and prices", "History", "Files")
 
 FILES = ("pdf", "xlsx", "xml", "html")
 
+_LISTED = 200
+"""The most charges of a line that are listed below it."""
+
+_DETAIL = ("charge", "date", "item_name", "user", "quantity", "unit", "price", "total", "steps")
+"""The columns of a charge below its line."""
+
 
 class InvoiceViewer:
     """An invoice or draft: its page, its lines with the derivation of each, history and files."""
@@ -390,6 +399,7 @@ class InvoiceViewer:
         self.history = widgets.HTML()
         self.files = widgets.VBox()
         self.invoice: Invoice | None = None
+        self.record: Path | None = None
         self.shown = ""
         self.write = button("Write PDF and XLSX of the draft")
         self.write.on_click(lambda _: self._write_draft())
@@ -410,7 +420,7 @@ class InvoiceViewer:
             f'<h2 style="margin: 12px 0 4px">{escape(self.shown)} · {escape(row["project"])} · '
             f"{escape(row['state'])}</h2>"
         )
-        self.invoice = None
+        self.invoice = self.record = None
         self.page.value = self.price.value = self.history.value = ""
         self.lines.children = self.files.children = []
         self.message.say("")
@@ -427,7 +437,10 @@ class InvoiceViewer:
         folder = record / "data" / "documents"
         held = [path for kind in FILES if (path := folder / f"{number}.{kind}").is_file()]
         canonical = record / "data" / "invoices" / f"{number}.json"
-        contents = {path.name: path.read_bytes() for path in (*held, canonical)}
+        self.record = record
+        invoice = read_invoice(canonical.read_text(encoding="utf-8"))
+        detail = [canonical.parent / name for name in detail_names(invoice)]
+        contents = {path.name: path.read_bytes() for path in (*held, canonical, *detail)}
         self.files.children = [widgets.HTML(downloads(settings.office, contents))]
         self.page.value = framed(contents[f"{number}.html"].decode(), f"Invoice {number}")
         documents = read_documents(
@@ -462,7 +475,11 @@ class InvoiceViewer:
         rows = [
             {
                 **{name: line[name] for name in _TEXTS},
-                "item": (line["item"]["name"] or line["item"]["code"]) if line["item"] else "",
+                "line": str(line["line"]),
+                "unit": shared(line, "unit"),
+                "charge": line_name(line),
+                "user": shared(line, "user"),
+                "item": item_name(line, ""),
                 "date": dt.date.fromisoformat(line["date"]) if line["date"] else None,
             }
             for line in invoice["lines"]
@@ -473,7 +490,7 @@ class InvoiceViewer:
             "lines",
             _LINE_COLUMNS,
             lambda: frame,
-            key="charge",
+            key="line",
             action="Price",
             on_action=self.explain,
             visible=min(12, max(frame.height, 1)),
@@ -487,9 +504,16 @@ class InvoiceViewer:
         line = self.invoice["lines"][at]
         steps = "".join(f"<li>{escape(step)}</li>" for step in derivation(line))
         self.price.value = (
-            f'<div style="line-height: 1.5"><b>{escape(line["charge"])}</b>: '
+            f'<div style="line-height: 1.5"><b>{escape(line_name(line))}</b>: '
             f"{escape(line['total'])} {escape(self.invoice['currency'])}<ul>{steps}</ul></div>"
         )
+        if summed(line) and self.record is not None:
+            with self.message.sentences():
+                folder = self.record / "data" / "invoices"
+                charges = read_detail(folder, self.invoice, line["line"]).select(_DETAIL)
+                first = f", the first {_LISTED}" if charges.height > _LISTED else ""
+                caption = f"The {charges.height:,} charges of line {line['line']}{first}"
+                self.price.value += str(table(charges.head(_LISTED), caption).data)
 
     def _show_history(self) -> None:
         book = self.books[self.row["facility"]]

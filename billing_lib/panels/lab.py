@@ -23,8 +23,10 @@ from billing_lib import Site, open_site
 from billing_lib.audit.verify import find_record
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.documents import statement_documents
-from billing_lib.panels.forms import Displayed, framed, keep, table
+from billing_lib.panels.forms import Displayed, framed, keep, table, zipped
 from billing_lib.panels.office import Message
+from billing_lib.workflow.detail import detail_names
+from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.overview import read_lab_months
@@ -206,7 +208,12 @@ class InvoicePanel(Displayed):
             held = [
                 path for kind in INVOICE_FILES if (path := folder / f"{number}.{kind}").is_file()
             ]
-            self.files.value = keep({path.name: path.read_bytes() for path in held})
+            canonical = record / "data" / "invoices" / f"{number}.json"
+            invoice = read_invoice(canonical.read_text(encoding="utf-8"))
+            files = {path.name: path.read_bytes() for path in held}
+            if names := detail_names(invoice):
+                files[f"{number}.charges.zip"] = zipped(canonical.parent, names)
+            self.files.value = keep(files)
             page = (folder / f"{number}.html").read_text("utf-8")
             self.page.value = framed(page, f"Invoice {number}")
             self.message.say(f"Invoice {number}, as it was sent.")

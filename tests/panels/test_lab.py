@@ -63,7 +63,7 @@ def issue(office: Site, folder: Path) -> None:
     for number, invoice in issue_here(office.engine, office.book("MIC"), APRIL, folder).items():
         record = office.settings.runs / "MIC" / "2020-04" / "MIC-2020-04-1"
         data = record / "data"
-        write_documents(invoice, data / "documents")
+        write_documents([invoice], data / "documents")
         (data / "invoices").mkdir(exist_ok=True)
         (data / "invoices" / f"{number}.json").write_text(invoice_json(invoice), encoding="utf-8")
         (record / "bagit.txt").touch()
