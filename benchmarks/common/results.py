@@ -27,6 +27,7 @@ _TITLES = {
     "review": "Reviewing a month",
     "change": "Adjusting and issuing",
     "documents": "The documents of a month",
+    "issue": "From usage to the record",
 }
 
 
