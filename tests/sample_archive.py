@@ -3,6 +3,7 @@
 April 2020 of sample_statements.py, with its statements; records have documents and a manifest.
 """
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from billing_lib.ledger.invoices import read_archived
 from billing_lib.pricing.fields import Logo
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
+from billing_lib.workflow.detail import detail_names
 from billing_lib.workflow.invoice import write_invoices
 from billing_lib.workflow.statements import generate_statements
 
@@ -25,15 +27,21 @@ LOGO = Logo("logo.svg", b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 9
 
 
 def archive(
-    engine: Engine, runs: Path, invoices: dict[str, dict[str, Any]], logo: Logo | None = None
+    engine: Engine,
+    runs: Path,
+    invoices: dict[str, dict[str, Any]],
+    logo: Logo | None = None,
+    details: Path | None = None,
 ) -> None:
-    """Put issued invoices of one issuing into the archive, with the logo that they name."""
+    """Put issued invoices of one issuing into the archive, with the logo and the details that they
+    name."""
     with reading(engine) as connection:
         (record,) = set(read_archived(connection, numbers=list(invoices))["record"])
     data = runs / record / "data"
     write_invoices(invoices, data / "invoices")
-    for invoice in invoices.values():
-        write_documents([invoice], data / "documents", logo)
+    write_documents(invoices.values(), data / "documents", logo)
+    for name in (name for it in invoices.values() for name in detail_names(it)):
+        shutil.copyfile((details or runs) / name, data / "invoices" / name)
     if logo is not None:
         (data / "snapshot").mkdir()
         (data / "snapshot" / logo.file).write_bytes(logo.content)

@@ -15,6 +15,7 @@ from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.approve import Prepared, prepare
+from billing_lib.workflow.detail import into
 from billing_lib.workflow.invoice import compute_invoices, invoice_json
 from billing_lib.workflow.issue import commit_issuing, freeze
 from billing_lib.workflow.runs import RunScope
@@ -31,7 +32,10 @@ def issue_here(
     selection: RunScope = WHOLE,
     date: dt.date | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Issue what may be issued of a month; the invoices by number."""
+    """Issue what may be issued of a month; the invoices by number.
+
+    The charges beside invoices whose lines sum several are in ``details`` of the folder.
+    """
     with writing(engine) as connection:
         prepared = prepare(connection, book, period, selection)
         return _issue(connection, book, prepared, folder, date)
@@ -64,7 +68,7 @@ def _issue(
         submitted=prepared.submitted,
     )
     frozen.snapshot.write(folder / frozen.id)
-    computed = compute_invoices(Snapshot.read(folder / frozen.id))
+    computed = compute_invoices(Snapshot.read(folder / frozen.id), into(folder / "details"))
     prints = {
         number: hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
         for number, invoice in computed.invoices.items()
