@@ -55,7 +55,7 @@ _TREE = None if INSTALLED else PACKAGE.parent
 
 
 def warm_up() -> None:
-    """Begin to import what the notebook imports, so that its kernel starts at once."""
+    """Begin the notebook's imports, so that its kernel starts at once."""
     warm_kernel.warm_up(clean_environment(Path(os.devnull), _TREE))
 
 

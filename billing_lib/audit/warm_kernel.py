@@ -1,11 +1,11 @@
-"""Warm kernels: forks of one process that has imported what the issuing notebook imports.
+"""Warm kernels: forks of one process that has the issuing notebook's imports.
 
     python -m billing_lib.audit.warm_kernel    imports, then forks a kernel for each request
 
-Starting a kernel takes two seconds, nearly all of it imports. The process that forks runs in the
-clean room itself and executes nothing else; its only threads beside its own are the allocator's
-and the cleaner that polars starts when it is imported. Each kernel gets a home, a folder and an
-environment of its own. The process ends with the one that started it.
+Most of a kernel's start is imports, and this process makes them once. It runs in the clean room
+and executes nothing else. Beside its own thread it has only the allocator's, and the cleaner that
+polars starts when it is imported. Each kernel gets a home, a folder and an environment of its own.
+The process ends with the one that started it.
 """
 
 import importlib

@@ -280,7 +280,7 @@ def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
             log_output=False,
             request_save_on_cell_execute=False,  # once, at the end
             kernel_manager_class=CleanKernelManager,
-            shutdown_kernel="immediate",  # its files are written; a quiet end takes half a second
+            shutdown_kernel="immediate",  # its files are written by then
             config=Config(
                 {
                     "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP

@@ -224,7 +224,7 @@ def _granted(job: Job) -> list[str]:
 
 
 def _revoked(job: Job) -> list[str]:
-    held = (each.split(" ") for each in job.chosen)  # login, role, team
+    held = (each.rsplit(" ", 2) for each in job.chosen)  # login, role, team
     return [
         revoke(job.ledger, job.book, login, role, team or None, job.stated["reason"])
         for login, role, team in held

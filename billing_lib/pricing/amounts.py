@@ -249,7 +249,7 @@ def quantities(frame: pl.DataFrame, timezone: str, pers: Collection[str | None])
 
 
 def _is_shared() -> pl.Expr:
-    """Whether the quantity is a share of a month or a mean; what staff set is not."""
+    """Whether the quantity is a share of a month or a mean; a quantity set by staff is not."""
     shared = pl.col("counts").is_in([MONTH, *SNAPSHOTS])
     return (shared & pl.col("set_quantity").is_null()).fill_null(value=False)
 

@@ -562,7 +562,7 @@ def _pair(item_at: pl.Series, group_at: pl.Series, groups: pl.Series) -> pl.Seri
 
 
 LARGEST_QUANTITY = 10**12
-"""The limit of what a record counts; one that is larger is a mistake, whatever its price."""
+"""The largest quantity of a record; a larger one is a mistake, whatever its price."""
 _LARGEST_AMOUNT = 10**16  # minor units
 
 

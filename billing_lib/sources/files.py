@@ -101,7 +101,7 @@ def read_utf8(path: Path) -> bytes:
 
 
 class Lines:
-    """The lines of a text by their numbers; what is not UTF-8 in them is shown as U+FFFD.
+    """The lines of a text by their numbers; bytes that are not UTF-8 are shown as U+FFFD.
 
     Parameters
     ----------

@@ -128,12 +128,20 @@ def test_roles_are_given_and_taken(here: Site) -> None:
     assert listed(panel.table) == []
     assert f"MIC: {ME} is an administrator" in go(panel)
     assert listed(panel.table, filters={"login": ME}) == ["MIC"]
+    someone = "ann smith"  # PostgreSQL lets a login have spaces
+    look(panel, "grant", login=someone, role="reviewer", reason="new")
+    go(panel)
+    panel.table.tick([f"{someone} reviewer "])
+    look(panel, "revoke", reason="left")
+    assert listed(panel.table, filters={"login": someone}) == ["MIC"]
+    assert f"{someone} is no reviewer any more" in go(panel)
+    assert listed(panel.table, filters={"login": someone}) == []
     assert "the price book has no team" in look(
         panel, "grant", login="lab", role="lab_administrator", team="nobody", reason="asked"
     )
 
 
-def test_messages_are_looked_at_withdrawn_and_asked_for_again(here: Site) -> None:
+def test_messages_are_looked_at_and_withdrawn(here: Site) -> None:
     book = here.book("MIC")
     terms = IssuingTerms("2020-05-04", allow_dirty=True)
     issue_month(here.engine, here.settings, book, APRIL, terms=terms)
