@@ -11,7 +11,6 @@ nothing is taken from the user's environment, and the kernel is this Python's ow
 """
 
 import os
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +66,7 @@ class CleanKernelManager(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """This Python's kernel, not one that the user installed under the same name."""
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [*warm_kernel.LAUNCHER, "-f", "{connection_file}"]
         return KernelSpec(
             argv=argv,
             display_name="Python 3 (ipykernel)",
