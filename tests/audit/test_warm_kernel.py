@@ -85,7 +85,8 @@ def test_it_ends_with_the_process_that_started_it() -> None:
             sys.executable,
             "-c",
             "import os\nfrom billing_lib.audit import clean_room, warm_kernel\n"
-            "clean_room.warm_up()\nprint(warm_kernel._forkers[os.getpid(), warm_kernel.ISSUING]._process.pid)",
+            "clean_room.warm_up()\n"
+            "print(warm_kernel._forkers[os.getpid(), warm_kernel.ISSUING]._process.pid)",
         ],
         capture_output=True,
         text=True,
