@@ -171,8 +171,11 @@ def git(
     *words: str,
     environment: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
+    timeout: float | None = None,
 ) -> bytes:
     """Run git in a folder, with further variables in its environment, and return its output.
+
+    ``timeout`` is in seconds.
 
     Raises
     ------
@@ -180,6 +183,8 @@ def git(
         There is no git.
     subprocess.CalledProcessError
         git failed.
+    subprocess.TimeoutExpired
+        git did not end in time.
     """
     kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     return subprocess.run(  # noqa: S603
@@ -187,6 +192,7 @@ def git(
         cwd=folder,
         env=kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(environment or {}),
         input=stdin,
+        timeout=timeout,
         capture_output=True,
         check=True,
     ).stdout

@@ -23,9 +23,11 @@ from urllib.parse import quote
 from rocrate.model import ContextEntity, DataEntity, Person
 from rocrate.rocrate import ROCrate
 
-from billing_lib.audit.bag import SIGNATURE, write_bag
+from billing_lib.audit.bag import SIGNATURE, TAG_MANIFEST, TIME_STAMP, write_bag
 from billing_lib.audit.provenance import NO_CONTAINER, PriceBookOrigin, Provenance
+from billing_lib.audit.signing import time_stamp
 from billing_lib.audit.verify import sign
+from billing_lib.errors import InvalidRecord
 from billing_lib.program import NAME
 from billing_lib.settings import anywhere
 
@@ -235,8 +237,11 @@ def _image(crate: ROCrate, container: str) -> ContextEntity:
     return ContextEntity(crate, f"#image-{quote(container)}", properties)
 
 
-def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
+def seal(folder: Path, run: RunDescription, origin: Provenance) -> list[str]:
     """Seal a run's folder as an audit record and flush it to the disk.
+
+    Returns a sentence if the site has a time stamp authority that gave no time stamp: the record is
+    sealed without one, so that billing does not wait for others.
 
     Parameters
     ----------
@@ -274,11 +279,20 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> None:
             "Billing-Container": origin.container,
         },
     )
-    (folder / SIGNATURE).unlink(missing_ok=True)
-    key = anywhere().signing_key
-    if key is not None:
-        sign(folder, key)
+    for name in (SIGNATURE, TIME_STAMP):
+        (folder / name).unlink(missing_ok=True)
+    current = anywhere()
+    if current.signing_key is not None:
+        sign(folder, current.signing_key)
+    notes = []
+    if current.time_stamps is not None:
+        manifest = (folder / TAG_MANIFEST).read_bytes()
+        try:
+            (folder / TIME_STAMP).write_bytes(time_stamp(manifest, current.time_stamps))
+        except InvalidRecord as error:
+            notes.append(f"the record of {run.run} is not time-stamped: {error}")
     _flush(folder)
+    return notes
 
 
 def _price_book(origin: Provenance) -> dict[str, str]:

@@ -32,10 +32,12 @@ from billing_lib.audit.bag import (
     MANIFEST,
     SIGNATURE,
     TAG_MANIFEST,
+    TREE,
     file_sha256,
     manifest_bytes,
     payload_files,
     tag_files,
+    tree_defect,
 )
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.ledger import runs
@@ -207,6 +209,7 @@ def _against_manifests(record: Path) -> list[Finding]:
         *_payload(record, _entries(vouched or tags or b"")[0].get(MANIFEST)),
         *_tags(tags, tags_now, vouched),
         *findings,
+        *([Finding(TREE, defect)] if tags == tags_now and (defect := tree_defect(record)) else []),
     ]
 
 

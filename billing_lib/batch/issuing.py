@@ -26,6 +26,8 @@ from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
 from traitlets.config import Config
 
+from billing_lib.audit import log
+from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import RunDescription, seal
@@ -223,9 +225,16 @@ class Issuer:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)
         computation, fingerprints = checked_results(frozen.snapshot, data / "invoices")
         self.step(2, last, "archive")
-        seal(partial, _description(frozen, started, ended), self.origin)
+        notes = seal(partial, _description(frozen, started, ended), self.origin)
         self.step(3, last, "commit")
         with writing(self.engine) as connection:
+            log.append(
+                connection,
+                self.settings,
+                issuing=frozen.id,
+                facility=frozen.facility,
+                seal=file_sha256(partial / TAG_MANIFEST),
+            )
             notices = commit_issuing(
                 connection, self.book, frozen, computation, fingerprints, snapshot_sha256
             )
@@ -233,8 +242,18 @@ class Issuer:
             runs.end_job(connection, frozen.run, job, DONE, issued.sentences[0])
         _move(partial, archive / frozen.folder)
         self.step(4, last, "done")
-        issued.notes.extend(notices)
+        issued.notes.extend([*notices, *notes, *self._exported()])
         return issued
+
+    def _exported(self) -> list[str]:
+        """Append to the exported log; a sentence if that fails, since the invoices are issued."""
+        if self.settings.log_export is None:
+            return []
+        try:
+            log.export(self.engine, self.settings)
+        except BillingError as error:
+            return [str(error)]
+        return []
 
 
 def end_interrupted(
