@@ -32,6 +32,7 @@ from billing_lib.audit.bag import (
     MANIFEST,
     SIGNATURE,
     TAG_MANIFEST,
+    TIME_STAMP,
     TREE,
     file_sha256,
     manifest_bytes,
@@ -39,6 +40,7 @@ from billing_lib.audit.bag import (
     tag_files,
     tree_defect,
 )
+from billing_lib.audit.signing import check_time_stamp
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import reading
@@ -209,6 +211,7 @@ def _against_manifests(record: Path) -> list[Finding]:
         *_payload(record, _entries(vouched or tags or b"")[0].get(MANIFEST)),
         *_tags(tags, tags_now, vouched),
         *findings,
+        *_against_time_stamp(record, tags_now),
         *([Finding(TREE, defect)] if tags == tags_now and (defect := tree_defect(record)) else []),
     ]
 
@@ -232,6 +235,15 @@ def _against_signature(
     if tags == tags_now:
         findings.append(Finding(TAG_MANIFEST, "it may not be what was signed"))
     return None, findings
+
+
+def _against_time_stamp(record: Path, tags_now: bytes) -> list[Finding]:
+    """The defect of a time stamp, where the roots of its authority are known."""
+    roots, file = anywhere().time_stamp_ca, record / TIME_STAMP
+    if roots is None or not file.is_file():
+        return []
+    checked = check_time_stamp(tags_now, file.read_bytes(), roots)
+    return [] if checked.holds else [Finding(TIME_STAMP, checked.sentence)]
 
 
 def _other_than_files(record: Path) -> list[Finding]:

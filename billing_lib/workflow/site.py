@@ -100,6 +100,7 @@ def _make_key(folder: Path) -> list[str]:
     if made.returncode != 0:  # as for a user without a name, in a container
         return []
     key.chmod(0o600)
+    key.with_name(".gitignore").write_text(f"/{key.name}\n", encoding="utf-8")
     kind, public, *_ = key.with_name(f"{key.name}.pub").read_text(encoding="ascii").split()
     allowed.write_text(f"{principal} {kind} {public}\n", encoding="utf-8")
     return [KEY, f"{KEY}.pub", ALLOWED_SIGNERS]

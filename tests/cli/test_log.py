@@ -1,5 +1,6 @@
 """The log of records: heads that people keep, and what they find when records are rewritten."""
 
+import base64
 import re
 import shutil
 import stat
@@ -7,9 +8,11 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from sample_authority import stamping
 from sample_issuing import issue_here
 from sample_statements import APRIL, MAY, books, load_both
 
+from billing_lib.audit.signing import check_time_stamp
 from billing_lib.ledger.database import open_ledger
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import anywhere
@@ -58,7 +61,7 @@ def test_init_makes_a_key_for_its_owner_alone_and_says_where_to_keep_it(tmp_path
     assert stat.S_IMODE((keys / "billing").stat().st_mode) == 0o600
     assert stat.S_IMODE(keys.stat().st_mode) == 0o700
     assert re.fullmatch(r"billing@core ssh-ed25519 \S+\n", (keys / "allowed_signers").read_text())
-    assert "/keys/billing\n" in (tmp_path / "core" / ".gitignore").read_text()
+    assert (keys / ".gitignore").read_text() == "/billing\n"
     here = anywhere(tmp_path / "core")
     assert here.signing_key == keys / "billing"
     assert here.allowed_signers == keys / "allowed_signers"
@@ -165,6 +168,19 @@ def test_the_log_is_exported_as_it_grows_and_shows_a_rollback(
     assert refused.returncode == 2
     assert "has 2 records and the ledger 2, and they do not begin with the same" in refused.stderr
     assert exported() == text
+
+
+def test_exported_heads_are_time_stamped_where_there_is_an_authority(
+    site: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "authority").mkdir()
+    place = tmp_path / "log.txt"
+    with stamping(tmp_path / "authority") as (address, root):
+        Office(site).done("log", "export", log_export=str(place), time_stamps=address)
+    _, head, _, stamp = place.read_text().splitlines()
+    reply = base64.b64decode(stamp.removeprefix("time-stamp "))
+    assert check_time_stamp(f"{head}\n".encode(), reply, root).holds
+    assert "begins with the 1" in Office(site).done("log", "check", head, "--log", place)
 
 
 def test_what_cannot_be_exported_is_one_sentence(site: Path, tmp_path: Path) -> None:
