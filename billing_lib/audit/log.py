@@ -104,8 +104,8 @@ class Log:
 
 
 def read_head(text: str) -> Head:
-    """Read a head, whatever line breaks and quotation marks a mail program put into it."""
-    plain = re.sub(r"^[>\s]+", "", text, flags=re.MULTILINE)
+    """Read a head, whatever line breaks, quotation marks or soft breaks were put into it."""
+    plain = re.sub(r"^[>\s]+|\u200b", "", text, flags=re.MULTILINE)
     found = _HEAD.search(plain)
     if found is None:
         raise InvalidRecord(
