@@ -17,35 +17,22 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
-from sqlalchemy import Engine
 
 from billing_lib.audit import signing
-from billing_lib.audit.bag import (
-    INFO,
-    MANIFEST,
-    SALT,
-    SIGNATURE,
-    TAG_MANIFEST,
-    TREE,
-    TREE_TEXT,
-    ManifestTree,
-)
-from billing_lib.audit.log import Log, head_findings, ledger_log, read_head, signed_by
-from billing_lib.audit.merkle import inclusion_path, leaf_hash, root_of_inclusion
-from billing_lib.audit.verify import NAMESPACE, find_record, verify
+from billing_lib.audit.bag import TREE, TREE_TEXT
+from billing_lib.audit.log import Log, head_findings, read_head, signed_by
+from billing_lib.audit.merkle import leaf_hash, root_of_inclusion
 from billing_lib.errors import InvalidRecord
-from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger.database import reading
-from billing_lib.settings import Settings
-from billing_lib.workflow.permissions import require_team
 
 PROOF = "proof.json"
 """The name of a proof in an extract's data."""
 
-_FORMAT = "billing-proof/1"
+OWN_FILES = (PROOF, "snapshot", "ro-crate-metadata.json")
+"""The files and folders in an extract's data that are not the record's, and so are not proven."""
+
+FORMAT = "billing-proof/1"
 
 
 class _Part(BaseModel):
@@ -97,111 +84,11 @@ class Proof(_Part):
         return {path: sha256 for sha256, _, path in pairs}
 
 
-def prove_invoice(engine: Engine, settings: Settings, number: str) -> dict[str, Any]:
-    """The proof of an issued invoice and its documents, as JSON's objects.
-
-    Raises
-    ------
-    InvalidRecord
-        The record is not as it was sealed, or of a version without a tree.
-    """
-    require_reader(engine, number)
-    record = find_record(number, settings.runs, engine)
-    return make_proof(record, number, ledger_log(engine)).model_dump()
-
-
-def require_reader(engine: Engine, number: str) -> None:
-    """Raise NotPermitted unless the user may see the invoice."""
-    with reading(engine) as connection:
-        invoice = ledger_invoices.require_invoice(connection, number)
-        require_team(connection, str(invoice["facility"]), str(invoice["team"]))
-
-
-def make_proof(record: Path, number: str, log: Log | None, *further: str) -> Proof:
-    """The proof of an invoice, its documents and ``further`` files, by their paths in the record.
-
-    InvalidRecord if the record is not intact, or is not the one that the log has.
-    """
-    findings = verify(record)
-    if findings:
-        raise InvalidRecord(
-            f"the record is not as it was sealed ({findings[0].file}: {findings[0].what})",
-            where=str(record),
-            remedy="'billing verify' tells what was changed; restore it from a copy",
-        )
-    if not (record / TREE).is_file():
-        raise InvalidRecord(
-            "the record is of an earlier version, whose files cannot be proven one by one",
-            where=str(record),
-            remedy="hand over the whole record",
-        )
-    manifest = (record / MANIFEST).read_bytes()
-    tree = ManifestTree.of(manifest, (record / SALT).read_bytes())
-    own = (f"data/invoices/{number}.json", *(f"data/documents/{number}{it}" for it in _SUFFIXES))
-    files = [
-        FileProof(
-            line=line.decode(),
-            salt=salt.hex(),
-            index=index,
-            path=[it.hex() for it in tree.path(index)],
-        )
-        for index, (line, salt) in enumerate(zip(tree.lines, tree.salts, strict=True))
-        if line.decode().partition("  ")[2] in {*own, *further}
-    ]
-    tags = (record / TAG_MANIFEST).read_bytes()
-    signature = record / SIGNATURE
-    seal, run = hashlib.sha256(tags).hexdigest(), _run(record)
-    return Proof(
-        format=_FORMAT,
-        number=number,
-        fingerprint=next(it.line[:64] for it in files if it.line.endswith(f"  {own[0]}")),
-        record=RecordProof(
-            run=run,
-            seal=seal,
-            tag_manifest=tags.decode(),
-            signature=signature.read_text(encoding="ascii") if signature.is_file() else None,
-            tree=(record / TREE).read_text(encoding="ascii"),
-            files=files,
-        ),
-        log=_in_log(log, run, seal, record),
-    )
-
-
-_SUFFIXES = (".pdf", ".html", ".xlsx", ".xml", ".json")
-
-
-def _run(record: Path) -> str:
-    for line in (record / INFO).read_text(encoding="utf-8").splitlines():
-        key, _, value = line.partition(": ")
-        if key == "External-Identifier":
-            return value
-    raise InvalidRecord(f"{INFO} names no run", where=str(record))
-
-
-def _in_log(log: Log | None, run: str, seal: str, record: Path) -> LogProof | None:
-    if log is None or log.head is None:
-        return None
-    entry = next((entry for entry in log.entries if entry.issuing == run), None)
-    if entry is None or entry.seal != seal:
-        raise InvalidRecord(
-            f"the log has {'no' if entry is None else 'another'} record of {run}",
-            where=str(record),
-            remedy="restore ledger and archive from one copy",
-        )
-    path = inclusion_path(log.leaves, entry.position - 1)
-    return LogProof(
-        position=entry.position,
-        path=[it.hex() for it in path],
-        head=log.head.line,
-        signature=log.head.signature,
-    )
-
-
 def read_proof(content: bytes, where: str) -> Proof:
     """Read a proof from JSON; InvalidRecord if it is none."""
     try:
         proof = Proof.model_validate_json(content)
-        if proof.format != _FORMAT:
+        if proof.format != FORMAT:
             raise ValueError(f"its format is {proof.format}")
     except (ValidationError, ValueError) as error:
         said = str(error).splitlines()[0]
@@ -268,7 +155,7 @@ def _record_findings(record: RecordProof, allowed_signers: Path | None) -> list[
         findings.append("the seal is not that of the record's tag manifest")
     if record.signature is None:
         return [*findings, *(["the record is not signed"] if allowed_signers else [])]
-    checked = signing.check(tags, record.signature.encode(), NAMESPACE, allowed_signers)
+    checked = signing.check(tags, record.signature.encode(), signing.RECORDS, allowed_signers)
     return findings if checked.holds else [*findings, f"the record: {checked.sentence}"]
 
 

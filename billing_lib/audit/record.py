@@ -261,7 +261,17 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> list[str]:
     (data / ENVIRONMENT).write_text(origin.environment_json(), encoding="utf-8")
     if origin.diff:
         (data / SOURCE_DIFF).write_bytes(origin.diff)
-    write_crate(data, run, origin)
+    return seal_files(folder, run, origin, {})
+
+
+def seal_files(
+    folder: Path, run: RunDescription, origin: Provenance, further: dict[str, str]
+) -> list[str]:
+    """Seal a folder whose ``data/`` is complete but for the crate, as ``seal`` does.
+
+    ``further`` has lines of bag-info.txt, which replace those of the same key.
+    """
+    write_crate(folder / "data", run, origin)
     write_bag(
         folder,
         {
@@ -277,7 +287,8 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> list[str]:
             "Billing-Commit": origin.commit,
             **_price_book(origin),
             "Billing-Container": origin.container,
-        },
+        }
+        | further,
     )
     for name in (SIGNATURE, TIME_STAMP):
         (folder / name).unlink(missing_ok=True)

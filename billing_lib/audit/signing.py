@@ -21,6 +21,9 @@ from pathlib import Path
 
 from billing_lib.errors import InvalidRecord
 
+RECORDS = "billing-record"
+"""The namespace of records' signatures, so that they are not valid for other purposes."""
+
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _END = "-----END SSH SIGNATURE-----"
 _WIDTH = 70

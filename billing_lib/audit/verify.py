@@ -40,15 +40,15 @@ from billing_lib.audit.bag import (
     tag_files,
     tree_defect,
 )
-from billing_lib.audit.signing import check_time_stamp
+from billing_lib.audit.proof import OWN_FILES, PROOF, proof_findings, read_proof
+from billing_lib.audit.signing import RECORDS, check_time_stamp
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import reading
 from billing_lib.settings import anywhere
 from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
 
-NAMESPACE = "billing-record"
-"""The namespace of signatures, so that they are not valid for other purposes."""
+NAMESPACE = RECORDS
 
 _BEGIN = "-----BEGIN SSH SIGNATURE-----"
 _END = "-----END SSH SIGNATURE-----"
@@ -185,6 +185,7 @@ def verify(record: Path, *, fingerprints: Mapping[str, str] | None = None) -> li
         return [
             *findings,
             *_against_schema(record, changed),
+            *_against_proof(record),
             *_against_ledger(record, fingerprints or {}),
         ]
     except OSError as error:
@@ -319,6 +320,24 @@ def _against_ledger(record: Path, fingerprints: Mapping[str, str]) -> list[Findi
         for path in sorted((record / "data" / "invoices").glob("*.json"))
         if path.stem in fingerprints and file_sha256(path) != fingerprints[path.stem]
     ]
+
+
+def _against_proof(record: Path) -> list[Finding]:
+    """Why an extract's files are not those of the record from which it was taken."""
+    file, name = record / "data" / PROOF, f"data/{PROOF}"
+    if not file.is_file():
+        return []
+    try:
+        proof = read_proof(file.read_bytes(), name)
+        taken = {
+            path.relative_to(record).as_posix(): file_sha256(path)
+            for path in payload_files(record)
+            if path.relative_to(record).parts[1] not in OWN_FILES
+        }
+        findings = proof_findings(proof, taken, anywhere().allowed_signers)
+    except InvalidRecord as error:
+        findings = [error.what]
+    return [Finding(name, finding) for finding in findings]
 
 
 def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:

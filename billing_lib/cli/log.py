@@ -1,4 +1,7 @@
-"""Commands about the log of records: ``log head``, ``log prove``, ``log check``, ``log export``.
+"""Commands for strangers: the log of records, and one invoice's extract.
+
+the log        ``log head``, ``log prove``, ``log check``, ``log export``
+an invoice     ``extract``
 
 billing log check "billing-log core 17 1993-12-06T09:12:44Z d37e…"    status 0: goes on from it
 billing log check head.txt --log log.txt                              status 1: was rewritten
@@ -37,10 +40,10 @@ def prove(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="An issued invoice's number.")],
 ) -> None:
     """Print the proof, as JSON, that an invoice is in a sealed record of the log."""
-    from billing_lib.audit.proof import prove_invoice
+    from billing_lib.audit.extract import prove_invoice
     from billing_lib.settings import settings
 
-    say_json(prove_invoice(ledger(), settings(), number))
+    say_json(prove_invoice(ledger(), settings(), number).model_dump())
 
 
 @log.command(epilog="Example: billing log check head.txt")
@@ -84,6 +87,21 @@ def export() -> None:
     from billing_lib.settings import settings
 
     say(export_log(ledger(), settings()))
+
+
+@app.command(epilog="Example: billing extract RC-1994-00001 --to handed-over")
+def extract(
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="An issued invoice's number.")],
+    to: Annotated[
+        Path, typer.Option(help="The folder to put it into; this one by default.")
+    ] = Path(),
+) -> None:
+    """Make a small record of one invoice, without other labs' data, that proves its origin."""
+    from billing_lib.audit.extract import extract_invoice
+    from billing_lib.settings import settings
+
+    folder = extract_invoice(ledger(), settings(), number, to)
+    say(f"{folder}: the extract of {number}; 'billing verify' and 'billing reproduce' take it")
 
 
 def _content(target: str) -> str:
