@@ -25,8 +25,7 @@ from rocrate.rocrate import ROCrate
 
 from billing_lib.audit.bag import SIGNATURE, TAG_MANIFEST, TIME_STAMP, write_bag
 from billing_lib.audit.provenance import NO_CONTAINER, PriceBookOrigin, Provenance
-from billing_lib.audit.signing import time_stamp
-from billing_lib.audit.verify import sign
+from billing_lib.audit.signing import RECORDS, sign, time_stamp
 from billing_lib.errors import InvalidRecord
 from billing_lib.program import NAME
 from billing_lib.settings import anywhere
@@ -77,11 +76,14 @@ _TYPES = {
     ".xml": "application/xml",
     ".yml": "application/yaml",
     ".diff": "text/x-diff",
+    ".jsonl": "application/jsonl",
 }
 _DESCRIPTIONS = {
     "snapshot": "part of the frozen snapshot that the notebook read",
     "invoices": "the canonical result of an invoice",
     "documents": "an invoice as it was sent",
+    "evidence": "price book, usage files, decisions and events about the run",
+    "proof.json": "a proof that the files are part of the run's sealed record",
     ENVIRONMENT: "program, price book, container, lock file and package versions of the run",
     SOURCE_DIFF: "how the program's files differed from the commit",
     PARAMETERS: "the notebook's parameters",
@@ -293,11 +295,11 @@ def seal_files(
     for name in (SIGNATURE, TIME_STAMP):
         (folder / name).unlink(missing_ok=True)
     current = anywhere()
+    manifest = (folder / TAG_MANIFEST).read_bytes()
     if current.signing_key is not None:
-        sign(folder, current.signing_key)
+        (folder / SIGNATURE).write_bytes(sign(manifest, current.signing_key, RECORDS))
     notes = []
     if current.time_stamps is not None:
-        manifest = (folder / TAG_MANIFEST).read_bytes()
         try:
             (folder / TIME_STAMP).write_bytes(time_stamp(manifest, current.time_stamps))
         except InvalidRecord as error:

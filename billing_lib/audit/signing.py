@@ -50,7 +50,7 @@ def sign(content: bytes, key: Path, namespace: str) -> bytes:
     signed = _keygen("sign", "-q", "-n", namespace, "-f", str(key), stdin=content)
     if signed.returncode != 0:
         raise InvalidRecord(
-            f"nothing can be signed with the site's key ({_last_line(signed)})",
+            f"the record cannot be signed ({_last_line(signed)})",
             where=str(key),
             remedy="set BILLING_SIGNING_KEY to a private key without passphrase, or unset it",
         )

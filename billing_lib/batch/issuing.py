@@ -29,6 +29,7 @@ from traitlets.config import Config
 from billing_lib.audit import log
 from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
+from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
@@ -43,7 +44,7 @@ from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare_run, run_of
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
-from billing_lib.workflow.load import book_file
+from billing_lib.workflow.load import BookFile, book_file
 from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, changing, may, require
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
@@ -120,6 +121,7 @@ class Issuer:
     engine: Engine
     settings: Settings
     book: PriceBook
+    file: BookFile | None
     period: Period
     invoice_date: dt.date
     origin: Provenance
@@ -143,9 +145,10 @@ class Issuer:
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
         invoice_date = parse_invoice_date(terms.date, period, today)
-        origin = provenance(book=book_file(settings.parameters, book))
+        file = book_file(settings.parameters, book)
+        origin = provenance(book=file)
         require_clean(origin, terms.allow_dirty)
-        return cls(engine, settings, book, period, invoice_date, origin, step)
+        return cls(engine, settings, book, file, period, invoice_date, origin, step)
 
     def issue(self, prepare: Callable[[Connection], Prepared]) -> IssuingResult:
         """Prepare, freeze, compute, archive and commit; call it under the facility's lock.
@@ -175,6 +178,7 @@ class Issuer:
                     said=self.origin.said,
                     submitted=prepared.submitted,
                 )
+                evidence = gather(connection, self.book, frozen, self.file)
         if not issues and submitted is not None:
             waiting = list(prepared.waiting)
             if prepared.codes:
@@ -194,7 +198,7 @@ class Issuer:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
         try:
-            issued = self._compute_and_commit(frozen, job)
+            issued = self._compute_and_commit(frozen, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
                 if runs.read_issuing(connection, frozen.id).state == ISSUED:
@@ -208,7 +212,7 @@ class Issuer:
         issued.notes.extend(prepared.waiting)
         return issued
 
-    def _compute_and_commit(self, frozen: Frozen, job: int) -> IssuingResult:
+    def _compute_and_commit(self, frozen: Frozen, evidence: Evidence, job: int) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
         partial = archive / frozen.partial_folder
         if partial.exists():
@@ -225,6 +229,7 @@ class Issuer:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)
         computation, fingerprints = checked_results(frozen.snapshot, data / "invoices")
         self.step(2, last, "archive")
+        evidence.write(data, self.book, frozen, computation)
         notes = seal(partial, _description(frozen, started, ended), self.origin)
         self.step(3, last, "commit")
         with writing(self.engine) as connection:
