@@ -1,7 +1,10 @@
-"""One invoice to one stranger: its extract verifies, reproduces, and shows no other lab's data."""
+"""What auditors and strangers are handed: a record's evidence, and the extract of one invoice."""
 
+import csv
+import hashlib
 import json
 import shutil
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -9,13 +12,22 @@ import polars as pl
 import pytest
 from sample_facility import BOOK, usage_file
 
-from billing_lib.audit.bag import INFO, SALT, payload_files, write_manifests
+from billing_lib.audit.bag import (
+    INFO,
+    SALT,
+    SIGNATURE,
+    TAG_MANIFEST,
+    payload_files,
+    write_manifests,
+)
 from billing_lib.audit.log import Log, read_head
 from billing_lib.audit.proof import Proof, proof_findings, read_proof
 from billing_lib.audit.signing import RECORDS, sign
+from billing_lib.ledger.events import FIELDS
 
 from .conftest import Office
 
+RECORD = Path("runs") / "MIC" / "2020-04" / "MIC-2020-04-1"
 NUMBER, OTHER = "MIC-2020-00001", "MIC-2020-00002"
 JONES = ("jones", "Jones", "p2", "eve", "u3", OTHER, "12.50")
 """What of the other lab could show: its names, user, usage, invoice and amount."""
@@ -38,6 +50,10 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     office = Office(core)
     office.done("load", "MIC", "usage.csv")
     office.done("rate", "MIC", "2020-04")
+    office.done("deposit", "MIC", "p1", "50", "--reason", "a grant")
+    key = office.listed("check", "MIC", "2020-04")[0]["key"]
+    office.done("dismiss", "MIC", "2020-04", key, "--reason", "a colleague of both")
+    office.done("ready", "MIC", "2020-04", "--comment", "seen with both labs")
     office.done("issue", "MIC", "2020-04", "--date", "2020-05-04", "--allow-dirty")
     office.done("extract", NUMBER, "--to", "out")
     return core
@@ -47,6 +63,18 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def extract(site: Path, tmp_path: Path) -> Path:
     """A copy of the extract alone, as a stranger has it."""
     return shutil.copytree(site / "out" / NUMBER, tmp_path / "an extract" / NUMBER)
+
+
+def seal_anew(record: Path, key: Path) -> None:
+    """What someone with the key does who changes a record and does not want it to be noticed."""
+    payload = payload_files(record)
+    size = sum(it.stat().st_size for it in payload)
+    lines = (record / INFO).read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("Payload-Oxum")]
+    (record / INFO).write_text("\n".join([*kept, f"Payload-Oxum: {size}.{len(payload)}", ""]))
+    write_manifests(record, payload)
+    content = (record / TAG_MANIFEST).read_bytes()
+    (record / SIGNATURE).write_bytes(sign(content, key, RECORDS))
 
 
 def proof_of(extract: Path) -> Proof:
@@ -60,7 +88,7 @@ def test_an_extract_verifies_and_reproduces_at_a_strangers(
     (tmp_path / "allowed").write_bytes((site / "keys" / "allowed_signers").read_bytes())
     known = {"allowed_signers": str(tmp_path / "allowed")}
     assert "verified" in stranger.done("verify", extract, **known)
-    record = site / "runs" / "MIC" / "2020-04" / "MIC-2020-04-1"
+    record = site / RECORD
     for name in (f"invoices/{NUMBER}.json", f"documents/{NUMBER}.pdf", "environment.json"):
         assert (extract / "data" / name).read_bytes() == (record / "data" / name).read_bytes()
     assert "every result is the same" in stranger.done("reproduce", extract, **known)
@@ -94,8 +122,7 @@ def test_the_proof_leads_from_the_fingerprint_to_the_logs_head(site: Path, extra
     # Nobody can try amounts until a hash of another's file fits: each leaf has a secret salt.
     salts = [file["salt"] for file in proof["record"]["files"]]
     assert len(set(salts)) == len(salts)
-    record = site / "runs" / "MIC" / "2020-04" / "MIC-2020-04-1"
-    assert (extract / SALT).read_text() != (record / SALT).read_text()
+    assert (extract / SALT).read_text() != (site / RECORD / SALT).read_text()
 
 
 FORGERIES: dict[str, dict[str, Any]] = {
@@ -150,15 +177,7 @@ def test_an_extract_that_is_changed_and_sealed_anew_is_found(
 ) -> None:
     path = extract / "data" / "invoices" / f"{NUMBER}.json"
     path.write_text(path.read_text().replace("148.33", "48.33"))
-    payload = payload_files(extract)
-    size = sum(it.stat().st_size for it in payload)
-    lines = (extract / INFO).read_text().splitlines()
-    kept = [line for line in lines if not line.startswith("Payload-Oxum")]
-    (extract / INFO).write_text("\n".join([*kept, f"Payload-Oxum: {size}.{len(payload)}", ""]))
-    write_manifests(extract, payload)
-    manifest = extract / "tagmanifest-sha256.txt"
-    signature = sign(manifest.read_bytes(), site / "keys" / "billing", RECORDS)
-    manifest.with_name(f"{manifest.name}.sig").write_bytes(signature)
+    seal_anew(extract, site / "keys" / "billing")
     said = Office(tmp_path).run("verify", extract)
     assert said.returncode == 1
     assert f"data/invoices/{NUMBER}.json is another than the proven one" in said.stdout
@@ -169,9 +188,89 @@ def test_what_cannot_be_extracted_is_one_sentence(site: Path, tmp_path: Path) ->
     assert "there is no invoice MIC-1" in office.run("extract", "MIC-1", "--to", tmp_path).stderr
     assert "this folder is there already" in office.run("extract", NUMBER, "--to", "out").stderr
     changed = shutil.copytree(site, tmp_path / "core")
-    pdf = changed / "runs" / "MIC" / "2020-04" / "MIC-2020-04-1" / "data" / "documents"
-    (pdf / f"{NUMBER}.pdf").write_bytes(b"%PDF")
+    (changed / RECORD / "data" / "documents" / f"{NUMBER}.pdf").write_bytes(b"%PDF")
     refused = Office(changed).run("extract", NUMBER, "--to", "new")
     assert refused.returncode == 2
     assert "the record is not as it was sealed" in refused.stderr
     assert not (changed / "new").exists()
+
+
+def table(site: Path, name: str) -> list[dict[str, str]]:
+    """A table of the record's evidence, as an auditor's spreadsheet reads it."""
+    with (site / RECORD / "data" / "evidence" / name).open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_the_record_says_who_decided_what_and_why(site: Path) -> None:
+    decisions = table(site, "decisions.csv")
+    (ready,) = (row for row in decisions if row["kind"] == "ready")
+    assert (ready["subject"], ready["reason"]) == ("2020-04", "seen with both labs")
+    assert {"submit", "approve"} <= {row["kind"] for row in decisions}
+    assert all(row["login"] and row["at"].endswith("Z") for row in decisions)
+    (dismissed,) = table(site, "findings.csv")
+    assert (dismissed["kind"], dismissed["reason"]) == ("dismiss", "a colleague of both")
+    assert dismissed["subject"].startswith("2020-04 ")
+    (paid_in,) = table(site, "deposits.csv")
+    assert (paid_in["project"], paid_in["amount"], paid_in["reason"]) == ("p1", "50.00", "a grant")
+
+
+def test_the_record_names_the_usage_files_and_holds_the_price_book(site: Path) -> None:
+    (file,) = table(site, "usage-files.csv")
+    sha256 = hashlib.sha256((site / "usage.csv").read_bytes()).hexdigest()
+    assert (file["name"], file["sha256"], file["records"]) == ("usage.csv", sha256, "6")
+    book = (site / RECORD / "data" / "evidence" / "price-book.yml").read_bytes()
+    assert book == (site / "parameters" / "microscopy.yml").read_bytes()
+
+
+def test_the_journal_lines_of_the_record_are_those_that_are_posted(
+    site: Path, tmp_path: Path
+) -> None:
+    lines = table(site, "journal.csv")
+    amounts: dict[str, Decimal] = {}
+    for row in lines:
+        amounts[row["invoice"]] = amounts.get(row["invoice"], Decimal(0)) + Decimal(row["amount"])
+    assert amounts == {NUMBER: 0, OTHER: 0}
+    # p1: 148.33, of which 50.00 from prepaid funds; 98.33 in shares of 60 and 40 per cent.
+    own = {row["account"]: row["amount"] for row in lines if row["invoice"] == NUMBER}
+    assert sorted(own.values()) == sorted(["59.00", "39.33", "50.00", "-148.33"])
+    posted = shutil.copytree(site, tmp_path / "core")
+    Office(posted).done("journal", "MIC", "--post", "--to", "posted.csv")
+    with (posted / "posted.csv").open(newline="") as file:
+        accounts = {row["account"] for row in csv.DictReader(file)}
+    assert accounts == {row["account"] for row in lines}
+
+
+def test_the_events_of_the_record_are_a_segment_of_the_chain(site: Path, tmp_path: Path) -> None:
+    events = (site / RECORD / "data" / "evidence" / "events.jsonl").read_text().splitlines()
+    rows = [json.loads(line) for line in events]
+    assert [row["sequence"] for row in rows] == list(range(1, len(rows) + 1))
+    # By standard tools alone, as docs/audit-record.md says: each hash covers the one before.
+    previous = "0" * 64
+    for row in rows:
+        assert row["previous_hash"] == previous
+        texts = [row[name] for name in FIELDS]
+        rendered = "".join("-," if it is None else f"{len(str(it).encode())}:{it}," for it in texts)
+        previous = hashlib.sha256(rendered.encode()).hexdigest()
+        assert row["hash"] == previous
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new", "what"),
+    [
+        ("events.jsonl", "a colleague of both", "nothing to see", "not what was recorded"),
+        ("events.jsonl", '"sequence":2,', '"sequence":3,', "is missing before it"),
+        ("events.jsonl", '"sequence"', '"number"', "its events cannot be read"),
+        ("price-book.yml", "40.00", "41.00", "it is not the price book of environment.json"),
+    ],
+)
+def test_changed_evidence_that_is_sealed_anew_is_found(
+    site: Path, tmp_path: Path, name: str, old: str, new: str, what: str
+) -> None:
+    record = shutil.copytree(site / RECORD, tmp_path / "record")
+    path = record / "data" / "evidence" / name
+    path.write_text(path.read_text().replace(old, new))
+    seal_anew(record, site / "keys" / "billing")
+    said = Office(tmp_path).run("verify", record)
+    assert said.returncode == 1
+    assert f"data/evidence/{name}: " in said.stdout
+    assert what in said.stdout
