@@ -74,7 +74,13 @@ class Settings(BaseSettings):
     """The folder that ``billing lab`` opens, with the staff's copies of the notebooks."""
 
     image: str | None = None
-    """``name@sha256:…`` of the container image that runs, set by the container's launcher."""
+    """``name@sha256:…`` of the container image that runs, as its launcher read it."""
+
+    image_build: str | None = None
+    """The build id that the launcher read from that image; it must be the one inside."""
+
+    image_told_by: str | None = None
+    """The launcher, and the engine from which it read the digest."""
 
     commit: str | None = None
     """The program's full commit hash, where neither git nor a wheel has it (in an image)."""

@@ -40,6 +40,7 @@ from billing_lib.audit.provenance import (
     installed_packages,
     lock_sha256,
     python_version,
+    running_image,
 )
 from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
 from billing_lib.audit.verify import require_record, verify
@@ -459,7 +460,7 @@ def _run(
     origin: Origin, data: Path, place: Path, repository: Path, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute the notebook in ``place/data``; papermill's result, and the environment as words."""
-    container, inside = origin.container, anywhere().image
+    container, inside = origin.container, running_image()
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:
