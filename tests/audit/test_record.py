@@ -93,8 +93,8 @@ def test_at_a_terminal_nobody_is_asked_for_a_passphrase(record: Path, tmp_path: 
     key = new_key(tmp_path / "signing", "a secret")
     program = (
         "from pathlib import Path\n"
-        "from billing_lib.audit.verify import sign\n"
-        f"sign(Path({str(record)!r}), Path({str(key)!r}))\n"
+        "from billing_lib.audit.signing import RECORDS, sign\n"
+        f"sign(b'content', Path({str(key)!r}), RECORDS)\n"
     )
     (record / SIGNATURE).unlink()
     child, terminal = pty.fork()
