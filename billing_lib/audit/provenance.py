@@ -77,6 +77,8 @@ class Provenance:
         The image's build id, and the launcher that read its digest; None without a container.
     price_book
         None for results that are not priced from a file.
+    root
+        The tree that holds the program.
     """
 
     version: str
@@ -91,6 +93,7 @@ class Provenance:
     price_book: PriceBookOrigin | None = field(default=None)
     container_build: str | None = None
     container_told_by: str | None = None
+    root: Path = field(default=program.ROOT)
 
     @property
     def dirty(self) -> bool:
@@ -109,7 +112,8 @@ class Provenance:
     def environment_json(self) -> str:
         """The content of a record's environment.json, with sorted keys and a final line feed."""
         content: dict[str, Any] = asdict(self)
-        content.pop("diff")
+        for name in ("diff", "root"):
+            content.pop(name)
         content |= {
             "changed": list(self.changed),
             "dirty": self.dirty,
@@ -149,6 +153,7 @@ def provenance(root: Path | None = None, book: BookFile | None = None) -> Proven
         price_book=_book_origin(book) if book else None,
         container_build=current.image_build if image else None,
         container_told_by=current.image_told_by if image else None,
+        root=root,
     )
 
 

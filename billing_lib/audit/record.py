@@ -2,6 +2,8 @@
 
     environment.json          program, price book, container, lock file and packages
     source.diff               the changes of a dirty program
+    program/                  the program's source at its commit, and its packages (SBOM)
+    schemas/                  the JSON Schema of invoices, and the context of the metadata
     ro-crate-metadata.json    the run: agent, times, notebook, inputs, results
     manifests and signature   the sha256 of every file; signed if there is a key
 
@@ -15,6 +17,7 @@ network.
 import datetime as dt
 import mimetypes
 import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +27,12 @@ from rocrate.model import ContextEntity, DataEntity, Person
 from rocrate.rocrate import ROCrate
 
 from billing_lib.audit.bag import SIGNATURE, TAG_MANIFEST, TIME_STAMP, write_bag
+from billing_lib.audit.lock import bill_of_materials, read_lock
+from billing_lib.audit.program_source import write_program
 from billing_lib.audit.provenance import NO_CONTAINER, PriceBookOrigin, Provenance
 from billing_lib.audit.signing import RECORDS, sign, time_stamp
 from billing_lib.errors import InvalidRecord
-from billing_lib.program import NAME
+from billing_lib.program import NAME, PACKAGE, PROGRAM
 from billing_lib.settings import anywhere
 
 
@@ -66,6 +71,12 @@ EXECUTED = "notebook/issue.executed.ipynb"
 ENVIRONMENT = "environment.json"
 SOURCE_DIFF = "source.diff"
 PARAMETERS = "parameters.yml"
+SBOM = f"{PROGRAM}/sbom.cdx.json"
+SCHEMAS = (
+    PACKAGE / "workflow" / "invoice.schema.json",
+    Path(__file__).with_name("ro-crate-1.1-context.jsonld"),
+)
+"""The files of a record's ``schemas/``."""
 
 _LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
 _RUN_TERMS = "https://w3id.org/ro/terms/workflow-run#"
@@ -84,6 +95,9 @@ _DESCRIPTIONS = {
     "documents": "an invoice as it was sent",
     "evidence": "price book, usage files, decisions and events about the run",
     "proof.json": "a proof that the files are part of the run's sealed record",
+    PROGRAM: "the program's source at its commit, or a git object that proves it",
+    SBOM: "the program's packages, as CycloneDX",
+    "schemas": "the form of other files of the record",
     ENVIRONMENT: "program, price book, container, lock file and package versions of the run",
     SOURCE_DIFF: "how the program's files differed from the commit",
     PARAMETERS: "the notebook's parameters",
@@ -263,6 +277,8 @@ def seal(folder: Path, run: RunDescription, origin: Provenance) -> list[str]:
     (data / ENVIRONMENT).write_text(origin.environment_json(), encoding="utf-8")
     if origin.diff:
         (data / SOURCE_DIFF).write_bytes(origin.diff)
+    write_program(data, origin.root, origin.commit, origin.changed)
+    _write_descriptions(data, origin)
     return seal_files(folder, run, origin, {})
 
 
@@ -306,6 +322,17 @@ def seal_files(
             notes.append(f"the record of {run.run} is not time-stamped: {error}")
     _flush(folder)
     return notes
+
+
+def _write_descriptions(data: Path, origin: Provenance) -> None:
+    """Write the program's packages and the schemas."""
+    lock = read_lock((origin.root / "uv.lock").read_bytes())
+    stated = (origin.version, origin.commit, origin.python, origin.packages)
+    (data / PROGRAM).mkdir(exist_ok=True)
+    (data / SBOM).write_text(bill_of_materials(lock, *stated), encoding="utf-8")
+    (data / "schemas").mkdir(exist_ok=True)
+    for schema in SCHEMAS:
+        shutil.copyfile(schema, data / "schemas" / schema.name)
 
 
 def _price_book(origin: Provenance) -> dict[str, str]:

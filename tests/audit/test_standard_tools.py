@@ -17,7 +17,7 @@ from billing_lib.audit.record import seal
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-CONTEXT_FILE = HERE / "data" / "ro-crate-1.1-context.jsonld"
+CONTEXT_FILE = ROOT / "billing_lib" / "audit" / "ro-crate-1.1-context.jsonld"
 
 
 def test_bagit_accepts_the_record(record: Path) -> None:
