@@ -23,7 +23,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from packaging.markers import Environment, Marker, default_environment
+from packaging.markers import Marker, default_environment
 from packaging.specifiers import SpecifierSet
 from packaging.tags import sys_tags
 from packaging.utils import InvalidWheelFilename, parse_wheel_filename
@@ -61,10 +61,10 @@ class Lock:
         return {str(each["version"]) for each in self.packages.get(name, ())}
 
     def needed(
-        self, extras: tuple[str, ...] = (), environment: Environment | None = None
+        self, extras: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
     ) -> dict[str, LockedPackage]:
         """The packages that the program needs, by name; by default in this environment."""
-        chosen = environment or default_environment()
+        chosen = environment or _here()
         own = self.packages[NAME][0]
         found: dict[str, LockedPackage] = {}
         waiting = [*own.get("dependencies", ()), *_optional(own, extras)]
@@ -100,10 +100,12 @@ def read_lock(content: bytes) -> Lock:
         raise InvalidRecord(f"the commit's uv.lock cannot be read ({error})") from None
 
 
-def _holds(dependency: Mapping[str, Any], environment: Environment) -> bool:
-    return "marker" not in dependency or Marker(dependency["marker"]).evaluate(
-        {**environment, "extra": ""}
-    )
+def _here() -> dict[str, str]:
+    return {key: str(value) for key, value in default_environment().items()}
+
+
+def _holds(dependency: Mapping[str, Any], environment: Mapping[str, str]) -> bool:
+    return "marker" not in dependency or Marker(dependency["marker"]).evaluate(environment)
 
 
 def _optional(entry: Mapping[str, Any], extras: tuple[str, ...]) -> Iterator[Mapping[str, Any]]:
@@ -111,7 +113,7 @@ def _optional(entry: Mapping[str, Any], extras: tuple[str, ...]) -> Iterator[Map
         yield from entry.get("optional-dependencies", {}).get(extra, ())
 
 
-def _package(entry: Mapping[str, Any], environment: Environment) -> LockedPackage:
+def _package(entry: Mapping[str, Any], environment: Mapping[str, str]) -> LockedPackage:
     wheels = {each["url"]: each["hash"].removeprefix("sha256:") for each in entry.get("wheels", ())}
     source = [entry["sdist"]["hash"]] if "sdist" in entry else []
     needs = {each["name"] for each in entry.get("dependencies", ()) if _holds(each, environment)}
@@ -142,7 +144,7 @@ def differences(lock: Lock, recorded: Mapping[str, str], here: Mapping[str, str]
             sentences.append(f"{name} is not installed here and was {then}")
         elif now != then and not {now, then} <= lock.versions(name):
             sentences.append(f"{name} is {now} here and was {then}")
-    version = default_environment()["python_full_version"]
+    version = _here()["python_full_version"]
     if version not in SpecifierSet(lock.requires_python, prereleases=True):
         sentences.append(f"Python is {version} here, and the lock is for {lock.requires_python}")
     return sentences

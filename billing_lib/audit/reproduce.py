@@ -1,8 +1,8 @@
 """Reproducing: run an archived record again and compare every result.
 
     origin        environment.json, each value checked: a commit is a full hash, an image a digest
-    code          the record's own, proven by the commit's hash, then git apply of a dirty source.diff
-                  records of earlier versions hold none: from a clone, or a wheel of the same commit
+    code          the record's own, proven by the commit's hash, then git apply of a dirty diff;
+                  for an earlier record without it, that of a clone or a wheel of the same commit
     environment   the recorded container, if docker, podman or buildah has the image
                   else this Python, if its packages are the record's or other versions of its lock
                   else a temporary one, made by uv from the lock and the wheels beside the record
@@ -403,7 +403,7 @@ def reproduce(
         The git repository that has the recorded commit, for records that do not hold their
         program; by default the running program's own files, a clone or an installed wheel.
     wheels
-        A folder with the lock's packages; by default ``packages`` beside the record, if it is there.
+        A folder with the lock's packages; by default ``packages`` beside the record.
     strict
         Refuse to run where packages differ from the recorded lock.
     step
