@@ -50,6 +50,7 @@ from billing_lib.audit.record import (
     METADATA,
     NOTEBOOK,
     PARAMETERS,
+    SCHEMAS_FOLDER,
     SOURCE_DIFF,
     RunDescription,
     seal_files,
@@ -61,6 +62,7 @@ from billing_lib.ledger.database import reading
 from billing_lib.pricing.charging import targeted
 from billing_lib.pricing.invoicing import bases, carried_key, part_in_words
 from billing_lib.pricing.rates import INVOICE, Rule
+from billing_lib.program import PROGRAM
 from billing_lib.settings import Settings
 from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_json
 from billing_lib.workflow.permissions import require_team
@@ -196,7 +198,7 @@ def _is_of(path: str, number: str) -> bool:
     """Whether a record's file is handed over with an invoice."""
     folder, _, name = path.removeprefix("data/").partition("/")
     own = folder in ("invoices", "documents") and name.rpartition(".")[0] == number
-    return own or path.removeprefix("data/") in _PROGRAM
+    return own or folder in (PROGRAM, SCHEMAS_FOLDER) or path.removeprefix("data/") in _PROGRAM
 
 
 def _run(record: Path) -> str:

@@ -72,11 +72,12 @@ ENVIRONMENT = "environment.json"
 SOURCE_DIFF = "source.diff"
 PARAMETERS = "parameters.yml"
 SBOM = f"{PROGRAM}/sbom.cdx.json"
+SCHEMAS_FOLDER = "schemas"
 SCHEMAS = (
     PACKAGE / "workflow" / "invoice.schema.json",
     Path(__file__).with_name("ro-crate-1.1-context.jsonld"),
 )
-"""The files of a record's ``schemas/``."""
+"""The files of ``SCHEMAS_FOLDER``."""
 
 _LICENSE = "https://www.apache.org/licenses/LICENSE-2.0"
 _RUN_TERMS = "https://w3id.org/ro/terms/workflow-run#"
@@ -97,7 +98,7 @@ _DESCRIPTIONS = {
     "proof.json": "a proof that the files are part of the run's sealed record",
     PROGRAM: "the program's source at its commit, or a git object that proves it",
     SBOM: "the program's packages, as CycloneDX",
-    "schemas": "the form of other files of the record",
+    SCHEMAS_FOLDER: "the form of other files of the record",
     ENVIRONMENT: "program, price book, container, lock file and package versions of the run",
     SOURCE_DIFF: "how the program's files differed from the commit",
     PARAMETERS: "the notebook's parameters",
@@ -330,9 +331,9 @@ def _write_descriptions(data: Path, origin: Provenance) -> None:
     stated = (origin.version, origin.commit, origin.python, origin.packages)
     (data / PROGRAM).mkdir(exist_ok=True)
     (data / SBOM).write_text(bill_of_materials(lock, *stated), encoding="utf-8")
-    (data / "schemas").mkdir(exist_ok=True)
+    (data / SCHEMAS_FOLDER).mkdir(exist_ok=True)
     for schema in SCHEMAS:
-        shutil.copyfile(schema, data / "schemas" / schema.name)
+        shutil.copyfile(schema, data / SCHEMAS_FOLDER / schema.name)
 
 
 def _price_book(origin: Provenance) -> dict[str, str]:

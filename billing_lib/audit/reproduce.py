@@ -34,8 +34,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from billing_lib.audit.clean_room import clean_environment
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
 from billing_lib.audit.lock import PACKAGES, differences, make_environment, read_lock
-from billing_lib.audit.proof import PROOF
 from billing_lib.audit.program_source import read_program
+from billing_lib.audit.proof import PROOF
 from billing_lib.audit.provenance import (
     COMMIT,
     IMAGE,
