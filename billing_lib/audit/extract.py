@@ -33,8 +33,10 @@ from billing_lib.audit.bag import (
     TREE,
     ManifestTree,
 )
+from billing_lib.audit.lock import PACKAGES, download_wheels, read_lock
 from billing_lib.audit.log import Log, ledger_log
 from billing_lib.audit.merkle import inclusion_path
+from billing_lib.audit.program_source import read_program
 from billing_lib.audit.proof import (
     FORMAT,
     PROOF,
@@ -88,6 +90,50 @@ def extract_invoice(engine: Engine, settings: Settings, number: str, folder: Pat
     _require_reader(engine, number)
     record = find_record(number, settings.runs, engine)
     return make_extract(record, number, ledger_log(engine), folder)
+
+
+def archive_records(records: list[Path], folder: Path, *, with_packages: bool) -> list[Path]:
+    """Copy records into a folder, from which they reproduce without a network; their new paths.
+
+    Parameters
+    ----------
+    with_packages
+        Download the packages of each record's lock too. They stand beside the records, not in
+        them: the lock has their hashes.
+
+    Raises
+    ------
+    InvalidRecord
+        A record is not intact, or holds no program; or a package cannot be downloaded.
+    UnwritableFile
+        A record is in the folder already, or the folder cannot be written.
+    """
+    copies = []
+    for record in records:
+        target = folder / record.name
+        if target.exists():
+            raise UnwritableFile("this folder is there already", where=str(target))
+        _require_intact(record)
+        if with_packages:
+            commit = json.loads((record / "data" / ENVIRONMENT).read_bytes())["commit"]
+            program = read_program(record / "data", commit)
+            if program is None:
+                raise InvalidRecord(
+                    "the record is of an earlier version, which holds no program and no lock",
+                    where=str(record),
+                    remedy="hand it over without packages",
+                )
+            download_wheels(read_lock(program.files["uv.lock"]), folder / PACKAGES)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{record.name}.") as place:
+                shutil.copytree(record, Path(place) / record.name).rename(target)
+        except OSError as error:
+            raise UnwritableFile(
+                f"the record cannot be copied here: {error.strerror or error}", where=str(folder)
+            ) from None
+        copies.append(target)
+    return copies
 
 
 def _require_reader(engine: Engine, number: str) -> None:
@@ -148,13 +194,7 @@ def make_proof(record: Path, number: str, log: Log | None) -> Proof:
 
     ``log`` is None without one. InvalidRecord if the record is not intact, or not the log's.
     """
-    findings = verify(record)
-    if findings:
-        raise InvalidRecord(
-            f"the record is not as it was sealed ({findings[0].file}: {findings[0].what})",
-            where=str(record),
-            remedy="'billing verify' tells what was changed; restore it from a copy",
-        )
+    _require_intact(record)
     if not (record / TREE).is_file():
         raise InvalidRecord(
             "the record is of an earlier version, whose files cannot be proven one by one",
@@ -192,6 +232,16 @@ def make_proof(record: Path, number: str, log: Log | None) -> Proof:
         ),
         log=None if log is None or log.head is None else _in_log(log, run, seal, record),
     )
+
+
+def _require_intact(record: Path) -> None:
+    findings = verify(record)
+    if findings:
+        raise InvalidRecord(
+            f"the record is not as it was sealed ({findings[0].file}: {findings[0].what})",
+            where=str(record),
+            remedy="'billing verify' tells what was changed; restore it from a copy",
+        )
 
 
 def _is_of(path: str, number: str) -> bool:
