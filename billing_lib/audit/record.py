@@ -66,6 +66,10 @@ class RunDescription:
 
 PROFILE = "https://w3id.org/ro/wfrun/process/0.5"
 METADATA = "ro-crate-metadata.json"
+ISSUE = "issue"
+EXECUTED_NOTEBOOKS = (ISSUE, "review", "adjust")
+"""The notebooks that are executed on the frozen month, in this order."""
+
 NOTEBOOK = "notebook/issue.ipynb"
 EXECUTED = "notebook/issue.executed.ipynb"
 ENVIRONMENT = "environment.json"

@@ -1,6 +1,6 @@
 """Issuing a month, a run or approved invoices, from freezing to the archive.
 
-    freeze ─▶ issue.ipynb under papermill ─▶ seal ─▶ commit ─▶ move into place
+    freeze ─▶ issue, review and adjust under papermill ─▶ seal ─▶ commit ─▶ move into place
 
 Before the commit, a failure, a full disk or a crash issues nothing: the next try frees the
 numbers and uses them again. After the commit only the move can be missing, and the next try
@@ -31,7 +31,7 @@ from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
-from billing_lib.audit.record import RunDescription, seal
+from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
@@ -50,8 +50,8 @@ from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
 
-NOTEBOOK = NOTEBOOKS / "issue.ipynb"
-"""The issuing notebook."""
+SOURCES = {name: NOTEBOOKS / f"{name}.ipynb" for name in EXECUTED_NOTEBOOKS}
+"""The notebooks that issuing executes."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
@@ -218,10 +218,12 @@ class Issuer:
         if partial.exists():
             shutil.rmtree(partial)
         data = partial / "data"
-        snapshot_sha256 = frozen.snapshot.write(data / "snapshot")
+        frozen.snapshot.write(data / "snapshot")
+        frozen.review.write(data / "snapshot")
+        snapshot_sha256 = snapshot_hash(data / "snapshot")
         self.step(1, last, "compute")
         started = dt.datetime.now(dt.UTC)
-        execute_notebook(
+        execute_notebooks(
             data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
         )
         ended = dt.datetime.now(dt.UTC)
@@ -287,31 +289,36 @@ def end_interrupted(
     return finished
 
 
-def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
-    """Run the issuing notebook by papermill in a record's ``data/`` folder, its only input."""
+def execute_notebooks(data: Path, parameters: dict[str, str]) -> None:
+    """Run the notebooks by papermill in a record's ``data/`` folder, their only input.
+
+    The issuing notebook has a fresh kernel. Then ``review`` and ``adjust`` show the frozen month.
+    """
     notebook = data / "notebook"
     notebook.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(NOTEBOOK, notebook / "issue.ipynb")
     stated = dict(sorted((parameters | {"folder": "."}).items()))
     (data / "parameters.yml").write_text(yaml.safe_dump(stated), encoding="utf-8")
+    month = {name: value for name, value in stated.items() if name != "run"}
     with tempfile.TemporaryDirectory(prefix="billing-") as home:
-        papermill.execute_notebook(
-            str(notebook / "issue.ipynb"),
-            str(notebook / "issue.executed.ipynb"),
-            parameters=stated,
-            cwd=str(data),
-            progress_bar=False,
-            log_output=False,
-            request_save_on_cell_execute=False,  # once, at the end
-            kernel_manager_class=CleanKernelManager,
-            shutdown_kernel="immediate",  # its files are written by then
-            config=Config(
-                {
-                    "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP
-                    "CleanKernelManager": {"home": home},
-                }
-            ),
-        )
+        for name, source in SOURCES.items():
+            shutil.copyfile(source, notebook / f"{name}.ipynb")
+            papermill.execute_notebook(
+                str(notebook / f"{name}.ipynb"),
+                str(notebook / f"{name}.executed.ipynb"),
+                parameters=stated if name == ISSUE else month,
+                cwd=str(data),
+                progress_bar=False,
+                log_output=False,
+                request_save_on_cell_execute=False,  # once, at the end
+                kernel_manager_class=CleanKernelManager,
+                shutdown_kernel="immediate",  # its files are written by then
+                config=Config(
+                    {
+                        "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP
+                        "CleanKernelManager": {"home": home},
+                    }
+                ),
+            )
 
 
 def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> RunDescription:

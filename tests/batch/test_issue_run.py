@@ -87,7 +87,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 @pytest.fixture
 def generous_notebook(tmp_path: Path) -> Path:
     """The issuing notebook, but for a cent that it takes off each total."""
-    notebook = nbformat.read(issuing.NOTEBOOK, as_version=4)
+    notebook = nbformat.read(issuing.SOURCES["issue"], as_version=4)
     last = notebook.cells[-1]
     last.source = last.source.replace(
         "write_invoices(",
@@ -104,7 +104,7 @@ def test_a_notebook_that_computes_otherwise_issues_nothing(
     ledger: Engine, office: Settings, generous_notebook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(issuing, "NOTEBOOK", generous_notebook)
+        patch.setitem(issuing.SOURCES, "issue", generous_notebook)
         with pytest.raises(RunFailed, match="for MIC-2020-00001 differs from the library's"):
             issue(ledger, office, APRIL, "2020-05-04")
     with reading(ledger) as connection:
