@@ -21,10 +21,10 @@ from zoneinfo import ZoneInfo
 import papermill
 import polars as pl
 import yaml
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
-from traitlets.config import Config
 
 from billing_lib.audit import log
 from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
@@ -46,6 +46,7 @@ from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
 from billing_lib.workflow.load import BookFile, book_file
 from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, changing, may, require
+from billing_lib.workflow.review import MonthData, read_month_data
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
@@ -178,6 +179,7 @@ class Issuer:
                     said=self.origin.said,
                     submitted=prepared.submitted,
                 )
+                review = read_month_data(connection, self.book, self.period)
                 evidence = gather(connection, self.book, frozen, self.file)
         if not issues and submitted is not None:
             waiting = list(prepared.waiting)
@@ -198,7 +200,7 @@ class Issuer:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
         try:
-            issued = self._compute_and_commit(frozen, evidence, job)
+            issued = self._compute_and_commit(frozen, review, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
                 if runs.read_issuing(connection, frozen.id).state == ISSUED:
@@ -212,14 +214,16 @@ class Issuer:
         issued.notes.extend(prepared.waiting)
         return issued
 
-    def _compute_and_commit(self, frozen: Frozen, evidence: Evidence, job: int) -> IssuingResult:
+    def _compute_and_commit(
+        self, frozen: Frozen, review: MonthData, evidence: Evidence, job: int
+    ) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
         partial = archive / frozen.partial_folder
         if partial.exists():
             shutil.rmtree(partial)
         data = partial / "data"
         frozen.snapshot.write(data / "snapshot")
-        frozen.review.write(data / "snapshot")
+        review.write(data / "snapshot")
         snapshot_sha256 = snapshot_hash(data / "snapshot")
         self.step(1, last, "compute")
         started = dt.datetime.now(dt.UTC)
@@ -292,7 +296,8 @@ def end_interrupted(
 def execute_notebooks(data: Path, parameters: dict[str, str]) -> None:
     """Run the notebooks by papermill in a record's ``data/`` folder, their only input.
 
-    The issuing notebook has a fresh kernel. Then ``review`` and ``adjust`` show the frozen month.
+    The issuing notebook is the first in a fresh kernel. Then ``review`` and ``adjust`` show the
+    frozen month in the same kernel, which saves its start.
     """
     notebook = data / "notebook"
     notebook.mkdir(parents=True, exist_ok=True)
@@ -300,25 +305,27 @@ def execute_notebooks(data: Path, parameters: dict[str, str]) -> None:
     (data / "parameters.yml").write_text(yaml.safe_dump(stated), encoding="utf-8")
     month = {name: value for name, value in stated.items() if name != "run"}
     with tempfile.TemporaryDirectory(prefix="billing-") as home:
-        for name, source in SOURCES.items():
-            shutil.copyfile(source, notebook / f"{name}.ipynb")
-            papermill.execute_notebook(
-                str(notebook / f"{name}.ipynb"),
-                str(notebook / f"{name}.executed.ipynb"),
-                parameters=stated if name == ISSUE else month,
-                cwd=str(data),
-                progress_bar=False,
-                log_output=False,
-                request_save_on_cell_execute=False,  # once, at the end
-                kernel_manager_class=CleanKernelManager,
-                shutdown_kernel="immediate",  # its files are written by then
-                config=Config(
-                    {
-                        "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP
-                        "CleanKernelManager": {"home": home},
-                    }
-                ),
-            )
+        kernel = CleanKernelManager(
+            home=home,
+            transport="ipc",  # a socket of this user, not TCP
+            connection_file=str(Path(home) / "kernel.json"),  # the sockets are beside it
+        )
+        try:
+            for name, source in SOURCES.items():
+                shutil.copyfile(source, notebook / f"{name}.ipynb")
+                papermill.execute_notebook(
+                    str(notebook / f"{name}.ipynb"),
+                    str(notebook / f"{name}.executed.ipynb"),
+                    parameters=stated if name == ISSUE else month,
+                    cwd=str(data),
+                    progress_bar=False,
+                    log_output=False,
+                    request_save_on_cell_execute=False,  # once, at the end
+                    km=kernel,
+                )
+        finally:
+            if kernel.has_kernel:  # its files are written by then
+                run_sync(kernel.shutdown_kernel)(now=True)
 
 
 def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> RunDescription:

@@ -36,7 +36,6 @@ from billing_lib.workflow.invoice import Computation, Invoice, compute_invoices,
 from billing_lib.workflow.notes import notes_in_force, texts_in_force
 from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require, visible
 from billing_lib.workflow.price import Gathered, differing, gather, year_to_date_amounts
-from billing_lib.workflow.review import MonthData, read_month_data
 from billing_lib.workflow.runs import Calculated, RunScope, finish_if_done
 from billing_lib.workflow.snapshot import (
     FACILITY_TEXTS,
@@ -140,7 +139,6 @@ class Frozen:
     login: str
     frozen_at: dt.datetime
     snapshot: Snapshot
-    review: MonthData
     numbers: pl.DataFrame
 
     @property
@@ -237,7 +235,6 @@ def freeze(
         begun.login,
         begun.frozen_at,
         snapshot,
-        read_month_data(connection, book, Period.parse(month)),
         numbers,
     )
 
