@@ -71,7 +71,14 @@ EXECUTED_NOTEBOOKS = (ISSUE, "review", "adjust")
 """The notebooks that are executed on the frozen month, in this order."""
 
 NOTEBOOK = "notebook/issue.ipynb"
-EXECUTED = "notebook/issue.executed.ipynb"
+
+
+def executed_path(notebook: str) -> str:
+    """The path in a record's data of an executed notebook, by that of its source."""
+    return f"{notebook.removesuffix('.ipynb')}.executed.ipynb"
+
+
+EXECUTED = executed_path(NOTEBOOK)
 ENVIRONMENT = "environment.json"
 SOURCE_DIFF = "source.diff"
 PARAMETERS = "parameters.yml"

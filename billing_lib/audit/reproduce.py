@@ -7,8 +7,8 @@
                   else this Python, if its packages are the record's or other versions of its lock
                   else a temporary one, made by uv from the lock and the wheels beside the record
                   else this Python all the same, with its differences in words, unless strict
-    run           the archived notebook on the archived snapshot, by papermill
-    compare       every result and document byte for byte, and the notebook's displayed outputs
+    run           the archived notebooks on the archived snapshot, by papermill
+    compare       every result and document byte for byte, and the notebooks' displayed outputs
 
 Reproducing needs no ledger and never writes to the record. No image is pulled, and docker and
 podman run it without a network. A record contains code, and reproducing runs that code: do so
@@ -45,7 +45,15 @@ from billing_lib.audit.provenance import (
     python_version,
     running_image,
 )
-from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
+from billing_lib.audit.record import (
+    ENVIRONMENT,
+    EXECUTED,
+    EXECUTED_NOTEBOOKS,
+    NOTEBOOK,
+    PARAMETERS,
+    SOURCE_DIFF,
+    executed_path,
+)
 from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
 from billing_lib.program import PACKAGE, ROOT, git, installed_source, said_by
@@ -441,14 +449,21 @@ def reproduce(
             *damaged,
             *compare_folders(data, work, "invoices"),
             *compare_folders(data, work, "documents"),
-            # An extract of one invoice has no executed notebook, which showed all invoices.
-            *(
-                []
-                if (data / PROOF).is_file() and not (data / EXECUTED).exists()
-                else compare_notebooks(data / EXECUTED, work / EXECUTED, EXECUTED)
-            ),
+            *_compare_executed(data, work),
         )
         return Reproduction(differences, environment)
+
+
+def _compare_executed(data: Path, work: Path) -> list[Difference]:
+    # An extract of one invoice has no executed notebook, which showed all invoices.
+    if (data / PROOF).is_file() and not (data / EXECUTED).exists():
+        return []
+    executed = (executed_path(name) for name in executed_notebooks(data))
+    return [
+        difference
+        for name in executed
+        for difference in compare_notebooks(data / name, work / name, name)
+    ]
 
 
 def _lay_out(data: Path, work: Path) -> None:
@@ -462,7 +477,8 @@ def _lay_out(data: Path, work: Path) -> None:
             remedy="take the record from the archive again",
         )
     (work / NOTEBOOK).parent.mkdir(parents=True)
-    shutil.copyfile(data / NOTEBOOK, work / NOTEBOOK)
+    for name in executed_notebooks(data):
+        shutil.copyfile(data / name, work / name)
     shutil.copyfile(data / PARAMETERS, work / PARAMETERS)
     shutil.copytree(data / "snapshot", work / "snapshot")
 
@@ -488,7 +504,12 @@ def _run(
     home = place / "home"
     home.mkdir()
     environment = clean_environment(home, checkout)
-    done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=environment)
+    done = run_watched(
+        _papermill(python, executed_notebooks(data)),
+        _beat(step),
+        cwd=place / "data",
+        env=environment,
+    )
     if container == NO_CONTAINER:
         return done, f"the record names no container; {matched}"
     if container == inside:
@@ -500,7 +521,7 @@ def _run_in_container(
     tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute it inside the image, by the image's code if its commit fits, else by a checkout."""
-    image, command, whose = origin.container, _papermill("python"), ""
+    image, command, whose = origin.container, _papermill("python", executed_notebooks(data)), ""
     if origin.dirty or image_commit(tool, image) != origin.commit:
         check_out(origin, data, repository, place / "source")
         command = ["env", f"PYTHONPATH={MOUNTED}/source", *command]
@@ -513,21 +534,46 @@ def _beat(step: Progress) -> Callable[[], None]:
     return lambda: step(2, _STEPS, "running the archived notebook again")
 
 
-def _papermill(python: str) -> list[str]:
-    options = ["--cwd", ".", "--parameters_file", PARAMETERS, "--no-progress-bar"]
-    return [python, "-m", "papermill", NOTEBOOK, EXECUTED, *options]
+_PAPERMILL = """
+import sys
+import papermill
+from papermill.iorw import read_yaml_file
+
+for notebook in sys.argv[2:]:
+    parameters = read_yaml_file(sys.argv[1])
+    if not notebook.endswith("/issue.ipynb"):
+        del parameters["run"]
+    executed = notebook.replace(".ipynb", ".executed.ipynb")
+    papermill.execute_notebook(notebook, executed, parameters, cwd=".", progress_bar=False)
+"""
+"""Executes notebooks, each in a kernel of its own; one process imports papermill once."""
+
+
+def executed_notebooks(data: Path) -> list[str]:
+    """The paths of the notebooks that were executed for a record, in their order.
+
+    Records of earlier versions and extracts have the issuing notebook alone.
+    """
+    names = (f"notebook/{name}.ipynb" for name in EXECUTED_NOTEBOOKS)
+    return [name for name in names if (data / name).is_file()]
+
+
+def _papermill(python: str, notebooks: list[str]) -> list[str]:
+    return [python, "-c", _PAPERMILL, PARAMETERS, *notebooks]
 
 
 def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
     """The failing cells with their errors, else the last lines of papermill's output."""
-    try:
-        text = (work / EXECUTED).read_text(encoding="utf-8")
-        notebook: NotebookNode = nbformat.reads(text, as_version=4)
-    except (OSError, ValueError):  # papermill failed before writing one
-        notebook = NotebookNode(cells=[])
+    cells: list[NotebookNode] = []
+    for name in executed_notebooks(work):
+        try:
+            text = (work / executed_path(name)).read_text(encoding="utf-8")
+            cells += nbformat.reads(text, as_version=4).cells
+        except (OSError, ValueError):  # papermill failed before writing one
+            break
     errors = [
         f"in cell {cell.execution_count}: {output.ename}: {output.evalue}"
-        for cell in notebook.cells
+        for cell in cells
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]
