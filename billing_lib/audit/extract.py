@@ -52,6 +52,7 @@ from billing_lib.audit.record import (
     METADATA,
     NOTEBOOK,
     PARAMETERS,
+    README,
     SCHEMAS_FOLDER,
     SOURCE_DIFF,
     RunDescription,
@@ -70,7 +71,7 @@ from billing_lib.workflow.invoice import Computation, compute_invoices, invoice_
 from billing_lib.workflow.permissions import require_team
 from billing_lib.workflow.snapshot import HISTORY, PERIODIC, Snapshot
 
-_PROGRAM = (NOTEBOOK, ENVIRONMENT, PARAMETERS, SOURCE_DIFF)
+_PROGRAM = (NOTEBOOK, ENVIRONMENT, PARAMETERS, README, SOURCE_DIFF)
 
 
 def prove_invoice(engine: Engine, settings: Settings, number: str) -> Proof:
