@@ -158,9 +158,7 @@ def write_build(source: Source, folder: Path, packed: Mapping[str, bytes]) -> di
     if source.changed:
         contents[DIFF] = source.diff or b""
     contents |= {f"{PROGRAM}/{name}": content for name, content in packed.items()}
-    for name, content in contents.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
+    write_packed(contents, folder)
     return {str(folder / name): f"billing_lib/program_files/{name}" for name in contents}
 
 
@@ -217,6 +215,14 @@ def pack_source(root: Path, commit: str) -> dict[str, bytes]:
             entry.size, entry.mtime, entry.mode = len(content), at, int(stated[0], 8) & 0o777
             tar.addfile(entry, BytesIO(content))
     return objects | {SOURCE: gzip.compress(archive.getvalue(), 6, mtime=0)}
+
+
+def write_packed(contents: Mapping[str, bytes], folder: Path) -> None:
+    """Write files below a folder, by their names."""
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
 
 def font_names(root: Path, commit: str) -> list[str]:

@@ -77,7 +77,7 @@ build_id_of() { # tool, image
 }
 
 build() { # options for the tool
-    local tool commit name options=()
+    local tool commit name python options=()
     if [ -n "$(git status --porcelain)" ] && [ "${ALLOW_DIRTY:-}" != 1 ]; then
         stop "Files differ from the commit that the image would be; commit them, or set ALLOW_DIRTY=1 to build the commit without them."
     fi
@@ -87,6 +87,11 @@ build() { # options for the tool
     context=$(mktemp -d)
     trap 'rm -rf "$context"' EXIT
     git archive HEAD | tar -x -C "$context"
+    # An image has no repository, and its records hold the program's source at the commit.
+    python=$(find_python) || stop "No Python from 3.11 to 3.14 found, which packs the program's source."
+    PYTHONPATH=. "$python" -c 'import sys; from pathlib import Path; from billing_lib import program
+program.write_packed(program.pack_source(Path.cwd(), sys.argv[1]), Path(sys.argv[2]))' \
+        "$commit" "$context/billing_lib/program_files/program"
     if [ -n "${BASE:-}" ]; then options+=(--build-arg "BASE=$BASE"); fi
     if [ "$tool" = buildah ]; then buildah_options; fi
     options+=(--build-arg "COMMIT=$commit" --build-arg "BUILD_ID=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')")

@@ -29,6 +29,7 @@ from billing_lib.program import (
     font_names,
     packed_source,
     read_font,
+    write_packed,
 )
 
 FONTS_HELD = "fonts"
@@ -86,10 +87,7 @@ def write_program(data: Path, root: Path, commit: str, changed: Iterable[str] = 
         files |= {
             f"{FONTS_HELD}/{name}": read_font(root, commit, name) for name in fonts if name in used
         }
-    for name, content in files.items():
-        path = data / PROGRAM / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(content)
+    write_packed(files, data / PROGRAM)
 
 
 def read_program(data: Path, commit: str) -> ProgramSource | None:
