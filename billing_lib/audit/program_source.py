@@ -12,11 +12,14 @@ A git bundle of the commit would hold all of them: 13 MB instead of 1, and git t
 """
 
 import hashlib
+import json
 import re
+import subprocess
 import tarfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from io import BytesIO
 from pathlib import Path
 
@@ -29,6 +32,7 @@ from billing_lib.program import (
     font_names,
     packed_source,
     read_font,
+    said_by,
     write_packed,
 )
 
@@ -75,18 +79,30 @@ def write_program(data: Path, root: Path, commit: str, changed: Iterable[str] = 
 
     Raises
     ------
-    FileNotFoundError
-        There is no git.
-    subprocess.CalledProcessError
-        git cannot read the commit.
+    InvalidRecord
+        There is no git, or it cannot read the commit.
     """
-    files = dict(packed_source(root, commit))
-    if files:
-        fonts = font_names(root, commit)
-        used = {*_used_fonts(data, fonts), *(Path(name).name for name in changed)}
-        files |= {
-            f"{FONTS_HELD}/{name}": read_font(root, commit, name) for name in fonts if name in used
-        }
+    try:
+        files = dict(packed_source(root, commit))
+        drawn = _named_fonts(data)
+        edited = {Path(name).name for name in changed if name.startswith(f"{FONTS}/")}
+        if files and (drawn or edited):
+            fonts = font_names(root, commit)
+            used = _files_of(drawn, fonts) | edited
+            files |= {
+                f"{FONTS_HELD}/{name}": read_font(root, commit, name)
+                for name in fonts
+                if name in used
+            }
+    except FileNotFoundError:
+        raise InvalidRecord(
+            "there is no git to read the program's source with", remedy="install git"
+        ) from None
+    except subprocess.CalledProcessError as error:
+        raise InvalidRecord(
+            f"git cannot read the program's source at the commit {commit} ({said_by(error)})",
+            where=str(root),
+        ) from None
     write_packed(files, data / PROGRAM)
 
 
@@ -104,19 +120,47 @@ def read_program(data: Path, commit: str) -> ProgramSource | None:
     if not (folder / SOURCE).exists():
         return None
     try:
-        objects = {path.stem: path.read_bytes() for path in (folder / OBJECTS).glob("*")}
-        files, executable = _unpack((folder / SOURCE).read_bytes())
-        files |= {
-            f"{FONTS}/{path.name}": path.read_bytes() for path in (folder / FONTS_HELD).glob("*")
-        }
+        objects, fonts = _contents(folder / OBJECTS), _contents(folder / FONTS_HELD)
+        return _proven(commit, (folder / SOURCE).read_bytes(), objects, fonts)
     except (OSError, EOFError, zlib.error, tarfile.TarError, ValueError) as error:
         raise InvalidRecord(
             f"the program's source cannot be read ({error})", where=str(folder)
         ) from None
-    fault = prove_source(commit, objects, files, executable)
+    except InvalidRecord as error:
+        raise InvalidRecord(error.what, where=str(folder)) from None
+
+
+_Named = tuple[tuple[str, bytes], ...]
+
+
+def _contents(folder: Path) -> _Named:
+    return tuple((path.name, path.read_bytes()) for path in sorted(folder.glob("*")))
+
+
+@lru_cache(maxsize=4)  # the records of an archive share few commits
+def _proven(commit: str, archive: bytes, objects: _Named, fonts: _Named) -> ProgramSource:
+    files, executable = _unpack(archive)
+    files |= {f"{FONTS}/{name}": content for name, content in fonts}
+    by_hash = {name.partition(".")[0]: content for name, content in objects}
+    fault = prove_source(commit, by_hash, files, executable)
     if fault is not None:
-        raise InvalidRecord(fault, where=str(folder))
+        raise InvalidRecord(fault)
     return ProgramSource(commit, files, frozenset(executable))
+
+
+def program_fault(data: Path) -> str | None:
+    """A sentence on a record's program that is not that of the record's commit, else None.
+
+    None for records that hold no program; an invalid environment.json is a fault of another check.
+    """
+    try:
+        commit = json.loads((data / "environment.json").read_bytes())["commit"]
+        read_program(data, str(commit))
+    except InvalidRecord as error:
+        return error.what
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return None
 
 
 def prove_source(
@@ -248,11 +292,16 @@ def _is_plain(path: str) -> bool:
     return not {"", ".", "..", ".git"} & set(parts) and not set(path) & {"\\", ":", "\0"}
 
 
-def _used_fonts(data: Path, fonts: Iterable[str]) -> set[str]:
-    """The file names of those fonts that the PDFs of a record use."""
+def _named_fonts(data: Path) -> set[str]:
+    """The names in the PDFs of a record of those fonts that the program brings."""
     named: set[str] = set()
     for path in sorted((data / "documents").glob("*.pdf")):
         named.update(name.decode() for name in _FONT.findall(path.read_bytes()))
+    return {name for name in named if name.startswith("Noto")}
+
+
+def _files_of(named: Iterable[str], fonts: Iterable[str]) -> set[str]:
+    """The file of each named font: ``NotoSansCJKsc`` is in ``NotoSansCJK-Regular.ttc``."""
     families = {name.partition(".")[0].partition("-")[0]: name for name in sorted(fonts)}
     used = (max((f for f in families if font.startswith(f)), key=len, default="") for font in named)
     return {families[family] for family in used if family}

@@ -39,11 +39,13 @@ from billing_lib.audit.bag import (
     tree_defect,
 )
 from billing_lib.audit.evidence import evidence_findings
+from billing_lib.audit.program_source import program_fault
 from billing_lib.audit.proof import OWN_FILES, PROOF, proof_findings, read_proof
 from billing_lib.audit.signing import RECORDS, SignatureCheck, check, check_time_stamp
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import reading
+from billing_lib.program import PROGRAM
 from billing_lib.settings import anywhere
 from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
 
@@ -89,6 +91,7 @@ def verify(record: Path, *, fingerprints: Mapping[str, str] | None = None) -> li
             *findings,
             *_against_schema(record, changed),
             *_against_proof(record),
+            *_against_program(record, changed),
             *(Finding(f"data/{file}", what) for file, what in evidence_findings(record / "data")),
             *_against_ledger(record, fingerprints or {}),
         ]
@@ -242,6 +245,12 @@ def _against_proof(record: Path) -> list[Finding]:
     except InvalidRecord as error:
         findings = [error.what]
     return [Finding(name, finding) for finding in findings]
+
+
+def _against_program(record: Path, changed: Collection[str]) -> list[Finding]:
+    """The finding on a program that is not the commit's, in otherwise intact files."""
+    fault = None if changed else program_fault(record / "data")
+    return [] if fault is None else [Finding(f"data/{PROGRAM}", fault)]
 
 
 def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -121,6 +122,7 @@ def test_without_ssh_keygen_a_sentence_says_so(
 ) -> None:
     origin = provenance(clone)
     monkeypatch.setenv("BILLING_SIGNING_KEY", str(signing_key))
+    (tmp_path / "git").symlink_to(str(shutil.which("git")))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InvalidRecord, match=r"no ssh-keygen .*; install openssh-client"):
         seal(record, RUN, origin)
