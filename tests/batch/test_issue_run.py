@@ -69,6 +69,14 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
     assert EN16931.encode() in xml  # the facility states its country
     assert judge(xml) == []
 
+    shown = (first.record / "data" / "notebook" / "review.executed.ipynb").read_text()
+    assert "160.83 USD" in shown  # the whole month, of which p2's invoice is a part
+    assert "the price book has no project 'nobody'" in shown  # a finding of the checks
+    assert (
+        "Changes by staff"
+        in (first.record / "data" / "notebook" / "adjust.executed.ipynb").read_text()
+    )
+
     with pytest.raises(AlreadyIssued, match=r"MIC 2020-04 is issued \(MIC-2020-00001 to "):
         issue(ledger, office, APRIL, "2020-05-06")
     with pytest.raises(AlreadyIssued, match="project p2 is issued"):
