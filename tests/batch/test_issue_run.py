@@ -71,7 +71,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 
     shown = (first.record / "data" / "notebook" / "review.executed.ipynb").read_text()
     assert "160.83 USD" in shown  # the whole month, of which p2's invoice is a part
-    assert "the price book has no project 'nobody'" in shown  # a finding of the checks
+    assert "the price book has no project &#x27;nobody&#x27;" in shown  # a finding of the checks
     assert (
         "Changes by staff"
         in (first.record / "data" / "notebook" / "adjust.executed.ipynb").read_text()
