@@ -26,7 +26,12 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-_IMPORTS = ("ipykernel.kernelapp", "billing_lib.documents", "billing_lib.panels.issue")
+_IMPORTS = (
+    "ipykernel.kernelapp",
+    "billing_lib.documents",
+    "billing_lib.panels.frozen",
+    "billing_lib.panels.issue",
+)
 NAME = "billing-warm"
 """The name of the provisioner, for a kernel specification's ``metadata``."""
 
