@@ -18,13 +18,13 @@ ENV LANG=C.UTF-8 \
 WORKDIR /opt/billing
 
 # The packages come in a layer of their own, which all commits with the same lock share.
-# openssh-client signs records and verifies their signatures; WeasyPrint draws with Pango, in the
+# openssh-client signs records and openssl reads their time stamps; WeasyPrint draws with Pango, in the
 # fonts that are there.
 COPY pyproject.toml uv.lock hatch_build.py scripts/uv.txt ./
 RUN set -eux; \
     export DEBIAN_FRONTEND=noninteractive; \
     apt-get update -qq; \
-    apt-get install -y -qq --no-install-recommends openssh-client \
+    apt-get install -y -qq --no-install-recommends openssh-client openssl \
         libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0 fonts-dejavu-core \
         $(command -v python3 >/dev/null || echo python3 python3-venv); \
     rm -rf /var/lib/apt/lists/* /var/cache/apt/* /var/log/apt /var/log/dpkg.log; \
@@ -36,11 +36,15 @@ RUN set -eux; \
     mkdir /work; \
     chmod 1777 /home/billing /work
 
+# The build id ties a digest, which no image can hold, to this image (billing_lib/audit/provenance.py).
 ARG COMMIT
+ARG BUILD_ID
 ENV BILLING_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.title=billing-notebooks \
-      org.opencontainers.image.revision=${COMMIT}
+      org.opencontainers.image.revision=${COMMIT} \
+      billing.build-id=${BUILD_ID}
 COPY . .
+RUN echo "${BUILD_ID}" >image-build-id
 RUN /opt/uv/bin/uv sync --quiet --frozen --no-dev --all-extras --compile-bytecode
 
 # The program's own files belong to root: who runs it cannot change it. Any user may run it,

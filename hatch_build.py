@@ -2,8 +2,9 @@
 
     notebooks/ data/ parameters/ uv.lock pyproject.toml  ─▶  billing_lib/program_files/ of the wheel
     the commit, and how the tree differs from it         ─▶  billing_lib/program_files/build.json
+    the commit's source, packed for audit records        ─▶  billing_lib/program_files/program/
 
-An sdist keeps the commit too, so a wheel that is built from it says the same.
+An sdist keeps the commit and its source too, so a wheel that is built from it says the same.
 """
 
 import importlib.util
@@ -44,11 +45,12 @@ class ProgramHook(BuildHookInterface[Any]):
                     included[str(path)] = f"billing_lib/program_files/{place}"
         try:
             source = program.repository_source(root)
+            packed = program.packed_source(root, source.commit) if source else {}
         except (FileNotFoundError, subprocess.CalledProcessError) as error:
             raise RuntimeError(f"git cannot read the commit to build from: {error}") from error
         if source is not None:
             self._folder = tempfile.TemporaryDirectory()
-            included.update(program.write_build(source, Path(self._folder.name)))
+            included.update(program.write_build(source, Path(self._folder.name), packed))
 
     def finalize(self, version: str, build_data: dict[str, Any], artifact_path: str) -> None:
         """Remove what was written for the build."""

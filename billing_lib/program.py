@@ -5,21 +5,28 @@
     sdist    notebooks/ data/ … beside billing_lib/   from program_files/build.json
     wheel    notebooks/ data/ … in program_files/     the same, with the hashes in RECORD
 
+Its source at the commit, which records hold, is packed from git; a wheel, an sdist and an image
+have it packed in program_files/program/.
+
 This module imports only the standard library, because the build hook (hatch_build.py) loads it
 alone.
 """
 
 import base64
+import gzip
 import hashlib
 import json
 import os
 import subprocess
+import tarfile
 import tempfile
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from importlib.metadata import Distribution, distributions
-from pathlib import Path
+from io import BytesIO
+from pathlib import Path, PurePosixPath
 
 NAME = "billing-notebooks"
 
@@ -40,8 +47,9 @@ DATA = ROOT / "data"
 PARAMETERS = ROOT / "parameters"
 """The price book of the demonstration."""
 
-BUILD, DIFF = "build.json", "source.diff"
-"""The files in ``PROGRAM_FILES`` with a wheel's commit and the changes of its tree."""
+BUILD, DIFF, PROGRAM = "build.json", "source.diff", "program"
+"""The files in ``PROGRAM_FILES`` with a wheel's commit and the changes of its tree, and the folder
+with its packed source."""
 
 FILES = (
     *("billing_lib", "notebooks", "pyproject.toml", "uv.lock", "hatch_build.py"),
@@ -49,6 +57,12 @@ FILES = (
 )
 """The program's files, from which a wheel or an image is built. Price books, data, ledgers and
 records in a clone belong to its site, not to the program."""
+
+FONTS = "billing_lib/documents/fonts"
+"""The folder of fonts, 20 MB: a record holds only those that its documents use."""
+
+SOURCE, OBJECTS = "source.tar.gz", "objects"
+"""The files of a packed source: an archive of ``FILES`` without fonts, and raw git objects."""
 
 _ELSEWHERE = {
     "GIT_ALTERNATE_OBJECT_DIRECTORIES",
@@ -129,8 +143,8 @@ def installed_source() -> Source | None:
     return Source(source.commit, tampered, None) if tampered else source
 
 
-def write_build(source: Source, folder: Path) -> dict[str, str]:
-    """Write ``build.json``, and the difference of a changed tree.
+def write_build(source: Source, folder: Path, packed: Mapping[str, bytes]) -> dict[str, str]:
+    """Write ``build.json``, the packed source, and the difference of a changed tree.
 
     Returns the files' places in a wheel or sdist by their paths, for hatch's force-include.
     """
@@ -143,9 +157,99 @@ def write_build(source: Source, folder: Path) -> dict[str, str]:
     contents = {BUILD: json.dumps(stated, indent=2, sort_keys=True).encode() + b"\n"}
     if source.changed:
         contents[DIFF] = source.diff or b""
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
+    contents |= {f"{PROGRAM}/{name}": content for name, content in packed.items()}
+    write_packed(contents, folder)
     return {str(folder / name): f"billing_lib/program_files/{name}" for name in contents}
+
+
+def packed_source(root: Path, commit: str) -> dict[str, bytes]:
+    """The packed source of the program in a tree, from git or as its build packed it.
+
+    Empty if it is unknown; the errors are those of ``pack_source``.
+    """
+    if (root / ".git").exists():
+        return pack_source(root, commit)
+    folder = PROGRAM_FILES / PROGRAM
+    if root != ROOT or not (folder / OBJECTS / f"{commit}.commit").is_file():
+        return {}
+    files = (path for path in sorted(folder.rglob("*")) if path.is_file())
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+@lru_cache(maxsize=4)
+def pack_source(root: Path, commit: str) -> dict[str, bytes]:
+    """The program's source at a commit of a repository, as contents by file name.
+
+    ``source.tar.gz`` holds ``FILES`` without fonts. ``objects/<hash>.commit`` and
+    ``objects/<hash>.tree`` are git's objects without their headers: the commit, and each tree
+    that names more than the archive holds. audit/program_source.py proves the archive by them.
+
+    Raises
+    ------
+    FileNotFoundError
+        There is no git.
+    subprocess.CalledProcessError
+        git cannot read the commit.
+    """
+    listed = git(root, "ls-tree", "-r", "-z", "--full-tree", commit, "--", *FILES).decode()
+    rows = [row.split("\t", 1) for row in listed.split("\0") if row]
+    blobs = {path: stated.split() for stated, path in rows}
+    packed = {path: row for path, row in blobs.items() if not path.startswith(f"{FONTS}/")}
+    above = {str(folder) for name in FILES for folder in PurePosixPath(name).parents}
+    above |= {FONTS, *(str(folder) for folder in PurePosixPath(FONTS).parents)}
+    folders = sorted(
+        name for name in above if name == "." or any(path.startswith(f"{name}/") for path in blobs)
+    )
+    trees = [f"{commit}:{'' if name == '.' else name}" for name in folders]
+    commit_object, *others = _objects(
+        root, [commit, *trees, *(stated[2] for stated in packed.values())]
+    )
+    raw_trees, contents = others[: len(trees)], others[len(trees) :]
+    objects = {f"{OBJECTS}/{name}.tree": content for name, content in raw_trees}
+    objects[f"{OBJECTS}/{commit_object[0]}.commit"] = commit_object[1]
+    at = int(commit_object[1].split(b"\ncommitter ", 1)[1].split(b"\n", 1)[0].split()[-2])
+    archive = BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for (path, stated), (_, content) in zip(packed.items(), contents, strict=True):
+            entry = tarfile.TarInfo(path)
+            entry.size, entry.mtime, entry.mode = len(content), at, int(stated[0], 8) & 0o777
+            tar.addfile(entry, BytesIO(content))
+    return objects | {SOURCE: gzip.compress(archive.getvalue(), 6, mtime=0)}
+
+
+def write_packed(contents: Mapping[str, bytes], folder: Path) -> None:
+    """Write files below a folder, by their names."""
+    for name, content in contents.items():
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
+
+
+def font_names(root: Path, commit: str) -> list[str]:
+    """The file names of the commit's fonts; of a build those of the running program."""
+    if (root / ".git").exists():
+        listed = git(root, "ls-tree", "-z", "--name-only", f"{commit}:{FONTS}").decode()
+        return [name for name in listed.split("\0") if name]
+    return sorted(path.name for path in (PACKAGE.parent / FONTS).iterdir())
+
+
+def read_font(root: Path, commit: str, name: str) -> bytes:
+    """The content of one of the fonts that ``font_names`` lists."""
+    if (root / ".git").exists():
+        return git(root, "cat-file", "blob", f"{commit}:{FONTS}/{name}")
+    return (PACKAGE.parent / FONTS / name).read_bytes()
+
+
+def _objects(root: Path, names: list[str]) -> list[tuple[str, bytes]]:
+    """The hash and content of git's objects, in the order of their names."""
+    asked = "".join(f"{name}\n" for name in names).encode()
+    answer = BytesIO(git(root, "cat-file", "--batch", stdin=asked))
+    objects = []
+    for _ in names:
+        name, _, size = answer.readline().decode().split()
+        objects.append((name, answer.read(int(size))))
+        answer.read(1)
+    return objects
 
 
 def distribution() -> Distribution | None:
@@ -171,8 +275,11 @@ def git(
     *words: str,
     environment: Mapping[str, str] | None = None,
     stdin: bytes | None = None,
+    timeout: float | None = None,
 ) -> bytes:
     """Run git in a folder, with further variables in its environment, and return its output.
+
+    ``timeout`` is in seconds.
 
     Raises
     ------
@@ -180,6 +287,8 @@ def git(
         There is no git.
     subprocess.CalledProcessError
         git failed.
+    subprocess.TimeoutExpired
+        git did not end in time.
     """
     kept = {name: value for name, value in os.environ.items() if name not in _ELSEWHERE}
     return subprocess.run(  # noqa: S603
@@ -187,6 +296,7 @@ def git(
         cwd=folder,
         env=kept | {"LC_ALL": "C", "GIT_OPTIONAL_LOCKS": "0"} | dict(environment or {}),
         input=stdin,
+        timeout=timeout,
         capture_output=True,
         check=True,
     ).stdout

@@ -35,9 +35,13 @@ _PATHS = (
     "office",
     "signing_key",
     "allowed_signers",
+    "time_stamp_ca",
     "smtp_ca",
 )
 _SQLITE = "sqlite:///"
+
+GIT_EXPORT = "git+"
+"""The beginning of a ``log_export`` that is a git remote."""
 
 
 class Settings(BaseSettings):
@@ -70,7 +74,13 @@ class Settings(BaseSettings):
     """The folder that ``billing lab`` opens, with the staff's copies of the notebooks."""
 
     image: str | None = None
-    """``name@sha256:…`` of the container image that runs, set by the container's launcher."""
+    """``name@sha256:…`` of the container image that runs, as its launcher read it."""
+
+    image_build: str | None = None
+    """The build id that the launcher read from that image; it must be the one inside."""
+
+    image_told_by: str | None = None
+    """The launcher, and the engine from which it read the digest."""
 
     commit: str | None = None
     """The program's full commit hash, where neither git nor a wheel has it (in an image)."""
@@ -80,6 +90,18 @@ class Settings(BaseSettings):
 
     allowed_signers: Path | None = None
     """An ssh-keygen ``allowed_signers`` file against which ``verify`` checks signatures."""
+
+    log_name: str | None = None
+    """The name of the log of records in its heads; by default the site's folder."""
+
+    log_export: str | None = None
+    """The file, or after ``git+`` the git remote, to which each issuing appends the log."""
+
+    time_stamps: str | None = None
+    """The address of an RFC 3161 authority that stamps records and exported heads."""
+
+    time_stamp_ca: Path | None = None
+    """A PEM file with the roots to check time stamps with."""
 
     smtp_host: str | None = None
     """The mail server; without it no message is sent."""
@@ -104,6 +126,12 @@ class Settings(BaseSettings):
 
     portal_url: str | None = None
     """The address of an invoice's or statement's page, with ``{id}`` for its number or id."""
+
+    @property
+    def log_named(self) -> str:
+        """The name of the log of records, without spaces."""
+        name = self.log_name or (self.site.name if self.site else "") or "billing"
+        return "-".join(name.split())
 
     @property
     def places_given(self) -> bool:
@@ -196,6 +224,9 @@ def _placed(current: Settings, site: Path | None) -> dict[str, Any]:
         return {"site": site}
     paths = {name: getattr(current, name) for name in _PATHS}
     placed: dict[str, Any] = {name: site / path for name, path in paths.items() if path is not None}
+    log = current.log_export
+    if log is not None and not log.startswith(GIT_EXPORT):
+        placed["log_export"] = str(site / log)
     file = current.database.removeprefix(_SQLITE)
     if current.database.startswith(_SQLITE) and not file.startswith(("/", ":", "file:")) and file:
         placed["database"] = f"{_SQLITE}{site / file}"

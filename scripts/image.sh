@@ -13,8 +13,10 @@
 # another base image, IMAGE_NAME=… another name than billing-notebooks; ALLOW_DIRTY=1 builds
 # HEAD though files differ from it.
 #
-# An image cannot hold its own digest, so `run` tells it through BILLING_IMAGE. Docker computes
-# one only when an image is pushed; until then its image id, a sha256 as well, stands for it.
+# An image cannot hold its own digest, so `run` reads it from the engine and tells it through
+# BILLING_IMAGE, with the build id that the engine reads from the image's label; the program inside
+# compares that with its own. Docker computes a digest only when an image is pushed; until then its
+# image id, a sha256 as well, stands for it.
 set -euo pipefail
 here=$PWD
 cd "$(dirname "$0")/.."
@@ -65,8 +67,17 @@ digest_of() { # tool, image
     esac
 }
 
+build_id_of() { # tool, image
+    local label='index .Config.Labels "billing.build-id"'
+    if [ "$1" = buildah ]; then
+        buildah inspect --type image --format "{{index .OCIv1.Config.Labels \"billing.build-id\"}}" "$2"
+    else
+        "$1" image inspect --format "{{$label}}" "$2"
+    fi
+}
+
 build() { # options for the tool
-    local tool commit name options=()
+    local tool commit name python options=()
     if [ -n "$(git status --porcelain)" ] && [ "${ALLOW_DIRTY:-}" != 1 ]; then
         stop "Files differ from the commit that the image would be; commit them, or set ALLOW_DIRTY=1 to build the commit without them."
     fi
@@ -76,9 +87,15 @@ build() { # options for the tool
     context=$(mktemp -d)
     trap 'rm -rf "$context"' EXIT
     git archive HEAD | tar -x -C "$context"
+    # An image has no repository, and its records hold the program's source at the commit.
+    python=$(find_python) || stop "No Python from 3.11 to 3.14 found, which packs the program's source."
+    PYTHONPATH=. "$python" -c 'import sys; from pathlib import Path; from billing_lib import program
+program.write_packed(program.pack_source(Path.cwd(), sys.argv[1]), Path(sys.argv[2]))' \
+        "$commit" "$context/billing_lib/program_files/program"
     if [ -n "${BASE:-}" ]; then options+=(--build-arg "BASE=$BASE"); fi
     if [ "$tool" = buildah ]; then buildah_options; fi
-    options+=(--build-arg "COMMIT=$commit" --tag "$name")
+    options+=(--build-arg "COMMIT=$commit" --build-arg "BUILD_ID=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')")
+    options+=(--tag "$name")
     mkdir -p build
     say "Building $name with $tool; build/image.log tells how far it is…"
     if ! "$tool" build "${options[@]}" "$@" "$context" >build/image.log 2>&1; then
@@ -99,13 +116,18 @@ docker_name() {
 }
 
 run() {
-    local tool image name options status=0
+    local tool image name options build status=0
     image=$(built)
     tool=$(find_tool)
+    name=$image
+    if [ "$tool" = docker ]; then name=$(docker_name "$image"); fi
+    image=$(digest_of "$tool" "$name")
+    build=$(build_id_of "$tool" "$name")
     # Inside, too, the ledger's events name who works here, and settings hold as they do here.
     options=(--user "$(id -u):$(id -g)" -v "$here:/work" -e "USER=$(id -un)" -e "LOGNAME=$(id -un)")
     for name in $(compgen -e BILLING_); do options+=(-e "$name=${!name}"); done
-    options+=(-e "BILLING_IMAGE=$image")
+    options+=(-e "BILLING_IMAGE=$image" -e "BILLING_IMAGE_BUILD=$build")
+    options+=(-e "BILLING_IMAGE_TOLD_BY=scripts/image.sh, by $("$tool" --version | head -n 1)")
     case $tool in
         buildah)
             container=$(buildah from --pull-never "$image")

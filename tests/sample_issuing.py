@@ -11,9 +11,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit import log
 from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, prepare
 from billing_lib.workflow.invoice import compute_invoices, invoice_json
 from billing_lib.workflow.issue import commit_issuing, freeze
@@ -30,11 +32,12 @@ def issue_here(
     folder: Path,
     selection: RunScope = WHOLE,
     date: dt.date | None = None,
+    settings: Settings | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Issue what may be issued of a month; the invoices by number."""
     with writing(engine) as connection:
         prepared = prepare(connection, book, period, selection)
-        return _issue(connection, book, prepared, folder, date)
+        return _issue(connection, book, prepared, folder, date, settings)
 
 
 def issue_prepared(
@@ -50,7 +53,12 @@ def issue_prepared(
 
 
 def _issue(
-    connection: Connection, book: PriceBook, prepared: Prepared, folder: Path, date: dt.date | None
+    connection: Connection,
+    book: PriceBook,
+    prepared: Prepared,
+    folder: Path,
+    date: dt.date | None,
+    settings: Settings | None = None,
 ) -> dict[str, dict[str, Any]]:
     assert prepared.codes, prepared.waiting
     frozen = freeze(
@@ -70,5 +78,7 @@ def _issue(
         for number, invoice in computed.invoices.items()
     }
     sha256 = snapshot_hash(folder / frozen.id)
+    entry = {"issuing": frozen.id, "facility": frozen.facility, "seal": sha256}
+    log.append(connection, settings or Settings(), **entry)
     commit_issuing(connection, book, frozen, computed, prints, sha256)
     return computed.invoices

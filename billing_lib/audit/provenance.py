@@ -2,13 +2,17 @@
 
     version     0.1.0   commit  3f0c…(40 digits)   dirty  false   diff_sha256  null
     price_book  microscopy.yml, its sha256, the site's commit or null, whether it differs from it
-    container   name@sha256:… or "none"
+    container   name@sha256:… or "none", with the image's build id, and who read the digest
     lock_sha256 of uv.lock; Python and every installed package with its version
 
 The program is dirty if a file that it is installed from differs from the commit. Price books,
 ledgers and records in the same folder do not count. A dirty program may issue only if the user
 allows it; the record then holds the diff, and commit and diff together are the program. The price
 book belongs to the site and may differ from the site's commit, because the snapshot holds it.
+
+No image can hold its own digest, so a launcher reads the digest from the engine and tells it. It
+also tells the build id that the engine reads from the image's labels, and only the image with that
+id inside believes the digest. Outside an image a digest is refused.
 """
 
 import hashlib
@@ -32,6 +36,9 @@ from billing_lib.workflow.load import BookFile
 NO_CONTAINER = "none"
 COMMIT = r"[0-9a-f]{40}|[0-9a-f]{64}"
 """A full git hash, SHA-1 or SHA-256."""
+BUILD_ID = "image-build-id"
+"""The file with the image's build id, beside billing_lib in an image."""
+
 IMAGE = r"\w[\w.:/-]*@sha256:[0-9a-f]{64}"
 """A container image, named by its digest."""
 
@@ -66,8 +73,12 @@ class Provenance:
         None if it is unknown, as for an installed wheel whose files were changed.
     container
         ``name@sha256:…``, or ``none``.
+    container_build, container_told_by
+        The image's build id, and the launcher that read its digest; None without a container.
     price_book
         None for results that are not priced from a file.
+    root
+        The tree that holds the program.
     """
 
     version: str
@@ -80,6 +91,9 @@ class Provenance:
     platform: str
     packages: dict[str, str]
     price_book: PriceBookOrigin | None = field(default=None)
+    container_build: str | None = None
+    container_told_by: str | None = None
+    root: Path = field(default=program.ROOT)
 
     @property
     def dirty(self) -> bool:
@@ -98,7 +112,8 @@ class Provenance:
     def environment_json(self) -> str:
         """The content of a record's environment.json, with sorted keys and a final line feed."""
         content: dict[str, Any] = asdict(self)
-        content.pop("diff")
+        for name in ("diff", "root"):
+            content.pop(name)
         content |= {
             "changed": list(self.changed),
             "dirty": self.dirty,
@@ -119,16 +134,11 @@ def provenance(root: Path | None = None, book: BookFile | None = None) -> Proven
     Raises
     ------
     InvalidRecord
-        The commit is unknown, or BILLING_IMAGE is no digest.
+        The commit is unknown, or BILLING_IMAGE is not the image's that runs.
     """
     root = root or program.ROOT
     current = anywhere()
-    image = current.image
-    if image is not None and re.fullmatch(IMAGE, image) is None:
-        raise InvalidRecord(
-            f"BILLING_IMAGE is '{image}', which names no image by digest",
-            remedy="set it to name@sha256:…, or unset it outside a container",
-        )
+    image = running_image(root)
     source = program_source(root) or Source(_stated_commit(current.commit))
     return Provenance(
         version=program.version(),
@@ -141,7 +151,39 @@ def provenance(root: Path | None = None, book: BookFile | None = None) -> Proven
         platform=platform.platform(),
         packages=installed_packages(),
         price_book=_book_origin(book) if book else None,
+        container_build=current.image_build if image else None,
+        container_told_by=current.image_told_by if image else None,
+        root=root,
     )
+
+
+def running_image(root: Path | None = None) -> str | None:
+    """The container image that runs, by its digest; None outside an image.
+
+    InvalidRecord if BILLING_IMAGE is no digest, or was told without the build id of this image.
+    """
+    current = anywhere()
+    if current.image is None:
+        return None
+    if re.fullmatch(IMAGE, current.image) is None:
+        raise InvalidRecord(
+            f"BILLING_IMAGE is '{current.image}', which names no image by digest",
+            remedy="start the image by scripts/image.sh, or unset it outside a container",
+        )
+    inside = (root or program.ROOT) / BUILD_ID
+    build = inside.read_text(encoding="ascii").strip() if inside.is_file() else ""
+    if not build:
+        raise InvalidRecord(
+            "BILLING_IMAGE names a container image, and the program does not run in one",
+            remedy="unset it, or start the image by scripts/image.sh",
+        )
+    if current.image_build != build:
+        raise InvalidRecord(
+            f"BILLING_IMAGE was told for an image with build id {current.image_build or 'unknown'},"
+            f" and this image has {build}",
+            remedy="start the image by scripts/image.sh, which reads both from the engine",
+        )
+    return current.image
 
 
 def program_source(root: Path) -> Source | None:

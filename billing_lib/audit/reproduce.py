@@ -1,13 +1,14 @@
 """Reproducing: run an archived record again and compare every result.
 
     origin        environment.json, each value checked: a commit is a full hash, an image a digest
-    code          in a clone: git archive of the commit, then git apply of a dirty source.diff
-                  in a wheel of the same commit: a copy of the installed program
+    code          the record's own, proven by the commit's hash, then git apply of a dirty diff;
+                  for an earlier record without it, that of a clone or a wheel of the same commit
     environment   the recorded container, if docker, podman or buildah has the image
-                  else this Python, if its packages are those that the record lists
-                  else a temporary one, made by ``uv sync --frozen`` from the commit's uv.lock
-    run           the archived notebook on the archived snapshot, by papermill
-    compare       every result and document byte for byte, and the notebook's displayed outputs
+                  else this Python, if its packages are the record's or other versions of its lock
+                  else a temporary one, made by uv from the lock and the wheels beside the record
+                  else this Python all the same, with its differences in words, unless strict
+    run           the archived notebooks on the archived snapshot, by papermill
+    compare       every result and document byte for byte, and the notebooks' displayed outputs
 
 Reproducing needs no ledger and never writes to the record. No image is pulled, and docker and
 podman run it without a network. A record contains code, and reproducing runs that code: do so
@@ -32,6 +33,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing_lib.audit.clean_room import clean_environment
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
+from billing_lib.audit.lock import PACKAGES, differences, make_environment, read_lock
+from billing_lib.audit.program_source import read_program
+from billing_lib.audit.proof import PROOF
 from billing_lib.audit.provenance import (
     COMMIT,
     IMAGE,
@@ -39,8 +43,17 @@ from billing_lib.audit.provenance import (
     installed_packages,
     lock_sha256,
     python_version,
+    running_image,
 )
-from billing_lib.audit.record import ENVIRONMENT, EXECUTED, NOTEBOOK, PARAMETERS, SOURCE_DIFF
+from billing_lib.audit.record import (
+    ENVIRONMENT,
+    EXECUTED,
+    EXECUTED_NOTEBOOKS,
+    NOTEBOOK,
+    PARAMETERS,
+    SOURCE_DIFF,
+    executed_path,
+)
 from billing_lib.audit.verify import require_record, verify
 from billing_lib.errors import InvalidRecord
 from billing_lib.program import PACKAGE, ROOT, git, installed_source, said_by
@@ -92,14 +105,19 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
     data
         The record's ``data/``.
     repository
-        A git repository. If it is none, the running program is copied, provided that it has the
-        record's commit: that of an installed wheel, or BILLING_COMMIT inside an image.
+        A git repository, for records that hold no program. If it is none, the running program is
+        copied, provided that it has the record's commit: that of an installed wheel, or
+        BILLING_COMMIT inside an image.
 
     Raises
     ------
     InvalidRecord
         The commit is not available, or the recorded difference from it was changed.
     """
+    held = read_program(data, origin.commit)
+    if held is not None:
+        held.write(target)
+        return _with_difference(origin, data, target)
     if not (repository / ".git").exists():
         return _copy_running(origin, target)
     try:
@@ -116,6 +134,10 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
         ) from None
     target.mkdir()
     subprocess.run(["tar", "-x", "-C", target], input=archive, check=True)
+    return _with_difference(origin, data, target)
+
+
+def _with_difference(origin: Origin, data: Path, target: Path) -> Path:
     if origin.dirty:
         _apply_difference(origin, data / SOURCE_DIFF, target)
     return target
@@ -164,52 +186,38 @@ def _apply_difference(origin: Origin, path: Path, target: Path) -> None:
         ) from None
 
 
-def find_interpreter(origin: Origin, checkout: Path, target: Path) -> tuple[str, str]:
-    """The path of a Python with the locked packages, and a sentence that describes it.
+def find_interpreter(
+    origin: Origin, checkout: Path, target: Path, wheels: Path | None, strict: bool
+) -> tuple[str, str]:
+    """The path of a Python to run with, and a sentence that describes it.
 
-    ``checkout`` holds the commit's uv.lock; an environment is made in ``target`` if needed.
+    ``checkout`` holds the commit's uv.lock; an environment is made in ``target`` if needed, of the
+    ``wheels`` if there are any. InvalidRecord if packages differ from the lock and ``strict``.
     """
     if lock_sha256(checkout) != origin.lock_sha256:
         raise InvalidRecord(
             "the commit's uv.lock is not the one that the record names",
             where=f"commit {origin.commit}",
         )
-    here = installed_packages()
-    # Packages not installed here are no difference: the record may list development tools.
-    if all(here.get(name, version) == version for name, version in origin.packages.items()):
-        matched = "the packages here are those of the recorded lock"
-        if python_version() != origin.python:
-            matched += f" (here under {python_version()}, then under {origin.python})"
-        return sys.executable, matched
-    _synchronise(origin, checkout, target)
-    return str(target / "bin" / "python"), "an environment was made from the recorded lock"
-
-
-def _synchronise(origin: Origin, checkout: Path, target: Path) -> None:
-    """Install the lock's packages into an environment of their own."""
-    remedy = "reproduce again where uv can reach the packages"
-    uv = shutil.which("uv") or shutil.which("uv", path=str(ROOT / ".tools" / "bin"))
-    if uv is None:
+    lock = read_lock((checkout / "uv.lock").read_bytes())
+    differing = differences(lock, origin.packages, installed_packages())
+    other = python_version() != origin.python
+    under = f" (here under {python_version()}, then under {origin.python})" if other else ""
+    if not differing:
+        return sys.executable, f"the packages here are those of the recorded lock{under}"
+    refused = ""
+    for python in dict.fromkeys((re.findall(r"\d+\.\d+", origin.python)[0], sys.executable)):
+        refused = make_environment(checkout, python, target, wheels) or ""
+        if not refused:
+            made = str(target / "bin" / "python")
+            return made, "an environment was made from the recorded lock"
+    named = "; ".join(differing)
+    if strict:
         raise InvalidRecord(
-            "the packages here are not those of the record's lock, and there is no uv",
-            remedy=f"install uv, and {remedy}",
+            f"the packages here are not those of the record's lock: {named}; {refused}",
+            remedy="install uv where it can reach the packages, or name a folder of their wheels",
         )
-    version = re.findall(r"\d+\.\d+", origin.python)[0]
-    options = ["--quiet", "--frozen", "--no-dev", "--no-install-project", "--python", version]
-    kept = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
-    try:
-        subprocess.run(
-            [uv, "sync", *options, "--project", str(checkout)],
-            env=kept | {"UV_PROJECT_ENVIRONMENT": str(target)},  # never the one that runs
-            capture_output=True,
-            check=True,
-        )
-    except subprocess.CalledProcessError as error:
-        raise InvalidRecord(
-            "the packages here are not those of the record's lock, and uv cannot install them "
-            f"({said_by(error)})",
-            remedy=remedy,
-        ) from None
+    return sys.executable, f"the environment here is not the recorded lock's: {named}{under}"
 
 
 _BEAT = 0.5  # seconds
@@ -388,15 +396,24 @@ class Reproduction:
 
 
 def reproduce(
-    record: Path, *, repository: Path | None = None, step: Progress = unheard
+    record: Path,
+    *,
+    repository: Path | None = None,
+    wheels: Path | None = None,
+    strict: bool = False,
+    step: Progress = unheard,
 ) -> Reproduction:
     """Run a record again and compare every result.
 
     Parameters
     ----------
     repository
-        The git repository that has the recorded commit; by default the running program's own
-        files, a clone or an installed wheel.
+        The git repository that has the recorded commit, for records that do not hold their
+        program; by default the running program's own files, a clone or an installed wheel.
+    wheels
+        A folder with the lock's packages; by default ``packages`` beside the record.
+    strict
+        Refuse to run where packages differ from the recorded lock.
     step
         Called with the progress, twice a second while the notebook runs; if it raises, the
         notebook is ended.
@@ -419,7 +436,11 @@ def reproduce(
         work = place / "data"
         _lay_out(data, work)
         step(1, _STEPS, "making its environment")
-        done, environment = _run(origin, data, place, repository or ROOT, step)
+        beside = record.absolute().parent / PACKAGES
+        packages = wheels or (beside if beside.is_dir() else None)
+        done, environment = _run(
+            origin, data, place, repository or ROOT, step, packages=packages, strict=strict
+        )
         if done.returncode != 0:
             failed = Difference(NOTEBOOK, ("the notebook fails now", *_failure(done, work)))
             return Reproduction((*damaged, failed), environment)
@@ -428,9 +449,21 @@ def reproduce(
             *damaged,
             *compare_folders(data, work, "invoices"),
             *compare_folders(data, work, "documents"),
-            *compare_notebooks(data / EXECUTED, work / EXECUTED, EXECUTED),
+            *_compare_executed(data, work),
         )
         return Reproduction(differences, environment)
+
+
+def _compare_executed(data: Path, work: Path) -> list[Difference]:
+    # An extract of one invoice has no executed notebook, which showed all invoices.
+    if (data / PROOF).is_file() and not (data / EXECUTED).exists():
+        return []
+    executed = (executed_path(name) for name in executed_notebooks(data))
+    return [
+        difference
+        for name in executed
+        for difference in compare_notebooks(data / name, work / name, name)
+    ]
 
 
 def _lay_out(data: Path, work: Path) -> None:
@@ -444,26 +477,39 @@ def _lay_out(data: Path, work: Path) -> None:
             remedy="take the record from the archive again",
         )
     (work / NOTEBOOK).parent.mkdir(parents=True)
-    shutil.copyfile(data / NOTEBOOK, work / NOTEBOOK)
+    for name in executed_notebooks(data):
+        shutil.copyfile(data / name, work / name)
     shutil.copyfile(data / PARAMETERS, work / PARAMETERS)
     shutil.copytree(data / "snapshot", work / "snapshot")
 
 
 def _run(
-    origin: Origin, data: Path, place: Path, repository: Path, step: Progress
+    origin: Origin,
+    data: Path,
+    place: Path,
+    repository: Path,
+    step: Progress,
+    *,
+    packages: Path | None,
+    strict: bool,
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute the notebook in ``place/data``; papermill's result, and the environment as words."""
-    container, inside = origin.container, anywhere().image
+    container, inside = origin.container, running_image()
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:
             return _run_in_container(tool, origin, data, place, repository, step)
     checkout = check_out(origin, data, repository, place / "source")
-    python, matched = find_interpreter(origin, checkout, place / "environment")
+    python, matched = find_interpreter(origin, checkout, place / "environment", packages, strict)
     home = place / "home"
     home.mkdir()
     environment = clean_environment(home, checkout)
-    done = run_watched(_papermill(python), _beat(step), cwd=place / "data", env=environment)
+    done = run_watched(
+        _papermill(python, executed_notebooks(data)),
+        _beat(step),
+        cwd=place / "data",
+        env=environment,
+    )
     if container == NO_CONTAINER:
         return done, f"the record names no container; {matched}"
     if container == inside:
@@ -475,7 +521,7 @@ def _run_in_container(
     tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute it inside the image, by the image's code if its commit fits, else by a checkout."""
-    image, command, whose = origin.container, _papermill("python"), ""
+    image, command, whose = origin.container, _papermill("python", executed_notebooks(data)), ""
     if origin.dirty or image_commit(tool, image) != origin.commit:
         check_out(origin, data, repository, place / "source")
         command = ["env", f"PYTHONPATH={MOUNTED}/source", *command]
@@ -488,21 +534,46 @@ def _beat(step: Progress) -> Callable[[], None]:
     return lambda: step(2, _STEPS, "running the archived notebook again")
 
 
-def _papermill(python: str) -> list[str]:
-    options = ["--cwd", ".", "--parameters_file", PARAMETERS, "--no-progress-bar"]
-    return [python, "-m", "papermill", NOTEBOOK, EXECUTED, *options]
+_PAPERMILL = """
+import sys
+import papermill
+from papermill.iorw import read_yaml_file
+
+for notebook in sys.argv[2:]:
+    parameters = read_yaml_file(sys.argv[1])
+    if not notebook.endswith("/issue.ipynb"):
+        del parameters["run"]
+    executed = notebook.replace(".ipynb", ".executed.ipynb")
+    papermill.execute_notebook(notebook, executed, parameters, cwd=".", progress_bar=False)
+"""
+"""Executes notebooks, each in a kernel of its own; one process imports papermill once."""
+
+
+def executed_notebooks(data: Path) -> list[str]:
+    """The paths of the notebooks that were executed for a record, in their order.
+
+    Records of earlier versions and extracts have the issuing notebook alone.
+    """
+    names = (f"notebook/{name}.ipynb" for name in EXECUTED_NOTEBOOKS)
+    return [name for name in names if (data / name).is_file()]
+
+
+def _papermill(python: str, notebooks: list[str]) -> list[str]:
+    return [python, "-c", _PAPERMILL, PARAMETERS, *notebooks]
 
 
 def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
     """The failing cells with their errors, else the last lines of papermill's output."""
-    try:
-        text = (work / EXECUTED).read_text(encoding="utf-8")
-        notebook: NotebookNode = nbformat.reads(text, as_version=4)
-    except (OSError, ValueError):  # papermill failed before writing one
-        notebook = NotebookNode(cells=[])
+    cells: list[NotebookNode] = []
+    for name in executed_notebooks(work):
+        try:
+            text = (work / executed_path(name)).read_text(encoding="utf-8")
+            cells += nbformat.reads(text, as_version=4).cells
+        except (OSError, ValueError):  # papermill failed before writing one
+            break
     errors = [
         f"in cell {cell.execution_count}: {output.ename}: {output.evalue}"
-        for cell in notebook.cells
+        for cell in cells
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]

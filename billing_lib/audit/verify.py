@@ -14,12 +14,10 @@ whether the tag manifest was changed, and the tag manifest whether the manifest 
     RC-1994-00001   sha256 3f8a…   the ledger has the same
 """
 
-import base64
 import hashlib
 import json
 import os
 import re
-import subprocess
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,49 +30,24 @@ from billing_lib.audit.bag import (
     MANIFEST,
     SIGNATURE,
     TAG_MANIFEST,
+    TIME_STAMP,
+    TREE,
     file_sha256,
     manifest_bytes,
     payload_files,
     tag_files,
+    tree_defect,
 )
+from billing_lib.audit.evidence import evidence_findings
+from billing_lib.audit.program_source import program_fault
+from billing_lib.audit.proof import OWN_FILES, PROOF, proof_findings, read_proof
+from billing_lib.audit.signing import RECORDS, SignatureCheck, check, check_time_stamp
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import reading
+from billing_lib.program import PROGRAM
 from billing_lib.settings import anywhere
 from billing_lib.workflow.invoice import Invoice, misfit, read_invoice
-
-NAMESPACE = "billing-record"
-"""The namespace of signatures, so that they are not valid for other purposes."""
-
-_BEGIN = "-----BEGIN SSH SIGNATURE-----"
-_END = "-----END SSH SIGNATURE-----"
-_WIDTH = 70
-
-
-@dataclass(frozen=True)
-class SignatureCheck:
-    """The result of a signature's check: whether it holds, and a sentence."""
-
-    holds: bool
-    sentence: str
-
-
-def sign(folder: Path, key: Path) -> None:
-    """Sign a record's tag manifest.
-
-    Raises
-    ------
-    InvalidRecord
-        There is no ssh-keygen, or the key needs a passphrase.
-    """
-    manifest = folder / TAG_MANIFEST
-    signed = _keygen("sign", "-q", "-n", NAMESPACE, "-f", str(key), str(manifest))
-    if signed.returncode != 0 or not (folder / SIGNATURE).is_file():
-        raise InvalidRecord(
-            f"the record cannot be signed ({_said(signed)})",
-            where=str(key),
-            remedy="set BILLING_SIGNING_KEY to a private key without passphrase, or unset it",
-        )
 
 
 def signature_sentence(record: Path) -> str:
@@ -90,71 +63,7 @@ def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None)
 
     ``allowed_signers`` is the file of the signers to accept; None accepts any key.
     """
-    text = (record / SIGNATURE).read_bytes()
-    if _canonical(text) != text:
-        return SignatureCheck(False, "the signature is not as ssh-keygen writes it")
-    signature = ("-n", NAMESPACE, "-s", str(record / SIGNATURE))
-    if allowed_signers is None:
-        checked = _keygen("check-novalidate", *signature, stdin=manifest)
-        if checked.returncode != 0:
-            return SignatureCheck(False, "the signature does not fit the tag manifest")
-        return SignatureCheck(True, f"{_who(checked)}; whose it is, is not checked")
-    if not allowed_signers.is_file():
-        raise InvalidRecord(
-            "there is no such file",
-            where=str(allowed_signers),
-            remedy="set BILLING_ALLOWED_SIGNERS to a file of allowed signers, or unset it",
-        )
-    listed = _keygen("find-principals", "-s", str(record / SIGNATURE), "-f", str(allowed_signers))
-    for principal in listed.stdout.decode().splitlines():
-        words = ("-f", str(allowed_signers), "-I", principal)
-        checked = _keygen("verify", *words, *signature, stdin=manifest)
-        if checked.returncode == 0:
-            return SignatureCheck(True, _who(checked))
-    return SignatureCheck(False, "no allowed signer has signed this tag manifest")
-
-
-def _who(checked: subprocess.CompletedProcess[bytes]) -> str:
-    """``signed by NAME with KEY``, from ssh-keygen's ``Good "…" signature for NAME with KEY``."""
-    _, _, who = checked.stdout.decode().strip().partition("signature ")
-    return "signed " + (f"by {who.removeprefix('for ')}" if who.startswith("for ") else who)
-
-
-def _keygen(what: str, *words: str, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
-    kept = {name: value for name, value in os.environ.items() if name != "SSH_ASKPASS"}
-    try:
-        return subprocess.run(
-            ["ssh-keygen", "-Y", what, *words],
-            env=kept | {"LC_ALL": "C", "SSH_ASKPASS_REQUIRE": "never"},
-            input=stdin,
-            capture_output=True,
-            check=False,
-            start_new_session=True,  # no terminal, so it cannot ask for a passphrase
-        )
-    except FileNotFoundError:
-        raise InvalidRecord(
-            "there is no ssh-keygen to sign or check a signature with",
-            remedy="install openssh-client",
-        ) from None
-
-
-def _said(done: subprocess.CompletedProcess[bytes]) -> str:
-    lines = (done.stderr or done.stdout).decode(errors="replace").strip().splitlines()
-    return lines[-1] if lines else "no message"
-
-
-def _canonical(text: bytes) -> bytes | None:
-    """The only form in which ssh-keygen writes this signature; None if it is no signature."""
-    lines = text.decode("ascii", errors="replace").splitlines()
-    if len(lines) < 3 or (lines[0], lines[-1]) != (_BEGIN, _END):
-        return None
-    try:
-        blob = base64.b64decode("".join(lines[1:-1]), validate=True)
-    except ValueError:  # not base64 or not ASCII
-        return None
-    body = base64.b64encode(blob).decode()
-    wrapped = [body[at : at + _WIDTH] for at in range(0, len(body), _WIDTH)]
-    return ("\n".join([_BEGIN, *wrapped, _END]) + "\n").encode()
+    return check(manifest, (record / SIGNATURE).read_bytes(), RECORDS, allowed_signers)
 
 
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
@@ -181,6 +90,9 @@ def verify(record: Path, *, fingerprints: Mapping[str, str] | None = None) -> li
         return [
             *findings,
             *_against_schema(record, changed),
+            *_against_proof(record),
+            *_against_program(record, changed),
+            *(Finding(f"data/{file}", what) for file, what in evidence_findings(record / "data")),
             *_against_ledger(record, fingerprints or {}),
         ]
     except OSError as error:
@@ -207,6 +119,8 @@ def _against_manifests(record: Path) -> list[Finding]:
         *_payload(record, _entries(vouched or tags or b"")[0].get(MANIFEST)),
         *_tags(tags, tags_now, vouched),
         *findings,
+        *_against_time_stamp(record, tags_now),
+        *([Finding(TREE, defect)] if tags == tags_now and (defect := tree_defect(record)) else []),
     ]
 
 
@@ -229,6 +143,15 @@ def _against_signature(
     if tags == tags_now:
         findings.append(Finding(TAG_MANIFEST, "it may not be what was signed"))
     return None, findings
+
+
+def _against_time_stamp(record: Path, tags_now: bytes) -> list[Finding]:
+    """The defect of a time stamp, where the roots of its authority are known."""
+    roots, file = anywhere().time_stamp_ca, record / TIME_STAMP
+    if roots is None or not file.is_file():
+        return []
+    checked = check_time_stamp(tags_now, file.read_bytes(), roots)
+    return [] if checked.holds else [Finding(TIME_STAMP, checked.sentence)]
 
 
 def _other_than_files(record: Path) -> list[Finding]:
@@ -304,6 +227,30 @@ def _against_ledger(record: Path, fingerprints: Mapping[str, str]) -> list[Findi
         for path in sorted((record / "data" / "invoices").glob("*.json"))
         if path.stem in fingerprints and file_sha256(path) != fingerprints[path.stem]
     ]
+
+
+def _against_proof(record: Path) -> list[Finding]:
+    """Why an extract's files are not those of the record from which it was taken."""
+    file, name = record / "data" / PROOF, f"data/{PROOF}"
+    if not file.is_file():
+        return []
+    try:
+        proof = read_proof(file.read_bytes(), name)
+        taken = {
+            path.relative_to(record).as_posix(): file_sha256(path)
+            for path in payload_files(record)
+            if path.relative_to(record).parts[1] not in OWN_FILES
+        }
+        findings = proof_findings(proof, taken, anywhere().allowed_signers)
+    except InvalidRecord as error:
+        findings = [error.what]
+    return [Finding(name, finding) for finding in findings]
+
+
+def _against_program(record: Path, changed: Collection[str]) -> list[Finding]:
+    """The finding on a program that is not the commit's, in otherwise intact files."""
+    fault = None if changed else program_fault(record / "data")
+    return [] if fault is None else [Finding(f"data/{PROGRAM}", fault)]
 
 
 def _against_schema(record: Path, changed: Collection[str]) -> list[Finding]:

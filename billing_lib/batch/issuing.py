@@ -1,6 +1,6 @@
 """Issuing a month, a run or approved invoices, from freezing to the archive.
 
-    freeze ─▶ issue.ipynb under papermill ─▶ seal ─▶ commit ─▶ move into place
+    freeze ─▶ issue, review and adjust under papermill ─▶ seal ─▶ commit ─▶ move into place
 
 Before the commit, a failure, a full disk or a crash issues nothing: the next try frees the
 numbers and uses them again. After the commit only the move can be missing, and the next try
@@ -21,14 +21,17 @@ from zoneinfo import ZoneInfo
 import papermill
 import polars as pl
 import yaml
+from jupyter_core.utils import run_sync
 from nbclient.exceptions import DeadKernelError
 from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
-from traitlets.config import Config
 
+from billing_lib.audit import log
+from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
+from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
-from billing_lib.audit.record import RunDescription, seal
+from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
@@ -41,14 +44,15 @@ from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare_run, run_of
 from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
-from billing_lib.workflow.load import book_file
+from billing_lib.workflow.load import BookFile, book_file
 from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, changing, may, require
+from billing_lib.workflow.review import MonthData, read_month_data
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
 
-NOTEBOOK = NOTEBOOKS / "issue.ipynb"
-"""The issuing notebook."""
+SOURCES = {name: NOTEBOOKS / f"{name}.ipynb" for name in EXECUTED_NOTEBOOKS}
+"""The notebooks that issuing executes."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
@@ -118,6 +122,7 @@ class Issuer:
     engine: Engine
     settings: Settings
     book: PriceBook
+    file: BookFile | None
     period: Period
     invoice_date: dt.date
     origin: Provenance
@@ -141,9 +146,10 @@ class Issuer:
         period.require_over(now, book.facility.timezone)
         today = now.astimezone(ZoneInfo(book.facility.timezone)).date()
         invoice_date = parse_invoice_date(terms.date, period, today)
-        origin = provenance(book=book_file(settings.parameters, book))
+        file = book_file(settings.parameters, book)
+        origin = provenance(book=file)
         require_clean(origin, terms.allow_dirty)
-        return cls(engine, settings, book, period, invoice_date, origin, step)
+        return cls(engine, settings, book, file, period, invoice_date, origin, step)
 
     def issue(self, prepare: Callable[[Connection], Prepared]) -> IssuingResult:
         """Prepare, freeze, compute, archive and commit; call it under the facility's lock.
@@ -173,6 +179,8 @@ class Issuer:
                     said=self.origin.said,
                     submitted=prepared.submitted,
                 )
+                review = read_month_data(connection, self.book, self.period)
+                evidence = gather(connection, self.book, frozen, self.file)
         if not issues and submitted is not None:
             waiting = list(prepared.waiting)
             if prepared.codes:
@@ -192,7 +200,7 @@ class Issuer:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
         try:
-            issued = self._compute_and_commit(frozen, job)
+            issued = self._compute_and_commit(frozen, review, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
                 if runs.read_issuing(connection, frozen.id).state == ISSUED:
@@ -206,16 +214,20 @@ class Issuer:
         issued.notes.extend(prepared.waiting)
         return issued
 
-    def _compute_and_commit(self, frozen: Frozen, job: int) -> IssuingResult:
+    def _compute_and_commit(
+        self, frozen: Frozen, review: MonthData, evidence: Evidence, job: int
+    ) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
         partial = archive / frozen.partial_folder
         if partial.exists():
             shutil.rmtree(partial)
         data = partial / "data"
-        snapshot_sha256 = frozen.snapshot.write(data / "snapshot")
+        frozen.snapshot.write(data / "snapshot")
+        review.write(data / "snapshot")
+        snapshot_sha256 = snapshot_hash(data / "snapshot")
         self.step(1, last, "compute")
         started = dt.datetime.now(dt.UTC)
-        execute_notebook(
+        execute_notebooks(
             data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
         )
         ended = dt.datetime.now(dt.UTC)
@@ -223,9 +235,17 @@ class Issuer:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)
         computation, fingerprints = checked_results(frozen.snapshot, data / "invoices")
         self.step(2, last, "archive")
-        seal(partial, _description(frozen, started, ended), self.origin)
+        evidence.write(data, self.book, frozen, computation)
+        notes = seal(partial, _description(frozen, started, ended), self.origin)
         self.step(3, last, "commit")
         with writing(self.engine) as connection:
+            log.append(
+                connection,
+                self.settings,
+                issuing=frozen.id,
+                facility=frozen.facility,
+                seal=file_sha256(partial / TAG_MANIFEST),
+            )
             notices = commit_issuing(
                 connection, self.book, frozen, computation, fingerprints, snapshot_sha256
             )
@@ -233,8 +253,18 @@ class Issuer:
             runs.end_job(connection, frozen.run, job, DONE, issued.sentences[0])
         _move(partial, archive / frozen.folder)
         self.step(4, last, "done")
-        issued.notes.extend(notices)
+        issued.notes.extend([*notices, *notes, *self._exported()])
         return issued
+
+    def _exported(self) -> list[str]:
+        """Append to the exported log; a sentence if that fails, since the invoices are issued."""
+        if self.settings.log_export is None:
+            return []
+        try:
+            log.export(self.engine, self.settings)
+        except BillingError as error:
+            return [str(error)]
+        return []
 
 
 def end_interrupted(
@@ -263,31 +293,39 @@ def end_interrupted(
     return finished
 
 
-def execute_notebook(data: Path, parameters: dict[str, str]) -> None:
-    """Run the issuing notebook by papermill in a record's ``data/`` folder, its only input."""
+def execute_notebooks(data: Path, parameters: dict[str, str]) -> None:
+    """Run the notebooks by papermill in a record's ``data/`` folder, their only input.
+
+    The issuing notebook is the first in a fresh kernel. Then ``review`` and ``adjust`` show the
+    frozen month in the same kernel, which saves its start.
+    """
     notebook = data / "notebook"
     notebook.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(NOTEBOOK, notebook / "issue.ipynb")
     stated = dict(sorted((parameters | {"folder": "."}).items()))
     (data / "parameters.yml").write_text(yaml.safe_dump(stated), encoding="utf-8")
+    month = {name: value for name, value in stated.items() if name != "run"}
     with tempfile.TemporaryDirectory(prefix="billing-") as home:
-        papermill.execute_notebook(
-            str(notebook / "issue.ipynb"),
-            str(notebook / "issue.executed.ipynb"),
-            parameters=stated,
-            cwd=str(data),
-            progress_bar=False,
-            log_output=False,
-            request_save_on_cell_execute=False,  # once, at the end
-            kernel_manager_class=CleanKernelManager,
-            shutdown_kernel="immediate",  # its files are written by then
-            config=Config(
-                {
-                    "KernelManager": {"transport": "ipc"},  # a socket of this user, not TCP
-                    "CleanKernelManager": {"home": home},
-                }
-            ),
+        kernel = CleanKernelManager(
+            home=home,
+            transport="ipc",  # a socket of this user, not TCP
+            connection_file=str(Path(home) / "kernel.json"),  # the sockets are beside it
         )
+        try:
+            for name, source in SOURCES.items():
+                shutil.copyfile(source, notebook / f"{name}.ipynb")
+                papermill.execute_notebook(
+                    str(notebook / f"{name}.ipynb"),
+                    str(notebook / f"{name}.executed.ipynb"),
+                    parameters=stated if name == ISSUE else month,
+                    cwd=str(data),
+                    progress_bar=False,
+                    log_output=False,
+                    request_save_on_cell_execute=False,  # once, at the end
+                    km=kernel,
+                )
+        finally:
+            if kernel.has_kernel:  # its files are written by then
+                run_sync(kernel.shutdown_kernel)(now=True)
 
 
 def _description(frozen: Frozen, started: dt.datetime, ended: dt.datetime) -> RunDescription:

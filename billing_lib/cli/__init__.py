@@ -16,7 +16,10 @@ from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
 from billing_lib.settings import spare_iri_parsers
 
-NOUNS = ("office", "prices", "charges", "runs", "invoices", "statements", "exports", "delivery")
+NOUNS = (
+    *("office", "prices", "charges", "runs", "invoices", "statements", "exports", "delivery"),
+    "log",
+)
 """The modules with commands, in the order of the help."""
 
 for _noun in NOUNS:

@@ -3,7 +3,7 @@
 before issue   ``preview``, ``note``, ``adhoc``, ``issue``
 lists          ``invoices``, ``show``
 after issue    ``credit``, ``reissue``, ``void``, ``pay``, ``unpay``, ``deposit``, ``funds``
-records        ``verify``, ``reproduce``
+records        ``verify``, ``reproduce``, ``archive``
 """
 
 from pathlib import Path
@@ -353,7 +353,17 @@ def verify(targets: Targets) -> None:
 
 
 @app.command(epilog="Example: billing reproduce runs/RC/1993-10/RC-1993-10-1")
-def reproduce(targets: Targets) -> None:
+def reproduce(
+    targets: Targets,
+    packages: Annotated[
+        Path | None,
+        typer.Option(help="A folder with the packages; 'packages' beside the record unless told."),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Refuse where packages differ from the record's lock."),
+    ] = False,
+) -> None:
     """Run archived records again and compare every result; a difference ends with status 1."""
     from billing_lib.audit.reproduce import reproduce
 
@@ -361,7 +371,7 @@ def reproduce(targets: Targets) -> None:
     different = False
     for target, record in records:
         with progress(f"reproduce {target}") as step:
-            reproduction = reproduce(record, step=step)
+            reproduction = reproduce(record, wheels=packages, strict=strict, step=step)
         different = different or bool(reproduction.differences)
         say(f"{target}: {reproduction.environment}")
         for difference in reproduction.differences:
@@ -369,3 +379,24 @@ def reproduce(targets: Targets) -> None:
         if not reproduction.differences:
             say(f"{target}: reproduced, every result is the same byte for byte")
     raise typer.Exit(1 if different else 0)
+
+
+@app.command(epilog="Example: billing archive RC-1993-10-1 --to handed-over --with-packages")
+def archive(
+    targets: Targets,
+    to: Annotated[Path, typer.Option(help="The folder to copy the records into.")],
+    with_packages: Annotated[
+        bool,
+        typer.Option(
+            "--with-packages", help="Add the packages that the program needs on this platform."
+        ),
+    ] = False,
+) -> None:
+    """Copy records into a folder, from which anybody can reproduce them without a network."""
+    from billing_lib.audit.extract import archive_records
+
+    records = [record for _, record in _records(targets)]
+    with progress("archive"):
+        copies = archive_records(records, to, with_packages=with_packages)
+    for copy in copies:
+        say(f"{copy}: the whole record; 'billing verify' and 'billing reproduce' take it")

@@ -49,7 +49,7 @@ def init(
     """Make a site and set up its ledger; doing it again changes nothing."""
     from billing_lib.ledger.database import initialise, open_ledger
     from billing_lib.settings import SITE_FILE, anywhere
-    from billing_lib.workflow.site import make_site
+    from billing_lib.workflow.site import KEY, KEY_ADVICE, NO_KEY, make_site
 
     here = anywhere() if folder is None else None
     if here is None or not (here.site or here.places_given):
@@ -57,6 +57,7 @@ def init(
         if not (folder / SITE_FILE).exists():
             made = make_site(folder)
             say(f"{folder.absolute()}: a site, with {', '.join(made)} and runs/")
+            say(KEY_ADVICE if KEY in made else NO_KEY)
         here = anywhere(folder)
     engine = open_ledger(here.database)
     shown = engine.url.render_as_string(hide_password=True)

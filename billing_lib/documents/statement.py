@@ -84,7 +84,8 @@ def statement_view(statement: Statement) -> StatementView:
 
 
 def statement_facts(statement: Statement) -> list[tuple[str, str]]:
-    """The statement's id, team, month, currency, state and payment, each with its label."""
+    """The statement's id, team, month, currency, state, payment and head of the log of records,
+    each with its label."""
     paid = statement["payment"]
     facts = [
         ("Statement", statement["id"]),
@@ -95,6 +96,8 @@ def statement_facts(statement: Statement) -> list[tuple[str, str]]:
     ]
     if paid is not None:
         facts += [("Paid on", long_date(paid["date"])), ("Reference", paid["reference"])]
+    if statement["log"] is not None:
+        facts.append(("Log of records", statement["log"]))
     return facts
 
 

@@ -121,15 +121,37 @@ def read_events(
     return frames.read_frame(connection, statement, EVENT).sort("sequence")
 
 
+def read_events_since(connection: Connection, facility: str, since: datetime) -> pl.DataFrame:
+    """A facility's events (schema EVENT) from the first one at or after an instant, in sequence."""
+    first = select(func.min(event.c.sequence)).where(
+        event.c.facility == facility, event.c.at >= since
+    )
+    number = connection.scalar(first)
+    last = last_sequence(connection, facility) if number is None else number - 1
+    return read_events(connection, facility, after=last)
+
+
 def check_chain(connection: Connection, facility: str) -> list[str]:
     """Recompute a facility's chain: one sentence per break, none if it is whole.
 
     Without its last events a chain is still whole: compare its last hash with a copy elsewhere.
     """
+    return chain_breaks(read_events(connection, facility), 0, BEGINNING)
+
+
+def chain_breaks(
+    events: pl.DataFrame, sequence: int | None = None, previous: str | None = None
+) -> list[str]:
+    """The breaks of a chain or of a segment of it, a sentence each.
+
+    ``events`` (schema EVENT) follow the event of this number and hash; by default they are a
+    segment, which begins with whatever event its first one says.
+    """
     found: list[str] = []
-    sequence, previous = 0, BEGINNING
-    for row in read_events(connection, facility).iter_rows(named=True):
-        place = f"{facility}, event {row['sequence']}"
+    for row in events.iter_rows(named=True):
+        place = f"{row['facility']}, event {row['sequence']}"
+        if sequence is None or previous is None:
+            sequence, previous = row["sequence"] - 1, row["previous_hash"]
         sequence += 1
         if row["sequence"] != sequence:
             found.append(f"{place}: event {sequence} is missing before it")

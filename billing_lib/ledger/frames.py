@@ -158,7 +158,8 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
 
 
 _CHUNK = 100_000
-_POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
+POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
+"""The same for polars."""
 _POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
 _ESCAPED = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
 
@@ -233,7 +234,7 @@ def read_frame(
         cursor = result.cursor  # the driver's rows are tuples already
         while cursor is not None and (rows := cursor.fetchmany(_CHUNK)):
             parts.append(pl.DataFrame(rows, schema=stored, orient="row"))
-    return _restored(pl.concat(parts), schema, _POLARS_INSTANT)
+    return _restored(pl.concat(parts), schema, POLARS_INSTANT)
 
 
 def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
@@ -326,7 +327,7 @@ def _storable(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
 
 def _shown(value: pl.Expr, dtype: pl.DataType) -> pl.Expr:
     if isinstance(dtype, pl.Datetime):
-        return value.dt.convert_time_zone("UTC").dt.strftime(_POLARS_INSTANT)
+        return value.dt.convert_time_zone("UTC").dt.strftime(POLARS_INSTANT)
     if isinstance(dtype, pl.Date):
         return value.dt.strftime("%Y-%m-%d")
     if isinstance(dtype, pl.Decimal):

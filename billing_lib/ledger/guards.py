@@ -526,6 +526,32 @@ _ISSUING = (
         lookup=True,
     ),
 )
+_LOG = (
+    never("log_entry", "the log of records is append-only"),
+    Guard(
+        "log_entry",
+        (INSERT,),
+        "the entries of the log follow one another without a gap",
+        "NEW.position < 1 OR NEW.position <> (SELECT count(*) FROM log_entry)",
+        lookup=True,
+    ),
+    Guard(
+        "log_entry",
+        (INSERT,),
+        "the log takes the record of what is frozen",
+        "NOT EXISTS (SELECT 1 FROM issuing r WHERE r.id = NEW.issuing AND r.state = 'FROZEN'"
+        " AND r.facility = NEW.facility)",
+        lookup=True,
+    ),
+    Guard(
+        "issuing",
+        (UPDATE,),
+        "it is issued when the log has its record",
+        "NEW.state = 'ISSUED' AND NEW.record IS NOT NULL"
+        " AND NOT EXISTS (SELECT 1 FROM log_entry e WHERE e.issuing = NEW.id)",
+        lookup=True,
+    ),
+)
 _NUMBER = (
     never("invoice_number", "a reserved number does not change", UPDATE),
     Guard(
@@ -622,6 +648,7 @@ INVOICE_GUARDS: tuple[Guard, ...] = (
     *_RUN,
     *_INVOICE,
     *_ISSUING,
+    *_LOG,
     *_NUMBER,
     *_ISSUED_INVOICE,
 )

@@ -8,7 +8,8 @@
     billing_run ─ job          a run by staff, and each action in it
        └ invoice               its life: OPEN … APPROVED … PAID
     issuing ─ invoice_number   one pass from freezing to the archive
-       └ issued_invoice ─ invoice_line, invoice_split, invoice_adjustment     written once
+       ├ issued_invoice ─ invoice_line, invoice_split, invoice_adjustment     written once
+       └ log_entry          the seal of its audit record, in the order of issue; append-only
     statement ─ statement_invoice, statement_adjustment
     fund_entry                 prepaid funds: deposits, draws by invoices, returns
     journal ─ journal_entry    postings to the general ledger, each once
@@ -354,6 +355,19 @@ issuing = Table(
         sqlite_where=text("state = 'FROZEN'"),
         postgresql_where=text("state = 'FROZEN'"),
     ),
+    sqlite_with_rowid=False,
+)
+
+log_entry = Table(
+    "log_entry",
+    metadata,
+    Column("position", BigInteger, primary_key=True, autoincrement=False),  # 1, 2, 3 …
+    Column("issuing", Text, ForeignKey("issuing.id"), nullable=False),
+    of_facility(),
+    stated("seal"),  # the sha256 of the record's tag manifest
+    stated("head"),  # the head of the log up to this entry (audit/log.py)
+    Column("signature", Text),  # of the head, SSHSIG as base64; null without a signing key
+    UniqueConstraint("issuing"),
     sqlite_with_rowid=False,
 )
 

@@ -12,7 +12,7 @@ can be applied: another choice, or a change by another person, requires it to be
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from decimal import Decimal, InvalidOperation
 from html import escape
 
@@ -34,7 +34,7 @@ from billing_lib.panels.forms import (
     table,
     text_entry,
 )
-from billing_lib.panels.html import amount
+from billing_lib.panels.html import amount, changed_fields
 from billing_lib.panels.office import Desk, Message, ProgressBar
 from billing_lib.pricing.adjusting import FIELDS, NO, YES
 from billing_lib.pricing.money import plain_text
@@ -274,31 +274,9 @@ def _charges(changed: BulkResult, facility: str) -> tuple[pl.DataFrame, int]:
     return shown, every.height
 
 
-_COLUMNS = ("charge", "what", "before", "after", "by", "at", "reason")
-
-
 def changes_table(changes: pl.DataFrame, caption: str = "Changes by staff") -> HTML:
     """List changes (``Month.changes`` or ``read_history``), one row per changed field."""
-    rows = [row for change in changes.iter_rows() for row in _fields(*change)]
-    schema = dict.fromkeys(_COLUMNS, pl.String)
-    return table(pl.DataFrame(rows, schema=schema, orient="row"), caption)
-
-
-def _fields(
-    charge: str, what: str, before: str | None, after: str | None, by: str, at: str, reason: str
-) -> Iterator[tuple[str | None, ...]]:
-    was, now = json.loads(before or "{}"), json.loads(after or "{}")
-    if what == "adjust":
-        for field in now:
-            values = (value_of(field, was[field]), value_of(field, now[field]))
-            yield charge, field.replace("_", " "), *values, by, at, reason
-    else:
-        said = {"add_line": "line added", "delete": "deleted", "undo": "group undone"}[what]
-        yield charge, said, _listed(was), _listed(now), by, at, reason
-
-
-def _listed(values: dict[str, str | None]) -> str:
-    return ", ".join(str(value) for value in values.values() if value is not None)
+    return table(changed_fields(changes), caption)
 
 
 _SHOW_FIRST = "'Show what it does' comes first, and again after each change of the form"

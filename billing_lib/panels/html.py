@@ -7,13 +7,15 @@ so that a notebook run again is the same byte for byte. panels/forms.py styles t
 pandas.
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from html import escape
 
 import polars as pl
 from IPython.display import HTML
 
+from billing_lib.documents.text import value_of
 from billing_lib.pricing.money import money_text, money_text_column
 
 MONEY = (
@@ -113,3 +115,40 @@ def _total_row(frame: pl.DataFrame, columns: Sequence[str]) -> pl.DataFrame:
         else pl.lit("Total" if name == first else None, dtype=dtype).alias(name)
         for name, dtype in frame.schema.items()
     )
+
+
+_KINDS = {
+    "add_line": "line added",
+    "delete": "deleted",
+    "undo": "group undone",
+    "correct": "usage corrected",
+}
+_CHANGED = ("charge", "what", "before", "after", "by", "at", "reason")
+
+
+def changed_fields(changes: pl.DataFrame) -> pl.DataFrame:
+    """Changes (``read_history`` of workflow/adjust.py), one row per changed field."""
+    rows = [row for change in changes.iter_rows() for row in _fields(*change)]
+    return pl.DataFrame(rows, schema=dict.fromkeys(_CHANGED, pl.String), orient="row")
+
+
+def _fields(
+    charge: str, what: str, before: str | None, after: str | None, by: str, at: str, reason: str
+) -> Iterator[tuple[str | None, ...]]:
+    was, now = json.loads(before or "{}"), json.loads(after or "{}")
+    if what == "adjust":
+        for field in now:
+            values = (value_of(field, was[field]), value_of(field, now[field]))
+            yield charge, field.replace("_", " "), *values, by, at, reason
+    else:
+        said = {
+            "add_line": "line added",
+            "delete": "deleted",
+            "undo": "group undone",
+            "correct": "usage corrected",
+        }
+        yield charge, said[what], _listed(was), _listed(now), by, at, reason
+
+
+def _listed(values: dict[str, str | None]) -> str:
+    return ", ".join(str(value) for value in values.values() if value is not None)

@@ -1,6 +1,7 @@
 """Review a month: its charges, unbilled usage and findings, and the explanation of a charge.
 
     find_discrepancies(engine, book, "1993-10")    run every check of pricing/month_checks.py
+    check_month(MonthData.read(folder))            the same on a month frozen in a snapshot
     dismiss(engine, book, "1993-10", key, reason)  a reviewer found it right: hide it
     restore(engine, book, "1993-10", key, reason)  take the dismissal back: show it again
     remedy(finding)                                Remedy(("RC/u8",), "waived", "yes", …)
@@ -11,12 +12,15 @@ staff have seen its effect. A dismissal is an event and holds for exactly these 
 with one more charge is shown again.
 """
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
 from billing_lib.ledger import charges as ledger_charges
@@ -28,6 +32,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.explain import explain_charge
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.month_checks import (
+    CHECKED,
     SPEND,
     UNBILLED,
     UNPLACED,
@@ -37,7 +42,7 @@ from billing_lib.pricing.month_checks import (
     projects_frame,
     usage_without_a_readable_time,
 )
-from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.pricing.pricebook import Facility, PriceBook
 from billing_lib.workflow.adjust import CHANGES, changes_of, require_reason, split_code
 from billing_lib.workflow.findings import (
     ANY,
@@ -185,57 +190,151 @@ def read_charges(
     return named(charges, facility)
 
 
-def find_discrepancies(
-    engine: Engine, book: PriceBook, period: str, step: Progress = unheard
-) -> ReviewedMonth:
-    """Run the checks on a month, read in one transaction; ``step`` reports the progress."""
-    facility, month = book.facility.code, Period.parse(period)
-    total = MONTHS + 3 + len(month_checks.CHECKS)
-    with reading(engine) as connection:
-        require(connection, facility, VIEWER)
-        step(0, total, f"reading the charges of {month}")
-        charges = named(overview.read_month(connection, facility, str(month)), facility)
-        step(1, total, f"reading the splits of {month}")
-        shares, invalid_codes = read_codes(connection, book, month, charges)
-        step(2, total, f"reading the unbilled usage of {month}")
-        own = waiting(connection, facility, usage.read_unbilled(connection, facility, str(month)))
-        unbilled = month_unbilled(connection, facility, str(month))
-        undated = waiting(
-            connection, facility, usage.read_unbilled(connection, facility, undated=True)
-        )
-        spend, before = [overview.SPEND.to_frame()], month
-        for done in range(MONTHS):
-            before = before.previous
-            step(3 + done, total, f"reading {before}")
-            spend.append(overview.read_spend(connection, facility, str(before)))
-        checked = with_judged(connection, facility, charges)
-        stated = read_stated(connection, facility, str(month))
-        dismissed = read_dismissals(connection, facility, month)
-    reviewed = Reviewed(
+@dataclass(frozen=True)
+class MonthData:
+    """All that the review of a month reads, so that a frozen month is reviewed again.
+
+    Attributes
+    ----------
+    facility
+        Of the price book; frozen are its code, name, currency, time zone and limits of review.
+    charges, unbilled, spend
+        As in ``ReviewedMonth``.
+    judged
+        ``charge``: staff set its quantity or amount, or waived it.
+    stated, shares, unplaced, invalid_codes, items, projects
+        As in ``Reviewed`` (pricing/month_checks.py).
+    waiting
+        Unbilled usage of the month that staff have not dismissed, for the checks.
+    dismissals
+        ``key``, ``by``, ``at``, ``reason`` of dismissed findings.
+    changes
+        The changes by staff, as ``read_history`` has them.
+    """
+
+    facility: Facility
+    period: Period
+    charges: pl.DataFrame
+    judged: pl.DataFrame
+    stated: pl.DataFrame
+    shares: pl.DataFrame
+    unbilled: pl.DataFrame
+    waiting: pl.DataFrame
+    unplaced: pl.DataFrame
+    invalid_codes: pl.DataFrame
+    spend: pl.DataFrame
+    items: pl.DataFrame
+    projects: pl.DataFrame
+    dismissals: pl.DataFrame
+    changes: pl.DataFrame
+
+    def write(self, folder: Path) -> None:
+        """Write the frames and the facility into a snapshot's folder, as ``review_…`` files."""
+        for name in _FRAMES:
+            content = BytesIO()
+            getattr(self, name).write_parquet(content)
+            (folder / f"{_FROZEN}{name}.parquet").write_bytes(content.getvalue())
+        kept = {"code", "name", "currency", "timezone", "review"}
+        stated = {"period": str(self.period), "facility": self.facility.model_dump(include=kept)}
+        text = json.dumps(stated, default=str, indent=2, sort_keys=True, ensure_ascii=False)
+        (folder / f"{_FROZEN}month.json").write_text(text + "\n", encoding="utf-8")
+
+    @classmethod
+    def read(cls, folder: Path) -> "MonthData":
+        """Read what ``write`` wrote."""
+        stated = json.loads((folder / f"{_FROZEN}month.json").read_bytes())
+        frames = {name: pl.read_parquet(folder / f"{_FROZEN}{name}.parquet") for name in _FRAMES}
+        facility = Facility.model_validate(stated["facility"])
+        return cls(facility, Period.parse(stated["period"]), **frames)
+
+
+_FROZEN = "review_"
+_FRAMES = tuple(each.name for each in fields(MonthData) if each.name not in ("facility", "period"))
+
+
+def read_month_data(
+    connection: Connection,
+    book: PriceBook,
+    month: Period,
+    step: Progress = unheard,
+    total: int = MONTHS + 3,
+) -> MonthData:
+    """Read a month for its review, in ``MONTHS`` + 3 of ``total`` steps."""
+    facility = book.facility.code
+    step(0, total, f"reading the charges of {month}")
+    charges = named(overview.read_month(connection, facility, str(month)), facility)
+    step(1, total, f"reading the splits of {month}")
+    shares, invalid_codes = read_codes(connection, book, month, charges)
+    step(2, total, f"reading the unbilled usage of {month}")
+    own = waiting(connection, facility, usage.read_unbilled(connection, facility, str(month)))
+    undated = waiting(connection, facility, usage.read_unbilled(connection, facility, undated=True))
+    spend, before = [overview.SPEND.to_frame()], month
+    for done in range(MONTHS):
+        before = before.previous
+        step(3 + done, total, f"reading {before}")
+        spend.append(overview.read_spend(connection, facility, str(before)))
+    judged = with_judged(connection, facility, charges)
+    codes = charges["charge"].str.strip_prefix(f"{facility}/")
+    return MonthData(
         facility=book.facility,
         period=month,
-        charges=checked,
-        stated=stated,
+        charges=charges,
+        judged=judged.filter("judged").select("charge"),
+        stated=read_stated(connection, facility, str(month)),
         shares=shares,
-        unbilled=own.select(UNBILLED.names()),
+        unbilled=month_unbilled(connection, facility, str(month)),
+        waiting=own.select(UNBILLED.names()),
         unplaced=undated.select(UNPLACED.names()),
         invalid_codes=invalid_codes,
-        spend=pl.concat(spend).select(SPEND.names()),
+        spend=pl.concat(spend),
         items=items_frame(book),
         projects=projects_frame(book),
+        dismissals=read_dismissals(connection, facility, month),
+        changes=changes_of(connection, facility, codes),
     )
-    first = total - len(month_checks.CHECKS)
-    findings = month_checks.find(
-        reviewed, lambda done, of, check: step(first + done, total, f"checking: {check}")
+
+
+def check_month(month: MonthData, step: month_checks.Step = lambda *_: None) -> ReviewedMonth:
+    """Run the checks on a month's data; ``step`` reports the progress."""
+    judged = pl.col("charge").is_in(month.judged["charge"].implode())
+    reviewed = Reviewed(
+        facility=month.facility,
+        period=month.period,
+        charges=month.charges.with_columns(judged=judged).select(CHECKED.names()),
+        stated=month.stated,
+        shares=month.shares,
+        unbilled=month.waiting,
+        unplaced=month.unplaced,
+        invalid_codes=month.invalid_codes,
+        spend=month.spend.select(SPEND.names()),
+        items=month.items,
+        projects=month.projects,
     )
+    findings = month_checks.find(reviewed, step)
+    dismissed = month.dismissals
     return ReviewedMonth(
-        charges=charges,
-        unbilled=unbilled,
-        spend=pl.concat(spend),
+        charges=month.charges,
+        unbilled=month.unbilled,
+        spend=month.spend,
         findings=findings.join(dismissed, on="key", how="anti", maintain_order="left"),
         dismissed=findings.select("key", "check", "subject", "sentence").join(
             dismissed, on="key", maintain_order="left"
         ),
+    )
+
+
+def find_discrepancies(
+    engine: Engine, book: PriceBook, period: str, step: Progress = unheard
+) -> ReviewedMonth:
+    """Run the checks on a month, read in one transaction; ``step`` reports the progress."""
+    month = Period.parse(period)
+    total = MONTHS + 3 + len(month_checks.CHECKS)
+    with reading(engine) as connection:
+        require(connection, book.facility.code, VIEWER)
+        data = read_month_data(connection, book, month, step, total)
+    first = total - len(month_checks.CHECKS)
+    return check_month(
+        data, lambda done, of, check: step(first + done, total, f"checking: {check}")
     )
 
 

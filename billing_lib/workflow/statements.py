@@ -32,6 +32,7 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import Ledger, reading, writing
 from billing_lib.ledger.events import record_event
+from billing_lib.ledger.log import head_after
 from billing_lib.ledger.people import read_facilities
 from billing_lib.ledger.statements import STATED, STATEMENT_ADJUSTMENT
 from billing_lib.ledger.states import ACTIVE, APPROVED, OPEN, PAID
@@ -533,6 +534,8 @@ def shown_statement(
         "payment": None
         if row.paid_on is None
         else {"date": row.paid_on.isoformat(), "reference": row.payment_reference},
+        # The same each time: the log's head when the last of these invoices was issued.
+        "log": head_after(connection, stated["number"].to_list()),
         "totals": {
             "invoices": row.invoices,
             "raw_total": money_text(row.raw_total, places),

@@ -14,14 +14,7 @@ import nbformat
 import polars as pl
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook
 
-from billing_lib.audit.bag import (
-    INFO,
-    MANIFEST,
-    TAG_MANIFEST,
-    manifest_bytes,
-    payload_files,
-    tag_files,
-)
+from billing_lib.audit.bag import INFO, payload_files, write_manifests
 from billing_lib.audit.provenance import provenance
 from billing_lib.audit.record import RunDescription, seal
 
@@ -140,8 +133,7 @@ def rebuild_manifests(record: Path) -> None:
     kept = [line for line in info if not line.startswith("Payload-Oxum")]
     lines = [*kept, f"Payload-Oxum: {size}.{len(payload)}"]
     (record / INFO).write_text("".join(f"{line}\n" for line in lines))
-    (record / MANIFEST).write_bytes(manifest_bytes(record, payload))
-    (record / TAG_MANIFEST).write_bytes(manifest_bytes(record, tag_files(record)))
+    write_manifests(record, payload)
 
 
 def git(folder: Path, *words: str) -> str:

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 from small_run import files, git
 
-from billing_lib.audit.provenance import PriceBookOrigin, packages, provenance, require_clean
+from billing_lib.audit.provenance import (
+    BUILD_ID,
+    PriceBookOrigin,
+    packages,
+    provenance,
+    require_clean,
+)
 from billing_lib.errors import DirtyTree, InvalidRecord
 from billing_lib.workflow.load import BookFile
 
@@ -171,14 +177,49 @@ def installed(tmp_path: Path) -> Path:
     return tree
 
 
-def test_inside_an_image_commit_and_digest_come_from_the_environment(
+BUILD = "0123456789abcdef" * 2
+
+
+def test_inside_an_image_its_launcher_tells_commit_and_digest(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    image = f"office/billing@sha256:{'a' * 64}"
-    monkeypatch.setenv("BILLING_COMMIT", "b" * 40)
-    monkeypatch.setenv("BILLING_IMAGE", image)
-    origin = provenance(installed(tmp_path))
+    image, tree = f"office/billing@sha256:{'a' * 64}", installed(tmp_path)
+    (tree / BUILD_ID).write_text(f"{BUILD}\n")
+    for name, value in {
+        "COMMIT": "b" * 40,
+        "IMAGE": image,
+        "IMAGE_BUILD": BUILD,
+        "IMAGE_TOLD_BY": "scripts/image.sh, by podman 4.3",
+    }.items():
+        monkeypatch.setenv(f"BILLING_{name}", value)
+    origin = provenance(tree)
     assert (origin.commit, origin.container, origin.dirty) == ("b" * 40, image, False)
+    stated = json.loads(origin.environment_json())
+    assert stated["container_build"] == BUILD
+    assert stated["container_told_by"] == "scripts/image.sh, by podman 4.3"
+
+
+@pytest.mark.parametrize(
+    ("inside", "told", "what"),
+    [
+        (None, BUILD, "and the program does not run in one"),
+        ("", BUILD, "and the program does not run in one"),
+        (BUILD, None, f"build id unknown, and this image has {BUILD}"),
+        (BUILD, "ab" * 16, f"build id {'ab' * 16}, and this image has {BUILD}"),
+    ],
+)
+def test_an_invented_digest_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, inside: str | None, told: str | None, what: str
+) -> None:
+    tree = installed(tmp_path)
+    if inside is not None:
+        (tree / BUILD_ID).write_text(f"{inside}\n")
+    monkeypatch.setenv("BILLING_COMMIT", "b" * 40)
+    monkeypatch.setenv("BILLING_IMAGE", f"office/billing@sha256:{'a' * 64}")
+    if told is not None:
+        monkeypatch.setenv("BILLING_IMAGE_BUILD", told)
+    with pytest.raises(InvalidRecord, match=what):
+        provenance(tree)
 
 
 @pytest.mark.parametrize("commit", [None, "", "HEAD", "b" * 39, "B" * 40])

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import pty
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -93,8 +94,8 @@ def test_at_a_terminal_nobody_is_asked_for_a_passphrase(record: Path, tmp_path: 
     key = new_key(tmp_path / "signing", "a secret")
     program = (
         "from pathlib import Path\n"
-        "from billing_lib.audit.verify import sign\n"
-        f"sign(Path({str(record)!r}), Path({str(key)!r}))\n"
+        "from billing_lib.audit.signing import RECORDS, sign\n"
+        f"sign(b'content', Path({str(key)!r}), RECORDS)\n"
     )
     (record / SIGNATURE).unlink()
     child, terminal = pty.fork()
@@ -121,6 +122,7 @@ def test_without_ssh_keygen_a_sentence_says_so(
 ) -> None:
     origin = provenance(clone)
     monkeypatch.setenv("BILLING_SIGNING_KEY", str(signing_key))
+    (tmp_path / "git").symlink_to(str(shutil.which("git")))
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InvalidRecord, match=r"no ssh-keygen .*; install openssh-client"):
         seal(record, RUN, origin)

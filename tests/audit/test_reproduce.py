@@ -1,6 +1,7 @@
 """Reproducing: the same cents years later, without a ledger; a cent more is shown by its line."""
 
 import json
+import shutil
 import tempfile
 from pathlib import Path
 
@@ -176,13 +177,36 @@ def test_other_packages_here_make_an_environment_from_the_lock(record: Path, clo
     assert git(clone, "status", "--porcelain") == ""
 
 
-def test_packages_that_nobody_can_install_are_refused(record: Path, clone: Path) -> None:
-    restate(record, packages={"polars": "0.1"}, python="CPython 2.0.1")
-    with pytest.raises(InvalidRecord, match=r"uv cannot install them .*reproduce again where"):
+def test_packages_that_nobody_can_install_are_named_and_run_all_the_same(
+    record: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restate(record, packages={"polars": "0.1"})
+    monkeypatch.setenv("UV_OFFLINE", "1")
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    with pytest.raises(InvalidRecord, match=r"polars is .* here and was 0\.1; uv cannot install"):
+        reproduce(record, strict=True)
+    reproduction = reproduce(record)
+    assert reproduction.differences == ()
+    assert "the environment here is not the recorded lock's: polars is " in reproduction.environment
+
+
+def without_program(record: Path) -> None:
+    """Make it a record of an earlier version, which held no program."""
+    shutil.rmtree(record / "data" / "program")
+    restate(record)
+
+
+def test_another_commit_than_that_of_its_program_is_refused(record: Path, clone: Path) -> None:
+    restate(record, commit="0" * 40)
+    with pytest.raises(InvalidRecord, match=f"the commit is not {'0' * 40}"):
         reproduce(record, repository=clone)
 
 
-def test_an_unknown_commit_is_named(record: Path, clone: Path, tmp_path: Path) -> None:
+def test_a_record_of_an_earlier_version_takes_its_program_from_a_clone(
+    record: Path, clone: Path, tmp_path: Path
+) -> None:
+    without_program(record)
+    assert reproduce(record, repository=clone).differences == ()
     restate(record, commit="0" * 40)
     with pytest.raises(InvalidRecord, match=f"does not have the record's commit {'0' * 40}"):
         reproduce(record, repository=clone)
@@ -193,6 +217,7 @@ def test_an_unknown_commit_is_named(record: Path, clone: Path, tmp_path: Path) -
 def test_where_no_repository_is_the_stated_commit_will_do(
     record: Path, clone: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    without_program(record)
     monkeypatch.setenv("BILLING_COMMIT", git(clone, "rev-parse", "HEAD"))
     restate(record, lock_sha256=lock_sha256(ROOT))  # the running program's own tree
     assert reproduce(record, repository=tmp_path).differences == ()

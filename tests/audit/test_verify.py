@@ -209,7 +209,7 @@ def test_only_an_allowed_signer_counts(
     another = new_key(tmp_path / "another").with_suffix(".pub").read_text()
     allowed.write_text(f"audit@example.edu {another}")
     assert SIGNATURE in named(record)
-    assert signature_sentence(record) == "no allowed signer has signed this tag manifest"
+    assert signature_sentence(record) == "no allowed signer has signed this"
     (record / SIGNATURE).unlink()
     assert named(record) == {SIGNATURE}
     assert signature_sentence(record) == "not signed"

@@ -1,6 +1,8 @@
 """Kernels that are forked: each as if it had been started alone, and none outlives its starter."""
 
+import asyncio
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -111,3 +113,22 @@ def test_where_it_has_ended_the_next_try_begins_anew(tmp_path: Path) -> None:
     before.kill()
     before.wait()
     assert executed(tmp_path / "two", "print(2)") == "2\n"
+
+
+def test_a_kernel_that_ends_before_it_answers_is_said(tmp_path: Path) -> None:
+    async def wait() -> None:
+        kernel = CleanKernelManager(
+            home=str(tmp_path), transport="ipc", connection_file=str(tmp_path / "kernel.json")
+        )
+        await kernel.start_kernel(cwd=str(tmp_path))
+        await kernel.signal_kernel(signal.SIGKILL)
+        client = kernel.client()
+        client.start_channels()
+        try:
+            await client.wait_for_ready(timeout=60)
+        finally:
+            client.stop_channels()
+            await kernel.cleanup_resources()
+
+    with pytest.raises(RuntimeError, match="the kernel has ended"):
+        asyncio.run(wait())

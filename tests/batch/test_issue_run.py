@@ -69,6 +69,14 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
     assert EN16931.encode() in xml  # the facility states its country
     assert judge(xml) == []
 
+    shown = (first.record / "data" / "notebook" / "review.executed.ipynb").read_text()
+    assert "160.83 USD" in shown  # the whole month, of which p2's invoice is a part
+    assert "the price book has no project &#x27;nobody&#x27;" in shown  # a finding of the checks
+    assert (
+        "Changes by staff"
+        in (first.record / "data" / "notebook" / "adjust.executed.ipynb").read_text()
+    )
+
     with pytest.raises(AlreadyIssued, match=r"MIC 2020-04 is issued \(MIC-2020-00001 to "):
         issue(ledger, office, APRIL, "2020-05-06")
     with pytest.raises(AlreadyIssued, match="project p2 is issued"):
@@ -87,7 +95,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
 @pytest.fixture
 def generous_notebook(tmp_path: Path) -> Path:
     """The issuing notebook, but for a cent that it takes off each total."""
-    notebook = nbformat.read(issuing.NOTEBOOK, as_version=4)
+    notebook = nbformat.read(issuing.SOURCES["issue"], as_version=4)
     last = notebook.cells[-1]
     last.source = last.source.replace(
         "write_invoices(",
@@ -104,7 +112,7 @@ def test_a_notebook_that_computes_otherwise_issues_nothing(
     ledger: Engine, office: Settings, generous_notebook: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(issuing, "NOTEBOOK", generous_notebook)
+        patch.setitem(issuing.SOURCES, "issue", generous_notebook)
         with pytest.raises(RunFailed, match="for MIC-2020-00001 differs from the library's"):
             issue(ledger, office, APRIL, "2020-05-04")
     with reading(ledger) as connection:

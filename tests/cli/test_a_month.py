@@ -134,11 +134,12 @@ COMMANDS = (
     *("check", "dismiss"),
     *("runs", "ready", "approve", "reject", "quarantine", "release", "close", "month"),
     *("issue", "note", "invoices", "show", "preview", "adhoc", "credit", "reissue", "void"),
-    *("pay", "unpay", "deposit", "funds", "verify", "reproduce"),
+    *("pay", "unpay", "deposit", "funds", "verify", "reproduce", "archive"),
     *("statements", "statement", "pay-statement", "unpay-statement", "listing"),
     *("templates", "transform", "transformations", "package", "packages"),
     *("journal", "journals", "focus"),
-    *("deliver", "outbox", "bounce", "notices", "preferences", "facility", "run"),
+    *("deliver", "outbox", "bounce", "notices", "preferences", "extract"),
+    *("facility", "run", "log"),
 )
 
 

@@ -15,6 +15,7 @@ from billing_lib.workflow.site import make_site
 
 from .conftest import Office
 
+KEYS = "keys/billing, keys/billing.pub, keys/allowed_signers"
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -110,7 +111,7 @@ def test_a_command_without_a_site_says_in_one_sentence_to_make_one(tmp_path: Pat
 def test_init_makes_a_site_whose_example_bills_and_twice_changes_nothing(tmp_path: Path) -> None:
     made = Office(tmp_path).done("init", "core")
     core = tmp_path / "core"
-    names = "billing.toml, .gitignore, parameters/example.yml"
+    names = f"billing.toml, .gitignore, parameters/example.yml, {KEYS}"
     assert made.startswith(f"{core}: a site, with {names} and runs/\n")
     assert made.endswith(f"sqlite:///{core}/billing.db: set up\n")
     before = {path: path.read_bytes() for path in core.rglob("*") if path.suffix != ".db"
@@ -134,7 +135,7 @@ def test_init_writes_over_no_file_and_brings_no_example_beside_a_price_book(tmp_
     (tmp_path / "parameters" / "microscopy.yml").write_text(BOOK)
     (tmp_path / ".gitignore").write_text("mine\n")
     made = Office(tmp_path).done("init")
-    assert "a site, with billing.toml and runs/" in made
+    assert f"a site, with billing.toml, {KEYS} and runs/" in made
     assert (tmp_path / ".gitignore").read_text() == "mine\n"
     assert [path.name for path in (tmp_path / "parameters").iterdir()] == ["microscopy.yml"]
 

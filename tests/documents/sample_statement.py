@@ -44,6 +44,7 @@ def statement_of(
         "state": "OPEN",
         "facilities": parts,
         "payment": None,
+        "log": f"billing-log core 3 1993-11-05T10:00:00Z {'0123456789abcdef' * 4}",
         "totals": {
             "invoices": len(invoices),
             "raw_total": _text(_sum(part["raw_total"] for part in parts), places),

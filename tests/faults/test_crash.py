@@ -22,13 +22,13 @@ from billing_lib.workflow.rate import rate_period
 APRIL = Period(2020, 4)
 INSTANTS = (
     "freeze:after",  # the transaction is rolled back
-    "execute_notebook:before",  # frozen, nothing written
+    "execute_notebooks:before",  # frozen, nothing written
     "commit_issuing:after",  # the transaction is rolled back
     "_move:before",  # issued, the record not in its place
 )
 """Each leaves another ledger."""
 
-OF_FILES = ("execute_notebook:after", "seal:before", "seal:after", "_move:after")
+OF_FILES = ("execute_notebooks:after", "seal:before", "seal:after", "_move:after")
 """These leave a ledger as one of the above does, and other files."""
 
 

@@ -26,6 +26,8 @@ ROOT = Path(__file__).parent.parent.parent
 BILLING = Path(sys.executable).with_name("billing")
 NAME = "billing-notebooks-test"
 
+CHECK = "from billing_lib.audit.provenance import provenance; provenance()"
+
 # One worker builds the image and looks at it from all sides.
 pytestmark = [pytest.mark.image, pytest.mark.xdist_group("image")]
 
@@ -110,6 +112,17 @@ def test_the_record_names_the_image_by_digest_and_the_commit(issued: Issued) -> 
     assert recorded["commit"] == issued.commit
     assert recorded["dirty"] is False
     assert issued.image in issued.output
+    assert len(recorded["container_build"]) == 32
+    assert recorded["container_told_by"].startswith("scripts/image.sh, by ")
+
+
+def test_an_invented_digest_is_refused_in_the_image_too(issued: Issued, tmp_path: Path) -> None:
+    engine = find_engine(issued.image)
+    assert engine is not None
+    invented = f"BILLING_IMAGE=localhost/other@sha256:{'a' * 64}"
+    words = ["env", invented, "BILLING_IMAGE_BUILD=0123", "python", "-c", CHECK]
+    refused = run_inside(engine, issued.image, tmp_path, words)
+    assert "build id 0123, and this image has " in refused.stderr
 
 
 def test_the_record_verifies_outside_the_image(issued: Issued, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from billing_lib.ledger.invoices import (
     INVOICE_SPLIT,
     ISSUED_INVOICE,
 )
+from billing_lib.ledger.log import add_entry, lock_log
 from billing_lib.ledger.schema import (
     invoice_number,
     statement,
@@ -275,8 +276,17 @@ def issue(connection: Connection, numbers: pl.DataFrame | None = None) -> None:
     bills, lines, splits = issued_frames(issuing.id, numbers)
     invoices.insert_issued(connection, bills, lines, splits, adjustments())
     bill(connection, numbers)
+    log_record(connection, issuing.id)
     runs.finish(connection, issuing.id, "ab" * 32, RECORD)
     runs.move_run(connection, RUN, "finish")
+
+
+def log_record(connection: Connection, issuing: str) -> None:
+    """The issuing's record as the next entry of the log."""
+    position = lock_log(connection).height + 1
+    head = f"billing-log core {position} 2020-05-04T10:00:00Z {'cd' * 32}"
+    values = {"facility": "RC", "seal": "ab" * 32, "head": head, "signature": None}
+    add_entry(connection, position, issuing=issuing, **values)
 
 
 def bill(connection: Connection, numbers: pl.DataFrame) -> None:

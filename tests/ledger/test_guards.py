@@ -39,6 +39,7 @@ ISSUED = {
     "job": ("log = 'another'", "run = 'RC-2020-04-1' AND sequence = 1"),
     "journal": ("settings = '{}'", "number = 1"),
     "journal_entry": ("date = '2020-05-05'", "number = 'RC-2020-0001'"),
+    "log_entry": (f"seal = '{'ef' * 32}'", "position = 1"),
     "message": ("subject = 'another'", "id = 'RC-2020-0001-3f09ab12cd34'"),
     "notice": ("text = 'another'", "key = 'RC-2020-0001'"),
     "notice_seen": ("login = 'mallory'", "key = 'RC-2020-0001'"),

@@ -147,6 +147,27 @@ def test_an_issuing_names_its_snapshot_and_record_once_it_is_issued(submitted: E
     assert (issued.snapshot_sha256, issued.record) == ("ab" * 32, RECORD)
 
 
+def test_what_has_a_record_is_issued_with_its_place_in_the_log(submitted: Engine, raw: Raw) -> None:
+    entry = "INSERT INTO log_entry VALUES ({}, '{}', 'RC', 'ab', 'a head', NULL)"
+    with pytest.raises(REFUSED):
+        raw(entry.format(1, RUN))
+    with writing(submitted) as connection:
+        numbers = freeze(connection, [P1, P2])
+    for position in (0, 2):
+        with pytest.raises(REFUSED, match="without a gap"):
+            raw(entry.format(position, RUN))
+    with pytest.raises(IntegrityError, match="when the log has its record"):  # noqa: SIM117
+        with writing(submitted) as connection:
+            invoices.insert_issued(connection, *issued_frames(RUN, numbers))
+            bill(connection, numbers)
+            runs.finish(connection, RUN, "ab" * 32, RECORD)
+    with writing(submitted) as connection:
+        issue(connection, numbers)
+    assert raw("SELECT position, issuing FROM log_entry") == [(1, RUN)]
+    with pytest.raises(REFUSED, match="exists"):
+        raw(entry.format(2, RUN))
+
+
 def test_a_number_is_reserved_in_sequence_for_what_is_being_approved(
     submitted: Engine, raw: Raw
 ) -> None:

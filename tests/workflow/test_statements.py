@@ -22,6 +22,7 @@ from sample_statements import (
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
+from billing_lib.audit.log import ledger_log
 from billing_lib.errors import (
     InvalidAdjustment,
     NotPermitted,
@@ -394,6 +395,11 @@ def test_the_canonical_statement(
     issue_both(ledger, both, tmp_path)
     generate_statements(ledger, both, APRIL)
     shown: dict[str, Any] = read_statement(ledger, both, JONES)
+    head = ledger_log(ledger).head
+    assert head is not None
+    assert shown.pop("log") == head.line
+    assert head.size == 2  # of both facilities
+    shown["log"] = None
     assert json.loads(statement_json(shown)) == shown
     assert list(json.loads(statement_json(shown))) == sorted(shown)
     invoice = {
@@ -403,7 +409,7 @@ def test_the_canonical_statement(
     assert shown == {
         **{"format": "billing-statement/1", "id": JONES, "period": "2020-04", "sequence": 1},
         **{"team": {"code": "jones", "name": "Jones Lab"}, "currency": "USD", "state": "OPEN"},
-        "payment": None,
+        **{"payment": None, "log": None},
         "facilities": [
             {
                 "facility": {"code": "SEQ", "name": "Sequencing"},
