@@ -171,8 +171,8 @@ class BookHistory:
 
     def _rows(self) -> pl.DataFrame:
         zone = self.opened.book.facility.timezone if self.opened is not None else "UTC"
-        moment = {"at": pl.Datetime("us", "UTC")}
-        words = dict.fromkeys(("version", "login", "reason", "changed"), pl.String)
+        words = ("version", "login", "reason", "changed")
+        schema = pl.Schema({"at": pl.Datetime("us", "UTC")} | dict.fromkeys(words, pl.String()))
         rows = [
             {
                 "version": str(len(self.versions) - place),
@@ -184,7 +184,7 @@ class BookHistory:
             for place, version in enumerate(self.versions)
         ]
         at = pl.col("at").dt.convert_time_zone(zone).dt.to_string("%Y-%m-%d %H:%M:%S")
-        return pl.DataFrame(rows, words | moment).with_columns(at)
+        return pl.DataFrame(rows, schema).with_columns(at)
 
     def show(self, place: int) -> None:
         """Show a version's changes and its text."""

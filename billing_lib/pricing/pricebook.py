@@ -686,10 +686,14 @@ class PriceBook(Entry):
     @classmethod
     def parse(cls, text: str, name: str) -> Self:
         """A price book from YAML text; ``name`` is the file's, for messages."""
-        document = Document(text, name)
+        return cls.of(Document(text, name))
+
+    @classmethod
+    def of(cls, document: Document) -> Self:
+        """A price book from a document."""
         book = document.validate(cls)
         check_references(book, document)
-        book._sha256 = hashlib.sha256(text.encode()).hexdigest()
+        book._sha256 = hashlib.sha256(document.text.encode()).hexdigest()
         return book
 
 

@@ -23,7 +23,6 @@ import json
 import os
 import shutil
 from contextlib import suppress
-from copy import deepcopy
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -98,9 +97,14 @@ class OpenedBook:
     book: PriceBook
 
     @cached_property
+    def document(self) -> Document:
+        """The text by its keys."""
+        return Document(self.text, self.path.name)
+
+    @property
     def content(self) -> dict[str, Any]:
         """Its content with scalars as text; change a copy."""
-        return Document(self.text, self.path.name).content
+        return self.document.content
 
 
 @dataclass(frozen=True)
@@ -403,10 +407,10 @@ def new_facility(
             f"the facility '{code}' already has a price book", remedy="choose another code"
         )
     source = TEMPLATES / template
-    original = read_text(source / "price-book.yml")
-    content = Document(original, template).content
-    content["facility"] |= {"code": code} | {key: it for key, it in keys.items() if it}
-    text = edited(original, template, content)
+    original = Document(read_text(source / "price-book.yml"), template)
+    facility = {"code": code} | {key: it for key, it in keys.items() if it}
+    content = original.content | {"facility": original.content["facility"] | facility}
+    text = edited(original, content).text
     book = PriceBook.parse(text, f"the new facility {code}")
     path = folder / f"{code.lower()}.yml"
     example = folder / code.lower() / next(source.glob("usage.*")).name
@@ -425,8 +429,8 @@ def _changed(opened: OpenedBook, content: dict[str, Any]) -> tuple[str, PriceBoo
     """The changed text, checked as a whole, and its price book."""
     if content == opened.content:
         raise NotReady("nothing was changed", where=opened.path.name)
-    text = edited(opened.text, opened.path.name, deepcopy(content))
-    book = with_parts(PriceBook.parse(text, opened.path.name), opened.path.parent)
+    document = edited(opened.document, content)
+    book = with_parts(PriceBook.of(document), opened.path.parent)
     was, code = opened.book.facility.code, book.facility.code
     if code != was:
         raise InvalidPriceBook(
@@ -434,7 +438,7 @@ def _changed(opened: OpenedBook, content: dict[str, Any]) -> tuple[str, PriceBoo
             where=f"{opened.path.name}, facility.code",
             remedy=f"set it back to '{was}', or make a new facility",
         )
-    return text, book
+    return document.text, book
 
 
 def write_whole(path: Path, content: str | bytes) -> None:
