@@ -45,6 +45,7 @@ from billing_lib.panels.forms import (
     text_entry,
     zipped,
 )
+from billing_lib.panels.html import label_of
 from billing_lib.panels.office import ActionForm, follow
 from billing_lib.panels.table import NUMBER, Column, PagedTable
 from billing_lib.pricing.clock import Period
@@ -537,7 +538,7 @@ class AfterPanel(Displayed):
         columns = [
             Column(
                 name,
-                name.replace("_", " ").capitalize(),
+                label_of(name),
                 NUMBER if dtype.is_numeric() or name in _AMOUNTS else "text",
                 wide=3 if name in ("text", "selection", "reason", "address") else 1,
             )

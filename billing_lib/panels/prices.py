@@ -25,6 +25,8 @@ from billing_lib.documents.book_workbook import BookWorkbook, read_workbook, wri
 from billing_lib.panels.forms import (
     BESIDE_LABEL,
     Displayed,
+    Fold,
+    Upload,
     button,
     buttons,
     choice,
@@ -148,12 +150,9 @@ class BookHistory:
             on_action=self.show,
             visible=6,
         )
-        self.widget = widgets.Accordion(
-            [widgets.VBox([self.table.widget, self.message.widget, self.shown])],
-            titles=["History of the price book"],
-            selected_index=None,
-        )
-        self.widget.observe(lambda _: self.refresh(), names="selected_index")
+        parts = widgets.VBox([self.table.widget, self.message.widget, self.shown])
+        self.fold = Fold("History of the price book", parts)
+        self.fold.heading.observe(lambda _: self.refresh(), names="opened")
 
     def open(self, opened: OpenedBook) -> None:
         """Show another price book, or another version of it."""
@@ -163,7 +162,7 @@ class BookHistory:
 
     def refresh(self) -> None:
         """Read the versions, if the history is in sight."""
-        if self.opened is None or self.widget.selected_index is None:
+        if self.opened is None or not self.fold.heading.opened:
             return
         with self.message.sentences():
             self.versions = read_versions(self.office.engine, self.opened)
@@ -231,15 +230,9 @@ class PricesPanel(Displayed):
         self.workbook: BookWorkbook | None = None
         self.workbook_button = button("Make an Excel workbook")
         self.workbook_link = widgets.HTML()
-        self.upload = widgets.FileUpload(
-            accept=".xlsx", description="Take a changed workbook in", layout={"width": "auto"}
-        )
-        self.logo = widgets.FileUpload(
-            accept=".png,.svg", description="Take a logo in", layout={"width": "auto"}
-        )
-        self.logo.observe(lambda _: self._logo_uploaded(), names="value")
+        upload = self._upload("Drop a changed workbook here, or choose it", ".xlsx")
+        logo = self._upload("Drop a logo here, or choose it", ".png,.svg")
         self.workbook_button.on_click(lambda _: self.make_workbook())
-        self.upload.observe(lambda _: self._uploaded(), names="value")
         self.history = BookHistory(self.office)
         self.new = NewFacilityForm(self.office, self.list_facilities)
         self.show_button.on_click(lambda _: self.show_effect())
@@ -255,7 +248,7 @@ class PricesPanel(Displayed):
                     "A PNG or SVG file of at most 200 kB. It stands on documents once the price "
                     "book is saved."
                 ),
-                buttons(self.logo),
+                logo.widget,
                 heading("Save the changes"),
                 remark(
                     "Shown first is what a change does: the values that differ, and the totals of "
@@ -272,9 +265,10 @@ class PricesPanel(Displayed):
                     "The workbook has a sheet for each section. A changed one comes back into the "
                     "forms above, where its effect is shown before it is saved."
                 ),
-                buttons(self.workbook_button, self.upload),
+                buttons(self.workbook_button),
                 widgets.HBox([self.workbook_link], layout={"margin": f"0 0 0 {BESIDE_LABEL}"}),
-                self.history.widget,
+                upload.widget,
+                self.history.fold.widget,
                 self.new.widget,
             ]
         )
@@ -369,17 +363,15 @@ class PricesPanel(Displayed):
             content = write_workbook(self.opened.content, str(self.opened.book.sha256))
             self.workbook_link.value = keep({f"{self.opened.path.stem}.xlsx": content})
 
-    def _uploaded(self) -> None:
-        for file in self.upload.value:
-            self.take_workbook(file["name"], bytes(file["content"]))
-        if self.upload.value:
-            self.upload.value = ()
+    def _upload(self, label: str, suffixes: str) -> Upload:
+        return Upload(label, self.office.settings.office / ".dropped", self.take_file, suffixes)
 
-    def _logo_uploaded(self) -> None:
-        for file in self.logo.value:
-            self.take_logo(file["name"], bytes(file["content"]))
-        if self.logo.value:
-            self.logo.value = ()
+    def take_file(self, path: Path) -> None:
+        """Take a dropped workbook or logo in, and delete the file."""
+        content = path.read_bytes()
+        path.unlink()
+        take = self.take_workbook if path.suffix.lower() == ".xlsx" else self.take_logo
+        take(path.name, content)
 
     def take_logo(self, name: str, content: bytes) -> None:
         """Lay a logo beside the price book and name it in the forms."""

@@ -53,7 +53,7 @@ def test_a_change_is_shown_then_saved(panel: PricesPanel, office: Site) -> None:
         events = read_events(connection, "MIC", kinds=["price_book"])
     assert events["reason"].to_list() == ["first seen", "prices of the year"]
     history = panel.history
-    history.widget.selected_index = 0
+    history.fold.heading.opened = True
     rows = history.table.matching().select("version", "reason", "changed").rows()
     assert rows == [
         ("2", "prices of the year", "rates, slide internal: price 1.25 → 2.00"),

@@ -12,11 +12,12 @@ function render({ model, el }) {
   const id = `billing-drop-${(drops += 1)}`;
   const zone = document.createElement("div");
   zone.className = "billing-drop";
-  zone.innerHTML = `<label for="${id}">Drop usage files here, or choose them: </label>
-    <input id="${id}" type="file" multiple>
+  zone.innerHTML = `<label for="${id}"></label> <input id="${id}" type="file" multiple>
     <div class="billing-going" hidden><progress max="1" value="0" aria-label="Upload"></progress>
     <span></span></div><div role="status"></div>`;
+  zone.querySelector("label").textContent = `${model.get("label")}:`;
   const input = zone.querySelector("input");
+  input.accept = model.get("accept");
   const going = zone.querySelector(".billing-going");
   const bar = zone.querySelector("progress");
   const words = zone.querySelector("span");
