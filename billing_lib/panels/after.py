@@ -364,9 +364,11 @@ PARTS = {
         },
     ),
     "Roles": Part(
-        lambda office, books, facility, month: list_permissions(
-            office.engine, facility
-        ).with_columns(key=pl.format("{} {} {}", "login", "role", pl.col("team").fill_null(""))),
+        lambda office, books, facility, month: (
+            list_permissions(office.engine, facility)
+            .with_columns(key=pl.format("{} {} {}", "login", "role", pl.col("team").fill_null("")))
+            .drop("facility")
+        ),
         "key",
         {
             "grant": PartAction(

@@ -105,7 +105,7 @@ def test_a_new_facility_bills_its_first_month_to_a_paid_statement(
         carry_out(
             page, "Give a role", "Nothing is done yet", f"^Done: .*{login} is an? {role}", **given
         )
-    shown.get_by_label(re.compile("^Select ann reviewer")).check()
+    shown.get_by_label(re.compile("^Select ann$")).check()
     gone = "^Done: .*ann is no reviewer any more"
     carry_out(page, "Take ticked roles", "Nothing is done yet", gone, Reason="left")
 
