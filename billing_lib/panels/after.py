@@ -45,6 +45,7 @@ from billing_lib.panels.forms import (
     text_entry,
     zipped,
 )
+from billing_lib.panels.html import label_of
 from billing_lib.panels.office import ActionForm, follow
 from billing_lib.panels.table import NUMBER, Column, PagedTable
 from billing_lib.pricing.clock import Period
@@ -363,9 +364,11 @@ PARTS = {
         },
     ),
     "Roles": Part(
-        lambda office, books, facility, month: list_permissions(
-            office.engine, facility
-        ).with_columns(key=pl.format("{} {} {}", "login", "role", pl.col("team").fill_null(""))),
+        lambda office, books, facility, month: (
+            list_permissions(office.engine, facility)
+            .with_columns(key=pl.format("{} {} {}", "login", "role", pl.col("team").fill_null("")))
+            .drop("facility")
+        ),
         "key",
         {
             "grant": PartAction(
@@ -537,7 +540,7 @@ class AfterPanel(Displayed):
         columns = [
             Column(
                 name,
-                name.replace("_", " ").capitalize(),
+                label_of(name),
                 NUMBER if dtype.is_numeric() or name in _AMOUNTS else "text",
                 wide=3 if name in ("text", "selection", "reason", "address") else 1,
             )

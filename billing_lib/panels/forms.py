@@ -16,13 +16,13 @@ import os
 import re
 import time
 from base64 import b64encode
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from html import escape
 from io import BytesIO
 from mimetypes import guess_type
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 from urllib.parse import quote
 from zipfile import ZIP_DEFLATED, ZipFile
 
@@ -30,10 +30,11 @@ import anywidget
 import ipywidgets as widgets
 import pandas as pd
 import polars as pl
+import traitlets
 import yaml
 from IPython.display import HTML
 
-from billing_lib.panels.html import shown_texts, table_name
+from billing_lib.panels.html import label_of, shown_texts, table_name
 from billing_lib.workflow.notebooks import titled
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ LABEL = "11em"
 
 BESIDE_LABEL = f"calc({LABEL} + 8px)"
 """The left edge of entries, for parts that stand below them."""
+
+STATIC = Path(__file__).parent / "static"
 
 FORMATS = (
     ("PDF", "pdf"),
@@ -61,6 +64,10 @@ _LISTED = 500
 _KEPT_SECONDS = 24 * 60 * 60
 
 _ENTRY = "36em"
+
+PAIR = "calc(30em - 8px)"
+"""The width of an entry of which several stand side by side."""
+
 _STYLE = {"description_width": LABEL}
 
 
@@ -145,14 +152,36 @@ def tick(label: str) -> widgets.Checkbox:
     )
 
 
-def button(label: str, *, primary: bool = False, disabled: str = "") -> widgets.Button:
+def button(
+    label: str,
+    then: Callable[[], object] | None = None,
+    *,
+    primary: bool = False,
+    disabled: str = "",
+) -> widgets.Button:
     """A button as wide as its label; ``disabled`` says why it is greyed at first."""
-    return widgets.Button(
+    made = widgets.Button(
         description=label,
         button_style="primary" if primary else "",
         disabled=bool(disabled),
         tooltip=disabled or None,
         layout=widgets.Layout(width="auto"),
+    )
+    if then is not None:
+        made.on_click(lambda _: then())
+    return made
+
+
+def show(part: widgets.DOMWidget, *, shown: bool) -> None:
+    """Show a part of a page, or hide it."""
+    part.layout.display = None if shown else "none"
+
+
+def paired(*entries: widgets.DOMWidget) -> widgets.GridBox:
+    """Entries of the width PAIR, as many beside each other as the window has room for."""
+    columns = "repeat(auto-fill, 30em)"
+    return widgets.GridBox(
+        entries, layout={"grid_template_columns": columns, "grid_gap": "0 1em", "width": "100%"}
     )
 
 
@@ -189,6 +218,122 @@ def _link(name: str, content: bytes) -> str:
         f'<a download="{escape(name)}" href="data:{kind};base64,{text}" '
         f'style="text-decoration: underline; margin-right: 1em">{escape(name)}</a>'
     )
+
+
+class _Drop(anywidget.AnyWidget):
+    """The place where files are dropped."""
+
+    _esm = STATIC / "drop.js"
+    _css = STATIC / "drop.css"
+    label = traitlets.Unicode().tag(sync=True)
+    accept = traitlets.Unicode().tag(sync=True)
+
+
+class Upload:
+    """A place to drop files; the browser sends them into a folder, and ``then`` gets the path.
+
+    ``accept`` lists the suffixes that the browser offers, such as ``.png,.svg``.
+    """
+
+    def __init__(
+        self, label: str, folder: Path, then: Callable[[Path], None], accept: str = ""
+    ) -> None:
+        self.folder, self._then = folder, then
+        self.widget = _Drop(label=label, accept=accept)
+        self.widget.on_msg(lambda _widget, content, buffers: self.received(content, buffers))
+        self._name, self._size, self._done = "", 0, 0
+        self._file: IO[bytes] | None = None
+
+    def received(self, content: dict[str, Any], buffers: Sequence[bytes | memoryview]) -> None:
+        """Take the beginning of a file, or its next piece."""
+        try:
+            if content.get("kind") == "begin":
+                self._begin(str(content["name"]), int(content["size"]))
+            elif self._file is not None:
+                for piece in buffers:
+                    self._done += self._file.write(piece)
+                self._go_on()
+        except OSError as error:
+            self._end()
+            told = f"{self._name} could not be kept: {error.strerror or error}"
+            self.widget.send({"kind": "refused", "told": told})
+
+    def _begin(self, name: str, size: int) -> None:
+        self._end()
+        self._name, self._size, self._done = Path(name).name.lstrip("."), size, 0
+        if not self._name:
+            self.widget.send({"kind": "refused", "told": "the file has no name"})
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._file = self._part.open("wb")
+        self._go_on()
+
+    def _go_on(self) -> None:
+        if self._done < self._size:
+            self.widget.send({"kind": "more", "received": self._done})
+            return
+        self._end()
+        path = self.folder / self._name
+        self._part.replace(path)
+        self.widget.send({"kind": "done", "told": f"{self._name} is here ({self._size:,} bytes)."})
+        self._then(path)
+
+    def _end(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @property
+    def _part(self) -> Path:
+        return self.folder / f".{self._name}.part"
+
+
+class _Heading(anywidget.AnyWidget):
+    """A heading that opens and closes what stands below it."""
+
+    _esm = """
+    export default { render({ model, el }) {
+      const heading = document.createElement("button");
+      heading.className = "billing-fold";
+      const show = () => {
+        heading.textContent = model.get("title");
+        heading.setAttribute("aria-expanded", model.get("opened"));
+      };
+      heading.addEventListener("click", () => {
+        model.set("opened", !model.get("opened"));
+        model.save_changes();
+      });
+      model.on("change:title change:opened", show);
+      show();
+      el.append(heading);
+      return () => model.off("change:title change:opened", show);
+    } };
+    """
+    _css = """
+    .billing-fold { width: 100%; padding: 8px 14px; border: 1px solid #c3cad3; text-align: left;
+      font: bold 13px var(--jp-ui-font-family, sans-serif); cursor: pointer;
+      background: var(--jp-layout-color2, #eee); color: var(--jp-content-font-color1, #1b1b1b); }
+    .billing-fold::before { content: "\\25b8"; display: inline-block; width: 1.2em; }
+    .billing-fold[aria-expanded="true"]::before { content: "\\25be"; }
+    .billing-fold:focus-visible { outline: 2px solid #0b5394; outline-offset: 1px; }
+    """
+    title = traitlets.Unicode().tag(sync=True)
+    opened = traitlets.Bool(default_value=False).tag(sync=True)
+
+
+class Fold:
+    """A part of a page below a heading that opens and closes it, by mouse or keyboard."""
+
+    def __init__(self, title: str, part: widgets.DOMWidget, *, opened: bool = False) -> None:
+        self.heading = _Heading(title=title, opened=opened)
+        inside = widgets.Box([part], layout={"display": "block", "padding": "6px 14px 10px"})
+        self.widget = widgets.VBox()
+        self._parts = (self.heading, inside)
+        self.heading.observe(lambda _: self._show(), names="opened")
+        self._show()
+
+    def _show(self) -> None:
+        self.widget.children = self._parts if self.heading.opened else self._parts[:1]
 
 
 class Place(anywidget.AnyWidget):
@@ -340,7 +485,7 @@ def table(
     columns ``total``; columns ``right`` are aligned as numbers; HTML ids come from ``caption``.
     """
     texts, numbers = shown_texts(frame, places, total)
-    numbers |= {name.replace("_", " ").capitalize() for name in right}
+    numbers |= {label_of(name) for name in right}
     pandas = pd.DataFrame({name: texts[name].to_list() for name in texts.columns}, dtype=object)
     columns: list[CSSDict] = [
         {"selector": f"th.col{at}, td.col{at}", "props": _RIGHT if name in numbers else _LEFT}

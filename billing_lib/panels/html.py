@@ -80,10 +80,10 @@ def shown_texts(
             grouped(money_text_column(pl.col(name), places))
             if name in counted & {*MONEY}
             else pl.col(name)
-        ).alias(_heading(name))
+        ).alias(label_of(name))
         for name in rows.columns
     )
-    return texts, {_heading(name) for name in rows.columns if name in MONEY or name in counted}
+    return texts, {label_of(name) for name in rows.columns if name in MONEY or name in counted}
 
 
 def grouped(text: pl.Expr) -> pl.Expr:
@@ -103,7 +103,8 @@ def table_name(caption: str) -> str:
     return "T_" + "".join(letter for letter in caption.lower() if letter.isalnum())
 
 
-def _heading(name: str) -> str:
+def label_of(name: str) -> str:
+    """The label of a column or field: ``Total after`` for ``total_after``."""
     return name.replace("_", " ").capitalize()
 
 

@@ -41,6 +41,7 @@ from billing_lib.ledger.states import ACTIVE, NUMBERED
 from billing_lib.panels.forms import (
     FORMATS,
     Displayed,
+    Fold,
     Place,
     button,
     buttons,
@@ -584,7 +585,12 @@ class InvoicesPanel(Displayed):
             saving.on_click(lambda _, suffix=suffix: self.save_list(suffix))
         self.widget = widgets.VBox(
             [
-                *(self.view, self._folded(), self.message.widget, self._table),
+                *(
+                    self.view,
+                    *(fold.widget for fold in self._folds()),
+                    self.message.widget,
+                    self._table,
+                ),
                 *(self.actions.widget, self.viewer.widget),
             ]
         )
@@ -609,7 +615,7 @@ class InvoicesPanel(Displayed):
             "text": text_entry("Text", "in a description, reason or note"),
         }
 
-    def _folded(self) -> widgets.Accordion:
+    def _folds(self) -> tuple[Fold, ...]:
         row = {"flex_flow": "row wrap"}
         further = widgets.VBox(
             [widgets.Box(list(self.filters.values()), layout=row), buttons(self.clear)]
@@ -618,11 +624,11 @@ class InvoicesPanel(Displayed):
         kept = widgets.VBox(
             [widgets.HBox(list(self.save.values())), self.progress.widget, self.saved]
         )
-        folded = widgets.Accordion([further, chosen, kept])
-        for at, title in enumerate(("More filters", "Columns", "Save the list")):
-            folded.set_title(at, title)
-        folded.selected_index = None
-        return folded
+        return (
+            Fold("More filters", further),
+            Fold("Columns", chosen),
+            Fold("Save the list", kept),
+        )
 
     def _usual(self) -> tuple[str, ...]:
         return (*SHOWN, "currency") if len(self.currencies) > 1 else SHOWN

@@ -237,7 +237,7 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 class ActionForm:
     """Actions to choose from: each has a form, a trial that shows its effect, and a button.
 
-    A page fills in the four steps: ``target`` (that of an action, or a mistake), ``work`` (a trial
+    A page fills in four steps: ``target`` (that of an action, or a mistake), ``work`` (a trial
     that is undone, or the action itself), ``show`` (the result of the trial) and ``finish``. The
     button works until the form or the target changes.
 
@@ -270,8 +270,8 @@ class ActionForm:
         )
 
     def names(self, key: str) -> Sequence[str]:
-        """The names of an action's entries."""
-        raise NotImplementedError
+        """The names of an action's entries; all of them unless a page says otherwise."""
+        return tuple(self.entries)
 
     def target(self, key: str, stated: dict[str, Any]) -> Any:
         """The target of an action; a mistake in the form is a BillingError."""

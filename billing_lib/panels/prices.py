@@ -25,6 +25,8 @@ from billing_lib.documents.book_workbook import BookWorkbook, read_workbook, wri
 from billing_lib.panels.forms import (
     BESIDE_LABEL,
     Displayed,
+    Fold,
+    Upload,
     button,
     buttons,
     choice,
@@ -36,6 +38,7 @@ from billing_lib.panels.forms import (
     text_entry,
 )
 from billing_lib.panels.office import Message, ProgressBar
+from billing_lib.panels.table import NUMBER, Column, PagedTable
 from billing_lib.pricing.book_fields import sections
 from billing_lib.pricing.money import minor_places
 from billing_lib.pricing.pricebook import find_mistakes
@@ -44,11 +47,13 @@ from billing_lib.pricing.yaml_text import KeyPath, Mistake
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.price_book import (
     BookPreview,
+    BookVersion,
     OpenedBook,
     new_facility,
     open_book,
     preview_book,
     put_logo,
+    read_versions,
     save_book,
     templates,
 )
@@ -121,6 +126,91 @@ class NewFacilityForm:
             )
 
 
+class BookHistory:
+    """The versions of a price book: who changed what and when, and each version's text."""
+
+    def __init__(self, office: Site) -> None:
+        self.office = office
+        self.versions: list[BookVersion] = []
+        self.opened: OpenedBook | None = None
+        self.message = Message()
+        self.shown = widgets.HTML()
+        self.table = PagedTable(
+            "versions",
+            (
+                Column("version", "Version", NUMBER),
+                Column("at", "Date", wide=2),
+                Column("login", "Login", offers="login"),
+                Column("reason", "Reason", wide=3),
+                Column("changed", "Changed", wide=6),
+            ),
+            self._rows,
+            key="version",
+            action="Show",
+            on_action=self.show,
+            visible=6,
+        )
+        parts = widgets.VBox([self.table.widget, self.message.widget, self.shown])
+        self.fold = Fold("History of the price book", parts)
+        self.fold.heading.observe(lambda _: self.refresh(), names="opened")
+
+    def open(self, opened: OpenedBook) -> None:
+        """Show another price book, or another version of it."""
+        self.opened = opened
+        self.shown.value = ""
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Read the versions, if the history is in sight."""
+        if self.opened is None or not self.fold.heading.opened:
+            return
+        with self.message.sentences():
+            self.versions = read_versions(self.office.engine, self.opened)
+            self.table.replace(self._rows)
+
+    def _rows(self) -> pl.DataFrame:
+        zone = self.opened.book.facility.timezone if self.opened is not None else "UTC"
+        words = ("version", "login", "reason", "changed")
+        schema = pl.Schema({"at": pl.Datetime("us", "UTC")} | dict.fromkeys(words, pl.String()))
+        rows = [
+            {
+                "version": str(len(self.versions) - place),
+                "at": version.at,
+                "login": version.login,
+                "reason": version.reason,
+                "changed": _words(version.changes),
+            }
+            for place, version in enumerate(self.versions)
+        ]
+        at = pl.col("at").dt.convert_time_zone(zone).dt.to_string("%Y-%m-%d %H:%M:%S")
+        return pl.DataFrame(rows, schema).with_columns(at)
+
+    def show(self, place: int) -> None:
+        """Show a version's changes and its text."""
+        version = self.versions[place]
+        changed = changes_html(version.changes) if version.changes else ""
+        text = (
+            "<p>Its text is not kept: it was used, but neither opened nor saved here.</p>"
+            if version.text is None
+            else f'<pre tabindex="0" aria-label="Text of the version" style="{_TEXT}">'
+            f"{escape(version.text)}</pre>"
+        )
+        number = len(self.versions) - place
+        self.shown.value = f'<h3 style="margin: 12px 0 4px">Version {number}</h3>{changed}{text}'
+
+
+_TEXT = "max-height: 40em; overflow: auto; border: 1px solid #c3cad3; padding: 6px 10px"
+
+
+def _words(changed: list[Change] | None) -> str:
+    """Changes in one line."""
+    if changed is None:
+        return "not known"
+    return "; ".join(
+        f"{change.where} {change.before or 'none'} → {change.after or 'none'}" for change in changed
+    )
+
+
 class PricesPanel(Displayed):
     """Choose a facility, change its price book, see the effect, save."""
 
@@ -140,15 +230,10 @@ class PricesPanel(Displayed):
         self.workbook: BookWorkbook | None = None
         self.workbook_button = button("Make an Excel workbook")
         self.workbook_link = widgets.HTML()
-        self.upload = widgets.FileUpload(
-            accept=".xlsx", description="Take a changed workbook in", layout={"width": "auto"}
-        )
-        self.logo = widgets.FileUpload(
-            accept=".png,.svg", description="Take a logo in", layout={"width": "auto"}
-        )
-        self.logo.observe(lambda _: self._logo_uploaded(), names="value")
+        upload = self._upload("Drop a changed workbook here, or choose it", ".xlsx")
+        logo = self._upload("Drop a logo here, or choose it", ".png,.svg")
         self.workbook_button.on_click(lambda _: self.make_workbook())
-        self.upload.observe(lambda _: self._uploaded(), names="value")
+        self.history = BookHistory(self.office)
         self.new = NewFacilityForm(self.office, self.list_facilities)
         self.show_button.on_click(lambda _: self.show_effect())
         self.save_button.on_click(lambda _: self.save())
@@ -163,7 +248,7 @@ class PricesPanel(Displayed):
                     "A PNG or SVG file of at most 200 kB. It stands on documents once the price "
                     "book is saved."
                 ),
-                buttons(self.logo),
+                logo.widget,
                 heading("Save the changes"),
                 remark(
                     "Shown first is what a change does: the values that differ, and the totals of "
@@ -180,8 +265,10 @@ class PricesPanel(Displayed):
                     "The workbook has a sheet for each section. A changed one comes back into the "
                     "forms above, where its effect is shown before it is saved."
                 ),
-                buttons(self.workbook_button, self.upload),
+                buttons(self.workbook_button),
                 widgets.HBox([self.workbook_link], layout={"margin": f"0 0 0 {BESIDE_LABEL}"}),
+                upload.widget,
+                self.history.fold.widget,
                 self.new.widget,
             ]
         )
@@ -224,6 +311,7 @@ class PricesPanel(Displayed):
 
     def _take(self, opened: OpenedBook) -> None:
         self.opened = opened
+        self.history.open(opened)
         self.take_content(opened.content)
 
     def take_content(self, content: dict[str, Any]) -> None:
@@ -275,17 +363,15 @@ class PricesPanel(Displayed):
             content = write_workbook(self.opened.content, str(self.opened.book.sha256))
             self.workbook_link.value = keep({f"{self.opened.path.stem}.xlsx": content})
 
-    def _uploaded(self) -> None:
-        for file in self.upload.value:
-            self.take_workbook(file["name"], bytes(file["content"]))
-        if self.upload.value:
-            self.upload.value = ()
+    def _upload(self, label: str, suffixes: str) -> Upload:
+        return Upload(label, self.office.settings.office / ".dropped", self.take_file, suffixes)
 
-    def _logo_uploaded(self) -> None:
-        for file in self.logo.value:
-            self.take_logo(file["name"], bytes(file["content"]))
-        if self.logo.value:
-            self.logo.value = ()
+    def take_file(self, path: Path) -> None:
+        """Take a dropped workbook or logo in, and delete the file."""
+        content = path.read_bytes()
+        path.unlink()
+        take = self.take_workbook if path.suffix.lower() == ".xlsx" else self.take_logo
+        take(path.name, content)
 
     def take_logo(self, name: str, content: bytes) -> None:
         """Lay a logo beside the price book and name it in the forms."""

@@ -32,6 +32,7 @@ from billing_lib.ledger.database import trying, writing
 from billing_lib.panels.forms import (
     FORMATS,
     Displayed,
+    Fold,
     choice,
     date_entry,
     downloads,
@@ -280,11 +281,12 @@ class RunPanel(Displayed):
         }
         self.actions = RunActions(self)
         self.message = self.actions.message
-        self.folded = widgets.Accordion([self.actions.widget, *self.parts.values()])
-        self.folded.selected_index = 0
+        self.folds = {name: Fold(name, part) for name, part in self.parts.items()}
         self.run.observe(lambda _: self.show(), names="value")
         self.refresh(run)
-        self.widget = widgets.VBox([self.heading, self.run, self.folded])
+        actions = Fold("Actions", self.actions.widget, opened=True)
+        folds = [fold.widget for fold in (actions, *self.folds.values())]
+        self.widget = widgets.VBox([self.heading, self.run, *folds])
         self._following = follow(self.office.engine, self.refresh)
 
     def read_book(self) -> None:
@@ -321,7 +323,6 @@ class RunPanel(Displayed):
             self.heading.value = (
                 f"<p><b>{escape(facility.name)} · {self.period}</b>: the month {said}.</p>"
             )
-            self.folded.set_title(0, "Actions")
             run = self.run.value
             before, self.view = self.view, None
             if run is not None:
@@ -333,17 +334,18 @@ class RunPanel(Displayed):
                 [(it.label, key) for key, it in RUN_ACTIONS.items() if state in it.states]
             )
             if self.view is None or run is None:
-                for at, (name, part) in enumerate(self.parts.items(), start=1):
+                for name, part in self.parts.items():
                     part.value = "<p>There is no billing run of this month yet.</p>"
-                    self.folded.set_title(at, name)
+                    self.folds[name].heading.title = name
                 return
             report = report_run(self.office.engine, self.book, run)
             self.parts["Configuration"].value = self._configuration(self.view.run)
             self.parts["History"].value = self._history(self.view.history)
             self.parts["Statistics"].value = self._statistics(report)
             self.parts["Invoices"].value = self._invoices(self.view.invoices)
-            for at, title in enumerate(self._titles(self.view, report), start=1):
-                self.folded.set_title(at, title)
+            titles = self._titles(self.view, report)
+            for fold, title in zip(self.folds.values(), titles, strict=True):
+                fold.heading.title = title
 
     def _titles(self, view: approve.RunView, report: RunReport) -> list[str]:
         """The headings of the folded parts, each with its state."""

@@ -688,14 +688,18 @@ class PriceBook(Entry):
         """A price book from YAML text; ``name`` is the file's, for messages."""
         return _parsed(text, name)
 
+    @staticmethod
+    def of(document: Document) -> "PriceBook":
+        """A price book from a document."""
+        book = document.validate(PriceBook)
+        check_references(book, document)
+        book._sha256 = hashlib.sha256(document.text.encode()).hexdigest()
+        return book
+
 
 @lru_cache(maxsize=100)  # pages ask for the same texts again and again
 def _parsed(text: str, name: str) -> PriceBook:
-    document = Document(text, name)
-    book = document.validate(PriceBook)
-    check_references(book, document)
-    book._sha256 = hashlib.sha256(text.encode()).hexdigest()
-    return book
+    return PriceBook.of(Document(text, name))
 
 
 CODES = pl.Schema({"expense_code": pl.String(), "valid_from": pl.Date(), "valid_to": pl.Date()})

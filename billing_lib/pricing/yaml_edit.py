@@ -95,22 +95,22 @@ def aligned(before: Sequence[Any], after: Sequence[Any]) -> list[tuple[int | Non
     return pairs
 
 
-def edited(text: str, name: str, content: dict[str, Any]) -> str:
-    """The text with this content; ``name`` is the file's, for messages.
+def edited(document: Document, content: dict[str, Any]) -> Document:
+    """The document with this content.
 
     Raises
     ------
     InvalidPriceBook
         The text is laid out so that the change cannot be written into it.
     """
-    if not text.endswith("\n"):
-        text += "\n"
-    result = _Editor(text).edited(Document(text, name).node, content)
-    if Document(result, name).content != content:
+    if not document.text.endswith("\n"):
+        document = Document(document.text + "\n", document.name)
+    result = Document(_Editor(document.text).edited(document.node, content), document.name)
+    if result.content != content:
         raise InvalidPriceBook(
             "the change cannot be written into the file as it is laid out, such as with a value "
             "that stands in several places by an alias",
-            where=name,
+            where=document.name,
             remedy="make this change in the file itself",
         )
     return result

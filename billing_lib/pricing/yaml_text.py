@@ -42,7 +42,7 @@ class Document:
     """
 
     def __init__(self, text: str, name: str) -> None:
-        self.name = name
+        self.text, self.name = text, name
         self.lines: dict[KeyPath, int] = {(): 1}
         try:
             node = _composed(text)
@@ -137,9 +137,18 @@ class Document:
         return self.lines[path], error["type"] != "extra_forbidden"
 
 
+class _Loader(yaml.CSafeLoader):
+    """Tells null from other scalars only, since all of these are text here."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 - yaml declares it so
+        first: [(tag, pattern) for tag, pattern in resolvers if tag == _NULL]
+        for first, resolvers in yaml.CSafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def _composed(text: str) -> yaml.Node | None:
     try:
-        return yaml.compose(text, Loader=yaml.CSafeLoader)
+        return yaml.compose(text, Loader=_Loader)
     except yaml.YAMLError:  # SafeLoader takes ten times as long and says more about a mistake
         return yaml.compose(text, Loader=yaml.SafeLoader)
 

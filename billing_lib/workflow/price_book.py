@@ -5,11 +5,13 @@
     shown = preview_book(engine, opened, content)
     shown.effect     period   project  charges  before  charges_after  after
     save_book(engine, opened, content, "prices of the new year")
+    read_versions(engine, opened)    each version's date, login, reason, changes and text
 
 The file stays the truth: only the changed values are written (pricing/yaml_edit.py), and a file
 that somebody else has changed meanwhile is not overwritten. An event of the kind ``price_book``
 holds who, when, why, the values before and after, and the sha256 of the file. A version that was
-not saved here, such as one from git, is an event, too, once it is used.
+not saved here, such as one from git, is an event, too, once it is used. The texts of versions that
+were saved or opened here are kept in a folder ``versions`` beside the price book.
 
 Saving changes no charge. A month keeps its rates and rules until it is rated again and takes new
 rates; the effect is the total of the month's invoices, drafts included, after that. It is computed
@@ -17,10 +19,12 @@ in a transaction that is rolled back.
 """
 
 import hashlib
+import json
 import os
 import shutil
-from copy import deepcopy
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -37,6 +41,7 @@ from billing_lib.errors import (
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, trying, writing
+from billing_lib.ledger.events import read_events
 from billing_lib.ledger.overview import open_months
 from billing_lib.ledger.states import EDITABLE
 from billing_lib.pricing.clock import Period
@@ -55,6 +60,7 @@ from billing_lib.workflow.load import (
 )
 from billing_lib.workflow.permissions import (
     ADMINISTRATOR,
+    PRICE_BOOK,
     REVIEWER,
     VIEWER,
     may,
@@ -91,9 +97,14 @@ class OpenedBook:
     book: PriceBook
 
     @cached_property
+    def document(self) -> Document:
+        """The text by its keys."""
+        return Document(self.text, self.path.name)
+
+    @property
     def content(self) -> dict[str, Any]:
         """Its content with scalars as text; change a copy."""
-        return Document(self.text, self.path.name).content
+        return self.document.content
 
 
 @dataclass(frozen=True)
@@ -150,7 +161,10 @@ def open_book(engine: Engine, folder: Path, facility: str) -> OpenedBook:
     if noting:
         with writing(engine) as connection:
             note_facility(connection, book)
-    return OpenedBook(path, read_text(path), book)
+    opened = OpenedBook(path, read_text(path), book)
+    if noting:
+        _keep(path, opened.text)
+    return opened
 
 
 def preview_book(
@@ -252,7 +266,85 @@ def save_book(
                 remedy="open it again and repeat the change",
             )
         write_whole(opened.path, text)
+    _keep(opened.path, text)
     return OpenedBook(opened.path, text, book)
+
+
+@dataclass(frozen=True)
+class BookVersion:
+    """A version of a price book as the ledger noted it.
+
+    Attributes
+    ----------
+    text
+        None if it is not kept.
+    before
+        The version before it; None for the first.
+    saved
+        The values that differ from it, if the version was saved in the office.
+    """
+
+    at: datetime
+    login: str
+    reason: str
+    text: str | None
+    before: "BookVersion | None"
+    saved: tuple[Change, ...]
+
+    @cached_property
+    def changes(self) -> list[Change] | None:
+        """The values that differ from the version before; None if they are not known."""
+        if self.before is None or self.saved:
+            return list(self.saved)
+        if self.text is None or self.before.text is None:
+            return None
+        return list(changes(self.before._content, self._content))
+
+    @cached_property
+    def _content(self) -> dict[str, Any]:
+        return Document(self.text or "", "price book").content
+
+
+def read_versions(engine: Engine, opened: OpenedBook) -> list[BookVersion]:
+    """The versions of a price book, the last one first."""
+    facility = opened.book.facility.code
+    with reading(engine) as connection:
+        require(connection, facility, VIEWER)
+        noted = read_events(connection, facility, kinds=[PRICE_BOOK])
+    versions: list[BookVersion] = []
+    for event in noted.iter_rows(named=True):
+        before, after = json.loads(event["before"]), json.loads(event["after"])
+        sha256 = after["sha256"]
+        saved = [
+            Change(key, before.get(key), after.get(key))
+            for key in dict.fromkeys([*before, *after])
+            if key != "sha256"
+        ]
+        text = opened.text if sha256 == opened.book.sha256 else _kept(opened.path, sha256)
+        last = versions[-1] if versions else None
+        said = (event["at"], event["login"], event["reason"])
+        versions.append(BookVersion(*said, text, last, tuple(saved)))
+    return versions[::-1]
+
+
+def _version_path(path: Path, sha256: str) -> Path:
+    return path.with_suffix("") / "versions" / f"{sha256}.yml"
+
+
+def _keep(path: Path, text: str) -> None:
+    """Keep a version's text, where the folder may be written."""
+    kept = _version_path(path, hashlib.sha256(text.encode()).hexdigest())
+    if not kept.exists():
+        with suppress(OSError, UnwritableFile):
+            kept.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(kept, text)
+
+
+def _kept(path: Path, sha256: str) -> str | None:
+    """A version's text; None if it is not kept, or is another by now."""
+    kept = _version_path(path, sha256)
+    text = read_text(kept) if kept.is_file() else ""
+    return text if hashlib.sha256(text.encode()).hexdigest() == sha256 else None
 
 
 def put_logo(engine: Engine, opened: OpenedBook, name: str, content: bytes) -> str:
@@ -315,10 +407,10 @@ def new_facility(
             f"the facility '{code}' already has a price book", remedy="choose another code"
         )
     source = TEMPLATES / template
-    original = read_text(source / "price-book.yml")
-    content = Document(original, template).content
-    content["facility"] |= {"code": code} | {key: it for key, it in keys.items() if it}
-    text = edited(original, template, content)
+    original = Document(read_text(source / "price-book.yml"), template)
+    facility = {"code": code} | {key: it for key, it in keys.items() if it}
+    content = original.content | {"facility": original.content["facility"] | facility}
+    text = edited(original, content).text
     book = PriceBook.parse(text, f"the new facility {code}")
     path = folder / f"{code.lower()}.yml"
     example = folder / code.lower() / next(source.glob("usage.*")).name
@@ -337,8 +429,8 @@ def _changed(opened: OpenedBook, content: dict[str, Any]) -> tuple[str, PriceBoo
     """The changed text, checked as a whole, and its price book."""
     if content == opened.content:
         raise NotReady("nothing was changed", where=opened.path.name)
-    text = edited(opened.text, opened.path.name, deepcopy(content))
-    book = with_parts(PriceBook.parse(text, opened.path.name), opened.path.parent)
+    document = edited(opened.document, content)
+    book = with_parts(PriceBook.of(document), opened.path.parent)
     was, code = opened.book.facility.code, book.facility.code
     if code != was:
         raise InvalidPriceBook(
@@ -346,7 +438,7 @@ def _changed(opened: OpenedBook, content: dict[str, Any]) -> tuple[str, PriceBoo
             where=f"{opened.path.name}, facility.code",
             remedy=f"set it back to '{was}', or make a new facility",
         )
-    return text, book
+    return document.text, book
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -9,6 +9,7 @@ the changes; ``take_new_rates`` of workflow/bulk.py takes today's rates too, for
 A record whose charge was lost by a correction has staff's changes to it again once it is charged.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 import polars as pl
@@ -38,6 +39,7 @@ from billing_lib.workflow.price import (
     take_rules,
 )
 from billing_lib.workflow.runs import calculate_holding
+from billing_lib.workflow.steps import Progress, unheard
 from billing_lib.workflow.unplaced import month_unbilled
 
 
@@ -104,6 +106,18 @@ def rate_period(
     """
     with writing(engine) as connection:
         return rate_month(connection, book, str(period), again=again)
+
+
+def rate_periods(
+    engine: Engine, book: PriceBook, months: Sequence[str], step: Progress = unheard
+) -> list[RatedPeriod]:
+    """Rate the usage of several months, one after the other."""
+    rated = []
+    for done, month in enumerate(months):
+        step(done, len(months), f"rating {month}")
+        rated.append(rate_period(engine, book, Period.parse(month)))
+    step(len(months), len(months), "rated")
+    return rated
 
 
 def rate_month(

@@ -114,9 +114,33 @@ def stated_mapping(opened: OpenedBook, name: str) -> dict[str, Any]:
     return {**presets().get(name, {}), **stated}
 
 
-def own_mapping(recognised: Recognised, fields: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping for files with this file's header, known by a name of its own."""
+def own_mapping(recognised: Recognised, name: str, fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The mapping of this name; one of no kind of file is for files with this file's header."""
+    if name in registered() or "header" in fields:
+        return dict(fields)
     return {"kind": recognised.kind, "header": list(recognised.first.columns), **fields}
+
+
+def columns_shown(recognised: Recognised) -> pl.DataFrame:
+    """A file's columns, each with its first values and the fields that it ``becomes``."""
+    first = recognised.first
+    rows = [
+        {"column": column}
+        | {f"row {at}": value and value[:_LONGEST] for at, value in enumerate(first[column], 1)}
+        | {
+            "becomes": ", ".join(
+                field.replace("_", " ")
+                for field, template in recognised.templates.items()
+                if f"{{{column}}}" in template or f"{{{column}[" in template
+            )
+        }
+        for column in first.columns
+    ]
+    return pl.DataFrame(rows, infer_schema_length=None).cast(pl.String)
+
+
+_LONGEST = 40
+"""Letters of a cell that are shown."""
 
 
 def save_mapping(

@@ -62,4 +62,6 @@ def test_every_page_passes_axe_and_fits_the_window(
             page.set_viewport_size({"width": width, "height": height})
             page.wait_for_timeout(300)
             wrong += [f"{name} at {width}: {it}" for it in page.evaluate(WIDE)]
+    ids = page.evaluate("[...document.querySelectorAll('[id^=billing-]')].map(it => it.id)")
+    wrong += [f"{it} is the id of two" for it in ids if ids.count(it) > 1]
     assert wrong == []

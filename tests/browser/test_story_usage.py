@@ -12,6 +12,9 @@ from billing_lib.ledger.database import reading
 from billing_lib.workflow.mend import read_rows
 from billing_lib.workflow.rate import read_unbilled
 
+ALIKE = ("w22,slide,p8,ann,,,2020-04-07,1,", "w23,slide,p8,eve,,,2020-04-07,1,")
+"""Rows with the same unknown project, which are mended at once: 2 pieces of 1.25."""
+
 HEADER = "id,item,project,user,start,end,date,quantity,reference\n"
 
 BAD: tuple[tuple[str, dict[str, str]], ...] = (
@@ -68,21 +71,35 @@ def test_bad_rows_are_mended_in_place_until_the_month_rates(
 ) -> None:
     here = facility("MEND")
     page = opened(here, "usage")
-    text = HEADER + "".join(f"{row}\n" for row, _ in BAD)
+    text = HEADER + "".join(f"{row}\n" for row in (*(row for row, _ in BAD), *ALIKE))
     page.get_by_label("Drop usage files here").set_input_files(
         {"name": "week.csv", "mimeType": "text/csv", "buffer": text.encode()}
     )
     expect(page.get_by_text("Nothing is loaded yet.")).to_be_visible()
-    expect(page.get_by_text("23 records read").first).to_be_visible()
+    expect(page.get_by_text("25 records read").first).to_be_visible()
     picture(page, "looked")
     page.get_by_role("heading", name="The mapping").scroll_into_view_if_needed()
     picture(page, "mapping")
     button(page, "Load").scroll_into_view_if_needed()
     picture(page, "report")
     button(page, "Load").click()
-    expect(page.get_by_text("Loaded. week.csv: 23 records read")).to_be_visible()
+    expect(page.get_by_text("Loaded. week.csv: 25 records read")).to_be_visible()
     button(page, f"Rate {APRIL}").first.click()
     expect(page.get_by_text(f"Rated: {APRIL}")).to_be_visible()
+    rows = read_rows(here.engine, here.book, APRIL)
+    assert rows.height == 2 + len(BAD) + len(ALIKE)
+    page.get_by_role("button", name="Mend all rows with the same wrong value").press("Enter")
+    page.get_by_label("Field", exact=True).select_option("Project")
+    page.get_by_label("Present value").select_option("p8 (2 rows)")
+    page.get_by_label("New value").fill("p1")
+    page.get_by_label("Reason", exact=True).nth(2).fill("the project's old name")
+    page.keyboard.press("Tab")
+    button(page, "Show what it touches").click()
+    alike = "project p8 → p1 in 2 rows; 2 of 2 can be billed"
+    expect(page.get_by_text(f"Nothing is done yet: {alike}")).to_be_visible()
+    picture(page, "alike")
+    button(page, "Mend 2 rows").click()
+    expect(page.get_by_text(f"Done: {alike}")).to_be_visible()
     rows = read_rows(here.engine, here.book, APRIL)
     bad = rows.filter(pl.col("file") == "week.csv")
     assert bad.height == len(BAD)
@@ -111,8 +128,8 @@ def test_bad_rows_are_mended_in_place_until_the_month_rates(
     assert read_unbilled(here.engine, here.code, APRIL)["record"].to_list() == ["u4"]
     with reading(here.engine) as connection:
         charges = ledger_charges.read_charges(connection, here.code, period=APRIL)
-    assert charges.height == 4 + len(BAD)
-    assert charges["total"].sum() == 16083 + 1500 + 6 * 4000 + 17 * 125
+    assert charges.height == 4 + len(BAD) + len(ALIKE)
+    assert charges["total"].sum() == 16083 + 1500 + 6 * 4000 + (17 + len(ALIKE)) * 125
 
 
 def test_a_file_above_ten_megabytes_is_dropped_on_the_page(

@@ -1,4 +1,4 @@
-"""A new facility from a template to a paid statement, and its prices by Excel, all on pages."""
+"""A new facility from a template to a paid statement, roles, and prices by Excel, all on pages."""
 
 import datetime as dt
 import re
@@ -7,11 +7,12 @@ from io import BytesIO
 from pathlib import Path
 
 import openpyxl
-from office_window import SIGHT, SLOW, Facility, Lab, button, go_to, wait_until
+from office_window import ME, SIGHT, SLOW, Facility, Lab, button, go_to, wait_until
 from playwright.sync_api import Page, expect
 
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.invoices import read_invoices
+from billing_lib.workflow.permissions import ROLES, list_permissions
 from billing_lib.workflow.price_book import TEMPLATES
 from billing_lib.workflow.statements import list_statements
 
@@ -95,6 +96,22 @@ def test_a_new_facility_bills_its_first_month_to_a_paid_statement(
     pay = {"Date": "2026-03-02", "Reference": "WIRE 7"}
     carry_out(page, "Record a payment", "Nothing is done yet", "^Done: .*paid", **pay)
 
+    shown.get_by_label("Part").select_option("Roles")
+    shown.get_by_label("Facility", exact=True).select_option("Microscopy (YEAR)")
+    for login, role in ((ME, "administrator"), ("ann", "reviewer")):
+        shown.get_by_label("Action", exact=True).select_option("Give a role")
+        shown.get_by_label("Role", exact=True).select_option(f"{role}: {ROLES[role]}")
+        given = {"Login": login, "Reason": "new"}
+        carry_out(
+            page, "Give a role", "Nothing is done yet", f"^Done: .*{login} is an? {role}", **given
+        )
+    shown.get_by_label(re.compile("^Select ann$")).check()
+    gone = "^Done: .*ann is no reviewer any more"
+    carry_out(page, "Take ticked roles", "Nothing is done yet", gone, Reason="left")
+
+    assert list_permissions(lab.engine, "YEAR").select("login", "role").rows() == [
+        (ME, "administrator")
+    ]
     with reading(lab.engine) as connection:
         bills = read_invoices(connection, "YEAR").select("project", "total", "state", "paid_on")
     assert bills.rows() == [
@@ -119,16 +136,14 @@ def test_prices_are_changed_by_excel(
     price.value = "2.00"
     changed = tmp_path / "excel.xlsx"
     book.save(changed)
-    with page.expect_file_chooser() as chooser:
-        page.get_by_role("button", name="Take a changed workbook in").click()
-    chooser.value.set_files(changed)
+    page.get_by_label("Drop a changed workbook here").set_input_files(changed)
     expect(page.get_by_text("excel.xlsx changes 1 value.")).to_be_visible()
     button(page, "Show what it does").click()
     expect(page.get_by_role("cell", name="rates, slide internal: price")).to_be_visible()
     # 22 slides of April at 0.75 more
     expect(page.get_by_text("1 month would have other totals")).to_be_visible()
     expect(page.get_by_role("cell", name="177.33")).to_be_visible()
-    page.get_by_label("Reason").fill("prices by Excel")
+    page.get_by_label("Reason", exact=True).fill("prices by Excel")
     page.keyboard.press("Tab")
     button(page, "Save").click()
     expect(page.get_by_text("excel.yml is saved.")).to_be_visible()

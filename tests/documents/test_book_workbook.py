@@ -77,7 +77,7 @@ def test_changes_and_new_rows_are_read() -> None:
         Change("projects, p1: split, B: percent", "40", "50"),
     ]
     assert find_mistakes(after) == []
-    assert content_of(edited(MORE, "book.yml", after)) == after
+    assert content_of(edited(Document(MORE, "book.yml"), after).text) == after
 
 
 def test_a_mistake_has_its_sheet_row_and_column() -> None:

@@ -52,6 +52,18 @@ def test_a_change_is_shown_then_saved(panel: PricesPanel, office: Site) -> None:
     with reading(office.engine) as connection:
         events = read_events(connection, "MIC", kinds=["price_book"])
     assert events["reason"].to_list() == ["first seen", "prices of the year"]
+    history = panel.history
+    history.fold.heading.opened = True
+    rows = history.table.matching().select("version", "reason", "changed").rows()
+    assert rows == [
+        ("2", "prices of the year", "rates, slide internal: price 1.25 → 2.00"),
+        ("1", "first seen", ""),
+    ]
+    history.show(1)
+    assert "price: &quot;1.25&quot;" in history.shown.value
+    history.show(0)
+    assert "price: &quot;2.00&quot;" in history.shown.value
+    assert "<td" in history.shown.value
 
 
 def test_mistakes_stand_at_their_field(panel: PricesPanel) -> None:

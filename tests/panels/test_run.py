@@ -75,7 +75,7 @@ def test_a_run_is_shown_before_it_is_made(here: Site) -> None:
     assert "160.83 USD" in panel.parts["Statistics"].value
     assert "calculate" in panel.parts["History"].value
     assert ">April 2020<" in panel.parts["Configuration"].value
-    assert [panel.folded.get_title(at) for at in range(1, 5)] == [
+    assert [fold.heading.title for fold in panel.folds.values()] == [
         "Configuration: OPEN, the whole month",
         f"History: 1 step, the last 'calculate' by {ME}",
         "Statistics: 160.83 USD",
@@ -87,7 +87,7 @@ def test_a_run_of_some_projects_is_made(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     assert "a run is of projects or of teams" in look(panel, "make", projects="p1", teams="smith")
     assert "made: 1 invoices" in do(panel, "make", projects="p1", teams="")
-    assert panel.folded.get_title(1) == "Configuration: OPEN, projects: p1"
+    assert panel.folds["Configuration"].heading.title == "Configuration: OPEN, projects: p1"
 
 
 def test_a_sign_off_shows_what_it_signs(here: Site) -> None:

@@ -11,7 +11,8 @@ from sample_facility import HEADER
 from billing_lib import Site
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger.database import reading
-from billing_lib.panels.usage import Upload, UsageFilePart, UsagePanel
+from billing_lib.panels.forms import Upload
+from billing_lib.panels.usage import UsageFilePart, UsagePanel
 from billing_lib.workflow.rate import read_unbilled
 
 FOREIGN = (
@@ -112,10 +113,10 @@ def test_bad_rows_are_mended_and_dismissed_in_place(panel: UsagePanel) -> None:
     rows.open(0)
     assert "unknown project" in rows.title.value
     assert rows.fields["project"].value == "nobody"
-    rows.dismiss()
+    rows.dismiss_button.click()
     assert "reason" in rows.message.widget.value
     rows.reason.value = "a test of the vendor"
-    rows.dismiss()
+    rows.dismiss_button.click()
     assert rows.row is not None  # the next one is shown at once
     assert rows.row["record"] == "u5"
     assert "u5,slide,p2,eve,,,2020-04-09,many" in rows.title.value
@@ -130,7 +131,7 @@ def test_bad_rows_are_mended_and_dismissed_in_place(panel: UsagePanel) -> None:
     assert read_unbilled(panel.desk.engine, "MIC", "2020-04")["record"].to_list() == ["u4"]
     rows.open(0)
     rows.reason.value = "it counts"
-    rows.restore()
+    rows.restore_button.click()
     assert "1 row of 2020-04 is not billed" in rows.html()
 
 
@@ -149,31 +150,27 @@ def test_rows_with_the_same_wrong_value_are_mended_at_once(panel: UsagePanel) ->
     rows.rate()
     rows.progress.wait()
     assert totals(panel)["u4"] == 1250  # 10 slides at 1.25
-    assert rows.many.layout.display == "none"  # a single row is left
+    assert rows.many.widget.layout.display == "none"  # a single row is left
 
 
 def test_a_file_is_taken_back_and_brought_again(panel: UsagePanel) -> None:
     files = panel.files
     assert "usage.csv" in files.html()
-    files.show()
-    files.progress.wait()
-    assert "6 records taken back" in files.effect.children[0].value
+    action_forms.look(files, "unload", reason="the wrong month")
+    assert "6 records taken back" in files.result.children[0].value
     assert len(totals(panel)) == 3
-    files.carry_out()
-    files.progress.wait()
+    assert files.go.description == "Take the file back"
+    action_forms.go(files)
     assert totals(panel) == {}
-    assert files.do_button.description == "Bring the file again"
-    files.show()
-    files.progress.wait()
-    files.reason.value = "right after all"
-    files.carry_out()
-    files.progress.wait()
+    action_forms.look(files, "unload", reason="right after all")
+    assert files.go.description == "Bring the file again"
+    action_forms.go(files)
     assert "rating 2020-04, 2020-05 charges them" in files.message.widget.value
 
 
 def test_an_upload_arrives_piece_by_piece(tmp_path: Path) -> None:
     came: list[Path] = []
-    upload = Upload(tmp_path / "uploads", came.append)
+    upload = Upload("Drop it", tmp_path / "uploads", came.append)
     upload.received({"kind": "begin", "name": "../a.csv", "size": 6}, [])
     upload.received({"kind": "piece"}, [b"abc"])
     assert came == []

@@ -39,7 +39,10 @@ def content_of(text: str) -> dict[str, Any]:
 
 def difference(after: dict[str, Any]) -> list[str]:
     lines = difflib.unified_diff(
-        TEXT.splitlines(), edited(TEXT, "book.yml", after).splitlines(), n=0, lineterm=""
+        TEXT.splitlines(),
+        edited(Document(TEXT, "book.yml"), after).text.splitlines(),
+        n=0,
+        lineterm="",
     )
     return [line for line in lines if not line.startswith(("---", "+++", "@@"))]
 
@@ -84,7 +87,7 @@ def test_a_value_of_several_places_is_refused() -> None:
     after = content_of(text)
     after["b"]["code"] = "y"
     with pytest.raises(InvalidPriceBook, match="alias"):
-        edited(text, "book.yml", after)
+        edited(Document(text, "book.yml"), after)
 
 
 def test_changes_have_the_names_of_their_entries() -> None:
@@ -121,6 +124,6 @@ def test_any_change_is_read_back_as_it_was_made(data: st.DataObject) -> None:
             place.pop(key, None)
         else:
             place[key] = data.draw(VALUES)
-        text = edited(text, "book.yml", after)
+        text = edited(Document(text, "book.yml"), after).text
     assert "# at the top" in text
     assert "# by the piece" in text

@@ -11,7 +11,7 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sqlalchemy import Engine
 
 from billing_lib.errors import ChangedMeanwhile, InvalidPriceBook, NotPermitted, NotReady
-from billing_lib.ledger.database import open_ledger, reading
+from billing_lib.ledger.database import open_ledger, operating_system_login, reading
 from billing_lib.ledger.events import read_events
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import find_mistakes
@@ -19,7 +19,7 @@ from billing_lib.pricing.yaml_edit import Change
 from billing_lib.workflow.adjust import adjust_charge
 from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.permissions import ADMINISTRATOR, grant
-from billing_lib.workflow.price_book import open_book, preview_book, save_book
+from billing_lib.workflow.price_book import open_book, preview_book, read_versions, save_book
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.search import Filter, find_charges
 
@@ -128,7 +128,7 @@ def test_saving_keeps_comments_and_is_an_event(engine: Engine, folder: Path) -> 
     saved = save_book(engine, opened, changed(opened.content), "prices of the year")
     text = folder.joinpath("microscopy.yml").read_text()
     assert text == opened.text.replace('"1.25"', '"2.00"')
-    assert [path.name for path in folder.iterdir()] == ["microscopy.yml"]
+    assert [path.name for path in folder.iterdir() if path.is_file()] == ["microscopy.yml"]
     seen, event = noted(engine)
     assert seen["reason"] == "first seen"
     assert event["reason"] == "prices of the year"
@@ -173,6 +173,41 @@ def test_a_change_by_hand_is_noted_by_the_first_who_works_with_it(
     assert event["reason"] == "changed outside the office"
     assert json.loads(event["before"]) == {"sha256": before.sha256}
     assert json.loads(event["after"]) == {"sha256": book.sha256}
+
+
+def test_versions_tell_who_changed_what_and_keep_their_text(engine: Engine, folder: Path) -> None:
+    file = folder / "microscopy.yml"
+    first = open_book(engine, folder, "MIC")
+    saved = save_book(engine, first, changed(first.content), "prices of the year")
+    unopened = saved.text.replace('"40.00"', '"41.00"')
+    file.write_text(unopened)
+    rate_period(engine, read_price_book(folder, "MIC"), APRIL)
+    file.write_text(saved.text.replace('"40.00"', '"42.00"'))
+    open_book(engine, folder, "MIC")
+    file.write_text(saved.text)
+    last = open_book(engine, folder, "MIC")
+    versions = read_versions(engine, last)
+    assert [version.text for version in versions] == [
+        saved.text,
+        saved.text.replace('"40.00"', '"42.00"'),
+        None,
+        saved.text,
+        first.text,
+    ]
+    assert [version.changes for version in versions] == [
+        [Change("rates, scope internal: price", "42.00", "40.00")],
+        None,
+        None,
+        [Change("rates, slide internal: price", "1.25", "2.00")],
+        [],
+    ]
+    assert versions[3].reason == "prices of the year"
+    assert {version.login for version in versions} == {operating_system_login()}
+    for kept in (folder / "microscopy" / "versions").iterdir():
+        kept.write_text(BOOK)  # by somebody who should not
+    assert [version.text for version in read_versions(engine, last)] == [
+        *(saved.text, None, None, saved.text, None)
+    ]
 
 
 def test_only_an_administrator_saves(engine: Engine, folder: Path) -> None:

@@ -9,7 +9,6 @@
 const PAGE = 100; // rows that are drawn at once
 const COLUMNS = 6; // fields beside each other; the others are below the row
 const SINGLE = ["text", "long", "date", "choice", "list", "lists"];
-let books = 0;
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -60,7 +59,7 @@ const told = value => {
 };
 
 function render({ model, el }) {
-  const id = `billing-book-${(books += 1)}`;
+  const id = `billing-book-${Math.random().toString(36).slice(2)}`; // the module is loaded anew each time
   let content = structuredClone(model.get("content"));
   let current = model.get("sections")[0]?.name;
   let shown = PAGE;

@@ -6,20 +6,19 @@
 // Python sends: {kind: "more", received}, at last {kind: "done"}; {kind: "refused", told}
 
 const PIECE = 1024 * 1024;
-let drops = 0;
 
 function render({ model, el }) {
-  const id = `billing-drop-${(drops += 1)}`;
   const zone = document.createElement("div");
   zone.className = "billing-drop";
-  zone.innerHTML = `<label for="${id}">Drop usage files here, or choose them: </label>
-    <input id="${id}" type="file" multiple>
+  zone.innerHTML = `<label><span></span> <input type="file" multiple></label>
     <div class="billing-going" hidden><progress max="1" value="0" aria-label="Upload"></progress>
     <span></span></div><div role="status"></div>`;
+  zone.querySelector("label span").textContent = `${model.get("label")}:`;
   const input = zone.querySelector("input");
+  input.accept = model.get("accept");
   const going = zone.querySelector(".billing-going");
   const bar = zone.querySelector("progress");
-  const words = zone.querySelector("span");
+  const words = going.querySelector("span");
   const said = zone.querySelector("[role=status]");
   const waiting = [];
   let file = null;

@@ -23,7 +23,6 @@ const HINTS = {
   money: "> 100 · <= 5 · 3 .. 10 · 7.50",
   date: "2020-04-06 · >= 2020-04-06 · 2020-04-01 .. 2020-04-15",
 };
-let tables = 0;
 
 function element(tag, properties = {}, ...children) {
   const made = document.createElement(tag);
@@ -37,7 +36,8 @@ function element(tag, properties = {}, ...children) {
 }
 
 function render({ model, el }) {
-  const id = `billing-table-${(tables += 1)}`; // a page may show a table twice
+  // A number by chance: each table loads this module anew, and other pages are in the document, too.
+  const id = `billing-table-${Math.random().toString(36).slice(2)}`;
   const columns = model.get("columns");
   const action = model.get("action");
   const label = model.get("label");
