@@ -11,7 +11,6 @@ nothing is taken from the user's environment, and the kernel is this Python's ow
 """
 
 import os
-import sys
 import time
 from pathlib import Path
 from queue import Empty
@@ -102,7 +101,7 @@ class CleanKernelManager(AsyncKernelManager):
     @property
     def kernel_spec(self) -> KernelSpec:
         """This Python's kernel, not one that the user installed under the same name."""
-        argv = [sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"]
+        argv = [*warm_kernel.LAUNCHER, "-f", "{connection_file}"]
         return KernelSpec(
             argv=argv,
             display_name="Python 3 (ipykernel)",

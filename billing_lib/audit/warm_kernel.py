@@ -1,11 +1,14 @@
-"""Warm kernels: forks of one process that has the issuing notebook's imports.
+"""Warm kernels: forks of one process that has the imports of their notebooks.
 
     python -m billing_lib.audit.warm_kernel    imports, then forks a kernel for each request
 
-Most of a kernel's start is imports, and this process makes them once. It runs in the clean room
-and executes nothing else. Beside its own thread it has only the allocator's, and the cleaner that
-polars starts when it is imported. Each kernel gets a home, a folder and an environment of its own.
-The process ends with the one that started it.
+Most of a kernel's start is imports, and this process makes them once. For issuing it runs in the
+clean room; for the pages of the office (panels/server.py) in the environment of their server. It
+executes nothing else. Beside its own thread it has only threads that take a fork: the allocator's,
+the cleaner that polars starts when it is imported, and those of numpy's OpenBLAS. Each kernel gets
+a home, a folder and an environment of its own. The process ends with the one that started it.
+
+Forks need the process handles of Linux; elsewhere each kernel starts by itself.
 """
 
 import importlib
@@ -26,12 +29,12 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-_IMPORTS = (
-    "ipykernel.kernelapp",
-    "billing_lib.documents",
-    "billing_lib.panels.frozen",
-    "billing_lib.panels.issue",
-)
+ISSUING = ("billing_lib.documents", "billing_lib.panels.frozen", "billing_lib.panels.issue")
+"""The imports of the issuing notebook."""
+
+LAUNCHER = [sys.executable, "-m", "ipykernel_launcher"]
+"""How a kernel of this Python starts."""
+
 NAME = "billing-warm"
 """The name of the provisioner, for a kernel specification's ``metadata``."""
 
@@ -70,12 +73,12 @@ class ForkedKernel:
 
 
 class Forker:
-    """The process that forks kernels; ``environment`` is that of ``clean_environment``."""
+    """The process that forks kernels, with its whole environment and the modules it imports."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], imports: tuple[str, ...]) -> None:
         self._lock = Lock()
         self._pipe, theirs = Pipe()
-        words = [sys.executable, "-m", __name__, str(theirs.fileno())]
+        words = [sys.executable, "-m", __name__, str(theirs.fileno()), *imports]
         self._process = subprocess.Popen(words, env=environment, pass_fds=[theirs.fileno()])
         theirs.close()
 
@@ -99,27 +102,31 @@ class Forker:
         return self._process.poll() is not None
 
 
-_forkers: dict[int, Forker] = {}
+_forkers: dict[tuple[int, tuple[str, ...]], Forker] = {}
 _lock = Lock()
 
 
-def warm_up(environment: dict[str, str]) -> Forker:
-    """This process's forker, which begins to import at the first call."""
+def warm_up(environment: dict[str, str], imports: tuple[str, ...] = ISSUING) -> Forker:
+    """This process's forker of these imports, which begins to import at the first call."""
     with _lock:
-        forker = _forkers.get(os.getpid())  # a forked worker of the batch has its own
+        own = (os.getpid(), imports)  # a forked worker of the batch has its own
+        forker = _forkers.get(own)
         if forker is None or forker.ended():
-            forker = _forkers[os.getpid()] = Forker(environment)
+            forker = _forkers[own] = Forker(environment, imports)
         return forker
 
 
 class WarmProvisioner(LocalProvisioner):
-    """Starts a kernel as a fork."""
+    """Starts a kernel of this Python as a fork, and any other as usual."""
+
+    imports: tuple[str, ...] = ISSUING
 
     async def launch_kernel(self, cmd: list[str], **kwargs: Any) -> KernelConnectionInfo:
         """Fork a kernel; ``cmd`` is that of the kernel's specification."""
+        if cmd[:3] != LAUNCHER or not hasattr(os, "pidfd_open"):
+            return await super().launch_kernel(cmd, **kwargs)
         environment, self.cwd = kwargs["env"], Path(kwargs.get("cwd") or Path.cwd())
-        at = cmd.index("ipykernel_launcher") + 1
-        kernel = warm_up(environment).fork(cmd[at:], self.cwd, environment)
+        kernel = warm_up(environment, self.imports).fork(cmd[3:], self.cwd, environment)
         self.process = kernel  # type: ignore[assignment]
         self.pid = self.pgid = kernel.pid
         return self.connection_info
@@ -130,9 +137,9 @@ KernelProvisionerFactory.instance().provisioners[NAME] = EntryPoint(
 )
 
 
-def _serve(requests: Connection) -> None:
+def _serve(requests: Connection, imports: list[str]) -> None:
     """Import, then fork a kernel for each request, and answer with its process id."""
-    for name in _IMPORTS:
+    for name in ("ipykernel.kernelapp", *imports):
         importlib.import_module(name)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no kernel stays a zombie
     while True:
@@ -163,4 +170,4 @@ def _become_kernel(words: list[str], folder: Path, environment: dict[str, str]) 
 
 
 if __name__ == "__main__":
-    _serve(Connection(int(sys.argv[1])))
+    _serve(Connection(int(sys.argv[1])), sys.argv[2:])

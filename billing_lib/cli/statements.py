@@ -49,7 +49,7 @@ def statements(
         list_statements(engine, str(month), team),
         title=f"Statements of {month}",
         as_json=as_json,
-        spared=("payment_reference", "paid_on", "raw_total", "adjustment", "facilities"),
+        spared=("period", "payment_reference", "paid_on", "raw_total", "adjustment", "facilities"),
     )
     if suffix is not None:
         with progress(suffix) as step:

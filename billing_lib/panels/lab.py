@@ -123,10 +123,18 @@ class LabChooser:
     def overview(self, office: Site) -> str:
         """All labs and months that the user may see, with links to their pages."""
         rows = []
-        for team, name, period in self.months.iter_rows():
-            statements = list_statements(office.engine, period, [team]).height
-            found = find_invoices(office.engine, _of_month(team, period))
-            issued = found.rows["number"].drop_nulls().len()
+        of_month = ["team", "period"]
+        found = find_invoices(office.engine, Filter()).rows.drop_nulls("number")
+        papers = (
+            self.months.join(found.group_by(of_month).len("issued"), of_month, "left")
+            .join(
+                list_statements(office.engine, None).group_by(of_month).len("statements"),
+                *(of_month, "left"),
+                maintain_order="left",
+            )
+            .fill_null(0)
+        )
+        for team, name, period, issued, statements in papers.iter_rows():
             rows.append(
                 f"<tr><td>{escape(f'{name} ({team})')}</td>"
                 f"<td>{_link('listing', team, period, period)}</td>"

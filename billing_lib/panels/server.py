@@ -8,11 +8,15 @@ switched off, and the extension ``billing-office`` draws the bar of pages
 (workflow/jupyter/labextensions).
 """
 
+import os
+from importlib.metadata import EntryPoint
 from typing import Any
 
+from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_server.serverapp import ServerApp
 from tornado.web import RequestHandler
 
+from billing_lib.audit.warm_kernel import WarmProvisioner, warm_up
 from billing_lib.workflow.notebooks import GENERAL, HOME, MONTHLY, titled
 
 _OFF = {
@@ -55,6 +59,16 @@ FORGOTTEN_SECONDS = 12 * 60 * 60
 says otherwise; a computer may sleep meanwhile."""
 
 
+PAGES = ("adjust", "after", "audit", "home", "invoices", "lab", "prices", "review", "run", "usage")
+"""The modules of this package that the pages import."""
+
+
+class OfficeProvisioner(WarmProvisioner):
+    """Starts a page's kernel as a fork of a process that has the imports of all pages."""
+
+    imports = tuple(f"{__package__}.{name}" for name in PAGES)
+
+
 def office_page(handler: RequestHandler, page_config: dict[str, Any]) -> dict[str, Any]:
     """The page configuration of JupyterLab, for the office without the plugins of ``_OFF``."""
     if "/doc" not in (handler.request.path or ""):
@@ -77,6 +91,18 @@ def _jupyter_server_extension_points() -> list[dict[str, str]]:
 
 def _load_jupyter_server_extension(server: ServerApp) -> None:
     server.web_app.settings["page_config_hook"] = office_page
+    warm_up(dict(os.environ), OfficeProvisioner.imports)
+    factory = KernelProvisionerFactory.instance()
+    factory.default_provisioner_name = name = OfficeProvisioner.__name__
+    factory.provisioners[name] = EntryPoint(
+        name, f"{__name__}:{name}", KernelProvisionerFactory.GROUP_NAME
+    )
+    warm_up(dict(os.environ), OfficeProvisioner.imports)
+    factory = KernelProvisionerFactory.instance()
+    factory.default_provisioner_name = name = OfficeProvisioner.__name__
+    factory.provisioners[name] = EntryPoint(
+        name, f"{__name__}:{name}", KernelProvisionerFactory.GROUP_NAME
+    )
     server.kernel_manager.cull_idle_timeout = (
         server.kernel_manager.cull_idle_timeout or FORGOTTEN_SECONDS
     )

@@ -25,7 +25,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from decimal import Decimal
-from functools import cache
+from functools import cache, lru_cache
 from importlib.resources import files
 from itertools import pairwise
 from typing import Annotated, Any, Literal, Self
@@ -683,14 +683,19 @@ class PriceBook(Entry):
             return project.rate_group
         return next(kind.rate_group for kind in self.project_types if kind.code == project.type)
 
-    @classmethod
-    def parse(cls, text: str, name: str) -> Self:
+    @staticmethod
+    def parse(text: str, name: str) -> "PriceBook":
         """A price book from YAML text; ``name`` is the file's, for messages."""
-        document = Document(text, name)
-        book = document.validate(cls)
-        check_references(book, document)
-        book._sha256 = hashlib.sha256(text.encode()).hexdigest()
-        return book
+        return _parsed(text, name)
+
+
+@lru_cache(maxsize=100)  # pages ask for the same texts again and again
+def _parsed(text: str, name: str) -> PriceBook:
+    document = Document(text, name)
+    book = document.validate(PriceBook)
+    check_references(book, document)
+    book._sha256 = hashlib.sha256(text.encode()).hexdigest()
+    return book
 
 
 CODES = pl.Schema({"expense_code": pl.String(), "valid_from": pl.Date(), "valid_to": pl.Date()})

@@ -470,13 +470,16 @@ def statement_json(statement: Statement) -> str:
     return json.dumps(statement, sort_keys=True, ensure_ascii=False, indent=2) + "\n"
 
 
-def list_statements(engine: Engine, month: str, teams: list[str] | None = None) -> pl.DataFrame:
-    """List a month's statements with amounts as text.
+def list_statements(
+    engine: Engine, month: str | None, teams: list[str] | None = None
+) -> pl.DataFrame:
+    """List the statements of a month, or of all, with amounts as text.
 
     A statement is listed if the current user may see its team in every facility on it.
     """
     with reading(engine) as connection:
-        statements = ledger_statements.read_statements(connection, periods=[month], teams=teams)
+        periods = None if month is None else [month]
+        statements = ledger_statements.read_statements(connection, periods=periods, teams=teams)
         stated = ledger_statements.read_stated(connection, statements["id"].to_list())
         may = [
             (facility, team, may_team(connection, facility, team))
@@ -494,7 +497,7 @@ def list_statements(engine: Engine, month: str, teams: list[str] | None = None) 
         .join(facilities, left_on="id", right_on="statement", how="left", maintain_order="left")
         .select(
             pl.col("id").alias("statement"),
-            "team",
+            *("period", "team"),
             pl.col("facilities").fill_null(""),
             *("invoices", "raw_total", "adjustment", "total", "currency"),
             *("state", "paid_on", "payment_reference"),

@@ -87,7 +87,8 @@ def test_it_ends_with_the_process_that_started_it() -> None:
             sys.executable,
             "-c",
             "import os\nfrom billing_lib.audit import clean_room, warm_kernel\n"
-            "clean_room.warm_up()\nprint(warm_kernel._forkers[os.getpid()]._process.pid)",
+            "clean_room.warm_up()\n"
+            "print(warm_kernel._forkers[os.getpid(), warm_kernel.ISSUING]._process.pid)",
         ],
         capture_output=True,
         text=True,
@@ -108,7 +109,7 @@ def ended(pid: int) -> bool:
 
 def test_where_it_has_ended_the_next_try_begins_anew(tmp_path: Path) -> None:
     assert executed(tmp_path / "one", "print(1)") == "1\n"
-    before = warm_kernel._forkers[os.getpid()]._process
+    before = warm_kernel._forkers[os.getpid(), warm_kernel.ISSUING]._process
     before.kill()
     before.wait()
     assert executed(tmp_path / "two", "print(2)") == "2\n"

@@ -74,12 +74,12 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 
 
 def kernels(lab: Lab) -> list[int]:
-    """The MiB in memory of the kernels of this JupyterLab."""
+    """The MiB in memory of the kernels of this JupyterLab, and of the process that forks them."""
     sizes = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             command = (process / "cmdline").read_bytes()
-            if b"ipykernel" in command and str(lab.office) in (process / "environ").read_text():
+            if b"warm_kernel" in command and str(lab.office) in (process / "environ").read_text():
                 (pages,) = (process / "statm").read_text().split()[1:2]
                 sizes.append(int(pages) * os.sysconf("SC_PAGE_SIZE") // 2**20)
         except OSError:  # it has ended
