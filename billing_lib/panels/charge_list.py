@@ -73,7 +73,7 @@ def pending_charges(desk: Desk, chosen: Sequence[str], on_tick: Callable[[], Non
         (
             Column("charge", "Charge"),
             Column("project", "Project", offers="project_code", listed=True),
-            Column("use", "Item, description", offers="item_code", listed=True),
+            Column("use", "Item, description", offers="item_code", listed=True, wide=3),
             Column("user", "User", offers="user"),
             Column("date", "Date", DATE),
             Column("quantity", "Quantity", NUMBER),
