@@ -196,7 +196,8 @@ def buttons(*parts: widgets.Widget) -> widgets.HBox:
 def framed(page: str, title: str) -> str:
     """An HTML page in a frame: its style stays inside and its scripts do not run."""
     style = (
-        "box-sizing: border-box; width: 100%; height: 46em; border: 1px solid #c8ced6; "
+        "box-sizing: border-box; width: 100%; height: max(46em, calc(100vh - 22em)); "
+        "border: 1px solid #c8ced6; "
         "background: #fff"
     )
     return (
@@ -291,32 +292,8 @@ class Upload:
 class _Heading(anywidget.AnyWidget):
     """A heading that opens and closes what stands below it."""
 
-    _esm = """
-    export default { render({ model, el }) {
-      const heading = document.createElement("button");
-      heading.className = "billing-fold";
-      const show = () => {
-        heading.textContent = model.get("title");
-        heading.setAttribute("aria-expanded", model.get("opened"));
-      };
-      heading.addEventListener("click", () => {
-        model.set("opened", !model.get("opened"));
-        model.save_changes();
-      });
-      model.on("change:title change:opened", show);
-      show();
-      el.append(heading);
-      return () => model.off("change:title change:opened", show);
-    } };
-    """
-    _css = """
-    .billing-fold { width: 100%; padding: 8px 14px; border: 1px solid #c3cad3; text-align: left;
-      font: bold 13px var(--jp-ui-font-family, sans-serif); cursor: pointer;
-      background: var(--jp-layout-color2, #eee); color: var(--jp-content-font-color1, #1b1b1b); }
-    .billing-fold::before { content: "\\25b8"; display: inline-block; width: 1.2em; }
-    .billing-fold[aria-expanded="true"]::before { content: "\\25be"; }
-    .billing-fold:focus-visible { outline: 2px solid #0b5394; outline-offset: 1px; }
-    """
+    _esm = STATIC / "fold.js"
+    _css = STATIC / "fold.css"
     title = traitlets.Unicode().tag(sync=True)
     opened = traitlets.Bool(default_value=False).tag(sync=True)
 
@@ -427,10 +404,14 @@ def downloads(office: Path, files: Mapping[str, bytes], depth: int = 0) -> str:
     return f'<p style="line-height: 1.6">Keep it: {" ".join(links)}</p>'
 
 
+def in_portal() -> bool:
+    """Whether the notebook is a page of the portal; Voilà sets a variable then."""
+    return os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
+
+
 def in_browser() -> bool:
-    """Whether a browser shows the notebook; Jupyter's server or Voilà sets a variable then."""
-    voila = os.environ.get("SERVER_SOFTWARE", "").startswith("voila")
-    return voila or "JPY_SESSION_NAME" in os.environ
+    """Whether a browser shows the notebook; Jupyter's server sets a variable then, too."""
+    return in_portal() or "JPY_SESSION_NAME" in os.environ
 
 
 def bundle(widget: widgets.DOMWidget, html: str) -> dict[str, Any]:

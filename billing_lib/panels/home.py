@@ -170,11 +170,12 @@ class HomePanel(Displayed):
             f'aria-label="{name.capitalize()} {escape(facility)} {period}">{name.capitalize()}</a>'
             for name in MONTHLY
         )
+        step = self._step(month)
         return (
             f'<td><b class="state" style="background: {_COLOURS[month["state"]]}">'
             f"{month['state']}</b><br>"
             f'<span class="total">{total} {month["currency"]}</span><br>{counts}'
-            f"{f'<ul>{waits}</ul>' if waits else '<br>'}{self._step(month)}<br>{links}</td>"
+            f"{f'<ul>{waits}</ul>' if waits else '<br>'}{f'{step}<br>' if step else ''}{links}</td>"
         )
 
 

@@ -79,6 +79,8 @@ def shown_texts(
         (
             grouped(money_text_column(pl.col(name), places))
             if name in counted & {*MONEY}
+            else grouped(pl.col(name).cast(pl.String))
+            if name in counted
             else pl.col(name)
         ).alias(label_of(name))
         for name in rows.columns

@@ -25,7 +25,7 @@ from billing_lib.audit.verify import issued_files
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.documents import statement_documents
 from billing_lib.exports.packages import list_packages, read_package
-from billing_lib.panels.forms import Displayed, button, framed, heading, keep, table
+from billing_lib.panels.forms import Displayed, button, framed, heading, in_portal, keep, table
 from billing_lib.panels.home import NoticePanel
 from billing_lib.panels.office import Message
 from billing_lib.workflow.listing import read_listing
@@ -48,12 +48,17 @@ def _asked(name: str) -> str:
 
 
 def _link(page: str, team: str, period: str, text: str) -> str:
+    """A link in the portal; in the office, whose pages take no lab from an address, the text."""
+    if not in_portal():
+        return escape(text)
     address = f"{page}.ipynb?{urlencode({'team': team, 'period': period})}"
     return f'<a href="{escape(address)}">{escape(text)}</a>'
 
 
 def page_links(team: str, period: str) -> str:
-    """Links to the pages of a lab's month."""
+    """Links to the pages of a lab's month; none in the office, whose bar has them."""
+    if not in_portal():
+        return ""
     links = " · ".join(_link(page, team, period, name) for page, name in PAGES.items())
     return f'<nav aria-label="Pages of the lab">{links}</nav>'
 

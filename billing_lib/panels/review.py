@@ -675,7 +675,8 @@ class ReviewPanel:
         def made(month: ReviewedMonth) -> HTML:
             frame = month.charges.sort("total", "charge", descending=[True, False]).head(LARGEST)
             figures = as_text(frame.select(shown), only=FIGURES)
-            return table(figures, f"The {LARGEST} largest charges", places=self.places)
+            caption = f"The {LARGEST} largest charges"
+            return table(figures, caption, places=self.places, right=("quantity", "price"))
 
         return self._later(made)
 

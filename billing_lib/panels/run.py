@@ -431,7 +431,7 @@ _LISTED = pl.Schema(
 )
 """The list: columns to show, and those of the workflow's actions on invoices."""
 
-_LEFT = {"flex": "0 0 36em", "width": "36em", "margin": "0 1.5em 0 0"}
+_LEFT = {"flex": "0 0 39em", "width": "39em", "margin": "0 20px 0 0"}
 _WIDE_LIST = {"width": "34em"}
 
 
@@ -522,7 +522,7 @@ class ApprovePanel(Displayed):
         return str(self.said.value) + str(self.history.value) + str(self.page.value)
 
     def _left(self) -> widgets.VBox:
-        row = {"flex_flow": "row wrap", "width": "35em"}
+        row = {"flex_flow": "row wrap"}
         keys = remark("Keys in the list: ↓ next, a approve, r reject, space to tick several.")
         return widgets.VBox(
             [
