@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from billing_lib.audit.reproduce import Reproduction, reproduce
-    from billing_lib.audit.verify import Finding, verify
+    from billing_lib.audit.verify import Verification, verify
     from billing_lib.batch.issuing import IssuingResult
     from billing_lib.pricing.pricebook import PriceBook
     from billing_lib.settings import Settings
@@ -43,12 +43,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BillingError",
-    "Finding",
     "IssuingResult",
     "Loaded",
     "RatedPeriod",
     "Reproduction",
     "Site",
+    "Verification",
     "__version__",
     "open_site",
     "quote",
@@ -57,7 +57,7 @@ __all__ = [
 ]
 
 _LATE = {
-    "Finding": "audit.verify",
+    "Verification": "audit.verify",
     "IssuingResult": "batch.issuing",
     "Loaded": "workflow.load",
     "RatedPeriod": "workflow.rate",
@@ -278,21 +278,43 @@ class Site:
 
         return find_record(number, self.settings.runs, self.engine)
 
-    def verify(self, record: str | Path) -> "list[Finding]":
-        """The defects of a record, compared with the ledger too; none if it is intact.
+    def verify(self, record: str | Path) -> "Verification":
+        """Check a record against its seal and the ledger; ``findings`` are its faults.
 
         ``record`` is an invoice's number or a record's folder.
         """
+        from billing_lib.audit.known import known_by
         from billing_lib.audit.verify import verify
-        from billing_lib.workflow.issue import ledger_fingerprints
 
-        return verify(self.record(str(record)), fingerprints=ledger_fingerprints(self.engine))
+        return verify(self.record(str(record)), known_by(self.engine))
 
-    def reproduce(self, record: str | Path, step: Progress = unheard) -> "Reproduction":
-        """Run a record, named as for ``verify``, again and compare every result."""
+    def reproduce(
+        self,
+        record: str | Path,
+        step: Progress = unheard,
+        *,
+        accept_changes: bool = False,
+        unsandboxed: bool = False,
+    ) -> "Reproduction":
+        """Run a record, named as for ``verify``, again and compare every result.
+
+        Parameters
+        ----------
+        accept_changes
+            Run a record that was issued from changed files.
+        unsandboxed
+            Run without a sandbox where none is there.
+        """
+        from billing_lib.audit.known import known_by
         from billing_lib.audit.reproduce import reproduce
 
-        return reproduce(self.record(str(record)), step=step)
+        return reproduce(
+            self.record(str(record)),
+            known=known_by(self.engine),
+            accept_changes=accept_changes,
+            unsandboxed=unsandboxed,
+            step=step,
+        )
 
 
 def open_site(folder: str | Path | None = None, *, new: bool = False) -> Site:

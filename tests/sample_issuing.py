@@ -12,12 +12,14 @@ from typing import Any
 from sqlalchemy import Connection, Engine
 
 from billing_lib.audit import log
+from billing_lib.audit.bag import TAG_MANIFEST, file_sha256, write_bag
+from billing_lib.documents import write_documents
 from billing_lib.ledger.database import writing
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, prepare
-from billing_lib.workflow.invoice import compute_invoices, invoice_json
+from billing_lib.workflow.invoice import compute_invoices, invoice_json, write_invoices
 from billing_lib.workflow.issue import commit_issuing, freeze
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
@@ -33,11 +35,15 @@ def issue_here(
     selection: RunScope = WHOLE,
     date: dt.date | None = None,
     settings: Settings | None = None,
+    runs: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """Issue what may be issued of a month; the invoices by number."""
+    """Issue what may be issued of a month; the invoices by number.
+
+    ``runs`` is an archive, into which the record of results and documents is put.
+    """
     with writing(engine) as connection:
         prepared = prepare(connection, book, period, selection)
-        return _issue(connection, book, prepared, folder, date, settings)
+        return _issue(connection, book, prepared, folder, date, settings, runs)
 
 
 def issue_prepared(
@@ -59,6 +65,7 @@ def _issue(
     folder: Path,
     date: dt.date | None,
     settings: Settings | None = None,
+    runs: Path | None = None,
 ) -> dict[str, dict[str, Any]]:
     assert prepared.codes, prepared.waiting
     frozen = freeze(
@@ -78,7 +85,21 @@ def _issue(
         for number, invoice in computed.invoices.items()
     }
     sha256 = snapshot_hash(folder / frozen.id)
-    entry = {"issuing": frozen.id, "facility": frozen.facility, "seal": sha256}
+    seal = sha256 if runs is None else _archive(runs / frozen.folder, computed.invoices, book)
+    entry = {"issuing": frozen.id, "facility": frozen.facility, "seal": seal}
     log.append(connection, settings or Settings(), **entry)
     commit_issuing(connection, book, frozen, computed, prints, sha256)
     return computed.invoices
+
+
+def _archive(record: Path, invoices: dict[str, dict[str, Any]], book: PriceBook) -> str:
+    """Write a record as sealing does, and give its seal."""
+    data, logo = record / "data", book.facility.logo
+    write_invoices(invoices, data / "invoices")
+    for invoice in invoices.values():
+        write_documents(invoice, data / "documents", logo)
+    if logo is not None:
+        (data / "snapshot").mkdir()
+        (data / "snapshot" / logo.file).write_bytes(logo.content)
+    write_bag(record, {})
+    return file_sha256(record / TAG_MANIFEST)

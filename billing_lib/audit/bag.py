@@ -18,6 +18,7 @@ import hashlib
 import hmac
 import re
 import secrets
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,9 +64,15 @@ def write_manifests(folder: Path, payload: list[Path]) -> None:
     (folder / TAG_MANIFEST).write_bytes(manifest_bytes(folder, tag_files(folder)))
 
 
-def manifest_bytes(folder: Path, files: list[Path]) -> bytes:
-    """The content of a manifest of these files, in its only written form (RFC 8493, 2.1.3)."""
-    lines = (f"{file_sha256(path)}  {manifest_path(folder, path)}\n" for path in files)
+def manifest_bytes(
+    folder: Path, files: list[Path], sha256: Callable[[Path], str] | None = None
+) -> bytes:
+    """The content of a manifest of these files, in its only written form (RFC 8493, 2.1.3).
+
+    ``sha256`` gives a file's hash, where it is known already.
+    """
+    hashed = sha256 or file_sha256
+    lines = (f"{hashed(path)}  {manifest_path(folder, path)}\n" for path in files)
     return "".join(lines).encode(errors="surrogateescape")  # names need not be UTF-8
 
 

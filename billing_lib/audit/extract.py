@@ -236,7 +236,7 @@ def make_proof(record: Path, number: str, log: Log | None) -> Proof:
 
 
 def _require_intact(record: Path) -> None:
-    findings = verify(record)
+    findings = verify(record).findings
     if findings:
         raise InvalidRecord(
             f"the record is not as it was sealed ({findings[0].file}: {findings[0].what})",

@@ -122,6 +122,19 @@ def read_head(text: str) -> Head:
     )
 
 
+def head_in(target: str) -> Head:
+    """Read a head from its text, or from the file which the text names."""
+    if NAMESPACE in target:
+        return read_head(target)
+    try:
+        return read_head(Path(target).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ValueError) as error:
+        raise InvalidRecord(
+            f"there is no head to read ({error})",
+            remedy="give the line that begins with 'billing-log', or a file that has it",
+        ) from None
+
+
 def log_findings(log: Log) -> list[str]:
     """The defects of a log by itself: positions with a gap, or a last head of other records."""
     findings = [

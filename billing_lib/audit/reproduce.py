@@ -7,22 +7,23 @@
                   else this Python, if its packages are the record's or other versions of its lock
                   else a temporary one, made by uv from the lock and the wheels beside the record
                   else this Python all the same, with its differences in words, unless strict
-    run           the archived notebooks on the archived snapshot, by papermill
+    run           the commit's notebooks on the archived snapshot, by papermill, in a sandbox
     compare       every result and document byte for byte, and the notebooks' displayed outputs
 
-Reproducing needs no ledger and never writes to the record. No image is pulled, and docker and
-podman run it without a network. A record contains code, and reproducing runs that code: do so
-only with records of a trusted archive or with a valid signature.
+Reproducing needs no ledger and never writes to the record. Nothing is run before ``verify`` finds
+no fault, and the changes of a dirty program only if they are accepted. No image is pulled. What is
+run has no network, no home and no secrets (sandbox.py).
 """
 
 import hashlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Annotated
@@ -33,6 +34,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from billing_lib.audit.clean_room import clean_environment
 from billing_lib.audit.comparison import Difference, compare_folders, compare_notebooks
+from billing_lib.audit.known import NOTHING, Known, apply_difference, from_clone
 from billing_lib.audit.lock import PACKAGES, differences, make_environment, read_lock
 from billing_lib.audit.program_source import read_program
 from billing_lib.audit.proof import PROOF
@@ -54,9 +56,19 @@ from billing_lib.audit.record import (
     SOURCE_DIFF,
     executed_path,
 )
-from billing_lib.audit.verify import require_record, verify
+from billing_lib.audit.sandbox import (
+    SECONDS,
+    NoSandbox,
+    limited,
+    python_folders,
+    run_watched,
+    sandbox_kind,
+    without_network,
+    wrapped,
+)
+from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord
-from billing_lib.program import PACKAGE, ROOT, git, installed_source, said_by
+from billing_lib.program import PACKAGE, ROOT, installed_source
 from billing_lib.settings import anywhere
 from billing_lib.workflow.steps import Progress, unheard
 
@@ -120,18 +132,7 @@ def check_out(origin: Origin, data: Path, repository: Path, target: Path) -> Pat
         return _with_difference(origin, data, target)
     if not (repository / ".git").exists():
         return _copy_running(origin, target)
-    try:
-        archive = git(repository, "archive", "--format=tar", origin.commit)
-    except FileNotFoundError:
-        raise InvalidRecord(
-            "there is no git to take the commit from", remedy="install git"
-        ) from None
-    except subprocess.CalledProcessError as error:
-        raise InvalidRecord(
-            f"the repository {repository} does not have the record's commit {origin.commit} "
-            f"({said_by(error)})",
-            remedy="fetch it, and reproduce again",
-        ) from None
+    archive = from_clone(repository, origin.commit, "archive", "--format=tar", origin.commit)
     target.mkdir()
     subprocess.run(["tar", "-x", "-C", target], input=archive, check=True)
     return _with_difference(origin, data, target)
@@ -162,6 +163,7 @@ def _copy_running(origin: Origin, target: Path) -> Path:
         )
     ignored = shutil.ignore_patterns("__pycache__")
     shutil.copytree(PACKAGE, target / "billing_lib", ignore=ignored)
+    shutil.copytree(ROOT / "notebooks", target / "notebooks")
     for name in ("pyproject.toml", "uv.lock"):
         shutil.copyfile(ROOT / name, target / name)
     return target
@@ -175,15 +177,10 @@ def _apply_difference(origin: Origin, path: Path, target: Path) -> None:
             where=str(path),
             remedy="take the record from the archive again",
         )
-    # In a repository further up, git apply would skip files outside of it.
-    alone = {"GIT_CEILING_DIRECTORIES": os.path.realpath(target.parent)}
-    words = ("apply", "--binary", "--whitespace=nowarn", "-")
     try:
-        git(target, *words, environment=alone, stdin=diff)
-    except subprocess.CalledProcessError as error:
-        raise InvalidRecord(
-            f"the recorded difference does not fit the commit ({said_by(error)})", where=str(path)
-        ) from None
+        apply_difference(diff, target)
+    except InvalidRecord as error:
+        raise InvalidRecord(error.what, where=str(path)) from None
 
 
 def find_interpreter(
@@ -218,36 +215,6 @@ def find_interpreter(
             remedy="install uv where it can reach the packages, or name a folder of their wheels",
         )
     return sys.executable, f"the environment here is not the recorded lock's: {named}{under}"
-
-
-_BEAT = 0.5  # seconds
-
-
-def run_watched(
-    words: Sequence[str],
-    beat: Callable[[], None],
-    *,
-    cwd: Path | None = None,
-    env: Mapping[str, str] | None = None,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command, capture its output, and call ``beat`` twice a second until it ends.
-
-    If ``beat`` raises, the command is ended by SIGTERM before the error is passed on.
-    """
-    piped = subprocess.PIPE
-    with subprocess.Popen(
-        words, cwd=cwd, env=env, stdout=piped, stderr=piped, text=True
-    ) as process:
-        try:
-            while True:
-                try:
-                    output, errors = process.communicate(timeout=_BEAT)
-                    return subprocess.CompletedProcess(words, process.returncode, output, errors)
-                except subprocess.TimeoutExpired:
-                    beat()
-        finally:
-            if process.poll() is None:
-                process.terminate()
 
 
 MOUNTED = "/work"
@@ -308,6 +275,7 @@ def run_inside(
     name = image if tool == "podman" else _docker_name(image)
     user = f"{os.getuid()}:{os.getgid()}"
     options = ["--rm", "--network", "none", "--user", user, "--workdir", where]
+    options += ["--cap-drop", "ALL", "--security-opt", "no-new-privileges", "--pids-limit", "4096"]
     if tool == "podman" and os.getuid() != 0:
         options += ["--userns", "keep-id"]
     mount = ["--volume", f"{folder}:{MOUNTED}", "--entrypoint", command[0]]
@@ -333,7 +301,7 @@ def _buildah(
             mounts = ["--volume", f"{folder}:{MOUNTED}", "--volume", f"{kept}:{_STATUS}"]
             keeping = ["sh", "-c", f'"$@"; echo $? >{_STATUS}/status', "sh", *command]
             words = ["buildah", "run", *options, *mounts, container, "--", *keeping]
-            done = run_watched(words, beat, env=_environment("buildah"))
+            done = run_watched(without_network(words) or words, beat, env=_environment("buildah"))
         finally:
             _run_engine("buildah", "rm", container)
         status = Path(kept, "status")
@@ -383,37 +351,64 @@ def _environment(tool: str) -> dict[str, str] | None:
 _STEPS = 4
 
 
+class ChangedProgram(InvalidRecord):
+    """A record was issued from changed files, which nobody has accepted yet."""
+
+
 @dataclass(frozen=True)
 class Reproduction:
     """The result of running a record again.
 
     ``differences`` is empty if everything is the same; ``environment`` is one sentence on the
-    environment of the run.
+    environment of the run and its sandbox.
     """
 
     differences: tuple[Difference, ...]
     environment: str
 
 
+def changes_sentence(record: Path) -> str | None:
+    """A sentence on the changed files from which a record was issued; None if there were none."""
+    data = record / "data"
+    origin = read_origin(data)
+    if not origin.dirty:
+        return None
+    diff = data / SOURCE_DIFF
+    size = diff.stat().st_size if diff.is_file() else 0
+    return (
+        f"issued from changed files: {size:,} bytes of difference from the commit {origin.commit}, "
+        f"in data/{SOURCE_DIFF}"
+    )
+
+
 def reproduce(
     record: Path,
     *,
-    repository: Path | None = None,
+    known: Known = NOTHING,
     wheels: Path | None = None,
     strict: bool = False,
+    accept_changes: bool = False,
+    unsandboxed: bool = False,
     step: Progress = unheard,
 ) -> Reproduction:
     """Run a record again and compare every result.
 
+    Nothing is run before ``verify`` finds no fault. The notebooks are the commit's, not the
+    record's.
+
     Parameters
     ----------
-    repository
-        The git repository that has the recorded commit, for records that do not hold their
-        program; by default the running program's own files, a clone or an installed wheel.
+    known
+        What the record is verified with; its clone has the recorded commit, for records that do
+        not hold their program, by default the running program's own files or an installed wheel.
     wheels
         A folder with the lock's packages; by default ``packages`` beside the record.
     strict
         Refuse to run where packages differ from the recorded lock.
+    accept_changes
+        Run a record that was issued from changed files, with these changes.
+    unsandboxed
+        Run without a sandbox where none is there.
     step
         Called with the progress, twice a second while the notebook runs; if it raises, the
         notebook is ended.
@@ -421,16 +416,30 @@ def reproduce(
     Raises
     ------
     InvalidRecord
-        The folder is no record, its commit is unknown, or its environment is not available.
+        The folder is no record, it has a fault, its commit is unknown, or its environment is not
+        available.
+    ChangedProgram
+        It was issued from changed files, and ``accept_changes`` is False.
+    NoSandbox
+        There is no sandbox here, and ``unsandboxed`` is False.
     """
-    require_record(record)
+    step(0, _STEPS, "verifying the record")
+    findings = verify(record, known).findings
+    if findings:
+        raise InvalidRecord(
+            f"nothing was run: the record is not as it was issued ({findings[0]})",
+            where=str(record),
+            remedy="'billing verify' lists every fault; take the record from a copy",
+        )
     data = record / "data"
     origin = read_origin(data)
-    step(0, _STEPS, "verifying the record")
-    damaged = [
-        Difference(finding.file, (f"{finding.what}: the record is damaged",))
-        for finding in verify(record)
-    ]
+    changes = changes_sentence(record)
+    if changes is not None and not accept_changes:
+        raise ChangedProgram(
+            f"nothing was run: it was {changes}",
+            where=str(record),
+            remedy="read that file, and accept the changes if they may be run",
+        )
     with tempfile.TemporaryDirectory(prefix="billing-reproduce-") as folder:
         place = Path(folder)
         work = place / "data"
@@ -438,20 +447,29 @@ def reproduce(
         step(1, _STEPS, "making its environment")
         beside = record.absolute().parent / PACKAGES
         packages = wheels or (beside if beside.is_dir() else None)
-        done, environment = _run(
-            origin, data, place, repository or ROOT, step, packages=packages, strict=strict
-        )
+        running = _Running(origin, data, place, known.repository, unsandboxed, packages, strict)
+        done, environment = _run(running, step)
         if done.returncode != 0:
-            failed = Difference(NOTEBOOK, ("the notebook fails now", *_failure(done, work)))
-            return Reproduction((*damaged, failed), environment)
+            return Reproduction((_failure(done, work),), environment)
         step(3, _STEPS, "comparing every result")
         differences = (
-            *damaged,
+            *_compare_inputs(data, work),
             *compare_folders(data, work, "invoices"),
             *compare_folders(data, work, "documents"),
             *_compare_executed(data, work),
         )
         return Reproduction(differences, environment)
+
+
+def _compare_inputs(data: Path, work: Path) -> list[Difference]:
+    """The differences between the record's notebooks and the commit's, which were run."""
+    differences: list[Difference] = []
+    for name in executed_notebooks(data):
+        if (data / name).read_bytes() != (work / name).read_bytes():
+            compared = compare_notebooks(data / name, work / name, name)
+            apart = Difference(name, ("it is not the commit's, byte for byte",))
+            differences += compared or [apart]
+    return differences
 
 
 def _compare_executed(data: Path, work: Path) -> list[Difference]:
@@ -467,7 +485,7 @@ def _compare_executed(data: Path, work: Path) -> list[Difference]:
 
 
 def _lay_out(data: Path, work: Path) -> None:
-    """Copy the notebook and the files that it reads."""
+    """Copy the files that the notebook reads; they are the record's own, as verify saw them."""
     needed = [data / NOTEBOOK, data / PARAMETERS, data / "snapshot"]
     missing = [path for path in needed if not path.exists()]
     if missing:
@@ -477,61 +495,100 @@ def _lay_out(data: Path, work: Path) -> None:
             remedy="take the record from the archive again",
         )
     (work / NOTEBOOK).parent.mkdir(parents=True)
-    for name in executed_notebooks(data):
-        shutil.copyfile(data / name, work / name)
-    shutil.copyfile(data / PARAMETERS, work / PARAMETERS)
-    shutil.copytree(data / "snapshot", work / "snapshot")
+    shutil.copyfile(data / PARAMETERS, work / PARAMETERS, follow_symlinks=False)
+    (work / "snapshot").mkdir()
+    for path in (data / "snapshot").iterdir():
+        if path.is_file() and not path.is_symlink():
+            shutil.copyfile(path, work / "snapshot" / path.name)
 
 
-def _run(
-    origin: Origin,
-    data: Path,
-    place: Path,
-    repository: Path,
-    step: Progress,
-    *,
-    packages: Path | None,
-    strict: bool,
-) -> tuple[subprocess.CompletedProcess[str], str]:
-    """Execute the notebook in ``place/data``; papermill's result, and the environment as words."""
-    container, inside = origin.container, running_image()
+@dataclass(frozen=True)
+class _Running:
+    """A record that is run: the arguments of ``reproduce``, and the folder ``place`` to run in."""
+
+    origin: Origin
+    data: Path
+    place: Path
+    repository: Path
+    unsandboxed: bool
+    packages: Path | None
+    strict: bool
+
+    @property
+    def notebooks(self) -> list[str]:
+        """The paths of the notebooks to execute."""
+        return executed_notebooks(self.data)
+
+    def check_out(self) -> Path:
+        """Put the code into a new folder, and return that folder."""
+        return check_out(self.origin, self.data, self.repository, self.place / "source")
+
+
+def _run(running: _Running, step: Progress) -> tuple[subprocess.CompletedProcess[str], str]:
+    """Execute the notebooks in ``place/data``; papermill's result, and the environment as words."""
+    container, inside = running.origin.container, running_image()
     if container not in (NO_CONTAINER, inside):
         tool = find_engine(container)
         if tool is not None:
-            return _run_in_container(tool, origin, data, place, repository, step)
-    checkout = check_out(origin, data, repository, place / "source")
-    python, matched = find_interpreter(origin, checkout, place / "environment", packages, strict)
-    home = place / "home"
-    home.mkdir()
-    environment = clean_environment(home, checkout)
-    done = run_watched(
-        _papermill(python, executed_notebooks(data)),
-        _beat(step),
-        cwd=place / "data",
-        env=environment,
+            return _run_in_container(tool, running, step)
+    kind = sandbox_kind()
+    if kind is None and not running.unsandboxed:
+        raise NoSandbox(
+            "nothing was run: there is no sandbox here (neither bubblewrap nor user namespaces)",
+            remedy="install bubblewrap, or allow it to run without a sandbox",
+        )
+    checkout, place = running.check_out(), running.place
+    python, matched = find_interpreter(
+        running.origin, checkout, place / "environment", running.packages, running.strict
     )
+    work, home = place / "data", place / "home"
+    home.mkdir()
+    for name in running.notebooks:
+        shutil.copyfile(checkout / "notebooks" / Path(name).name, work / name)
+    inputs = [work / name for name in ("snapshot", PARAMETERS, *running.notebooks)]
+    read = [*python_folders(python), checkout, *inputs]
+    words = wrapped(kind, _papermill(python, running.notebooks), read, [work, home], work)
+    environment = clean_environment(home, checkout)
+    done = run_watched(limited(words), _beat(step), cwd=work, env=environment)
+    said = f"sandboxed by {kind}" if kind else "without a sandbox"
     if container == NO_CONTAINER:
-        return done, f"the record names no container; {matched}"
+        return done, f"{said}; the record names no container; {matched}"
     if container == inside:
-        return done, f"inside the recorded container {container}"
-    return done, f"the recorded container {container} is not here; only {matched}"
+        return done, f"{said}; inside the recorded container {container}"
+    return done, f"{said}; the recorded container {container} is not here; only {matched}"
+
+
+_IN_IMAGE = (
+    'cp "$(python -c "from billing_lib.program import NOTEBOOKS; print(NOTEBOOKS)")"/*.ipynb '
+    'notebook/ && exec "$@"'
+)
+"""Shell that runs a command beside the notebooks of the code that is imported."""
 
 
 def _run_in_container(
-    tool: str, origin: Origin, data: Path, place: Path, repository: Path, step: Progress
+    tool: str, running: _Running, step: Progress
 ) -> tuple[subprocess.CompletedProcess[str], str]:
     """Execute it inside the image, by the image's code if its commit fits, else by a checkout."""
-    image, command, whose = origin.container, _papermill("python", executed_notebooks(data)), ""
+    origin, whose = running.origin, ""
+    image = origin.container
+    command = ["sh", "-c", _IN_IMAGE, "sh", *_papermill("python", running.notebooks)]
     if origin.dirty or image_commit(tool, image) != origin.commit:
-        check_out(origin, data, repository, place / "source")
+        running.check_out()
         command = ["env", f"PYTHONPATH={MOUNTED}/source", *command]
         whose = ", by the code of the recorded commit"
-    done = run_inside(tool, image, place, command, within="data", beat=_beat(step))
+    if tool == "buildah" and without_network([]) is None:
+        if not running.unsandboxed:
+            raise NoSandbox(
+                "nothing was run: buildah keeps the network away from a container only for root",
+                remedy="run it as root or by podman, or allow it to run without a sandbox",
+            )
+        whose += ", with this machine's network"
+    done = run_inside(tool, image, running.place, command, within="data", beat=_beat(step))
     return done, f"in the recorded container {image}, by {tool}{whose}"
 
 
 def _beat(step: Progress) -> Callable[[], None]:
-    return lambda: step(2, _STEPS, "running the archived notebook again")
+    return lambda: step(2, _STEPS, "running the commit's notebooks again")
 
 
 _PAPERMILL = """
@@ -562,8 +619,8 @@ def _papermill(python: str, notebooks: list[str]) -> list[str]:
     return [python, "-c", _PAPERMILL, PARAMETERS, *notebooks]
 
 
-def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
-    """The failing cells with their errors, else the last lines of papermill's output."""
+def _failure(done: subprocess.CompletedProcess[str], work: Path) -> Difference:
+    """The failing cells with their errors; else that no kernel started, or why it ended."""
     cells: list[NotebookNode] = []
     for name in executed_notebooks(work):
         try:
@@ -577,5 +634,14 @@ def _failure(done: subprocess.CompletedProcess[str], work: Path) -> list[str]:
         for output in cell.get("outputs", [])
         if output.output_type == "error"
     ]
+    if errors:
+        return Difference(NOTEBOOK, ("the notebook fails now", *errors))
     last = done.stderr.strip().splitlines()[-5:]
-    return errors or last or [f"papermill ended with status {done.returncode}"]
+    if done.returncode in (-signal.SIGKILL, 128 + signal.SIGKILL):
+        last = [*last, f"it was ended: it took more than its memory or {SECONDS:,} seconds"]
+    raise InvalidRecord(
+        "the notebook was not executed: "
+        + ("; ".join(last) or f"papermill ended with status {done.returncode}"),
+        where="this environment, not the record",
+        remedy="see that a Jupyter kernel starts here, then reproduce again",
+    )

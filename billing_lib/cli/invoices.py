@@ -29,6 +29,7 @@ from billing_lib.cli.app import (
 )
 
 if TYPE_CHECKING:
+    from billing_lib.audit.known import Known
     from billing_lib.workflow.search import Filter
 
 
@@ -119,7 +120,7 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show an invoice: its totals, its lines, its amounts by expense code."""
-    from billing_lib.audit.verify import find_record
+    from billing_lib.audit.verify import find_record, sealed_file, sealed_sha256
     from billing_lib.cli.tables import say_invoice
     from billing_lib.settings import settings
     from billing_lib.workflow.invoice import read_invoice
@@ -127,7 +128,8 @@ def show(
 
     here = settings()
     record = find_record(number, here.runs, known_ledger(here.database))
-    text = (record / "data" / "invoices" / f"{number}.json").read_text(encoding="utf-8")
+    path = f"invoices/{number}.json"
+    text = sealed_file(record, path, sealed_sha256(record, None).get(path)).decode()
     if as_json:
         say(text.rstrip())
     else:
@@ -316,9 +318,9 @@ def funds(facility: FacilityCode, as_json: AsJson = False) -> None:
     )
 
 
-Targets = Annotated[
-    list[str], typer.Argument(metavar="RECORD|NUMBER…", help="Record folders or invoice numbers.")
-]
+_TARGETS = typer.Argument(metavar="RECORD|NUMBER…", help="Record folders or invoice numbers.")
+Targets = Annotated[list[str], _TARGETS]
+AnyTargets = Annotated[list[str] | None, _TARGETS]
 
 
 def _records(targets: list[str]) -> list[tuple[str, Path]]:
@@ -332,24 +334,107 @@ def _records(targets: list[str]) -> list[tuple[str, Path]]:
     return [(target, find_record(target, here.runs, engine)) for target in targets]
 
 
-@app.command(epilog="Example: billing verify RC-1994-00001")
-def verify(targets: Targets) -> None:
-    """Check that records are intact, byte for byte; a difference ends with status 1."""
-    from billing_lib.audit.verify import verify
-    from billing_lib.settings import anywhere
-    from billing_lib.workflow.issue import known_fingerprints
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--log", help="An exported log of records, which has their seals.", metavar="FILE"
+    ),
+]
 
-    records = _records(targets)
-    fingerprints = known_fingerprints(anywhere().database)
-    broken = False
-    for target, record in records:
-        findings = verify(record, fingerprints=fingerprints)
-        broken = broken or bool(findings)
-        for finding in findings:
-            say(f"{target}: {finding.file}: {finding.what}")
-        if not findings:
-            say(f"{target}: verified, {record}")
-    raise typer.Exit(1 if broken else 0)
+
+@app.command(epilog="Example: billing verify RC-1994-00001")
+def verify(
+    targets: AnyTargets = None,
+    every: Annotated[
+        bool,
+        typer.Option("--all", help="Every record of the archive, and every one of the ledger."),
+    ] = False,
+    document: Annotated[
+        Path | None,
+        typer.Option(help="Say which issued invoice this file is.", metavar="FILE.pdf"),
+    ] = None,
+    fingerprint: Annotated[
+        str | None,
+        typer.Option(help="Say which issued invoice has this fingerprint, typed from paper."),
+    ] = None,
+    log: LogFile = None,
+    head: Annotated[
+        str | None,
+        typer.Option(help="A head of the log, from which the log must go on; text or a file."),
+    ] = None,
+) -> None:
+    """Check records against all that is known here: ledger, log, clone and signers.
+
+    Each check says right, wrong or not checked. The exit status is 0 if a record is verified, 1 for
+    faults, and 3 if nothing is wrong but not all could be checked.
+    """
+    from billing_lib.audit.known import known_here
+    from billing_lib.audit.log import head_in
+    from billing_lib.audit.verify import FAULTY, VERIFIED, verify, verify_all
+    from billing_lib.settings import settings
+
+    asked = (bool(targets), every, document is not None, fingerprint is not None)
+    if asked.count(True) != 1:
+        raise typer.BadParameter("name records, or --all, or --document, or --fingerprint")
+    known = known_here(log=log, head=None if head is None else head_in(head))
+    if document is not None or fingerprint is not None:
+        raise typer.Exit(_say_issued(known, document, fingerprint))
+    statuses = []
+    if every:
+        for verification in verify_all(settings().runs, known):
+            statuses.append(verification.status)
+            if verification.status != VERIFIED:
+                say(f"{verification.record}: {verification.sentence}")
+                wrong = [it for it in verification.checks if it.findings or it.unchecked]
+                for line in (line for each in wrong for line in each.lines):
+                    say(f"  {line}")
+        counts = [statuses.count(status) for status in (VERIFIED, FAULTY)]
+        rest = len(statuses) - sum(counts)
+        say(
+            f"{len(statuses):,} records: {counts[0]:,} verified, {counts[1]:,} with faults, "
+            f"{rest:,} not wholly checked"
+        )
+    for target, record in _records(targets or []):
+        verification = verify(record, known)
+        statuses.append(verification.status)
+        for line in verification.lines:
+            say(f"  {line}")
+        say(f"{target}: {verification.sentence}, {record}")
+    worst = FAULTY if FAULTY in statuses else max(statuses, default=VERIFIED)
+    raise typer.Exit(worst)
+
+
+def _say_issued(known: "Known", document: Path | None, fingerprint: str | None) -> int:
+    """Say which issued invoice a document or fingerprint is; the exit status."""
+    from billing_lib.audit.verify import (
+        FAULTY,
+        NOT_ALL_CHECKED,
+        VERIFIED,
+        find_issued,
+        parse_fingerprint,
+        read_document,
+    )
+    from billing_lib.settings import settings
+
+    if document is not None:
+        named, sha256 = str(document), read_document(document)
+    else:
+        sha256 = parse_fingerprint(str(fingerprint))
+        named = sha256
+    found = find_issued(settings().runs, known, sha256)
+    if found is None:
+        say(f"{named}: no issued invoice has this")
+        return FAULTY
+    say(f"{named}: invoice {found.number}, data/{found.path} of {found.record}")
+    if found.note:
+        say(found.note)
+    if found.vouched is None:
+        say("there is no ledger or log here to say that this record is as issued")
+        return NOT_ALL_CHECKED
+    if not found.vouched:
+        say("the record is not the one that was issued: 'billing verify' lists its faults")
+        return FAULTY
+    return VERIFIED
 
 
 @app.command(epilog="Example: billing reproduce runs/RC/1993-10/RC-1993-10-1")
@@ -363,15 +448,47 @@ def reproduce(
         bool,
         typer.Option("--strict", help="Refuse where packages differ from the record's lock."),
     ] = False,
+    accept_changes: Annotated[
+        bool,
+        typer.Option(
+            "--accept-changes", help="Run what was issued from changed files, with the changes."
+        ),
+    ] = False,
+    unsandboxed: Annotated[
+        bool,
+        typer.Option("--unsandboxed", help="Run without a sandbox where none can be made."),
+    ] = False,
+    log: LogFile = None,
 ) -> None:
-    """Run archived records again and compare every result; a difference ends with status 1."""
-    from billing_lib.audit.reproduce import reproduce
+    """Verify records, run them again in a sandbox and compare every result.
 
-    records = _records(targets)
+    A difference ends with status 1. Nothing of a record with a fault is run.
+    """
+    from billing_lib.audit.known import known_here
+    from billing_lib.audit.reproduce import ChangedProgram, changes_sentence, reproduce
+    from billing_lib.audit.sandbox import NoSandbox
+
+    records, known = _records(targets), known_here(log=log)
     different = False
     for target, record in records:
-        with progress(f"reproduce {target}") as step:
-            reproduction = reproduce(record, wheels=packages, strict=strict, step=step)
+        changes = changes_sentence(record)
+        if changes is not None:
+            say(f"{target}: {changes}")
+        try:
+            with progress(f"reproduce {target}") as step:
+                reproduction = reproduce(
+                    record,
+                    known=known,
+                    wheels=packages,
+                    strict=strict,
+                    accept_changes=accept_changes,
+                    unsandboxed=unsandboxed,
+                    step=step,
+                )
+        except (ChangedProgram, NoSandbox) as error:
+            flag = "--unsandboxed" if isinstance(error, NoSandbox) else "--accept-changes"
+            remedy = f"{error.remedy}: {flag}"
+            raise type(error)(error.what, where=error.where, remedy=remedy) from None
         different = different or bool(reproduction.differences)
         say(f"{target}: {reproduction.environment}")
         for difference in reproduction.differences:

@@ -59,6 +59,7 @@ def check(
     """Check that the log goes on from an old head; otherwise the status is 1."""
     from billing_lib.audit.log import (
         head_findings,
+        head_in,
         ledger_log,
         log_findings,
         read_exported,
@@ -67,8 +68,7 @@ def check(
     )
     from billing_lib.settings import anywhere
 
-    text = sys.stdin.read() if target == "-" else _content(target)
-    old = read_head(text)
+    old = read_head(sys.stdin.read()) if target == "-" else head_in(target)
     now = ledger_log(ledger()) if exported is None else read_exported(exported)
     signature = signed_by(old, anywhere().allowed_signers)
     findings = [*log_findings(now), *head_findings(old, now)]
@@ -102,18 +102,3 @@ def extract(
 
     folder = extract_invoice(ledger(), settings(), number, to)
     say(f"{folder}: the extract of {number}; 'billing verify' and 'billing reproduce' take it")
-
-
-def _content(target: str) -> str:
-    """The text itself, or that of the file which it names."""
-    if "billing-log" in target:
-        return target
-    from billing_lib.errors import InvalidRecord
-
-    try:
-        return Path(target).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError, ValueError) as error:
-        raise InvalidRecord(
-            f"there is no head to read ({error})",
-            remedy="give the line that begins with 'billing-log', or a file that has it",
-        ) from None

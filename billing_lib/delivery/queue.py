@@ -23,6 +23,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.verify import sealed_file, sealed_sha256
 from billing_lib.delivery.send import (
     Archived,
     OutboxFile,
@@ -30,7 +31,6 @@ from billing_lib.delivery.send import (
     link_of,
     mail_of,
     outgoing,
-    read_archived,
     read_mail,
     send_waiting,
     sender_of,
@@ -41,7 +41,7 @@ from billing_lib.documents.statement import render_statement_pdf, statement_file
 from billing_lib.documents.text import Invoice
 from billing_lib.errors import BillingError, InvalidRecord, NotReady
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import messages, runs
+from billing_lib.ledger import messages
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
@@ -278,22 +278,23 @@ def _ready(
     connection: Connection, archive: Path, rows: pl.DataFrame, problems: list[str]
 ) -> dict[str, _Ready]:
     """The invoices and documents from the audit records, by number; problems are added."""
-    records: dict[str, str] = {}
-    for facility in rows["facility"].unique():
-        known = runs.read_issuings(connection, facility)
-        records |= dict(known.select("id", "record").iter_rows())
+    archived = ledger_invoices.read_archived(connection, numbers=rows["number"].to_list())
+    sealed: dict[str, dict[str, str]] = {}
     ready = {}
-    for row in rows.iter_rows(named=True):
-        data, number = f"{records[row['issuing']]}/data", row["number"]
+    for row in archived.iter_rows(named=True):
+        number, record = row["number"], row["record"]
+        pdf = f"documents/{number}.pdf"
         try:
-            text = read_archived(archive, f"{data}/invoices/{number}.json", row["fingerprint"])
-            place = f"{data}/documents/{number}.pdf"
-            sha256 = hashlib.sha256(read_archived(archive, place)).hexdigest()
+            text = sealed_file(archive / record, f"invoices/{number}.json", row["fingerprint"])
+            if record not in sealed:
+                sealed[record] = sealed_sha256(archive / record, row["seal"])
+            sha256 = sealed[record].get(pdf)
+            sealed_file(archive / record, pdf, sha256)
         except InvalidRecord as error:
             problems.append(f"invoice {number} is not told: {error}")
         else:
-            pdf = Archived(place, sha256)
-            ready[number] = _Ready(json.loads(text), row["team"], row["fingerprint"], pdf)
+            attached = Archived(f"{record}/data/{pdf}", str(sha256))
+            ready[number] = _Ready(json.loads(text), row["team"], row["fingerprint"], attached)
     return ready
 
 

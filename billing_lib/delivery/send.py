@@ -39,6 +39,7 @@ from urllib.parse import quote, urlsplit
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.verify import sealed_file
 from billing_lib.documents.mail import Attached, Mail, mail_bytes
 from billing_lib.documents.pdf import Letter, Link
 from billing_lib.documents.text import printable
@@ -335,7 +336,8 @@ def mail_of(
         if file["place"] is None:
             content = bytes(file["content"])
         else:
-            content = read_archived(archive, file["place"], file["sha256"])
+            record, _, path = file["place"].partition("/data/")
+            content = sealed_file(archive / record, path, file["sha256"])
         attached.append(Attached(file["name"], file["media_type"], content))
     return Mail(**texts, queued_at=queued_at, attached=attached)
 
@@ -362,31 +364,6 @@ def _row(message: str, position: int, file: Archived | OutboxFile) -> dict[str, 
         name = Path(file.place).name
         columns = {"name": name, "sha256": file.sha256, "place": file.place, "content": None}
     return {"message": message, "position": position, "media_type": PDF, **columns}
-
-
-def read_archived(archive: Path, place: str, sha256: str | None = None) -> bytes:
-    """A file of the archive.
-
-    Raises
-    ------
-    InvalidRecord
-        The file is missing or has another sha256.
-    """
-    try:
-        content = (archive / place).read_bytes()
-    except OSError as error:
-        raise InvalidRecord(
-            f"the archived file cannot be read ({error.strerror})",
-            where=str(archive / place),
-            remedy="check BILLING_RUNS, or bring the record back",
-        ) from None
-    if sha256 is not None and hashlib.sha256(content).hexdigest() != sha256:
-        raise InvalidRecord(
-            "the archived file has changed",
-            where=str(archive / place),
-            remedy="check the record with 'billing verify'",
-        )
-    return content
 
 
 MOST_TRIES = 13

@@ -14,7 +14,6 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Engine
 
-from billing_lib.audit.verify import find_record
 from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.registry import (
     FOR_DRAFTS,
@@ -40,10 +39,8 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import note_job
-from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.issue import preview_invoices
 from billing_lib.workflow.permissions import VIEWER, require
-from billing_lib.workflow.snapshot import read_logo
 from billing_lib.workflow.statements import Statement, list_statements, read_statement
 from billing_lib.workflow.steps import Progress, unheard
 
@@ -173,9 +170,7 @@ def read_documents(
         )["code"].to_list()
         wanted = [] if set(suffixes).isdisjoint(FOR_DRAFTS) else drafts
         previewed = preview_invoices(connection, book, wanted) if wanted else {}
+        numbers = held["number"].drop_nulls().to_list()
+        archived = read_archived(connection, numbers=numbers)
     documents = {code: with_logo(draft, book.facility.logo) for code, draft in previewed.items()}
-    for number in held["number"].drop_nulls().sort():
-        data = find_record(number, settings.runs, engine) / "data"
-        text = (data / "invoices" / f"{number}.json").read_text(encoding="utf-8")
-        documents[number] = with_logo(read_invoice(text), read_logo(data / "snapshot"))
-    return documents
+    return documents | invoices_with_logos(settings.runs, archived)

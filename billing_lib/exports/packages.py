@@ -180,7 +180,7 @@ def _invoice_documents(
     for row in chosen.invoices.iter_rows(named=True):
         record, number = archive / row["record"], row["number"]
         if row["record"] not in sealed:
-            sealed[row["record"]] = sealed_sha256(record)
+            sealed[row["record"]] = sealed_sha256(record, row["seal"])
         archived = sealed[row["record"]]
         source = f"invoices/{number}.json"
         packed = Packed(

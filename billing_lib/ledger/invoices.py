@@ -26,6 +26,7 @@ from billing_lib.ledger.schema import (
     invoice_split,
     issued_invoice,
     issuing,
+    log_entry,
 )
 from billing_lib.ledger.states import ACTIVE, APPROVING, OPEN, after
 from billing_lib.ledger.states import INVOICE as OF_INVOICE
@@ -332,10 +333,12 @@ _ARCHIVED = (
     invoice.c.run,
     invoice.c.state,
     issuing.c.record,
+    log_entry.c.seal,
 )
 
 ARCHIVED = frame_schema(_ARCHIVED)
-"""Columns of an issued invoice with ``record``, its audit record's path in the archive."""
+"""Columns of an issued invoice with ``record``, its audit record's path in the archive, and the
+record's ``seal``."""
 
 
 def read_archived(
@@ -346,6 +349,7 @@ def read_archived(
         select(*_ARCHIVED)
         .join_from(issued_invoice, invoice, invoice.c.number == issued_invoice.c.number)
         .join(issuing, issuing.c.id == issued_invoice.c.issuing)
+        .join(log_entry, log_entry.c.issuing == issuing.c.id)
     )
     for column, values in ((issued_invoice.c.number, numbers), (invoice.c.run, runs)):
         if values is not None:
@@ -354,10 +358,21 @@ def read_archived(
     return frames.read_frame(connection, chosen, ARCHIVED).sort("facility", "number")
 
 
-def read_all_fingerprints(connection: Connection) -> pl.DataFrame:
-    """``facility``, ``team``, ``number``, ``fingerprint`` of all issued invoices, by number."""
-    columns = (issued_invoice.c[name] for name in ("facility", "team", "number", "fingerprint"))
-    return frames.read_frame(connection, select(*columns)).sort("number")
+def read_sealed(connection: Connection) -> pl.DataFrame:
+    """All issued invoices as their records have them, by number: ``facility``, ``team``,
+    ``number``, ``issuing``, ``fingerprint``, ``state``, and ``replaced_by``, a number or null."""
+    reissue = invoice.alias()
+    chosen = (
+        select(
+            *(issued_invoice.c[name] for name in ("facility", "team", "number", "issuing")),
+            issued_invoice.c.fingerprint,
+            invoice.c.state,
+            reissue.c.number.label("replaced_by"),
+        )
+        .join_from(issued_invoice, invoice, invoice.c.number == issued_invoice.c.number)
+        .outerjoin(reissue, reissue.c.replaces == issued_invoice.c.number)
+    )
+    return frames.read_frame(connection, chosen).sort("number", "replaced_by", nulls_last=True)
 
 
 def _of(connection: Connection, table: Table, numbers: list[str]) -> pl.DataFrame:

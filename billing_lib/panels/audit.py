@@ -3,8 +3,8 @@
     AuditPanel()                                      the first record in the archive
     AuditPanel("/archive/RC/1993-11/RC-1993-11-1")    this record, wherever it lies
 
-Verifying compares every file with its seal; reproducing runs the record's notebook again by the
-recorded code and lists every difference.
+Verifying lists all checks of the record against its seal and the ledger; reproducing runs the
+commit's notebook again on the record's snapshot and lists every difference.
 """
 
 import json
@@ -14,12 +14,12 @@ from pathlib import Path
 import ipywidgets as widgets
 import polars as pl
 
+from billing_lib.audit.known import known_here
 from billing_lib.audit.reproduce import Reproduction, reproduce
-from billing_lib.audit.verify import Proof, list_records, prove, verify
+from billing_lib.audit.verify import FAULTY, Verification, list_records, verify
 from billing_lib.panels.forms import Displayed, button, table
 from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.settings import settings
-from billing_lib.workflow.issue import known_fingerprints
 
 _WIDE = {"width": "40em"}
 
@@ -42,6 +42,12 @@ class AuditPanel(Displayed):
         self.findings = widgets.HTML()
         self.verify = button("Verify", primary=True)
         self.reproduce = button("Reproduce")
+        self.accept_changes = widgets.Checkbox(
+            description="Run changed files, where the record was issued from such", indent=False
+        )
+        self.unsandboxed = widgets.Checkbox(
+            description="Run without a sandbox, where none can be made here", indent=False
+        )
         # The list is disabled, too: one record's result must never stand beside another record.
         self.progress = ProgressBar(self.message, self.record, self.verify, self.reproduce)
         self.record.observe(lambda _: self._show_record(), names="value")
@@ -52,6 +58,8 @@ class AuditPanel(Displayed):
             [
                 self.record,
                 widgets.HBox([self.verify, self.reproduce]),
+                self.accept_changes,
+                self.unsandboxed,
                 self.progress.widget,
                 self.message.widget,
                 self.findings,
@@ -66,22 +74,23 @@ class AuditPanel(Displayed):
     def verify_record(self) -> None:
         """Verify the chosen record and show the findings."""
         with self.message.sentences():
-            record = Path(self.record.value)
-            fingerprints = known_fingerprints(settings().database)
-            findings = verify(record, fingerprints=fingerprints)
-            self._show([f"{finding.file}: {finding.what}" for finding in findings])
-            if findings:
-                self.message.refuse(f"{len(findings)} differences: the record is not intact")
+            verification = verify(Path(self.record.value), known_here())
+            self.findings.value = _verification(verification)
+            sentence = f"{verification.sentence[:1].upper()}{verification.sentence[1:]}."
+            if verification.status == FAULTY:
+                self.message.refuse(sentence)
             else:
-                self.findings.value = _proof(prove(record, fingerprints))
-                self.message.say("Verified: every byte is as it was sealed.")
+                self.message.say(sentence)
 
     def reproduce_record(self) -> None:
         """Run the chosen record again in the background and show every difference."""
-        record = Path(self.record.value)
+        record, known = Path(self.record.value), known_here()
+        accepted, alone = self.accept_changes.value, self.unsandboxed.value
         self.findings.value = ""
         self.progress.start(
-            lambda step: reproduce(record, step=step),
+            lambda step: reproduce(
+                record, known=known, accept_changes=accepted, unsandboxed=alone, step=step
+            ),
             self._show_reproduction,
             stopped="the record is as it was",
         )
@@ -113,14 +122,17 @@ class AuditPanel(Displayed):
             self.about.value = _about(Path(self.record.value))
 
 
-def _proof(proof: Proof) -> str:
+def _verification(verification: Verification) -> str:
+    """A table of the checks, then notes on the invoices."""
+    rows = "".join(
+        f"<tr><td>{escape(each.name)}</td><td>{'<br>'.join(map(escape, each.said))}</td></tr>"
+        for each in verification.checks
+    )
+    notes = "".join(f"<p>{escape(note)}</p>" for note in verification.notes)
     return (
-        "<h3>What vouches for it</h3>"
-        f"<p>sha256 <code>{proof.sha256}</code> of its tag manifest, which covers all "
-        f"{proof.files:,} files; {escape(proof.signature)}. "
-        "In the record's folder, <code>sha256sum -c manifest-sha256.txt tagmanifest-sha256.txt"
-        "</code> checks the same.</p>"
-        f"{table(proof.invoices, 'Fingerprints of its invoices').data}"
+        f"<table><tr><th>Check</th><th>Result</th></tr>{rows}</table>{notes}"
+        "<p>In the record's folder, <code>sha256sum -c manifest-sha256.txt tagmanifest-sha256.txt"
+        "</code> checks the bytes too.</p>"
     )
 
 

@@ -23,7 +23,7 @@ import ipywidgets as widgets
 import polars as pl
 
 from billing_lib import Site, open_site
-from billing_lib.audit.verify import find_record
+from billing_lib.audit.verify import issued_files
 from billing_lib.delivery.queue import preview_invoices, queue_invoices
 from billing_lib.delivery.send import send_waiting
 from billing_lib.documents.html import render_html
@@ -378,7 +378,7 @@ _LINE_COLUMNS = (
 
 VIEWED = ("Page", "Lines and prices", "History", "Files")
 
-FILES = ("pdf", "xlsx", "xml", "html")
+FILES = ("pdf", "xlsx", "xml", "html", "json")
 
 
 class InvoiceViewer:
@@ -428,11 +428,9 @@ class InvoiceViewer:
 
     def _show_issued(self, number: str) -> None:
         settings = self.office.settings
-        record = find_record(number, settings.runs, self.office.engine)
-        folder = record / "data" / "documents"
-        held = [path for kind in FILES if (path := folder / f"{number}.{kind}").is_file()]
-        canonical = record / "data" / "invoices" / f"{number}.json"
-        contents = {path.name: path.read_bytes() for path in (*held, canonical)}
+        held = issued_files(self.office.engine, settings.runs, number)
+        names = [name for kind in FILES if (name := f"{number}.{kind}") in held]
+        contents = {name: held[name] for name in names}
         self.files.children = [widgets.HTML(downloads(settings.office, contents))]
         self.page.value = framed(contents[f"{number}.html"].decode(), f"Invoice {number}")
         documents = read_documents(

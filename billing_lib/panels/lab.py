@@ -21,7 +21,7 @@ import polars as pl
 from IPython.display import HTML
 
 from billing_lib import Site, open_site
-from billing_lib.audit.verify import find_record
+from billing_lib.audit.verify import issued_files
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.documents import statement_documents
 from billing_lib.exports.packages import list_packages, read_package
@@ -212,14 +212,10 @@ class InvoicePanel(Displayed):
             return
         with self.message.sentences():
             number = str(self.number.value)
-            record = find_record(number, self.office.settings.runs, self.office.engine)
-            folder = record / "data" / "documents"
-            held = [
-                path for kind in INVOICE_FILES if (path := folder / f"{number}.{kind}").is_file()
-            ]
-            self.files.value = keep({path.name: path.read_bytes() for path in held})
-            page = (folder / f"{number}.html").read_text("utf-8")
-            self.page.value = framed(page, f"Invoice {number}")
+            held = issued_files(self.office.engine, self.office.settings.runs, number)
+            names = [name for kind in INVOICE_FILES if (name := f"{number}.{kind}") in held]
+            self.files.value = keep({name: held[name] for name in names})
+            self.page.value = framed(held[f"{number}.html"].decode(), f"Invoice {number}")
             self.message.say(f"Invoice {number}, as it was sent.")
 
 

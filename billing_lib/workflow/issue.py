@@ -34,7 +34,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.after_issue import balances, draw, give_back
 from billing_lib.workflow.invoice import Computation, Invoice, compute_invoices, invoice_json
 from billing_lib.workflow.notes import notes_in_force, texts_in_force
-from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require, visible
+from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require
 from billing_lib.workflow.price import Gathered, differing, gather, year_to_date_amounts
 from billing_lib.workflow.runs import Calculated, RunScope, finish_if_done
 from billing_lib.workflow.snapshot import (
@@ -363,13 +363,6 @@ def _parts(
     )
 
 
-def ledger_fingerprints(engine: Engine) -> dict[str, str]:
-    """Read the fingerprints of the issued invoices that the user may see, by number."""
-    with reading(engine) as connection:
-        invoices = visible(connection, ledger_invoices.read_all_fingerprints(connection))
-    return dict(invoices.select("number", "fingerprint").iter_rows())
-
-
 def known_ledger(database: str) -> Engine | None:
     """Open the ledger at a URL; None without a ledger, as for an auditor."""
     try:
@@ -378,12 +371,6 @@ def known_ledger(database: str) -> Engine | None:
     except BillingError:
         return None
     return engine
-
-
-def known_fingerprints(database: str) -> dict[str, str] | None:
-    """Read the fingerprints from the ledger at a URL; None without a ledger."""
-    engine = known_ledger(database)
-    return None if engine is None else ledger_fingerprints(engine)
 
 
 def preview_invoices(

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from signing_key import new_key
-from small_run import PROJECT, git, issue
+from small_run import PROJECT, commit_notebook, git, issue
 
 
 @pytest.fixture(autouse=True)
@@ -20,9 +20,10 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """This project's last commit, clean, whatever the working tree looks like; do not change."""
+    """This project's last commit with the small notebook, clean; do not change."""
     folder = tmp_path_factory.mktemp("project") / "clone"
     git(PROJECT, "clone", "--quiet", str(PROJECT), str(folder))
+    commit_notebook(folder)
     return folder
 
 

@@ -5,7 +5,9 @@ p1  scope  3 × 40.00 = 120.00     p2  slide  10 × 1.25 = 12.50
 """
 
 import datetime as dt
+import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -90,13 +92,8 @@ for at, (project,) in enumerate(bill.select("project").unique().sort("project").
 """
 
 
-def fill(data: Path, source: Path) -> None:
-    """Fill a record's ``data/`` as issuing does: snapshot, parameters, executed notebook."""
-    for name in ("snapshot", "notebook"):
-        (data / name).mkdir(parents=True)
-    usage = pl.DataFrame(USAGE, schema=["record", "project", "item", "quantity"], orient="row")
-    prices = pl.col("item").replace_strict(PRICES).alias("price")
-    usage.with_columns(prices).write_parquet(data / "snapshot" / "usage.parquet")
+def commit_notebook(clone: Path) -> None:
+    """Make the small notebook the clone's issuing notebook, and commit it."""
     cells = [
         new_markdown_cell("# A bill"),
         new_code_cell(PARAMETERS, metadata={"tags": ["parameters"]}),
@@ -105,7 +102,18 @@ def fill(data: Path, source: Path) -> None:
     ]
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     notebook = new_notebook(cells=cells, metadata={"kernelspec": kernel})
-    nbformat.write(notebook, data / "notebook" / "issue.ipynb")
+    nbformat.write(notebook, clone / "notebooks" / "issue.ipynb")
+    git(clone, "commit", "--quiet", "--all", "--message", "Bill by a small notebook")
+
+
+def fill(data: Path, source: Path) -> None:
+    """Fill a record's ``data/`` as issuing does: snapshot, parameters, executed notebook."""
+    for name in ("snapshot", "notebook"):
+        (data / name).mkdir(parents=True)
+    usage = pl.DataFrame(USAGE, schema=["record", "project", "item", "quantity"], orient="row")
+    prices = pl.col("item").replace_strict(PRICES).alias("price")
+    usage.with_columns(prices).write_parquet(data / "snapshot" / "usage.parquet")
+    shutil.copyfile(source / "notebooks" / "issue.ipynb", data / "notebook" / "issue.ipynb")
     stated = f"facility: MIC\nfolder: .\nperiod: 2020-04\nrun: {RUN.run}\n"
     (data / "parameters.yml").write_text(stated)
     words = ["notebook/issue.ipynb", "notebook/issue.executed.ipynb", "--cwd", "."]
@@ -128,6 +136,12 @@ def issue(folder: Path, source: Path) -> Path:
 def rebuild_manifests(record: Path) -> None:
     """What someone does who changes a record and does not want it to be noticed."""
     payload = payload_files(record)
+    described = record / "data" / "ro-crate-metadata.json"
+    crate = json.loads(described.read_text())
+    for entity in crate["@graph"]:
+        if "contentSize" in entity:
+            entity["contentSize"] = str((record / "data" / entity["@id"]).stat().st_size)
+    described.write_text(json.dumps(crate, indent=4))
     size = sum(path.stat().st_size for path in payload)
     info = (record / INFO).read_text().splitlines()
     kept = [line for line in info if not line.startswith("Payload-Oxum")]

@@ -1,6 +1,7 @@
 """Reproducing: the same cents years later, without a ledger; a cent more is shown by its line."""
 
 import json
+import re
 import shutil
 import tempfile
 from pathlib import Path
@@ -9,13 +10,15 @@ import polars as pl
 import pytest
 from small_run import files, git, issue, rebuild_manifests
 
+from billing_lib.audit import known
+from billing_lib.audit import reproduce as reproducing
 from billing_lib.audit.bag import SIGNATURE
 from billing_lib.audit.comparison import Difference
-from billing_lib.audit.provenance import lock_sha256
-from billing_lib.audit.reproduce import reproduce
+from billing_lib.audit.known import Known
+from billing_lib.audit.reproduce import ChangedProgram, changes_sentence, reproduce
+from billing_lib.audit.sandbox import sandbox_kind
 from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord
-from billing_lib.program import ROOT
 from billing_lib.workflow.steps import Stopped
 
 FIRST = "invoices/MIC-2020-00001.json"
@@ -31,6 +34,14 @@ def restate(record: Path, **changed: object) -> None:
     """Write other words into a record's environment.json, and hide it."""
     path = record / "data" / "environment.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | changed))
+    for key, line in (("commit", "Billing-Commit"), ("container", "Billing-Container")):
+        if key in changed:
+            info = record / "bag-info.txt"
+            info.write_text(re.sub(f"{line}: .*", f"{line}: {changed[key]}", info.read_text()))
+    if "commit" in changed:
+        crate = record / "data" / "ro-crate-metadata.json"
+        crate.write_text(re.sub(r'("version": )"[0-9a-f]{40}"', rf'\1"{changed["commit"]}"',
+                                crate.read_text()))  # fmt: skip
     (record / SIGNATURE).unlink(missing_ok=True)
     rebuild_manifests(record)
 
@@ -49,10 +60,11 @@ def test_a_copied_record_comes_out_the_same_without_a_ledger(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = files(record)
-    reproduction = reproduce(record, repository=clone)
+    reproduction = reproduce(record, known=Known(repository=clone))
     assert reproduction.differences == ()
     assert reproduction.environment == (
-        "the record names no container; the packages here are those of the recorded lock"
+        f"sandboxed by {sandbox_kind()}; the record names no container; the packages here are "
+        "those of the recorded lock"
     )
     assert files(record) == before
     assert list(aside.iterdir()) == []
@@ -70,14 +82,14 @@ def test_it_tells_how_far_it_is_and_stops_while_the_notebook_runs(
             raise Stopped("stopped")
 
     with pytest.raises(Stopped):
-        reproduce(record, repository=clone, step=step)
+        reproduce(record, known=Known(repository=clone), step=step)
     assert told == [
         "verifying the record",
         "making its environment",
-        "running the archived notebook again",
+        "running the commit's notebooks again",
     ]
     assert list(aside.iterdir()) == []
-    assert verify(record) == []
+    assert verify(record).findings == []
 
 
 def test_a_cent_more_in_the_snapshot_passes_verify_and_shows_its_line(
@@ -89,8 +101,8 @@ def test_a_cent_more_in_the_snapshot_passes_verify_and_shows_its_line(
     usage.with_columns(more.cast(pl.Int64).alias("price")).write_parquet(path)
     (record / SIGNATURE).unlink()
     rebuild_manifests(record)
-    assert verify(record) == []
-    found = by_file(reproduce(record, repository=clone).differences)
+    assert verify(record).findings == []
+    found = by_file(reproduce(record, known=Known(repository=clone)).differences)
     assert set(found) == {FIRST, *DOCUMENTS, EXECUTED}
     assert (
         '-        "total": "12.50",\n+        "total": "12.60",' in found[FIRST]
@@ -108,8 +120,8 @@ def test_what_was_displayed_and_what_was_sent_are_compared_too(record: Path, clo
     pdf.write_bytes(pdf.read_bytes().replace(b"132.50", b"132.05"))
     (record / SIGNATURE).unlink()
     rebuild_manifests(record)
-    assert verify(record) == []
-    found = by_file(reproduce(record, repository=clone).differences)
+    assert verify(record).findings == []
+    found = by_file(reproduce(record, known=Known(repository=clone)).differences)
     assert set(found) == {EXECUTED, *DOCUMENTS}
     assert "('u3', 9250)" in found[EXECUTED]
     assert (
@@ -118,24 +130,40 @@ def test_what_was_displayed_and_what_was_sent_are_compared_too(record: Path, clo
     assert found[DOCUMENTS[1]] == "the bytes are not the same (41 and 41 bytes)"
 
 
-def test_a_damaged_record_says_so_and_is_run_all_the_same(record: Path, clone: Path) -> None:
+def test_nothing_of_a_record_with_a_fault_is_run(record: Path, clone: Path, aside: Path) -> None:
     path = record / "data" / FIRST
-    path.write_bytes(path.read_bytes().replace(b"132.50", b"132.5\xf0"))
-    (record / "data" / EXECUTED).write_text("{}")
-    differences = reproduce(record, repository=clone).differences
-    said = "\n".join(str(difference) for difference in differences)
-    assert f"data/{FIRST} differs\n  it does not match its sha256" in said
-    assert '-    "total": "132.5\\xf0"\n  +    "total": "132.50"' in said
-    assert f"{EXECUTED} differs\n  it cannot be read as a notebook" in said
+    path.write_bytes(path.read_bytes().replace(b"132.50", b"132.51"))
+    refused = rf"nothing was run: .*data/{FIRST}: it does not match its sha256"
+    with pytest.raises(InvalidRecord, match=refused):
+        reproduce(record, known=Known(repository=clone))
+    (record / SIGNATURE).unlink()
+    notebook = record / "data" / "notebook" / "issue.ipynb"
+    notebook.write_text(notebook.read_text().replace("# A bill", "# A forged bill"))
+    rebuild_manifests(record)
+    with pytest.raises(InvalidRecord, match=r"nothing was run: .*it is not the commit's"):
+        reproduce(record, known=Known(repository=clone))
+    assert list(aside.iterdir()) == []
 
 
 def test_a_notebook_that_fails_is_a_difference_that_names_cell_and_error(
     record: Path, clone: Path
 ) -> None:
     (record / "data" / "snapshot" / "usage.parquet").write_bytes(b"no parquet")
-    found = by_file(reproduce(record, repository=clone).differences)
+    (record / SIGNATURE).unlink()
+    rebuild_manifests(record)
+    found = by_file(reproduce(record, known=Known(repository=clone)).differences)
     assert "the notebook fails now\nin cell 3: ComputeError: " in found["notebook/issue.ipynb"]
-    assert "does not match its sha256" in found["data/snapshot/usage.parquet"]
+
+
+def test_a_kernel_that_cannot_start_is_no_difference_of_the_record(
+    record: Path, clone: Path
+) -> None:
+    parameters = record / "data" / "parameters.yml"
+    parameters.write_text("[")  # papermill ends before it starts a kernel
+    (record / SIGNATURE).unlink()
+    rebuild_manifests(record)
+    with pytest.raises(InvalidRecord, match=r"this environment, not .*the notebook was not exec"):
+        reproduce(record, known=Known(repository=clone))
 
 
 def test_the_code_is_that_of_the_commit_with_the_recorded_diff(
@@ -150,20 +178,28 @@ def test_the_code_is_that_of_the_commit_with_the_recorded_diff(
     clean = issue(tmp_path / "clean", repository)
     (repository / "billing_lib" / "name.py").write_text('NAME = "a later program"\n')
     git(repository, "commit", "--quiet", "--all", "--message", "Another")
+    knows = Known(repository=repository)
+    size = (dirty / "data" / "source.diff").stat().st_size
+    changes = f"issued from changed files: {size:,} bytes of difference from the commit "
+    assert str(changes_sentence(dirty)).startswith(changes)
+    assert changes_sentence(clean) is None
+    with pytest.raises(ChangedProgram, match=f"nothing was run: it was {changes}"):
+        reproduce(dirty, known=knows)
     for record in (dirty, clean):
         assert "a changed program" in (record / "data" / FIRST).read_text()
-        assert reproduce(record, repository=repository).differences == ()
+        assert reproduce(record, known=knows, accept_changes=True).differences == ()
     stated = json.loads((dirty / "data" / "environment.json").read_text())
     assert stated["dirty"]
     assert stated["changed"] == ["billing_lib/__init__.py", "billing_lib/name.py"]
     (dirty / "data" / "source.diff").write_text("another\n")
+    rebuild_manifests(dirty)
     with pytest.raises(InvalidRecord, match="not the one that was recorded"):
-        reproduce(dirty, repository=repository)
+        reproduce(dirty, known=knows, accept_changes=True)
 
 
 def test_another_python_with_the_same_packages_is_said(record: Path, clone: Path) -> None:
     restate(record, python="CPython 3.11.0", container=f"office/billing@sha256:{'0' * 64}")
-    reproduction = reproduce(record, repository=clone)
+    reproduction = reproduce(record, known=Known(repository=clone))
     assert reproduction.differences == ()
     assert "is not here; only the packages here are those of the" in reproduction.environment
     assert "then under CPython 3.11.0)" in reproduction.environment
@@ -171,7 +207,7 @@ def test_another_python_with_the_same_packages_is_said(record: Path, clone: Path
 
 def test_other_packages_here_make_an_environment_from_the_lock(record: Path, clone: Path) -> None:
     restate(record, packages={"polars": "0.1"})
-    reproduction = reproduce(record, repository=clone)
+    reproduction = reproduce(record, known=Known(repository=clone))
     assert reproduction.differences == ()
     assert reproduction.environment.endswith("an environment was made from the recorded lock")
     assert git(clone, "status", "--porcelain") == ""
@@ -199,19 +235,19 @@ def without_program(record: Path) -> None:
 def test_another_commit_than_that_of_its_program_is_refused(record: Path, clone: Path) -> None:
     restate(record, commit="0" * 40)
     with pytest.raises(InvalidRecord, match=f"the commit is not {'0' * 40}"):
-        reproduce(record, repository=clone)
+        reproduce(record, known=Known(repository=clone))
 
 
 def test_a_record_of_an_earlier_version_takes_its_program_from_a_clone(
     record: Path, clone: Path, tmp_path: Path
 ) -> None:
     without_program(record)
-    assert reproduce(record, repository=clone).differences == ()
+    assert reproduce(record, known=Known(repository=clone)).differences == ()
     restate(record, commit="0" * 40)
     with pytest.raises(InvalidRecord, match=f"does not have the record's commit {'0' * 40}"):
-        reproduce(record, repository=clone)
+        reproduce(record, known=Known(repository=clone))
     with pytest.raises(InvalidRecord, match=f"commit {'0' * 40} is not in reach"):
-        reproduce(record, repository=tmp_path)
+        reproduce(record, known=Known(repository=tmp_path))
 
 
 def test_where_no_repository_is_the_stated_commit_will_do(
@@ -219,32 +255,33 @@ def test_where_no_repository_is_the_stated_commit_will_do(
 ) -> None:
     without_program(record)
     monkeypatch.setenv("BILLING_COMMIT", git(clone, "rev-parse", "HEAD"))
-    restate(record, lock_sha256=lock_sha256(ROOT))  # the running program's own tree
-    assert reproduce(record, repository=tmp_path).differences == ()
+    for module in (known, reproducing):
+        monkeypatch.setattr(module, "ROOT", clone)  # the tree of the running program
+    assert reproduce(record, known=Known(repository=tmp_path)).differences == ()
 
 
 @pytest.mark.parametrize(
     ("stated", "key"),
     [
-        ({"commit": "--output=/tmp/x"}, "commit"),
-        ({"commit": "HEAD"}, "commit"),
-        ({"container": f"--privileged@sha256:{'0' * 64}"}, "container"),
-        ({"lock_sha256": "none"}, "lock_sha256"),
-        ({"python": "CPython --help"}, "python"),
+        ({"commit": "--output=/tmp/x"}, "its commit is no full git hash"),
+        ({"commit": "HEAD"}, "its commit is no full git hash"),
+        ({"container": f"--privileged@sha256:{'0' * 64}"}, r".*\(container: "),
+        ({"lock_sha256": "none"}, r".*\(lock_sha256: "),
+        ({"python": "CPython --help"}, r".*\(python: "),
     ],
 )
 def test_an_environment_that_says_something_else_is_refused_by_key(
     record: Path, clone: Path, stated: dict[str, str], key: str
 ) -> None:
     restate(record, **stated)
-    with pytest.raises(InvalidRecord, match=rf"environment\.json: .*\({key}: "):
-        reproduce(record, repository=clone)
+    with pytest.raises(InvalidRecord, match=rf"environment\.json: {key}"):
+        reproduce(record, known=Known(repository=clone))
 
 
 def test_another_lock_than_the_commits_is_refused(record: Path, clone: Path) -> None:
     restate(record, lock_sha256="0" * 64)
     with pytest.raises(InvalidRecord, match=r"uv\.lock is not the one that the record names"):
-        reproduce(record, repository=clone)
+        reproduce(record, known=Known(repository=clone))
 
 
 @pytest.mark.parametrize("name", ["environment.json", "parameters.yml", "notebook/issue.ipynb"])
@@ -253,7 +290,7 @@ def test_a_record_without_what_the_run_needs_is_refused(
 ) -> None:
     (record / "data" / name).unlink()
     with pytest.raises(InvalidRecord, match=name):
-        reproduce(record, repository=clone)
+        reproduce(record, known=Known(repository=clone))
 
 
 def test_a_folder_that_is_no_record_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from billing_lib.audit.reproduce import run_watched
+from billing_lib.audit.sandbox import run_watched
 from billing_lib.errors import BillingError
 
 LONG = "import time, pathlib; pathlib.Path('begun').touch(); time.sleep(60)"

@@ -47,9 +47,9 @@ def test_a_record_is_stamped_where_the_site_has_an_authority(
     reply = (record / TIME_STAMP).read_bytes()
     assert check_time_stamp((record / TAG_MANIFEST).read_bytes(), reply, root).holds
     monkeypatch.setenv("BILLING_TIME_STAMP_CA", str(root))
-    assert verify(record) == []
+    assert verify(record).findings == []
     (record / TIME_STAMP).write_bytes(time_stamp(b"another", address))
-    (finding,) = verify(record)
+    (finding,) = verify(record).findings
     assert finding.file == TIME_STAMP
     (record / TIME_STAMP).write_bytes(reply)
     openssl(record, "ts", "-verify", "-data", TAG_MANIFEST, "-in", TIME_STAMP, "-CAfile", str(root))
@@ -62,4 +62,4 @@ def test_without_an_answer_a_record_is_sealed_and_the_lack_is_said(
     (note,) = seal(record, RUN, provenance(clone))
     assert note.startswith("the record of MIC-2020-04-1 is not time-stamped: http://127.0.0.1:9/")
     assert not (record / TIME_STAMP).exists()
-    assert verify(record) == []
+    assert verify(record).findings == []

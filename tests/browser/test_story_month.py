@@ -140,7 +140,7 @@ def test_three_reviewers_reject_correct_approve_and_issue(
     assert reasons == ["ten slides, not twelve", "as the second says"]
     assert "now it is right" in [it["reason"] for it in here.events("approve")]
     (number, _) = issued_numbers(here)
-    assert verify(find_record(number, lab.runs)) == []
+    assert verify(find_record(number, lab.runs)).findings == []
 
 
 def test_issuing_is_stopped_and_leaves_everything_whole(
@@ -164,7 +164,7 @@ def test_issuing_is_stopped_and_leaves_everything_whole(
     expect(page.get_by_role("status")).to_contain_text("issued 2 invoices", timeout=2 * SLOW)
     first, second = issued_numbers(here)
     assert [number.rpartition("-")[2] for number in (first, second)] == ["00001", "00002"]
-    assert verify(find_record(first, lab.runs)) == []
+    assert verify(find_record(first, lab.runs)).findings == []
     assert [(event["subject"], event["login"]) for event in here.events("issue")] == [
         (f"STOP-2020-04-1/{project}", ME) for project in ("p1", "p2")
     ]

@@ -140,3 +140,31 @@ def rated(tmp_path_factory: pytest.TempPathFactory) -> Office:
     office.done("load", "MIC", "usage.csv")
     office.done("rate", "MIC", "2020-04")
     return office
+
+
+COSTLY = (
+    BOOK.replace("unit: hour}", 'unit: hour, cost: "31.07"}')
+    .replace("{code: p2, team: smith,", "{code: p2, team: jones,")
+    .replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ")
+)
+
+
+@pytest.fixture(scope="session")
+def issued_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A site with its key, whose microscopy has issued two labs' April; do not change it."""
+    folder = tmp_path_factory.mktemp("extract")
+    Office(folder).done("init", "core")
+    core = folder / "core"
+    (core / "parameters" / "example.yml").unlink()
+    (core / "parameters" / "microscopy.yml").write_text(COSTLY)
+    usage_file(core)
+    office = Office(core)
+    office.done("load", "MIC", "usage.csv")
+    office.done("rate", "MIC", "2020-04")
+    office.done("deposit", "MIC", "p1", "50", "--reason", "a grant")
+    key = office.listed("check", "MIC", "2020-04")[0]["key"]
+    office.done("dismiss", "MIC", "2020-04", key, "--reason", "a colleague of both")
+    office.done("ready", "MIC", "2020-04", "--comment", "seen with both labs")
+    office.done("issue", "MIC", "2020-04", "--date", "2020-05-04", "--allow-dirty")
+    office.done("extract", "MIC-2020-00001", "--to", "out")
+    return core

@@ -10,11 +10,6 @@ from sample_facility import nothing, price_book, usage_file
 from sample_issuing import issue_here
 from sqlalchemy import Engine
 
-from billing_lib.documents.pdf import render_pdf
-from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import runs as ledger_runs
-from billing_lib.ledger.database import reading
-from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.rate import rate_period
 
@@ -37,17 +32,6 @@ def billed(ledger: Engine, ledger_url: str, tmp_path: Path, post: PostOffice) ->
     book = price_book(MAILED)
     load_files(ledger, book, [usage_file(tmp_path)], nothing)
     rate_period(ledger, book, APRIL)
-    invoices = issue_here(ledger, book, APRIL, tmp_path / "issuing")
     runs = tmp_path / "runs"
-    with reading(ledger) as connection:
-        records = dict(
-            ledger_runs.read_issuings(connection, "MIC").select("id", "record").iter_rows()
-        )
-        of = dict(ledger_invoices.read_issued(connection).select("number", "issuing").iter_rows())
-    for number, invoice in invoices.items():
-        data = runs / records[of[number]] / "data"
-        for name in ("invoices", "documents"):
-            (data / name).mkdir(parents=True, exist_ok=True)
-        (data / "invoices" / f"{number}.json").write_text(invoice_json(invoice), "utf-8")
-        (data / "documents" / f"{number}.pdf").write_bytes(render_pdf(invoice))
+    issue_here(ledger, book, APRIL, tmp_path / "issuing", runs=runs)
     return Billed(ledger, post.settings(database=ledger_url, runs=runs), book, post, tmp_path)

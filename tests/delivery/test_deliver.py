@@ -12,6 +12,7 @@ from mailed import ANN, APRIL, HEAD, P1, P2, ZOE, Billed, ids, queued, sent, sta
 from post_office import DIES, PASSWORD
 from sqlalchemy import update
 
+from billing_lib.audit.bag import payload_files, write_manifests
 from billing_lib.delivery import send
 from billing_lib.delivery.queue import preview_invoices, queue_invoices
 from billing_lib.delivery.send import MOST_TRIES, send_waiting, wait_after
@@ -252,7 +253,7 @@ def test_what_no_longer_holds_is_withdrawn_and_what_is_damaged_waits(billed: Bil
     assert (done.sent, done.failed) == (0, True)
     assert billed.post.got == []
     assert any(f"invoice {P1} counts no longer" in it for it in done.sentences)
-    assert any("the archived file has changed" in it for it in done.sentences)
+    assert any("is not as it was sealed" in it for it in done.sentences)
     assert standing(billed) == {
         (P1, ANN): "CANCELLED",
         (P1, ZOE): "CANCELLED",
@@ -314,3 +315,15 @@ def test_a_team_without_an_address_is_told_of(billed: Billed) -> None:
         "team smith has no administrators in the price book, so nobody is told of 2 invoices",
     ]
     assert HEAD not in str(told)
+
+
+@ON_SQLITE
+def test_a_swapped_document_is_not_mailed_even_under_new_manifests(billed: Billed) -> None:
+    (own,) = billed.settings.runs.glob(f"*/*/*/data/documents/{P1}.pdf")
+    (other,) = billed.settings.runs.glob(f"*/*/*/data/documents/{P2}.pdf")
+    own.write_bytes(other.read_bytes())
+    record = own.parents[2]
+    write_manifests(record, payload_files(record))
+    said = queued(billed)
+    assert [it for it in said if "is not as it was sealed" in it]
+    assert standing(billed) == {}

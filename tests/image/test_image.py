@@ -127,7 +127,8 @@ def test_an_invented_digest_is_refused_in_the_image_too(issued: Issued, tmp_path
 
 def test_the_record_verifies_outside_the_image(issued: Issued, tmp_path: Path) -> None:
     said = billing("verify", issued.record, tmp_path)
-    assert said.returncode == 0, said.stdout + said.stderr
+    assert said.returncode == 3, said.stdout + said.stderr  # no ledger here, and unsigned
+    assert "wrong: " not in said.stdout
 
 
 def test_the_record_is_reproduced_inside_the_image_that_it_names(

@@ -41,7 +41,7 @@ def test_issued_invoices_are_read_as_they_were_written(issued: Engine) -> None:
         assert_frame_equal(invoices.read_lines(connection, both), lines)
         assert_frame_equal(invoices.read_splits(connection, both), splits)
         assert_frame_equal(invoices.read_adjustments(connection, both), adjustments())
-        prints = invoices.read_all_fingerprints(connection)
+        prints = invoices.read_sealed(connection)
         assert prints.select("number", "fingerprint").rows() == [(it, "ab" * 32) for it in both]
         of_p2 = invoices.read_issued(connection, project="p2", active=True)
         assert of_p2["number"].to_list() == both[1:]

@@ -118,7 +118,7 @@ from pathlib import Path
 import polars as pl
 
 from billing_lib import (
-    BillingError, Finding, Issued, Loaded, RatedPeriod, Reproduction, Site, __version__,
+    BillingError, Issued, Loaded, RatedPeriod, Reproduction, Site, Verification, __version__,
     open_site, quote, reproduce, verify,
 )
 
@@ -129,7 +129,7 @@ rated: RatedPeriod = site.rate("2025-09", again=True)
 charges: pl.DataFrame = site.charges("2025-09", project="cells")
 told: list[str] = site.adjust("MIC/2", {"quantity": "10"}, "broken")
 issued: Issued = site.issue("2025-09", date="2025-10-02")
-defects: list[Finding] = verify(issued.record) + site.verify(issued.numbers[0])
+checked: list[Verification] = [verify(issued.record), site.verify(issued.numbers[0])]
 again: Reproduction = reproduce(issued.record)
 try:
     quote("what-if.yml")
