@@ -12,7 +12,7 @@ from sqlalchemy import Connection, func, insert, select
 
 from billing_lib.ledger import frames
 from billing_lib.ledger.frames import frame_schema
-from billing_lib.ledger.schema import issued_invoice, issuing, log_entry
+from billing_lib.ledger.schema import issued_invoice, log_entry
 
 LOG_ENTRY = frame_schema(log_entry.columns)
 """Columns of an entry: position, issuing, facility, seal, head, signature."""
@@ -29,14 +29,6 @@ def lock_log(connection: Connection) -> pl.DataFrame:
 def read_log(connection: Connection) -> pl.DataFrame:
     """All entries (schema LOG_ENTRY), by position."""
     return frames.read_frame(connection, select(log_entry), LOG_ENTRY).sort("position")
-
-
-def read_seals(connection: Connection) -> dict[str, str]:
-    """The seal of each record, by its path in the archive."""
-    chosen = select(issuing.c.record, log_entry.c.seal).join(
-        issuing, issuing.c.id == log_entry.c.issuing
-    )
-    return {row.record: row.seal for row in connection.execute(chosen) if row.record}
 
 
 def add_entry(

@@ -138,9 +138,12 @@ def rebuild_manifests(record: Path) -> None:
     payload = payload_files(record)
     described = record / "data" / "ro-crate-metadata.json"
     crate = json.loads(described.read_text())
-    for entity in crate["@graph"]:
-        if "contentSize" in entity:
-            entity["contentSize"] = str((record / "data" / entity["@id"]).stat().st_size)
+    for entity in list(crate["@graph"]):
+        file = record / "data" / entity["@id"]
+        if "contentSize" in entity and file.is_file():
+            entity["contentSize"] = str(file.stat().st_size)
+        elif "contentSize" in entity:
+            crate["@graph"].remove(entity)
     described.write_text(json.dumps(crate, indent=4))
     size = sum(path.stat().st_size for path in payload)
     info = (record / INFO).read_text().splitlines()
