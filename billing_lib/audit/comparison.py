@@ -9,6 +9,7 @@ displayed outputs, without ids, counts, times and addresses, which differ from r
 """
 
 import difflib
+import filecmp
 import json
 import re
 import zlib
@@ -21,6 +22,9 @@ from nbformat import NotebookNode, ValidationError
 
 LINES = 40
 """The most lines of a difference that are shown."""
+
+_LARGEST = 8 << 20
+"""The bytes of the largest text, and of the largest part of a package, that are shown by lines."""
 
 TEXTS = (".json", ".html", ".xml", ".csv", ".txt")
 PACKAGES = (".xlsx", ".zip")
@@ -58,7 +62,7 @@ def compare_folders(archived: Path, now: Path, name: str) -> list[Difference]:
             differences.append(Difference(file, ("it is in the record, and was not made again",)))
         elif path not in before:
             differences.append(Difference(file, ("it is not in the record, and was made now",)))
-        elif before[path].read_bytes() != after[path].read_bytes():
+        elif not filecmp.cmp(before[path], after[path], shallow=False):
             differences.append(Difference(file, _lines(before[path], after[path])))
     return differences
 
@@ -76,14 +80,15 @@ def compare_notebooks(archived: Path, now: Path, file: str) -> list[Difference]:
 
 
 def _files(folder: Path) -> dict[str, Path]:
-    files = (path for path in folder.rglob("*") if path.is_file())
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
     return {path.relative_to(folder).as_posix(): path for path in files}
 
 
 def _lines(before: Path, after: Path) -> tuple[str, ...]:
     if before.suffix in PACKAGES and is_zipfile(before) and is_zipfile(after):
         return _parts(before, after)
-    if before.suffix not in TEXTS:
+    large = max(before.stat().st_size, after.stat().st_size) > _LARGEST
+    if large or before.suffix not in TEXTS:
         sizes = f"{before.stat().st_size:,} and {after.stat().st_size:,} bytes"
         return (f"the bytes are not the same ({sizes})",)
     was, now = (
@@ -123,10 +128,11 @@ def _parts(before: Path, after: Path) -> tuple[str, ...]:
     return _limited(lines) if lines else ("its parts are the same, but not how they are packed",)
 
 
-def _part(package: ZipFile, name: str) -> bytes | None:
-    """The bytes of a part; None if it is missing or damaged."""
+def _part(package: ZipFile, name: str) -> tuple[int, bytes] | None:
+    """The size and the first bytes of a part; None if it is missing or damaged."""
     try:
-        return package.read(name)
+        with package.open(name) as part:
+            return package.getinfo(name).file_size, part.read(_LARGEST)
     except (KeyError, BadZipFile, zlib.error, EOFError):
         return None
 

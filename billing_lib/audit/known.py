@@ -24,6 +24,7 @@ from billing_lib.audit.log import Head, Log, head_findings, ledger_log, log_find
 from billing_lib.errors import InvalidRecord
 from billing_lib.ledger import invoices, runs
 from billing_lib.ledger.database import reading
+from billing_lib.ledger.events import check_chains
 from billing_lib.ledger.states import ISSUED
 from billing_lib.program import ROOT, git, installed_source, said_by
 from billing_lib.settings import anywhere
@@ -149,6 +150,15 @@ def known_by(engine: Engine) -> Known:
     return Known(issued, states, ledger_log(engine))
 
 
+def chain_breaks_here() -> list[str] | None:
+    """The breaks in the ledger's chains of events, a sentence each; None without a ledger."""
+    engine = known_ledger(anywhere().database)
+    if engine is None:
+        return None
+    with reading(engine) as connection:
+        return check_chains(connection)
+
+
 class UnknownCommit(InvalidRecord):
     """No clone, wheel or image here has the record's commit."""
 
@@ -230,7 +240,13 @@ def changed_file(
 
 
 def apply_difference(diff: bytes, target: Path, *options: str) -> None:
-    """Apply a recorded difference to files; InvalidRecord if it does not fit them."""
+    """Apply a recorded difference to files.
+
+    Raises
+    ------
+    InvalidRecord
+        It does not fit them, or makes a link, which could lead anywhere.
+    """
     # In a repository further up, git apply would skip files outside of it.
     alone = {"GIT_CEILING_DIRECTORIES": str(target.parent.resolve())}
     words = ("apply", "--binary", "--whitespace=nowarn", *options, "-")
@@ -240,3 +256,7 @@ def apply_difference(diff: bytes, target: Path, *options: str) -> None:
         raise InvalidRecord(
             f"the recorded difference does not fit the commit ({said_by(error)})"
         ) from None
+    links = sorted(path for path in target.rglob("*") if path.is_symlink())
+    if links:
+        name = links[0].relative_to(target).as_posix()
+        raise InvalidRecord(f"the recorded difference makes a link of {name}")

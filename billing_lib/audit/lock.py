@@ -171,17 +171,24 @@ def make_environment(lock: Path, python: str, target: Path, wheels: Path | None)
     uv = find_uv()
     if uv is None:
         return "there is no uv"
+    # No package is built: its build would be a program that runs outside of any sandbox.
     quiet = ("--quiet", "--no-python-downloads")
     if wheels is None:
-        sync = ("sync", "--frozen", "--no-dev", "--no-install-project", "--project", str(lock))
-        commands = [[uv, *sync, *quiet, "--python", python]]
+        sync = ("sync", "--frozen", "--no-dev", "--no-install-project", "--no-build")
+        commands = [[uv, *sync, "--project", str(lock), *quiet, "--python", python]]
     else:
         needed = target.with_name("requirements.txt")
         commands = [
             [uv, "venv", "--clear", *quiet, "--python", python, str(target)],
             [
-                *(uv, "pip", "sync", *quiet, "--offline", "--no-index", "--require-hashes"),
-                *("--find-links", str(wheels), "--python", str(target / "bin" / "python")),
+                *(uv, "pip", "sync", *quiet, "--offline", "--no-index", "--no-build"),
+                *(
+                    "--require-hashes",
+                    "--find-links",
+                    str(wheels),
+                    "--python",
+                    str(target / "bin" / "python"),
+                ),
                 str(needed),
             ],
         ]

@@ -449,6 +449,7 @@ def reproduce(
         packages = wheels or (beside if beside.is_dir() else None)
         running = _Running(origin, data, place, known.repository, unsandboxed, packages, strict)
         done, environment = _run(running, step)
+        _require_plain(work)
         if done.returncode != 0:
             return Reproduction((_failure(done, work),), environment)
         step(3, _STEPS, "comparing every result")
@@ -459,6 +460,14 @@ def reproduce(
             *_compare_executed(data, work),
         )
         return Reproduction(differences, environment)
+
+
+def _require_plain(work: Path) -> None:
+    """Raise InvalidRecord if the run left links or pipes, which are not to be followed or read."""
+    for path in work.rglob("*"):
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            name = path.relative_to(work).as_posix()
+            raise InvalidRecord(f"the program of the record made a link or a pipe of {name}")
 
 
 def _compare_inputs(data: Path, work: Path) -> list[Difference]:

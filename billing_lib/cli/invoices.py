@@ -368,7 +368,7 @@ def verify(
     Each check says right, wrong or not checked. The exit status is 0 if a record is verified, 1 for
     faults, and 3 if nothing is wrong but not all could be checked.
     """
-    from billing_lib.audit.known import known_here
+    from billing_lib.audit.known import chain_breaks_here, known_here
     from billing_lib.audit.log import head_in
     from billing_lib.audit.verify import FAULTY, VERIFIED, verify, verify_all
     from billing_lib.settings import settings
@@ -388,12 +388,17 @@ def verify(
                 wrong = [it for it in verification.checks if it.findings or it.unchecked]
                 for line in (line for each in wrong for line in each.lines):
                     say(f"  {line}")
+        breaks = chain_breaks_here()
+        for found in breaks or ():
+            say(f"the ledger's events: {found}")
         counts = [statuses.count(status) for status in (VERIFIED, FAULTY)]
         rest = len(statuses) - sum(counts)
         say(
             f"{len(statuses):,} records: {counts[0]:,} verified, {counts[1]:,} with faults, "
             f"{rest:,} not wholly checked"
         )
+        if breaks:
+            statuses.append(FAULTY)
     for target, record in _records(targets or []):
         verification = verify(record, known)
         statuses.append(verification.status)

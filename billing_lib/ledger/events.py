@@ -139,6 +139,12 @@ def check_chain(connection: Connection, facility: str) -> list[str]:
     return chain_breaks(read_events(connection, facility), 0, BEGINNING)
 
 
+def check_chains(connection: Connection) -> list[str]:
+    """Recompute the chains of all facilities: one sentence per break, none if all are whole."""
+    facilities = connection.scalars(select(event.c.facility).distinct().order_by(event.c.facility))
+    return [found for facility in facilities.all() for found in check_chain(connection, facility)]
+
+
 def chain_breaks(
     events: pl.DataFrame, sequence: int | None = None, previous: str | None = None
 ) -> list[str]:

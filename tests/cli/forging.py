@@ -3,6 +3,7 @@
 FORGERIES is the table in docs/audit-record.md: what is changed, and the check that finds it.
 """
 
+import gzip
 import hashlib
 import json
 import os
@@ -11,6 +12,7 @@ import subprocess
 import tarfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -31,7 +33,10 @@ from billing_lib.audit.bag import (
     write_manifests,
 )
 from billing_lib.audit.evidence import events_text, read_segment
+from billing_lib.audit.program_source import LARGEST, read_program
 from billing_lib.ledger.events import event_hash
+from billing_lib.program import OBJECTS, SOURCE, git, pack_source
+from billing_lib.program import PROGRAM as PROGRAM_FOLDER
 
 NUMBER, OTHER = "MIC-2020-00001", "MIC-2020-00002"
 RESULT, SECOND = f"data/invoices/{NUMBER}.json", f"data/invoices/{OTHER}.json"
@@ -309,6 +314,64 @@ def signed_by_another(record: Path) -> None:
     subprocess.run([*words, str(record / TAG_MANIFEST)], check=True)
 
 
+def own_program(record: Path) -> None:
+    """A program of one's own, which its own commit and trees prove, named in all places."""
+    data, folder = record / "data", record.parent / "own"
+    stated = json.loads((record / ENVIRONMENT).read_text())
+    source = read_program(data, stated["commit"])
+    assert source is not None
+    source.write(folder)
+    notebook("notebooks/issue.ipynb", run_program)(folder)
+    git(folder, "init", "--quiet")
+    git(folder, "add", "--all", "--force")
+    who = ("-c", "user.name=m", "-c", "user.email=m@example.edu")
+    git(folder, *who, "commit", "--quiet", "--message", "Mine")
+    commit = git(folder, "rev-parse", "HEAD").decode().strip()
+    for name, content in pack_source(folder, commit).items():
+        replace_file(data / PROGRAM_FOLDER / name, content)
+    for path in (data / PROGRAM_FOLDER / OBJECTS).iterdir():
+        if f"{OBJECTS}/{path.name}" not in pack_source(folder, commit):
+            path.unlink()
+    replace_file(record / NOTEBOOK, (folder / "notebooks" / "issue.ipynb").read_bytes())
+    everywhere("commit", "Billing-Commit", "version", commit)(record)
+    stated = json.loads((record / ENVIRONMENT).read_text())
+    (data / "source.diff").unlink(missing_ok=True)
+    stated |= {"dirty": False, "changed": [], "diff_sha256": None}
+    replace_file(record / ENVIRONMENT, json.dumps(stated).encode())
+
+
+def repacked(change: Callable[[dict[str, bytes]], None]) -> Change:
+    """Other files in the archive of the program's source."""
+
+    def changed(record: Path) -> None:
+        path = record / "data" / PROGRAM_FOLDER / SOURCE
+        with tarfile.open(path) as packed:
+            entries = packed.getmembers()
+            contents = {it.name: packed.extractfile(it).read() for it in entries}  # type: ignore[union-attr]
+        modes = {it.name: it.mode for it in entries}
+        change(contents)
+        archive = BytesIO()
+        with tarfile.open(fileobj=archive, mode="w:gz") as packed:
+            for name, content in contents.items():
+                entry = tarfile.TarInfo(name)
+                entry.size, entry.mode = len(content), modes.get(name, 0o644)
+                packed.addfile(entry, BytesIO(content))
+        replace_file(path, archive.getvalue())
+
+    return changed
+
+
+def spoilt_tree(record: Path) -> None:
+    """Another name in a tree of the program's commit."""
+    tree = min((record / "data" / PROGRAM_FOLDER / OBJECTS).glob("*.tree"))
+    replace_file(tree, tree.read_bytes().replace(b" ", b"  ", 1))
+
+
+def other_font(record: Path) -> None:
+    """A font that is none of the commit's."""
+    replace_file(record / "data" / PROGRAM_FOLDER / "fonts" / "NotoSansArabic.ttf", b"none")
+
+
 def reseal(record: Path) -> None:
     """Describe the files, write all manifests anew and take the signature away."""
     crate = record / CRATE
@@ -482,6 +545,52 @@ FORGERIES = (
     Forgery("a difference from the commit that adds a program", "seal", changed_program),
     Forgery("environment.json replaced by something else", "places", write(ENVIRONMENT, b"[]")),
     Forgery("the notebook, with a program of its own", "notebook", notebook(NOTEBOOK, run_program)),
+    Forgery(
+        "the review notebook, with a program of its own",
+        "notebook",
+        notebook("data/notebook/review.ipynb", run_program),
+    ),
+    Forgery(
+        "a program that another commit proves, named in all places",
+        "commit",
+        own_program,
+    ),
+    Forgery(
+        "a file of the program's source",
+        "program",
+        repacked(lambda it: it.update({"billing_lib/__init__.py": PROGRAM.encode()})),
+    ),
+    Forgery(
+        "a file more in the program's source",
+        "program",
+        repacked(lambda it: it.update({"sitecustomize.py": PROGRAM.encode()})),
+    ),
+    Forgery(
+        "a file outside of the program's source",
+        "program",
+        repacked(lambda it: it.update({"../../escaped.py": PROGRAM.encode()})),
+    ),
+    Forgery(
+        "a file less in the program's source",
+        "program",
+        repacked(lambda it: it.pop("uv.lock") and None),
+    ),
+    Forgery(
+        "a source that unpacks to more than a program",
+        "program",
+        lambda record: replace_file(
+            record / "data" / PROGRAM_FOLDER / SOURCE, gzip.compress(bytes(LARGEST + 1), 1)
+        ),
+    ),
+    Forgery("a tree of the program's commit", "program", spoilt_tree),
+    Forgery("a font that is not the program's", "program", other_font),
+    Forgery(
+        "the list of the program's packages",
+        "seal",
+        edit(f"data/{PROGRAM_FOLDER}/sbom.cdx.json", "polars", "pollars"),
+    ),
+    Forgery("the schema of invoices", "seal", write("data/schemas/invoice.schema.json", b"{}")),
+    Forgery("the page for whoever opens the record", "seal", write("data/README.md", b"Run it.")),
     Forgery("the notebook deleted", "notebook", remove(NOTEBOOK)),
     Forgery("what the notebook displayed", "seal", edit(EXECUTED, "148.33", "148.34")),
     Forgery("the executed notebook's cells", "seal", notebook(EXECUTED, run_program)),
@@ -492,7 +601,7 @@ FORGERIES = (
     Forgery(
         "when it was issued, in the crate",
         "seal",
-        entity("CreateAction", lambda it: it.update(endTime="2020-05-04T00:00:00+00:00")),
+        entity("#run-MIC-2020-04-1", lambda it: it.update(endTime="2020-05-04T00:00:00+00:00")),
     ),
     Forgery("a crate that is none", "places", write(CRATE, b"{}")),
     Forgery("the facility in bag-info.txt", "seal", info("Source-Organization", "Nanofab")),
