@@ -42,7 +42,7 @@ FONTS_HELD = "fonts"
 NEEDED = ("billing_lib", "notebooks", "pyproject.toml", "uv.lock")
 """Files and folders of the commit that a record must hold whole, but for fonts."""
 
-LARGEST = 256 * 1024 * 1024
+LARGEST = 64 * 1024 * 1024
 """The most bytes that an archive may unpack to."""
 
 _FILE_MODES = {b"100644": False, b"100755": True}

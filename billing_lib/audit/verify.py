@@ -72,7 +72,7 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import reading
 from billing_lib.program import PROGRAM, SOURCE
-from billing_lib.settings import anywhere
+from billing_lib.settings import Settings, anywhere
 from billing_lib.workflow.invoice import (
     Invoice,
     compute_invoices,
@@ -174,8 +174,12 @@ def verify(record: Path, known: Known = NOTHING) -> Verification:
 
     ``known`` is what the record is compared with.
     """
+    return _verify(_Subject(record, known))
+
+
+def _verify(subject: "_Subject") -> Verification:
+    record, known = subject.record, subject.known
     require_record(record)
-    subject = _Subject(record, known)
     if subject.odd:
         why = "the record has links, devices or other files that are not plain"
         rest = [Checked(name, unchecked=why) for name, _ in CHECKS[1:]]
@@ -211,6 +215,11 @@ class _Subject:
 
     def __init__(self, record: Path, known: Known) -> None:
         self.record, self.data, self.known = record, record / "data", known
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings, with the signers to accept."""
+        return anywhere()
 
     @cached_property
     def odd(self) -> list[Finding]:
@@ -263,7 +272,8 @@ class _Subject:
     @cached_property
     def signed(self) -> tuple[bytes | None, list[Finding], str]:
         """The signed tag manifest, or None if unknown; the signature's defects; who signed."""
-        return _against_signature(self.record, self.tags, self.tags_now)
+        allowed = self.settings.allowed_signers
+        return _against_signature(self.record, self.tags, self.tags_now, allowed)
 
     @cached_property
     def results(self) -> list[Path]:
@@ -325,7 +335,7 @@ class _Subject:
             for path in payload_files(self.record)
             if self.name(path).split("/")[1] not in OWN_FILES
         }
-        allowed = anywhere().allowed_signers
+        allowed = self.settings.allowed_signers
         try:
             return proof_findings(self.proof, taken, allowed, self.known.log)
         except InvalidRecord as error:
@@ -341,7 +351,7 @@ class _Subject:
         """The signed head of an extract's proof, which vouches for its files as a log does; None
         without one, or where no signer is known."""
         place = None if self.proof is None else self.proof.log
-        if place is None or place.signature is None or anywhere().allowed_signers is None:
+        if place is None or place.signature is None or self.settings.allowed_signers is None:
             return None
         return None if self.proof_findings else read_head(place.head)
 
@@ -608,13 +618,14 @@ def _committed(of: _Subject, commit: str, file: str) -> bytes | None:
 
 
 def _signature(of: _Subject) -> Result:
-    findings = [*of.signed[1], *_against_time_stamp(of.record, of.tags_now)]
+    roots = of.settings.time_stamp_ca
+    findings = [*of.signed[1], *_against_time_stamp(of.record, of.tags_now, roots)]
     if findings:
         return findings
     said = of.signed[2]
     if not (of.record / SIGNATURE).is_file():
         return Unchecked(said)
-    known = anywhere().allowed_signers is not None
+    known = of.settings.allowed_signers is not None
     return said if known else Unchecked(f"signer unknown: {said}")
 
 
@@ -680,10 +691,9 @@ def require_record(record: Path) -> None:
 
 
 def _against_signature(
-    record: Path, tags: bytes | None, tags_now: bytes
+    record: Path, tags: bytes | None, tags_now: bytes, allowed: Path | None
 ) -> tuple[bytes | None, list[Finding], str]:
     """The signed tag manifest, or None if unknown; the signature's defects; who signed."""
-    allowed = anywhere().allowed_signers
     if not (record / SIGNATURE).is_file():
         unsigned = Finding(SIGNATURE, "the record is not signed, and allowed signers are set")
         return None, [unsigned] if allowed is not None else [], "unsigned"
@@ -700,9 +710,9 @@ def _against_signature(
     return None, findings, wrong
 
 
-def _against_time_stamp(record: Path, tags_now: bytes) -> list[Finding]:
+def _against_time_stamp(record: Path, tags_now: bytes, roots: Path | None) -> list[Finding]:
     """The defect of a time stamp, where the roots of its authority are known."""
-    roots, file = anywhere().time_stamp_ca, record / TIME_STAMP
+    file = record / TIME_STAMP
     if roots is None or not file.is_file():
         return []
     checked = check_time_stamp(tags_now, file.read_bytes(), roots)
@@ -876,11 +886,12 @@ def _verify_there(place: str) -> tuple[str, Verification] | None:
 
 def _verify_place(place: str, archive: Path, known: Known) -> tuple[str, Verification] | None:
     """The run and the verification of the record at a place; None if none is there."""
+    subject = _Subject(archive / place, known)
     try:
-        verification = verify(archive / place, known)
+        verification = _verify(subject)
     except InvalidRecord:
         return None
-    return _Subject(archive / place, known).run, verification
+    return subject.run, verification
 
 
 @dataclass(frozen=True)

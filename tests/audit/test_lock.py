@@ -4,6 +4,7 @@ import hashlib
 import json
 import subprocess
 import sys
+import tarfile
 import zipfile
 from pathlib import Path
 
@@ -147,3 +148,25 @@ def test_an_environment_is_made_of_wheels_alone_and_each_is_checked(tmp_path: Pa
     refused = make_environment(tmp_path, sys.executable, made, others)
     assert refused is not None
     assert refused.startswith("uv cannot install them")
+
+
+def test_no_package_is_built_from_source_since_that_runs_its_program(tmp_path: Path) -> None:
+    marker, packed = tmp_path / "ran", tmp_path / "one-1.0"
+    packed.mkdir()
+    (packed / "own.py").write_text(f"open({str(marker)!r}, 'w').close()\n")
+    backend = '[build-system]\nrequires = []\nbuild-backend = "own"\nbackend-path = ["."]\n'
+    (packed / "pyproject.toml").write_text(f'{backend}[project]\nname = "one"\nversion = "1.0"\n')
+    sources = tmp_path / "packages"
+    sources.mkdir()
+    with tarfile.open(sources / "one-1.0.tar.gz", "w:gz") as archive:
+        archive.add(packed, "one-1.0")
+    sha256 = hashlib.sha256((sources / "one-1.0.tar.gz").read_bytes()).hexdigest()
+    (tmp_path / "uv.lock").write_text(
+        'requires-python = ">=3.11"\n'
+        '[[package]]\nname = "billing-notebooks"\nversion = "1"\n'
+        'dependencies = [{ name = "one" }]\n[[package]]\nname = "one"\nversion = "1.0"\n'
+        f'sdist = {{ url = "https://x/one-1.0.tar.gz", hash = "sha256:{sha256}" }}\n'
+    )
+    refused = make_environment(tmp_path, sys.executable, tmp_path / "environment", sources)
+    assert refused is not None
+    assert not marker.exists()

@@ -197,6 +197,28 @@ def test_the_code_is_that_of_the_commit_with_the_recorded_diff(
         reproduce(dirty, known=knows, accept_changes=True)
 
 
+def test_a_difference_that_makes_a_link_is_refused(tmp_path: Path) -> None:
+    diff = (
+        b"diff --git a/notebooks/issue.ipynb b/notebooks/issue.ipynb\nnew file mode 120000\n"
+        b"--- /dev/null\n+++ b/notebooks/issue.ipynb\n@@ -0,0 +1 @@\n+/etc/passwd\n"
+        b"\\ No newline at end of file\n"
+    )
+    with pytest.raises(InvalidRecord, match=r"makes a link of notebooks/issue\.ipynb"):
+        known.apply_difference(diff, tmp_path)
+
+
+def test_links_that_a_program_leaves_are_not_followed(repository: Path, tmp_path: Path) -> None:
+    (repository / "billing_lib" / "__init__.py").write_text(
+        '"""A program."""\n\nimport os\n\n'
+        "if 'billing-reproduce' in os.getcwd():\n"
+        "    os.symlink('/etc/passwd', 'notebook/left')\n"
+    )
+    git(repository, "commit", "--quiet", "--all", "--message", "Leave a link")
+    record = issue(tmp_path / "record", repository)
+    with pytest.raises(InvalidRecord, match="made a link or a pipe of notebook/left"):
+        reproduce(record)
+
+
 def test_another_python_with_the_same_packages_is_said(record: Path, clone: Path) -> None:
     restate(record, python="CPython 3.11.0", container=f"office/billing@sha256:{'0' * 64}")
     reproduction = reproduce(record, known=Known(repository=clone))

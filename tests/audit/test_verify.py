@@ -56,7 +56,7 @@ def test_a_sealed_record_is_intact_wherever_it_is_copied(record: Path, tmp_path:
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(data=st.data())
 def test_a_flipped_bit_anywhere_names_its_file(record: Path, data: st.DataObject) -> None:
@@ -66,9 +66,9 @@ def test_a_flipped_bit_anywhere_names_its_file(record: Path, data: st.DataObject
 
 
 @pytest.mark.parametrize("name", [DECLARATION, INFO, MANIFEST, TAG_MANIFEST])
-def test_every_byte_of_the_tag_files_counts(record: Path, name: str) -> None:
+def test_bytes_all_over_the_tag_files_count(record: Path, name: str) -> None:
     (record / SIGNATURE).unlink()
-    for byte, bit in every_byte(record, name):
+    for byte, bit in every_byte(record, name)[::7]:
         assert flipped(record, name, byte, bit) >= {name}, (byte, bit)
 
 
@@ -76,7 +76,7 @@ def test_every_byte_of_the_tag_files_counts(record: Path, name: str) -> None:
 def test_a_signature_tells_which_file_was_changed_and_which_were_not(
     record: Path, name: str
 ) -> None:
-    for byte, bit in every_byte(record, name)[::9]:
+    for byte, bit in every_byte(record, name)[::31]:
         assert flipped(record, name, byte, bit) == {name}, (byte, bit)
 
 
@@ -85,8 +85,8 @@ def test_without_a_signature_the_tag_file_and_its_manifest_are_both_named(record
     assert flipped(record, INFO, 0, 0) == {INFO, TAG_MANIFEST}
 
 
-def test_every_byte_of_the_signature_counts(record: Path) -> None:
-    for byte, bit in every_byte(record, SIGNATURE):
+def test_bytes_all_over_the_signature_count(record: Path) -> None:
+    for byte, bit in every_byte(record, SIGNATURE)[::3]:
         assert SIGNATURE in flipped(record, SIGNATURE, byte, bit), (byte, bit)
 
 

@@ -3,6 +3,8 @@
 import os
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -189,3 +191,21 @@ def test_every_record_is_verified_by_one_command(issued_site: Path) -> None:
         "1 records: 1 verified, 0 with faults, 0 not wholly checked"
     )
     assert said.returncode == VERIFIED
+
+
+def test_an_event_changed_in_the_ledger_is_found_with_all_records(
+    issued_site: Path, tmp_path: Path
+) -> None:
+    copy = tmp_path / "billing.db"
+    shutil.copyfile(issued_site / "billing.db", copy)
+    with closing(sqlite3.connect(copy)) as ledger:
+        triggers = ledger.execute(
+            "select name from sqlite_master where type = 'trigger' and tbl_name = 'event'"
+        )
+        for (name,) in triggers.fetchall():
+            ledger.execute(f"drop trigger {name}")
+        ledger.execute("update event set reason = 'another' where sequence = 2")
+        ledger.commit()
+    said = Office(issued_site).run("verify", "--all", database=f"sqlite:///{copy}")
+    assert "the ledger's events: MIC, event 2: its content is not what was recorded" in said.stdout
+    assert said.returncode == FAULTY
