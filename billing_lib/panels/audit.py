@@ -43,10 +43,10 @@ class AuditPanel(Displayed):
         self.verify = button("Verify", primary=True)
         self.reproduce = button("Reproduce")
         self.accept_changes = widgets.Checkbox(
-            description="Run changed files, where the record was issued from such", indent=False
+            description="Run it even if it was issued from changed files", indent=False
         )
         self.unsandboxed = widgets.Checkbox(
-            description="Run without a sandbox, where none can be made here", indent=False
+            description="Run it without a sandbox if none can be made here", indent=False
         )
         # The list is disabled, too: one record's result must never stand beside another record.
         self.progress = ProgressBar(self.message, self.record, self.verify, self.reproduce)
