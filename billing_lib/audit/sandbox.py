@@ -100,7 +100,7 @@ def _bubblewrap(words: Sequence[str], read: list[Path], write: list[Path], cwd: 
         options += ["--bind", str(path), str(path)]
     for path in read:
         options += ["--ro-bind", str(path), str(path)]
-    return ["bwrap", *options, "--chdir", str(cwd), "--", *words]
+    return [shutil.which("bwrap") or "bwrap", *options, "--chdir", str(cwd), "--", *words]
 
 
 _LOOPBACK = (
