@@ -77,6 +77,10 @@ class Known:
         """The seal of a run's record in the log."""
         return self._seals.get(run)
 
+    def hides(self, run: str) -> bool:
+        """Whether the ledger has a run of which the user may see nothing but its seal."""
+        return self.runs is not None and run not in self.runs and run in self._seals
+
     @cached_property
     def _seals(self) -> dict[str, str]:
         return {} if self.log is None else self.log.seals()

@@ -24,7 +24,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import unquote
@@ -86,10 +86,12 @@ from billing_lib.workflow.snapshot import Snapshot
 VERIFIED, FAULTY, NOT_ALL_CHECKED = 0, 1, 3
 """The exit status of ``billing verify``: 2 is that of a mistake in the command."""
 
+_HIDDEN = "your roles do not show this run in the ledger"
+
 _LINE = re.compile(r"([0-9a-f]{64})  (.+)")
 _THREADS = os.cpu_count() or 1
-_PROCESSES_PAY = 2 << 30
-"""The bytes of an archive from which processes are worth their start."""
+_PROCESSES_PAY, _MANY = 2 << 30, 200
+"""The bytes and the records of an archive from which processes are worth their start."""
 _SPARSE = 1 << 30
 """The bytes from which a file with next to nothing on the disk is refused, not read for hours."""
 
@@ -213,13 +215,24 @@ class Unchecked(str):
 class _Subject:
     """A record that is checked: its files are hashed once, and its statements read once."""
 
-    def __init__(self, record: Path, known: Known) -> None:
+    def __init__(self, record: Path, known: Known, settings: Settings | None = None) -> None:
         self.record, self.data, self.known = record, record / "data", known
+        self._settings = settings
 
     @cached_property
     def settings(self) -> Settings:
         """The settings, with the signers to accept."""
-        return anywhere()
+        return self._settings or anywhere()
+
+    @cached_property
+    def payload(self) -> list[Path]:
+        """The files under ``data/``."""
+        return payload_files(self.record)
+
+    @cached_property
+    def beside(self) -> list[Path]:
+        """The files beside ``data/`` that the tag manifest covers."""
+        return tag_files(self.record)
 
     @cached_property
     def odd(self) -> list[Finding]:
@@ -237,7 +250,7 @@ class _Subject:
     @cached_property
     def hashes(self) -> dict[Path, str]:
         """The sha256 of every file."""
-        files = [*payload_files(self.record), *tag_files(self.record)]
+        files = [*self.payload, *self.beside]
         with ThreadPoolExecutor(_THREADS) as pool:  # hashing lets other threads run
             return dict(zip(files, pool.map(file_sha256, files), strict=True))
 
@@ -257,7 +270,7 @@ class _Subject:
     @cached_property
     def tags_now(self) -> bytes:
         """The tag manifest of the files as they are."""
-        return manifest_bytes(self.record, tag_files(self.record), self.sha256)
+        return manifest_bytes(self.record, self.beside, self.sha256)
 
     @cached_property
     def as_sealed(self) -> "Result":
@@ -332,7 +345,7 @@ class _Subject:
             return []
         taken = {
             self.name(path): self.sha256(path)
-            for path in payload_files(self.record)
+            for path in self.payload
             if self.name(path).split("/")[1] not in OWN_FILES
         }
         allowed = self.settings.allowed_signers
@@ -482,6 +495,8 @@ def _as_ledger(of: _Subject, key: str, expected: str | None) -> Result:
 def _numbers(of: _Subject) -> Result:
     if of.known.runs is None:
         return of.without_ledger() or ""
+    if of.known.hides(of.run):
+        return Unchecked(_HIDDEN)
     if of.issued is None:
         return [Finding(INFO, f"the ledger here issued no run {of.run or 'of this name'}")]
     here, issued = set(of.numbers), of.issued.invoices.keys()
@@ -550,7 +565,7 @@ def _crate(of: _Subject) -> Result:
     }
     sizes = {
         path.relative_to(of.data).as_posix(): str(path.stat().st_size)
-        for path in payload_files(of.record)
+        for path in of.payload
         if path != of.data / METADATA
     }
     described = {unquote(key): size for key, size in described.items()}
@@ -722,7 +737,7 @@ def _against_time_stamp(record: Path, tags_now: bytes, roots: Path | None) -> li
 def _payload(of: _Subject, sealed_sha256: str | None) -> list[Finding]:
     """Findings on the manifest and the files under ``data/``."""
     stated = _read(of.record / MANIFEST)
-    now = manifest_bytes(of.record, payload_files(of.record), of.sha256)
+    now = manifest_bytes(of.record, of.payload, of.sha256)
     if stated == now:
         return []
     if stated is None:
@@ -846,7 +861,10 @@ def verify_all(archive: Path, known: Known = NOTHING) -> Iterator[Verification]:
         verification = found[1]
         if known.runs is not None and place not in issued:
             elsewhere = Finding(place, "the ledger names no record at this place")
-            more = (*verification.checks, Checked("place", (elsewhere,)))
+            check = Checked("place", (elsewhere,))
+            if known.hides(found[0]):
+                check = Checked("place", unchecked=_HIDDEN)
+            more = (*verification.checks, check)
             verification = Verification(verification.record, more, verification.notes)
         yield verification
     for entry in known.log.entries if known.log is not None and known.runs is None else ():
@@ -859,34 +877,37 @@ def _verified(
     places: list[str], archive: Path, known: Known
 ) -> Iterator[tuple[str, Verification] | None]:
     """The run and the verification of each record, in order; None where none is."""
-    workers = max(1, min(len(places), _THREADS))
+    workers, settings = max(1, min(len(places), _THREADS)), anywhere()
     sizes = (path.stat().st_size for path in archive.rglob("*") if path.is_file())
-    if workers == 1 or sum(sizes) < _PROCESSES_PAY:
+    if workers == 1 or (len(places) < _MANY and sum(sizes) < _PROCESSES_PAY):
+        verify_there = partial(_verify_place, archive, known, settings)
         with ThreadPoolExecutor(workers) as threads:  # hashing lets other threads run
-            yield from threads.map(lambda place: _verify_place(place, archive, known), places)
+            yield from threads.map(verify_there, places)
         return
     fresh = multiprocessing.get_context("spawn")  # a fork would copy the locks of other threads
-    with ProcessPoolExecutor(workers, fresh, _work_with, (archive, known)) as pool:
-        yield from pool.map(_verify_there, places)
+    with ProcessPoolExecutor(workers, fresh, _work_with, (archive, known, settings)) as pool:
+        yield from pool.map(_verify_with, places, chunksize=1 + len(places) // (workers * 20))
 
 
-_working_with: tuple[Path, Known] = (Path(), NOTHING)
+_working_with: tuple[Path, Known, Settings]
 
 
-def _work_with(archive: Path, known: Known) -> None:
+def _work_with(archive: Path, known: Known, settings: Settings) -> None:
     """Keep a worker's arguments."""
     global _working_with, _THREADS
-    _working_with, _THREADS = (archive, known), 1
+    _working_with, _THREADS = (archive, known, settings), 1
 
 
-def _verify_there(place: str) -> tuple[str, Verification] | None:
+def _verify_with(place: str) -> tuple[str, Verification] | None:
     """Verify a record in a worker."""
-    return _verify_place(place, *_working_with)
+    return _verify_place(*_working_with, place)
 
 
-def _verify_place(place: str, archive: Path, known: Known) -> tuple[str, Verification] | None:
+def _verify_place(
+    archive: Path, known: Known, settings: Settings, place: str
+) -> tuple[str, Verification] | None:
     """The run and the verification of the record at a place; None if none is there."""
-    subject = _Subject(archive / place, known)
+    subject = _Subject(archive / place, known, settings)
     try:
         verification = _verify(subject)
     except InvalidRecord:

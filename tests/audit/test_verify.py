@@ -269,6 +269,10 @@ def test_what_cannot_be_checked_is_said(record: Path) -> None:
     assert said.startswith("not checked: signer unknown: signed with ED25519 key SHA256:")
     (record / SIGNATURE).unlink()
     assert result(record, "signature", Known()) == ["not checked: unsigned"]
+    hidden = Known(runs={}, log=known(record).log)
+    assert result(record, "numbers", hidden) == [
+        "not checked: your roles do not show this run in the ledger"
+    ]
     by_log = Known(log=known(record).log, logged="log.txt")
     assert result(record, "results", by_log) == ["right: covered by the seal in log.txt"]
 
