@@ -153,6 +153,17 @@ def test_forgeries_of_the_archive_are_found(archive: Path, ledger: Known, log: K
     ]
 
 
+def test_an_archive_of_many_records_is_verified_by_processes(
+    archive: Path, ledger: Known, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(archive / PLACE, archive / "MIC" / "2020-05" / "MIC-2020-05-1")
+    by_threads = list(verify_all(archive, ledger))
+    assert [each.status == FAULTY for each in by_threads] == [False, True]
+    monkeypatch.setattr("billing_lib.audit.verify._MANY", 2)
+    monkeypatch.setattr("billing_lib.audit.verify._THREADS", 2)
+    assert list(verify_all(archive, ledger)) == by_threads
+
+
 def test_the_manual_has_the_table_of_forgeries() -> None:
     manual = (ROOT / "docs" / "audit-record.md").read_text(encoding="utf-8")
     table = re.findall(r"^\| (.+?) \| `(\w+)` \|$", manual, re.MULTILINE)
