@@ -431,7 +431,7 @@ _LISTED = pl.Schema(
 )
 """The list: columns to show, and those of the workflow's actions on invoices."""
 
-_LEFT = {"flex": "0 0 39em", "width": "39em", "margin": "0 20px 0 0"}
+_LEFT = {"flex": "0 0 37em", "width": "37em", "margin": "0 20px 0 0"}
 _WIDE_LIST = {"width": "34em"}
 
 
