@@ -211,8 +211,7 @@ def from_clone(repository: Path, commit: str, *words: str) -> bytes:
             raise UnknownCommit(
                 "git does not read this clone, because another user owns it",
                 where=str(repository),
-                remedy="run the command as its owner, or allow it by 'git config --global --add "
-                f"safe.directory {repository}'",
+                remedy="run the command as its owner, or let git's setting safe.directory name it",
             ) from None
         if "does not exist in" in said:
             raise FileNotFoundError(said_by(error)) from None

@@ -52,7 +52,7 @@ from billing_lib.workflow.review import (
     summarise_month,
 )
 
-_WIDE = widgets.Layout(width="34em")
+_WIDE = {"width": "34em"}
 _LABEL = {"description_width": "9em"}
 _RECORDS = (
     Column("record", "Record"),

@@ -57,7 +57,9 @@ def make_site(folder: Path, *, demonstration: bool = False) -> list[str]:
     books = PARAMETERS if demonstration else _NEW / "parameters"
     names = DEMONSTRATION if demonstration else ("example",)
     if not any(folder.glob("parameters/*.yml")):
-        patterns = [pattern for name in names for pattern in (f"{name}.*", f"{name}/**/*.*")]
+        patterns = [
+            pattern for name in names for pattern in (f"{name}.*", f"{name}/templates/**/*.*")
+        ]
         for path in (path for pattern in patterns for path in books.glob(pattern)):
             wanted[f"parameters/{path.relative_to(books).as_posix()}"] = path
     made = []
