@@ -23,7 +23,7 @@ def test_an_empty_archive_is_said(office: Site) -> None:
 
 
 def test_no_page_makes_a_widget_when_it_is_imported() -> None:
-    """Kernels of pages are forks of a process with these imports; a browser knows no widget of it."""
+    """Kernels of pages are forks of a process with these imports; a browser knows none of it."""
     imports = "\n".join(f"import {name}" for name in OfficeProvisioner.imports)
     asked = f"{imports}\nfrom ipywidgets.widgets.widget import _instances\nprint(len(_instances))"
     made = subprocess.run([sys.executable, "-c", asked], capture_output=True, text=True, check=True)
