@@ -144,7 +144,8 @@ class Site:
         from billing_lib.workflow.load import load_files
 
         paths = [Path(file) for file in files]
-        return load_files(self.engine, self.book(facility), paths, step, preview=preview)
+        keep = self.settings.usage_files
+        return load_files(self.engine, self.book(facility), paths, step, preview=preview, keep=keep)
 
     def unload(
         self,

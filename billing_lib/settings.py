@@ -32,6 +32,7 @@ _PATHS = (
     "store",
     "parameters",
     "inbox",
+    "usage_files",
     "office",
     "signing_key",
     "allowed_signers",
@@ -69,6 +70,9 @@ class Settings(BaseSettings):
 
     inbox: Path = Path("inbox")
     """The folder in which usage files wait, for all facilities or each in a folder of its code."""
+
+    usage_files: Path | None = None
+    """The folder that keeps each loaded usage file by its sha256; records then hold theirs."""
 
     office: Path = Path("office")
     """The folder that ``billing lab`` opens, with the staff's copies of the notebooks."""

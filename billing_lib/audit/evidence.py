@@ -2,6 +2,7 @@
 
     price-book.yml     the price book's text, as it was at freezing
     usage-files.csv    the files of the usage: name, sha256, who loaded them and when
+    usage/<sha256>     these files, where the site keeps them (the setting usage_files)
     decisions.csv      the month's sign-off, and submissions, approvals and rejections of the run
                        and its invoices, with their comments
     findings.csv       findings and rows that staff dismissed, and dismissals taken back, with why
@@ -18,6 +19,7 @@ the segments of all records of a facility make one chain.
 import datetime as dt
 import hashlib
 import json
+import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from billing_lib.ledger.frames import INSTANT_TEXT, POLARS_INSTANT
 from billing_lib.pricing.clock import Period, day_start
 from billing_lib.pricing.money import minor_places, money_text_column
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.sources.files import file_hash
 from billing_lib.workflow.findings import ANY, DISMISS, RESTORE
 from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.issue import Frozen
@@ -42,6 +45,7 @@ from billing_lib.workflow.load import BookFile
 FOLDER = "evidence"
 EVENTS = "events.jsonl"
 PRICE_BOOK = "price-book.yml"
+USAGE = "usage"
 
 _DECISION = ("sequence", "at", "login", "kind", "subject", "team", "reason", "before", "after")
 _AT = pl.col("at").dt.to_string(POLARS_INSTANT)
@@ -49,9 +53,10 @@ _AT = pl.col("at").dt.to_string(POLARS_INSTANT)
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence of a frozen run, as files by name."""
+    """The evidence of a frozen run, as files by name; those of the usage by sha256."""
 
     files: Mapping[str, bytes]
+    usage: Mapping[str, Path]
 
     def write(self, data: Path, book: PriceBook, frozen: Frozen, computation: Computation) -> None:
         """Write it into a record's data, with the journal lines of the computed invoices."""
@@ -60,14 +65,22 @@ class Evidence:
         journal = _csv(_journal(book, frozen, computation))
         for name, content in (*self.files.items(), ("journal.csv", journal)):
             (folder / name).write_bytes(content)
+        for sha256, path in self.usage.items():
+            (folder / USAGE).mkdir(exist_ok=True)
+            shutil.copyfile(path, folder / USAGE / sha256)
 
 
 def gather(
-    connection: Connection, book: PriceBook, frozen: Frozen, file: BookFile | None
+    connection: Connection,
+    book: PriceBook,
+    frozen: Frozen,
+    file: BookFile | None,
+    kept: Path | None = None,
 ) -> Evidence:
     """Gather the evidence of a run that was frozen in the same transaction.
 
-    ``file`` is the price book's. NotReady if it was changed since it was read.
+    ``file`` is the price book's, ``kept`` the folder of the usage files. NotReady if the price book
+    was changed since it was read.
     """
     facility, month = frozen.facility, Period.parse(frozen.period)
     first = pl.select(day_start(pl.lit(month.first_day), book.facility.timezone)).item()
@@ -77,8 +90,10 @@ def gather(
     judged = read_events(connection, facility, kinds=[DISMISS, RESTORE]).filter(
         pl.col("subject").str.contains(f"^({frozen.period}|{ANY}|row) ")
     )
+    loaded = _usage_files(connection, frozen)
+    paths = {} if kept is None else {sha256: kept / sha256 for sha256 in loaded["sha256"]}
     files = {
-        "usage-files.csv": _csv(_usage_files(connection, frozen)),
+        "usage-files.csv": _csv(loaded),
         "decisions.csv": _csv(decided.select(*_DECISION).with_columns(_AT)),
         "findings.csv": _csv(judged.select(*_DECISION).with_columns(_AT)),
         "deposits.csv": _csv(_deposits(connection, book, frozen)),
@@ -88,14 +103,14 @@ def gather(
         files[PRICE_BOOK] = file.path.read_bytes()
         if hashlib.sha256(files[PRICE_BOOK]).hexdigest() != file.sha256:
             raise NotReady("the price book was changed meanwhile", where=str(file.path))
-    return Evidence(files)
+    return Evidence(files, {sha256: path for sha256, path in paths.items() if path.is_file()})
 
 
 def evidence_findings(data: Path) -> list[tuple[str, str]]:
     """The defects of a record's evidence: file and sentence; none if it is whole or absent.
 
-    The chain of the events is computed again, and the price book is compared with the sha256 that
-    environment.json states.
+    The chain of the events is computed again, the price book is compared with the sha256 that
+    environment.json states, and each usage file with that of its name.
     """
     folder = data / FOLDER
     events, book = folder / EVENTS, folder / PRICE_BOOK
@@ -108,6 +123,11 @@ def evidence_findings(data: Path) -> list[tuple[str, str]]:
         found += [(f"{FOLDER}/{EVENTS}", sentence) for sentence in breaks]
     if book.is_file() and hashlib.sha256(book.read_bytes()).hexdigest() != _stated_book(data):
         found.append((f"{FOLDER}/{PRICE_BOOK}", "it is not the price book of environment.json"))
+    found += [
+        (f"{FOLDER}/{USAGE}/{path.name}", "it is not the usage file of this sha256")
+        for path in sorted((folder / USAGE).glob("*"))
+        if file_hash(path) != path.name
+    ]
     return found
 
 

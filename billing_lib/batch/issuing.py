@@ -180,7 +180,9 @@ class Issuer:
                     submitted=prepared.submitted,
                 )
                 review = read_month_data(connection, self.book, self.period)
-                evidence = gather(connection, self.book, frozen, self.file)
+                evidence = gather(
+                    connection, self.book, frozen, self.file, self.settings.usage_files
+                )
         if not issues and submitted is not None:
             waiting = list(prepared.waiting)
             if prepared.codes:

@@ -133,13 +133,16 @@ def load(
 
     A record that stands otherwise in a later file is corrected, and its pending charge with it.
     """
+    from billing_lib.settings import settings
     from billing_lib.workflow.load import load_files
 
     book = price_book(facility)
     with TemporaryDirectory() as folder:
         paths = [_typed_in(Path(folder), name) if file == Path("-") else file for file in files]
         with progress("load") as step:
-            loaded = load_files(ledger(), book, paths, step, kind, preview=preview)
+            loaded = load_files(
+                ledger(), book, paths, step, kind, preview=preview, keep=settings().usage_files
+            )
     if as_json:
         counts = (
             *("file", "records", "new", "known", "corrected", "refused", "taken_back"),

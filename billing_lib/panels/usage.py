@@ -406,7 +406,14 @@ class UsageFilePart(Displayed):
             return
         kind = self.kind.value or None
         self.progress.start(
-            lambda step: load_files(desk.engine, desk.book, [looked.path], step, kind),
+            lambda step: load_files(
+                desk.engine,
+                desk.book,
+                [looked.path],
+                step,
+                kind,
+                keep=desk.office.settings.usage_files,
+            ),
             self._loaded,
         )
 

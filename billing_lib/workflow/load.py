@@ -31,6 +31,7 @@ in every year.
 import csv
 import hashlib
 import re
+import shutil
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -44,7 +45,7 @@ from defusedxml.ElementTree import fromstring
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility
+from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility, UnwritableFile
 from billing_lib.ledger import events, usage
 from billing_lib.pricing.clock import (
     cut_with_ids,
@@ -135,6 +136,7 @@ def load_files(
     kind: str | None = None,
     *,
     preview: bool = False,
+    keep: Path | None = None,
 ) -> list[Loaded]:
     """Load a facility's usage files, all or none.
 
@@ -145,14 +147,34 @@ def load_files(
         not to tell it.
     preview
         Whether the ledger stays as it is.
+    keep
+        The folder to which each file is copied, under its sha256.
     """
     with changing(engine, book, REVIEWER, preview=preview) as connection:
         loaded = []
         for done, path in enumerate(files):
             step(done, len(files), path.name)
             loaded.append(_load_file(connection, book, path, kind))
+            if keep is not None and not preview:
+                _keep(path, keep)
         step(len(files), len(files), "loaded")
         return loaded
+
+
+def _keep(path: Path, folder: Path) -> None:
+    """Copy a file into a folder under its sha256."""
+    sha256 = file_hash(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        part = folder / f"{sha256}.part"
+        shutil.copyfile(path, part)
+        part.replace(folder / sha256)
+    except OSError as error:
+        raise UnwritableFile(
+            f"the usage file cannot be kept ({error.strerror})",
+            where=str(folder),
+            remedy="make room, or let usage_files name a folder that can be written to",
+        ) from None
 
 
 def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | None) -> Loaded:

@@ -158,6 +158,8 @@ def issued_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (core / "parameters" / "example.yml").unlink()
     (core / "parameters" / "microscopy.yml").write_text(COSTLY)
     usage_file(core)
+    with (core / "billing.toml").open("a") as settings:
+        settings.write('\nusage_files = "usage"\n')
     office = Office(core)
     office.done("load", "MIC", "usage.csv")
     office.done("rate", "MIC", "2020-04")

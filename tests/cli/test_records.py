@@ -200,6 +200,9 @@ def test_the_record_names_the_usage_files_and_holds_the_price_book(site: Path) -
     (file,) = table(site, "usage-files.csv")
     sha256 = hashlib.sha256((site / "usage.csv").read_bytes()).hexdigest()
     assert (file["name"], file["sha256"], file["records"]) == ("usage.csv", sha256, "6")
+    kept = site / RECORD / "data" / "evidence" / "usage"
+    assert [path.name for path in kept.iterdir()] == [sha256]
+    assert (kept / sha256).read_bytes() == (site / "usage.csv").read_bytes()
     book = (site / RECORD / "data" / "evidence" / "price-book.yml").read_bytes()
     assert book == (site / "parameters" / "microscopy.yml").read_bytes()
 
