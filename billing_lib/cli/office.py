@@ -338,18 +338,12 @@ def permissions(
     as_json: AsJson = False,
 ) -> None:
     """List the roles of each login and the actions that they allow."""
-    from billing_lib.workflow.permissions import has_administrator, list_permissions
+    from billing_lib.workflow.permissions import list_permissions
 
     if facility is not None:
         price_book(facility)
-    engine = ledger()
-    listed = list_permissions(engine, facility)
+    listed = list_permissions(ledger(), facility)
     say_frame(listed, title="Permissions", as_json=as_json)
-    if facility is not None and not as_json and not has_administrator(engine, facility):
-        say(
-            f"{facility} has no administrator yet: everybody may do everything; "
-            f"billing grant {facility} LOGIN administrator makes one"
-        )
 
 
 @app.command(epilog="Example: billing events RC --subject 57 --kind adjust")

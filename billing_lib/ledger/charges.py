@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from datetime import date
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
@@ -72,11 +72,8 @@ def replace_charges(
     _leave_invoices(connection, facility, values)
     frames.update_frame(connection, charge, values, ["facility", "charge"], facility=facility)
     listed = frames.listed(connection, codes)
-    connection.execute(
-        delete(charge_split).where(
-            charge_split.c.facility == facility, charge_split.c.charge.in_(select(listed.c.value))
-        )
-    )
+    chosen = charge_split.c.charge.in_(select(listed.c.value))
+    frames.delete_rows(connection, charge_split, charge_split.c.facility == facility, chosen)
     frames.insert_frame(connection, charge_split, splits, facility=facility)
 
 
@@ -105,7 +102,7 @@ def delete_charges(connection: Connection, facility: str, codes: pl.Series) -> N
     _require_pending(connection, facility, codes)
     listed = frames.listed(connection, codes)
     chosen = charge.c.charge.in_(select(listed.c.value))
-    connection.execute(delete(charge).where(charge.c.facility == facility, chosen))
+    frames.delete_rows(connection, charge, charge.c.facility == facility, chosen)
 
 
 def read_charges(

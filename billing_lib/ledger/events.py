@@ -12,7 +12,9 @@ sequence, login and time itself; for SQLite this module does.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -95,6 +97,31 @@ def record_events(connection: Connection, facility: str, told: Sequence[Mapping[
             row["hash"] = event_hash(row)
             link = {"sequence": row["sequence"] + 1, "previous_hash": row["hash"]}
     connection.execute(insert(event), rows)
+
+
+TOLD = "billing.told"
+"""The setting by which PostgreSQL's triggers learn the reasons of the events that they write."""
+
+
+@contextmanager
+def recorded(connection: Connection, told: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Record events of what is written inside; PostgreSQL's triggers write them (acts.py).
+
+    Each has ``facility``, ``kind``, ``subject``, ``team``, ``group_id``, ``reason``, ``before``,
+    ``after``. Of these the triggers take group, reason and the values after; the rest they know.
+    """
+    if connection.dialect.name == "postgresql":
+        named = {
+            row["subject"]: {name: row[name] for name in ("group_id", "reason", "after")}
+            for row in told
+        }
+        connection.execute(select(func.set_config(TOLD, json.dumps(named), True)))
+        yield
+        connection.execute(select(func.set_config(TOLD, "", True)))
+        return
+    yield
+    for facility in dict.fromkeys(row["facility"] for row in told):
+        record_events(connection, facility, [row for row in told if row["facility"] == facility])
 
 
 def last_sequence(connection: Connection, facility: str) -> int:

@@ -1,6 +1,6 @@
 """Frames in and out of the database, whole columns at a time, and the column types for both.
 
-    insert_frame   polars → COPY (PostgreSQL), executemany (SQLite)
+    insert_frame   polars → arrays (PostgreSQL), executemany (SQLite)
     update_frame   the same way, over rows that exist
     read_frame     select → polars with a given schema
 
@@ -14,7 +14,7 @@ they sort as times do. Only this module writes them, without sqlite3's deprecate
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -40,8 +40,11 @@ from sqlalchemy import (
     TypeDecorator,
     cast,
     column,
+    delete,
     func,
     literal,
+    literal_column,
+    select,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql
@@ -160,7 +163,7 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
 _CHUNK = 100_000
 _POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
 _POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
-_ESCAPED = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+_ESCAPED = (("\\", "\\\\"), ('"', '\\"'))
 
 
 class UnstorableText(BillingError):
@@ -181,7 +184,8 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
     # Sorted by the key, so that the tables' trees grow at one end.
     stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
-        _copy_in(connection, _quoted(connection, table.name), stored)
+        target, kinds = _quoted(connection, table.name), _kinds(connection, table)
+        _insert_arrays(connection, target, stored, kinds)
     else:
         places = ", ".join("?" * stored.width)
         names = _names(connection, stored.columns)
@@ -204,7 +208,8 @@ def update_frame(
     stored = stored.select(*columns, *keys)
     target = _quoted(connection, table.name)
     if connection.dialect.name == "postgresql":
-        return _update_from_staged(connection, target, stored, columns, keys)
+        kinds = _kinds(connection, table)
+        return _update_from_arrays(connection, target, stored, columns, keys, kinds)
     settings = ", ".join(f"{_quoted(connection, name)} = ?" for name in columns)
     found = " AND ".join(f"{_quoted(connection, name)} = ?" for name in keys)
     return _execute_many(connection, f"UPDATE {target} SET {settings} WHERE {found}", stored)  # noqa: S608
@@ -247,20 +252,43 @@ def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
     return elements.table_valued(column("value", Text)).alias("listed")
 
 
-def _copy_in(connection: Connection, target: str, stored: pl.DataFrame) -> None:
-    """Write COPY's text format: backslashes, tabs and line ends escaped, null as \\N."""
-    escaped = stored.with_columns(_escaped(stored.schema))
-    sql = f"COPY {target} ({_names(connection, stored.columns)}) FROM STDIN"
-    with (
-        _driver_errors(connection, sql),
-        _psycopg(connection).cursor() as cursor,
-        cursor.copy(sql.encode()) as copy,
-    ):
-        for part in escaped.iter_slices(_CHUNK):
-            text = part.write_csv(
-                include_header=False, separator="\t", quote_style="never", null_value="\\N"
-            )
-            copy.write(text)
+def _insert_arrays(
+    connection: Connection, target: str, stored: pl.DataFrame, kinds: Mapping[str, str]
+) -> None:
+    """Insert rows from one array per column.
+
+    COPY does not write to a table with row-level security, and arrays are as quick.
+    """
+    names = _names(connection, stored.columns)
+    sql = f"INSERT INTO {target} ({names}) SELECT * FROM {_unnested(stored, kinds)}"  # noqa: S608
+    with _driver_errors(connection, sql), _psycopg(connection).cursor() as cursor:
+        for part in stored.iter_slices(_CHUNK):
+            cursor.execute(sql.encode(), _arrays(part))
+
+
+def _unnested(stored: pl.DataFrame, kinds: Mapping[str, str]) -> str:
+    arrays = ", ".join(f"%s::text::{kinds[name]}[]" for name in stored.columns)
+    return f"unnest({arrays})"
+
+
+def _arrays(part: pl.DataFrame) -> list[str]:
+    """Each column as the text of an array: ``{"RC","a \\"b\\"",NULL}``."""
+    return [
+        "{" + text + "}"
+        for text in part.select(
+            _element(name, dtype).str.join(",", ignore_nulls=False)
+            for name, dtype in part.schema.items()
+        ).row(0)
+    ]
+
+
+def _element(name: str, dtype: pl.DataType) -> pl.Expr:
+    if dtype != pl.String:
+        return pl.col(name).cast(pl.String).fill_null("NULL")
+    text = pl.col(name)
+    for plain, escaped in _ESCAPED:
+        text = text.str.replace_all(plain, escaped, literal=True)
+    return pl.format('"{}"', text).fill_null("NULL").alias(name)
 
 
 def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema) -> pl.DataFrame:
@@ -282,22 +310,38 @@ def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema)
     return _restored(stored, schema, _POSTGRESQL_INSTANT)
 
 
-def _update_from_staged(
-    connection: Connection, target: str, stored: pl.DataFrame, columns: list[str], keys: list[str]
+def _update_from_arrays(
+    connection: Connection,
+    target: str,
+    stored: pl.DataFrame,
+    columns: list[str],
+    keys: list[str],
+    kinds: Mapping[str, str],
 ) -> int:
-    staged = "billing_staged"
-    names = _names(connection, stored.columns)
-    alike = f"SELECT {names} FROM {target} LIMIT 0"  # noqa: S608
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {staged} ON COMMIT DROP AS {alike}")
-    _copy_in(connection, f"pg_temp.{staged}", stored)
     quoted = {name: _quoted(connection, name) for name in stored.columns}
-    settings = ", ".join(f"{quoted[name]} = staged.{quoted[name]}" for name in columns)
-    found = " AND ".join(f"kept.{quoted[name]} = staged.{quoted[name]}" for name in keys)
-    updated = connection.exec_driver_sql(
-        f"UPDATE {target} AS kept SET {settings} FROM pg_temp.{staged} AS staged WHERE {found}"  # noqa: S608
+    settings = ", ".join(f"{quoted[name]} = given.{quoted[name]}" for name in columns)
+    found = " AND ".join(f"kept.{quoted[name]} = given.{quoted[name]}" for name in keys)
+    names = ", ".join(quoted.values())
+    sql = (
+        f"UPDATE {target} AS kept SET {settings}"  # noqa: S608
+        f" FROM {_unnested(stored, kinds)} AS given ({names}) WHERE {found}"
     )
-    connection.exec_driver_sql(f"DROP TABLE pg_temp.{staged}")
-    return updated.rowcount
+    updated = 0
+    with _driver_errors(connection, sql), _psycopg(connection).cursor() as cursor:
+        for part in stored.iter_slices(_CHUNK):
+            cursor.execute(sql.encode(), _arrays(part))
+            updated += cursor.rowcount
+    return updated
+
+
+def delete_rows(connection: Connection, table: Table, *where: ColumnElement[bool]) -> int:
+    """Delete rows; their number. On PostgreSQL no login has the right to, but a function."""
+    if connection.dialect.name != "postgresql":
+        return connection.execute(delete(table).where(*where)).rowcount
+    place: ColumnElement[Any] = literal_column(f"{_quoted(connection, table.name)}.ctid")
+    places = func.array(select(place).select_from(table).where(*where).scalar_subquery())
+    gone = connection.scalar(select(func.billing_guard_delete(table.name, places)))
+    return int(gone or 0)
 
 
 def _execute_many(connection: Connection, sql: str, stored: pl.DataFrame) -> int:
@@ -357,13 +401,9 @@ def _literals(values: dict[str, object]) -> dict[str, pl.Expr]:
     return {name: pl.lit(value) for name, value in values.items()}
 
 
-def _escaped(schema: pl.Schema) -> Iterator[pl.Expr]:
-    for name, dtype in schema.items():
-        if dtype == pl.String:
-            text = pl.col(name)
-            for plain, escaped in _ESCAPED:
-                text = text.str.replace_all(plain, escaped, literal=True)
-            yield text
+def _kinds(connection: Connection, table: Table) -> dict[str, str]:
+    """The database's type of each column, as SQL names it."""
+    return {each.name: each.type.compile(connection.dialect) for each in table.columns}
 
 
 def _quoted(connection: Connection, name: str) -> str:

@@ -949,7 +949,10 @@ _CHARGE = (
         for operation, row in ((INSERT, "NEW"), (UPDATE, "NEW"), (DELETE, "OLD"))
     ),
 )
-_EVENT = (never("event", "events are append-only"),)
+_EVENT = (
+    never("event", "events are append-only"),
+    never("written", "the record of what was written is append-only"),
+)
 _ADMINISTRATED = (
     "EXISTS (SELECT 1 FROM permission p WHERE p.facility = {row}.facility"
     " AND p.role = 'administrator')"

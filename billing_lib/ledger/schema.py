@@ -4,6 +4,7 @@
                        ├ unbilled     └ rate (kept copies)
                        └ usage_version                      what it was before, each time
     permission (who may do what)    event (who, when, why; hash-chained per facility)
+    written (PostgreSQL: each statement that wrote what makes an amount)
 
     billing_run ─ job          a run by staff, and each action in it
        └ invoice               its life: OPEN … APPROVED … PAID
@@ -259,6 +260,19 @@ event = Table(
     stamped("previous_hash", Text),
     stamped("hash", Text),
     Index(None, "facility", "subject"),
+    sqlite_with_rowid=False,
+)
+
+written = Table(
+    "written",
+    metadata,
+    facility_key(),
+    Column("at", Instant, FetchedValue(), primary_key=True),
+    Column("session", Integer, FetchedValue(), primary_key=True, autoincrement=False),
+    Column("table", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    stamped("login", Text),
+    minor("rows"),
     sqlite_with_rowid=False,
 )
 

@@ -20,7 +20,6 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    delete,
     func,
     insert,
     literal,
@@ -234,10 +233,9 @@ def replace_usage(
     )
     for (occurrence,), part in standing.group_by("occurrence"):
         among = _among(connection, unbilled.c.record, part["record"])
-        connection.execute(
-            delete(unbilled).where(
-                unbilled.c.facility == facility, unbilled.c.occurrence == occurrence, among
-            )
+        of_occurrence = unbilled.c.occurrence == occurrence
+        frames.delete_rows(
+            connection, unbilled, unbilled.c.facility == facility, of_occurrence, among
         )
 
 
@@ -252,7 +250,7 @@ def replace_unbilled(
 ) -> None:
     """Replace a period's unbilled records: ``record``, ``occurrence``, ``reason``, ``detail``."""
     standing = unbilled.c.period == period  # None becomes IS NULL
-    connection.execute(delete(unbilled).where(unbilled.c.facility == facility, standing))
+    frames.delete_rows(connection, unbilled, unbilled.c.facility == facility, standing)
     frames.insert_frame(
         connection,
         unbilled,

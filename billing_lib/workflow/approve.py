@@ -339,7 +339,7 @@ def approve(
         step = invoice["step"]
         if step == len(steps) - 1:  # the last approval issues the invoice
             require(connection, facility, ISSUER)
-        _set_step(connection, invoice, step + 1, "approve", comment)
+        ledger_invoices.set_step(connection, invoice, step + 1, comment, {})
     decided = [str(invoice["code"]) for invoice in mine]
     return replace(approved_of(connection, book, run, decided, passed), decided=decided)
 
@@ -419,23 +419,6 @@ def _not_your_turn(code: str, reviewers: tuple[str, ...], login: str) -> _Obstac
     )
 
 
-def _set_step(
-    connection: Connection, invoice: dict[str, Any], step: int, kind: str, reason: str
-) -> None:
-    """Set the reviewer's step of an invoice and record the event."""
-    ledger_invoices.set_step(connection, invoice["facility"], invoice["code"], step)
-    events.record_event(
-        connection,
-        invoice["facility"],
-        kind=kind,
-        subject=invoice["code"],
-        reason=reason,
-        before=f'{{"step":"{invoice["step"]}"}}',
-        after=f'{{"step":"{step}"}}',
-        team=invoice["team"],
-    )
-
-
 def _own_changes(
     connection: Connection, book: PriceBook, code: str, login: str
 ) -> _Obstacle | None:
@@ -482,7 +465,7 @@ def reject(
         code, step = invoice["code"], invoice["step"]
         if step > 0 and steps:
             back = min(step, len(steps)) - 1
-            _set_step(connection, invoice, back, "send_back", reason)
+            ledger_invoices.set_step(connection, invoice, back, reason, {})
             sentences.append(f"invoice {code} goes back to {' or '.join(steps[back])}")
             continue
         ledger_invoices.move_invoices(connection, facility, [code], "reject", reason)

@@ -7,9 +7,8 @@
     require_team(connection, "RC", "bio")         # staff, or a lab administrator of bio
     invoices = seen(connection, invoices)         # only the rows that the user may see
 
-The current user is the login that the ledger records. While a facility has no administrator,
-everybody may do everything, so that one person can begin; the first grant must make an
-administrator, and a facility keeps at least one. Grants and revocations are events.
+The current user is the login that the ledger records. Whoever uses a facility first makes it and
+is its administrator, and a facility keeps at least one. Grants and revocations are events.
 
 A user who may see a team may see the teams below it. The price book states this tree, and the
 ledger notes each change, since permissions must not depend on files on a lab's own machine:
@@ -26,7 +25,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
-from billing_lib.ledger import people
+from billing_lib.ledger import acts, people
 from billing_lib.ledger.database import Ledger, reading, trying, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
 from billing_lib.ledger.people import current_login
@@ -59,8 +58,8 @@ def _noted(connection: Connection, facility: str) -> dict[str, str]:
     return above
 
 
-VIEWER, REVIEWER, ISSUER, ADMINISTRATOR = "viewer", "reviewer", "issuer", "administrator"
-AUDITOR, LAB_ADMINISTRATOR = "auditor", "lab_administrator"
+VIEWER, REVIEWER, ISSUER = acts.VIEWER, acts.REVIEWER, acts.ISSUER
+ADMINISTRATOR, AUDITOR, LAB_ADMINISTRATOR = acts.ADMINISTRATOR, acts.AUDITOR, acts.LAB_ADMINISTRATOR
 
 ROLES = {
     VIEWER: "reads charges, invoices and reports",
@@ -72,31 +71,24 @@ ROLES = {
 }
 """The roles and their descriptions."""
 
-_ENOUGH = {
-    VIEWER: (VIEWER, REVIEWER, ISSUER, ADMINISTRATOR, AUDITOR),
-    REVIEWER: (REVIEWER, ISSUER, ADMINISTRATOR),
-    ISSUER: (ISSUER, ADMINISTRATOR),
-    ADMINISTRATOR: (ADMINISTRATOR,),
-    AUDITOR: (AUDITOR, ADMINISTRATOR),
-}
-"""For each role, the roles that include it."""
-
 _REMEDY = "an administrator of the facility gives it with 'billing grant'"
 
 
 def roles_of(connection: Connection, facility: str) -> set[str] | None:
-    """The current user's facility-wide roles; None if everybody may do everything."""
-    permissions = people.read_permissions(connection, facility)
-    if ADMINISTRATOR not in permissions["role"]:
+    """The current user's facility-wide roles; None if the ledger does not know the facility yet.
+
+    Whoever uses a facility first makes it and becomes its administrator.
+    """
+    if facility not in people.read_facilities(connection)["code"]:
         return None
-    own = permissions.filter(pl.col("login") == current_login(connection))
+    own = people.read_permissions(connection, facility, current_login(connection))
     return set(own["role"]) - {LAB_ADMINISTRATOR}
 
 
 def may(connection: Connection, facility: str, role: str) -> bool:
     """Whether the current user has this role in the facility, or one that includes it."""
     roles = roles_of(connection, facility)
-    return roles is None or not roles.isdisjoint(_ENOUGH[role])
+    return roles is None or not roles.isdisjoint(acts.ENOUGH[role])
 
 
 def labs_of(connection: Connection, facility: str) -> set[str]:
@@ -256,13 +248,7 @@ def grant(
         permissions = people.lock_permissions(connection, facility)
         if _holds(permissions, login, role, lab):
             return f"{facility}: {_words(login, role, lab)} already, nothing changed"
-        if role != ADMINISTRATOR and ADMINISTRATOR not in permissions["role"]:
-            raise NotReady(
-                f"{facility} has no administrator yet, so everybody may do everything",
-                remedy=f"run 'billing grant {facility} LOGIN {ADMINISTRATOR}' first",
-            )
-        people.insert_permission(connection, facility, login, role, lab)
-        _record(connection, facility, "grant", login, role, lab, reason)
+        people.insert_permission(connection, facility, login, role, lab, reason)
     return f"{facility}: {_words(login, role, lab)}, who {ROLES[role]}"
 
 
@@ -287,9 +273,7 @@ def revoke(
                 f"{login} is the last administrator of {facility}",
                 remedy=f"make another one first with 'billing grant {facility} LOGIN {role}'",
             )
-        # Before the deletion: afterwards the current user may no longer be an administrator.
-        _record(connection, facility, "revoke", login, role, lab, reason)
-        people.delete_permission(connection, facility, login, role, lab)
+        people.delete_permission(connection, facility, login, role, lab, reason)
     return f"{facility}: {_words(login, role, lab, no=True)} any more"
 
 
@@ -305,12 +289,6 @@ def list_permissions(engine: Engine, facility: str | None = None) -> pl.DataFram
     return permissions.filter(pl.col("facility").is_in(whole) | own).with_columns(
         may=pl.col("role").replace_strict(ROLES, default=None, return_dtype=pl.String)
     )
-
-
-def has_administrator(engine: Engine, facility: str) -> bool:
-    """Whether a facility has an administrator; until then everybody may do everything."""
-    with reading(engine) as connection:
-        return ADMINISTRATOR in people.read_permissions(connection, facility)["role"]
 
 
 def _checked(login: str, role: str, team: str | None) -> str:
@@ -334,22 +312,6 @@ def _holds(permissions: pl.DataFrame, login: str, role: str, team: str) -> bool:
 def _words(login: str, role: str, team: str, *, no: bool = False) -> str:
     article = "no" if no else "an" if role[0] in "aeiou" else "a"
     return f"{login} is {article} {role}" + (f" of {team}" if team else "")
-
-
-def _record(
-    connection: Connection, facility: str, kind: str, login: str, role: str, team: str, reason: str
-) -> None:
-    permission = canonical_json({"role": role} | ({"team": team} if team else {}))
-    record_event(
-        connection,
-        facility,
-        kind=kind,
-        subject=login,
-        reason=reason,
-        before=permission if kind == "revoke" else None,
-        after=permission if kind == "grant" else None,
-        team=team or None,
-    )
 
 
 @dataclass(frozen=True)

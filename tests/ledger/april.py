@@ -379,5 +379,5 @@ def all_there_is(connection: Connection) -> None:
     posted = pl.DataFrame({"number": ["RC-2020-0001"], "kind": "issue", "date": date(2020, 5, 4)})
     statements.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
     queue(connection)
-    record_event(connection, "RC", "issue", RUN, "April")
+    record_event(connection, "RC", "ready", RUN, "April")
     correct(connection)
