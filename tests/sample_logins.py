@@ -16,8 +16,9 @@ PEOPLE = {
 }
 """A login for each role, and one without any."""
 
-READERS = ("vic", "aud", "lab", "nob", "other", "head")
-"""Who is let in to read only; others may write, as far as the program lets them."""
+READERS = ("vic", "aud", "nob")
+LABS = ("lab", "other", "head")
+"""Who is let in to read only; others may write, as far as their roles let them."""
 
 
 def let_in(url: str, people: tuple[str, ...]) -> None:
@@ -26,7 +27,8 @@ def let_in(url: str, people: tuple[str, ...]) -> None:
     initialise(engine)  # a copied database does not have the rights of the one that was copied
     with writing(engine) as connection:
         for login in people:
-            logins.add(connection, login, reads_only=login in READERS)
+            group = logins.READER if login in READERS else logins.STAFF
+            logins.add(connection, login, logins.LAB if login in LABS else group)
     engine.dispose()
 
 

@@ -2,7 +2,7 @@
 
 the site       ``init``, ``lab``, ``portal``, ``demo``
 usage          ``load``, ``unload``, ``unbilled``, ``quote``
-permissions    ``grant``, ``revoke``, ``permissions``, ``events``
+permissions    ``grant``, ``revoke``, ``permissions``, ``people``, ``events``
 texts          ``text``, ``texts``
 """
 
@@ -314,7 +314,7 @@ Team = Annotated[str | None, typer.Option(help="Of a lab administrator: the lab.
 def grant(
     facility: FacilityCode, login: Login, role: Role, team: Team = None, reason: Reason = ""
 ) -> None:
-    """Give a login a role in a facility. Without an administrator everybody may do everything."""
+    """Give a login a role in a facility; its maker is its first administrator."""
     from billing_lib.workflow.permissions import grant as given
 
     say(given(ledger(), price_book(facility), login, role, team, reason))
@@ -328,6 +328,39 @@ def revoke(
     from billing_lib.workflow.permissions import revoke as taken
 
     say(taken(ledger(), price_book(facility), login, role, team, reason))
+
+
+people = typer.Typer(
+    help="Say which logins of a PostgreSQL server may use its ledgers.", no_args_is_help=True
+)
+app.add_typer(people, name="people")
+
+
+@people.command("add", epilog="Example: billing people add ann; billing people add li --kind lab")
+def people_add(
+    login: Login,
+    kind: Annotated[str, typer.Option(help="staff; reader (viewer, auditor); lab.")] = "staff",
+) -> None:
+    """Let a login use the ledgers of the server; it is made if the server does not know it."""
+    from billing_lib.workflow.permissions import let_in
+
+    say(let_in(ledger(), login, kind))
+
+
+@people.command("remove", epilog="Example: billing people remove ann")
+def people_remove(login: Login) -> None:
+    """Keep a login from the ledgers of the server; the login itself stays."""
+    from billing_lib.workflow.permissions import keep_out
+
+    say(keep_out(ledger(), login))
+
+
+@people.command("list", epilog="Example: billing people list")
+def people_list(as_json: AsJson = False) -> None:
+    """List the logins that may use the ledgers of the server."""
+    from billing_lib.workflow.permissions import list_people
+
+    say_frame(list_people(ledger()), title="People", as_json=as_json)
 
 
 @app.command(epilog="Example: billing permissions RC")

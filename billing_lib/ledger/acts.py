@@ -92,11 +92,19 @@ def _lacks_in_any(role: str, holding: str) -> str:
     )
 
 
+_NOW = "{0}.login = session_user::text AND {0}.{1} >= transaction_timestamp()"
+_NOT_LOADED_NOW = (
+    "NOT EXISTS (SELECT 1 FROM source_file s WHERE s.facility = ROW.facility"
+    f" AND s.sha256 = ROW.file_sha256 AND {_NOW.format('s', 'loaded_at')})"
+)
+_NO_EVENT_NOW = (
+    "NOT EXISTS (SELECT 1 FROM event e WHERE e.facility = ROW.facility"
+    f" AND e.kind IN ('load', 'unload', 'undo', 'mend') AND {_NOW.format('e', 'at')})"
+)
 _NOWHERE_ISSUER = f"NOT {has(ENOUGH[ISSUER], None)}"
 _ADDED = "may not add to what was made before"
 _MADE_NOW = (
-    "NOT EXISTS (SELECT 1 FROM {0} m WHERE m.id = ROW.{1} AND m.login = session_user::text"
-    " AND m.{2} >= transaction_timestamp())"
+    f"NOT EXISTS (SELECT 1 FROM {{0}} m WHERE m.id = ROW.{{1}} AND {_NOW.format('m', '{2}')})"
 )
 _MADE_NOW_PACKAGE = _MADE_NOW.format("package", "package", "made_at")
 _MADE_NOW_MESSAGE = _MADE_NOW.format("message", "message", "queued_at")
@@ -120,6 +128,20 @@ ACTS: tuple[Act, ...] = (
     Act("permission", (INSERT, DELETE), ADMINISTRATOR),
     Act("source_file", (INSERT,), REVIEWER),
     Act("usage_record", (INSERT, UPDATE), REVIEWER, _but("usage_record")),
+    Act(
+        "usage_record",
+        (INSERT,),
+        REVIEWER,
+        lacking=f"({_NOT_LOADED_NOW}) AND ({_NO_EVENT_NOW})",
+        says="may not add to a file that was loaded before",
+    ),
+    Act(
+        "usage_record",
+        (UPDATE,),
+        REVIEWER,
+        lacking=_NO_EVENT_NOW,
+        says="may not change usage without an event",
+    ),
     Act("usage_version", (INSERT,), REVIEWER),
     Act("unbilled", (INSERT, DELETE), REVIEWER),
     Act("rate", (INSERT,), REVIEWER),
@@ -187,6 +209,9 @@ ACTS: tuple[Act, ...] = (
     Act("preference", (INSERT, UPDATE), REVIEWER, ("invoices",)),
 )
 """Every act. A facility's maker becomes its administrator, so making one takes no role."""
+
+LOCKS = ("sending", "statements", "outbox")
+"""The locks that an issuer may hold, beside ``issuing:RC``, which a reviewer of RC may."""
 
 OPEN_TO_READERS = ("notice", "notice_seen", "transformation", "package", "package_file")
 """Tables to which viewers and labs write too."""

@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
+from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, rate, usage_record
 from billing_lib.ledger.states import (
@@ -347,8 +348,9 @@ def read_families(
 def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str]]) -> None:
     """Keep copies of rates, ``(fingerprint, canonical JSON)``, unless they are kept already."""
     kept = set(read_rates(connection, facility, [name for name, _ in rates])["fingerprint"])
+    when = stamp(connection, when="kept_at")
     fresh = [
-        {"facility": facility, "fingerprint": name, "body": body}
+        {"facility": facility, "fingerprint": name, "body": body} | when
         for name, body in dict(rates).items()
         if name not in kept
     ]

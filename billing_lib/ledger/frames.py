@@ -225,7 +225,7 @@ def read_frame(
     columns = list(statement.selected_columns)
     schema = frame_schema(columns) if schema is None else schema
     if connection.dialect.name == "postgresql":
-        return _copy_out(connection, statement, schema)
+        return _copy_out(connection, _without_costs(connection, statement, columns), schema)
     texts = statement.with_only_columns(
         *(
             type_coerce(chosen, Text).label(name) if _storage_type(dtype) == pl.String else chosen
@@ -289,6 +289,27 @@ def _element(name: str, dtype: pl.DataType) -> pl.Expr:
     for plain, escaped in _ESCAPED:
         text = text.str.replace_all(plain, escaped, literal=True)
     return pl.format('"{}"', text).fill_null("NULL").alias(name)
+
+
+def _without_costs(
+    connection: Connection, statement: Select[Any], columns: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    """The select with null for costs, which a lab's login has no right to read."""
+    if not any(isinstance(chosen, Column) and chosen.name == "cost" for chosen in columns):
+        return statement
+    if "reads_costs" not in connection.info:
+        asked = select(func.has_column_privilege("charge", "cost", "SELECT"))
+        connection.info["reads_costs"] = connection.scalar(asked)
+    if connection.info["reads_costs"]:
+        return statement
+    return statement.with_only_columns(
+        *(
+            literal_column("NULL").label("cost")
+            if isinstance(chosen, Column) and chosen.name == "cost"
+            else chosen
+            for chosen in columns
+        )
+    )
 
 
 def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema) -> pl.DataFrame:

@@ -1,9 +1,10 @@
 """Logins of a PostgreSQL server, and what the database lets each do with a ledger.
 
-    billing_reader   reads, as far as row-level security shows it: viewers, auditors, labs
+    billing_lab      reads, as far as row-level security shows it, and no costs
+    billing_reader   also reads costs: viewers and auditors
     billing_staff    also writes, as far as the acts let it: reviewers, issuers, administrators
 
-Two roles of the server stand for all ledgers on it; the permissions in a ledger say who may do
+Three roles of the server stand for all ledgers on it; the permissions in a ledger say who may do
 what there. UPDATE is granted by columns, and nobody has DELETE, for with either on a whole table a
 login could lock it (LOCK TABLE); rows are deleted by a function that asks the same acts. Nobody
 else may make temporary tables, tables or functions, or take advisory locks.
@@ -12,11 +13,13 @@ else may make temporary tables, tables or functions, or take advisory locks.
 from sqlalchemy import Connection, Text, column, func, select, table, text
 
 from billing_lib.errors import InvalidPermission, NotPermitted
-from billing_lib.ledger.acts import ACTS, OPEN_TO_READERS
+from billing_lib.ledger.acts import ACTS, OPEN_TO_READERS, READS
 from billing_lib.ledger.guards import INSERT, UPDATE
+from billing_lib.ledger.schema import metadata
 
-READER, STAFF = "billing_reader", "billing_staff"
-"""The two roles of the server."""
+LAB, READER, STAFF = "billing_lab", "billing_reader", "billing_staff"
+GROUPS = (LAB, READER, STAFF)
+"""The roles of the server; each has also the rights of those before it."""
 
 _EVENT = ("facility", "kind", "subject", "team", "group_id", "reason", "before", "after")
 
@@ -30,7 +33,7 @@ def set_up(connection: Connection) -> None:
         The roles do not exist, and the login may not make them.
     """
     server = _Server(connection)
-    missing = [role for role in (READER, STAFF) if role not in server.roles]
+    missing = [role for role in GROUPS if role not in server.roles]
     if missing and not server.makes_roles:
         raise NotPermitted(
             f"the server has no role {missing[0]}, and this login may not make it",
@@ -39,6 +42,7 @@ def set_up(connection: Connection) -> None:
     for role in missing:
         connection.execute(text(f"CREATE ROLE {role} NOLOGIN"))
     if missing:
+        connection.execute(text(f"GRANT {LAB} TO {READER}"))
         connection.execute(text(f"GRANT {READER} TO {STAFF}"))
     for statement in _grants(server):
         connection.execute(text(statement))
@@ -75,25 +79,31 @@ class _Server:
 
 
 def _grants(server: _Server) -> list[str]:
-    both = f"{READER}, {STAFF}"
+    every = ", ".join(GROUPS)
     schema = server.schema
     statements = [
         f"REVOKE ALL ON DATABASE {server.database} FROM PUBLIC",
-        f"GRANT CONNECT ON DATABASE {server.database} TO {READER}",
+        f"GRANT CONNECT ON DATABASE {server.database} TO {LAB}",
         f"REVOKE CREATE ON SCHEMA {schema} FROM PUBLIC",
-        f"GRANT USAGE ON SCHEMA {schema} TO {READER}",
-        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {both}, PUBLIC",
+        f"GRANT USAGE ON SCHEMA {schema} TO {LAB}",
+        f"REVOKE ALL ON ALL TABLES IN SCHEMA {schema} FROM {every}, PUBLIC",
         f"GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {READER}",
         f"REVOKE ALL ON ALL FUNCTIONS IN SCHEMA {schema} FROM PUBLIC",
     ]
+    for name in sorted(READS):
+        shown = ", ".join(
+            f'"{each.name}"' for each in metadata.tables[name].columns if each.name != "cost"
+        )
+        statements.append(f'GRANT SELECT ({shown}) ON {schema}."{name}" TO {LAB}')
+    statements.append(f"GRANT SELECT ON {schema}.alembic_version TO {LAB}")
     for name in (
         *("reads()", "labs()", "packages()", "messages()"),
         *("hold(text)", "free(text)", "wait(text)", "delete(text, tid[])"),
     ):
-        statements.append(f"GRANT EXECUTE ON FUNCTION {schema}.billing_guard_{name} TO {READER}")
+        statements.append(f"GRANT EXECUTE ON FUNCTION {schema}.billing_guard_{name} TO {LAB}")
     inserted = {act.table for act in ACTS if INSERT in act.operations} | {"facility"}
     for name in sorted(inserted):
-        to = READER if name in OPEN_TO_READERS else STAFF
+        to = LAB if name in OPEN_TO_READERS else STAFF
         statements.append(f'GRANT INSERT ON {schema}."{name}" TO {to}')
     statements.append(f"GRANT INSERT ({', '.join(_EVENT)}) ON {schema}.event TO {STAFF}")
     for act in ACTS:
@@ -103,15 +113,17 @@ def _grants(server: _Server) -> list[str]:
     return statements
 
 
-def add(connection: Connection, login: str, *, reads_only: bool) -> bool:
-    """Let a login use the server's ledgers; whether the server did not know it and it was made."""
-    role, other = (READER, STAFF) if reads_only else (STAFF, READER)
+def add(connection: Connection, login: str, group: str) -> bool:
+    """Let a login use the server's ledgers, as one of GROUPS.
+
+    Returns whether the server did not know the login, so that it was made.
+    """
     server, quoted = _Server(connection), _quoted(connection, login)
     made = login not in server.roles
     if made:
         connection.execute(text(f"CREATE ROLE {quoted} LOGIN"))
-    connection.execute(text(f"REVOKE {other} FROM {quoted}"))
-    connection.execute(text(f"GRANT {role} TO {quoted}"))
+    connection.execute(text(f"REVOKE {', '.join(GROUPS)} FROM {quoted}"))
+    connection.execute(text(f"GRANT {group} TO {quoted}"))
     return made
 
 
@@ -122,7 +134,7 @@ def remove(connection: Connection, login: str) -> None:
     """
     if login not in _Server(connection).roles:
         raise InvalidPermission(f"the server has no login '{login}'")
-    connection.execute(text(f"REVOKE {READER}, {STAFF} FROM {_quoted(connection, login)}"))
+    connection.execute(text(f"REVOKE {', '.join(GROUPS)} FROM {_quoted(connection, login)}"))
 
 
 def read_logins(connection: Connection) -> list[tuple[str, str]]:
@@ -130,16 +142,16 @@ def read_logins(connection: Connection) -> list[tuple[str, str]]:
     members = text(
         "SELECT m.rolname, r.rolname FROM pg_catalog.pg_auth_members a"
         " JOIN pg_catalog.pg_roles m ON m.oid = a.member JOIN pg_catalog.pg_roles r"
-        " ON r.oid = a.roleid WHERE r.rolname IN (:reader, :staff) AND m.rolcanlogin"
+        " ON r.oid = a.roleid WHERE r.rolname IN (:lab, :reader, :staff) AND m.rolcanlogin"
         " ORDER BY 1, 2"
     )
-    rows = connection.execute(members, {"reader": READER, "staff": STAFF})
+    rows = connection.execute(members, {"lab": LAB, "reader": READER, "staff": STAFF})
     return [(str(login), str(role)) for login, role in rows]
 
 
 def _quoted(connection: Connection, login: str) -> str:
     if not login.strip() or login != login.strip() or "\0" in login or login.startswith("pg_"):
         raise InvalidPermission(f"'{login}' is not a login")
-    if login in (READER, STAFF):
+    if login in GROUPS:
         raise InvalidPermission(f"{login} is a role of the ledgers and not a login")
     return connection.dialect.identifier_preparer.quote_identifier(login)

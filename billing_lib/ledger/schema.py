@@ -179,6 +179,7 @@ rate = Table(
     facility_key(),
     Column("fingerprint", Text, primary_key=True),
     stated("body"),  # canonical JSON
+    stamped("kept_at", Instant),
     sqlite_with_rowid=False,
 )
 

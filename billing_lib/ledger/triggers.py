@@ -38,6 +38,7 @@ from billing_lib.ledger.acts import (
     EVENTS,
     ISSUER,
     LAB_ADMINISTRATOR,
+    LOCKS,
     READS,
     RECORDED,
     REVIEWER,
@@ -225,6 +226,7 @@ def _on_postgresql() -> Iterator[str]:
         ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
         ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
         ("message", "BEFORE INSERT OR UPDATE", _pass_stamp("queued_at", "moved_at")),
+        ("rate", "BEFORE INSERT", "NEW.kept_at := clock_timestamp();"),
         ("notice", "BEFORE INSERT", "NEW.made_at := clock_timestamp();"),
         ("notice_seen", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
         ("journal", "BEFORE INSERT", f"{_WHO} NEW.posted_at := clock_timestamp();"),
@@ -299,7 +301,8 @@ def _asked() -> Iterator[str]:
     lock = "hashtextextended('billing.' || held, 0)"
     refused = _refused(
         "of_facility := substring(held from '^issuing:(.*)$');"
-        f" IF NOT (CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
+        f" IF (of_facility IS NULL AND held NOT IN {named(LOCKS)})"
+        f" OR NOT (CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
         f" ELSE {has(ENOUGH[REVIEWER], 'of_facility')} OR NOT EXISTS (SELECT 1 FROM facility f"
         " WHERE f.code = of_facility) END)",
         "'{} may not hold the lock ' || held",

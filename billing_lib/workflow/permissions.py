@@ -25,7 +25,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
-from billing_lib.ledger import acts, people
+from billing_lib.ledger import acts, logins, people
 from billing_lib.ledger.database import Ledger, reading, trying, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
 from billing_lib.ledger.people import current_login
@@ -289,6 +289,59 @@ def list_permissions(engine: Engine, facility: str | None = None) -> pl.DataFram
     return permissions.filter(pl.col("facility").is_in(whole) | own).with_columns(
         may=pl.col("role").replace_strict(ROLES, default=None, return_dtype=pl.String)
     )
+
+
+LET_IN = {
+    "staff": (logins.STAFF, "reads and writes"),
+    "reader": (logins.READER, "reads"),
+    "lab": (logins.LAB, "reads, without costs,"),
+}
+"""For each kind of people the role of the server, and what it does."""
+
+
+def let_in(engine: Engine, login: str, kind: str) -> str:
+    """Let a login of a PostgreSQL server use its ledgers; return a sentence.
+
+    ``kind`` is one of LET_IN. The server asks whether the user may do this.
+    """
+    if kind not in LET_IN:
+        raise InvalidPermission(
+            f"there are no people of the kind '{kind}'", remedy=f"name one of {', '.join(LET_IN)}"
+        )
+    _require_logins(engine)
+    group, does = LET_IN[kind]
+    with writing(engine) as connection:
+        made = logins.add(connection, login, group)
+    new = ", a new login of the server," if made else ""
+    return f"{login}{new} {does} what its permissions in each facility allow"
+
+
+def keep_out(engine: Engine, login: str) -> str:
+    """Keep a login of a PostgreSQL server from its ledgers; return a sentence.
+
+    The login and its permissions stay, since its acts are recorded under its name.
+    """
+    _require_logins(engine)
+    with writing(engine) as connection:
+        logins.remove(connection, login)
+    return f"{login} uses the ledgers of this server no more; the login stays, without a right here"
+
+
+def list_people(engine: Engine) -> pl.DataFrame:
+    """The logins that may use the server's ledgers: ``login``, ``kind`` (one of LET_IN)."""
+    _require_logins(engine)
+    kinds = {group: kind for kind, (group, _) in LET_IN.items()}
+    with reading(engine) as connection:
+        rows = [(login, kinds[group]) for login, group in logins.read_logins(connection)]
+    return pl.DataFrame(rows, {"login": pl.String(), "kind": pl.String()}, orient="row")
+
+
+def _require_logins(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        raise NotReady(
+            "a SQLite ledger has no logins: who may write the file may write all of it",
+            remedy="the manual's page 'PostgreSQL' sets up a ledger that guards itself",
+        )
 
 
 def _checked(login: str, role: str, team: str | None) -> str:
