@@ -20,9 +20,10 @@ facility: ``charge`` as KEPT, ``charge_split`` as SPLIT of pricing.
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Label, Select, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
@@ -191,6 +192,27 @@ def count_charges(connection: Connection, facility: str, period: str) -> pl.Data
 
     Charges on an ad hoc invoice count in that invoice's month; those that wait for one do not.
     """
+    apart, *counting = _counted(facility, period)
+    counted: Select[Any] = (
+        select(apart, func.count().label("charges"), func.sum(charge.c.total).label("total"))
+        .where(*counting)
+        .group_by(apart)
+    )
+    schema = pl.Schema({"ad_hoc": pl.String(), "charges": pl.Int64(), "total": pl.Int64()})
+    return frames.read_frame(connection, counted, schema).sort("ad_hoc")
+
+
+def read_counted(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges (schema KEPT) that count_charges counts, each with its ``ad_hoc`` invoice."""
+    apart, *counting = _counted(facility, period)
+    statement = select(*(charge.c[name] for name in KEPT), apart).where(*counting)
+    return frames.read_frame(connection, statement, pl.Schema({**KEPT, "ad_hoc": pl.String()}))
+
+
+def _counted(
+    facility: str, period: str
+) -> tuple[Label[str | None], ColumnElement[bool], ColumnElement[bool], ColumnElement[bool]]:
+    """The ad hoc invoice of a charge that a month bills, and the conditions that it bills it."""
     ad_hoc = select(invoice.c.code).where(
         invoice.c.facility == facility, invoice.c.kind == "ad hoc"
     )
@@ -199,18 +221,12 @@ def count_charges(connection: Connection, facility: str, period: str) -> pl.Data
         charge.c.invoice.is_(None) & charge.c.reference.is_(None),
         charge.c.invoice.not_in(ad_hoc),
     )
-    apart = case((of_month, charge.c.invoice)).label("ad_hoc")
-    counted = (
-        select(apart, func.count().label("charges"), func.sum(charge.c.total).label("total"))
-        .where(
-            charge.c.facility == facility,
-            charge.c.original.is_(None),
-            ((charge.c.period == period) & own) | of_month,
-        )
-        .group_by(apart)
+    return (
+        case((of_month, charge.c.invoice)).label("ad_hoc"),
+        charge.c.facility == facility,
+        charge.c.original.is_(None),
+        ((charge.c.period == period) & own) | of_month,
     )
-    schema = pl.Schema({"ad_hoc": pl.String(), "charges": pl.Int64(), "total": pl.Int64()})
-    return frames.read_frame(connection, counted, schema).sort("ad_hoc")
 
 
 def count_by_project(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -428,8 +444,9 @@ def read_groups(connection: Connection, facility: str, period: str) -> list[str]
 def read_rates(
     connection: Connection, facility: str, fingerprints: pl.Series | list[str] | None = None
 ) -> pl.DataFrame:
-    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), by fingerprint."""
-    statement = select(rate.c.fingerprint, rate.c.body).where(rate.c.facility == facility)
+    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), ``kept_at``, by fingerprint."""
+    columns = (rate.c.fingerprint, rate.c.body, rate.c.kept_at)
+    statement = select(*columns).where(rate.c.facility == facility)
     if fingerprints is not None:
         listed = frames.listed(connection, fingerprints)
         statement = statement.where(rate.c.fingerprint.in_(select(listed.c.value)))

@@ -148,14 +148,23 @@ def read_events(
     return frames.read_frame(connection, statement, EVENT).sort("sequence")
 
 
-def check_chain(connection: Connection, facility: str) -> list[str]:
+def check_chain(
+    connection: Connection, facility: str, *, after: int = 0, times: bool = True
+) -> list[str]:
     """Recompute a facility's chain: one sentence per break, none if it is whole.
 
-    Without its last events a chain is still whole: compare its last hash with a copy elsewhere.
+    With ``after`` only from that event on. ``times`` are checked for running backwards, which a
+    clock that is set back makes them do too. Without its last events a chain is still whole:
+    compare its last hash with a copy elsewhere.
     """
     found: list[str] = []
-    sequence, previous = 0, BEGINNING
-    for row in read_events(connection, facility).iter_rows(named=True):
+    sequence, previous, moment = 0, BEGINNING, None
+    for row in read_events(connection, facility, after=max(0, after - 1)).iter_rows(named=True):
+        if row["sequence"] == after:
+            sequence, previous, moment = after, row["hash"], row["at"]
+            if row["hash"] != event_hash(row):
+                found.append(f"{facility}, event {after}: its content is not what was recorded")
+            continue
         place = f"{facility}, event {row['sequence']}"
         sequence += 1
         if row["sequence"] != sequence:
@@ -165,8 +174,22 @@ def check_chain(connection: Connection, facility: str) -> list[str]:
             found.append(f"{place}: it does not follow from the event before it")
         if row["hash"] != event_hash(row):
             found.append(f"{place}: its content is not what was recorded")
-        previous = row["hash"]
+        if times and moment is not None and row["at"] < moment:
+            found.append(f"{place}: its time is before that of the event before it")
+        previous, moment = row["hash"], row["at"]
     return found
+
+
+def check_chains(connection: Connection) -> dict[str, list[str]]:
+    """Recompute every facility's chain: the sentences on its breaks, by facility."""
+    codes = connection.scalars(select(event.c.facility).distinct().order_by(event.c.facility))
+    return {code: check_chain(connection, code) for code in list(codes)}
+
+
+def chain_head(connection: Connection, facility: str) -> tuple[int, str]:
+    """The number and the hash of a facility's last event: what a copy elsewhere keeps of it."""
+    head = _link(connection, facility)
+    return int(str(head["sequence"])) - 1, str(head["previous_hash"])
 
 
 def event_hash(fields: Mapping[str, Any]) -> str:

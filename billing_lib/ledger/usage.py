@@ -204,6 +204,20 @@ def read_versions(
     return _read(connection, statement, VERSION)
 
 
+def read_first_versions(connection: Connection, facility: str, sha256: str) -> pl.DataFrame:
+    """A file's records as they were added at first (schema USAGE_WITH_PERIOD), by record."""
+    parts = [
+        select(*(table.c[name] for name in USAGE_WITH_PERIOD)).where(
+            table.c.facility == facility, table.c.file_sha256 == sha256, first
+        )
+        for table, first in (
+            (usage_record, func.coalesce(usage_record.c.version, 1) == 1),
+            (usage_version, usage_version.c.version == 1),
+        )
+    ]
+    return pl.concat(_read(connection, part, USAGE_WITH_PERIOD) for part in parts).sort(RECORD)
+
+
 def replaced_records(connection: Connection, facility: str) -> pl.Series:
     """The ids of the records that have earlier versions."""
     found = select(usage_version.c.record).where(usage_version.c.facility == facility).distinct()

@@ -55,6 +55,7 @@ from billing_lib.pricing.fields import Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.sources import file_hash, mappings, read_file
+from billing_lib.workflow.content import usage_content
 from billing_lib.workflow.correct import (
     CORRECTED,
     NEW,
@@ -201,7 +202,7 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
             kind="load",
             subject=path.name,
             reason="",
-            after=canonical_json({"sha256": sha256, **told}),
+            after=canonical_json({"sha256": sha256, "usage": usage_content(new), **told}),
         )
         usage.insert_usage(connection, facility, sha256, new)
         undated = report_undated(connection, book, new)
