@@ -23,7 +23,7 @@ from datetime import date
 from typing import Any
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Label, Select, case, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
@@ -193,7 +193,7 @@ def count_charges(connection: Connection, facility: str, period: str) -> pl.Data
     Charges on an ad hoc invoice count in that invoice's month; those that wait for one do not.
     """
     apart, *counting = _counted(facility, period)
-    counted: Select[Any] = (
+    counted = (
         select(apart, func.count().label("charges"), func.sum(charge.c.total).label("total"))
         .where(*counting)
         .group_by(apart)
@@ -211,7 +211,7 @@ def read_counted(connection: Connection, facility: str, period: str) -> pl.DataF
 
 def _counted(
     facility: str, period: str
-) -> tuple[Label[str | None], ColumnElement[bool], ColumnElement[bool], ColumnElement[bool]]:
+) -> tuple[Any, ColumnElement[bool], ColumnElement[bool], ColumnElement[bool]]:
     """The ad hoc invoice of a charge that a month bills, and the conditions that it bills it."""
     ad_hoc = select(invoice.c.code).where(
         invoice.c.facility == facility, invoice.c.kind == "ad hoc"

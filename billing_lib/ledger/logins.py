@@ -49,7 +49,7 @@ def set_up(connection: Connection) -> None:
     if server.is_superuser:
         for lock in server.advisory_locks():
             connection.execute(text(f"REVOKE EXECUTE ON FUNCTION {lock} FROM PUBLIC"))
-            connection.execute(text(f"GRANT EXECUTE ON FUNCTION {lock} TO {server.login}"))
+            connection.execute(text(f"GRANT EXECUTE ON FUNCTION {lock} TO {server.owner}"))
 
 
 class _Server:
@@ -63,7 +63,12 @@ class _Server:
         database, schema, login = connection.execute(
             select(func.current_database(), func.current_schema(), func.session_user())
         ).one()
-        self.database, self.schema, self.login = quote(database), quote(schema), quote(login)
+        self.database, self.schema = quote(database), quote(schema)
+        owner = text(
+            "SELECT pg_get_userbyid(c.relowner) FROM pg_catalog.pg_class c"
+            " WHERE c.oid = to_regclass('facility')"
+        )
+        self.owner = quote(str(connection.scalar(owner)))
         rights = text("SELECT rolsuper, rolcreaterole FROM pg_catalog.pg_roles WHERE rolname = :me")
         self.is_superuser, makes_roles = connection.execute(rights, {"me": login}).one()
         self.makes_roles = bool(self.is_superuser or makes_roles)
