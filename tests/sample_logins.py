@@ -1,9 +1,10 @@
 """Several people on one ledger: PostgreSQL logins, let in as ``billing people add`` does."""
 
-from sqlalchemy import make_url
+from sqlalchemy import Engine, make_url
 
 from billing_lib.ledger import logins
 from billing_lib.ledger.database import initialise, open_ledger, writing
+from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 
 PEOPLE = {
     "vic": "viewer",
@@ -30,6 +31,16 @@ def let_in(url: str, people: tuple[str, ...]) -> None:
             group = logins.READER if login in READERS else logins.STAFF
             logins.add(connection, login, logins.LAB if login in LABS else group)
     engine.dispose()
+
+
+def hand_over(engine: Engine, facility: str, *own: tuple[str, str]) -> None:
+    """Make somebody else a facility's administrator; the user keeps these roles and teams alone."""
+    with writing(engine) as connection:
+        me = current_login(connection)
+        insert_permission(connection, facility, "somebody else", "administrator", "")
+        for role, team in own:
+            insert_permission(connection, facility, me, role, team)
+        delete_permission(connection, facility, me, "administrator", "")
 
 
 def url_as(url: str, login: str) -> str:

@@ -293,7 +293,8 @@ READS = {
 EVENTS = {
     **dict.fromkeys(
         (
-            *("adjust", "add_line", "delete", "undo", "new_rate", "mend", "load", "unload"),
+            *("adjust", "add_line", "delete", "undo", "new_rate", "mend", "correct"),
+            *("load", "unload"),
             *("rules", "teams", "price_book", "ready", "dismiss", "restore", "invoice_note"),
             *("create_invoice", "edit_invoice", "prefer"),
             *("delete_package", "delete_transformation"),

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sample_facility import BOOK, nothing, price_book, usage_file
+from sample_logins import hand_over
 from sqlalchemy import Engine
 
 from billing_lib.errors import ChangedMeanwhile, InvalidPriceBook, NotPermitted, NotReady
@@ -178,6 +179,7 @@ def test_a_change_by_hand_is_noted_by_the_first_who_works_with_it(
 def test_only_an_administrator_saves(engine: Engine, folder: Path) -> None:
     opened = open_book(engine, folder, "MIC")
     grant(engine, price_book(), "ann", ADMINISTRATOR)
+    hand_over(engine, "MIC")
     with pytest.raises(NotPermitted):
         open_book(engine, folder, "MIC")
     with pytest.raises(NotPermitted):
