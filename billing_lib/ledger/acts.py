@@ -216,15 +216,9 @@ LOCKS = ("sending", "statements", "outbox")
 OPEN_TO_READERS = ("notice", "notice_seen", "transformation", "package", "package_file")
 """Tables to which viewers and labs write too."""
 
-WRITTEN = (
-    *("source_file", "usage_record", "usage_version", "unbilled", "rate", "charge"),
-    *("charge_split", "invoice", "fund_entry", "statement_adjustment"),
-)
-"""Tables of which each statement is a row of ``written``: what makes an amount."""
-
-
-UNRECORDED = ("claim", "defer")
-"""Attempts to send a message, which are no events."""
+WRITTEN = ("usage_record", "usage_version", "rate", "charge", "charge_split")
+"""Tables of which each statement is a row of ``written``: what makes an amount, and has neither
+login nor event of its own."""
 
 
 def _named_moves(table: str, prefix: str = "") -> list[str]:
@@ -289,6 +283,9 @@ READS = {
     "notice_seen": f"{_READ} OR ROW.login = session_user::text",
 }
 """For each table the condition that the login may read a row ROW."""
+
+HOLDS = {"facility": "ROW.code = ANY ((SELECT billing_guard_reads())::text[])"}
+"""For a table the condition that the login may lock a row; else it is that of reading."""
 
 EVENTS = {
     **dict.fromkeys(

@@ -408,6 +408,12 @@ _INVOICE = (
     Guard(
         "invoice",
         (UPDATE,),
+        "an invoice keeps the reason of its last move",
+        f"NEW.state = OLD.state AND ({differs(('reason',))})",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
         "an invoice has a payment while it is paid",
         f"(NEW.paid_on IS NOT NULL) <> (NEW.state = 'PAID') OR (OLD.state = 'PAID'"
         f" AND NEW.state = 'PAID' AND ({differs(_PAYMENT)}))",

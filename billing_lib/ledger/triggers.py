@@ -36,6 +36,7 @@ from billing_lib.ledger.acts import (
     ADMINISTRATOR,
     ENOUGH,
     EVENTS,
+    HOLDS,
     ISSUER,
     LAB_ADMINISTRATOR,
     LOCKS,
@@ -457,10 +458,11 @@ def _reads() -> Iterator[str]:
     for on, condition in READS.items():
         yield f"ALTER TABLE {on} ENABLE ROW LEVEL SECURITY"
         read = condition.replace("ROW.", f"{on}.")
+        changed = HOLDS.get(on, condition).replace("ROW.", f"{on}.")
         for name, what in (
             ("read", f"FOR SELECT USING ({read})"),
             ("insert", "FOR INSERT WITH CHECK (true)"),
-            ("update", f"FOR UPDATE USING ({read}) WITH CHECK (true)"),
+            ("update", f"FOR UPDATE USING ({changed}) WITH CHECK (true)"),
         ):
             yield f"CREATE POLICY {_PREFIX}{name} ON {on} {what}"
 

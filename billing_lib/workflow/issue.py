@@ -450,7 +450,7 @@ def _preview_month(
         charges=charges,
         gathered=gathered,
         unbilled=UNBILLED.to_frame(),
-        issuing=dict.fromkeys(("run", "invoice_date", "frozen_by", "frozen_at"), ""),
+        issuing=dict.fromkeys(("run", "invoice_date", "frozen_by", "frozen_at", "chain"), ""),
     )
     computed = compute_invoices(snapshot).invoices
     run_of = dict(drafts.select("code", "run").iter_rows())

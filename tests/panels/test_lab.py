@@ -10,19 +10,18 @@ from pathlib import Path
 import pytest
 from sample_facility import BOOK, price_book
 from sample_issuing import issue_here
+from sample_logins import hand_over
 
 from billing_lib import Site
 from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.documents import write_documents
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.packages import make_package
-from billing_lib.ledger.database import operating_system_login
 from billing_lib.panels.lab import InvoicePanel, LabChooser, ListingPanel, StatementPanel
 from billing_lib.panels.office import Message
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.invoice import invoice_json
 from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.permissions import grant, revoke
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.search import ExportSelection, Filter
 from billing_lib.workflow.statements import generate_statements, pay_statement
@@ -55,11 +54,7 @@ def two_labs(office: Site) -> Site:
 
 
 def as_jones(office: Site) -> None:
-    book, me = office.book("MIC"), operating_system_login()
-    grant(office.engine, book, me, "administrator")
-    grant(office.engine, book, me, "lab_administrator", "jones")
-    grant(office.engine, book, "somebody", "administrator")
-    revoke(office.engine, book, me, "administrator")
+    hand_over(office.engine, "MIC", ("lab_administrator", "jones"))
 
 
 def issue(office: Site, folder: Path) -> None:
@@ -151,7 +146,7 @@ def test_a_lab_gets_its_packages_and_its_notices(two_labs: Site, tmp_path: Path)
 
 
 def test_who_may_see_no_lab_is_told_so(two_labs: Site) -> None:
-    grant(two_labs.engine, two_labs.book("MIC"), "somebody", "administrator")
+    hand_over(two_labs.engine, "MIC")
     panel = ListingPanel(office=two_labs)
     assert "no lab's month that you may see" in unescape(panel.message.widget.value)
     assert panel.page.value == ""

@@ -246,7 +246,8 @@ def _november(quarter: Quarter, expected: Cents) -> None:
         quarter.twice("ann", "ready", facility, NOVEMBER)
     quarter.twice("ida", "month", NOVEMBER, "--date", "1993-12-06", "--allow-dirty")
     run = f"MIC-{NOVEMBER}-1"
-    quarter.twice("ann", "approve", run, "--all")
+    quarter.refused("ann", "two persons", "approve", run, "--all")  # who loaded the usage
+    quarter.twice("amy", "approve", run, "--all")
     quarter.twice("bob", "approve", run, "--all", "--date", "1993-12-06", "--allow-dirty")
     quarter.twice("ida", "month", NOVEMBER, "--date", "1993-12-06", "--allow-dirty")
     # an invoice is void for good, and one is void and billed anew
