@@ -221,6 +221,10 @@ WRITTEN = ("usage_record", "usage_version", "rate", "charge", "charge_split")
 login nor event of its own."""
 
 
+UNRECORDED = ("claim", "defer")
+"""Attempts to send a message, which are no events."""
+
+
 def _named_moves(table: str, prefix: str = "") -> list[str]:
     actions = (move.action for move in moves(table) if move.action not in UNRECORDED)
     return [f"{prefix}{action}" for action in dict.fromkeys(actions)]
