@@ -1,5 +1,6 @@
 """Permissions and the listing by words, and by several people on PostgreSQL."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -127,3 +128,24 @@ def test_permissions_by_words(office: Office) -> None:
         refused = office.run(*words)
         assert (refused.returncode, refused.stdout) == (2, ""), words
         assert "may not" in refused.stderr
+
+
+def test_people_are_let_in_and_kept_out_by_words(staffed: tuple[Office, str]) -> None:
+    office, url = staffed
+    said = office.done("people", "add", "zoe", "--kind", "reader", database=url)
+    assert (
+        said
+        == "zoe, a new login of the server, reads what its permissions in each facility allow\n"
+    )
+    listed = json.loads(office.done("people", "list", "--json", database=url))
+    people = {row["login"]: row["kind"] for row in listed}
+    assert (people["zoe"], people["boss"], people["lab"]) == ("reader", "staff", "lab")
+    asked = ("charges", "MIC", "2020-04")
+    assert "may not do this in MIC" in office.run(*asked, database=url_as(url, "zoe")).stderr
+    assert office.done("people", "remove", "zoe", database=url).startswith("zoe uses the ledgers")
+    assert office.run(*asked, database=url_as(url, "zoe")).returncode == 2
+    unknown = office.run("people", "remove", "nobody here", database=url)
+    assert (unknown.returncode, "no login 'nobody here'" in unknown.stderr) == (2, True)
+    office.done("init")
+    alone = office.run("people", "list")
+    assert "a SQLite ledger has no logins" in alone.stderr
