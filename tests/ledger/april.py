@@ -363,10 +363,10 @@ def queue(connection: Connection) -> None:
 
 def correct(connection: Connection, record: str = "u9") -> None:
     """A record without a charge that had one slide and then has two."""
+    event = record_event(connection, "RC", "load", "april.csv", "")
     usage.insert_usage(connection, "RC", "4f", usage_records((record, "slide", "p2", "1")))
     standing = usage.read_standing(connection, "RC", [record])
     two = standing.with_columns(quantity=pl.lit(Decimal(2)).cast(standing.schema["quantity"]))
-    event = record_event(connection, "RC", "load", "april.csv", "")
     usage.replace_usage(connection, "RC", standing, two, event)
 
 
