@@ -331,7 +331,9 @@ def revoke(
 
 
 people = typer.Typer(
-    help="Say which logins of a PostgreSQL server may use its ledgers.", no_args_is_help=True
+    help="Say which logins of a PostgreSQL server may use its ledgers.",
+    no_args_is_help=True,
+    epilog="Example: billing people add ann",
 )
 app.add_typer(people, name="people")
 

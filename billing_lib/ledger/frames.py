@@ -295,7 +295,7 @@ def _without_costs(
     connection: Connection, statement: Select[Any], columns: Sequence[ColumnElement[Any]]
 ) -> Select[Any]:
     """The select with null for costs, which a lab's login has no right to read."""
-    if not any(isinstance(chosen, Column) and chosen.name == "cost" for chosen in columns):
+    if not any(_name(chosen) == "cost" for chosen in columns):
         return statement
     if "reads_costs" not in connection.info:
         asked = select(func.has_column_privilege("charge", "cost", "SELECT"))
@@ -304,9 +304,7 @@ def _without_costs(
         return statement
     return statement.with_only_columns(
         *(
-            literal_column("NULL").label("cost")
-            if isinstance(chosen, Column) and chosen.name == "cost"
-            else chosen
+            literal_column("NULL").label("cost") if _name(chosen) == "cost" else chosen
             for chosen in columns
         )
     )

@@ -138,7 +138,8 @@ COMMANDS = (
     *("statements", "statement", "pay-statement", "unpay-statement", "listing"),
     *("templates", "transform", "transformations", "package", "packages"),
     *("journal", "journals", "focus"),
-    *("deliver", "outbox", "bounce", "notices", "preferences", "facility", "run"),
+    *("deliver", "outbox", "bounce", "notices", "preferences", "people"),
+    *("facility", "run"),
 )
 
 

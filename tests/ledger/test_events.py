@@ -146,7 +146,8 @@ def test_a_forged_event_that_continues_the_chain_is_found_on_sqlite(
     raw(FORGED.format(sequence=5, previous=last, hash="f" * 64))
     with reading(rated) as connection:
         assert check_chain(connection, "RC") == [
-            "RC, event 5: its content is not what was recorded"
+            "RC, event 5: its content is not what was recorded",
+            "RC, event 5: its time is before that of the event before it",
         ]
 
 

@@ -137,7 +137,9 @@ def test_a_month_is_signed_off_with_its_content(rated: Engine, change: str) -> N
     with reading(rated) as connection:
         require_ready(connection, book, "2020-04")
     if change == "split":
-        adjust_charge(rated, book, "MIC/u3", {"split": "Z:100"}, "moved")
+        adjust_charge(
+            rated, book, "MIC/u3", {"split": [{"expense_code": "Z", "percent": "100"}]}, "moved"
+        )
     else:
         write_note(rated, book, "2020-04", "p1", "Thanks")
     with reading(rated) as connection, pytest.raises(NotReady, match="with the same total, but a"):
