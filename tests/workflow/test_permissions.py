@@ -689,7 +689,7 @@ def test_a_raw_client_gives_itself_no_role(new_staffed: str) -> None:
 
 def test_what_the_database_refuses_to_a_login_is_said_in_a_sentence(new_staffed: str) -> None:
     with psycopg.connect(new_staffed, autocommit=True) as operator:
-        operator.execute("REVOKE SELECT ON charge FROM billing_reader")
+        operator.execute("REVOKE SELECT ON charge FROM billing_lab, billing_reader")
     with (
         ledger_as(new_staffed, "vic") as engine,
         pytest.raises(
