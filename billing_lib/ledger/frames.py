@@ -1,6 +1,6 @@
 """Frames in and out of the database, whole columns at a time, and the column types for both.
 
-    insert_frame   polars → arrays (PostgreSQL), executemany (SQLite)
+    insert_frame   polars → COPY (PostgreSQL), executemany (SQLite)
     update_frame   the same way, over rows that exist
     read_frame     select → polars with a given schema
 
@@ -14,7 +14,7 @@ they sort as times do. Only this module writes them, without sqlite3's deprecate
 
 import json
 import sqlite3
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -163,7 +163,11 @@ def _polars_type(kind: TypeEngine[Any]) -> pl.DataType:
 _CHUNK = 100_000
 _POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
 _POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
-_ESCAPED = (("\\", "\\\\"), ('"', '\\"'))
+_FEW = 1_000  # rows that a statement brings with it; more of them go by COPY
+STAGED = "billing_staged"
+"""The temporary table that COPY writes to."""
+_ESCAPED = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+_ESCAPED_IN_ARRAYS = (("\\", "\\\\"), ('"', '\\"'))
 
 
 class UnstorableText(BillingError):
@@ -184,8 +188,9 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
     # Sorted by the key, so that the tables' trees grow at one end.
     stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
-        target, kinds = _quoted(connection, table.name), _kinds(connection, table)
-        _insert_arrays(connection, target, stored, kinds)
+        names, target = _names(connection, stored.columns), _quoted(connection, table.name)
+        given, values = _given(connection, table, stored)
+        _execute(connection, f"INSERT INTO {target} ({names}) SELECT {names} FROM {given}", values)  # noqa: S608
     else:
         places = ", ".join("?" * stored.width)
         names = _names(connection, stored.columns)
@@ -208,8 +213,12 @@ def update_frame(
     stored = stored.select(*columns, *keys)
     target = _quoted(connection, table.name)
     if connection.dialect.name == "postgresql":
-        kinds = _kinds(connection, table)
-        return _update_from_arrays(connection, target, stored, columns, keys, kinds)
+        quoted = {name: _quoted(connection, name) for name in stored.columns}
+        settings = ", ".join(f"{quoted[name]} = given.{quoted[name]}" for name in columns)
+        found = " AND ".join(f"kept.{quoted[name]} = given.{quoted[name]}" for name in keys)
+        given, values = _given(connection, table, stored)
+        sql = f"UPDATE {target} AS kept SET {settings} FROM {given} WHERE {found}"  # noqa: S608
+        return _execute(connection, sql, values)
     settings = ", ".join(f"{_quoted(connection, name)} = ?" for name in columns)
     found = " AND ".join(f"{_quoted(connection, name)} = ?" for name in keys)
     return _execute_many(connection, f"UPDATE {target} SET {settings} WHERE {found}", stored)  # noqa: S608
@@ -252,23 +261,38 @@ def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
     return elements.table_valued(column("value", Text)).alias("listed")
 
 
-def _insert_arrays(
-    connection: Connection, target: str, stored: pl.DataFrame, kinds: Mapping[str, str]
-) -> None:
-    """Insert rows from one array per column.
+def _given(
+    connection: Connection, table: Table, stored: pl.DataFrame
+) -> tuple[str, Sequence[object]]:
+    """Rows for a statement to read, as the relation ``given`` and its parameters.
 
-    COPY does not write to a table with row-level security, and arrays are as quick.
+    Few rows are an array per column. Many go by COPY into a temporary table, since COPY writes to
+    no table with row-level security; triggers.py has the function that makes it.
     """
     names = _names(connection, stored.columns)
-    sql = f"INSERT INTO {target} ({names}) SELECT * FROM {_unnested(stored, kinds)}"  # noqa: S608
+    if stored.height <= _FEW:
+        kinds = (table.columns[name].type.compile(connection.dialect) for name in stored.columns)
+        arrays = ", ".join(f"%s::text::{kind}[]" for kind in kinds)
+        return f"unnest({arrays}) AS given ({names})", _arrays(stored)
+    connection.execute(select(func.billing_guard_stage(table.name)))
+    sql = f"COPY pg_temp.{STAGED} ({names}) FROM STDIN"
+    escaped = stored.with_columns(_escaped(stored.schema))
+    with (
+        _driver_errors(connection, sql),
+        _psycopg(connection).cursor() as cursor,
+        cursor.copy(sql.encode()) as copy,
+    ):
+        for part in escaped.iter_slices(_CHUNK):
+            text = part.write_csv(
+                include_header=False, separator="\t", quote_style="never", null_value="\\N"
+            )
+            copy.write(text)
+    return f"pg_temp.{STAGED} AS given", ()
+
+
+def _execute(connection: Connection, sql: str, values: Sequence[object]) -> int:
     with _driver_errors(connection, sql), _psycopg(connection).cursor() as cursor:
-        for part in stored.iter_slices(_CHUNK):
-            cursor.execute(sql.encode(), _arrays(part))
-
-
-def _unnested(stored: pl.DataFrame, kinds: Mapping[str, str]) -> str:
-    arrays = ", ".join(f"%s::text::{kinds[name]}[]" for name in stored.columns)
-    return f"unnest({arrays})"
+        return cursor.execute(sql.encode(), values).rowcount
 
 
 def _arrays(part: pl.DataFrame) -> list[str]:
@@ -286,7 +310,7 @@ def _element(name: str, dtype: pl.DataType) -> pl.Expr:
     if dtype != pl.String:
         return pl.col(name).cast(pl.String).fill_null("NULL")
     text = pl.col(name)
-    for plain, escaped in _ESCAPED:
+    for plain, escaped in _ESCAPED_IN_ARRAYS:
         text = text.str.replace_all(plain, escaped, literal=True)
     return pl.format('"{}"', text).fill_null("NULL").alias(name)
 
@@ -327,30 +351,6 @@ def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema)
         return schema.to_frame()
     stored = pl.read_csv(text.getvalue(), has_header=False, schema=_stored_schema(schema))
     return _restored(stored, schema, _POSTGRESQL_INSTANT)
-
-
-def _update_from_arrays(
-    connection: Connection,
-    target: str,
-    stored: pl.DataFrame,
-    columns: list[str],
-    keys: list[str],
-    kinds: Mapping[str, str],
-) -> int:
-    quoted = {name: _quoted(connection, name) for name in stored.columns}
-    settings = ", ".join(f"{quoted[name]} = given.{quoted[name]}" for name in columns)
-    found = " AND ".join(f"kept.{quoted[name]} = given.{quoted[name]}" for name in keys)
-    names = ", ".join(quoted.values())
-    sql = (
-        f"UPDATE {target} AS kept SET {settings}"  # noqa: S608
-        f" FROM {_unnested(stored, kinds)} AS given ({names}) WHERE {found}"
-    )
-    updated = 0
-    with _driver_errors(connection, sql), _psycopg(connection).cursor() as cursor:
-        for part in stored.iter_slices(_CHUNK):
-            cursor.execute(sql.encode(), _arrays(part))
-            updated += cursor.rowcount
-    return updated
 
 
 def delete_rows(connection: Connection, table: Table, *where: ColumnElement[bool]) -> int:
@@ -420,9 +420,14 @@ def _literals(values: dict[str, object]) -> dict[str, pl.Expr]:
     return {name: pl.lit(value) for name, value in values.items()}
 
 
-def _kinds(connection: Connection, table: Table) -> dict[str, str]:
-    """The database's type of each column, as SQL names it."""
-    return {each.name: each.type.compile(connection.dialect) for each in table.columns}
+def _escaped(schema: pl.Schema) -> Iterator[pl.Expr]:
+    """The texts of a frame as COPY's text format has them."""
+    for name, dtype in schema.items():
+        if dtype == pl.String:
+            text = pl.col(name)
+            for plain, escaped in _ESCAPED:
+                text = text.str.replace_all(plain, escaped, literal=True)
+            yield text
 
 
 def _quoted(connection: Connection, name: str) -> str:

@@ -103,7 +103,7 @@ def _grants(server: _Server) -> list[str]:
     statements.append(f"GRANT SELECT ON {schema}.alembic_version TO {LAB}")
     for name in (
         *("reads()", "labs()", "packages()", "messages()"),
-        *("hold(text)", "free(text)", "wait(text)", "delete(text, tid[])"),
+        *("hold(text)", "free(text)", "wait(text)", "delete(text, tid[])", "stage(text)"),
     ):
         statements.append(f"GRANT EXECUTE ON FUNCTION {schema}.billing_guard_{name} TO {LAB}")
     inserted = {act.table for act in ACTS if INSERT in act.operations} | {"facility"}

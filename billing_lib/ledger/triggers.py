@@ -49,6 +49,7 @@ from billing_lib.ledger.acts import (
     has,
 )
 from billing_lib.ledger.events import BEGINNING, FIELDS, TOLD
+from billing_lib.ledger.frames import STAGED
 from billing_lib.ledger.guards import DELETE, GUARDS, INSERT, UPDATE, Guard, named
 from billing_lib.ledger.schema import metadata, package, transformation
 from billing_lib.ledger.states import moves
@@ -320,6 +321,19 @@ def _asked() -> Iterator[str]:
         f"CREATE FUNCTION {_PREFIX}wait(held text) RETURNS void LANGUAGE plpgsql {_SAFE}"
         f" AS $body$ DECLARE of_facility text; BEGIN {refused}"
         f" PERFORM pg_advisory_xact_lock({lock}); END $body$"
+    )
+    cases = " ".join(
+        f"WHEN '{each}' THEN CREATE TEMPORARY TABLE {STAGED} ON COMMIT DROP AS"
+        f" SELECT * FROM {each} WITH NO DATA;"
+        for each in sorted({act.table for act in ACTS})
+    )
+    # Logins may make no temporary tables, and COPY writes to none with row-level security.
+    yield (
+        f"CREATE FUNCTION {_PREFIX}stage(of_table text) RETURNS void LANGUAGE plpgsql {_SAFE}"
+        f" AS $body$ BEGIN IF to_regclass('pg_temp.{STAGED}') IS NOT NULL THEN"
+        f" DROP TABLE pg_temp.{STAGED}; END IF; CASE of_table {cases} END CASE;"
+        f" EXECUTE 'GRANT SELECT, INSERT ON pg_temp.{STAGED} TO ' || quote_ident(session_user);"
+        " END $body$"
     )
     deleted = sorted({act.table for act in ACTS if DELETE in act.operations})
     cases = " ".join(
