@@ -17,6 +17,10 @@ from billing_lib.ledger.guards import DELETE, INSERT, UPDATE, named
 from billing_lib.ledger.schema import metadata
 from billing_lib.ledger.states import INVOICE, MESSAGE, NUMBERED, RUN, STATEMENT, moves
 
+APPROVAL, RULE = "approval", "rule"
+"""Kind and subject of the events that note who approves a facility's invoices: ``{"reviewers":
+[["ann"],["bob","carl"]],"two_persons":true}``, or nothing."""
+
 VIEWER, REVIEWER, ISSUER, ADMINISTRATOR = "viewer", "reviewer", "issuer", "administrator"
 AUDITOR, LAB_ADMINISTRATOR = "auditor", "lab_administrator"
 
@@ -101,6 +105,11 @@ _NO_EVENT_NOW = (
     "NOT EXISTS (SELECT 1 FROM event e WHERE e.facility = ROW.facility"
     f" AND e.kind IN ('load', 'unload', 'undo', 'mend') AND {_NOW.format('e', 'at')})"
 )
+_NOT_BY_ALL = "may not issue what its reviewers have not all approved"
+_NOT_APPROVED = (
+    "EXISTS (SELECT 1 FROM invoice i WHERE i.facility = ROW.facility AND i.code = ROW.invoice"
+    " AND i.step < jsonb_array_length(billing_guard_approval(ROW.facility) -> 'reviewers'))"
+)
 _NOWHERE_ISSUER = f"NOT {has(ENOUGH[ISSUER], None)}"
 _ADDED = "may not add to what was made before"
 _MADE_NOW = (
@@ -169,6 +178,7 @@ ACTS: tuple[Act, ...] = (
         ("state", "snapshot_sha256", "commit_hash", "container", "record", "ended_at", "failure"),
     ),
     Act("invoice_number", (INSERT, DELETE), ISSUER),
+    Act("invoice_number", (INSERT,), ISSUER, lacking=_NOT_APPROVED, says=_NOT_BY_ALL),
     *(
         Act(table, (INSERT,), ISSUER)
         for table in ("issued_invoice", "invoice_line", "invoice_split", "invoice_adjustment")
@@ -307,5 +317,6 @@ EVENTS = {
         ISSUER,
     ),
     "text": ADMINISTRATOR,
+    APPROVAL: ADMINISTRATOR,
 }
 """The role that each other kind of event takes in its facility."""

@@ -34,6 +34,7 @@ from sqlalchemy import (
 from billing_lib.ledger.acts import (
     ACTS,
     ADMINISTRATOR,
+    APPROVAL,
     ENOUGH,
     EVENTS,
     HOLDS,
@@ -43,6 +44,7 @@ from billing_lib.ledger.acts import (
     READS,
     RECORDED,
     REVIEWER,
+    RULE,
     UNRECORDED,
     VIEWER,
     WRITTEN,
@@ -254,6 +256,10 @@ def _on_postgresql() -> Iterator[str]:
         yield _function(name, locked)
         every = "FOR EACH ROW WHEN (NEW.state <> OLD.state)"
         yield from _trigger(name, "BEFORE UPDATE", moving, every, f"{name}()")
+    name = f"{_PREFIX}invoice_whose_turn"
+    yield _function(name, _by_its_reviewer())
+    every = "FOR EACH ROW WHEN (NEW.step > OLD.step)"
+    yield from _trigger(name, "BEFORE UPDATE", "invoice", every, f"{name}()")
     yield from _acts()
     yield from _recorders()
     yield from _reads()
@@ -300,6 +306,12 @@ def _asked() -> Iterator[str]:
             f"CREATE FUNCTION {_PREFIX}{name}() RETURNS {gives} LANGUAGE sql STABLE {_SAFE}"
             f" AS $body$ {body} $body$"
         )
+    yield (
+        f"CREATE FUNCTION {_PREFIX}approval(of_facility text) RETURNS jsonb LANGUAGE sql STABLE"
+        f" {_SAFE} AS $body$ SELECT coalesce((SELECT e.after::jsonb FROM event e"
+        f" WHERE e.facility = of_facility AND e.kind = '{APPROVAL}' AND e.subject = '{RULE}'"
+        " ORDER BY e.sequence DESC LIMIT 1), '{}') $body$"
+    )
     lock = "hashtextextended('billing.' || held, 0)"
     refused = _refused(
         "of_facility := substring(held from '^issuing:(.*)$');"
@@ -582,6 +594,39 @@ def _by_an_administrator() -> str:
     return f"""
     IF pg_trigger_depth() < 2 AND NOT {given} THEN {says} END IF;
     RETURN coalesce(NEW, OLD);"""
+
+
+def _by_its_reviewer() -> str:
+    """Refuse an approval by a login whose turn it is not, or who changed an amount where two
+    persons are asked for."""
+    of_invoice = "c.facility = NEW.facility AND c.invoice = NEW.code"
+    changed = (
+        "SELECT 1 FROM charge c JOIN event e ON e.facility = c.facility"
+        f" WHERE {of_invoice} AND e.login = session_user::text AND (e.subject = c.charge"
+        " AND e.kind IN ('adjust', 'add_line', 'delete', 'new_rate')"
+        " OR e.subject = c.record AND e.kind = 'mend')"
+    )
+    loaded = (
+        "SELECT 1 FROM charge c JOIN usage_record u ON u.facility = c.facility"
+        " AND u.record = c.record AND u.occurrence = c.occurrence"
+        " JOIN source_file s ON s.facility = u.facility AND s.sha256 = u.file_sha256"
+        f" WHERE {of_invoice} AND s.login = session_user::text"
+    )
+    return (
+        f"DECLARE rule jsonb := {_PREFIX}approval(NEW.facility);"
+        " turn jsonb := coalesce(rule -> 'reviewers' -> OLD.step, '[]'); BEGIN "
+        + _refused(
+            "IF rule ? 'reviewers' AND NOT turn ? session_user::text",
+            "'{} may not approve this invoice: it is the turn of ' || coalesce((SELECT"
+            " string_agg(r.value, ' or ') FROM jsonb_array_elements_text(turn) r), 'nobody')",
+        )
+        + _refused(
+            f"IF (rule ->> 'two_persons')::boolean AND (EXISTS ({changed}) OR EXISTS ({loaded}))",
+            "'{} may not approve this invoice: {} changed an amount of it, and two persons are"
+            " asked for'",
+        )
+        + "RETURN NEW; END;"
+    )
 
 
 def _raised(message: str) -> str:

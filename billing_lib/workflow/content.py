@@ -27,7 +27,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
 from billing_lib.workflow.findings import ANY, DISMISS, RESTORE
 from billing_lib.workflow.notes import NOTE_KIND
-from billing_lib.workflow.permissions import OUTSIDE, PRICE_BOOK
+from billing_lib.workflow.permissions import OUTSIDE, PRICE_BOOK, require_noted_approval
 from billing_lib.workflow.price import changes_in_force
 
 _SEEN = [name for name in KEPT if name not in ("state", "run", "invoice")]
@@ -75,9 +75,11 @@ def require_approvals(connection: Connection, book: PriceBook, approved: pl.Data
     Raises
     ------
     NotReady
-        A step is not an event of one of its reviewers, or its content was another.
+        A step is not an event of one of its reviewers, or its content was another, or no
+        administrator has noted these reviewers.
     """
     facility, steps = book.facility.code, book.review_steps
+    require_noted_approval(connection, book)
     if not steps:
         return
     moves = events.read_events(

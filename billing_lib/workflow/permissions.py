@@ -177,7 +177,7 @@ def changing(
 
 
 def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE) -> None:
-    """Note the price book's facility, its version and its tree of teams.
+    """Note the price book's facility, its version, its tree of teams and its approval.
 
     Currency and time zone cannot change. ``reason`` is that of a new version.
     """
@@ -197,6 +197,46 @@ def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE
             reason="",
             before=canonical_json(before),
             after=canonical_json(above),
+        )
+    _note_approval(connection, book)
+
+
+def _note_approval(connection: Connection, book: PriceBook) -> None:
+    """Note who approves, for the database to ask. It takes the role administrator: until one
+    comes, what was noted before stands."""
+    before, now = _noted_approval(connection, book.facility.code), _approval_of(book)
+    if now != before and may(connection, book.facility.code, ADMINISTRATOR):
+        record_event(
+            connection,
+            book.facility.code,
+            kind=acts.APPROVAL,
+            subject=acts.RULE,
+            reason="",
+            before=before,
+            after=now,
+        )
+
+
+def _noted_approval(connection: Connection, facility: str) -> str:
+    noted = read_events(connection, facility, kinds=[acts.APPROVAL], subjects=[acts.RULE])
+    return str(noted["after"][-1]) if noted.height else canonical_json({})
+
+
+def _approval_of(book: PriceBook) -> str:
+    approval = book.facility.approval
+    if approval is None:
+        return canonical_json({})
+    return canonical_json({"reviewers": approval.reviewers, "two_persons": approval.two_persons})
+
+
+def require_noted_approval(connection: Connection, book: PriceBook) -> None:
+    """Raise NotReady if the price book names other reviewers than an administrator has noted."""
+    if _noted_approval(connection, book.facility.code) != _approval_of(book):
+        raise NotReady(
+            f"the price book of {book.facility.code} states another approval than its "
+            "administrators have confirmed",
+            remedy="an administrator of the facility confirms it by rating a month or by any "
+            "other change",
         )
 
 

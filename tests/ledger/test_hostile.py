@@ -70,6 +70,8 @@ def url(new_postgresql: Callable[[str], str], postgresql_template: str) -> str:
         none = {"adjustment": [0], "tax": [None], "total": [100], "cost": [None]}
         invoices.set_totals(connection, "RC", pl.DataFrame(total | none))
         invoices.move_invoices(connection, "RC", waiting, "submit")
+        reviewers = '{"reviewers":[["iss"],["boss"]],"two_persons":true}'
+        record_event(connection, "RC", "approval", "rule", "", after=reviewers)
     engine.dispose()
     engine = open_ledger(url_as(made, "far"))
     with writing(engine) as connection:
