@@ -121,8 +121,11 @@ _NO_LAB = (
     f"NOT {has(ENOUGH[VIEWER], 'ROW.facility')} AND NOT EXISTS (SELECT 1"
     " FROM billing_guard_labs() l WHERE l.facility = ROW.facility AND l.team = ROW.team)"
 )
+_NO_LAB_OF_OWN = _NO_LAB.replace(
+    has(ENOUGH[VIEWER], "ROW.facility"), has(ENOUGH[REVIEWER], "ROW.facility")
+)
 _NOT_MINE = (
-    f"NOT {has(ENOUGH[VIEWER], 'ROW.facility')} AND NOT ({has(SOMEBODY, 'ROW.facility')}"
+    f"NOT {has(ENOUGH[ISSUER], 'ROW.facility')} AND NOT ({has(SOMEBODY, 'ROW.facility')}"
     " AND ROW.team = '@' || session_user::text)"
 )
 
@@ -216,20 +219,27 @@ ACTS: tuple[Act, ...] = (
     Act("attachment", (INSERT,), ISSUER, lacking=_MADE_NOW_MESSAGE, says=_ADDED),
     Act("notice", (INSERT,), VIEWER, lacking=_NOT_MINE),
     Act("notice_seen", (INSERT,), VIEWER, lacking=f"NOT {has(SOMEBODY, 'ROW.facility')}"),
-    Act("preference", (INSERT, UPDATE), REVIEWER, ("invoices",)),
+    Act("preference", (INSERT, UPDATE), REVIEWER, ("invoices",), lacking=_NO_LAB_OF_OWN),
 )
 """Every act. A facility's maker becomes its administrator, so making one takes no role."""
 
 LOCKS = ("sending", "statements", "outbox")
 """The locks that an issuer may hold, beside ``issuing:RC``, which a reviewer of RC may."""
 
-OPEN_TO_READERS = ("notice", "notice_seen", "transformation", "package", "package_file")
+OPEN_TO_READERS = (
+    *("notice", "notice_seen", "transformation", "package", "package_file", "preference"),
+)
 """Tables to which viewers and labs write too."""
 
 WRITTEN = ("usage_record", "usage_version", "rate", "charge", "charge_split")
 """Tables of which each statement is a row of ``written``: what makes an amount, and has neither
 login nor event of its own."""
 
+EVENTED = ("source_file", "usage_record", "usage_version", "rate", "charge", "charge_split")
+"""Tables that a transaction writes to only after an event of the facility, which says why."""
+
+AMOUNTS = ("period", "project", "team", "rate", "quantity", "raw_total", "adjustment", "total")
+"""The columns of a charge that change with an event; runs and invoices take the others along."""
 
 UNRECORDED = ("claim", "defer")
 """Attempts to send a message, which are no events."""
@@ -242,7 +252,7 @@ def _named_moves(table: str, prefix: str = "") -> list[str]:
 
 RECORDED = (
     *_named_moves(INVOICE),
-    *("approve", "send_back", "run_describe", "grant", "revoke"),
+    *("approve", "send_back", "run_describe", "grant", "revoke", "prefer"),
     *_named_moves(RUN, "run_"),
     *_named_moves(STATEMENT, "statement_"),
     *_named_moves(MESSAGE, "message_"),
@@ -263,7 +273,7 @@ READS = {
     **dict.fromkeys(
         (
             *("source_file", "usage_version", "unbilled", "billing_run", "job", "invoice_number"),
-            *("fund_entry", "journal", "journal_entry", "transformation", "told", "preference"),
+            *("fund_entry", "journal", "journal_entry", "transformation", "told"),
             "written",
         ),
         _READ,
@@ -271,7 +281,7 @@ READS = {
     **dict.fromkeys(
         (
             *("charge", "issued_invoice", "invoice_line", "invoice_split", "invoice_adjustment"),
-            *("statement_invoice", "statement_adjustment"),
+            *("statement_invoice", "statement_adjustment", "preference"),
         ),
         f"{_READ} OR {_OF_LAB}",
     ),
@@ -307,7 +317,7 @@ EVENTS = {
             *("adjust", "add_line", "delete", "undo", "new_rate", "mend", "correct"),
             *("load", "unload"),
             *("rules", "teams", "price_book", "ready", "dismiss", "restore", "invoice_note"),
-            *("create_invoice", "edit_invoice", "prefer"),
+            *("rate", "create_invoice", "edit_invoice"),
             *("delete_package", "delete_transformation"),
         ),
         REVIEWER,

@@ -737,7 +737,7 @@ DELIVERY_GUARDS: tuple[Guard, ...] = (
         "preference",
         (UPDATE,),
         "a preference stays that of its recipient",
-        differs(("facility", "address")),
+        differs(("facility", "team", "address")),
     ),
     never("preference", "a preference is set otherwise, not deleted", DELETE),
 )
@@ -891,6 +891,12 @@ _CHARGE = (
         "a charge that is bound to a run is on an invoice, and stays on it",
         "(NEW.run IS NOT NULL AND NEW.invoice IS NULL)"
         f" OR (OLD.run IS NOT NULL AND NEW.run IS NOT NULL AND ({differs(('invoice',))}))",
+    ),
+    Guard(
+        "charge",
+        (INSERT, UPDATE),
+        "a charge comes to its raw total and its adjustment",
+        "NEW.total <> NEW.raw_total + NEW.adjustment",
     ),
     Guard(
         "charge",

@@ -114,7 +114,8 @@ def _grants(server: _Server) -> list[str]:
     for act in ACTS:
         if UPDATE in act.operations and act.changes:
             columns = ", ".join(f'"{name}"' for name in act.changes)
-            statements.append(f'GRANT UPDATE ({columns}) ON {schema}."{act.table}" TO {STAFF}')
+            to = LAB if act.table in OPEN_TO_READERS else STAFF
+            statements.append(f'GRANT UPDATE ({columns}) ON {schema}."{act.table}" TO {to}')
     return statements
 
 

@@ -281,18 +281,37 @@ def mark_read(connection: Connection, unread: pl.DataFrame) -> None:
 
 
 def read_preferences(connection: Connection, facility: str) -> pl.DataFrame:
-    """Recipients' preferences: ``facility``, ``address``, ``invoices`` (each, digest, none)."""
+    """Recipients' preferences: ``facility``, ``team`` ('' for all), ``address``, ``invoices``
+    (each, digest, none)."""
     chosen = select(preference).where(preference.c.facility == facility)
-    return frames.read_frame(connection, chosen).sort("address")
+    return frames.read_frame(connection, chosen).sort("address", "team")
 
 
-def set_preference(connection: Connection, facility: str, address: str, invoices: str) -> None:
-    """Set how a recipient is told of a facility's invoices: each, digest or none."""
-    mine = (preference.c.facility == facility) & (preference.c.address == address)
-    changed = connection.execute(update(preference).where(mine).values(invoices=invoices))
-    if changed.rowcount == 0:
-        values = {"facility": facility, "address": address, "invoices": invoices}
-        connection.execute(insert(preference).values(values))
+def set_preference(
+    connection: Connection, facility: str, team: str, address: str, invoices: str
+) -> None:
+    """Set how a recipient is told of a team's invoices, with an event: each, digest or none.
+
+    Team '' stands for all teams that have not chosen.
+    """
+    key = {"facility": facility, "team": team, "address": address}
+    mine = and_(*(preference.c[name] == value for name, value in key.items()))
+    before = connection.scalar(select(preference.c.invoices).where(mine))
+    chosen = {
+        "facility": facility,
+        "kind": "prefer",
+        "subject": address,
+        "team": team or None,
+        "group_id": None,
+        "reason": "",
+        "before": None if before is None else canonical_json({"invoices": before}),
+        "after": canonical_json({"invoices": invoices}),
+    }
+    with recorded(connection, [chosen]):
+        if before is None:
+            connection.execute(insert(preference).values(**key, invoices=invoices))
+        else:
+            connection.execute(update(preference).where(mine).values(invoices=invoices))
 
 
 def _in(connection: Connection, notices: list[dict[str, str]]) -> ColumnElement[bool]:

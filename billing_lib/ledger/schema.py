@@ -695,6 +695,7 @@ preference = Table(
     "preference",
     metadata,
     facility_key(),
+    Column("team", Text, primary_key=True),  # that chose it for its invoices; '' if staff did
     Column("address", Text, primary_key=True),
     stated("invoices"),  # each, digest or none
     sqlite_with_rowid=False,

@@ -34,8 +34,10 @@ from sqlalchemy import (
 from billing_lib.ledger.acts import (
     ACTS,
     ADMINISTRATOR,
+    AMOUNTS,
     APPROVAL,
     ENOUGH,
+    EVENTED,
     EVENTS,
     HOLDS,
     ISSUER,
@@ -262,6 +264,7 @@ def _on_postgresql() -> Iterator[str]:
     yield from _trigger(name, "BEFORE UPDATE", "invoice", every, f"{name}()")
     yield from _acts()
     yield from _recorders()
+    yield from _preferring()
     yield from _reads()
 
 
@@ -377,6 +380,8 @@ def _acts() -> Iterator[str]:
                 refusal = act.refusal.replace("ROW.", "r.")
                 found = f"IF EXISTS (SELECT 1 FROM (SELECT DISTINCT {named_columns} FROM {rows}) r"
                 checks += _refused(f"{found} WHERE {refusal})", act.sentence)
+        if on in EVENTED:
+            checks += _after_an_event(on, operation, rows)
         if on in WRITTEN:
             checks += (
                 'INSERT INTO written (facility, at, session, "table", operation, login, rows)'
@@ -385,7 +390,29 @@ def _acts() -> Iterator[str]:
             )
         name = f"{_PREFIX}{on}_{operation.lower()}_act"
         yield _function(name, f"{checks} RETURN NULL;")
-        yield from _per_statement(name, operation, on)
+        both = operation == UPDATE and on == "charge"
+        yield from _per_statement(name, operation, on, " OLD TABLE AS gone" if both else "")
+
+
+def _after_an_event(on: str, operation: str, rows: str) -> str:
+    """Refuse rows of a facility whose last event is not this transaction's.
+
+    A transaction that records an event holds the facility's chain until its end.
+    """
+    last = "SELECT e.login, e.at FROM event e WHERE e.facility = r.facility"
+    none = (
+        f"NOT EXISTS (SELECT 1 FROM ({last} ORDER BY e.sequence DESC LIMIT 1) e"
+        " WHERE e.login = session_user::text AND e.at >= transaction_timestamp())"
+    )
+    condition = f"IF EXISTS (SELECT 1 FROM (SELECT DISTINCT facility FROM {rows}) r WHERE {none})"
+    if operation == UPDATE and on == "charge":
+        changed = ", ".join(f"f.{name}" for name in AMOUNTS)
+        condition += (
+            " AND EXISTS (SELECT 1 FROM fresh f JOIN gone g ON g.facility = f.facility"
+            f" AND g.charge = f.charge WHERE ({changed}) IS DISTINCT FROM"
+            f" ({changed.replace('f.', 'g.')}))"
+        )
+    return _refused(condition, f"'{{}} may not write this in {on} before an event says why'")
 
 
 _NOTE = f"jsonb_each(nullif(current_setting('{TOLD}', true), '')::jsonb)"
@@ -479,6 +506,23 @@ def _recorders() -> Iterator[str]:
         yield from _trigger(name, f"AFTER {operation}", "permission", "FOR EACH ROW", f"{name}()")
 
 
+def _preferring() -> Iterator[str]:
+    """Triggers that write the event of a recipient's preference."""
+    for operation, before in ((INSERT, "NULL"), (UPDATE, _json_of("OLD.invoices"))):
+        name = f"{_PREFIX}preference_{operation.lower()}_recorded"
+        yield _function(
+            name,
+            "INSERT INTO event (facility, kind, subject, team, reason, before, after) VALUES"
+            " (NEW.facility, 'prefer', NEW.address, nullif(NEW.team, ''), '',"
+            f" {before}, {_json_of('NEW.invoices')}); RETURN NULL;",
+        )
+        yield from _trigger(name, f"AFTER {operation}", "preference", "FOR EACH ROW", f"{name}()")
+
+
+def _json_of(value: str) -> str:
+    return f"'{{\"invoices\":\"' || {value} || '\"}}'"
+
+
 def _reads() -> Iterator[str]:
     """Row-level security: which rows a login reads. Which it writes, the acts say."""
     for on, condition in READS.items():
@@ -493,8 +537,8 @@ def _reads() -> Iterator[str]:
             yield f"CREATE POLICY {_PREFIX}{name} ON {on} {what}"
 
 
-def _per_statement(name: str, operation: str, on: str) -> Iterator[str]:
-    every = f"REFERENCING {_ROW_SETS[operation]} FOR EACH STATEMENT"
+def _per_statement(name: str, operation: str, on: str, others: str = "") -> Iterator[str]:
+    every = f"REFERENCING {_ROW_SETS[operation]}{others} FOR EACH STATEMENT"
     yield from _trigger(name, f"AFTER {operation}", on, every, f"{name}()")
 
 

@@ -59,7 +59,6 @@ from billing_lib.workflow.permissions import (
     changing,
     readable,
     require,
-    require_noted_approval,
 )
 from billing_lib.workflow.runs import (
     SIGN_OFF,
@@ -332,7 +331,6 @@ def approve(
             f"the price book of {facility} names no reviewers",
             remedy="issue the invoices without an approval, or name reviewers under 'approval'",
         )
-    require_noted_approval(connection, book)
     scope = RunScope.parse(row.selection)
     if scope.asks_sign_off and scope.reference is None:
         require_ready(connection, book, row.period)

@@ -190,10 +190,6 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
     }
     nothing = new.height + replacement.standing.height == 0
     undated, outcomes = 0, replacement.refused
-    if before is None:
-        usage.insert_file(
-            connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
-        )
     if before is None or not nothing:
         told = {name: count for name, count in counts.items() if count or name in _ALWAYS}
         event = events.record_event(
@@ -204,6 +200,10 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
             reason="",
             after=canonical_json({"sha256": sha256, "usage": usage_content(new), **told}),
         )
+        if before is None:
+            usage.insert_file(
+                connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
+            )
         usage.insert_usage(connection, facility, sha256, new)
         undated = report_undated(connection, book, new)
         undated += replacement.now.filter(

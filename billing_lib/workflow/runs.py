@@ -49,6 +49,7 @@ from billing_lib.workflow.price import (
     Gathered,
     differing,
     gather,
+    note_rating,
     replace_charges,
     year_to_date_amounts,
 )
@@ -302,6 +303,7 @@ def _totals(
             f"them {facility}/{codes[0]}",
             remedy=f"run 'billing rate {facility} {month}' and review them",
         )
+    note_rating(connection, facility, month, "changed", codes.len())
     replace_charges(connection, facility, priced, codes)
     stands_on = charges.select("charge", "invoice")
     invoices = drafts.select("kind", "project", invoice="code")

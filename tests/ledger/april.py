@@ -358,7 +358,7 @@ def queue(connection: Connection) -> None:
     notice = {"facility": "RC", "team": "smith-lab", "kind": "invoice", "key": "RC-2020-0001"}
     messages.add_notices(connection, [notice | {"text": "It is ready", "link": ""}])
     messages.mark_read(connection, messages.read_notices(connection, "RC", ["smith-lab"]))
-    messages.set_preference(connection, "RC", "ann@example.edu", "digest")
+    messages.set_preference(connection, "RC", "", "ann@example.edu", "digest")
 
 
 def correct(connection: Connection, record: str = "u9") -> None:

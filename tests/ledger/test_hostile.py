@@ -124,9 +124,11 @@ def test_an_act_that_the_role_allows_is_recorded_in_the_same_statement(url: str)
         assert session.execute(told.encode()).fetchall() == [
             ("void", "RC-2020-04-1/p1", "iss", '{"state":"APPROVED"}', '{"state":"VOID"}')
         ]
+    why = "INSERT INTO event (facility, kind, subject, reason) VALUES ('RC', 'rate', 'late', 'I')"
     cheaper = "UPDATE charge SET total = 2, raw_total = 2 WHERE charge = 'late'"
     told = 'SELECT login, "table", operation, rows FROM written ORDER BY at DESC LIMIT 1'
     with _as(url, "rev") as session, session.transaction(force_rollback=True):
+        session.execute(why.encode())
         session.execute(cheaper.encode())
         assert session.execute(told.encode()).fetchall() == [("rev", "charge", "UPDATE", 1)]
     with _as(url, "non") as session, session.transaction(force_rollback=True):
