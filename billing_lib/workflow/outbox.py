@@ -302,7 +302,7 @@ def prefer(
             _require_administered(connection, book, team, known)
         before = wishes(connection, facility).chosen.get((team or "", known), "" if team else EACH)
         of_team = f" of {team}" if team else ""
-        told = f"{facility}: {known} receives {_words(invoices)}{of_team}"
+        told = f"{facility}: {known} receives {_words(invoices, of_team)}"
         if before == invoices:
             return f"{told} already, nothing changed"
         messages.set_preference(connection, facility, team or "", known, invoices)
@@ -330,6 +330,9 @@ def _address(text: str) -> str:
         return text
 
 
-def _words(invoices: str) -> str:
-    words = {EACH: "each invoice in a message", DIGEST: "all invoices in one message"}
-    return words.get(invoices, "no invoice")
+def _words(invoices: str, of_team: str) -> str:
+    words = {
+        EACH: f"each invoice{of_team} in a message",
+        DIGEST: f"all invoices{of_team} in one message",
+    }
+    return words.get(invoices, f"no invoice{of_team}")

@@ -109,6 +109,16 @@ def test_an_event_that_was_tampered_with_ends_with_1(
     assert "MIC, event 3: its content is not what was recorded" in said.stdout
 
 
+def test_a_lab_chooses_by_words_how_it_is_told(staffed: tuple[Office, str]) -> None:
+    office, url = staffed
+    chosen = ("preferences", "MIC", "admin@example.edu", "--invoices", "none", "--team")
+    said = office.done(*chosen, "smith", database=url_as(url, "lab"))
+    assert said.startswith("MIC: admin@example.edu receives no invoice of smith")
+    refused = office.run(*chosen, "smith", database=url_as(url, "other"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("billing: other may not set how the team smith is told")
+
+
 def test_permissions_by_words(office: Office) -> None:
     office.done("init")
     assert office.listed("permissions") == []

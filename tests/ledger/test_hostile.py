@@ -131,6 +131,13 @@ def test_an_act_that_the_role_allows_is_recorded_in_the_same_statement(url: str)
         session.execute(why.encode())
         session.execute(cheaper.encode())
         assert session.execute(told.encode()).fetchall() == [("rev", "charge", "UPDATE", 1)]
+    own = "INSERT INTO preference VALUES ('RC', 'smith-lab', 'lab@example.edu', 'none')"
+    told = "SELECT kind, subject, team, login FROM event ORDER BY sequence DESC LIMIT 1"
+    with _as(url, "lab") as session, session.transaction(force_rollback=True):
+        session.execute(own.encode())
+        assert session.execute(told.encode()).fetchall() == [
+            ("prefer", "lab@example.edu", "smith-lab", "lab")
+        ]
     with _as(url, "non") as session, session.transaction(force_rollback=True):
         session.execute(b"INSERT INTO facility VALUES ('XY', 'Mine', 'USD', 'UTC')")
         own = "SELECT login, role FROM permission WHERE facility = 'XY'"

@@ -27,7 +27,8 @@ from billing_lib.workflow.search import ExportSelection, Filter
 from billing_lib.workflow.statements import generate_statements, pay_statement
 
 APRIL = Period(2020, 4)
-TWO_LABS = BOOK.replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ").replace(
+JONES = "{code: jones, name: Jones Lab, administrators: [jo@example.edu]}"
+TWO_LABS = BOOK.replace("teams: [", f"teams: [{JONES}, ").replace(
     "{code: p2, team: smith", "{code: p2, team: jones"
 )
 
@@ -143,6 +144,17 @@ def test_a_lab_gets_its_packages_and_its_notices(two_labs: Site, tmp_path: Path)
     panel.packages.get(all_.id)  # another lab's invoice is in it
     assert 'role="alert"' in panel.packages.message.widget.value
     assert f"Package {ours.id}" in str(panel.notices.html())
+
+
+def test_a_lab_chooses_how_it_is_told_by_mail(two_labs: Site) -> None:
+    as_jones(two_labs)
+    panel = ListingPanel(office=two_labs)
+    (row,) = panel.preferences.rows.children
+    assert (row.children[0].description, row.children[0].value) == ("jo@example.edu", "")
+    row.children[0].value = "none"
+    assert "receives no invoice of jones" in panel.preferences.message.widget.value
+    (row,) = ListingPanel(office=two_labs).preferences.rows.children
+    assert (row.children[0].value, len(row.children[0].options)) == ("none", 3)
 
 
 def test_who_may_see_no_lab_is_told_so(two_labs: Site) -> None:

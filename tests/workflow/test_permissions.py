@@ -23,6 +23,7 @@ from billing_lib.batch import issuing
 from billing_lib.batch.issuing import issue_approved, issue_month, issued_records, process_run
 from billing_lib.delivery import bounce, queue, send
 from billing_lib.errors import (
+    InvalidAddress,
     InvalidPeriod,
     InvalidPermission,
     InvalidSettings,
@@ -72,9 +73,11 @@ from billing_lib.workflow.notes import read_notes, text_versions, write_note, wr
 from billing_lib.workflow.outbox import (
     list_notices,
     list_outbox,
+    list_own_preferences,
     list_preferences,
     prefer,
     settle_message,
+    wishes,
 )
 from billing_lib.workflow.permissions import (
     grant,
@@ -653,6 +656,29 @@ def test_a_lab_sees_its_own_permission_and_staff_see_all(new_staffed: str) -> No
             workflow_approve.list_runs(engine, "MIC")
     with ledger_as(new_staffed, "vic") as engine:
         assert list_permissions(engine, "MIC").height == 9  # with the maker's
+
+
+def test_a_lab_chooses_how_it_is_told_and_no_other_lab_does(new_staffed: str) -> None:
+    address, books = "admin@example.edu", {"MIC": BOOK_HERE}
+    with ledger_as(new_staffed, "lab") as engine:
+        assert list_own_preferences(engine, books).rows() == [("MIC", "smith", address, None)]
+        said = prefer(engine, BOOK_HERE, address, "digest", "smith")
+        assert said.startswith(f"MIC: {address} receives all invoices of smith in one message;")
+        assert list_own_preferences(engine, books)["invoices"].to_list() == ["digest"]
+        for team in ("jones", None):
+            with pytest.raises(NotPermitted, match="lab may not "):
+                prefer(engine, BOOK_HERE, address, "none", team)
+        with pytest.raises(InvalidAddress, match="names no administrator eve"):
+            prefer(engine, BOOK_HERE, "eve@example.edu", "none", "smith")
+    with ledger_as(new_staffed, "other") as engine:
+        assert address not in list_own_preferences(engine, books)["address"]
+    with ledger_as(new_staffed) as engine, reading(engine) as connection:
+        chosen = read_events(connection, "MIC", kinds=["prefer"], subjects=[address])
+        assert chosen.select("login", "team", "before", "after").rows() == [
+            ("lab", "smith", None, '{"invoices":"digest"}')
+        ]
+        wished = wishes(connection, "MIC")
+    assert (wished.of("smith", address), wished.of("jones", address)) == ("digest", "each")
 
 
 def test_costs_are_for_staff(new_staffed: str) -> None:
