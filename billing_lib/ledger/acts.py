@@ -7,8 +7,9 @@
 ACTS is the one table of writing: triggers.py makes of it a trigger per table and operation, which
 asks for the login's role in each row's facility, and logins.py the grants. Each such statement is
 a row of ``written``, with login and time. EVENTS says which role an event takes; those of RECORDED
-are written by the database alone, in the statement that moves the row. READS are the policies of
-row-level security. SQLite knows no logins and has none of this but the tables.
+are written by the database alone, in the statement that moves the row, and EVENTED tables are
+written after an event only. READS are the policies of row-level security. SQLite knows no logins
+and has none of this but the tables.
 """
 
 from dataclasses import dataclass
