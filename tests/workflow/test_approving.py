@@ -33,7 +33,7 @@ from billing_lib.workflow.approve import (
 )
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
-from billing_lib.workflow.permissions import grant
+from billing_lib.workflow.permissions import grant, note_facility
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, sign_off
 from billing_lib.workflow.search import InvoiceSelection
@@ -125,6 +125,7 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
     ]
     alone = reviewed_by(me(rated))
     with writing(rated) as connection:
+        note_facility(connection, alone)
         done = approve(connection, alone, RUN, [P2], "")
     issued = issue_prepared(rated, alone, done, tmp_path)
     assert [it["totals"]["total"] for it in issued.values()] == ["12.50"]

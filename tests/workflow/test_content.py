@@ -11,7 +11,7 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Engine, make_url, text
 
-from billing_lib.errors import NotReady
+from billing_lib.errors import NotPermitted, NotReady
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import triggers
 from billing_lib.ledger.database import operating_system_login, reading, writing
@@ -24,6 +24,7 @@ from billing_lib.workflow.approve import approve, prepare
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.notes import write_note
+from billing_lib.workflow.permissions import note_facility
 from billing_lib.workflow.price import gather, replace_charges
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, require_ready, sign_off
@@ -161,22 +162,36 @@ def reviewed_by(login: str) -> PriceBook:
 
 
 def test_an_approval_is_of_whose_turn_it_is(rated: Engine, tmp_path: Path) -> None:
-    book = reviewed_by("bob")
+    book, by_hand = reviewed_by("bob"), text("UPDATE invoice SET step = 1")
     with writing(rated) as connection:
+        note_facility(connection, book)
         prepare(connection, book, APRIL, WHOLE)
+    if rated.dialect.name == "postgresql":
+        with pytest.raises(NotPermitted, match="is the turn of bob"), writing(rated) as connection:
+            connection.execute(by_hand)
+        return
     with writing(rated) as connection:
-        connection.execute(text("UPDATE invoice SET step = 1"))
+        connection.execute(by_hand)
     with writing(rated) as connection:
         ready = prepare(connection, book, APRIL, WHOLE)
     assert len(ready.codes) == 2
-    who = me(rated) if rated.dialect.name == "postgresql" else "nobody"
-    with pytest.raises(NotReady, match=f"was approved by {who}, and it is the turn of bob"):
+    with pytest.raises(NotReady, match="was approved by nobody, and it is the turn of bob"):
         issue_prepared(rated, book, ready, tmp_path)
+
+
+def test_other_reviewers_are_confirmed_by_an_administrator(rated: Engine, tmp_path: Path) -> None:
+    with writing(rated) as connection:
+        note_facility(connection, reviewed_by("bob"))
+        ready = prepare(connection, price_book(BOOK), APRIL, WHOLE)
+    refusal = "states another approval than its administrators have confirmed"
+    with pytest.raises(NotReady, match=refusal):
+        issue_prepared(rated, price_book(BOOK), ready, tmp_path)
 
 
 def test_an_approval_is_of_the_content(rated: Engine, tmp_path: Path) -> None:
     book = reviewed_by(me(rated))
     with writing(rated) as connection:
+        note_facility(connection, book)
         prepare(connection, book, APRIL, WHOLE)
     codes = [f"{RUN}/p1", f"{RUN}/p2"]
     with writing(rated) as connection:

@@ -579,8 +579,8 @@ def test_every_function_that_opens_a_facility_for_writing_notes_its_price_book()
         and "writing" in names_in(function.__code__)
     }
     # Rating notes it within its transaction, which the preview of a price book shares; viewers may
-    # write documents, of which only the run's log is kept.
-    assert writers == {"rate.rate_period", "documents.write_run_documents"}
+    # write documents, of which only the run's log is kept; labs may not note a price book.
+    assert writers == {"rate.rate_period", "documents.write_run_documents", "outbox.prefer"}
 
 
 def asks(function: FunctionType, seen: set[FunctionType]) -> bool:
