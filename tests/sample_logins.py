@@ -1,15 +1,10 @@
-"""Several people on one ledger: PostgreSQL logins, let in as docs/permissions.md says.
+"""Several people on one ledger: PostgreSQL logins, let in as ``billing people add`` does."""
 
-The SQL that an operator runs stands in that document alone; it is executed from there.
-"""
+from sqlalchemy import Engine, make_url
 
-import re
-from pathlib import Path
-
-import psycopg
-from sqlalchemy import make_url
-
-DOCUMENT = Path(__file__).parent.parent / "docs" / "permissions.md"
+from billing_lib.ledger import logins
+from billing_lib.ledger.database import initialise, open_ledger, writing
+from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 
 PEOPLE = {
     "vic": "viewer",
@@ -22,25 +17,30 @@ PEOPLE = {
 }
 """A login for each role, and one without any."""
 
-READERS = ("vic", "aud", "lab", "nob", "other", "head")
-"""Who is let in to read only; others may write, as far as the program lets them."""
+READERS = ("vic", "aud", "nob")
+LABS = ("lab", "other", "head")
+"""Who is let in to read only; others may write, as far as their roles let them."""
 
 
-def let_in(url: str, logins: tuple[str, ...]) -> None:
+def let_in(url: str, people: tuple[str, ...]) -> None:
     """Let logins use a ledger."""
-    of_server, of_ledger, of_person = re.findall(
-        r"^```sql\n(.*?)^```", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
-    )
-    with psycopg.connect(url, autocommit=True) as operator:
-        known = {name for (name,) in operator.execute("SELECT rolname FROM pg_roles").fetchall()}
-        if "billing_staff" not in known:
-            operator.execute(of_server.encode())
-        operator.execute(of_ledger.encode())
-        for login in logins:
-            if login not in known:
-                role = "billing_reader" if login in READERS else "billing_staff"
-                person = of_person.replace("ann", login).replace("billing_staff", role)
-                operator.execute(person.encode())
+    engine = open_ledger(url)
+    initialise(engine)  # a copied database does not have the rights of the one that was copied
+    with writing(engine) as connection:
+        for login in people:
+            group = logins.READER if login in READERS else logins.STAFF
+            logins.add(connection, login, logins.LAB if login in LABS else group)
+    engine.dispose()
+
+
+def hand_over(engine: Engine, facility: str, *own: tuple[str, str]) -> None:
+    """Make somebody else a facility's administrator; the user keeps these roles and teams alone."""
+    with writing(engine) as connection:
+        me = current_login(connection)
+        insert_permission(connection, facility, "somebody else", "administrator", "")
+        for role, team in own:
+            insert_permission(connection, facility, me, role, team)
+        delete_permission(connection, facility, me, "administrator", "")
 
 
 def url_as(url: str, login: str) -> str:

@@ -117,7 +117,7 @@ def evidence_findings(data: Path) -> list[tuple[str, str]]:
     found = []
     if events.is_file():
         try:
-            breaks = chain_breaks(read_segment(events))
+            breaks = chain_breaks(read_segment(events), times=False)
         except (ValueError, KeyError, TypeError):
             breaks = ["its events cannot be read"]
         found += [(f"{FOLDER}/{EVENTS}", sentence) for sentence in breaks]

@@ -160,7 +160,7 @@ def chain_breaks_here() -> list[str] | None:
     if engine is None:
         return None
     with reading(engine) as connection:
-        return check_chains(connection)
+        return [each for breaks in check_chains(connection).values() for each in breaks]
 
 
 class UnknownCommit(InvalidRecord):

@@ -193,6 +193,10 @@ def preferences(
         str | None,
         typer.Option(help="each: a message for each invoice; digest: one for all; none."),
     ] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(help="Only of this team's invoices, as its own administrators may set it."),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """List the recipients of invoices and statements, or set a recipient's preference."""
@@ -204,6 +208,6 @@ def preferences(
         )
     engine, book = ledger(), price_book(facility)
     if address is not None and invoices is not None:
-        say(prefer(engine, book, address, invoices))
+        say(prefer(engine, book, address, invoices, team))
     else:
         say_frame(list_preferences(engine, book), title=f"Preferences {facility}", as_json=as_json)

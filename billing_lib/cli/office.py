@@ -2,7 +2,7 @@
 
 the site       ``init``, ``lab``, ``portal``, ``demo``
 usage          ``load``, ``unload``, ``unbilled``, ``quote``
-permissions    ``grant``, ``revoke``, ``permissions``, ``events``
+permissions    ``grant``, ``revoke``, ``permissions``, ``people``, ``events``
 texts          ``text``, ``texts``
 """
 
@@ -318,7 +318,7 @@ Team = Annotated[str | None, typer.Option(help="Of a lab administrator: the lab.
 def grant(
     facility: FacilityCode, login: Login, role: Role, team: Team = None, reason: Reason = ""
 ) -> None:
-    """Give a login a role in a facility. Without an administrator everybody may do everything."""
+    """Give a login a role in a facility; its maker is its first administrator."""
     from billing_lib.workflow.permissions import grant as given
 
     say(given(ledger(), price_book(facility), login, role, team, reason))
@@ -334,6 +334,41 @@ def revoke(
     say(taken(ledger(), price_book(facility), login, role, team, reason))
 
 
+people = typer.Typer(
+    help="Say which logins of a PostgreSQL server may use its ledgers.",
+    no_args_is_help=True,
+    epilog="Example: billing people add ann",
+)
+app.add_typer(people, name="people")
+
+
+@people.command("add", epilog="Example: billing people add ann; billing people add li --kind lab")
+def people_add(
+    login: Login,
+    kind: Annotated[str, typer.Option(help="staff; reader (viewer, auditor); lab.")] = "staff",
+) -> None:
+    """Let a login use the ledgers of the server; it is made if the server does not know it."""
+    from billing_lib.workflow.permissions import let_in
+
+    say(let_in(ledger(), login, kind))
+
+
+@people.command("remove", epilog="Example: billing people remove ann")
+def people_remove(login: Login) -> None:
+    """Keep a login from the ledgers of the server; the login itself stays."""
+    from billing_lib.workflow.permissions import keep_out
+
+    say(keep_out(ledger(), login))
+
+
+@people.command("list", epilog="Example: billing people list")
+def people_list(as_json: AsJson = False) -> None:
+    """List the logins that may use the ledgers of the server."""
+    from billing_lib.workflow.permissions import list_people
+
+    say_frame(list_people(ledger()), title="People", as_json=as_json)
+
+
 @app.command(epilog="Example: billing permissions RC")
 def permissions(
     facility: Annotated[
@@ -342,18 +377,12 @@ def permissions(
     as_json: AsJson = False,
 ) -> None:
     """List the roles of each login and the actions that they allow."""
-    from billing_lib.workflow.permissions import has_administrator, list_permissions
+    from billing_lib.workflow.permissions import list_permissions
 
     if facility is not None:
         price_book(facility)
-    engine = ledger()
-    listed = list_permissions(engine, facility)
+    listed = list_permissions(ledger(), facility)
     say_frame(listed, title="Permissions", as_json=as_json)
-    if facility is not None and not as_json and not has_administrator(engine, facility):
-        say(
-            f"{facility} has no administrator yet: everybody may do everything; "
-            f"billing grant {facility} LOGIN administrator makes one"
-        )
 
 
 @app.command(epilog="Example: billing events RC --subject 57 --kind adjust")

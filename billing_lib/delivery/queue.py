@@ -14,7 +14,7 @@ twice changes nothing.
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -52,7 +52,15 @@ from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
-from billing_lib.workflow.outbox import DIGEST, NONE, Mailbox, administrators_of, owners_of, wishes
+from billing_lib.workflow.outbox import (
+    DIGEST,
+    NONE,
+    Mailbox,
+    Wishes,
+    administrators_of,
+    owners_of,
+    wishes,
+)
 from billing_lib.workflow.permissions import ISSUER, changing, require
 from billing_lib.workflow.statements import shown_statement
 
@@ -119,9 +127,7 @@ def _compose_invoices(
     ready = _ready(connection, settings.runs, chosen, composed.problems)
     for mailbox, numbers in wanted.items():
         invoices = [ready[number] for number in numbers if number in ready]
-        size = AT_ONCE if wished.get(mailbox.address) == DIGEST else 1
-        for start in range(0, len(invoices), size):
-            part = invoices[start : start + size]
+        for part in _parts(invoices, mailbox, wished):
             teams = {it.team for it in part}
             alone = part[0].invoice["number"] if len(part) == 1 else None
             about = {
@@ -245,11 +251,23 @@ def _versions(connection: Connection, kind: str, keys: list[str], composed: _Com
     return _Versions(told)
 
 
+def _parts(invoices: list[_Ready], mailbox: Mailbox, wished: Wishes) -> Iterator[list[_Ready]]:
+    """The invoices of each message to a recipient."""
+    together = []
+    for invoice in invoices:
+        if wished.of(invoice.team, mailbox.address) == DIGEST:
+            together.append(invoice)
+        else:
+            yield [invoice]
+    for start in range(0, len(together), AT_ONCE):
+        yield together[start : start + AT_ONCE]
+
+
 def _wanted(
     book: PriceBook,
     rows: pl.DataFrame,
     versions: _Versions,
-    wished: dict[str, str],
+    wished: Wishes,
     composed: _Composed,
 ) -> dict[Mailbox, list[str]]:
     """The numbers of the new invoices for each recipient."""
@@ -267,7 +285,7 @@ def _wanted(
             for number in numbers:
                 if versions.last(number, mailbox.address) is not None:
                     composed.before += 1
-                elif wished.get(mailbox.address) == NONE:
+                elif wished.of(team, mailbox.address) == NONE:
                     composed.unwished += 1
                 else:
                     wanted.setdefault(mailbox, []).append(number)

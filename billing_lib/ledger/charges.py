@@ -20,13 +20,15 @@ facility: ``charge`` as KEPT, ``charge_split`` as SPLIT of pricing.
 
 from collections.abc import Sequence
 from datetime import date
+from typing import Any
 
 import polars as pl
-from sqlalchemy import ColumnElement, Connection, Select, case, delete, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from billing_lib.errors import UnknownCharge
 from billing_lib.ledger import frames
+from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, rate, usage_record
 from billing_lib.ledger.states import (
@@ -72,11 +74,8 @@ def replace_charges(
     _leave_invoices(connection, facility, values)
     frames.update_frame(connection, charge, values, ["facility", "charge"], facility=facility)
     listed = frames.listed(connection, codes)
-    connection.execute(
-        delete(charge_split).where(
-            charge_split.c.facility == facility, charge_split.c.charge.in_(select(listed.c.value))
-        )
-    )
+    chosen = charge_split.c.charge.in_(select(listed.c.value))
+    frames.delete_rows(connection, charge_split, charge_split.c.facility == facility, chosen)
     frames.insert_frame(connection, charge_split, splits, facility=facility)
 
 
@@ -105,7 +104,7 @@ def delete_charges(connection: Connection, facility: str, codes: pl.Series) -> N
     _require_pending(connection, facility, codes)
     listed = frames.listed(connection, codes)
     chosen = charge.c.charge.in_(select(listed.c.value))
-    connection.execute(delete(charge).where(charge.c.facility == facility, chosen))
+    frames.delete_rows(connection, charge, charge.c.facility == facility, chosen)
 
 
 def read_charges(
@@ -193,6 +192,27 @@ def count_charges(connection: Connection, facility: str, period: str) -> pl.Data
 
     Charges on an ad hoc invoice count in that invoice's month; those that wait for one do not.
     """
+    apart, *counting = _counted(facility, period)
+    counted = (
+        select(apart, func.count().label("charges"), func.sum(charge.c.total).label("total"))
+        .where(*counting)
+        .group_by(apart)
+    )
+    schema = pl.Schema({"ad_hoc": pl.String(), "charges": pl.Int64(), "total": pl.Int64()})
+    return frames.read_frame(connection, counted, schema).sort("ad_hoc")
+
+
+def read_counted(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges (schema KEPT) that count_charges counts, each with its ``ad_hoc`` invoice."""
+    apart, *counting = _counted(facility, period)
+    statement = select(*(charge.c[name] for name in KEPT), apart).where(*counting)
+    return frames.read_frame(connection, statement, pl.Schema({**KEPT, "ad_hoc": pl.String()}))
+
+
+def _counted(
+    facility: str, period: str
+) -> tuple[Any, ColumnElement[bool], ColumnElement[bool], ColumnElement[bool]]:
+    """The ad hoc invoice of a charge that a month bills, and the conditions that it bills it."""
     ad_hoc = select(invoice.c.code).where(
         invoice.c.facility == facility, invoice.c.kind == "ad hoc"
     )
@@ -201,18 +221,12 @@ def count_charges(connection: Connection, facility: str, period: str) -> pl.Data
         charge.c.invoice.is_(None) & charge.c.reference.is_(None),
         charge.c.invoice.not_in(ad_hoc),
     )
-    apart = case((of_month, charge.c.invoice)).label("ad_hoc")
-    counted = (
-        select(apart, func.count().label("charges"), func.sum(charge.c.total).label("total"))
-        .where(
-            charge.c.facility == facility,
-            charge.c.original.is_(None),
-            ((charge.c.period == period) & own) | of_month,
-        )
-        .group_by(apart)
+    return (
+        case((of_month, charge.c.invoice)).label("ad_hoc"),
+        charge.c.facility == facility,
+        charge.c.original.is_(None),
+        ((charge.c.period == period) & own) | of_month,
     )
-    schema = pl.Schema({"ad_hoc": pl.String(), "charges": pl.Int64(), "total": pl.Int64()})
-    return frames.read_frame(connection, counted, schema).sort("ad_hoc")
 
 
 def count_by_project(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -350,8 +364,9 @@ def read_families(
 def keep_rates(connection: Connection, facility: str, rates: list[tuple[str, str]]) -> None:
     """Keep copies of rates, ``(fingerprint, canonical JSON)``, unless they are kept already."""
     kept = set(read_rates(connection, facility, [name for name, _ in rates])["fingerprint"])
+    when = stamp(connection, when="kept_at")
     fresh = [
-        {"facility": facility, "fingerprint": name, "body": body}
+        {"facility": facility, "fingerprint": name, "body": body} | when
         for name, body in dict(rates).items()
         if name not in kept
     ]
@@ -429,8 +444,9 @@ def read_groups(connection: Connection, facility: str, period: str) -> list[str]
 def read_rates(
     connection: Connection, facility: str, fingerprints: pl.Series | list[str] | None = None
 ) -> pl.DataFrame:
-    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), by fingerprint."""
-    statement = select(rate.c.fingerprint, rate.c.body).where(rate.c.facility == facility)
+    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), ``kept_at``, by fingerprint."""
+    columns = (rate.c.fingerprint, rate.c.body, rate.c.kept_at)
+    statement = select(*columns).where(rate.c.facility == facility)
     if fingerprints is not None:
         listed = frames.listed(connection, fingerprints)
         statement = statement.where(rate.c.fingerprint.in_(select(listed.c.value)))

@@ -55,8 +55,9 @@ from billing_lib.errors import (
     SendingElsewhere,
     UnreachableLedger,
 )
+from billing_lib.ledger import logins
 
-HEAD = "0009"
+HEAD = "0010"
 """The latest migration (migrations/versions); a test compares it with alembic's answer."""
 
 _FIRST = "0009"
@@ -92,7 +93,10 @@ def open_ledger(url: str) -> Engine:
 
 
 def initialise(engine: Engine) -> bool:
-    """Bring the ledger's tables and guards to this version; False if they already are."""
+    """Bring the ledger's tables and guards to this version; False if they already are.
+
+    On PostgreSQL roles and grants are made or renewed in either case.
+    """
     config = Config()
     config.set_main_option("script_location", "billing_lib.ledger:migrations")
     with writing(engine) as connection:
@@ -101,6 +105,7 @@ def initialise(engine: Engine) -> bool:
             connection.execute(select(func.pg_advisory_xact_lock(key)))
         standing = _version(connection)
         if standing == HEAD:
+            _let_in(connection)
             return False
         if standing is not None and standing > HEAD:
             raise _too_new(engine)
@@ -112,7 +117,14 @@ def initialise(engine: Engine) -> bool:
             )
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+        _let_in(connection)
     return True
+
+
+def _let_in(connection: Connection) -> None:
+    """Make or renew PostgreSQL's roles and grants."""
+    if connection.dialect.name == _POSTGRESQL:
+        logins.set_up(connection)
 
 
 def require_initialised(engine: Engine) -> None:
@@ -237,7 +249,8 @@ def _sentences(engine: Engine) -> Iterator[None]:
             raise NotPermitted(
                 f"the database refuses it to this login: {said}",
                 where=_shown(engine),
-                remedy="its operator makes the grants of the manual's page 'Permissions'",
+                remedy="'billing people add' lets a login use the ledger, 'billing grant' gives it "
+                "a role",
             ) from error
         # The bare class is SQLite's "file is not a database"; other subclasses are our defects.
         if not isinstance(error, OperationalError) and type(error) is not DatabaseError:
@@ -297,14 +310,15 @@ def _held(engine: Engine, key: str, file: str, refusal: BillingError) -> Iterato
 
 @contextmanager
 def _session_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
-    key = func.hashtextextended(f"billing.{name}", 0)
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        if not connection.scalar(select(func.pg_try_advisory_lock(key))):
+        with _sentences(engine):
+            held = connection.scalar(select(func.billing_guard_hold(name)))
+        if not held:
             raise refusal
         try:
             yield
         finally:
-            connection.scalar(select(func.pg_advisory_unlock(key)))
+            connection.scalar(select(func.billing_guard_free(name)))
 
 
 @contextmanager

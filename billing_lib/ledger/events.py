@@ -12,7 +12,9 @@ sequence, login and time itself; for SQLite this module does.
 """
 
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from typing import Any
 
@@ -97,6 +99,31 @@ def record_events(connection: Connection, facility: str, told: Sequence[Mapping[
     connection.execute(insert(event), rows)
 
 
+TOLD = "billing.told"
+"""The setting by which PostgreSQL's triggers learn the reasons of the events that they write."""
+
+
+@contextmanager
+def recorded(connection: Connection, told: Sequence[Mapping[str, Any]]) -> Iterator[None]:
+    """Record events of what is written inside; PostgreSQL's triggers write them (acts.py).
+
+    Each has ``facility``, ``kind``, ``subject``, ``team``, ``group_id``, ``reason``, ``before``,
+    ``after``. Of these the triggers take group, reason and the values after; the rest they know.
+    """
+    if connection.dialect.name == "postgresql":
+        named = {
+            row["subject"]: {name: row[name] for name in ("group_id", "reason", "after")}
+            for row in told
+        }
+        connection.execute(select(func.set_config(TOLD, json.dumps(named), True)))
+        yield
+        connection.execute(select(func.set_config(TOLD, "", True)))
+        return
+    yield
+    for facility in dict.fromkeys(row["facility"] for row in told):
+        record_events(connection, facility, [row for row in told if row["facility"] == facility])
+
+
 def last_sequence(connection: Connection, facility: str) -> int:
     """The number of the facility's last event; 0 before its first."""
     last = select(func.max(event.c.sequence)).where(event.c.facility == facility)
@@ -131,43 +158,60 @@ def read_events_since(connection: Connection, facility: str, since: datetime) ->
     return read_events(connection, facility, after=last)
 
 
-def check_chain(connection: Connection, facility: str) -> list[str]:
+def check_chain(
+    connection: Connection, facility: str, *, after: int = 0, times: bool = True
+) -> list[str]:
     """Recompute a facility's chain: one sentence per break, none if it is whole.
 
-    Without its last events a chain is still whole: compare its last hash with a copy elsewhere.
+    With ``after`` only from that event on. Without its last events a chain is still whole: compare
+    its last hash with a copy elsewhere.
     """
-    return chain_breaks(read_events(connection, facility), 0, BEGINNING)
+    before = max(0, after - 1)
+    events = read_events(connection, facility, after=before)
+    return chain_breaks(events, before, None if after else BEGINNING, times=times)
 
 
-def check_chains(connection: Connection) -> list[str]:
-    """Recompute the chains of all facilities: one sentence per break, none if all are whole."""
-    facilities = connection.scalars(select(event.c.facility).distinct().order_by(event.c.facility))
-    return [found for facility in facilities.all() for found in check_chain(connection, facility)]
+def check_chains(connection: Connection) -> dict[str, list[str]]:
+    """Recompute every facility's chain: the sentences on its breaks, by facility."""
+    codes = connection.scalars(select(event.c.facility).distinct().order_by(event.c.facility))
+    return {code: check_chain(connection, code) for code in list(codes)}
 
 
 def chain_breaks(
-    events: pl.DataFrame, sequence: int | None = None, previous: str | None = None
+    events: pl.DataFrame,
+    sequence: int | None = None,
+    previous: str | None = None,
+    *,
+    times: bool = True,
 ) -> list[str]:
     """The breaks of a chain or of a segment of it, a sentence each.
 
     ``events`` (schema EVENT) follow the event of this number and hash; by default they are a
-    segment, which begins with whatever event its first one says.
+    segment, which begins with whatever event its first one says. ``times`` are checked for running
+    backwards, which a clock that is set back makes them do too.
     """
     found: list[str] = []
+    moment = None
     for row in events.iter_rows(named=True):
         place = f"{row['facility']}, event {row['sequence']}"
-        if sequence is None or previous is None:
-            sequence, previous = row["sequence"] - 1, row["previous_hash"]
-        sequence += 1
+        sequence = (row["sequence"] - 1 if sequence is None else sequence) + 1
         if row["sequence"] != sequence:
             found.append(f"{place}: event {sequence} is missing before it")
             sequence = row["sequence"]
-        if row["previous_hash"] != previous:
+        if previous is not None and row["previous_hash"] != previous:
             found.append(f"{place}: it does not follow from the event before it")
         if row["hash"] != event_hash(row):
             found.append(f"{place}: its content is not what was recorded")
-        previous = row["hash"]
+        if times and moment is not None and row["at"] < moment:
+            found.append(f"{place}: its time is before that of the event before it")
+        previous, moment = row["hash"], row["at"]
     return found
+
+
+def chain_head(connection: Connection, facility: str) -> tuple[int, str]:
+    """The number and the hash of a facility's last event: what a copy elsewhere keeps of it."""
+    head = _link(connection, facility)
+    return int(str(head["sequence"])) - 1, str(head["previous_hash"])
 
 
 def event_hash(fields: Mapping[str, Any]) -> str:

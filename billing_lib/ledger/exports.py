@@ -13,7 +13,7 @@ column names (schemas PACKAGE, PACKAGE_FILE, TRANSFORMATION).
 import datetime as dt
 
 import polars as pl
-from sqlalchemy import Connection, delete, insert, select, union
+from sqlalchemy import Connection, insert, select, union
 
 from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
@@ -68,8 +68,8 @@ def read_owners(connection: Connection) -> pl.DataFrame:
 
 def delete_package(connection: Connection, package_id: str) -> bool:
     """Delete a package and the rows of its files; False if it was already gone."""
-    connection.execute(delete(package_file).where(package_file.c.package == package_id))
-    return connection.execute(delete(package).where(package.c.id == package_id)).rowcount == 1
+    frames.delete_rows(connection, package_file, package_file.c.package == package_id)
+    return frames.delete_rows(connection, package, package.c.id == package_id) == 1
 
 
 def read_referred(connection: Connection, today: dt.date) -> set[str]:
@@ -110,10 +110,10 @@ def read_transformations(
 
 def delete_transformation(connection: Connection, transformation_id: str) -> bool:
     """Delete a transformation; False if it was already gone."""
-    gone = connection.execute(
-        delete(transformation).where(transformation.c.id == transformation_id)
+    return (
+        frames.delete_rows(connection, transformation, transformation.c.id == transformation_id)
+        == 1
     )
-    return gone.rowcount == 1
 
 
 def read_kept_results(connection: Connection) -> set[str]:

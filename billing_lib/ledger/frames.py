@@ -40,8 +40,11 @@ from sqlalchemy import (
     TypeDecorator,
     cast,
     column,
+    delete,
     func,
     literal,
+    literal_column,
+    select,
     type_coerce,
 )
 from sqlalchemy.dialects import postgresql
@@ -161,7 +164,11 @@ _CHUNK = 100_000
 POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
 """The same for polars."""
 _POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
+_FEW = 1_000  # rows that a statement brings with it; more of them go by COPY
+STAGED = "billing_staged"
+"""The temporary table that COPY writes to."""
 _ESCAPED = (("\\", "\\\\"), ("\t", "\\t"), ("\n", "\\n"), ("\r", "\\r"))
+_ESCAPED_IN_ARRAYS = (("\\", "\\\\"), ('"', '\\"'))
 
 
 class UnstorableText(BillingError):
@@ -182,7 +189,9 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
     # Sorted by the key, so that the tables' trees grow at one end.
     stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
-        _copy_in(connection, _quoted(connection, table.name), stored)
+        names, target = _names(connection, stored.columns), _quoted(connection, table.name)
+        given, values = _given(connection, table, stored)
+        _execute(connection, f"INSERT INTO {target} ({names}) SELECT {names} FROM {given}", values)  # noqa: S608
     else:
         places = ", ".join("?" * stored.width)
         names = _names(connection, stored.columns)
@@ -205,7 +214,12 @@ def update_frame(
     stored = stored.select(*columns, *keys)
     target = _quoted(connection, table.name)
     if connection.dialect.name == "postgresql":
-        return _update_from_staged(connection, target, stored, columns, keys)
+        quoted = {name: _quoted(connection, name) for name in stored.columns}
+        settings = ", ".join(f"{quoted[name]} = given.{quoted[name]}" for name in columns)
+        found = " AND ".join(f"kept.{quoted[name]} = given.{quoted[name]}" for name in keys)
+        given, values = _given(connection, table, stored)
+        sql = f"UPDATE {target} AS kept SET {settings} FROM {given} WHERE {found}"  # noqa: S608
+        return _execute(connection, sql, values)
     settings = ", ".join(f"{_quoted(connection, name)} = ?" for name in columns)
     found = " AND ".join(f"{_quoted(connection, name)} = ?" for name in keys)
     return _execute_many(connection, f"UPDATE {target} SET {settings} WHERE {found}", stored)  # noqa: S608
@@ -221,7 +235,7 @@ def read_frame(
     columns = list(statement.selected_columns)
     schema = frame_schema(columns) if schema is None else schema
     if connection.dialect.name == "postgresql":
-        return _copy_out(connection, statement, schema)
+        return _copy_out(connection, _without_costs(connection, statement, columns), schema)
     texts = statement.with_only_columns(
         *(
             type_coerce(chosen, Text).label(name) if _storage_type(dtype) == pl.String else chosen
@@ -248,10 +262,22 @@ def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
     return elements.table_valued(column("value", Text)).alias("listed")
 
 
-def _copy_in(connection: Connection, target: str, stored: pl.DataFrame) -> None:
-    """Write COPY's text format: backslashes, tabs and line ends escaped, null as \\N."""
+def _given(
+    connection: Connection, table: Table, stored: pl.DataFrame
+) -> tuple[str, Sequence[object]]:
+    """Rows for a statement to read, as the relation ``given`` and its parameters.
+
+    Few rows are an array per column. Many go by COPY into a temporary table, since COPY writes to
+    no table with row-level security; triggers.py has the function that makes it.
+    """
+    names = _names(connection, stored.columns)
+    if stored.height <= _FEW:
+        kinds = (table.columns[name].type.compile(connection.dialect) for name in stored.columns)
+        arrays = ", ".join(f"%s::text::{kind}[]" for kind in kinds)
+        return f"unnest({arrays}) AS given ({names})", _arrays(stored)
+    connection.execute(select(func.billing_guard_stage(table.name)))
+    sql = f"COPY pg_temp.{STAGED} ({names}) FROM STDIN"
     escaped = stored.with_columns(_escaped(stored.schema))
-    sql = f"COPY {target} ({_names(connection, stored.columns)}) FROM STDIN"
     with (
         _driver_errors(connection, sql),
         _psycopg(connection).cursor() as cursor,
@@ -262,6 +288,51 @@ def _copy_in(connection: Connection, target: str, stored: pl.DataFrame) -> None:
                 include_header=False, separator="\t", quote_style="never", null_value="\\N"
             )
             copy.write(text)
+    return f"pg_temp.{STAGED} AS given", ()
+
+
+def _execute(connection: Connection, sql: str, values: Sequence[object]) -> int:
+    with _driver_errors(connection, sql), _psycopg(connection).cursor() as cursor:
+        return cursor.execute(sql.encode(), values).rowcount
+
+
+def _arrays(part: pl.DataFrame) -> list[str]:
+    """Each column as the text of an array: ``{"RC","a \\"b\\"",NULL}``."""
+    return [
+        "{" + text + "}"
+        for text in part.select(
+            _element(name, dtype).str.join(",", ignore_nulls=False)
+            for name, dtype in part.schema.items()
+        ).row(0)
+    ]
+
+
+def _element(name: str, dtype: pl.DataType) -> pl.Expr:
+    if dtype != pl.String:
+        return pl.col(name).cast(pl.String).fill_null("NULL")
+    text = pl.col(name)
+    for plain, escaped in _ESCAPED_IN_ARRAYS:
+        text = text.str.replace_all(plain, escaped, literal=True)
+    return pl.format('"{}"', text).fill_null("NULL").alias(name)
+
+
+def _without_costs(
+    connection: Connection, statement: Select[Any], columns: Sequence[ColumnElement[Any]]
+) -> Select[Any]:
+    """The select with null for costs, which a lab's login has no right to read."""
+    if not any(_name(chosen) == "cost" for chosen in columns):
+        return statement
+    if "reads_costs" not in connection.info:
+        asked = select(func.has_column_privilege("charge", "cost", "SELECT"))
+        connection.info["reads_costs"] = connection.scalar(asked)
+    if connection.info["reads_costs"]:
+        return statement
+    return statement.with_only_columns(
+        *(
+            literal_column("NULL").label("cost") if _name(chosen) == "cost" else chosen
+            for chosen in columns
+        )
+    )
 
 
 def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema) -> pl.DataFrame:
@@ -283,22 +354,14 @@ def _copy_out(connection: Connection, statement: Select[Any], schema: pl.Schema)
     return _restored(stored, schema, _POSTGRESQL_INSTANT)
 
 
-def _update_from_staged(
-    connection: Connection, target: str, stored: pl.DataFrame, columns: list[str], keys: list[str]
-) -> int:
-    staged = "billing_staged"
-    names = _names(connection, stored.columns)
-    alike = f"SELECT {names} FROM {target} LIMIT 0"  # noqa: S608
-    connection.exec_driver_sql(f"CREATE TEMPORARY TABLE {staged} ON COMMIT DROP AS {alike}")
-    _copy_in(connection, f"pg_temp.{staged}", stored)
-    quoted = {name: _quoted(connection, name) for name in stored.columns}
-    settings = ", ".join(f"{quoted[name]} = staged.{quoted[name]}" for name in columns)
-    found = " AND ".join(f"kept.{quoted[name]} = staged.{quoted[name]}" for name in keys)
-    updated = connection.exec_driver_sql(
-        f"UPDATE {target} AS kept SET {settings} FROM pg_temp.{staged} AS staged WHERE {found}"  # noqa: S608
-    )
-    connection.exec_driver_sql(f"DROP TABLE pg_temp.{staged}")
-    return updated.rowcount
+def delete_rows(connection: Connection, table: Table, *where: ColumnElement[bool]) -> int:
+    """Delete rows; their number. On PostgreSQL no login has the right to, but a function."""
+    if connection.dialect.name != "postgresql":
+        return connection.execute(delete(table).where(*where)).rowcount
+    place: ColumnElement[Any] = literal_column(f"{_quoted(connection, table.name)}.ctid")
+    places = func.array(select(place).select_from(table).where(*where).scalar_subquery())
+    gone = connection.scalar(select(func.billing_guard_delete(table.name, places)))
+    return int(gone or 0)
 
 
 def _execute_many(connection: Connection, sql: str, stored: pl.DataFrame) -> int:
@@ -359,6 +422,7 @@ def _literals(values: dict[str, object]) -> dict[str, pl.Expr]:
 
 
 def _escaped(schema: pl.Schema) -> Iterator[pl.Expr]:
+    """The texts of a frame as COPY's text format has them."""
     for name, dtype in schema.items():
         if dtype == pl.String:
             text = pl.col(name)

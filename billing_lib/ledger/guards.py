@@ -408,6 +408,12 @@ _INVOICE = (
     Guard(
         "invoice",
         (UPDATE,),
+        "an invoice keeps the reason of its last move",
+        f"NEW.state = OLD.state AND ({differs(('reason',))})",
+    ),
+    Guard(
+        "invoice",
+        (UPDATE,),
         "an invoice has a payment while it is paid",
         f"(NEW.paid_on IS NOT NULL) <> (NEW.state = 'PAID') OR (OLD.state = 'PAID'"
         f" AND NEW.state = 'PAID' AND ({differs(_PAYMENT)}))",
@@ -758,7 +764,7 @@ DELIVERY_GUARDS: tuple[Guard, ...] = (
         "preference",
         (UPDATE,),
         "a preference stays that of its recipient",
-        differs(("facility", "address")),
+        differs(("facility", "team", "address")),
     ),
     never("preference", "a preference is set otherwise, not deleted", DELETE),
 )
@@ -915,6 +921,12 @@ _CHARGE = (
     ),
     Guard(
         "charge",
+        (INSERT, UPDATE),
+        "a charge comes to its raw total and its adjustment",
+        "NEW.total <> NEW.raw_total + NEW.adjustment",
+    ),
+    Guard(
+        "charge",
         (UPDATE,),
         "a charge is billed with its run and invoice",
         "NEW.state <> 'PENDING' AND (NEW.run IS NULL OR NEW.invoice IS NULL)",
@@ -976,7 +988,10 @@ _CHARGE = (
         for operation, row in ((INSERT, "NEW"), (UPDATE, "NEW"), (DELETE, "OLD"))
     ),
 )
-_EVENT = (never("event", "events are append-only"),)
+_EVENT = (
+    never("event", "events are append-only"),
+    never("written", "the record of what was written is append-only"),
+)
 _ADMINISTRATED = (
     "EXISTS (SELECT 1 FROM permission p WHERE p.facility = {row}.facility"
     " AND p.role = 'administrator')"

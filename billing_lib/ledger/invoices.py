@@ -13,11 +13,11 @@ import datetime as dt
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Select, Table, bindparam, func, select, update
+from sqlalchemy import Connection, Select, Table, func, select, update
 
 from billing_lib.errors import NotReady, UnknownInvoice
 from billing_lib.ledger import frames
-from billing_lib.ledger.events import record_events
+from billing_lib.ledger.events import recorded
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import (
     invoice,
@@ -166,7 +166,7 @@ def move_invoices(
     ``numbers`` are by code, for ``issue``. ``facts`` are further values of the events, by code.
     ``payment`` is date, reference and the paid statement's id or None, for ``pay``. ``locked`` has
     the invoices as lock_invoices returned them. NotReady if the action is not allowed in an
-    invoice's state, or another session moved the invoice meanwhile.
+    invoice's state.
     """
     if not codes:
         return
@@ -185,11 +185,12 @@ def move_invoices(
         if action in ("pay", "unpay"):
             names = ("paid_on", "payment_reference", "statement")
             values |= dict(zip(names, payment or (None, None, None), strict=True))
-        rows.append(values | {"of_code": code, "was": before})
+        rows.append(values | {"code": code, "facility": facility})
         told = {name: str(value) for name, value in values.items() if value is not None}
         told |= (facts or {}).get(code, {})
         moves.append(
             {
+                "facility": facility,
                 "kind": action,
                 "subject": code,
                 "team": row["team"],
@@ -199,29 +200,40 @@ def move_invoices(
                 "after": canonical_json(told),
             }
         )
-    moved = update(invoice).where(
-        invoice.c.facility == facility,
-        invoice.c.code == bindparam("of_code"),
-        invoice.c.state == bindparam("was"),
-    )
-    if connection.execute(moved, rows).rowcount != len(rows):
-        raise NotReady("an invoice was changed by another at this moment")
-    record_events(connection, facility, moves)
+    schema = {name: INVOICE[name] for name in rows[0]}
+    with recorded(connection, moves):
+        frames.update_frame(connection, invoice, pl.DataFrame(rows, schema), ["facility", "code"])
 
 
-def set_step(connection: Connection, facility: str, code: str, step: int) -> None:
-    """Set the number of reviewers who have approved an APPROVING invoice."""
-    changed = connection.execute(
-        update(invoice)
-        .where(
-            invoice.c.facility == facility,
-            invoice.c.code == code,
-            invoice.c.state == APPROVING,
+def set_step(
+    connection: Connection, row: dict[str, Any], step: int, reason: str, facts: dict[str, str]
+) -> None:
+    """Set the number of reviewers who have approved an APPROVING invoice, with an event.
+
+    ``row`` has the invoice's columns, and ``facts`` are further values of the event.
+    """
+    told = {
+        "facility": row["facility"],
+        "kind": "approve" if step > row["step"] else "send_back",
+        "subject": row["code"],
+        "team": row["team"],
+        "group_id": None,
+        "reason": reason,
+        "before": canonical_json({"step": str(row["step"])}),
+        "after": canonical_json({"step": str(step)} | facts),
+    }
+    with recorded(connection, [told]):
+        changed = connection.execute(
+            update(invoice)
+            .where(
+                invoice.c.facility == row["facility"],
+                invoice.c.code == row["code"],
+                invoice.c.state == APPROVING,
+            )
+            .values(step=step)
         )
-        .values(step=step)
-    )
-    if changed.rowcount != 1:
-        raise NotReady(f"invoice {code} is not being approved")
+        if changed.rowcount != 1:
+            raise NotReady(f"invoice {row['code']} is not being approved")
 
 
 ISSUED_INVOICE = frame_schema(issued_invoice.columns)

@@ -21,7 +21,7 @@ from sqlalchemy import ColumnElement, Connection, and_, func, insert, or_, selec
 from billing_lib.errors import NotReady, UnknownMessage
 from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
-from billing_lib.ledger.events import record_event
+from billing_lib.ledger.events import recorded
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.people import current_login
 from billing_lib.ledger.schema import (
@@ -54,8 +54,7 @@ TOLD = frame_schema(_TOLD)
 def lock_outbox(connection: Connection) -> None:
     """Keep other sessions from queueing until the transaction ends, as SQLite does anyway."""
     if connection.dialect.name == "postgresql":
-        key = func.hashtextextended("billing.outbox", 0)
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
+        connection.execute(select(func.billing_guard_wait("outbox")))
 
 
 def insert_messages(
@@ -188,31 +187,30 @@ def move_message(
     row = read_message(connection, message_id)
     state = after(OF_MESSAGE, row["state"], action, f"message {message_id}")
     tries = {"attempts": 0} if state == WAITING else {}
-    changed = connection.execute(
-        update(message)
-        .where(message.c.id == message_id, message.c.state == row["state"])
-        .values(
-            state=state,
-            said=said,
-            next_try=next_try,
-            **tries,
-            **stamp(connection, when="moved_at"),
-        )
-    )
-    if changed.rowcount != 1:
-        raise NotReady(f"message {message_id} was changed by another at this moment")
-    if action != "defer":
-        for facility in facilities_of(connection, message_id):
-            record_event(
-                connection,
-                facility,
-                kind=f"message_{action}",
-                subject=message_id,
-                reason=said,
-                before=canonical_json({"state": row["state"]}),
-                after=canonical_json({"state": state, "recipient": row["recipient"]}),
-                team=row["team"],
+    event = {
+        "kind": f"message_{action}",
+        "subject": message_id,
+        "team": row["team"],
+        "group_id": None,
+        "reason": said,
+        "before": canonical_json({"state": row["state"]}),
+        "after": canonical_json({"state": state, "recipient": row["recipient"]}),
+    }
+    facilities = facilities_of(connection, message_id) if action != "defer" else []
+    with recorded(connection, [event | {"facility": code} for code in facilities]):
+        changed = connection.execute(
+            update(message)
+            .where(message.c.id == message_id, message.c.state == row["state"])
+            .values(
+                state=state,
+                said=said,
+                next_try=next_try,
+                **tries,
+                **stamp(connection, when="moved_at"),
             )
+        )
+        if changed.rowcount != 1:
+            raise NotReady(f"message {message_id} was changed by another at this moment")
     return state
 
 
@@ -283,18 +281,37 @@ def mark_read(connection: Connection, unread: pl.DataFrame) -> None:
 
 
 def read_preferences(connection: Connection, facility: str) -> pl.DataFrame:
-    """Recipients' preferences: ``facility``, ``address``, ``invoices`` (each, digest, none)."""
+    """Recipients' preferences: ``facility``, ``team`` ('' for all), ``address``, ``invoices``
+    (each, digest, none)."""
     chosen = select(preference).where(preference.c.facility == facility)
-    return frames.read_frame(connection, chosen).sort("address")
+    return frames.read_frame(connection, chosen).sort("address", "team")
 
 
-def set_preference(connection: Connection, facility: str, address: str, invoices: str) -> None:
-    """Set how a recipient is told of a facility's invoices: each, digest or none."""
-    mine = (preference.c.facility == facility) & (preference.c.address == address)
-    changed = connection.execute(update(preference).where(mine).values(invoices=invoices))
-    if changed.rowcount == 0:
-        values = {"facility": facility, "address": address, "invoices": invoices}
-        connection.execute(insert(preference).values(values))
+def set_preference(
+    connection: Connection, facility: str, team: str, address: str, invoices: str
+) -> None:
+    """Set how a recipient is told of a team's invoices, with an event: each, digest or none.
+
+    Team '' stands for all teams that have not chosen.
+    """
+    key = {"facility": facility, "team": team, "address": address}
+    mine = and_(*(preference.c[name] == value for name, value in key.items()))
+    before = connection.scalar(select(preference.c.invoices).where(mine))
+    chosen = {
+        "facility": facility,
+        "kind": "prefer",
+        "subject": address,
+        "team": team or None,
+        "group_id": None,
+        "reason": "",
+        "before": None if before is None else canonical_json({"invoices": before}),
+        "after": canonical_json({"invoices": invoices}),
+    }
+    with recorded(connection, [chosen]):
+        if before is None:
+            connection.execute(insert(preference).values(**key, invoices=invoices))
+        else:
+            connection.execute(update(preference).where(mine).values(invoices=invoices))
 
 
 def _in(connection: Connection, notices: list[dict[str, str]]) -> ColumnElement[bool]:

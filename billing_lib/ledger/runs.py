@@ -19,12 +19,12 @@ from datetime import date
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, func, insert, select, update
 
 from billing_lib.errors import NotReady, UnknownRun
 from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
-from billing_lib.ledger.events import record_event
+from billing_lib.ledger.events import recorded
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import billing_run, invoice_number, issued_invoice, issuing, job
 from billing_lib.ledger.states import FAILED, FROZEN, ISSUED, OPEN, RUNNING, after
@@ -129,22 +129,24 @@ def _change(
     connection: Connection, row: Row[Any], kind: str, reason: str, column: str, value: str
 ) -> None:
     before = getattr(row, column)
-    changed = connection.execute(
-        update(billing_run)
-        .where(billing_run.c.id == row.id, billing_run.c[column] == before)
-        .values({column: value})
-    )
-    if changed.rowcount != 1:
-        raise NotReady(f"billing run {row.id} was changed by another at this moment")
-    record_event(
-        connection,
-        row.facility,
-        kind=f"run_{kind}",
-        subject=row.id,
-        reason=reason,
-        before=canonical_json({column: before}),
-        after=canonical_json({column: value}),
-    )
+    told = {
+        "facility": row.facility,
+        "kind": f"run_{kind}",
+        "subject": row.id,
+        "team": None,
+        "group_id": None,
+        "reason": reason,
+        "before": canonical_json({column: before}),
+        "after": canonical_json({column: value}),
+    }
+    with recorded(connection, [told]):
+        changed = connection.execute(
+            update(billing_run)
+            .where(billing_run.c.id == row.id, billing_run.c[column] == before)
+            .values({column: value})
+        )
+        if changed.rowcount != 1:
+            raise NotReady(f"billing run {row.id} was changed by another at this moment")
 
 
 ISSUING = frame_schema(issuing.columns)
@@ -280,7 +282,7 @@ def reserve_numbers(
 
 def release_numbers(connection: Connection, issuing_id: str) -> None:
     """Give back the numbers of an issuing that is not issued."""
-    connection.execute(delete(invoice_number).where(invoice_number.c.issuing == issuing_id))
+    frames.delete_rows(connection, invoice_number, invoice_number.c.issuing == issuing_id)
 
 
 def _change_issuing(

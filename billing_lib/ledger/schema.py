@@ -4,6 +4,7 @@
                        ├ unbilled     └ rate (kept copies)
                        └ usage_version                      what it was before, each time
     permission (who may do what)    event (who, when, why; hash-chained per facility)
+    written (PostgreSQL: each statement that wrote what makes an amount)
 
     billing_run ─ job          a run by staff, and each action in it
        └ invoice               its life: OPEN … APPROVED … PAID
@@ -179,6 +180,7 @@ rate = Table(
     facility_key(),
     Column("fingerprint", Text, primary_key=True),
     stated("body"),  # canonical JSON
+    stamped("kept_at", Instant),
     sqlite_with_rowid=False,
 )
 
@@ -260,6 +262,19 @@ event = Table(
     stamped("previous_hash", Text),
     stamped("hash", Text),
     Index(None, "facility", "subject"),
+    sqlite_with_rowid=False,
+)
+
+written = Table(
+    "written",
+    metadata,
+    facility_key(),
+    Column("at", Instant, FetchedValue(), primary_key=True),
+    Column("session", Integer, FetchedValue(), primary_key=True, autoincrement=False),
+    Column("table", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    stamped("login", Text),
+    minor("rows"),
     sqlite_with_rowid=False,
 )
 
@@ -694,6 +709,7 @@ preference = Table(
     "preference",
     metadata,
     facility_key(),
+    Column("team", Text, primary_key=True),  # that chose it for its invoices; '' if staff did
     Column("address", Text, primary_key=True),
     stated("invoices"),  # each, digest or none
     sqlite_with_rowid=False,

@@ -21,12 +21,12 @@ import datetime as dt
 from typing import Any
 
 import polars as pl
-from sqlalchemy import Connection, Row, Select, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, Select, func, insert, select, update
 
 from billing_lib.errors import NotReady, UnknownStatement
 from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
-from billing_lib.ledger.events import record_event
+from billing_lib.ledger.events import recorded
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import facility as facilities
 from billing_lib.ledger.schema import (
@@ -74,8 +74,7 @@ STATED = frame_schema(_STATED)
 def lock_statements(connection: Connection) -> None:
     """Keep other sessions from statements until the transaction ends, as SQLite does anyway."""
     if connection.dialect.name == "postgresql":
-        key = func.hashtextextended("billing.statements", 0)
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
+        connection.execute(select(func.billing_guard_wait("statements")))
 
 
 def read_statements(
@@ -184,19 +183,15 @@ def put_on(connection: Connection, placed: pl.DataFrame) -> None:
 def take_off(connection: Connection, numbers: pl.Series) -> None:
     """Take invoices off their OPEN statements."""
     listed = frames.listed(connection, numbers)
-    connection.execute(
-        delete(statement_invoice).where(statement_invoice.c.number.in_(select(listed.c.value)))
-    )
+    of_these = statement_invoice.c.number.in_(select(listed.c.value))
+    frames.delete_rows(connection, statement_invoice, of_these)
 
 
 def replace_adjustments(connection: Connection, ids: list[str], adjustments: pl.DataFrame) -> None:
     """Replace all adjustments of OPEN statements with these (schema STATEMENT_ADJUSTMENT)."""
     listed = frames.listed(connection, ids)
-    connection.execute(
-        delete(statement_adjustment).where(
-            statement_adjustment.c.statement.in_(select(listed.c.value))
-        )
-    )
+    of_these = statement_adjustment.c.statement.in_(select(listed.c.value))
+    frames.delete_rows(connection, statement_adjustment, of_these)
     frames.insert_frame(connection, statement_adjustment, adjustments)
 
 
@@ -223,25 +218,24 @@ def move_statement(
     state = after(OF_STATEMENT, row.state, action, f"statement {statement_id}")
     paid_on, reference = payment or (None, None)
     values = {"state": state, "paid_on": paid_on, "payment_reference": reference}
-    changed = connection.execute(
-        update(statement)
-        .where(statement.c.id == statement_id, statement.c.state == row.state)
-        .values(values)
-    )
-    if changed.rowcount != 1:
-        raise NotReady(f"statement {statement_id} was changed by another at this moment")
-    told = {name: str(value) for name, value in values.items() if value is not None}
-    for facility in sorted(facilities):
-        record_event(
-            connection,
-            facility,
-            kind=f"statement_{action}",
-            subject=statement_id,
-            reason=reason,
-            before=canonical_json({"state": row.state}),
-            after=canonical_json(told | (facts or {})),
-            team=row.team,
+    after_it = {name: str(value) for name, value in values.items() if value is not None}
+    told = {
+        "kind": f"statement_{action}",
+        "subject": statement_id,
+        "team": row.team,
+        "group_id": None,
+        "reason": reason,
+        "before": canonical_json({"state": row.state}),
+        "after": canonical_json(after_it | (facts or {})),
+    }
+    with recorded(connection, [told | {"facility": code} for code in sorted(facilities)]):
+        changed = connection.execute(
+            update(statement)
+            .where(statement.c.id == statement_id, statement.c.state == row.state)
+            .values(values)
         )
+        if changed.rowcount != 1:
+            raise NotReady(f"statement {statement_id} was changed by another at this moment")
 
 
 FUND_ENTRY = frame_schema(fund_entry.columns)

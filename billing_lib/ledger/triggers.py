@@ -15,6 +15,7 @@ PostgreSQL's functions run with their owner's rights and a fixed search path, so
 security nor a temporary table hides rows from them; ``session_user`` stays the connected login.
 """
 
+import re
 from collections.abc import Iterator
 
 from sqlalchemy import (
@@ -30,9 +31,32 @@ from sqlalchemy import (
     table,
 )
 
-from billing_lib.ledger.events import BEGINNING, FIELDS
-from billing_lib.ledger.guards import DELETE, GUARDS, INSERT, UPDATE, Guard
+from billing_lib.ledger.acts import (
+    ACTS,
+    ADMINISTRATOR,
+    AMOUNTS,
+    APPROVAL,
+    ENOUGH,
+    EVENTED,
+    EVENTS,
+    HOLDS,
+    ISSUER,
+    LAB_ADMINISTRATOR,
+    LOCKS,
+    READS,
+    RECORDED,
+    REVIEWER,
+    RULE,
+    UNRECORDED,
+    VIEWER,
+    WRITTEN,
+    has,
+)
+from billing_lib.ledger.events import BEGINNING, FIELDS, TOLD
+from billing_lib.ledger.frames import STAGED
+from billing_lib.ledger.guards import DELETE, GUARDS, INSERT, UPDATE, Guard, named
 from billing_lib.ledger.schema import metadata, package, transformation
+from billing_lib.ledger.states import moves
 
 _PREFIX = "billing_guard_"
 _ROW_SETS = {
@@ -67,6 +91,15 @@ def remove(connection: Connection) -> None:
                 column("pronamespace").in_(here.where(column("nspname") == func.current_schema())),
             )
         )
+        policies = select(column("tablename", Text), column("policyname", Text)).select_from(
+            table("pg_policies")
+        )
+        policies = policies.where(
+            column("policyname").startswith(_PREFIX, autoescape=True),
+            column("schemaname") == func.current_schema(),
+        )
+        for on, policy in list(connection.execute(policies)):
+            connection.exec_driver_sql(f'DROP POLICY {policy} ON "{on}"')
         for name in list(connection.scalars(functions)):
             connection.exec_driver_sql(f"DROP FUNCTION {name} CASCADE")  # with its triggers
         return
@@ -148,8 +181,28 @@ def _postgresql(connection: Connection) -> Iterator[str]:
     schema = connection.dialect.identifier_preparer.quote(
         connection.scalars(select(func.current_schema())).one()
     )
-    path = f"SECURITY DEFINER SET search_path = pg_catalog, {schema}, pg_temp"
-    yield _function(f"{_PREFIX}refuse", path, _raised("TG_ARGV[0]"))
+    for statement in _on_postgresql():
+        yield qualified(statement, schema)
+
+
+def qualified(statement: str, schema: str) -> str:
+    """The statement with the schema before each of the ledger's tables and functions.
+
+    So code that runs with its owner's rights finds them whatever the search path is.
+    """
+    return _OURS.sub(rf"\1{schema}.\2", statement)
+
+
+_OURS = re.compile(
+    r"(\b(?:FROM|JOIN|INTO|ON|FUNCTION|TABLE)\s+|(?<![\w.\"'])(?=billing_guard_\w+\())"
+    rf"\"?({'|'.join(sorted(metadata.tables, key=len, reverse=True))}|billing_guard_\w+)\b\"?"
+    r"(?!\.)"
+)
+
+
+def _on_postgresql() -> Iterator[str]:
+    yield from _asked()
+    yield _function(f"{_PREFIX}refuse", _raised("TG_ARGV[0]"))
     for name, guard, operation in _named():
         if guard.lookup:
             # One query for all rows of the statement; row by row, bulk writes would be slow.
@@ -157,10 +210,8 @@ def _postgresql(connection: Connection) -> Iterator[str]:
             rows = "gone" if operation == DELETE else "fresh"
             found = f"EXISTS (SELECT 1 FROM {rows} WHERE {condition})"
             refused = f"IF {found} THEN {_raised(_literal(guard.says))} END IF; RETURN NULL;"
-            yield _function(name, path, f"{_AS_COMMITTED} {refused}")
-            moment = f"AFTER {operation}"
-            every = f"REFERENCING {_ROW_SETS[operation]} FOR EACH STATEMENT"
-            yield from _trigger(name, moment, guard.table, every, f"{name}()")
+            yield _function(name, f"{_AS_COMMITTED} {refused}")
+            yield from _per_statement(name, operation, guard.table)
         else:
             every = f"FOR EACH ROW WHEN ({guard.when})" if guard.when else "FOR EACH ROW"
             call = f"{_PREFIX}refuse({_literal(guard.says)})"
@@ -170,7 +221,7 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         call = f"{_PREFIX}refuse({_literal(f'the table {guarded} is not emptied')})"
         yield from _trigger(name, "BEFORE TRUNCATE", guarded, "FOR EACH STATEMENT", call)
     for stamped, moment, body in (
-        ("event", "BEFORE INSERT", _event_link()),
+        ("event", "BEFORE INSERT", f"{_event_by_whom()} {_event_link()}"),
         ("source_file", "BEFORE INSERT", f"{_WHO} NEW.loaded_at := clock_timestamp();"),
         ("billing_run", "BEFORE INSERT", f"{_WHO} NEW.made_at := clock_timestamp();"),
         *(
@@ -181,24 +232,353 @@ def _postgresql(connection: Connection) -> Iterator[str]:
         ("job", "BEFORE INSERT OR UPDATE", _pass_stamp("started_at")),
         ("fund_entry", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
         ("message", "BEFORE INSERT OR UPDATE", _pass_stamp("queued_at", "moved_at")),
+        ("rate", "BEFORE INSERT", "NEW.kept_at := clock_timestamp();"),
         ("notice", "BEFORE INSERT", "NEW.made_at := clock_timestamp();"),
         ("notice_seen", "BEFORE INSERT", f"{_WHO} NEW.at := clock_timestamp();"),
         ("journal", "BEFORE INSERT", f"{_WHO} NEW.posted_at := clock_timestamp();"),
     ):
         name = f"{_PREFIX}{stamped}_stamp"
-        yield _function(name, path, f"{body} RETURN NEW;")
+        yield _function(name, f"{body} RETURN NEW;")
         yield from _trigger(name, moment, stamped, "FOR EACH ROW", f"{name}()")
     name = f"{_PREFIX}permission_giver"
-    yield _function(name, path, _by_an_administrator())
+    yield _function(name, _by_an_administrator())
     moment = "BEFORE INSERT OR DELETE"
     yield from _trigger(name, moment, "permission", "FOR EACH ROW", f"{name}()")
+    name = f"{_PREFIX}facility_maker"
+    yield _function(
+        name,
+        "INSERT INTO permission (facility, login, role, team)"
+        f" VALUES (NEW.code, session_user::text, '{ADMINISTRATOR}', ''); RETURN NULL;",
+    )
+    yield from _trigger(name, "AFTER INSERT", "facility", "FOR EACH ROW", f"{name}()")
     for moving, keys in _MOVING.items():
         name = f"{_PREFIX}{moving}_lock"
         same = " AND ".join(f"kept.{key} = OLD.{key}" for key in keys)
         locked = f"PERFORM 1 FROM {moving} kept WHERE {same} FOR UPDATE; RETURN NEW;"
-        yield _function(name, path, locked)
+        yield _function(name, locked)
         every = "FOR EACH ROW WHEN (NEW.state <> OLD.state)"
         yield from _trigger(name, "BEFORE UPDATE", moving, every, f"{name}()")
+    name = f"{_PREFIX}invoice_whose_turn"
+    yield _function(name, _by_its_reviewer())
+    every = "FOR EACH ROW WHEN (NEW.step > OLD.step)"
+    yield from _trigger(name, "BEFORE UPDATE", "invoice", every, f"{name}()")
+    yield from _acts()
+    yield from _recorders()
+    yield from _preferring()
+    yield from _reads()
+
+
+def _asked() -> Iterator[str]:
+    """The functions that policies and the library call, for whoever may read the ledger."""
+    own = "p.login = session_user::text"
+    tree = (
+        "SELECT DISTINCT ON (e.facility) e.facility, e.after::jsonb AS above FROM event e"
+        " WHERE e.kind = 'teams' ORDER BY e.facility, e.sequence DESC"
+    )
+    readable = f"{has(ENOUGH[VIEWER], 'f.facility')}"
+    for name, gives, body in (
+        (
+            "reads",
+            "text[]",
+            "SELECT array(SELECT DISTINCT p.facility FROM permission p"
+            f" WHERE {own} AND p.role IN {named(ENOUGH[VIEWER])})",
+        ),
+        (
+            "labs",
+            "TABLE (facility text, team text)",
+            f"WITH RECURSIVE lab(facility, team) AS (SELECT p.facility, p.team FROM permission p"
+            f" WHERE {own} AND p.role = '{LAB_ADMINISTRATOR}' UNION SELECT t.facility, b.key"
+            f" FROM lab JOIN ({tree}) t ON t.facility = lab.facility,"
+            " jsonb_each_text(t.above) b WHERE b.value = lab.team) SELECT facility, team FROM lab",
+        ),
+        (
+            "packages",
+            "SETOF text",
+            "SELECT k.id FROM package k WHERE NOT EXISTS (SELECT 1 FROM package_file f"
+            f" WHERE f.package = k.id AND NOT {readable} AND (f.facility, f.team) NOT IN"
+            " (SELECT l.facility, l.team FROM billing_guard_labs() l))",
+        ),
+        (
+            "messages",
+            "SETOF text",
+            "SELECT k.id FROM message k WHERE NOT EXISTS (SELECT 1 FROM told f"
+            f" WHERE f.message = k.id AND NOT {readable}) AND {has(ENOUGH[VIEWER], None)}",
+        ),
+    ):
+        yield (
+            f"CREATE FUNCTION {_PREFIX}{name}() RETURNS {gives} LANGUAGE sql STABLE {_SAFE}"
+            f" AS $body$ {body} $body$"
+        )
+    yield (
+        f"CREATE FUNCTION {_PREFIX}approval(of_facility text) RETURNS jsonb LANGUAGE sql STABLE"
+        f" {_SAFE} AS $body$ SELECT coalesce((SELECT e.after::jsonb FROM event e"
+        f" WHERE e.facility = of_facility AND e.kind = '{APPROVAL}' AND e.subject = '{RULE}'"
+        " ORDER BY e.sequence DESC LIMIT 1), '{}') $body$"
+    )
+    lock = "hashtextextended('billing.' || held, 0)"
+    refused = _refused(
+        "of_facility := substring(held from '^issuing:(.*)$');"
+        f" IF (of_facility IS NULL AND held NOT IN {named(LOCKS)})"
+        f" OR NOT (CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
+        f" ELSE {has(ENOUGH[REVIEWER], 'of_facility')} OR NOT EXISTS (SELECT 1 FROM facility f"
+        " WHERE f.code = of_facility) END)",
+        "'{} may not hold the lock ' || held",
+    )
+    for name, call in (
+        ("hold", f"pg_try_advisory_lock({lock})"),
+        ("free", f"pg_advisory_unlock({lock})"),
+    ):
+        yield (
+            f"CREATE FUNCTION {_PREFIX}{name}(held text) RETURNS boolean LANGUAGE plpgsql {_SAFE}"
+            f" AS $body$ DECLARE of_facility text; BEGIN {refused} RETURN {call}; END $body$"
+        )
+    yield (
+        f"CREATE FUNCTION {_PREFIX}wait(held text) RETURNS void LANGUAGE plpgsql {_SAFE}"
+        f" AS $body$ DECLARE of_facility text; BEGIN {refused}"
+        f" PERFORM pg_advisory_xact_lock({lock}); END $body$"
+    )
+    cases = " ".join(
+        f"WHEN '{each}' THEN CREATE TEMPORARY TABLE {STAGED} ON COMMIT DROP AS"
+        f" SELECT * FROM {each} WITH NO DATA;"
+        for each in sorted({act.table for act in ACTS})
+    )
+    # Logins may make no temporary tables, and COPY writes to none with row-level security.
+    yield (
+        f"CREATE FUNCTION {_PREFIX}stage(of_table text) RETURNS void LANGUAGE plpgsql {_SAFE}"
+        f" AS $body$ BEGIN IF to_regclass('pg_temp.{STAGED}') IS NOT NULL THEN"
+        f" DROP TABLE pg_temp.{STAGED}; END IF; CASE of_table {cases} END CASE;"
+        f" EXECUTE 'GRANT SELECT, INSERT ON pg_temp.{STAGED} TO ' || quote_ident(session_user);"
+        " END $body$"
+    )
+    deleted = sorted({act.table for act in ACTS if DELETE in act.operations})
+    cases = " ".join(
+        f"WHEN '{each}' THEN DELETE FROM {each} WHERE ctid = ANY (places);" for each in deleted
+    )
+    # With the right to DELETE a login could also lock the whole table.
+    yield (
+        f"CREATE FUNCTION {_PREFIX}delete(of_table text, places tid[]) RETURNS bigint"
+        f" LANGUAGE plpgsql {_SAFE} AS $body$ DECLARE gone bigint; BEGIN"
+        f" CASE of_table {cases} END CASE; GET DIAGNOSTICS gone = ROW_COUNT; RETURN gone;"
+        " END $body$"
+    )
+
+
+def _acts() -> Iterator[str]:
+    """A trigger per table and operation, once per statement: is the role there, and by whom is it?
+
+    Most statements are of one facility, so the rows are first reduced to the columns asked for.
+    """
+    for on, operation in sorted({(act.table, each) for act in ACTS for each in act.operations}):
+        if on == "permission":
+            continue  # asked before the row is there, by permission_giver
+        rows = "gone" if operation == DELETE else "fresh"
+        checks = ""
+        for act in ACTS:
+            if act.table == on and operation in act.operations:
+                columns = sorted(set(re.findall(r"ROW\.(\w+)", act.refusal))) or ["1"]
+                named_columns = ", ".join(columns)
+                refusal = act.refusal.replace("ROW.", "r.")
+                found = f"IF EXISTS (SELECT 1 FROM (SELECT DISTINCT {named_columns} FROM {rows}) r"
+                checks += _refused(f"{found} WHERE {refusal})", act.sentence)
+        if on in EVENTED:
+            checks += _after_an_event(on, operation, rows)
+        if on in WRITTEN:
+            checks += (
+                'INSERT INTO written (facility, at, session, "table", operation, login, rows)'
+                f" SELECT facility, clock_timestamp(), pg_backend_pid(), '{on}', '{operation}',"
+                f" session_user::text, count(*) FROM {rows} GROUP BY facility;"
+            )
+        name = f"{_PREFIX}{on}_{operation.lower()}_act"
+        yield _function(name, f"{checks} RETURN NULL;")
+        both = operation == UPDATE and on == "charge"
+        yield from _per_statement(name, operation, on, " OLD TABLE AS gone" if both else "")
+
+
+def _after_an_event(on: str, operation: str, rows: str) -> str:
+    """Refuse rows of a facility whose last event is not this transaction's.
+
+    A transaction that records an event holds the facility's chain until its end.
+    """
+    last = "SELECT e.login, e.at FROM event e WHERE e.facility = r.facility"
+    none = (
+        f"NOT EXISTS (SELECT 1 FROM ({last} ORDER BY e.sequence DESC LIMIT 1) e"
+        " WHERE e.login = session_user::text AND e.at >= transaction_timestamp())"
+    )
+    # The operator, who could take the guards off, is believed.
+    condition = (
+        "IF NOT pg_has_role(session_user, current_user, 'MEMBER') AND EXISTS"
+        f" (SELECT 1 FROM (SELECT DISTINCT facility FROM {rows}) r WHERE {none})"
+    )
+    if operation == UPDATE and on == "charge":
+        changed = ", ".join(f"f.{name}" for name in AMOUNTS)
+        condition += (
+            " AND EXISTS (SELECT 1 FROM fresh f JOIN gone g ON g.facility = f.facility"
+            f" AND g.charge = f.charge WHERE ({changed}) IS DISTINCT FROM"
+            f" ({changed.replace('f.', 'g.')}))"
+        )
+    return _refused(condition, f"'{{}} may not write this in {on} before an event says why'")
+
+
+_NOTE = f"jsonb_each(nullif(current_setting('{TOLD}', true), '')::jsonb)"
+_CLAIMS = named(("state", "step", "number", "paid_on", "payment_reference", "description"))
+
+
+def _recorders() -> Iterator[str]:
+    """Triggers that write an event in the statement that moves a row."""
+    for on, subject, prefix, place in (
+        ("invoice", "code", "", ""),
+        ("billing_run", "id", "run_", ""),
+        (
+            *("statement", "id", "statement_"),
+            "JOIN (SELECT DISTINCT a.facility, a.statement FROM statement_invoice a) w"
+            " ON w.statement = f.id",
+        ),
+        (
+            *("message", "id", "message_"),
+            "JOIN (SELECT DISTINCT a.facility, a.message FROM told a) w ON w.message = f.id",
+        ),
+    ):
+        known = ", ".join(
+            f"('{move.before}', '{move.after}', '{prefix}{move.action}')"
+            for move in moves(on)
+            if move.action not in UNRECORDED
+        )
+        team = "NULL" if on == "billing_run" else "f.team"
+        same = " AND ".join(
+            f"g.{key.name} = f.{key.name}" for key in metadata.tables[on].primary_key
+        )
+        pair = f"fresh f JOIN gone g ON {same} {place}"
+        facility = "w.facility" if place else "f.facility"
+        others = {
+            "invoice": [("step", "CASE WHEN f.step > g.step THEN 'approve' ELSE 'send_back' END")],
+            "billing_run": [("description", "'run_describe'")],
+        }
+        changes = [
+            (
+                "state",
+                "m.kind",
+                f"JOIN (VALUES {known}) m (was, now, kind) ON m.was = g.state AND m.now = f.state",
+                "",
+            )
+        ]
+        changes += [
+            (column, kind, "", f"WHERE f.{column} <> g.{column} AND f.state = g.state")
+            for column, kind in others.get(on, [])
+        ]
+        body = (
+            f"IF EXISTS (SELECT 1 FROM fresh f JOIN {_NOTE} n ON n.key = f.{subject},"
+            " jsonb_each_text((n.value ->> 'after')::jsonb) c"
+            f" WHERE c.key IN {_CLAIMS} AND c.value IS DISTINCT FROM (to_jsonb(f) ->> c.key))"
+            f" THEN {_raised(_literal('an event says what its row says'))} END IF;"
+        )
+        for changed, kind, joined, only in changes:
+            value = "'{{\"{0}\":' || to_jsonb({1}.{0}::text)::text || '}}'"
+            before = value.format(changed, "g")
+            after = (
+                f"CASE WHEN (n.value ->> 'after')::jsonb ? '{changed}' THEN n.value ->> 'after'"
+                f" ELSE {value.format(changed, 'f')} END"
+            )
+            body += (
+                "INSERT INTO event"
+                " (facility, kind, subject, team, group_id, reason, before, after)"
+                f" SELECT {facility}, {kind}, f.{subject}, {team}, n.value ->> 'group_id',"
+                f" coalesce(n.value ->> 'reason', ''), {before}, {after} FROM {pair} {joined}"
+                f" LEFT JOIN {_NOTE} n ON n.key = f.{subject} {only}"
+                f' ORDER BY {facility}, f.{subject} COLLATE "C";'
+            )
+        name = f"{_PREFIX}{on}_recorded"
+        yield _function(name, f"{body} RETURN NULL;")
+        both = "REFERENCING NEW TABLE AS fresh OLD TABLE AS gone FOR EACH STATEMENT"
+        yield from _trigger(name, "AFTER UPDATE", on, both, f"{name}()")
+    for operation, kind, row, holds in (
+        (INSERT, "grant", "NEW", "after"),
+        (DELETE, "revoke", "OLD", "before"),
+    ):
+        name = f"{_PREFIX}permission_{kind}"
+        told = (
+            f"'{{\"role\":\"' || {row}.role || '\"' || CASE WHEN {row}.team = '' THEN '' ELSE"
+            f" ',\"team\":' || to_jsonb({row}.team)::text END || '}}'"
+        )
+        body = (
+            f"INSERT INTO event (facility, kind, subject, team, reason, {holds}) VALUES"
+            f" ({row}.facility, '{kind}', {row}.login, nullif({row}.team, ''),"
+            f" coalesce((SELECT n.value ->> 'reason' FROM {_NOTE} n"
+            f" WHERE n.key = {row}.login), ''),"
+            f" {told});"
+        )
+        yield _function(name, f"{body} RETURN NULL;")
+        yield from _trigger(name, f"AFTER {operation}", "permission", "FOR EACH ROW", f"{name}()")
+
+
+def _preferring() -> Iterator[str]:
+    """Triggers that write the event of a recipient's preference."""
+    for operation, before in ((INSERT, "NULL"), (UPDATE, _json_of("OLD.invoices"))):
+        name = f"{_PREFIX}preference_{operation.lower()}_recorded"
+        yield _function(
+            name,
+            "INSERT INTO event (facility, kind, subject, team, reason, before, after) VALUES"
+            " (NEW.facility, 'prefer', NEW.address, nullif(NEW.team, ''), '',"
+            f" {before}, {_json_of('NEW.invoices')}); RETURN NULL;",
+        )
+        yield from _trigger(name, f"AFTER {operation}", "preference", "FOR EACH ROW", f"{name}()")
+
+
+def _json_of(value: str) -> str:
+    return f"'{{\"invoices\":\"' || {value} || '\"}}'"
+
+
+def _reads() -> Iterator[str]:
+    """Row-level security: which rows a login reads. Which it writes, the acts say."""
+    for on, condition in READS.items():
+        yield f"ALTER TABLE {on} ENABLE ROW LEVEL SECURITY"
+        read = condition.replace("ROW.", f"{on}.")
+        changed = HOLDS.get(on, condition).replace("ROW.", f"{on}.")
+        for name, what in (
+            ("read", f"FOR SELECT USING ({read})"),
+            ("insert", "FOR INSERT WITH CHECK (true)"),
+            ("update", f"FOR UPDATE USING ({changed}) WITH CHECK (true)"),
+        ):
+            yield f"CREATE POLICY {_PREFIX}{name} ON {on} {what}"
+
+
+def _per_statement(name: str, operation: str, on: str, others: str = "") -> Iterator[str]:
+    every = f"REFERENCING {_ROW_SETS[operation]}{others} FOR EACH STATEMENT"
+    yield from _trigger(name, f"AFTER {operation}", on, every, f"{name}()")
+
+
+def _event_by_whom() -> str:
+    """Refuse an event that the login may not record, or that the database records itself."""
+    body = (
+        f"IF NEW.kind IN {named(RECORDED)} THEN IF pg_trigger_depth() < 2 THEN "
+        + _raised("'the database itself records an event of the kind ' || NEW.kind")
+        + f" END IF; ELSIF NEW.kind NOT IN {named(EVENTS)} THEN "
+        + _raised("'there is no event of the kind ' || coalesce(NEW.kind, 'null')")
+        + " ELSE "
+    )
+    for role in sorted(set(EVENTS.values())):
+        kinds = named(kind for kind, takes in EVENTS.items() if takes == role)
+        condition = f"IF NEW.kind IN {kinds} AND NOT {has(ENOUGH[role], 'NEW.facility')}"
+        says = f"'{{}} may not record this in ' || NEW.facility || ': it takes the role {role}'"
+        body += _refused(condition, says)
+    of_charge = (
+        "SELECT 1 FROM charge c WHERE c.facility = NEW.facility AND c.charge = NEW.subject"
+        " AND (c.state <> 'PENDING' OR c.run IS NOT NULL)"
+    )
+    body += (
+        f"IF NEW.kind IN ('adjust', 'delete', 'new_rate') AND EXISTS ({of_charge}) THEN "
+        + _raised("'a charge that is billed or bound to a run does not change'")
+        + " END IF;"
+    )
+    return f"{body} END IF;"
+
+
+def _refused(condition: str, says: str) -> str:
+    """Raise, where the condition holds, that the login (``{}``) may not do this."""
+    sentence = says.replace("{}", "' || session_user::text || '")
+    return (
+        f"{condition} THEN RAISE EXCEPTION USING MESSAGE = {sentence},"
+        " ERRCODE = 'insufficient_privilege'; END IF; "
+    )
 
 
 _MOVING = {
@@ -217,7 +597,7 @@ _AS_COMMITTED = (
 )
 """Under another isolation a guard would look up outdated rows."""
 
-_WHO = "NEW.login := session_user;"
+_WHO = "NEW.login := session_user::text;"
 
 
 def _pass_stamp(began: str, ended: str = "ended_at") -> str:
@@ -253,15 +633,48 @@ def _event_link() -> str:
 
 
 def _by_an_administrator() -> str:
-    """Refuse a change of permissions by a login that is no administrator."""
-    given = (
-        "SELECT 1 FROM permission p WHERE p.facility = coalesce(NEW.facility, OLD.facility)"
-        " AND p.role = 'administrator'"
-    )
+    """Refuse a change of permissions by a login that is no administrator.
+
+    A facility's first administrator is its maker, by the trigger of the facility's row.
+    """
+    given = has((ADMINISTRATOR,), "coalesce(NEW.facility, OLD.facility)")
     says = _raised(_literal("an administrator of the facility gives and takes permissions"))
     return f"""
-    IF EXISTS ({given}) AND NOT EXISTS ({given} AND p.login = session_user) THEN {says} END IF;
+    IF pg_trigger_depth() < 2 AND NOT {given} THEN {says} END IF;
     RETURN coalesce(NEW, OLD);"""
+
+
+def _by_its_reviewer() -> str:
+    """Refuse an approval by a login whose turn it is not, or who changed an amount where two
+    persons are asked for."""
+    of_invoice = "c.facility = NEW.facility AND c.invoice = NEW.code"
+    changed = (
+        "SELECT 1 FROM charge c JOIN event e ON e.facility = c.facility"
+        f" WHERE {of_invoice} AND e.login = session_user::text AND (e.subject = c.charge"
+        " AND e.kind IN ('adjust', 'add_line', 'delete', 'new_rate')"
+        " OR e.subject = c.record AND e.kind = 'mend')"
+    )
+    loaded = (
+        "SELECT 1 FROM charge c JOIN usage_record u ON u.facility = c.facility"
+        " AND u.record = c.record AND u.occurrence = c.occurrence"
+        " JOIN source_file s ON s.facility = u.facility AND s.sha256 = u.file_sha256"
+        f" WHERE {of_invoice} AND s.login = session_user::text"
+    )
+    return (
+        f"DECLARE rule jsonb := {_PREFIX}approval(NEW.facility);"
+        " turn jsonb := coalesce(rule -> 'reviewers' -> OLD.step, '[]'); BEGIN "
+        + _refused(
+            "IF rule ? 'reviewers' AND NOT turn ? session_user::text",
+            "'{} may not approve this invoice: it is the turn of ' || coalesce((SELECT"
+            " string_agg(r.value, ' or ') FROM jsonb_array_elements_text(turn) r), 'nobody')",
+        )
+        + _refused(
+            f"IF (rule ->> 'two_persons')::boolean AND (EXISTS ({changed}) OR EXISTS ({loaded}))",
+            "'{} may not approve this invoice: {} changed an amount of it, and two persons are"
+            " asked for'",
+        )
+        + "RETURN NEW; END;"
+    )
 
 
 def _raised(message: str) -> str:
@@ -272,9 +685,12 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _function(name: str, path: str, body: str) -> str:
+_SAFE = "SECURITY DEFINER SET search_path = pg_catalog, pg_temp"
+
+
+def _function(name: str, body: str) -> str:
     return (
-        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql {path}"
+        f"CREATE FUNCTION {name}() RETURNS trigger LANGUAGE plpgsql {_SAFE}"
         f" AS $body$ BEGIN {body} END $body$"
     )
 

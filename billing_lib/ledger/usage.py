@@ -20,7 +20,6 @@ from sqlalchemy import (
     Row,
     Select,
     Table,
-    delete,
     func,
     insert,
     literal,
@@ -205,6 +204,20 @@ def read_versions(
     return _read(connection, statement, VERSION)
 
 
+def read_first_versions(connection: Connection, facility: str, sha256: str) -> pl.DataFrame:
+    """A file's records as they were added at first (schema USAGE_WITH_PERIOD), by record."""
+    parts = [
+        select(*(table.c[name] for name in USAGE_WITH_PERIOD)).where(
+            table.c.facility == facility, table.c.file_sha256 == sha256, first
+        )
+        for table, first in (
+            (usage_record, func.coalesce(usage_record.c.version, 1) == 1),
+            (usage_version, usage_version.c.version == 1),
+        )
+    ]
+    return pl.concat(_read(connection, part, USAGE_WITH_PERIOD) for part in parts).sort(RECORD)
+
+
 def replaced_records(connection: Connection, facility: str) -> pl.Series:
     """The ids of the records that have earlier versions."""
     found = select(usage_version.c.record).where(usage_version.c.facility == facility).distinct()
@@ -234,10 +247,9 @@ def replace_usage(
     )
     for (occurrence,), part in standing.group_by("occurrence"):
         among = _among(connection, unbilled.c.record, part["record"])
-        connection.execute(
-            delete(unbilled).where(
-                unbilled.c.facility == facility, unbilled.c.occurrence == occurrence, among
-            )
+        of_occurrence = unbilled.c.occurrence == occurrence
+        frames.delete_rows(
+            connection, unbilled, unbilled.c.facility == facility, of_occurrence, among
         )
 
 
@@ -252,7 +264,7 @@ def replace_unbilled(
 ) -> None:
     """Replace a period's unbilled records: ``record``, ``occurrence``, ``reason``, ``detail``."""
     standing = unbilled.c.period == period  # None becomes IS NULL
-    connection.execute(delete(unbilled).where(unbilled.c.facility == facility, standing))
+    frames.delete_rows(connection, unbilled, unbilled.c.facility == facility, standing)
     frames.insert_frame(
         connection,
         unbilled,

@@ -28,8 +28,10 @@ from billing_lib.exports.packages import list_packages, read_package
 from billing_lib.panels.forms import Displayed, button, framed, heading, in_portal, keep, table
 from billing_lib.panels.home import NoticePanel
 from billing_lib.panels.office import Message
+from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.load import read_price_books
+from billing_lib.workflow.outbox import DIGEST, EACH, NONE, list_own_preferences, prefer
 from billing_lib.workflow.overview import read_lab_months
 from billing_lib.workflow.search import Filter, find_invoices
 from billing_lib.workflow.statements import Statement, list_statements, read_statement
@@ -364,6 +366,46 @@ class LabPackages:
             self.message.say("")
 
 
+_AS_SET = "as the facility has set it"
+_WISHES = {
+    EACH: "each invoice in a message",
+    DIGEST: "all invoices in one message",
+    NONE: "no invoice",
+}
+
+
+class LabPreferences:
+    """How the administrators of the user's labs receive invoices; each choice is kept at once."""
+
+    def __init__(self, office: Site, books: dict[str, PriceBook]) -> None:
+        self.office, self.books = office, books
+        self.message = Message()
+        own = list_own_preferences(office.engine, books)
+        self.rows = widgets.VBox([self._row(row) for row in own.iter_rows(named=True)])
+        parts = [heading("Invoices by mail"), self.rows, self.message.widget]
+        self.widget = widgets.VBox(parts if own.height else [])
+
+    def _row(self, row: dict[str, Any]) -> widgets.HBox:
+        unset = [] if row["invoices"] else [(_AS_SET, "")]
+        choice = widgets.Dropdown(
+            description=row["address"],
+            options=[*unset, *((words, wish) for wish, words in _WISHES.items())],
+            value=row["invoices"] or "",
+            layout={"width": "auto"},
+            style={"description_width": "initial"},
+        )
+        choice.observe(lambda change: self._prefer(row, change["new"]), names="value")
+        return widgets.HBox([choice, widgets.HTML(escape(f"{row['team']} at {row['facility']}"))])
+
+    def _prefer(self, row: dict[str, Any], wish: str) -> None:
+        if not wish:
+            return
+        with self.message.sentences():
+            book = self.books[row["facility"]]
+            said = prefer(self.office.engine, book, row["address"], wish, row["team"])
+            self.message.say(said)
+
+
 class ListingPanel(Displayed):
     """The page of the listing notebook: a lab, a month, and one facility or all visible ones."""
 
@@ -378,10 +420,11 @@ class ListingPanel(Displayed):
         self.chooser = LabChooser(self.office, team, period, self._show, self.message)
         self.all = widgets.HTML(self.chooser.overview(self.office))
         self.packages, self.notices = LabPackages(self.office), NoticePanel(self.office)
+        self.preferences = LabPreferences(self.office, self.books)
         self.widget = widgets.VBox(
             [
                 *(self.chooser.widget, self.message.widget, self.page, self.all),
-                *(self.packages.widget, self.notices.widget),
+                *(self.packages.widget, self.notices.widget, self.preferences.widget),
             ]
         )
 

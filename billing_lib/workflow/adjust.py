@@ -138,8 +138,8 @@ def adjust_charge(
         if set_before(in_force, values).len():
             stated = ", ".join(f"{field} {value}" for field, value in values.items())
             return [f"{charge}: {stated} was set before, nothing changed"]
-        moved = move_to(connection, book, frame, values)
         before = record_changes(connection, book, frame, in_force, values, reason)[code]
+        moved = move_to(connection, book, frame, values)
         priced = price_coupled(connection, book, frame, moved)
         follow_changes(connection, book, frame)
         total = money_text(priced.filter(pl.col("charge") == code)["total"].item(), places)

@@ -198,13 +198,6 @@ def reissue(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[s
             "replaces": number,
         }
         ledger_invoices.insert_invoices(connection, pl.DataFrame([draft]))
-        made = ledger_charges.copy_charges(connection, facility, str(old["code"]), (BILLED,))
-        copies = made["charge"]
-        late = _late(connection, book, old)
-        both = pl.concat([copies, late])
-        ledger_charges.attach_charges(
-            connection, facility, pl.DataFrame({"charge": both}).with_columns(invoice=pl.lit(code))
-        )
         events.record_event(
             connection,
             facility,
@@ -213,6 +206,13 @@ def reissue(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[s
             reason=reason,
             after=canonical_json({"invoice": code, "number": number}),
             team=str(old["team"]),
+        )
+        made = ledger_charges.copy_charges(connection, facility, str(old["code"]), (BILLED,))
+        copies = made["charge"]
+        late = _late(connection, book, old)
+        both = pl.concat([copies, late])
+        ledger_charges.attach_charges(
+            connection, facility, pl.DataFrame({"charge": both}).with_columns(invoice=pl.lit(code))
         )
         calculate(connection, book, [code])
     first = copies.sort()[0]

@@ -50,6 +50,7 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting, find_ad_hoc, late_sentences, require_issuable
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.after_issue import drop_copies
+from billing_lib.workflow.content import invoice_content, require_other
 from billing_lib.workflow.outbox import deliveries
 from billing_lib.workflow.permissions import (
     ISSUER,
@@ -339,7 +340,8 @@ def approve(
         step = invoice["step"]
         if step == len(steps) - 1:  # the last approval issues the invoice
             require(connection, facility, ISSUER)
-        _set_step(connection, invoice, step + 1, "approve", comment)
+        seen = {"content": invoice_content(connection, facility, invoice["code"])}
+        ledger_invoices.set_step(connection, invoice, step + 1, comment, seen)
     decided = [str(invoice["code"]) for invoice in mine]
     return replace(approved_of(connection, book, run, decided, passed), decided=decided)
 
@@ -419,44 +421,15 @@ def _not_your_turn(code: str, reviewers: tuple[str, ...], login: str) -> _Obstac
     )
 
 
-def _set_step(
-    connection: Connection, invoice: dict[str, Any], step: int, kind: str, reason: str
-) -> None:
-    """Set the reviewer's step of an invoice and record the event."""
-    ledger_invoices.set_step(connection, invoice["facility"], invoice["code"], step)
-    events.record_event(
-        connection,
-        invoice["facility"],
-        kind=kind,
-        subject=invoice["code"],
-        reason=reason,
-        before=f'{{"step":"{invoice["step"]}"}}',
-        after=f'{{"step":"{step}"}}',
-        team=invoice["team"],
-    )
-
-
 def _own_changes(
     connection: Connection, book: PriceBook, code: str, login: str
 ) -> _Obstacle | None:
-    """The obstacle of the two-person rule: charges of the invoice that the user changed."""
-    approval = book.facility.approval
-    if approval is None or not approval.two_persons:
-        return None
-    facility = book.facility.code
-    charges = ledger_charges.read_charges(connection, facility, invoices=[code])["charge"]
-    family = ledger_charges.read_families(connection, facility, charges)["member"].unique()
-    changes = events.read_events(
-        connection, facility, kinds=["adjust", "add_line"], subjects=family
-    )
-    own = changes.filter(pl.col("login") == login)["subject"].unique()
-    if own.len() == 0:
-        return None
-    return f"with charges that {login} changed (two persons are asked for)", NotPermitted(
-        f"{login} changed {own.len():,} charges of invoice {code}, the first of them "
-        f"{facility}/{own.sort()[0]}, and {facility} asks for two persons",
-        remedy="another reviewer of this step approves it",
-    )
+    """The obstacle of the two-person rule: the user changed an amount of the invoice."""
+    try:
+        require_other(connection, book, code, login)
+    except NotPermitted as error:
+        return f"with amounts that {login} changed (two persons are asked for)", error
+    return None
 
 
 def reject(
@@ -482,7 +455,7 @@ def reject(
         code, step = invoice["code"], invoice["step"]
         if step > 0 and steps:
             back = min(step, len(steps)) - 1
-            _set_step(connection, invoice, back, "send_back", reason)
+            ledger_invoices.set_step(connection, invoice, back, reason, {})
             sentences.append(f"invoice {code} goes back to {' or '.join(steps[back])}")
             continue
         ledger_invoices.move_invoices(connection, facility, [code], "reject", reason)

@@ -53,7 +53,7 @@ from billing_lib.workflow.adjust import (
     split_code,
 )
 from billing_lib.workflow.permissions import REVIEWER, changing, require
-from billing_lib.workflow.price import changeable_charges, changes_in_force, gather
+from billing_lib.workflow.price import changeable_charges, changes_in_force, gather, note_rating
 from billing_lib.workflow.runs import follow_changes
 from billing_lib.workflow.search import Filter, find_charge_codes
 from billing_lib.workflow.steps import Progress, unheard
@@ -391,8 +391,8 @@ def _change(
     if charges.height == 0:
         return BulkResult.nothing()
     group = uuid.uuid4().hex[:12]
-    now = move_to(connection, book, charges, values)
     had = record_changes(connection, book, charges, in_force, values, reason, group, step)
+    now = move_to(connection, book, charges, values)
     _write(connection, book, charges, now, step)
     after = MonthState.read(connection, facility, parts)
     rows = [(code, field, had[code][field], values[field]) for code in had for field in values]
@@ -502,14 +502,15 @@ def change_rates(
     step(1, _STAGES, "finding today's rates")
     today = Catalogue.of(book)
     rates = gather(connection, book, charges).at_rates_of(today, charges["charge"])
-    kept = rates.catalogue.rates.select("rate", "body").rows()
-    ledger_charges.keep_rates(connection, facility, kept)
     looked_up = rates.usage.select("charge", "team", "rate_group", "unit", "date", "rate")
     now = charges.update(looked_up, on="charge")
     other = now.join(charges.select("charge", was="rate"), on="charge")
     charges = charges.join(other.filter(pl.col("rate") != pl.col("was")), on="charge", how="semi")
     if charges.height == 0:
         return BulkResult.nothing()
+    note_rating(connection, facility, month, "changed", charges.height)
+    kept = rates.catalogue.rates.select("rate", "body").rows()
+    ledger_charges.keep_rates(connection, facility, kept)
     _write(connection, book, charges, now, step)
     after = MonthState.read(connection, facility, parts)
     rows, told = _new_rates(book, charges, after.charges, reason)

@@ -24,14 +24,15 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import BillingError, NotReady, RunFailed, UnknownInvoice
 from billing_lib.ledger import charges as ledger_charges
+from billing_lib.ledger import events, runs, usage
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import runs, usage
 from billing_lib.ledger.database import open_ledger, reading, require_initialised
 from billing_lib.ledger.states import CLOSED, NUMBERED
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.after_issue import balances, draw, give_back
+from billing_lib.workflow.content import require_approvals, require_chain, require_recorded
 from billing_lib.workflow.invoice import Computation, Invoice, compute_invoices, invoice_json
 from billing_lib.workflow.notes import notes_in_force, texts_in_force
 from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require
@@ -75,7 +76,8 @@ def compose(
     unbilled
         Schema UNBILLED: the month's usage without a rate.
     issuing
-        The texts ``run``, ``invoice_date``, ``frozen_by`` and ``frozen_at``.
+        The texts ``run``, ``invoice_date``, ``frozen_by``, ``frozen_at``, and ``chain``, the number
+        and the hash of the last event.
     """
     facility, catalogue = book.facility.code, gathered.catalogue
     billed = pl.col("project").is_in(invoices["project"].unique().implode())
@@ -173,6 +175,8 @@ def freeze(
     facility, month = book.facility.code, row.period
     require(connection, facility, ISSUER)
     approved = ledger_invoices.lock_invoices(connection, facility, codes)
+    require_chain(connection, facility)
+    require_approvals(connection, book, approved)
     if submitted is not None and set(submitted.invoices["code"]) == set(codes):
         charges, gathered = submitted.charges, submitted.gathered
     else:
@@ -185,6 +189,7 @@ def freeze(
                 f"first of them {facility}/{changed[0]}",
                 remedy="reject and submit their invoices again",
             )
+    require_recorded(connection, book, charges)
     begun = runs.freeze(
         connection,
         facility=facility,
@@ -221,6 +226,7 @@ def freeze(
             "invoice_date": begun.invoice_date.isoformat(),
             "frozen_by": begun.login,
             "frozen_at": begun.frozen_at.isoformat(timespec="seconds"),
+            "chain": "{} {}".format(*events.chain_head(connection, facility)),
             **said,
         },
     )
@@ -431,7 +437,7 @@ def _preview_month(
         charges=charges,
         gathered=gathered,
         unbilled=UNBILLED.to_frame(),
-        issuing=dict.fromkeys(("run", "invoice_date", "frozen_by", "frozen_at"), ""),
+        issuing=dict.fromkeys(("run", "invoice_date", "frozen_by", "frozen_at", "chain"), ""),
     )
     computed = compute_invoices(snapshot).invoices
     run_of = dict(drafts.select("code", "run").iter_rows())

@@ -56,6 +56,7 @@ from billing_lib.pricing.fields import Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.sources import file_hash, mappings, read_file
+from billing_lib.workflow.content import usage_content
 from billing_lib.workflow.correct import (
     CORRECTED,
     NEW,
@@ -211,10 +212,6 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
     }
     nothing = new.height + replacement.standing.height == 0
     undated, outcomes = 0, replacement.refused
-    if before is None:
-        usage.insert_file(
-            connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
-        )
     if before is None or not nothing:
         told = {name: count for name, count in counts.items() if count or name in _ALWAYS}
         event = events.record_event(
@@ -223,8 +220,12 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
             kind="load",
             subject=path.name,
             reason="",
-            after=canonical_json({"sha256": sha256, **told}),
+            after=canonical_json({"sha256": sha256, "usage": usage_content(new), **told}),
         )
+        if before is None:
+            usage.insert_file(
+                connection, facility, sha256, name=path.name, kind=file.kind, records=read.height
+            )
         usage.insert_usage(connection, facility, sha256, new)
         undated = report_undated(connection, book, new)
         undated += replacement.now.filter(

@@ -11,9 +11,9 @@ The price book states each team's addresses:
     owners: [head@example.edu]                                           receive statements
 
 Each address chooses to receive invoices in a message ``each``, in one ``digest``, or not at all
-(``none``). Statements are always sent. Notices appear inside the notebooks, beside e-mail: staff
-see their facility's notices, a lab administrator those of the team and the teams below it, and
-each login marks its own as read.
+(``none``), and a lab's administrator may choose for the lab's invoices. Statements are always sent.
+Notices appear inside the notebooks, beside e-mail: staff see their facility's notices, a lab
+administrator those of the team and the teams below it, and each login marks its own as read.
 """
 
 from dataclasses import dataclass
@@ -24,17 +24,16 @@ from email.headerregistry import Address
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAddress, InvalidAdjustment, InvalidFilter
+from billing_lib.errors import InvalidAddress, InvalidAdjustment, InvalidFilter, NotPermitted
 from billing_lib.ledger import messages
 from billing_lib.ledger.database import Ledger, reading, writing
-from billing_lib.ledger.events import record_event
 from billing_lib.ledger.messages import INVOICE, KEYS, NOTICE, STAFF, read_preferences
 from billing_lib.ledger.people import current_login, read_facilities
 from billing_lib.ledger.states import CANCELLED, MESSAGE, SENT, WAITING, states
-from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.permissions import (
     ISSUER,
+    LAB_ADMINISTRATOR,
     REVIEWER,
     VIEWER,
     changing,
@@ -212,9 +211,21 @@ def owners_of(books: list[PriceBook], team: str) -> tuple[list[Mailbox], list[st
     return _mailboxes(owners or others, team)
 
 
-def wishes(connection: Connection, facility: str) -> dict[str, str]:
-    """The preferences set for a facility's invoices, by address."""
-    return dict(read_preferences(connection, facility).select("address", "invoices").iter_rows())
+@dataclass(frozen=True)
+class Wishes:
+    """The preferences set for a facility's invoices, by team and address; team '' is all teams."""
+
+    chosen: dict[tuple[str, str], str]
+
+    def of(self, team: str, address: str) -> str:
+        """How an address receives a team's invoices: as the team chose, else as staff did."""
+        return self.chosen.get((team, address)) or self.chosen.get(("", address), EACH)
+
+
+def wishes(connection: Connection, facility: str) -> Wishes:
+    """The preferences set for a facility's invoices."""
+    rows = read_preferences(connection, facility).select("team", "address", "invoices")
+    return Wishes({(team, address): invoices for team, address, invoices in rows.iter_rows()})
 
 
 def _listed(book: PriceBook, team: str, key: str) -> list[str]:
@@ -246,14 +257,38 @@ def list_preferences(engine: Engine, book: PriceBook) -> pl.DataFrame:
     for team in book.teams:
         owners = team.owners or team.administrators
         for text in dict.fromkeys((*team.administrators, *owners)):
-            chosen = preferences.get(_address(text), EACH) if text in team.administrators else "–"
+            known = preferences.of(team.code, _address(text))
+            chosen = known if text in team.administrators else "–"
             rows.append((team.code, text, chosen, "yes" if text in owners else "–"))
     schema = dict.fromkeys(("team", "address", "invoices", "statements"), pl.String)
     return pl.DataFrame(rows, schema=schema, orient="row")
 
 
-def prefer(engine: Ledger, book: PriceBook, address: str, invoices: str) -> str:
-    """Set how an address receives a facility's invoices; return a sentence."""
+def list_own_preferences(engine: Engine, books: dict[str, PriceBook]) -> pl.DataFrame:
+    """List the addresses that receive the invoices of the user's labs.
+
+    Columns: ``facility``, ``team``, ``address``, ``invoices`` (null until the lab chooses).
+    """
+    rows = []
+    with reading(engine) as connection:
+        for facility, book in sorted(books.items()):
+            labs = labs_of(connection, facility)
+            chosen = wishes(connection, facility).chosen if labs else {}
+            for team in sorted(labs):
+                for mailbox in administrators_of(book, team)[0]:
+                    address = mailbox.address
+                    rows.append((facility, team, address, chosen.get((team, address))))
+    schema = dict.fromkeys(("facility", "team", "address", "invoices"), pl.String)
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def prefer(
+    engine: Ledger, book: PriceBook, address: str, invoices: str, team: str | None = None
+) -> str:
+    """Set how an address receives a facility's invoices; return a sentence.
+
+    With a team only its invoices, which the lab's own administrator may set too.
+    """
     facility, known = book.facility.code, parse_mailbox(address).address
     if invoices not in WISHES:
         raise InvalidAdjustment(
@@ -261,21 +296,31 @@ def prefer(engine: Ledger, book: PriceBook, address: str, invoices: str) -> str:
             where="invoices",
             remedy=f"choose one of {', '.join(WISHES)}",
         )
-    with changing(engine, book, REVIEWER) as connection:
-        before = wishes(connection, facility).get(known, EACH)
+    # A lab's login may not note a changed price book.
+    with writing(engine) if team else changing(engine, book, REVIEWER) as connection:
+        if team:
+            _require_administered(connection, book, team, known)
+        before = wishes(connection, facility).chosen.get((team or "", known), "" if team else EACH)
+        of_team = f" of {team}" if team else ""
+        told = f"{facility}: {known} receives {_words(invoices, of_team)}"
         if before == invoices:
-            return f"{facility}: {known} receives {_words(invoices)} already, nothing changed"
-        messages.set_preference(connection, facility, known, invoices)
-        record_event(
-            connection,
-            facility,
-            kind="prefer",
-            subject=known,
-            reason="",
-            before=canonical_json({"invoices": before}),
-            after=canonical_json({"invoices": invoices}),
+            return f"{told} already, nothing changed"
+        messages.set_preference(connection, facility, team or "", known, invoices)
+    return f"{told}; statements are sent all the same"
+
+
+def _require_administered(connection: Connection, book: PriceBook, team: str, known: str) -> None:
+    """Check that the user may set preferences of a team, and that the address is the team's."""
+    facility = book.facility.code
+    if not may(connection, facility, REVIEWER) and team not in labs_of(connection, facility):
+        raise NotPermitted(
+            f"{current_login(connection)} may not set how the team {team} is told of invoices in "
+            f"{facility}: it takes the role {REVIEWER}, or {LAB_ADMINISTRATOR} of the team",
         )
-    return f"{facility}: {known} receives {_words(invoices)}; statements are sent all the same"
+    if known not in {mailbox.address for mailbox in administrators_of(book, team)[0]}:
+        raise InvalidAddress(
+            f"the price book of {facility} names no administrator {known} of the team {team}"
+        )
 
 
 def _address(text: str) -> str:
@@ -285,6 +330,9 @@ def _address(text: str) -> str:
         return text
 
 
-def _words(invoices: str) -> str:
-    words = {EACH: "each invoice in a message", DIGEST: "all invoices in one message"}
-    return words.get(invoices, "no invoice")
+def _words(invoices: str, of_team: str) -> str:
+    words = {
+        EACH: f"each invoice{of_team} in a message",
+        DIGEST: f"all invoices{of_team} in one message",
+    }
+    return words.get(invoices, f"no invoice{of_team}")

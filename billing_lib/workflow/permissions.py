@@ -7,9 +7,8 @@
     require_team(connection, "RC", "bio")         # staff, or a lab administrator of bio
     invoices = seen(connection, invoices)         # only the rows that the user may see
 
-The current user is the login that the ledger records. While a facility has no administrator,
-everybody may do everything, so that one person can begin; the first grant must make an
-administrator, and a facility keeps at least one. Grants and revocations are events.
+The current user is the login that the ledger records. Whoever uses a facility first makes it and
+is its administrator, and a facility keeps at least one. Grants and revocations are events.
 
 A user who may see a team may see the teams below it. The price book states this tree, and the
 ledger notes each change, since permissions must not depend on files on a lab's own machine:
@@ -26,7 +25,7 @@ import polars as pl
 from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
-from billing_lib.ledger import people
+from billing_lib.ledger import acts, logins, people
 from billing_lib.ledger.database import Ledger, reading, trying, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
 from billing_lib.ledger.people import current_login
@@ -59,8 +58,8 @@ def _noted(connection: Connection, facility: str) -> dict[str, str]:
     return above
 
 
-VIEWER, REVIEWER, ISSUER, ADMINISTRATOR = "viewer", "reviewer", "issuer", "administrator"
-AUDITOR, LAB_ADMINISTRATOR = "auditor", "lab_administrator"
+VIEWER, REVIEWER, ISSUER = acts.VIEWER, acts.REVIEWER, acts.ISSUER
+ADMINISTRATOR, AUDITOR, LAB_ADMINISTRATOR = acts.ADMINISTRATOR, acts.AUDITOR, acts.LAB_ADMINISTRATOR
 
 ROLES = {
     VIEWER: "reads charges, invoices and reports",
@@ -72,31 +71,24 @@ ROLES = {
 }
 """The roles and their descriptions."""
 
-_ENOUGH = {
-    VIEWER: (VIEWER, REVIEWER, ISSUER, ADMINISTRATOR, AUDITOR),
-    REVIEWER: (REVIEWER, ISSUER, ADMINISTRATOR),
-    ISSUER: (ISSUER, ADMINISTRATOR),
-    ADMINISTRATOR: (ADMINISTRATOR,),
-    AUDITOR: (AUDITOR, ADMINISTRATOR),
-}
-"""For each role, the roles that include it."""
-
 _REMEDY = "an administrator of the facility gives it with 'billing grant'"
 
 
 def roles_of(connection: Connection, facility: str) -> set[str] | None:
-    """The current user's facility-wide roles; None if everybody may do everything."""
-    permissions = people.read_permissions(connection, facility)
-    if ADMINISTRATOR not in permissions["role"]:
+    """The current user's facility-wide roles; None if the ledger does not know the facility yet.
+
+    Whoever uses a facility first makes it and becomes its administrator.
+    """
+    if facility not in people.read_facilities(connection)["code"]:
         return None
-    own = permissions.filter(pl.col("login") == current_login(connection))
+    own = people.read_permissions(connection, facility, current_login(connection))
     return set(own["role"]) - {LAB_ADMINISTRATOR}
 
 
 def may(connection: Connection, facility: str, role: str) -> bool:
     """Whether the current user has this role in the facility, or one that includes it."""
     roles = roles_of(connection, facility)
-    return roles is None or not roles.isdisjoint(_ENOUGH[role])
+    return roles is None or not roles.isdisjoint(acts.ENOUGH[role])
 
 
 def labs_of(connection: Connection, facility: str) -> set[str]:
@@ -185,7 +177,7 @@ def changing(
 
 
 def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE) -> None:
-    """Note the price book's facility, its version and its tree of teams.
+    """Note the price book's facility, its version, its tree of teams and its approval.
 
     Currency and time zone cannot change. ``reason`` is that of a new version.
     """
@@ -205,6 +197,46 @@ def note_facility(connection: Connection, book: PriceBook, reason: str = OUTSIDE
             reason="",
             before=canonical_json(before),
             after=canonical_json(above),
+        )
+    _note_approval(connection, book)
+
+
+def _note_approval(connection: Connection, book: PriceBook) -> None:
+    """Note who approves, for the database to ask. It takes the role administrator: until one
+    comes, what was noted before stands."""
+    before, now = _noted_approval(connection, book.facility.code), _approval_of(book)
+    if now != before and may(connection, book.facility.code, ADMINISTRATOR):
+        record_event(
+            connection,
+            book.facility.code,
+            kind=acts.APPROVAL,
+            subject=acts.RULE,
+            reason="",
+            before=before,
+            after=now,
+        )
+
+
+def _noted_approval(connection: Connection, facility: str) -> str:
+    noted = read_events(connection, facility, kinds=[acts.APPROVAL], subjects=[acts.RULE])
+    return str(noted["after"][-1]) if noted.height else canonical_json({})
+
+
+def _approval_of(book: PriceBook) -> str:
+    approval = book.facility.approval
+    if approval is None:
+        return canonical_json({})
+    return canonical_json({"reviewers": approval.reviewers, "two_persons": approval.two_persons})
+
+
+def require_noted_approval(connection: Connection, book: PriceBook) -> None:
+    """Raise NotReady if the price book names other reviewers than an administrator has noted."""
+    if _noted_approval(connection, book.facility.code) != _approval_of(book):
+        raise NotReady(
+            f"the price book of {book.facility.code} states another approval than its "
+            "administrators have confirmed",
+            remedy="an administrator of the facility confirms it by rating a month or by any "
+            "other change",
         )
 
 
@@ -256,13 +288,7 @@ def grant(
         permissions = people.lock_permissions(connection, facility)
         if _holds(permissions, login, role, lab):
             return f"{facility}: {_words(login, role, lab)} already, nothing changed"
-        if role != ADMINISTRATOR and ADMINISTRATOR not in permissions["role"]:
-            raise NotReady(
-                f"{facility} has no administrator yet, so everybody may do everything",
-                remedy=f"run 'billing grant {facility} LOGIN {ADMINISTRATOR}' first",
-            )
-        people.insert_permission(connection, facility, login, role, lab)
-        _record(connection, facility, "grant", login, role, lab, reason)
+        people.insert_permission(connection, facility, login, role, lab, reason)
     return f"{facility}: {_words(login, role, lab)}, who {ROLES[role]}"
 
 
@@ -287,9 +313,7 @@ def revoke(
                 f"{login} is the last administrator of {facility}",
                 remedy=f"make another one first with 'billing grant {facility} LOGIN {role}'",
             )
-        # Before the deletion: afterwards the current user may no longer be an administrator.
-        _record(connection, facility, "revoke", login, role, lab, reason)
-        people.delete_permission(connection, facility, login, role, lab)
+        people.delete_permission(connection, facility, login, role, lab, reason)
     return f"{facility}: {_words(login, role, lab, no=True)} any more"
 
 
@@ -307,10 +331,57 @@ def list_permissions(engine: Engine, facility: str | None = None) -> pl.DataFram
     )
 
 
-def has_administrator(engine: Engine, facility: str) -> bool:
-    """Whether a facility has an administrator; until then everybody may do everything."""
+LET_IN = {
+    "staff": (logins.STAFF, "reads and writes"),
+    "reader": (logins.READER, "reads"),
+    "lab": (logins.LAB, "reads, without costs,"),
+}
+"""For each kind of people the role of the server, and what it does."""
+
+
+def let_in(engine: Engine, login: str, kind: str) -> str:
+    """Let a login of a PostgreSQL server use its ledgers; return a sentence.
+
+    ``kind`` is one of LET_IN. The server asks whether the user may do this.
+    """
+    if kind not in LET_IN:
+        raise InvalidPermission(
+            f"there are no people of the kind '{kind}'", remedy=f"name one of {', '.join(LET_IN)}"
+        )
+    _require_logins(engine)
+    group, does = LET_IN[kind]
+    with writing(engine) as connection:
+        made = logins.add(connection, login, group)
+    new = ", a new login of the server," if made else ""
+    return f"{login}{new} {does} what its permissions in each facility allow"
+
+
+def keep_out(engine: Engine, login: str) -> str:
+    """Keep a login of a PostgreSQL server from its ledgers; return a sentence.
+
+    The login and its permissions stay, since its acts are recorded under its name.
+    """
+    _require_logins(engine)
+    with writing(engine) as connection:
+        logins.remove(connection, login)
+    return f"{login} uses the ledgers of this server no more; the login stays, without a right here"
+
+
+def list_people(engine: Engine) -> pl.DataFrame:
+    """The logins that may use the server's ledgers: ``login``, ``kind`` (one of LET_IN)."""
+    _require_logins(engine)
+    kinds = {group: kind for kind, (group, _) in LET_IN.items()}
     with reading(engine) as connection:
-        return ADMINISTRATOR in people.read_permissions(connection, facility)["role"]
+        rows = [(login, kinds[group]) for login, group in logins.read_logins(connection)]
+    return pl.DataFrame(rows, {"login": pl.String(), "kind": pl.String()}, orient="row")
+
+
+def _require_logins(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        raise NotReady(
+            "a SQLite ledger has no logins: who may write the file may write all of it",
+            remedy="the manual's page 'PostgreSQL' sets up a ledger that guards itself",
+        )
 
 
 def _checked(login: str, role: str, team: str | None) -> str:
@@ -334,22 +405,6 @@ def _holds(permissions: pl.DataFrame, login: str, role: str, team: str) -> bool:
 def _words(login: str, role: str, team: str, *, no: bool = False) -> str:
     article = "no" if no else "an" if role[0] in "aeiou" else "a"
     return f"{login} is {article} {role}" + (f" of {team}" if team else "")
-
-
-def _record(
-    connection: Connection, facility: str, kind: str, login: str, role: str, team: str, reason: str
-) -> None:
-    permission = canonical_json({"role": role} | ({"team": team} if team else {}))
-    record_event(
-        connection,
-        facility,
-        kind=kind,
-        subject=login,
-        reason=reason,
-        before=permission if kind == "revoke" else None,
-        after=permission if kind == "grant" else None,
-        team=team or None,
-    )
 
 
 @dataclass(frozen=True)

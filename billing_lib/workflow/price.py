@@ -352,6 +352,13 @@ def differing(
     return pl.concat([both.filter(other)["charge"], moved["charge"]]).unique().sort()
 
 
+def note_rating(connection: Connection, facility: str, month: str, what: str, count: int) -> None:
+    """Record that rating writes charges of a month, ``new`` ``late`` or ``changed``."""
+    if count:
+        told = canonical_json({what: str(count)})
+        events.record_event(connection, facility, kind="rate", subject=month, reason="", after=told)
+
+
 def replace_charges(
     connection: Connection, facility: str, priced: Charges, codes: pl.Series
 ) -> None:

@@ -34,6 +34,7 @@ from billing_lib.workflow.price import (
     gather,
     insert_charges,
     moved_by_staff,
+    note_rating,
     replace_charges,
     rules_in_force,
     take_rules,
@@ -138,6 +139,7 @@ def rate_month(
     changes_before = _earlier_changes(connection, facility, fresh)
     fresh = _moved(fresh, moved_by_staff(changes_before))
     rating = rate_usage(fresh, catalogue, references=known_references(connection, facility))
+    note_rating(connection, facility, month, "new", rating.rated.height)
     used = catalogue.rates.join(rating.rated.select("rate").unique(), on="rate", how="semi")
     ledger_charges.keep_rates(connection, facility, used.select("rate", "body").rows())
     priced = charge_usage(rating.rated, catalogue, changes_before)
@@ -191,6 +193,7 @@ def take_late(connection: Connection, book: PriceBook, month: str) -> int:
     facility = book.facility.code
     if book.facility.late_usage == "next_run":
         waiting = ledger_charges.read_late(connection, facility, month)
+        note_rating(connection, facility, month, "late", waiting.len())
         ledger_charges.set_period(connection, facility, waiting, month)
     return ledger_charges.count_late(connection, facility, month)
 
@@ -216,6 +219,7 @@ def _price_again(
         return [], []
     priced = gather(connection, book, free).price()
     codes = differing(connection, facility, free, priced)
+    note_rating(connection, facility, month, "changed", codes.len())
     replace_charges(connection, facility, priced, codes)
     changed = codes.filter(codes.is_in(standing["charge"].implode()))
     return changed.to_list(), _in_words(book, standing, priced, changed)

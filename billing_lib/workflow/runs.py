@@ -42,12 +42,14 @@ from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import attach_waiting
+from billing_lib.workflow.content import month_contents
 from billing_lib.workflow.findings import require_settled
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.price import (
     Gathered,
     differing,
     gather,
+    note_rating,
     replace_charges,
     year_to_date_amounts,
 )
@@ -301,6 +303,7 @@ def _totals(
             f"them {facility}/{codes[0]}",
             remedy=f"run 'billing rate {facility} {month}' and review them",
         )
+    note_rating(connection, facility, month, "changed", codes.len())
     replace_charges(connection, facility, priced, codes)
     stands_on = charges.select("charge", "invoice")
     invoices = drafts.select("kind", "project", invoice="code")
@@ -501,11 +504,18 @@ def require_ready(
     if ad_hoc is not None and ad_hoc not in signed.get("ad_hoc", {}):
         raise NotReady(f"{noun} was not there when {month} was signed off", remedy=remedy)
     before, now = _part(book, signed, ad_hoc), _part(book, sums, ad_hoc)
-    if before != now:
+    if before == now:
+        return
+    if _words(book, before) == _words(book, now):
         raise NotReady(
-            f"{noun} was signed off with {_words(book, before)}; it has {_words(book, now)} now",
+            f"{noun} was signed off with the same total, but a charge, split, note or decision on "
+            "a finding is another now",
             remedy=remedy,
         )
+    raise NotReady(
+        f"{noun} was signed off with {_words(book, before)}; it has {_words(book, now)} now",
+        remedy=remedy,
+    )
 
 
 def unsigned_ad_hoc(
@@ -533,17 +543,21 @@ def _signed(connection: Connection, facility: str, month: str) -> dict[str, Any]
 
 
 def _sums(connection: Connection, book: PriceBook, month: str) -> dict[str, Any]:
-    """The number and total of the month's charges, and of those on each ad hoc invoice."""
+    """The number and total of the month's charges, and of those on each ad hoc invoice.
+
+    The content of each invoice, and of all other charges, stands beside (workflow/content.py).
+    """
+    contents = month_contents(connection, book.facility.code, month)
     counted = ledger_charges.count_charges(connection, book.facility.code, month)
     places = minor_places(book.facility.currency)
     sums: dict[str, Any] = _texts(
         int(counted["charges"].sum()), int(counted["total"].sum()), places
     )
     ad_hoc = {
-        code: _texts(count, total, places)
+        code: _texts(count, total, places) | {"content": contents[code]}
         for code, count, total in counted.drop_nulls("ad_hoc").iter_rows()
     }
-    return sums | ({"ad_hoc": ad_hoc} if ad_hoc else {})
+    return sums | {"content": contents[None]} | ({"ad_hoc": ad_hoc} if ad_hoc else {})
 
 
 def _texts(charges: int, total: int, places: int) -> dict[str, str]:
@@ -558,7 +572,7 @@ def _part(book: PriceBook, sums: dict[str, Any], ad_hoc: str | None) -> dict[str
         return dict(parts.get(ad_hoc, _texts(0, 0, places)))
     charges = int(sums["charges"]) - sum(int(part["charges"]) for part in parts.values())
     total = Decimal(sums["total"]) - sum(Decimal(part["total"]) for part in parts.values())
-    return _texts(charges, to_minor(total, places), places)
+    return _texts(charges, to_minor(total, places), places) | {"content": sums.get("content", "")}
 
 
 def _words(book: PriceBook, sums: dict[str, Any]) -> str:

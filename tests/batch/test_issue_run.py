@@ -8,6 +8,7 @@ import pytest
 from dialects import ON_SQLITE
 from en16931 import judge
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
+from sample_logins import hand_over
 from sqlalchemy import Engine
 
 from billing_lib.audit.known import known_by
@@ -17,8 +18,7 @@ from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_month, 
 from billing_lib.documents.ubl import EN16931
 from billing_lib.errors import AlreadyIssued, InvalidPeriod, NotPermitted, NotReady, RunFailed
 from billing_lib.ledger import charges, invoices, runs
-from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.people import current_login, delete_permission, insert_permission
+from billing_lib.ledger.database import reading
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.adjust import adjust_charge
@@ -152,11 +152,7 @@ def test_what_was_not_reviewed_is_not_issued(ledger: Engine, office: Settings) -
 def test_a_reviewer_submits_and_leaves_issuing_to_an_issuer(
     ledger: Engine, office: Settings
 ) -> None:
-    with writing(ledger) as connection:
-        me = current_login(connection)
-        for login, role in ((me, "administrator"), (me, "reviewer"), ("boss", "administrator")):
-            insert_permission(connection, "MIC", login, role, "")
-        delete_permission(connection, "MIC", me, "administrator", "")
+    hand_over(ledger, "MIC", ("reviewer", ""))
     submitted = issue(ledger, office, APRIL, "2020-05-04")
     assert (submitted.numbers, submitted.submitted) == ([], 2)
     assert submitted.sentences == [

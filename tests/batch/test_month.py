@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from dialects import ON_POSTGRESQL, ON_SQLITE
 from sample_facility import BOOK, price_book
+from sample_logins import hand_over
 from sample_statements import APRIL, SEQUENCING, books, load_both
 from sqlalchemy import Engine
 
@@ -36,7 +37,7 @@ def office(ledger: Engine, ledger_url: str, tmp_path: Path) -> Settings:
         take_in(connection, price_book(), run)
         runs.move_run(connection, run, "disable", "p2 is not sure yet")
         know_facility(connection, "CYT", "Cytometry", "USD", "America/New_York")
-        insert_permission(connection, "CYT", "somebody else", "administrator", "")
+    hand_over(ledger, "CYT")
     approval = f"  issue: scheduled\n  approval: {{reviewers: [{login}]}}\n"
     folder = tmp_path / "parameters"
     folder.mkdir()

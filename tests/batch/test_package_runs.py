@@ -13,6 +13,7 @@ import pytest
 from dialects import ON_SQLITE
 from openpyxl import load_workbook
 from sample_archive import archived_april
+from sample_logins import hand_over
 from sample_statements import MAY, pay_alone, void
 from sqlalchemy import Engine
 
@@ -38,7 +39,6 @@ from billing_lib.ledger.events import check_chain, read_events
 from billing_lib.ledger.people import current_login
 from billing_lib.workflow.approve import make_run
 from billing_lib.workflow.outbox import list_notices
-from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.search import ExportSelection, Filter
 
@@ -256,7 +256,7 @@ def test_a_package_holds_what_may_be_seen_and_is_seen_by_who_may(
     whole = make_package(ledger, here, both, everything, ("json",))
     with reading(ledger) as connection:
         me = current_login(connection)
-    grant(ledger, both["SEQ"], "boss", "administrator")  # so that I am nobody there any more
+    hand_over(ledger, "SEQ")
     assert list_packages(ledger).height == 0
     own = make_package(ledger, here, both, everything, ("json",))
     assert (own.invoices, own.statements) == (2, 0)  # smith's statement has SEQ on it too

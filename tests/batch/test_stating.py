@@ -7,13 +7,12 @@ import pytest
 from openpyxl import load_workbook
 from pypdf import PdfReader
 from sample_issuing import issue_here
+from sample_logins import hand_over
 from sample_statements import APRIL, MAY, books, load_both
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidRecord, NotPermitted, UnknownFormat, UnknownStatement
 from billing_lib.exports.documents import write_statement, write_statements
-from billing_lib.ledger.database import writing
-from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.invoice import write_invoices
 from billing_lib.workflow.statements import (
@@ -97,14 +96,8 @@ def test_what_cannot_be_written_is_said_and_nothing_is(
 def test_a_lab_administrator_writes_the_labs_statement_and_no_other(
     ledger: Engine, both: dict[str, PriceBook], tmp_path: Path
 ) -> None:
-    with writing(ledger) as connection:
-        me = current_login(connection)
-        for facility in both:
-            insert_permission(connection, facility, me, "administrator", "")
-            insert_permission(connection, facility, "somebody else", "administrator", "")
-        insert_permission(connection, "SEQ", me, "lab_administrator", "jones")
-        for facility in both:
-            delete_permission(connection, facility, me, "administrator", "")
+    hand_over(ledger, "MIC")
+    hand_over(ledger, "SEQ", ("lab_administrator", "jones"))
     runs = tmp_path / "runs"
     assert write_statement(ledger, runs, both, JONES, tmp_path / "jones.xlsx")
     with pytest.raises(NotPermitted, match="may not see the team smith in MIC"):

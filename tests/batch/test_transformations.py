@@ -10,6 +10,7 @@ import pytest
 from dialects import ON_SQLITE
 from sample_archive import archived_april
 from sample_facility import BOOK
+from sample_logins import hand_over
 from sample_statements import SEQUENCING, void
 from sqlalchemy import Engine
 
@@ -26,7 +27,6 @@ from billing_lib.exports.templates import (
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.events import check_chain, read_events
 from billing_lib.settings import Settings
-from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.search import ExportSelection, Filter
 
 ROOT = Path(__file__).parent.parent.parent
@@ -132,7 +132,7 @@ def test_each_invoice_or_statement_has_its_own_and_a_mistake_leaves_nothing(
         transform(ledger, here, both, "note.txt", only, again=True)
     assert list_transformations(ledger).height == before
 
-    grant(ledger, both["MIC"], "boss", "administrator")  # so that I am nobody there any more
+    hand_over(ledger, "MIC")
     assert set(list_transformations(ledger)["facility"]) == {"SEQ"}
     with pytest.raises(NotReady, match="nothing issued matches run MIC-2020-04-1"):
         transform(ledger, here, both, "number.txt", RUN)

@@ -136,7 +136,7 @@ COMMANDS = (
     *("statements", "statement", "pay-statement", "unpay-statement", "listing"),
     *("templates", "transform", "transformations", "package", "packages"),
     *("journal", "journals", "focus"),
-    *("deliver", "outbox", "bounce", "notices", "preferences", "extract"),
+    *("deliver", "outbox", "bounce", "notices", "preferences", "extract", "people"),
     *("facility", "run", "log"),
 )
 

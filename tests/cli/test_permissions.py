@@ -1,5 +1,6 @@
 """Permissions and the listing by words, and by several people on PostgreSQL."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -108,17 +109,23 @@ def test_an_event_that_was_tampered_with_ends_with_1(
     assert "MIC, event 3: its content is not what was recorded" in said.stdout
 
 
+def test_a_lab_chooses_by_words_how_it_is_told(staffed: tuple[Office, str]) -> None:
+    office, url = staffed
+    chosen = ("preferences", "MIC", "admin@example.edu", "--invoices", "none", "--team")
+    said = office.done(*chosen, "smith", database=url_as(url, "lab"))
+    assert said.startswith("MIC: admin@example.edu receives no invoice of smith")
+    refused = office.run(*chosen, "smith", database=url_as(url, "other"))
+    assert refused.returncode == 2
+    assert refused.stderr.startswith("billing: other may not set how the team smith is told")
+
+
 def test_permissions_by_words(office: Office) -> None:
     office.done("init")
-    assert "MIC has no administrator yet: everybody may do everything" in office.done(
-        "permissions", "MIC"
-    )
-    early = office.run("grant", "MIC", "ann", "viewer")
-    assert early.returncode == 2
-    assert "run 'billing grant MIC LOGIN administrator' first" in early.stderr
     assert office.listed("permissions") == []
     said = office.done("grant", "MIC", "ann", "administrator")
     assert said.startswith("MIC: ann is an administrator")
+    (me,) = {row["login"] for row in office.listed("permissions", "MIC")} - {"ann"}
+    office.done("revoke", "MIC", me, "administrator")
     # On SQLite the login is the operating system's, and that is not ann.
     assert office.listed("permissions", "MIC") == []
     for words in (
@@ -131,3 +138,24 @@ def test_permissions_by_words(office: Office) -> None:
         refused = office.run(*words)
         assert (refused.returncode, refused.stdout) == (2, ""), words
         assert "may not" in refused.stderr
+
+
+def test_people_are_let_in_and_kept_out_by_words(staffed: tuple[Office, str]) -> None:
+    office, url = staffed
+    said = office.done("people", "add", "zoe", "--kind", "reader", database=url)
+    assert (
+        said
+        == "zoe, a new login of the server, reads what its permissions in each facility allow\n"
+    )
+    listed = json.loads(office.done("people", "list", "--json", database=url))
+    people = {row["login"]: row["kind"] for row in listed}
+    assert (people["zoe"], people["boss"], people["lab"]) == ("reader", "staff", "lab")
+    asked = ("charges", "MIC", "2020-04")
+    assert "may not do this in MIC" in office.run(*asked, database=url_as(url, "zoe")).stderr
+    assert office.done("people", "remove", "zoe", database=url).startswith("zoe uses the ledgers")
+    assert office.run(*asked, database=url_as(url, "zoe")).returncode == 2
+    unknown = office.run("people", "remove", "nobody here", database=url)
+    assert (unknown.returncode, "no login 'nobody here'" in unknown.stderr) == (2, True)
+    office.done("init")
+    alone = office.run("people", "list")
+    assert "a SQLite ledger has no logins" in alone.stderr

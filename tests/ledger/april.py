@@ -368,15 +368,15 @@ def queue(connection: Connection) -> None:
     notice = {"facility": "RC", "team": "smith-lab", "kind": "invoice", "key": "RC-2020-0001"}
     messages.add_notices(connection, [notice | {"text": "It is ready", "link": ""}])
     messages.mark_read(connection, messages.read_notices(connection, "RC", ["smith-lab"]))
-    messages.set_preference(connection, "RC", "ann@example.edu", "digest")
+    messages.set_preference(connection, "RC", "", "ann@example.edu", "digest")
 
 
 def correct(connection: Connection, record: str = "u9") -> None:
     """A record without a charge that had one slide and then has two."""
+    event = record_event(connection, "RC", "load", "april.csv", "")
     usage.insert_usage(connection, "RC", "4f", usage_records((record, "slide", "p2", "1")))
     standing = usage.read_standing(connection, "RC", [record])
     two = standing.with_columns(quantity=pl.lit(Decimal(2)).cast(standing.schema["quantity"]))
-    event = record_event(connection, "RC", "load", "april.csv", "")
     usage.replace_usage(connection, "RC", standing, two, event)
 
 
@@ -389,5 +389,5 @@ def all_there_is(connection: Connection) -> None:
     posted = pl.DataFrame({"number": ["RC-2020-0001"], "kind": "issue", "date": date(2020, 5, 4)})
     statements.insert_journal(connection, "RC", "{'posted': 'so'}", posted)
     queue(connection)
-    record_event(connection, "RC", "issue", RUN, "April")
+    record_event(connection, "RC", "ready", RUN, "April")
     correct(connection)

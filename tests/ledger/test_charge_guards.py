@@ -7,10 +7,11 @@ from typing import Any
 import psycopg
 import pytest
 from april import P1, P2, RUN, draft, issue, late_charge, pay, submit
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import writing
+from billing_lib.ledger.events import record_event
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
 REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
@@ -160,7 +161,9 @@ def test_usage_changes_into_its_next_version_and_the_one_before_is_kept(
         raw(changed("u2", version=3))
     with pytest.raises(REFUSED, match="keeps its id"):
         raw(changed("u2").replace("SET", "SET record = 'u8',"))
-    raw(changed("u2"))
+    with writing(rated) as connection:
+        record_event(connection, "RC", "load", "april.csv", "")  # PostgreSQL asks for one
+        connection.execute(text(changed("u2")))
     assert raw("SELECT quantity, version FROM usage_record WHERE record = 'u2'") == [("7", 2)]
     assert raw("SELECT quantity, version FROM usage_version") == [("9", 1)]
 

@@ -9,6 +9,7 @@ from sqlalchemy import Engine, text
 from billing_lib.errors import InvalidPriceBook, UnknownCharge
 from billing_lib.ledger import charges, people, usage
 from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.events import record_event
 from billing_lib.ledger.schema import KEPT
 
 
@@ -83,8 +84,9 @@ def test_a_charge_that_is_not_free_is_named(
 def test_a_kept_rate_stays_as_it_was(rated: Engine) -> None:
     with writing(rated) as connection:
         charges.keep_rates(connection, "RC", [("3f0c", "{}"), ("77aa", "{}"), ("77aa", "{}")])
-        kept = charges.read_rates(connection, "RC")
-        assert charges.read_rates(connection, "RC", ["77aa"]).rows() == [("77aa", "{}")]
+        kept = charges.read_rates(connection, "RC").drop("kept_at")
+        (one,) = charges.read_rates(connection, "RC", ["77aa"]).iter_rows()
+        assert one[:2] == ("77aa", "{}")
     assert kept.rows() == [("3f0c", '{"item":"slide","price":"1.25"}'), ("77aa", "{}")]
 
 
@@ -119,6 +121,7 @@ def test_usage_is_read_by_period_with_or_without_the_undated(rated: Engine) -> N
         period=pl.lit(None, dtype=pl.String)
     )
     with writing(rated) as connection:
+        record_event(connection, "RC", "load", "april.csv", "")  # PostgreSQL asks for one
         usage.insert_usage(connection, "RC", "4f", undated)
         assert usage.read_usage(connection, "RC", "2020-04").height == 3
         assert usage.read_usage(connection, "RC", "2020-04", undated=True).height == 4

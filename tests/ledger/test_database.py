@@ -11,9 +11,10 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dialects import ON_SQLITE
 from sqlalchemy import Engine, text
-from sqlalchemy.exc import InternalError
+from sqlalchemy.exc import IntegrityError, InternalError
 
 from billing_lib.errors import BillingError, NotReady, UnreachableLedger
+from billing_lib.ledger import triggers
 from billing_lib.ledger.database import (
     HEAD,
     change_mark,
@@ -24,7 +25,13 @@ from billing_lib.ledger.database import (
     writing,
 )
 from billing_lib.ledger.frames import frame_schema
-from billing_lib.ledger.people import know_facility, read_facilities
+from billing_lib.ledger.messages import read_preferences
+from billing_lib.ledger.people import (
+    current_login,
+    know_facility,
+    read_facilities,
+    read_permissions,
+)
 from billing_lib.ledger.schema import metadata
 from billing_lib.pricing.charge import CHARGE, SPLIT
 from billing_lib.pricing.fields import USAGE
@@ -89,6 +96,29 @@ def test_the_migrations_make_the_tables(ledger: Engine) -> None:
     with reading(ledger) as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
+
+
+def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
+    """With its preferences, and with an administrator for a facility that was open to all."""
+    with writing(ledger) as connection:
+        know_facility(connection, "RC", "RC", "USD", "UTC")
+        triggers.remove(connection)
+        for statement in (
+            *("DELETE FROM permission", "DROP TABLE written", "DROP TABLE preference"),
+            "CREATE TABLE preference (facility TEXT, address TEXT, invoices TEXT)",
+            "INSERT INTO preference VALUES ('RC', 'ann@example.edu', 'digest')",
+            "UPDATE alembic_version SET version_num = '0009'",
+        ):
+            connection.execute(text(statement))
+    assert initialise(ledger)
+    with reading(ledger) as connection:
+        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        preferences = read_preferences(connection, "RC").rows()
+        administrators = read_permissions(connection, "RC").select("login", "role").rows()
+        assert administrators == [(current_login(connection), "administrator")]
+    assert preferences == [("RC", "", "ann@example.edu", "digest")]
+    with pytest.raises(IntegrityError, match="not deleted"), writing(ledger) as connection:
+        connection.execute(text("DELETE FROM preference"))
 
 
 def test_the_version_is_that_of_the_last_migration() -> None:

@@ -24,6 +24,7 @@ FORGED = (
 
 
 def _adjust_thrice(ledger: Engine) -> None:
+    """Events 2, 3 and 4; the first is that of the facility's maker."""
     with writing(ledger) as connection:
         record_event(
             connection, "RC", "adjust", "u2", "two broke", '{"quantity":"12"}', '{"quantity":"10"}'
@@ -31,7 +32,7 @@ def _adjust_thrice(ledger: Engine) -> None:
         record_event(
             connection, "RC", "adjust", "u1", "Größe, 12:ü,\n'quoted'", group="g1", team="smith-lab"
         )
-        record_event(connection, "RC", "rate", "2020-04", "")
+        record_event(connection, "RC", "rules", "2020-04", "")
 
 
 def test_events_are_numbered_and_chained(rated: Engine) -> None:
@@ -39,9 +40,10 @@ def test_events_are_numbered_and_chained(rated: Engine) -> None:
     with reading(rated) as connection:
         events = read_events(connection, "RC")
         assert check_chain(connection, "RC") == []
-    assert events["sequence"].to_list() == [1, 2, 3]
-    assert events["previous_hash"].to_list() == [BEGINNING, *events["hash"][:2]]
-    assert events["reason"][1] == "Größe, 12:ü,\n'quoted'"
+    assert events["kind"].to_list() == ["grant", "adjust", "adjust", "rules"]
+    assert events["sequence"].to_list() == [1, 2, 3, 4]
+    assert events["previous_hash"].to_list() == [BEGINNING, *events["hash"][:3]]
+    assert events["reason"][2] == "Größe, 12:ü,\n'quoted'"
 
 
 def test_the_rendering_is_as_told(rated: Engine) -> None:
@@ -86,21 +88,22 @@ def test_events_are_found_by_kind_and_subject(rated: Engine) -> None:
     with reading(rated) as connection:
         assert read_events(connection, "RC", kinds=["adjust"])["subject"].to_list() == ["u2", "u1"]
         assert read_events(connection, "RC", subjects=["u1"])["team"].to_list() == ["smith-lab"]
-        assert read_events(connection, "RC", kinds=["rate"], subjects=["u1"]).height == 0
+        assert read_events(connection, "RC", kinds=["rules"], subjects=["u1"]).height == 0
 
 
 @ON_POSTGRESQL  # SQLite has no login of its own
 def test_a_raw_client_on_postgresql_cannot_choose_who_and_when(rated: Engine, raw: Raw) -> None:
     _adjust_thrice(rated)
     raw("CREATE ROLE mallet LOGIN")
-    raw("GRANT SELECT, INSERT ON event TO mallet")
+    raw("GRANT billing_staff TO mallet")
+    raw("GRANT INSERT ON event TO mallet")
     raw("SET ROLE mallet")
     raw(FORGED.format(sequence=77, previous="0" * 64, hash="f" * 64))
     raw("RESET ROLE")
     with reading(rated) as connection:
         event = read_events(connection, "RC").row(-1, named=True)
         assert check_chain(connection, "RC") == []
-    assert event["sequence"] == 4
+    assert event["sequence"] == 5
     assert event["login"] == "postgres"  # who connected, not the role that was put on
     assert datetime.now(UTC) - event["at"] < timedelta(minutes=10)
     raw("DROP OWNED BY mallet")
@@ -118,18 +121,18 @@ def test_a_temporary_table_does_not_fool_the_chain(rated: Engine, raw: Raw) -> N
     )
     with reading(rated) as connection:
         assert check_chain(connection, "RC") == []
-        assert read_events(connection, "RC").height == 4
+        assert read_events(connection, "RC").height == 5
 
 
 @ON_SQLITE  # PostgreSQL links events itself
-@pytest.mark.parametrize(("sequence", "previous"), [(4, "0" * 64), (5, None), (3, None), (0, None)])
+@pytest.mark.parametrize(("sequence", "previous"), [(5, "0" * 64), (6, None), (4, None), (0, None)])
 def test_a_raw_client_on_sqlite_must_continue_the_chain(
     rated: Engine, raw: Raw, sequence: int, previous: str | None
 ) -> None:
     import sqlite3  # noqa: PLC0415
 
     _adjust_thrice(rated)
-    last = raw("SELECT hash FROM event WHERE sequence = 3")[0][0]
+    last = raw("SELECT hash FROM event WHERE sequence = 4")[0][0]
     with pytest.raises(sqlite3.IntegrityError):
         raw(FORGED.format(sequence=sequence, previous=previous or last, hash="f" * 64))
 
@@ -139,30 +142,31 @@ def test_a_forged_event_that_continues_the_chain_is_found_on_sqlite(
     rated: Engine, raw: Raw
 ) -> None:
     _adjust_thrice(rated)
-    last = raw("SELECT hash FROM event WHERE sequence = 3")[0][0]
-    raw(FORGED.format(sequence=4, previous=last, hash="f" * 64))
+    last = raw("SELECT hash FROM event WHERE sequence = 4")[0][0]
+    raw(FORGED.format(sequence=5, previous=last, hash="f" * 64))
     with reading(rated) as connection:
         assert check_chain(connection, "RC") == [
-            "RC, event 4: its content is not what was recorded"
+            "RC, event 5: its content is not what was recorded",
+            "RC, event 5: its time is before that of the event before it",
         ]
 
 
 @pytest.mark.parametrize(
     ("tampering", "found"),
     [
-        ("UPDATE event SET reason = 'x' WHERE sequence = 2", ["RC, event 2: its content"]),
-        ("UPDATE event SET login = 'eve' WHERE sequence = 1", ["RC, event 1: its content"]),
+        ("UPDATE event SET reason = 'x' WHERE sequence = 3", ["RC, event 3: its content"]),
+        ("UPDATE event SET login = 'eve' WHERE sequence = 2", ["RC, event 2: its content"]),
         (
-            "DELETE FROM event WHERE sequence = 2",
-            ["RC, event 3: event 2 is missing", "RC, event 3: it does not follow"],
+            "DELETE FROM event WHERE sequence = 3",
+            ["RC, event 4: event 3 is missing", "RC, event 4: it does not follow"],
         ),
         (
-            "UPDATE event SET hash = 'ff' WHERE sequence = 2",
-            ["RC, event 2: its content", "RC, event 3: it does not follow"],
+            "UPDATE event SET hash = 'ff' WHERE sequence = 3",
+            ["RC, event 3: its content", "RC, event 4: it does not follow"],
         ),
         (
-            "UPDATE event SET team = reason, reason = '' WHERE sequence = 1",
-            ["RC, event 1: its content"],
+            "UPDATE event SET team = reason, reason = '' WHERE sequence = 2",
+            ["RC, event 2: its content"],
         ),
     ],
 )
@@ -188,7 +192,7 @@ def test_writers_at_once_make_one_chain(rated: Engine) -> None:
         list(pool.map(write, range(4)))
     with reading(rated) as connection:
         assert check_chain(connection, "RC") == []
-        assert read_events(connection, "RC")["sequence"].to_list() == list(range(1, 41))
+        assert read_events(connection, "RC")["sequence"].to_list() == list(range(1, 42))
 
 
 def test_a_rolled_back_event_leaves_no_gap(rated: Engine) -> None:
@@ -197,7 +201,7 @@ def test_a_rolled_back_event_leaves_no_gap(rated: Engine) -> None:
         raise KeyboardInterrupt
     _adjust_thrice(rated)
     with reading(rated) as connection:
-        assert read_events(connection, "RC")["sequence"].to_list() == [1, 2, 3]
+        assert read_events(connection, "RC")["sequence"].to_list() == [1, 2, 3, 4]
         assert check_chain(connection, "RC") == []
 
 
@@ -206,7 +210,7 @@ def test_each_facility_has_a_chain_of_its_own(rated: Engine) -> None:
 
     with writing(rated) as connection:
         know_facility(connection, "NF", "Nanofab", "CHF", "Europe/Zurich")
-        assert record_event(connection, "RC", "rate", "2020-04", "") == 1
-        assert record_event(connection, "NF", "rate", "2020-04", "") == 1
-        assert record_event(connection, "RC", "rate", "2020-04", "") == 2
+        assert record_event(connection, "RC", "rules", "2020-04", "") == 2
+        assert record_event(connection, "NF", "rules", "2020-04", "") == 2
+        assert record_event(connection, "RC", "rules", "2020-04", "") == 3
         assert check_chain(connection, "RC") == check_chain(connection, "NF") == []

@@ -1,5 +1,7 @@
 """Frames go in and come out the same, on both databases."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
@@ -7,11 +9,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 from polars.testing import assert_frame_equal
-from sqlalchemy import Engine, Table, select
+from sqlalchemy import Connection, Engine, Table, select
 from sqlalchemy.exc import IntegrityError
 
 from billing_lib.ledger import frames, people, usage
 from billing_lib.ledger.database import reading, writing
+from billing_lib.ledger.events import record_event
 from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import charge, usage_record
 
@@ -74,16 +77,27 @@ def with_file(ledger: Engine) -> Engine:
     return ledger
 
 
-def test_usage_comes_out_as_it_went_in(with_file: Engine) -> None:
-    went_in = _awkward_usage()
-    with writing(with_file) as connection:
+@contextmanager
+def loading(ledger: Engine) -> Iterator[Connection]:
+    """A transaction that may add to the file: PostgreSQL asks for its event."""
+    with writing(ledger) as connection:
+        record_event(connection, "RC", "load", "a.csv", "")
+        yield connection
+
+
+@pytest.mark.parametrize("times", [1, 100], ids=["few", "many"])
+def test_usage_comes_out_as_it_went_in(with_file: Engine, times: int) -> None:
+    went_in = pl.concat(
+        _awkward_usage().with_columns(occurrence=pl.lit(each, pl.Int32)) for each in range(times)
+    ).sort("record", "occurrence")
+    with loading(with_file) as connection:
         assert usage.insert_usage(connection, "RC", "4f", went_in) == went_in.height
     with reading(with_file) as connection:
         assert_frame_equal(usage.read_usage(connection, "RC"), went_in)
 
 
 def test_an_empty_frame_goes_in_and_out(with_file: Engine) -> None:
-    with writing(with_file) as connection:
+    with loading(with_file) as connection:
         assert usage.insert_usage(connection, "RC", "4f", _awkward_usage().clear()) == 0
         out = usage.read_usage(connection, "RC")
     assert out.height == 0
@@ -100,7 +114,7 @@ def test_records_are_found_by_id_however_odd_and_many(with_file: Engine) -> None
         )
     )
     wanted = ["it's", 'a "b"', "ü\n", *map(str, range(0, 5000, 2))]
-    with writing(with_file) as connection:
+    with loading(with_file) as connection:
         usage.insert_usage(connection, "RC", "4f", many)
         found = usage.read_usage(connection, "RC", records=wanted)["record"]
     assert sorted(found) == sorted(set(wanted) & set(many["record"]))
@@ -108,20 +122,24 @@ def test_records_are_found_by_id_however_odd_and_many(with_file: Engine) -> None
 
 def test_a_nul_character_is_refused_on_both(with_file: Engine) -> None:
     odd = _awkward_usage().head(1).with_columns(raw=pl.lit("a\0b"))
-    with pytest.raises(frames.UnstorableText, match="'raw'"), writing(with_file) as connection:
+    with pytest.raises(frames.UnstorableText, match="'raw'"), loading(with_file) as connection:
         usage.insert_usage(connection, "RC", "4f", odd)
 
 
 def test_a_row_that_is_refused_takes_the_whole_frame_with_it(with_file: Engine) -> None:
     twice = pl.concat([_awkward_usage(), _awkward_usage().tail(1)])
-    with pytest.raises(IntegrityError), writing(with_file) as connection:
+    with pytest.raises(IntegrityError), loading(with_file) as connection:
         usage.insert_usage(connection, "RC", "4f", twice)
     with reading(with_file) as connection:
         assert usage.read_usage(connection, "RC").height == 0
 
 
-def test_rows_are_updated_by_their_keys(rated: Engine) -> None:
-    fresh = pl.DataFrame({"charge": ["u1", "u3", "none"], "description": ["a\tb", None, "c"]})
+@pytest.mark.parametrize("others", [1, 2000], ids=["few", "many"])
+def test_rows_are_updated_by_their_keys(rated: Engine, others: int) -> None:
+    none = [f"none {number}" for number in range(others)]
+    fresh = pl.DataFrame(
+        {"charge": ["u1", "u3", *none], "description": ["a\tb", None, *AWKWARD[:1] * others]}
+    )
     with writing(rated) as connection:
         updated = frames.update_frame(
             connection, charge, fresh, ["facility", "charge"], facility="RC", user="bob"
@@ -145,7 +163,7 @@ def test_many_rows_come_back_whole(with_file: Engine, tmp_path: Path) -> None:
     rows = pl.select(record=pl.int_range(250_000).cast(pl.String)).with_columns(
         occurrence=pl.lit(1, dtype=pl.Int32), row=pl.col("record").cast(pl.Int64)
     )
-    with writing(with_file) as connection:
+    with loading(with_file) as connection:
         frames.insert_frame(
             connection, usage_record, rows, facility="RC", file_sha256="4f", period="2020-04"
         )

@@ -3,23 +3,26 @@
 import sqlite3
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
 from april import all_there_is, three_charges
 from dialects import ON_POSTGRESQL, ON_SQLITE
-from sqlalchemy import Engine
+from sqlalchemy import Engine, insert
 from sqlalchemy.exc import IntegrityError
 
 from billing_lib.ledger import charges
 from billing_lib.ledger.database import writing
-from billing_lib.ledger.people import insert_permission
-from billing_lib.ledger.schema import metadata
+from billing_lib.ledger.schema import metadata, written
 from billing_lib.ledger.triggers import guarded_tables, install, remove
 
 Raw = Callable[[str], list[tuple[Any, ...]]]
-REFUSED = (sqlite3.IntegrityError, psycopg.IntegrityError)
+REFUSED = (
+    *(sqlite3.IntegrityError, psycopg.IntegrityError),
+    psycopg.errors.InsufficientPrivilege,
+)
 
 ISSUED = {
     "billing_run": ("period = '2020-03'", "id = 'RC-2020-04-1'"),
@@ -43,7 +46,7 @@ ISSUED = {
     "message": ("subject = 'another'", "id = 'RC-2020-0001-3f09ab12cd34'"),
     "notice": ("text = 'another'", "key = 'RC-2020-0001'"),
     "notice_seen": ("login = 'mallory'", "key = 'RC-2020-0001'"),
-    "permission": ("login = 'mallory'", "login = 'carol'"),
+    "permission": ("login = 'mallory'", "role = 'administrator'"),
     "preference": ("address = 'eve@example.edu'", "address = 'ann@example.edu'"),
     "rate": ("body = '{}'", "fingerprint = '3f0c'"),
     "source_file": ("name = 'may.csv'", "sha256 = '4f'"),
@@ -52,8 +55,12 @@ ISSUED = {
     "statement_invoice": ("total = 0", "number = 'RC-2020-0002'"),
     "told": ("address = 'eve@example.edu'", "key = 'RC-2020-0001'"),
     "usage_record": ("item = 'slide'", "record = 'u1'"),
+    "written": ("login = 'mallory'", "operation = 'NONE'"),
     "usage_version": ("item = 'scope'", "record = 'u9'"),
 }
+
+
+NONE = {"operation": "NONE", "login": "carol", "rows": 1}
 
 
 @pytest.fixture
@@ -61,7 +68,8 @@ def full(rated: Engine) -> Engine:
     """A ledger with a row in every guarded table."""
     with writing(rated) as connection:
         all_there_is(connection)
-        insert_permission(connection, "RC", "carol", "administrator", "")
+        row = {"facility": "RC", "at": datetime.now(UTC), "session": 1, "table": "charge"}
+        connection.execute(insert(written).values(row | NONE))
     return rated
 
 

@@ -75,7 +75,8 @@ def test_each_move_is_an_event_with_what_was_before_and_after(issued: Engine) ->
 
 def test_a_step_is_set_only_while_it_is_being_approved(issued: Engine, raw: Raw) -> None:
     with pytest.raises(NotReady, match="is not being approved"), writing(issued) as connection:
-        invoices.set_step(connection, "RC", P1, 1)
+        row = invoices.read_invoices(connection, "RC", codes=[P1]).row(0, named=True)
+        invoices.set_step(connection, row, 1, "", {})
     with pytest.raises(REFUSED, match="one reviewer after the other"):
         raw("UPDATE invoice SET step = 1 WHERE number = 'RC-2020-0001'")
 

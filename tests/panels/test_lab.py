@@ -10,23 +10,23 @@ from pathlib import Path
 import pytest
 from sample_facility import BOOK, price_book
 from sample_issuing import issue_here
+from sample_logins import hand_over
 
 from billing_lib import Site
 from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.packages import make_package
-from billing_lib.ledger.database import operating_system_login
 from billing_lib.panels.lab import InvoicePanel, LabChooser, ListingPanel, StatementPanel
 from billing_lib.panels.office import Message
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.listing import read_listing
-from billing_lib.workflow.permissions import grant, revoke
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.search import ExportSelection, Filter
 from billing_lib.workflow.statements import generate_statements, pay_statement
 
 APRIL = Period(2020, 4)
-TWO_LABS = BOOK.replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ").replace(
+JONES = "{code: jones, name: Jones Lab, administrators: [jo@example.edu]}"
+TWO_LABS = BOOK.replace("teams: [", f"teams: [{JONES}, ").replace(
     "{code: p2, team: smith", "{code: p2, team: jones"
 )
 
@@ -53,11 +53,7 @@ def two_labs(office: Site) -> Site:
 
 
 def as_jones(office: Site) -> None:
-    book, me = office.book("MIC"), operating_system_login()
-    grant(office.engine, book, me, "administrator")
-    grant(office.engine, book, me, "lab_administrator", "jones")
-    grant(office.engine, book, "somebody", "administrator")
-    revoke(office.engine, book, me, "administrator")
+    hand_over(office.engine, "MIC", ("lab_administrator", "jones"))
 
 
 def issue(office: Site, folder: Path) -> None:
@@ -144,8 +140,19 @@ def test_a_lab_gets_its_packages_and_its_notices(two_labs: Site, tmp_path: Path)
     assert f"Package {ours.id}" in str(panel.notices.html())
 
 
+def test_a_lab_chooses_how_it_is_told_by_mail(two_labs: Site) -> None:
+    as_jones(two_labs)
+    panel = ListingPanel(office=two_labs)
+    (row,) = panel.preferences.rows.children
+    assert (row.children[0].description, row.children[0].value) == ("jo@example.edu", "")
+    row.children[0].value = "none"
+    assert "receives no invoice of jones" in panel.preferences.message.widget.value
+    (row,) = ListingPanel(office=two_labs).preferences.rows.children
+    assert (row.children[0].value, len(row.children[0].options)) == ("none", 3)
+
+
 def test_who_may_see_no_lab_is_told_so(two_labs: Site) -> None:
-    grant(two_labs.engine, two_labs.book("MIC"), "somebody", "administrator")
+    hand_over(two_labs.engine, "MIC")
     panel = ListingPanel(office=two_labs)
     assert "no lab's month that you may see" in unescape(panel.message.widget.value)
     assert panel.page.value == ""

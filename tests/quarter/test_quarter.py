@@ -1,4 +1,4 @@
-"""A quarter by the command line, on PostgreSQL, by people with logins of their own.
+"""A quarter by the command line, on PostgreSQL, by people let in with logins of their own.
 
 Three facilities and three months with adjustments, an ad hoc invoice, a quarantine, a rejection,
 a two-person approval, a reissue, a void, late usage, prepaid funds, a credit, statements and
@@ -16,6 +16,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from sample_logins import let_in
 from sqlalchemy import URL, make_url
 
 from billing_lib.cli import app
@@ -117,7 +118,7 @@ def quarter(
     ) as session:
         for login in PEOPLE:
             session.execute(f"DROP ROLE IF EXISTS {login}")
-            session.execute(f"CREATE ROLE {login} LOGIN SUPERUSER")
+        let_in(url.render_as_string(hide_password=False), PEOPLE)
         yield_to = Quarter(url, tmp_path, monkeypatch)
         write_offices(tmp_path)
         monkeypatch.chdir(tmp_path)
@@ -246,7 +247,8 @@ def _november(quarter: Quarter, expected: Cents) -> None:
         quarter.twice("ann", "ready", facility, NOVEMBER)
     quarter.twice("ida", "month", NOVEMBER, "--date", "1993-12-06", "--allow-dirty")
     run = f"MIC-{NOVEMBER}-1"
-    quarter.twice("ann", "approve", run, "--all")
+    quarter.refused("ann", "two persons", "approve", run, "--all")  # who loaded the usage
+    quarter.twice("amy", "approve", run, "--all")
     quarter.twice("bob", "approve", run, "--all", "--date", "1993-12-06", "--allow-dirty")
     quarter.twice("ida", "month", NOVEMBER, "--date", "1993-12-06", "--allow-dirty")
     # an invoice is void for good, and one is void and billed anew

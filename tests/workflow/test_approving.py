@@ -6,11 +6,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Self
 
-import psycopg
 import pytest
 from dialects import ON_POSTGRESQL
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_prepared
+from sample_logins import let_in, url_as
 from sqlalchemy import Engine, make_url
 
 from billing_lib.errors import InvalidAdjustment, InvalidPeriod, NotPermitted, NotReady
@@ -20,6 +20,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.adhoc import Words, create_ad_hoc
 from billing_lib.workflow.adjust import adjust_charge
+from billing_lib.workflow.after_issue import deposit
 from billing_lib.workflow.approve import (
     Prepared,
     approve,
@@ -32,6 +33,7 @@ from billing_lib.workflow.approve import (
 )
 from billing_lib.workflow.lines import NewLine, add_charge_line
 from billing_lib.workflow.load import load_files
+from billing_lib.workflow.permissions import grant, note_facility
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, sign_off
 from billing_lib.workflow.search import InvoiceSelection
@@ -123,6 +125,7 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
     ]
     alone = reviewed_by(me(rated))
     with writing(rated) as connection:
+        note_facility(connection, alone)
         done = approve(connection, alone, RUN, [P2], "")
     issued = issue_prepared(rated, alone, done, tmp_path)
     assert [it["totals"]["total"] for it in issued.values()] == ["12.50"]
@@ -131,25 +134,34 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
 
 @ON_POSTGRESQL  # two people: two logins of a server
 def test_nobody_approves_an_own_change_where_two_persons_are_asked_for(
-    rated: Engine, postgresql_server: str
+    rated: Engine, ledger_url: str
 ) -> None:
+    let_in(ledger_url, ("ann_2",))
     book = reviewed_by(f"[{me(rated)}, ann_2]", two_persons=True)
-    adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    grant(rated, book, "ann_2", "issuer")
+    deposit(rated, book, "p2", "5.00", "paid in")
     prepared(rated, book)
-    own = r"changed 1 charges of invoice .*first of them MIC/u2"
+    own = rf"{me(rated)} loaded the file usage.csv, whose usage invoice {P1} bills"
     with pytest.raises(NotPermitted, match=own), writing(rated) as connection:
         approve(connection, book, RUN, [P1], "")
-    with writing(rated) as connection:
-        assert approve(connection, book, RUN, [P2], "").codes == [P2]
-    with psycopg.connect(postgresql_server, autocommit=True) as session:
-        session.execute("CREATE ROLE ann_2 LOGIN SUPERUSER")
-    other = open_ledger(make_url(rated.url).set(username="ann_2").render_as_string(False))
+    other = open_ledger(url_as(ledger_url, "ann_2"))
     with writing(other) as connection:
-        assert approve(connection, book, RUN, [P1], "").codes == [P1]
+        assert approve(connection, book, RUN, [P2], "").codes == [P2]
+    change_invoices(other, book, "reject", [P1], "look again")
+    adjust_charge(other, book, "MIC/u2", {"quantity": "10"}, "two broke")
+    prepared(other, book)
+    own = rf"ann_2 changed 1 charges of invoice {P1}, the first of them MIC/u2"
+    with pytest.raises(NotPermitted, match=own), writing(other) as connection:
+        approve(connection, book, RUN, [P1], "")
+    deposit(other, book, "p2", "6.00", "paid in")
+    change_invoices(other, book, "reject", [P2], "look again")
+    own = "ann_2 entered the deposit of project p2"
+    with pytest.raises(NotPermitted, match=own), writing(other) as connection:
+        approve(connection, book, RUN, [P2], "")
     other.dispose()
     with reading(rated) as connection:
         approvals = events.read_events(connection, "MIC", kinds=["approve"])
-    assert approvals["login"].to_list() == [me(rated), "ann_2"]
+    assert approvals["login"].to_list() == ["ann_2"]
 
 
 def test_quarantine_keeps_an_invoice_out_of_the_run_with_its_charges(

@@ -335,7 +335,7 @@ def test_a_charge_does_not_go_where_there_is_no_project_or_no_rate(rated: Engine
         adjust_charge(rated, book, "MIC/u2", {"project": "p9"}, "why")
     with pytest.raises(InvalidAdjustment, match="to that project: no rate for item 'scope'"):
         adjust_charge(rated, book, "MIC/u1", {"project": "firm"}, "why")
-    assert (totals(rated), log(rated)[-1]) == (before, "rules")
+    assert (totals(rated), log(rated)[-1]) == (before, "rate")
 
 
 def test_a_note_changes_no_amount(rated: Engine) -> None:

@@ -14,11 +14,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sample_invoices import BOOKS, Rows, fill
+from sample_logins import hand_over
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidFilter, NotPermitted
-from billing_lib.ledger.database import open_ledger, reading, writing
-from billing_lib.ledger.people import current_login, delete_permission, insert_permission
+from billing_lib.ledger.database import open_ledger, reading
 from billing_lib.ledger.search import CHARGE_ROWS, INVOICE_ROWS
 from billing_lib.ledger.states import INVOICE, states
 from billing_lib.workflow.search import (
@@ -311,20 +311,14 @@ def test_pages_and_orders_that_there_are_not(filled: Engine) -> None:
 def test_a_lab_sees_what_was_issued_to_it_and_no_cost(ledger: Engine, tmp_path: Path) -> None:
     fill(ledger, tmp_path)
     everything = find_invoices(ledger, Filter()).rows
-    with writing(ledger) as connection:
-        me = current_login(connection)
-        insert_permission(connection, "MIC", me, "administrator", "")
-        insert_permission(connection, "MIC", me, "lab_administrator", "lee")
-        insert_permission(connection, "MIC", "carol", "administrator", "")
-        delete_permission(connection, "MIC", me, "administrator", "")
+    hand_over(ledger, "MIC", ("lab_administrator", "lee"))
     found = find_invoices(ledger, Filter()).rows
     assert found["project"].to_list() == ["approved", "paid", "kyoto", "tokyo"]
     mine = found.filter(found["facility"] == "MIC")
     assert everything.filter(everything["project"] == "paid")["reason"].to_list() == ["paid"]
     assert mine["reason"].null_count() == mine["cost"].null_count() == mine.height
     assert set(find_charges(ledger, Filter()).texts()["charge"]) == {"YEN/y1", "YEN/y2"}
-    with writing(ledger) as connection:
-        insert_permission(connection, "YEN", "carol", "administrator", "")
+    hand_over(ledger, "YEN")
     assert find_invoices(ledger, Filter(facility="MIC")).count == 2
     with pytest.raises(NotPermitted, match="may not do this in YEN: it takes the role viewer"):
         find_invoices(ledger, Filter(facility="YEN"))

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from sample_facility import BOOK, nothing, price_book, usage_file
 from sample_issuing import issue_here
+from sample_logins import hand_over
 from sqlalchemy import Engine
 
 from billing_lib.ledger.database import writing
@@ -14,7 +15,6 @@ from billing_lib.workflow.after_issue import reissue
 from billing_lib.workflow.approve import change_invoices, prepare
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.overview import read_overview
-from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.rate import rate_period
 from billing_lib.workflow.runs import RunScope, sign_off
 
@@ -83,7 +83,7 @@ def test_only_the_newest_months_are_shown(rated: Engine) -> None:
 
 
 def test_a_facility_that_may_not_be_read_is_not_in_it(rated: Engine) -> None:
-    grant(rated, price_book(), "somebody", "administrator")
+    hand_over(rated, "MIC")
     assert read_overview(rated, {"MIC": price_book()}).height == 0
 
 

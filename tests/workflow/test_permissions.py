@@ -23,11 +23,17 @@ from billing_lib.batch import issuing
 from billing_lib.batch.issuing import issue_approved, issue_month, issued_records, process_run
 from billing_lib.delivery import bounce, queue, send
 from billing_lib.errors import (
+    InvalidAddress,
     InvalidPeriod,
     InvalidPermission,
     InvalidSettings,
     NotPermitted,
     NotReady,
+    UnknownExport,
+    UnknownInvoice,
+    UnknownMessage,
+    UnknownRun,
+    UnknownStatement,
 )
 from billing_lib.exports import documents, packages, templates
 from billing_lib.ledger import messages, runs
@@ -66,9 +72,11 @@ from billing_lib.workflow.notes import read_notes, text_versions, write_note, wr
 from billing_lib.workflow.outbox import (
     list_notices,
     list_outbox,
+    list_own_preferences,
     list_preferences,
     prefer,
     settle_message,
+    wishes,
 )
 from billing_lib.workflow.permissions import (
     grant,
@@ -140,6 +148,8 @@ ISSUED = {9: "MIC-2021-00001", 10: "MIC-2021-00002", 11: "MIC-2021-00003"}
 DECEMBER = Prepared("MIC-2020-12-1", ["MIC-2020-12-1/p2"], [])
 """What of December can be issued."""
 
+UNKNOWN = (UnknownExport, UnknownInvoice, UnknownMessage, UnknownRun, UnknownStatement)
+
 READ = {"viewer", "reviewer", "issuer", "administrator", "auditor"}
 CHANGE = {"reviewer", "issuer", "administrator"}
 ISSUE = {"issuer", "administrator"}
@@ -208,7 +218,7 @@ def made_before(engine: Engine) -> str:
     """The group of changes that the ledger began with."""
     with reading(engine) as connection:
         made = read_events(connection, "MIC", kinds=["adjust"])
-    return str(made["group_id"][0])
+    return str(made["group_id"][0]) if made.height else "none"
 
 
 def unloaded(engine: Engine) -> str:
@@ -518,6 +528,8 @@ def test_each_role_may_do_what_is_its_and_nothing_else(
             except NotPermitted as error:
                 assert f"{login} may not " in str(error), name  # the library's word, in time
                 assert contents(new_staffed) == before, name
+            except UNKNOWN:  # nor is it told that there is one
+                assert role in {"none", "lab_administrator"}
             else:
                 done.add(name)
                 before = contents(new_staffed)
@@ -552,9 +564,10 @@ def opening() -> dict[str, FunctionType]:
 def test_every_function_that_opens_the_ledger_asks() -> None:
     """Whatever module it is in, and also when it asks by way of another function."""
     silent = {name for name, function in opening().items() if not asks(function, set())}
-    # The first says whether anybody is asked at all, the second goes on with what Issuer.begin let
-    # through, the third only deletes files without a reference.
-    assert silent == {"permissions.has_administrator", "issuing.end_interrupted", "packages.sweep"}
+    # The first goes on with what Issuer.begin let through, the second only deletes files without a
+    # reference; of people the server asks.
+    of_people = {f"permissions.{name}" for name in ("let_in", "keep_out", "list_people")}
+    assert silent == {"issuing.end_interrupted", "packages.sweep"} | of_people
 
 
 def test_every_function_that_opens_a_facility_for_writing_notes_its_price_book() -> None:
@@ -566,8 +579,8 @@ def test_every_function_that_opens_a_facility_for_writing_notes_its_price_book()
         and "writing" in names_in(function.__code__)
     }
     # Rating notes it within its transaction, which the preview of a price book shares; viewers may
-    # write documents, of which only the run's log is kept.
-    assert writers == {"rate.rate_period", "documents.write_run_documents"}
+    # write documents, of which only the run's log is kept; labs may not note a price book.
+    assert writers == {"rate.rate_period", "documents.write_run_documents", "outbox.prefer"}
 
 
 def asks(function: FunctionType, seen: set[FunctionType]) -> bool:
@@ -644,7 +657,30 @@ def test_a_lab_sees_its_own_permission_and_staff_see_all(new_staffed: str) -> No
         with pytest.raises(NotPermitted, match="lab may not do this in MIC"):
             workflow_approve.list_runs(engine, "MIC")
     with ledger_as(new_staffed, "vic") as engine:
-        assert list_permissions(engine, "MIC").height == 8
+        assert list_permissions(engine, "MIC").height == 9  # with the maker's
+
+
+def test_a_lab_chooses_how_it_is_told_and_no_other_lab_does(new_staffed: str) -> None:
+    address, books = "admin@example.edu", {"MIC": BOOK_HERE}
+    with ledger_as(new_staffed, "lab") as engine:
+        assert list_own_preferences(engine, books).rows() == [("MIC", "smith", address, None)]
+        said = prefer(engine, BOOK_HERE, address, "digest", "smith")
+        assert said.startswith(f"MIC: {address} receives all invoices of smith in one message;")
+        assert list_own_preferences(engine, books)["invoices"].to_list() == ["digest"]
+        for team in ("jones", None):
+            with pytest.raises(NotPermitted, match="lab may not "):
+                prefer(engine, BOOK_HERE, address, "none", team)
+        with pytest.raises(InvalidAddress, match="names no administrator eve"):
+            prefer(engine, BOOK_HERE, "eve@example.edu", "none", "smith")
+    with ledger_as(new_staffed, "other") as engine:
+        assert address not in list_own_preferences(engine, books)["address"]
+    with ledger_as(new_staffed) as engine, reading(engine) as connection:
+        chosen = read_events(connection, "MIC", kinds=["prefer"], subjects=[address])
+        assert chosen.select("login", "team", "before", "after").rows() == [
+            ("lab", "smith", None, '{"invoices":"digest"}')
+        ]
+        wished = wishes(connection, "MIC")
+    assert (wished.of("smith", address), wished.of("jones", address)) == ("digest", "each")
 
 
 def test_costs_are_for_staff(new_staffed: str) -> None:
@@ -661,44 +697,57 @@ def test_costs_are_for_staff(new_staffed: str) -> None:
 def test_a_raw_client_gives_itself_no_role(new_staffed: str) -> None:
     own = "INSERT INTO permission VALUES ('MIC', 'iss', 'administrator', '')"
     others = "DELETE FROM permission WHERE login = 'vic'"
-    for statement in (own, others):
+    for statement, says in (
+        (own, "an administrator of the facility gives and takes"),
+        (others, "permission denied for table permission"),
+    ):
         with (
             psycopg.connect(url_as(new_staffed, "iss")) as session,
-            pytest.raises(psycopg.IntegrityError, match="an administrator of the facility gives"),
+            pytest.raises(psycopg.Error, match=says),
         ):
             session.execute(statement.encode())
     with psycopg.connect(url_as(new_staffed, "boss")) as session:
-        session.execute(others.encode())  # it is boss's to do, and boss is recorded for an event
+        session.execute(
+            own.replace("'iss'", "'amy'").encode()
+        )  # boss may, and the database records it
+    with ledger_as(new_staffed) as engine, reading(engine) as connection:
+        given = read_events(connection, "MIC", kinds=["grant"], subjects=["amy"])
+        assert given.select("login", "after").rows() == [("boss", '{"role":"administrator"}')]
 
 
 def test_what_the_database_refuses_to_a_login_is_said_in_a_sentence(new_staffed: str) -> None:
     with psycopg.connect(new_staffed, autocommit=True) as operator:
-        operator.execute("REVOKE SELECT ON charge FROM billing_reader")
+        operator.execute("REVOKE SELECT ON charge FROM billing_lab, billing_reader")
     with (
         ledger_as(new_staffed, "vic") as engine,
         pytest.raises(
-            NotPermitted, match="permission denied for table charge; its operator makes the grants"
+            NotPermitted, match="permission denied for table charge; 'billing people add' lets"
         ),
     ):
         find_charges(engine, OF_APRIL)
 
 
-def test_the_first_permission_makes_an_administrator_and_then_only_they_give(
+def test_the_maker_of_a_facility_is_its_administrator_and_only_administrators_give(
     ledger: Engine,
 ) -> None:
     book = price_book()
-    with pytest.raises(NotReady, match="MIC has no administrator yet, so everybody may do every"):
-        grant(ledger, book, "ann", "issuer")
     said = grant(ledger, book, "ann", "administrator", reason="runs the office")
     assert said.startswith("MIC: ann is an administrator, who does all of this")
+    with reading(ledger) as connection:
+        me = current_login(connection)
+    revoke(ledger, book, me, "administrator")
     for refused in (grant, revoke):
         with pytest.raises(NotPermitted, match="it takes the role administrator"):
             refused(ledger, book, "ann", "administrator")
     with reading(ledger) as connection:
-        (event,) = read_events(connection, "MIC", kinds=["grant", "revoke"]).iter_rows(named=True)
-        assert event["login"] == current_login(connection)
-        assert (event["subject"], event["after"]) == ("ann", '{"role":"administrator"}')
-        assert (event["reason"], event["team"]) == ("runs the office", None)
+        given = read_events(connection, "MIC", kinds=["grant", "revoke"])
+    role = '{"role":"administrator"}'
+    assert given.select("kind", "login", "subject", "before", "after", "reason").rows() == [
+        ("grant", me, me, None, role, ""),
+        ("grant", me, "ann", None, role, "runs the office"),
+        ("revoke", me, me, role, None, ""),
+    ]
+    assert given["team"].null_count() == 3
 
 
 def test_permissions_are_given_and_taken_once_and_the_last_administrator_stays(
@@ -708,7 +757,6 @@ def test_permissions_are_given_and_taken_once_and_the_last_administrator_stays(
     with reading(ledger) as connection:
         me = current_login(connection)
     assert revoke(ledger, book, "ann", "viewer") == "MIC: ann is no viewer, nothing changed"
-    grant(ledger, book, me, "administrator")
     assert grant(ledger, book, me, "administrator") == (
         f"MIC: {me} is an administrator already, nothing changed"
     )
@@ -760,10 +808,7 @@ def test_the_database_keeps_an_administrator_whoever_asks(ledger: Engine) -> Non
 
     row = {"facility": "MIC", "login": "ann", "role": "viewer", "team": ""}
     with writing(ledger) as connection:
-        me = current_login(connection)
         know_facility(connection, "MIC", "Microscopy", "USD", "America/New_York")
-    refused(insert(permission).values(row), "has an administrator")
-    grant(ledger, price_book(), me, "administrator")
     refused(delete(permission), "has an administrator")
     refused(update(permission).values(login="ann"), "given or taken back, not changed")
     lab = insert(permission).values(row | {"role": "lab_administrator"})

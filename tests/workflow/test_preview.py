@@ -8,10 +8,11 @@ import polars as pl
 import pytest
 from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
+from sample_logins import hand_over
 from sqlalchemy import Engine
 
 from billing_lib.errors import NotPermitted, NotReady, UnknownInvoice
-from billing_lib.ledger import charges, invoices, people
+from billing_lib.ledger import charges, invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.pricing.clock import Period
 from billing_lib.workflow.adjust import adjust_charge
@@ -179,8 +180,7 @@ def test_what_is_no_draft_is_said(ledger: Engine, drafted: str) -> None:
 
 
 def test_who_has_no_role_sees_no_draft(ledger: Engine, drafted: str) -> None:
-    with writing(ledger) as connection:
-        people.insert_permission(connection, "MIC", "someone else", "administrator", "")
+    hand_over(ledger, "MIC")
     with pytest.raises(NotPermitted, match="it takes the role viewer"):
         preview_draft(ledger, TAXED, P1)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from sample_facility import BOOK, nothing, price_book, usage_file
+from sample_logins import hand_over
 from sqlalchemy import Engine
 
 from billing_lib.errors import ChangedMeanwhile, InvalidPriceBook, NotPermitted, NotReady
@@ -213,6 +214,7 @@ def test_versions_tell_who_changed_what_and_keep_their_text(engine: Engine, fold
 def test_only_an_administrator_saves(engine: Engine, folder: Path) -> None:
     opened = open_book(engine, folder, "MIC")
     grant(engine, price_book(), "ann", ADMINISTRATOR)
+    hand_over(engine, "MIC")
     with pytest.raises(NotPermitted):
         open_book(engine, folder, "MIC")
     with pytest.raises(NotPermitted):

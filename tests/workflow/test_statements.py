@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from sample_facility import HEADER, nothing, usage_file
 from sample_issuing import issue_here
+from sample_logins import hand_over
 from sample_statements import (
     APRIL,
     MAY,
@@ -33,7 +34,6 @@ from billing_lib.errors import (
 from billing_lib.ledger import charges, events, invoices
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading, writing
-from billing_lib.ledger.people import current_login, delete_permission, insert_permission
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.after_issue import unpay
 from billing_lib.workflow.load import load_files
@@ -345,13 +345,7 @@ def test_what_cannot_be_paid_is_said(
     with pytest.raises(NotReady, match=f"holds the invoice {p2}, which is VOID; run 'billing st"):
         pay_statement(ledger, SMITH, "2020-06-01", "X")
     generate_statements(ledger, both, APRIL)
-    with writing(ledger) as connection:  # of MIC who is asking is an issuer, of SEQ a viewer only
-        me = current_login(connection)
-        insert_permission(connection, "MIC", me, "administrator", "")
-        insert_permission(connection, "SEQ", me, "administrator", "")
-        insert_permission(connection, "SEQ", me, "viewer", "")
-        insert_permission(connection, "SEQ", "somebody else", "administrator", "")
-        delete_permission(connection, "SEQ", me, "administrator", "")
+    hand_over(ledger, "SEQ", ("viewer", ""))
     with pytest.raises(NotPermitted, match="may not do this in SEQ: it takes the role issuer"):
         pay_statement(ledger, SMITH, "2020-06-01", "X")
     assert totals(ledger)[SMITH] == (2, "178.33", "OPEN")
