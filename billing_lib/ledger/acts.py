@@ -181,6 +181,7 @@ ACTS: tuple[Act, ...] = (
         ISSUER,
         ("state", "snapshot_sha256", "commit_hash", "container", "record", "ended_at", "failure"),
     ),
+    Act("log_entry", (INSERT,), ISSUER),
     Act("invoice_number", (INSERT, DELETE), ISSUER),
     Act("invoice_number", (INSERT,), ISSUER, lacking=_NOT_APPROVED, says=_NOT_BY_ALL),
     *(
@@ -224,7 +225,7 @@ ACTS: tuple[Act, ...] = (
 )
 """Every act. A facility's maker becomes its administrator, so making one takes no role."""
 
-LOCKS = ("sending", "statements", "outbox")
+LOCKS = ("sending", "statements", "outbox", "log")
 """The locks that an issuer may hold, beside ``issuing:RC``, which a reviewer of RC may."""
 
 OPEN_TO_READERS = (
@@ -287,6 +288,7 @@ READS = {
         f"{_READ} OR {_OF_LAB}",
     ),
     "facility": "true",
+    "log_entry": "true",
     "permission": f"{_READ} OR ROW.login = session_user::text",
     "event": f"{_READ} OR {_OF_LAB} OR (ROW.kind = 'teams' AND {_OF_LABS_FACILITY})",
     "usage_record": f"{_READ} OR EXISTS (SELECT 1 FROM charge c"

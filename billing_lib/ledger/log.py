@@ -21,8 +21,7 @@ LOG_ENTRY = frame_schema(log_entry.columns)
 def lock_log(connection: Connection) -> pl.DataFrame:
     """Keep other transactions from adding entries until this one ends; the log as it stands."""
     if connection.dialect.name == "postgresql":
-        key = func.hashtextextended("billing.log", 0)
-        connection.execute(select(func.pg_advisory_xact_lock(key)))
+        connection.execute(select(func.billing_guard_wait("log")))
     return read_log(connection)
 
 
