@@ -177,10 +177,12 @@ def issued_numbers(facility: Facility) -> list[str]:
 
 
 def decide_all(page: Page, action: str, count: int) -> None:
-    """Decide on all invoices of the list at once."""
+    """Decide on all invoices of the list at once; the comment is empty again when it is done."""
     button(page, "Select all that match").click()
+    comment = page.get_by_placeholder("A comment")
+    comment.fill("seen")
     button(page, f"{action} {count}").click()
-    told(page, f"{count} invoices")
+    expect(comment).to_have_value("")
 
 
 def told(page: Page, sentence: str) -> None:
