@@ -3,7 +3,9 @@
 import csv
 import hashlib
 import json
+import re
 import shutil
+import subprocess
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -23,6 +25,7 @@ from billing_lib.audit.log import Log, read_head
 from billing_lib.audit.proof import Proof, proof_findings, read_proof
 from billing_lib.audit.signing import RECORDS, sign
 from billing_lib.ledger.events import FIELDS
+from billing_lib.program import ROOT
 
 from .conftest import Office
 
@@ -223,6 +226,39 @@ def test_the_journal_lines_of_the_record_are_those_that_are_posted(
     with (posted / "posted.csv").open(newline="") as file:
         accounts = {row["account"] for row in csv.DictReader(file)}
     assert accounts == {row["account"] for row in lines}
+
+
+def test_a_line_is_followed_by_standard_tools_as_the_manual_says(site: Path) -> None:
+    if shutil.which("jq") is None:
+        pytest.skip("there is no jq here")
+    manual = (ROOT / "docs" / "audit-record.md").read_text(encoding="utf-8")
+    walk = manual.split("## Following one line\n")[1].split("```sh\n")[1].split("```")[0]
+    walk = walk.replace("USAGE=usage.csv", f"USAGE='{site}/usage.csv'")
+    done = subprocess.run(
+        ["sh", "-eu"],
+        cwd=site / RECORD / "data",
+        input=walk,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout.splitlines()
+    result, sealed, usage, _, _, book, stated = (
+        line.split()[0].rpartition(",")[2] for line in said if re.search(r"\b[0-9a-f]{64}\b", line)
+    )
+    assert (result, book) == (sealed, stated)
+    assert usage in done.stdout
+    for line in (
+        '{"file":"usage.csv","row":2}',
+        "3.333333 hour × 40 = 133.33, then 133.33",
+        "u1,scope,p1,ann,2020-04-06T17:00:00-04:00,2020-04-06T20:20:00-04:00,,",
+        '16:  - {item: scope, group: internal, price: "40.00"}',
+        "nobody changed the charge",
+    ):
+        assert line in said
+    assert [line for line in said if ",ready,2020-04,,seen with both labs," in line]
+    assert [line for line in said if "income,MIC,-148.33,USD," in line]
+    assert said[-1] == "0"
 
 
 def test_the_events_of_the_record_are_a_segment_of_the_chain(site: Path, tmp_path: Path) -> None:
