@@ -241,9 +241,9 @@ def test_a_line_is_followed_by_standard_tools_as_the_manual_says(site: Path) -> 
         check=True,
     )
     said = done.stdout.splitlines()
-    hashes = re.findall(r"\b[0-9a-f]{64}\b", done.stdout)
-    assert len(hashes) == 6  # of the result, the usage file and the price book
-    assert hashes[::2] == hashes[1::2]
+    hashes = re.findall(r"\b[0-9a-f]{64}\b", done.stdout)[:6]
+    assert hashes[::2] == hashes[1::2]  # of the result, the usage file and the price book
+    assert len(set(hashes)) == 3
     for line in (
         '{"file":"usage.csv","row":2}',
         "3.333333 hour × 40 = 133.33, then 133.33",
