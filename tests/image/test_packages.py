@@ -86,7 +86,7 @@ def machine() -> Iterator[Machine]:
 
 
 def test_what_a_bare_machine_lacks_is_named_and_its_installing_suffices(machine: Machine) -> None:
-    brought = {"openssl"}  # by ca-certificates, which the base has for its package source
+    brought = {"openssl"}  # by python3-venv, through ca-certificates
     assert machine.missing_at_first == [it for it in listed() if it not in brought]
     assert machine.missing_packages() == []
 
