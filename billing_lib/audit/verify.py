@@ -159,10 +159,11 @@ class Verification:
     def sentence(self) -> str:
         """The result in one sentence."""
         count = len(self.findings)
+        unchecked = ", ".join(each.name for each in self.checks if each.unchecked is not None)
         return {
             VERIFIED: "verified",
             FAULTY: f"{count:,} {'fault' if count == 1 else 'faults'}, the record is not as issued",
-            NOT_ALL_CHECKED: "nothing is wrong, but not all could be checked",
+            NOT_ALL_CHECKED: f"nothing is wrong, but not all could be checked ({unchecked})",
         }[self.status]
 
     @property
@@ -536,7 +537,7 @@ _PLACES = (
     ("version", "Billing-Version", "softwareVersion"),
     ("container", "Billing-Container", None),
 )
-"""What environment.json states, the line in bag-info.txt, and the notebook's key in the crate."""
+"""For each key of environment.json the line in bag-info.txt and the notebook's key in the crate."""
 
 
 def _places(of: _Subject) -> Result:

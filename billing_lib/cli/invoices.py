@@ -404,7 +404,8 @@ def verify(
         statuses.append(verification.status)
         for line in verification.lines:
             say(f"  {line}")
-        say(f"{target}: {verification.sentence}, {record}")
+        found = "" if Path(target) == record else f", {record}"
+        say(f"{target}: {verification.sentence}{found}")
     worst = FAULTY if FAULTY in statuses else max(statuses, default=VERIFIED)
     raise typer.Exit(worst)
 
