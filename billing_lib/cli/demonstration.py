@@ -203,8 +203,8 @@ def _check(setting: _Setting, record: Path, *, reproducing: bool) -> None:
 
 def _summarise(setting: _Setting, done: list[_Billed], statement: dict[str, Any]) -> None:
     again = all(each.before for each in done)
-    checked = "verified" if again else "verified and reproduced"
-    table = Table(title=f"{PERIOD}: every record is {checked}", title_justify="left")
+    checked = "no record has a fault" + ("" if again else ", and each is reproduced")
+    table = Table(title=f"{PERIOD}: {checked}", title_justify="left")
     currency = setting.book.facility.currency
     for heading in ("facility", "usage", "charges", "unbilled", "invoices", f"total {currency}"):
         table.add_column(heading, justify="left" if heading == "facility" else "right")

@@ -184,7 +184,7 @@ def test_the_demonstration_makes_a_site_of_its_own_in_an_empty_folder(
 ) -> None:
     first = done(billing, "demo", folder=tmp_path)
     assert first.startswith("There is no site here: made one in ./billing-demo\n")
-    assert "every record is verified and reproduced" in first
+    assert "no record has a fault, and each is reproduced" in first
     totals = {line.split()[1]: line.split()[-2] for line in first.splitlines() if "│" in line}
     # RC: tests/quarter/independent.py. MIC: 208.75 + 96.25 + 175.00 + 555.00, SHOP: 223.55 + 368.40
     # + 1893.50, worked out from the files by hand; tests/cli/test_demonstration.py has the lines.
