@@ -391,7 +391,7 @@ def _carried(
 def _left_on_others(
     snapshot: Snapshot, computation: Computation, own: dict[str, Any]
 ) -> list[pl.DataFrame]:
-    """What each rule over a team's or a user's span left on the other invoices, by its key."""
+    """The other invoices' amounts of each rule over a team's or a user's span, by its key."""
     periodic = computation.totals.filter(
         pl.col("kind") == PERIODIC, pl.col("project") != own["project"]
     )

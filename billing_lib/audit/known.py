@@ -1,4 +1,4 @@
-"""What is known here about records, apart from the records themselves.
+"""Knowledge about records from outside them: ledger, log, clone and signers.
 
     ledger    each issued run: its record's path, snapshot hash, commit, container, invoices, state
     log       the seal of every record, in the ledger or exported to another machine, and a head
@@ -50,7 +50,7 @@ class IssuedRun:
 
 @dataclass(frozen=True)
 class Known:
-    """What records are compared with.
+    """The knowledge that records are compared with.
 
     Attributes
     ----------

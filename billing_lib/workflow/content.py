@@ -1,5 +1,5 @@
-"""What was seen and what is billed: the content of a sign-off and of an approval, and the checks
-at freezing that it came about as it is recorded.
+"""The content of a sign-off and of an approval, and the checks at freezing: the month is billed as
+it was seen, and every amount came about as it is recorded.
 
     ready    2020-04        after {"charges":"3","content":"5f0c…","total":"160.83"}
     approve  RC-…/p1        after {"content":"91be…","step":"1"}
