@@ -6,6 +6,7 @@ written; everything else is what ``billing issue`` does.
 
 import datetime as dt
 import hashlib
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, prepare
+from billing_lib.workflow.detail import detail_names, into
 from billing_lib.workflow.invoice import compute_invoices, invoice_json, write_invoices
 from billing_lib.workflow.issue import commit_issuing, freeze
 from billing_lib.workflow.runs import RunScope
@@ -79,25 +81,30 @@ def _issue(
         submitted=prepared.submitted,
     )
     frozen.snapshot.write(folder / frozen.id)
-    computed = compute_invoices(Snapshot.read(folder / frozen.id))
+    computed = compute_invoices(Snapshot.read(folder / frozen.id), into(folder / "details"))
     prints = {
         number: hashlib.sha256(invoice_json(invoice).encode()).hexdigest()
         for number, invoice in computed.invoices.items()
     }
     sha256 = snapshot_hash(folder / frozen.id)
-    seal = sha256 if runs is None else _archive(runs / frozen.folder, computed.invoices, book)
+    seal = sha256 if runs is None else _archive(
+        runs / frozen.folder, computed.invoices, book, folder / "details"
+    )
     entry = {"issuing": frozen.id, "facility": frozen.facility, "seal": seal}
     log.append(connection, settings or Settings(), **entry)
     commit_issuing(connection, book, frozen, computed, prints, sha256)
     return computed.invoices
 
 
-def _archive(record: Path, invoices: dict[str, dict[str, Any]], book: PriceBook) -> str:
+def _archive(
+    record: Path, invoices: dict[str, dict[str, Any]], book: PriceBook, details: Path
+) -> str:
     """Write a record as sealing does, and give its seal."""
     data, logo = record / "data", book.facility.logo
     write_invoices(invoices, data / "invoices")
-    for invoice in invoices.values():
-        write_documents(invoice, data / "documents", logo)
+    for name in (name for it in invoices.values() for name in detail_names(it)):
+        shutil.copyfile(details / name, data / "invoices" / name)
+    write_documents(invoices.values(), data / "documents", logo)
     if logo is not None:
         (data / "snapshot").mkdir()
         (data / "snapshot" / logo.file).write_bytes(logo.content)

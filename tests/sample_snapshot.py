@@ -117,4 +117,6 @@ def _invoice(scenario: Scenario, project: str, number: str) -> dict[str, object]
         "description": "",
         "replaces": None,
         "prepaid": None,
+        "lines_by": ", ".join(scenario.facility.lines.by),
+        "lines_above": scenario.facility.lines.above,
     }

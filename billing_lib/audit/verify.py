@@ -1058,7 +1058,7 @@ def sealed_invoices(archive: Path, invoices: pl.DataFrame) -> list[Invoice]:
 
 
 def issued_files(engine: Engine, archive: Path, number: str) -> dict[str, bytes]:
-    """The canonical result and the documents of an issued invoice, as sealed, by file name.
+    """The canonical result, detail and documents of an issued invoice, as sealed, by file name.
 
     Raises
     ------
@@ -1076,5 +1076,5 @@ def issued_files(engine: Engine, archive: Path, number: str) -> dict[str, bytes]
     return {
         path.partition("/")[2]: sealed_file(record, path, sha256)
         for path, sha256 in sorted(files.items())
-        if path == f"invoices/{number}.json" or path.startswith(f"documents/{own}.")
+        if path.startswith((f"invoices/{number}.", f"documents/{own}."))
     }

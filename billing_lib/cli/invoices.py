@@ -118,22 +118,33 @@ def invoices(wanted: "Filter", shown: Shown) -> None:
 def show(
     number: Annotated[str, typer.Argument(metavar="NUMBER", help="An invoice's number.")],
     as_json: AsJson = False,
+    line: Annotated[
+        int | None, typer.Option(help="The number of a line: the charges that it sums.")
+    ] = None,
 ) -> None:
     """Show an invoice: its totals, its lines, its amounts by expense code."""
     from billing_lib.audit.verify import find_record, sealed_file, sealed_sha256
-    from billing_lib.cli.tables import say_invoice
+    from billing_lib.cli.tables import say_detail, say_invoice
     from billing_lib.settings import settings
     from billing_lib.workflow.invoice import read_invoice
     from billing_lib.workflow.issue import known_ledger
 
     here = settings()
     record = find_record(number, here.runs, known_ledger(here.database))
-    path = f"invoices/{number}.json"
-    text = sealed_file(record, path, sealed_sha256(record, None).get(path)).decode()
-    if as_json:
+    sealed = sealed_sha256(record, None)
+
+    def read(name: str) -> bytes:
+        return sealed_file(record, f"invoices/{name}", sealed.get(f"invoices/{name}"))
+
+    text = read(f"{number}.json").decode()
+    invoice = read_invoice(text)
+    if line is not None:
+        files = {part["file"]: read(part["file"]) for part in invoice["detail"]}
+        say_detail(files, invoice, line, as_json=as_json)
+    elif as_json:
         say(text.rstrip())
     else:
-        say_invoice(read_invoice(text))
+        say_invoice(invoice)
 
 
 @app.command(epilog="Example: billing preview RC-1993-11-1/u4 --pdf draft.pdf")

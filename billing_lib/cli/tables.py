@@ -11,10 +11,11 @@ table.
 """
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import polars as pl
 from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console
@@ -24,7 +25,10 @@ from rich.table import Table
 from rich.text import Text
 
 from billing_lib.documents.html import FacilityView, ListingView
-from billing_lib.documents.view import DocumentTable
+from billing_lib.documents.text import NOTHING, percent_text
+from billing_lib.documents.view import DocumentTable, item_name, line_name, shared
+from billing_lib.errors import NotReady, UnknownInvoice
+from billing_lib.workflow.detail import read_detail
 
 _WHOLE = 100_000
 """The width of files and pipes, enough for any table."""
@@ -123,6 +127,41 @@ def say_invoice(invoice: dict[str, Any]) -> None:
     print_texts(Texts("By expense code", ["expense code", currency], codes, right=[currency]))
 
 
+def say_detail(
+    files: Mapping[str, bytes], invoice: dict[str, Any], number: int, *, as_json: bool
+) -> None:
+    """Print the charges that a line of an issued invoice sums.
+
+    ``files`` are contents of the invoice's record by name.
+    """
+    lines = {line["line"]: line for line in invoice["lines"]}
+    if number not in lines:
+        raise UnknownInvoice(
+            f"invoice {invoice['number']} has no line {number}; its lines are 1 to {len(lines)}"
+        )
+    charge = lines[number]["charge"]
+    if charge is not None:
+        raise NotReady(
+            f"line {number} is the charge {charge}", remedy=f"see 'billing explain {charge}'"
+        )
+    charges = read_detail(files, invoice, number)
+    if as_json:
+        sys.stdout.write(charges.write_json() + "\n")
+        return
+    columns = ("charge", "date", "user", "item_name", "quantity", "price", "total")
+    rows = charges.select(pl.col(columns).fill_null("")).rows()
+    amounts = ["quantity", "rate", "total"]
+    print_texts(
+        Texts(
+            f"{charges.height:,} charges on line {number}",
+            ["charge", "date", "user", "item", *amounts, "expense codes"],
+            [[*row, codes] for row, codes in zip(rows, charges["expense_codes"], strict=True)],
+            right=amounts,
+            broken=["item", "expense codes"],
+        )
+    )
+
+
 def _heading(invoice: dict[str, Any]) -> list[str]:
     covered, number = invoice["dates_covered"], invoice["number"]
     named = (
@@ -168,14 +207,15 @@ def _lines(invoice: dict[str, Any]) -> Texts:
     rows = []
     for line in invoice["lines"]:
         codes = ", ".join(
-            f"{part['expense_code']} {part['percent']} %" for part in line["expense_codes"]
+            f"{part['expense_code']} {percent_text(part, '')}".strip()
+            for part in line["expense_codes"]
         )
         rows.append(
             [
-                line["charge"],
+                line_name(line),
                 line["date"],
-                line["user"] or "",
-                line["item"]["name"] if line["item"] else line["description"],
+                shared(line, "user").replace(NOTHING, ""),
+                item_name(line, line["description"] or ""),
                 line["quantity"] or "",
                 line["price"] or "",
                 line["raw_total"],

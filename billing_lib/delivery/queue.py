@@ -86,6 +86,10 @@ class _Composed:
     outdated: list[str] = field(default_factory=list)  # of those, unsent ones of changed documents
 
 
+_MOST_DETAIL = 5_000_000
+"""The most bytes of CSVs that a message carries; mail servers refuse large ones."""
+
+
 @dataclass(frozen=True)
 class _Ready:
     """An issued invoice with its document."""
@@ -94,6 +98,9 @@ class _Ready:
     team: str
     fingerprint: str
     pdf: Archived
+    detail: list[Archived]
+    """The CSVs with all charges, where lines sum several."""
+    detail_bytes: int
 
 
 def _compose_invoices(
@@ -146,8 +153,9 @@ def _compose_invoices(
                 }
                 for it in part
             ]
-            letter = invoice_letter([it.invoice for it in part], link)
-            files = [it.pdf for it in part]
+            fits = sum(it.detail_bytes for it in part) <= _MOST_DETAIL
+            letter = invoice_letter([it.invoice for it in part], link, detail=fits)
+            files = [file for it in part for file in (it.pdf, *(it.detail if fits else ()))]
             composed.outgoing.append(outgoing(letter, sender, mailbox, about, tells, files))
     return composed
 
@@ -304,15 +312,23 @@ def _ready(
         pdf = f"documents/{number}.pdf"
         try:
             text = sealed_file(archive / record, f"invoices/{number}.json", row["fingerprint"])
+            invoice = json.loads(text)
             if record not in sealed:
                 sealed[record] = sealed_sha256(archive / record, row["seal"])
             sha256 = sealed[record].get(pdf)
             sealed_file(archive / record, pdf, sha256)
+            files = {f"invoices/{it['file']}": it["sha256"] for it in invoice.get("detail", ())}
+            size = sum(len(sealed_file(archive / record, *it)) for it in files.items())
         except InvalidRecord as error:
             problems.append(f"invoice {number} is not told: {error}")
         else:
-            attached = Archived(f"{record}/data/{pdf}", str(sha256))
-            ready[number] = _Ready(json.loads(text), row["team"], row["fingerprint"], attached)
+            attached, *detail = (
+                Archived(f"{record}/data/{path}", str(it))
+                for path, it in {pdf: sha256, **files}.items()
+            )
+            ready[number] = _Ready(
+                invoice, row["team"], row["fingerprint"], attached, detail, size
+            )
     return ready
 
 

@@ -252,7 +252,8 @@ def _require_here(host: str) -> None:
         )
 
 
-PDF = "application/pdf"
+MEDIA = {".pdf": "application/pdf", ".csv": "text/csv"}
+"""The media types of attachments."""
 
 
 @dataclass(frozen=True)
@@ -363,7 +364,8 @@ def _row(message: str, position: int, file: Archived | OutboxFile) -> dict[str, 
     else:
         name = Path(file.place).name
         columns = {"name": name, "sha256": file.sha256, "place": file.place, "content": None}
-    return {"message": message, "position": position, "media_type": PDF, **columns}
+    media = MEDIA[Path(str(columns["name"])).suffix]
+    return {"message": message, "position": position, "media_type": media, **columns}
 
 
 MOST_TRIES = 13

@@ -5,7 +5,7 @@ Rendering reads no clock, network, locale or system font, so the same invoice gi
 and computes nothing but sums.
 
     invoice = json.loads(Path("RC-1993-00001.json").read_text("utf-8"))
-    write_documents(invoice, Path("documents"), read_logo(Path("snapshot")))
+    write_documents([invoice], Path("documents"), read_logo(Path("snapshot")))
     → documents/RC-1993-00001.html, .pdf, .xlsx, .xml
 """
 

@@ -10,7 +10,7 @@ the reader's role, the clock or the locale, so it is the same page for every rea
 
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache
 from pathlib import Path
@@ -29,7 +29,15 @@ from billing_lib.documents.text import (
     printable_invoice,
     share_text,
 )
-from billing_lib.documents.view import Column, DocumentTable, Total, numbers, texts, view
+from billing_lib.documents.view import (
+    Column,
+    DocumentTable,
+    InvoiceView,
+    Total,
+    numbers,
+    texts,
+    view,
+)
 from billing_lib.documents.writing import write_file
 from billing_lib.pricing.fields import Logo
 
@@ -48,15 +56,17 @@ def page_template(name: str) -> Template:
     return environment.get_template(name)
 
 
-def render_html(invoice: Invoice) -> str:
-    """The invoice as a self-contained HTML5 page, UTF-8; the same invoice gives the same text."""
-    return page_template("invoice.html.j2").render(page=page_of(invoice))
+def render_html(invoice: Invoice, page: InvoiceView | None = None) -> str:
+    """The invoice as a self-contained HTML5 page, UTF-8; the same invoice gives the same text.
+
+    ``page`` is its view, if that is made already.
+    """
+    return page_template("invoice.html.j2").render(page=page_of(page or view(invoice)))
 
 
-def page_of(invoice: Invoice) -> dict[str, Any]:
+def page_of(shown: InvoiceView) -> dict[str, Any]:
     """The content of the page as JSON values: the view, and the logo as a ``data:`` address."""
-    shown = view(invoice)
-    return asdict(shown) | {"logo": _address(shown.logo) if shown.logo else ""}
+    return shown.data() | {"logo": _address(shown.logo) if shown.logo else ""}
 
 
 def _address(logo: Logo) -> str:

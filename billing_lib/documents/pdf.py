@@ -19,7 +19,7 @@ import json
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from decimal import Decimal
 from functools import cache, lru_cache
 from pathlib import Path
@@ -38,7 +38,7 @@ from billing_lib.documents.text import (
     named,
     printable_invoice,
 )
-from billing_lib.documents.view import view
+from billing_lib.documents.view import InvoiceView, view
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
@@ -68,11 +68,14 @@ _LONG_WORD = re.compile(r"(?<!\S)(?!\N{MINUS SIGN}?\d{1,3}(,\d{3})*(\.\d+)?(?!\S
 _BREAKABLE = re.compile(r"([-_./@:+|]|[0-9A-Za-z_\u00aa-\u052f]{10})(?=\w)")
 
 
-def render_pdf(invoice: Invoice) -> bytes:
-    """The invoice as a PDF: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter."""
-    page = view(invoice)
+def render_pdf(invoice: Invoice, page: InvoiceView | None = None) -> bytes:
+    """The invoice as a PDF: PDF 1.7, tagged, PDF/A-2a and PDF/UA-1, A4 or US Letter.
+
+    ``page`` is its view, if that is made already.
+    """
+    page = page or view(invoice)
     han = _HAN.get(invoice["facility"].get("country", ""), "SC")
-    shown = asdict(page) | {"logo": page.logo.file if page.logo else None, "han": han}
+    shown = page.data() | {"logo": page.logo.file if page.logo else None, "han": han}
     pictures = {page.logo.file: page.logo.content} if page.logo else {}
     if page.check:
         pictures["qr.svg"] = page.check.qr.encode()
@@ -242,16 +245,29 @@ class _View:
     closing: str
 
 
-def invoice_letter(invoices: Sequence[Invoice], link: Link = _NO_LINK.get) -> Letter:
+def invoice_letter(
+    invoices: Sequence[Invoice], link: Link = _NO_LINK.get, *, detail: bool = True
+) -> Letter:
     """The letter about a ready invoice, or a digest of several of one facility.
 
     Parameters
     ----------
     invoices
         Canonical invoices with numbers, in the order to list them.
+    detail
+        Whether the files with all charges are attached, where lines sum several.
     """
     shown = [printable_invoice(invoice) for invoice in invoices]
-    return _one_invoice(shown[0], link) if len(shown) == 1 else _digest(shown, link)
+    if len(shown) == 1:
+        return _one_invoice(shown[0], link, detail=detail)
+    return _digest(shown, link, detail=detail)
+
+
+def _detail(invoices: Sequence[dict[str, Any]], *, attached: bool) -> str:
+    """The files with all charges in words; empty without any."""
+    files = ", ".join(part["file"] for invoice in invoices for part in invoice["detail"])
+    where = "attached" if attached else "too large for a message; the contacts below have them"
+    return f"{files} ({where})" if files else ""
 
 
 def statement_letter(
@@ -310,7 +326,7 @@ def statement_letter(
     )
 
 
-def _one_invoice(invoice: dict[str, Any], link: Link) -> Letter:
+def _one_invoice(invoice: dict[str, Any], link: Link, *, detail: bool) -> Letter:
     number, team, currency = invoice["number"], invoice["team"]["name"], invoice["currency"]
     totals, prepaid = invoice["totals"], invoice["prepaid"]
     covered = invoice["dates_covered"]
@@ -322,6 +338,7 @@ def _one_invoice(invoice: dict[str, Any], link: Link) -> Letter:
         ("Dates covered", date_span(covered["from"], covered["to"])),
         ("Invoice date", long_date(invoice["invoice_date"])),
         ("Charges", f"{totals['charges']:,}"),
+        ("All charges", _detail([invoice], attached=detail)),
     ]
     total = ("Total", _amount(totals["total"], currency))
     if prepaid is not None:
@@ -346,12 +363,13 @@ def _one_invoice(invoice: dict[str, Any], link: Link) -> Letter:
     )
 
 
-def _digest(invoices: list[dict[str, Any]], link: Link) -> Letter:
+def _digest(invoices: list[dict[str, Any]], link: Link, *, detail: bool) -> Letter:
     first = invoices[0]
     facility, currency, month = _facility(first), first["currency"], long_month(first["period"])
     total = str(sum(Decimal(invoice["totals"]["total"]) for invoice in invoices))
     count = len(invoices)
     teams = sorted({invoice["team"]["name"] for invoice in invoices})
+    files = _detail(invoices, attached=detail)
     table = _Table(
         "Invoices",
         ("Invoice", "Project", "Team", f"Total ({currency})"),
@@ -368,7 +386,7 @@ def _digest(invoices: list[dict[str, Any]], link: Link) -> Letter:
             facility=facility,
             title=f"{count} invoices for {month}",
             opening=f"{count} invoices of {facility} are ready. They are attached as PDF.",
-            facts=[],
+            facts=[("All charges", files)] if files else [],
             total=("Total", _amount(total, currency)),
             tables=[table],
             link=None,

@@ -6,8 +6,8 @@ package adds one, or replaces one, by an entry point:
     [project.entry-points."billing_lib.documents"]
     csv = "our_billing.journal:render"      # writes <number>.csv
 
-Many documents at once are made by all processors. Writing twice changes nothing: a file with the
-same bytes stays as it is.
+Many documents at once are made by all processors, in processes that end after a while and so give
+their memory back. Writing twice changes nothing: a file with the same bytes stays as it is.
 
     write_documents_of({"RC-1994-00001": {…}, "RC-1993-11-1/u4": {…}}, "pdf", Path("november"))
     → november/RC-1994-00001.pdf, november/RC-1993-11-1_u4.pdf
@@ -15,7 +15,7 @@ same bytes stays as it is.
 
 import os
 from collections import Counter
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -28,6 +28,7 @@ from billing_lib.documents.pdf import render_pdf
 from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.text import Invoice, draft_of, file_name
 from billing_lib.documents.ubl import render_ubl
+from billing_lib.documents.view import InvoiceView, view
 from billing_lib.documents.workbook import render_xlsx
 from billing_lib.documents.writing import make_folder, write_file
 from billing_lib.errors import AmbiguousFormat, NotReady, UnknownFormat, UnwritableFile
@@ -48,7 +49,14 @@ BUILT_IN: dict[str, Renderer] = {
     "xml": render_ubl,
 }
 
-FOR_DRAFTS = ("html", "pdf", "xlsx")
+_ON_PAGE: dict[str, Callable[[Invoice, InvoiceView], bytes]] = {
+    "html": lambda invoice, page: render_html(invoice, page).encode("utf-8"),
+    "pdf": render_pdf,
+    "xlsx": render_xlsx,
+}
+"""The built-in renderers of pages for people, which several formats share."""
+
+FOR_DRAFTS = tuple(_ON_PAGE)
 """The formats of drafts, for people alone: a program would take a draft for an invoice."""
 
 
@@ -85,24 +93,27 @@ def render(invoice: Invoice, suffix: str) -> bytes:
     return renderers()[suffix](invoice)
 
 
-def write_documents(invoice: Invoice, folder: Path, logo: Logo | None = None) -> list[Path]:
-    """Write an invoice in every format, or a draft in FOR_DRAFTS, into the folder; the files."""
-    invoice = with_logo(invoice, logo)
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for suffix in FOR_DRAFTS if draft_of(invoice) else renderers():
-        path = folder / file_name(invoice, suffix)
-        path.write_bytes(render(invoice, suffix))
-        written.append(path)
-    return written
+def write_documents(
+    invoices: Iterable[Invoice], folder: Path, logo: Logo | None = None
+) -> list[Path]:
+    """Write invoices in every format, and drafts in FOR_DRAFTS, into the folder; the changed files.
+
+    ``logo`` is that of the facility whose invoices they are.
+    """
+    shown = {
+        invoice["number"] or draft_of(invoice): with_logo(invoice, logo) for invoice in invoices
+    }
+    return write_documents_of(shown, tuple(renderers()), folder)
 
 
-FEW = 20
-"""So many documents are made in this process: starting others would take as long."""
+FEW = 1_000
+"""So many lines are shown in this process: starting others would take as long."""
 
 Shown = TypeVar("Shown")
+Made = TypeVar("Made")
 
-_AT_ONCE = 8  # documents for one process at a time
+_AT_ONCE = 2_000  # lines that a process shows before it ends, which gives Typst's memory back
+_PAGE = 20  # the work of a document without lines, in lines
 
 
 def write_documents_of(
@@ -124,20 +135,39 @@ def write_documents_of(
     """
     several = [suffixes] if isinstance(suffixes, str) else suffixes
     wanted = [
-        (invoice, suffix)
+        (invoice, formats)
         for invoice in invoices.values()
-        for suffix in several
-        if len(several) == 1 or suffix in FOR_DRAFTS or not draft_of(invoice)
+        if (
+            formats := tuple(
+                suffix
+                for suffix in several
+                if len(several) == 1 or suffix in FOR_DRAFTS or not draft_of(invoice)
+            )
+        )
     ]
-    paths = [folder / file_name(invoice, suffix) for invoice, suffix in wanted]
+    paths = [
+        folder / file_name(invoice, suffix) for invoice, formats in wanted for suffix in formats
+    ]
     twice = [str(path) for path, count in Counter(paths).items() if count > 1]
     if twice:
         raise UnwritableFile("two drafts would be in this one file", where=twice[0])
-    return write_each(wanted, _render_pair, paths, step)
+    sizes = [_size(invoice) for invoice, _ in wanted]
+    with closing(_made(wanted, _render_formats, sizes)) as made:
+        return _write(paths, (content for contents in made for content in contents), step)
 
 
-def _render_pair(wanted: tuple[Invoice, str]) -> bytes:
-    return render(*wanted)  # a function, not a lambda: other processes find it by name
+def _render_formats(wanted: tuple[Invoice, Sequence[str]]) -> list[bytes]:
+    """The invoice in these formats; a function, not a lambda: other processes find it by name."""
+    invoice, suffixes = wanted
+    made = renderers()
+    shared = [it for it in suffixes if it in FOR_DRAFTS and made[it] is BUILT_IN[it]]
+    page = view(invoice) if len(shared) > 1 else None
+    return [
+        _ON_PAGE[suffix](invoice, page)
+        if page is not None and suffix in shared
+        else render(invoice, suffix)
+        for suffix in suffixes
+    ]
 
 
 def write_each(
@@ -155,14 +185,18 @@ def write_each(
     step
         Told the count; after a stop the files written so far are whole.
     """
+    with closing(_made(shown, make, [_PAGE] * len(shown))) as contents:
+        return _write(paths, contents, step)
+
+
+def _write(paths: Sequence[Path], contents: Iterable[bytes], step: Progress) -> list[Path]:
     for folder in {path.parent for path in paths}:
         make_folder(folder)
     written = []
-    with closing(_documents(shown, make)) as contents:
-        for at, (path, content) in enumerate(zip(paths, contents, strict=True)):
-            step(at, len(paths), f"writing {path.name}")
-            if write_file(path, content):
-                written.append(path)
+    for at, (path, content) in enumerate(zip(paths, contents, strict=True)):
+        step(at, len(paths), f"writing {path.name}")
+        if write_file(path, content):
+            written.append(path)
     step(len(paths), len(paths), "written")
     return written
 
@@ -174,19 +208,42 @@ def write_document(invoice: Invoice, suffix: str, path: Path) -> bool:
 
 def rendered(invoices: Sequence[Invoice], suffix: str) -> Iterator[bytes]:
     """Each invoice in this format, in the given order."""
-    return _documents(invoices, partial(render, suffix=suffix))
+    return _made(invoices, partial(render, suffix=suffix), [_size(it) for it in invoices])
 
 
-def _documents(
-    shown: Sequence[Shown], make: Callable[[Shown], bytes]
-) -> Generator[bytes, None, None]:
-    """Each document, in the given order; many are made by all processors."""
-    if len(shown) <= FEW:
+def _size(invoice: Invoice) -> int:
+    return len(invoice["lines"]) + _PAGE
+
+
+def _made(
+    shown: Sequence[Shown], make: Callable[[Shown], Made], sizes: Sequence[int]
+) -> Generator[Made, None, None]:
+    """What is made of each, in the given order; much work is shared by all processors.
+
+    ``sizes`` are in lines. A process makes some _AT_ONCE lines and ends.
+    """
+    if sum(sizes) <= FEW:
         yield from map(make, shown)
         return
-    # New processes, not copies of this one: a copy would lack polars' threads.
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn"))
+    batches: list[list[Shown]] = []
+    room = 0
+    for one, size in zip(shown, sizes, strict=True):
+        if room < size:
+            batches.append([])
+            room = _AT_ONCE
+        batches[-1].append(one)
+        room -= size
+    # Forked from a server that has imported this module, not from this process, whose threads of
+    # polars a copy would lack.
+    context = get_context("forkserver")
+    context.set_forkserver_preload([__name__])
+    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1)
     try:
-        yield from pool.map(make, shown, chunksize=_AT_ONCE)
+        for made in pool.map(partial(_make_batch, make), batches):
+            yield from made
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+def _make_batch(make: Callable[[Shown], Made], batch: list[Shown]) -> list[Made]:
+    return [make(one) for one in batch]

@@ -179,7 +179,7 @@ def render_statement_xlsx(statement: Statement, invoices: Mapping[str, Invoice])
     summary = book.sheet(SUMMARY)
     listed = [it for part in statement["facilities"] for it in part["invoices"]]
     sheets = {
-        number: add_invoice_sheet(book, invoices[number], view(invoices[number]), f"Charges_{at}")
+        number: add_invoice_sheet(book, view(invoices[number]), f"Charges_{at}")
         for at, number in enumerate((it["number"] for it in listed), start=1)
     }
     below = _head(summary, shown)

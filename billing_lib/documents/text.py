@@ -135,14 +135,18 @@ def rule_text(step: Mapping[str, Any]) -> str:
     return f"{step['rule']} ({step['kind']}{on})"
 
 
+def percent_text(share: Mapping[str, Any], after: str = ", ") -> str:
+    """A share's percentage; empty where it is not the same for all charges of its line."""
+    return "" if share["percent"] is None else f"{number(share['percent'])} %{after}"
+
+
 def share_text(shares: Sequence[Mapping[str, Any]]) -> str:
     """A charge's expense codes, a line each; percent and amount where there are several."""
     if len(shares) == 1:
         return shares[0]["expense_code"] or NOTHING
     return (
         "\n".join(
-            f"{share['expense_code'] or NOTHING}: {number(share['percent'])} %, "
-            f"{money(share['amount'])}"
+            f"{share['expense_code'] or NOTHING}: {percent_text(share)}{money(share['amount'])}"
             for share in shares
         )
         or NOTHING

@@ -18,13 +18,14 @@ invoice sent earlier; in UBL it is a document of its own, with reversed signs an
 negative amount due, which EN 16931 allows (BT-115 is any amount; only a price, BT-146, is never
 negative: BR-27).
 
-**Lines** (BG-25), one per charge. Net amount (BT-131) = quantity × price ÷ base quantity + charges
-− allowances = the charge's total. If quantity × rate, rounded to the currency, is the raw total,
-the price (BT-146) is the rate. Otherwise (a minimum, a fee, a tier, a price by time, a rounded
-quantity) the price is the raw total and its base quantity (BT-149) the quantity: "12.50 for
-0.1 hours", which is always exact; the rate then stands among the item's attributes. A line without
-a quantity, such as an added line, is one piece at the raw total. A negative amount has its minus
-sign at the quantity.
+**Lines** (BG-25), one per charge, or for several charges that the invoice sums; the files with all
+of these are supporting documents (BG-24), named with their sha256. Net amount (BT-131) = quantity ×
+price ÷ base quantity + charges − allowances = the line's total. If quantity × rate, rounded to the
+currency, is the raw total, the price (BT-146) is the rate. Otherwise (a minimum, a fee, a tier, a
+price by time, a rounded quantity) the price is the raw total and its base quantity (BT-149) the
+quantity: "12.50 for 0.1 hours", which is always exact; the rate then stands among the item's
+attributes. A line without a quantity, such as an added line, is one piece at the raw total. A
+negative amount has its minus sign at the quantity.
 
 **From raw total to total.** Each rule on a charge and each change by staff is an allowance or a
 charge of the line (BG-27, BG-28), including subsidies and waivers; each rule on the invoice is one
@@ -43,7 +44,7 @@ from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
 from billing_lib.documents.text import NOTHING, Invoice, named, printable_invoice, rule_text
-from billing_lib.documents.view import blended
+from billing_lib.documents.view import blended, item_name, summed
 
 EN16931 = "urn:cen.eu:en16931:2017"
 """BT-24 of an invoice that keeps the norm's rules, without a further profile."""
@@ -143,6 +144,14 @@ def render_ubl(invoice: Invoice) -> bytes:
     if shown.get("replaces"):  # the preceding invoice (BG-3)
         replaced = _put(_put(root, "cac:BillingReference"), "cac:InvoiceDocumentReference")
         _put(replaced, "cbc:ID", shown["replaces"])
+    for part in shown["detail"]:  # supporting documents (BG-24)
+        document = _put(root, "cac:AdditionalDocumentReference")
+        _put(document, "cbc:ID", part["file"])
+        _put(
+            document,
+            "cbc:DocumentDescription",
+            f"All charges, {part['rows']:,} in this file, sha256 {part['sha256']}",
+        )
     _put(_put(root, "cac:ProjectReference"), "cbc:ID", _line(shown["project"]["code"]))
     number = (facility.get("tax_id") or "") if tax else ""  # BR-O-02: none outside the scope
     contacts = "; ".join(facility["contacts"].split("\n")) if facility["contacts"] else ""
@@ -269,13 +278,14 @@ def _allowances_and_charges(
 def _invoice_line(root: Element, line: dict[str, Any], terms: _Terms) -> None:
     quantity, unit, price, base = _priced(line)
     element = _put(root, "cac:InvoiceLine")
-    _put(element, "cbc:ID", _line(line["charge"]))
+    _put(element, "cbc:ID", _line(line["charge"] or str(line["line"])))
     _say(element, "cbc:Note", line.get("note"))
     _put(element, "cbc:InvoicedQuantity", quantity, unitCode=unit)
     terms.amount(element, "cbc:LineExtensionAmount", line["total"])
     shares = [(share["expense_code"], share["amount"]) for share in line["expense_codes"]]
     _say(element, "cbc:AccountingCost", _accounting(shares))
-    first, last = (line[end][:10] if line[end] else line["date"] for end in ("start", "end"))
+    days = {"start": line["date"], "end": line["last_date"]}
+    first, last = (line[end][:10] if line[end] else day for end, day in days.items())
     _period(element, first, last)
     rules = [(rule_text(rule), rule["amount"]) for rule in line.get("rules", [])]
     change = Decimal(line["total"]) - Decimal(line["raw_total"])
@@ -321,11 +331,12 @@ def _item(
     description = (line["description"] or "").strip()
     name = _line(item.get("name") or item.get("code") or "")
     _say(element, "cbc:Description", description if name else "")
-    _put(element, "cbc:Name", name or _line(description) or "Added line")
+    _put(element, "cbc:Name", name or _line(description) or item_name(line))
     if item:
         _put(_put(element, "cac:SellersItemIdentification"), "cbc:ID", _line(item["code"]))
     terms.tax_category(element, "cac:ClassifiedTaxCategory")
     attributes = {
+        "Charges": f"{line['charges']}" if summed(line) else None,
         "User": line["user"],
         "Start": line["start"],
         "End": line["end"],
@@ -348,7 +359,10 @@ def _no_charge(invoice: dict[str, Any], terms: _Terms) -> dict[str, Any]:
     nothing = dict.fromkeys(("start", "end", "user", "hours", "quantity", "unit", "price", "item"))
     return nothing | {
         "charge": "0",
+        "charges": 0,
+        "several": [],
         "date": invoice["dates_covered"]["to"],
+        "last_date": invoice["dates_covered"]["to"],
         "description": "No charges",
         "raw_total": terms.nothing,
         "total": terms.nothing,

@@ -22,8 +22,8 @@ A line on the page says how its amount came about, where it is more than quantit
     1 h × 40.00 (business hours) + 3 h × 25.00 (after hours)
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from decimal import Decimal
 from typing import Any
 
@@ -39,6 +39,7 @@ from billing_lib.documents.text import (
     money,
     named,
     number,
+    percent_text,
     printable_invoice,
     rule_text,
     share_text,
@@ -174,11 +175,46 @@ def _counts_units(line: dict[str, Any]) -> bool:
     return several and line["item"] is not None and line["unit"] == "hour"
 
 
+def summed(line: Mapping[str, Any]) -> bool:
+    """Whether a line sums several charges."""
+    return bool(line["charges"] > 1)
+
+
+def line_name(line: Mapping[str, Any]) -> str:
+    """The code of a line's charge, or the number of its charges."""
+    return str(line["charge"] or f"{line['charges']:,} charges")
+
+
+def shared(line: Mapping[str, Any], key: str) -> str:
+    """A line's value of a key, or ``several`` where its charges differ."""
+    return "several" if key in line["several"] else line[key] or NOTHING
+
+
+def item_name(line: Mapping[str, Any], otherwise: str = "Added line") -> str:
+    """The name of a line's item."""
+    item = line["item"]
+    if "item" in line["several"]:
+        return "Several items"
+    return str(item["name"] or item["code"]) if item else otherwise
+
+
+def detail_table(invoice: Invoice) -> DocumentTable | None:
+    """The files with all charges of an invoice whose lines sum several; None where none do."""
+    rows = [[part["file"], f"{part['rows']:,}", part["sha256"]] for part in invoice["detail"]]
+    columns = (*texts("File"), *numbers("Charges"), *texts("sha256"))
+    remark = "The files come with this invoice, whose fingerprint covers them."
+    return DocumentTable("All charges", columns, rows, None, remark) if rows else None
+
+
 def charges_table(invoice: Invoice) -> DocumentTable:
-    """Every charge with its date, item, user, expense codes, rate and total."""
+    """The lines: charges with date, item, user, expense codes, rate and total, or sums of them."""
     currency, lines = invoice["currency"], invoice["lines"]
+    remark = f"Amounts in {currency}."
+    several = any(summed(line) for line in lines)
+    if several:
+        remark += " A line may sum several charges, each of which is rounded for itself."
     return DocumentTable(
-        "Itemised charges",
+        "Charges, summed" if several else "Itemised charges",
         (
             *texts("Charge", "Date"),
             Column("Item and description", notes=True),
@@ -195,15 +231,13 @@ def charges_table(invoice: Invoice) -> DocumentTable:
         ]
         if lines
         else None,
-        f"Amounts in {currency}." if lines else "This invoice has no charges.",
+        remark if lines else "This invoice has no charges.",
     )
 
 
 def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
-    item = line["item"]
-    name = (item["name"] or item["code"]) if item else "Added line"
-    notes = [line["description"] or ""]
-    unit = UNIT_HOUR if _counts_units(line) else line["unit"] or NOTHING
+    name, notes = item_name(line), [line["description"] or ""]
+    unit = UNIT_HOUR if _counts_units(line) else shared(line, "unit")
     if line["hours"] is not None and Decimal(line["units"] or "1") != 1:
         notes.append(f"{number(line['hours'])} hours × {number(line['units'])}")
     if line["rate_group"] and line["rate_group"] != usual_group:
@@ -221,10 +255,10 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
     if line["adjustments"]:
         notes.append("adjusted by staff, see Adjustments")
     return [
-        line["charge"],
+        line_name(line),
         _when(line),
         "\n".join([name, *(note for note in notes if note)]),
-        line["user"] or NOTHING,
+        shared(line, "user"),
         share_text(line["expense_codes"]),
         number(line["hours"]),
         number(line["quantity"]),
@@ -239,7 +273,8 @@ def _charge(line: dict[str, Any], usual_group: str | None) -> list[str]:
 def _when(line: dict[str, Any]) -> str:
     """A line's local start and end, ``2020-04-06 09:00`` and ``to 12:30``, or its date."""
     if not line["start"]:
-        return str(line["date"])
+        first, last = line["date"], line["last_date"]
+        return f"{first}\nto {last}" if summed(line) and first != last else str(first)
     start, end = (line[name][:16].replace("T", " ") for name in ("start", "end"))
     return f"{start}\nto {end[11:] if end[:10] == start[:10] else end}"
 
@@ -257,15 +292,22 @@ def rate(line: dict[str, Any], price: str) -> str:
 def rates(line: dict[str, Any]) -> list[str]:
     """The rates that a line was billed at, each once, in order."""
     billed = [step["price"] for step in line["steps"] if step["price"] is not None]
+    if (not billed and "price" in line["several"]) or len(set(billed)) > _MOST:
+        return ["several"]
     billed = billed or [line["price"]]
     return list(dict.fromkeys(NOTHING if it is None else rate(line, it) for it in billed))
 
+
+_MOST = 6
+"""So many rates or parts of an amount a line on the page has at most."""
 
 _UNIT_SIGNS = {"hour": "h"}
 
 
 def made_up(line: dict[str, Any]) -> str:
     """How a line's amount came about, where it is more than quantity × rate; else empty."""
+    if len(line["steps"]) > _MOST:
+        return f"{len(line['steps'])} parts"
     unit = _UNIT_SIGNS.get(line["unit"], line["unit"] or "")
     parts = []
     for step in line["steps"]:
@@ -343,7 +385,15 @@ class InvoiceView:
     check: Check | None  # the means to check it; None for a draft
     summaries: Sequence[DocumentTable]
     charges: DocumentTable
+    detail: DocumentTable | None  # the files with all charges
     adjustments: DocumentTable | None
+    shown: Mapping[str, Any]  # the canonical invoice, all texts printable
+
+    def data(self) -> dict[str, Any]:
+        """The page as JSON values, for a template."""
+        page = asdict(replace(self, shown={}))
+        del page["shown"]
+        return page
 
 
 KINDS = {"periodic": "Invoice", "ad hoc": "Ad hoc invoice"}
@@ -382,7 +432,9 @@ def view(invoice: Invoice) -> InvoiceView:
         check=check(invoice),
         summaries=[*summaries(shown), *subsidies(shown)],
         charges=charges_table(shown),
+        detail=detail_table(shown),
         adjustments=adjustments_table(shown["lines"]),
+        shown=shown,
     )
 
 
@@ -486,7 +538,7 @@ def derivation(line: dict[str, Any]) -> list[str]:
     """The steps from use to expense codes of a canonical line, one sentence each."""
     early = (step for step in line["adjustments"] if step["field"] not in _AFTER_RAW_TOTAL)
     shares = (
-        f"{share['expense_code'] or NOTHING} pays {number(share['percent'])} %: "
+        f"{share['expense_code'] or NOTHING} pays {percent_text(share, ': ')}"
         f"{money(share['amount'])}"
         for share in line["expense_codes"]
     )
@@ -516,6 +568,10 @@ def _use(line: dict[str, Any]) -> Iterator[str]:
         span = f"{instant(line['start'])} to {instant(line['end'])}"
         hours = "hour" if Decimal(line["hours"]) == 1 else "hours"
         yield f"{number(line['hours'])} {hours}{times}, {span}"
+    elif summed(line):
+        days = f"{line['date']} to {line['last_date']}"
+        time = "" if line["hours"] is None else f", {number(line['hours'])} hours"
+        yield f"{line['charges']:,} charges, {days}{time}"
 
 
 def _price(line: dict[str, Any]) -> Iterator[str]:
@@ -529,7 +585,8 @@ def _price(line: dict[str, Any]) -> Iterator[str]:
         return
     unit = f" {line['unit']}" if line["unit"] else ""
     times = f" × {rate(line, line['price'])}" if line["price"] is not None else ""
-    yield f"{number(line['quantity'])}{unit}{times} = {raw_total}"
+    rounded = ", each charge rounded" if summed(line) else ""
+    yield f"{number(line['quantity'])}{unit}{times}{rounded} = {raw_total}"
 
 
 def _by_rule(step: dict[str, Any]) -> str:

@@ -33,17 +33,20 @@ from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from billing_lib.documents.text import NOTHING, Invoice, printable_invoice
+from billing_lib.documents.text import NOTHING, Invoice
 from billing_lib.documents.view import (
     InvoiceView,
     blended,
     changes_of,
     derivation,
+    item_name,
+    line_name,
     people,
     view,
     way_to_total,
 )
 from billing_lib.errors import UnknownFormat
+from billing_lib.pricing.charge import without_formulas
 from billing_lib.workflow.steps import Progress
 
 Value = str | int | Decimal | date | datetime | None
@@ -69,7 +72,6 @@ LINE_HEIGHT = 15
 
 _TOP = {"valign": "top"}
 _FORMULA_LIKE = re.compile(r"[=+\-@]")
-_FORMULA_AT_START = r"^[=+\-@\t\r]"
 _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
 _LONGEST_SHEET_NAME, _LONGEST_HEADER = 31, 255  # in characters; the limits of spreadsheets
 
@@ -301,7 +303,7 @@ _NO_CODE = "No expense code"
 _BEFORE_TEXT = "Before adjustments and tax of the invoice"
 
 
-def add_invoice_sheet(book: Book, invoice: Invoice, page: InvoiceView, table: str) -> Sheet:
+def add_invoice_sheet(book: Book, page: InvoiceView, table: str) -> Sheet:
     """Add a sheet with an invoice or a draft, named by its number.
 
     Parameters
@@ -309,7 +311,7 @@ def add_invoice_sheet(book: Book, invoice: Invoice, page: InvoiceView, table: st
     table
         The name of the sheet's table, unique in the workbook.
     """
-    shown = printable_invoice(invoice)
+    shown = page.shown
     sheet = book.sheet(shown["number"] or shown["draft"])
     sheet.put(0, _LEFT, page.facility, TITLE)
     sheet.height(0, 24)
@@ -325,7 +327,7 @@ def add_invoice_sheet(book: Book, invoice: Invoice, page: InvoiceView, table: st
     return sheet
 
 
-def _facts(sheet: Sheet, row: int, invoice: dict[str, Any], page: InvoiceView) -> int:
+def _facts(sheet: Sheet, row: int, invoice: Mapping[str, Any], page: InvoiceView) -> int:
     """Write the left part; returns the row below it."""
     facility, check = invoice["facility"], page.check
     covered, issued = invoice["dates_covered"], invoice["invoice_date"]
@@ -342,6 +344,10 @@ def _facts(sheet: Sheet, row: int, invoice: dict[str, Any], page: InvoiceView) -
         ("Billing run", invoice["run"]),
         ("Currency", invoice["currency"]),
         ("Fingerprint, sha256", check.fingerprint if check else None),
+        *(
+            ("All charges", f"{part['file']}, {part['rows']:,} charges, sha256 {part['sha256']}")
+            for part in invoice["detail"]
+        ),
     ]
     texts = [
         ("Letterhead", page.letterhead),
@@ -366,7 +372,7 @@ def _facts(sheet: Sheet, row: int, invoice: dict[str, Any], page: InvoiceView) -
     return row
 
 
-def _sums(sheet: Sheet, row: int, invoice: dict[str, Any]) -> int:
+def _sums(sheet: Sheet, row: int, invoice: Mapping[str, Any]) -> int:
     """Write the right part; returns the row below it."""
     currency, summaries = invoice["currency"], invoice["summaries"]
     sheet.put(row, _RIGHT, f"Totals ({currency})", HEADING)
@@ -459,7 +465,7 @@ def _fields(lines: Sequence[dict[str, Any]], codes: Mapping[str | None, Decimal]
     rules = sum((it.rules for it in changes), Decimal(0))
     subsidies = sum((it.subsidies for it in changes), Decimal(0))
     staff = sum((it.staff for it in changes), Decimal(0))
-    longest = max((len(line["charge"]) for line in lines), default=0)
+    longest = max((len(line_name(line)) for line in lines), default=0)
     return [
         Field("Charge", min(max(longest + 1, 14), _WIDEST_CODE), wrapped=True),
         Field("Date", 11, numeric=True),
@@ -491,6 +497,9 @@ def _fields(lines: Sequence[dict[str, Any]], codes: Mapping[str | None, Decimal]
         Field("Note", 28, wrapped=True),
         Field("Source file", 28),
         Field("Source row", 11, numeric=True),
+        Field("Line", 8, numeric=True),
+        Field("Charges on it", 10, numeric=True),
+        Field("Last date", 11, numeric=True),
     ]
 
 
@@ -500,18 +509,18 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
     for share in line["expense_codes"]:
         shares[share["expense_code"]] += Decimal(share["amount"])
     return [
-        line["charge"],
+        line_name(line),
         date.fromisoformat(line["date"]),
-        item.get("name") or item.get("code"),
+        item_name(line, "") or None,
         line["description"] or None,
-        line["user"],
+        _shared(line, "user"),
         _amount(line["quantity"]),
-        line["unit"],
+        _shared(line, "unit"),
         _amount(line["price"]),
         Decimal(line["raw_total"]),
         Decimal(line["adjustment"]),
         Decimal(line["total"]),
-        "; ".join(derivation(line)),
+        _fitting("; ".join(derivation(line))),
         changes.rules or None,
         changes.subsidies or None,
         changes.staff or None,
@@ -522,7 +531,7 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         _amount(line["hours"]),
         _amount(line["units"]),
         item.get("code"),
-        line["rate_group"],
+        _shared(line, "rate_group"),
         _amount(line["effective_rate"]) if blended(line) else None,
         people(line) or None,
         line["late"],
@@ -530,7 +539,24 @@ def _charge(line: dict[str, Any], codes: Iterable[str | None]) -> list[Value]:
         line["note"],
         source.get("file"),
         source.get("row"),
+        line["line"],
+        line["charges"],
+        date.fromisoformat(line["last_date"]),
     ]
+
+
+def _shared(line: Mapping[str, Any], key: str) -> str | None:
+    return "several" if key in line["several"] else line[key]
+
+
+_LARGEST = 32_767
+"""The characters that a cell of Excel can hold."""
+
+
+def _fitting(text: str) -> str:
+    """The text, cut with a remark where it is longer than a cell."""
+    remark = " … the rest stands in the canonical invoice"
+    return text if len(text) <= _LARGEST else text[: _LARGEST - len(remark)] + remark
 
 
 def _amount(value: str | None) -> Decimal | None:
@@ -542,11 +568,14 @@ def _local_time(iso: str | None) -> datetime | None:
     return None if iso is None else datetime.fromisoformat(iso).replace(tzinfo=None)
 
 
-def render_xlsx(invoice: Invoice) -> bytes:
-    """The invoice as an Office Open XML workbook (ECMA-376) of one sheet."""
-    page = view(invoice)
+def render_xlsx(invoice: Invoice, page: InvoiceView | None = None) -> bytes:
+    """The invoice as an Office Open XML workbook (ECMA-376) of one sheet.
+
+    ``page`` is its view, if that is made already.
+    """
+    page = page or view(invoice)
     book = Book(page.title, page.facility, date.fromisoformat(page.invoice_date_iso))
-    add_invoice_sheet(book, invoice, page, "Charges")
+    add_invoice_sheet(book, page, "Charges")
     return book.saved()
 
 
@@ -560,15 +589,8 @@ def render_list(
     """
     shown = frame.select(*labels).rename(dict(labels))
     if suffix == "csv":
-        texts = [
-            pl.when(pl.col(name).str.contains(_FORMULA_AT_START))
-            .then(pl.concat_str(pl.lit("'"), name))
-            .otherwise(name)
-            .alias(name)
-            for name, dtype in shown.schema.items()
-            if dtype == pl.String
-        ]
-        return shown.with_columns(texts).write_csv().encode()
+        texts = [name for name, dtype in shown.schema.items() if dtype == pl.String]
+        return without_formulas(shown, texts).write_csv().encode()
     if suffix != "xlsx":
         raise UnknownFormat(f"there is no format '{suffix}' of lists", remedy="say xlsx or csv")
     letters = shown.select(pl.all().cast(pl.String).str.len_chars().max()).row(0)

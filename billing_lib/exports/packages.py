@@ -211,6 +211,20 @@ def _invoice_documents(
                     packed_file, sha256=sha256, size=size, record=record, name=name
                 )
             document.files.append(packed_file)
+        for name in archived:  # the detail is part of the invoice
+            if name.startswith(f"invoices/{number}.charges"):
+                file = name.removeprefix("invoices/")
+                document.files.append(
+                    _File(
+                        f"{row['facility']}/{file}",
+                        file.removeprefix(f"{number}."),
+                        row["fingerprint"],
+                        archived[name],
+                        (record / "data" / name).stat().st_size,
+                        record,
+                        name,
+                    )
+                )
         yield document
 
 

@@ -53,6 +53,7 @@ from sqlalchemy import Connection, Engine
 from billing_lib.audit.verify import sealed_invoices
 from billing_lib.documents.html import page_of
 from billing_lib.documents.pictures import with_logo
+from billing_lib.documents.view import view
 from billing_lib.errors import InvalidFilter, InvalidTemplate, UnknownExport
 from billing_lib.exports.packages import Store, sweep
 from billing_lib.ledger import exports, invoices
@@ -366,7 +367,7 @@ def _with_page(task: _Task) -> dict[str, Any]:
     if task.record is None:
         return task.context
     logo = read_logo(task.record / "data" / "snapshot")
-    return task.context | {"page": page_of(with_logo(task.context["invoice"], logo))}
+    return task.context | {"page": page_of(view(with_logo(task.context["invoice"], logo)))}
 
 
 def _changes(last: dict[str, Any], task: _Task) -> list[str]:

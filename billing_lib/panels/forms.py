@@ -333,13 +333,15 @@ class Place(anywidget.AnyWidget):
         self.send({"kind": "go"})
 
 
-def zipped(folder: Path) -> bytes:
-    """A zip of all files in a folder."""
+def zipped(files: Path | Mapping[str, bytes]) -> bytes:
+    """A zip of all files in a folder, or of contents by name."""
+    if isinstance(files, Path):
+        paths = (path for path in sorted(files.rglob("*")) if path.is_file())
+        files = {path.relative_to(files).as_posix(): path.read_bytes() for path in paths}
     content = BytesIO()
     with ZipFile(content, "w", ZIP_DEFLATED) as target:
-        for path in sorted(folder.rglob("*")):
-            if path.is_file():
-                target.write(path, path.relative_to(folder).as_posix())
+        for name, each in files.items():
+            target.writestr(name, each)
     return content.getvalue()
 
 

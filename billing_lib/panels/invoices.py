@@ -30,7 +30,7 @@ from billing_lib.documents.html import render_html
 from billing_lib.documents.journal import render_journal
 from billing_lib.documents.registry import FOR_DRAFTS, write_documents_of
 from billing_lib.documents.text import Invoice
-from billing_lib.documents.view import derivation
+from billing_lib.documents.view import derivation, item_name, line_name, shared, summed
 from billing_lib.documents.workbook import render_list
 from billing_lib.errors import BillingError, InvalidAdjustment, NotReady
 from billing_lib.exports.documents import read_documents
@@ -63,6 +63,8 @@ from billing_lib.pricing.charge import as_decimals, as_text
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places
 from billing_lib.workflow.approve import read_invoice_history
+from billing_lib.workflow.detail import detail_names, read_detail
+from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.invoice_actions import (
     ACTIONS,
     CHANGED,
@@ -364,6 +366,7 @@ class InvoiceActions(ActionForm):
 # --- one invoice ----------------------------------------------------------------------------------
 
 _LINE_COLUMNS = (
+    Column("line", "Line", NUMBER),
     Column("charge", "Charge"),
     Column("date", "Date", DATE),
     Column("item", "Item", offers="item", wide=2),
@@ -381,6 +384,12 @@ VIEWED = ("Page", "Lines and prices", "History", "Files")
 
 FILES = ("pdf", "xlsx", "xml", "html", "json")
 
+_LISTED = 200
+"""The most charges of a line that are listed below it."""
+
+_DETAIL = ("charge", "date", "item_name", "user", "quantity", "unit", "price", "total", "steps")
+"""The columns of a charge below its line."""
+
 
 class InvoiceViewer:
     """An invoice or draft: its page, its lines with the derivation of each, history and files."""
@@ -396,6 +405,7 @@ class InvoiceViewer:
         self.history = widgets.HTML()
         self.files = widgets.VBox()
         self.invoice: Invoice | None = None
+        self.detail: dict[str, bytes] = {}
         self.shown = ""
         self.write = button("Write PDF and XLSX of the draft")
         self.write.on_click(lambda _: self._write_draft())
@@ -416,7 +426,7 @@ class InvoiceViewer:
             f'<h2 style="margin: 12px 0 4px">{escape(self.shown)} · {escape(row["project"])} · '
             f"{escape(row['state'])}</h2>"
         )
-        self.invoice = None
+        self.invoice, self.detail = None, {}
         self.page.value = self.price.value = self.history.value = ""
         self.lines.children = self.files.children = []
         self.message.say("")
@@ -431,7 +441,9 @@ class InvoiceViewer:
         settings = self.office.settings
         held = issued_files(self.office.engine, settings.runs, number)
         names = [name for kind in FILES if (name := f"{number}.{kind}") in held]
-        contents = {name: held[name] for name in names}
+        invoice = read_invoice(held[f"{number}.json"].decode())
+        self.detail = {name: held[name] for name in detail_names(invoice)}
+        contents = {name: held[name] for name in names} | self.detail
         self.files.children = [widgets.HTML(downloads(settings.office, contents))]
         self.page.value = framed(contents[f"{number}.html"].decode(), f"Invoice {number}")
         documents = read_documents(
@@ -466,7 +478,11 @@ class InvoiceViewer:
         rows = [
             {
                 **{name: line[name] for name in _TEXTS},
-                "item": (line["item"]["name"] or line["item"]["code"]) if line["item"] else "",
+                "line": str(line["line"]),
+                "unit": shared(line, "unit"),
+                "charge": line_name(line),
+                "user": shared(line, "user"),
+                "item": item_name(line, ""),
                 "date": dt.date.fromisoformat(line["date"]) if line["date"] else None,
             }
             for line in invoice["lines"]
@@ -477,7 +493,7 @@ class InvoiceViewer:
             "lines",
             _LINE_COLUMNS,
             lambda: frame,
-            key="charge",
+            key="line",
             action="Price",
             on_action=self.explain,
             visible=min(12, max(frame.height, 1)),
@@ -491,9 +507,15 @@ class InvoiceViewer:
         line = self.invoice["lines"][at]
         steps = "".join(f"<li>{escape(step)}</li>" for step in derivation(line))
         self.price.value = (
-            f'<div style="line-height: 1.5"><b>{escape(line["charge"])}</b>: '
+            f'<div style="line-height: 1.5"><b>{escape(line_name(line))}</b>: '
             f"{escape(line['total'])} {escape(self.invoice['currency'])}<ul>{steps}</ul></div>"
         )
+        if summed(line) and self.detail:
+            with self.message.sentences():
+                charges = read_detail(self.detail, self.invoice, line["line"]).select(_DETAIL)
+                first = f", the first {_LISTED}" if charges.height > _LISTED else ""
+                caption = f"The {charges.height:,} charges of line {line['line']}{first}"
+                self.price.value += str(table(charges.head(_LISTED), caption).data)
 
     def _show_history(self) -> None:
         book = self.books[self.row["facility"]]

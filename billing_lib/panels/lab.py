@@ -25,10 +25,21 @@ from billing_lib.audit.verify import issued_files
 from billing_lib.documents.html import render_listing
 from billing_lib.exports.documents import statement_documents
 from billing_lib.exports.packages import list_packages, read_package
-from billing_lib.panels.forms import Displayed, button, framed, heading, in_portal, keep, table
+from billing_lib.panels.forms import (
+    Displayed,
+    button,
+    framed,
+    heading,
+    in_portal,
+    keep,
+    table,
+    zipped,
+)
 from billing_lib.panels.home import NoticePanel
 from billing_lib.panels.office import Message
 from billing_lib.pricing.pricebook import PriceBook
+from billing_lib.workflow.detail import detail_names
+from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.listing import read_listing
 from billing_lib.workflow.load import read_price_books
 from billing_lib.workflow.outbox import DIGEST, EACH, NONE, list_own_preferences, prefer
@@ -220,8 +231,12 @@ class InvoicePanel(Displayed):
         with self.message.sentences():
             number = str(self.number.value)
             held = issued_files(self.office.engine, self.office.settings.runs, number)
-            names = [name for kind in INVOICE_FILES if (name := f"{number}.{kind}") in held]
-            self.files.value = keep({name: held[name] for name in names})
+            files = {
+                name: held[name] for kind in INVOICE_FILES if (name := f"{number}.{kind}") in held
+            }
+            if names := detail_names(read_invoice(held[f"{number}.json"].decode())):
+                files[f"{number}.charges.zip"] = zipped({name: held[name] for name in names})
+            self.files.value = keep(files)
             self.page.value = framed(held[f"{number}.html"].decode(), f"Invoice {number}")
             self.message.say(f"Invoice {number}, as it was sent.")
 

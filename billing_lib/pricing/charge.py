@@ -135,6 +135,21 @@ def as_text(
     return frame.with_columns(**texts)
 
 
+_FORMULA_AT_START = r"^[=+\-@\t\r']"
+
+
+def without_formulas(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
+    """Put an apostrophe before texts that a spreadsheet would take for a formula, and before those
+    that begin with one, so that it can be taken off again."""
+    return frame.with_columns(
+        pl.when(pl.col(name).str.contains(_FORMULA_AT_START))
+        .then(pl.concat_str(pl.lit("'"), name))
+        .otherwise(name)
+        .alias(name)
+        for name in names
+    )
+
+
 def as_decimals(frame: pl.DataFrame, places: int | None = None) -> pl.DataFrame:
     """Charges, splits or sums of them with their whole numbers as decimals, to reckon with.
 

@@ -42,6 +42,7 @@ from pydantic import (
 )
 
 from billing_lib.errors import InvalidPriceBook
+from billing_lib.pricing.aggregation import EACH
 from billing_lib.pricing.clock import BusinessHours
 from billing_lib.pricing.fields import (
     Amount,
@@ -442,6 +443,14 @@ class ExpenseCodes(Entry):
     """A CSV file beside the price book that adds to the list (workflow/load.py)."""
 
 
+def _keys_together(keys: tuple[str, ...]) -> tuple[str, ...]:
+    if EACH in keys and len(keys) > 1:
+        raise ValueError(f"'{EACH}' makes each charge a line, so no other key stands beside it")
+    if len(set(keys)) < len(keys):
+        raise ValueError("it names a key twice")
+    return keys
+
+
 def _above_zero(value: Decimal) -> Decimal:
     if value <= 0:
         raise ValueError("it must be above zero")
@@ -475,6 +484,21 @@ class ReviewLimits(Entry):
     """Months that a project must have before its spend is judged by them."""
 
 
+class InvoiceLines(Entry):
+    """How charges become lines of an invoice (pricing/aggregation.py)."""
+
+    by: Annotated[
+        tuple[Literal["charge", "day", "user", "item", "rate", "expense_code"], ...],
+        NotEmpty,
+        AfterValidator(_keys_together),
+        BeforeValidator(_one_or_several),
+    ] = ("day", "user", "item", "rate", "expense_code")
+    """Charges that agree in these stand on one line: day, user, item, rate, expense_code; or
+    charge, so that each is a line."""
+    above: Annotated[int, Field(ge=0)] = 300
+    """Invoices with more charges than this have such lines; on others each charge is a line."""
+
+
 class Facility(Entry):
     """The facility that bills: its code, currency (ISO 4217), time zone and standing texts."""
 
@@ -495,6 +519,8 @@ class Facility(Entry):
     deliver: Literal["by_hand", "automatic"] = "by_hand"
     """Whether the monthly batch sends invoices and statements by mail, or a person does."""
     review: ReviewLimits = Field(default_factory=ReviewLimits)
+    lines: InvoiceLines = Field(default_factory=InvoiceLines)
+    """How charges become lines of its invoices."""
     instructions: str = ""
     contacts: str = ""
     letterhead: str = ""
@@ -557,6 +583,8 @@ class ProjectType(Entry):
     code: Code
     rate_group: Code
     tax: Tax | None = None
+    lines: InvoiceLines | None = None
+    """How charges become lines of its projects' invoices, if not as the facility's."""
 
 
 class Team(Entry):
@@ -682,6 +710,14 @@ class PriceBook(Entry):
         if project.rate_group is not None:
             return project.rate_group
         return next(kind.rate_group for kind in self.project_types if kind.code == project.type)
+
+    def lines_of(self, project: str) -> InvoiceLines:
+        """How charges become lines of a project's invoices."""
+        kinds = {kind.code: kind.lines for kind in self.project_types}
+        own = next(
+            (kinds.get(known.type) for known in self.projects if known.code == project), None
+        )
+        return own or self.facility.lines
 
     @staticmethod
     def parse(text: str, name: str) -> "PriceBook":

@@ -5,7 +5,10 @@
 ``compute_invoices`` is a pure function of a snapshot. It returns each invoice as the canonical
 result, a plain structure of texts, counts and lists. A line lists its steps of pricing:
 
-    {"step": "after hours", "quantity": "2", "rate": "25", "amount": "50.00"}
+    {"step": "after hours", "quantity": "2", "price": "25", "amount": "50.00"}
+
+A line is one charge or sums several (pricing/aggregation.py); the charges of such an invoice are
+files beside it, which it names by their sha256 (workflow/detail.py).
 
 Invoices draw from a project's prepaid funds in the order of their numbers, as far as the funds
 go; the expense codes pay the rest in proportion. The canonical text has sorted keys, two spaces,
@@ -28,12 +31,16 @@ import orjson
 import polars as pl
 
 from billing_lib.pricing.adjusting import notes_of, waived_charges
+from billing_lib.pricing.aggregation import Lines, number_lines, sum_lines
 from billing_lib.pricing.charge import as_text
 from billing_lib.pricing.charging import SUBSIDY, Charges
 from billing_lib.pricing.explain import STEPS, price_steps
 from billing_lib.pricing.invoicing import Invoices
 from billing_lib.pricing.money import PERCENT_PLACES, money_text, plain_text
+from billing_lib.pricing.rating import Catalogue
 from billing_lib.pricing.split import apportion
+from billing_lib.workflow.detail import COLUMNS as DETAIL
+from billing_lib.workflow.detail import Keep, detail_files, detail_texts, dropped, stated
 from billing_lib.workflow.snapshot import (
     AD_HOC,
     FACILITY_TEXTS,
@@ -43,23 +50,9 @@ from billing_lib.workflow.snapshot import (
     sum_invoices,
 )
 
-
-def line_steps(snapshot: Snapshot, places: int) -> pl.DataFrame:
-    """The steps of pricing: ``charge`` and ``steps``, a list of structs of texts.
-
-    Each month is priced by itself, as in workflow/snapshot.py.
-    """
-    usage, catalogue = snapshot.usage, snapshot.catalogue()
-    months = (usage.filter(pl.col("period") == it) for it in usage["period"].unique().sort())
-    parts = [price_steps(month, catalogue, snapshot.adjustments) for month in months]
-    steps = as_text(pl.concat([STEPS.to_frame(), *parts]), places)
-    step = pl.struct("step", "quantity", "price", "amount")
-    return steps.group_by("charge", maintain_order=True).agg(step.alias("steps"))
-
-
 Invoice = dict[str, Any]
 
-INVOICE_FORMAT = "billing-invoice/2"
+INVOICE_FORMAT = "billing-invoice/3"
 """Name and version of the canonical result's shape."""
 
 SCHEMA = Path(__file__).with_name("invoice.schema.json")
@@ -139,8 +132,12 @@ class Computation:
     invoices: dict[str, Invoice]
 
 
-def compute_invoices(snapshot: Snapshot) -> Computation:
-    """Compute the charges and invoices of a snapshot."""
+def compute_invoices(snapshot: Snapshot, keep: Keep | None = dropped) -> Computation:
+    """Compute the charges and invoices of a snapshot.
+
+    ``keep`` takes the files of the invoices' details (workflow/detail.py). With None there are
+    none, and the invoices name none, as for drafts.
+    """
     catalogue = snapshot.catalogue()
     charged = charge_months(
         snapshot.usage, catalogue, snapshot.rules, snapshot.adjustments, snapshot.lines
@@ -156,7 +153,7 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
         .sort("number", "expense_code")
     )
     summed = replace(summed, by_expense_code=codes)
-    lines = _lines(priced, snapshot, catalogue.places, catalogue.timezone)
+    lines, details = _lines(priced, snapshot, catalogue, keep)
     summaries = _summaries(priced, summed, snapshot, catalogue.places)
     apart = _apart(priced, summed, catalogue.places)
     notes = dict(snapshot.notes.select("project", "note").iter_rows())
@@ -173,6 +170,7 @@ def compute_invoices(snapshot: Snapshot) -> Computation:
             facility,
             catalogue.places,
             lines.get(row["invoice"], []),
+            details.get(row["invoice"], []),
             {name: parts.get(row["invoice"], []) for name, parts in summaries.items()},
             {name: parts.get(row["invoice"], []) for name, parts in apart.items()}
             | {"history": history[row["project"]]},
@@ -190,6 +188,7 @@ def _invoice(
     facility: dict[str, Any],
     places: int,
     lines: list[dict[str, Any]],
+    detail: list[dict[str, Any]],
     summaries: dict[str, list[dict[str, Any]]],
     apart: dict[str, list[dict[str, Any]]],
     notes: list[str],
@@ -224,6 +223,7 @@ def _invoice(
         },
         "notes": notes,
         "lines": lines,
+        "detail": detail,
         "summaries": summaries,
         **apart,
         "tax": _tax(totals, account, places),
@@ -324,88 +324,157 @@ def _apart(
     }
 
 
+_CHARGES_AT_ONCE = 200_000
+"""About so many charges are text at a time; an invoice is never divided."""
+
+_Parts = tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]
+"""Splits, rules' lines and steps of pricing."""
+
+
 def _lines(
-    priced: Charges, snapshot: Snapshot, places: int, timezone: str
-) -> dict[str, list[dict[str, Any]]]:
-    facility = snapshot.text["facility"]
-    splits = (
-        as_text(priced.splits, places)
-        .group_by("charge", maintain_order=True)
-        .agg(pl.struct("expense_code", "percent", "amount").alias("expense_codes"))
+    priced: Charges, snapshot: Snapshot, catalogue: Catalogue, keep: Keep | None
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, list[dict[str, Any]]]]:
+    """The lines of each invoice, and the files of its detail, if its lines sum several charges."""
+    charges, steps = _in_order(priced, snapshot), _steps(snapshot, catalogue)
+    counted = charges.group_by("invoice", maintain_order=True).agg(pl.len().alias("charges"))
+    counted = counted.with_columns(part=(pl.col("charges").cum_sum() - 1) // _CHARGES_AT_ONCE)
+    lines: dict[str, list[dict[str, Any]]] = {}
+    details: dict[str, list[dict[str, Any]]] = {}
+    for _, part in counted.group_by("part", maintain_order=True):
+        some = charges.join(part, on="invoice", how="semi", maintain_order="left")
+        here = some.select("charge")
+        parts = (
+            priced.splits.join(here, on="charge", how="semi", maintain_order="left"),
+            priced.rule_lines.rename({"subject": "charge"}).join(
+                here, on="charge", how="semi", maintain_order="left"
+            ),
+            steps.join(here, on="charge", how="semi", maintain_order="left"),
+        )
+        numbered = number_lines(some, parts[0])
+        summed = sum_lines(numbered, *parts)
+        lines |= _line_texts(summed, snapshot, catalogue)
+        if keep is not None:
+            several = summed.lines.filter(pl.col("charges") > 1).select("invoice").unique()
+            detailed = numbered.join(several, on="invoice", how="semi", maintain_order="left")
+            details |= _details(detailed, parts, snapshot, catalogue, keep)
+    return lines, details
+
+
+def _in_order(priced: Charges, snapshot: Snapshot) -> pl.DataFrame:
+    """The charges by invoice, date, start and code, with ``late``, ``alone`` and the invoice's
+    ``number``, ``by`` and ``above``."""
+    of_month = pl.col("date").dt.to_string("%Y-%m")
+    touched = pl.concat([snapshot.adjustments["charge"], snapshot.lines["charge"]]).unique()
+    # An ad hoc invoice bills what it bills, whenever that was.
+    is_late = (of_month < snapshot.text["period"]) & (pl.col("of") != AD_HOC)
+    invoices = snapshot.invoices.select(
+        "invoice", "number", of="kind", by="lines_by", above="lines_above"
     )
+    return (
+        priced.charges.join(invoices, on="invoice", how="left")
+        .with_columns(pl.col("description").fill_null(""), late=pl.when(is_late).then(of_month))
+        .with_columns(
+            alone=pl.col("late").is_not_null() | pl.col("charge").is_in(touched.implode())
+        )
+        .sort("invoice", "date", "start", "charge", nulls_last=True)
+    )
+
+
+def _steps(snapshot: Snapshot, catalogue: Catalogue) -> pl.DataFrame:
+    """The steps of pricing (schema STEPS); each month is priced by itself, as in snapshot.py."""
+    usage = snapshot.usage
+    months = (usage.filter(pl.col("period") == it) for it in usage["period"].unique().sort())
+    parts = [price_steps(month, catalogue, snapshot.adjustments) for month in months]
+    return pl.concat([STEPS.to_frame(), *parts])
+
+
+def _by_staff(snapshot: Snapshot) -> pl.DataFrame:
+    """The work of staff: ``charge``, ``adjustments``, ``added``, ``note``, ``waived``."""
+    change = pl.struct("field", "before", pl.col("value").alias("after"), "by", "at", "reason")
     adjustments = (
         snapshot.adjustments.sort("order")
         .group_by("charge", maintain_order=True)
-        .agg(
-            pl.struct(
-                "field", "before", pl.col("value").alias("after"), "by", "at", "reason"
-            ).alias("adjustments")
-        )
+        .agg(change.alias("adjustments"))
     )
-    rules = (
-        as_text(priced.rule_lines, places)
-        .group_by(pl.col("subject").alias("charge"), maintain_order=True)
-        .agg(pl.struct("rule", "kind", "amount").alias("rules"))
-    )
-    notes = notes_of(snapshot.adjustments)
-    waived = pl.col("charge").is_in(waived_charges(snapshot.adjustments).implode())
     added = snapshot.lines.select("charge", added=pl.struct("by", "at", "reason"))
-    items = snapshot.items.select("item", "item_name")
-    month = snapshot.text["period"]
-    of_month = pl.col("date").dt.to_string("%Y-%m")
-    invoiced = priced.charges.join(
-        snapshot.invoices.select("invoice", of="kind"), on="invoice", how="left"
-    ).with_columns(
-        # An ad hoc invoice bills what it bills, whenever that was.
-        late=pl.when((of_month < month) & (pl.col("of") != AD_HOC)).then(of_month)
+    return (
+        adjustments.join(added, on="charge", how="full", coalesce=True)
+        .join(notes_of(snapshot.adjustments), on="charge", how="left")
+        .with_columns(waived=pl.col("charge").is_in(waived_charges(snapshot.adjustments).implode()))
     )
-    in_order = invoiced.sort("invoice", "date", "start", "charge", nulls_last=True)
-    frame = (
-        as_text(in_order.with_row_index("place"), places, timezone)
-        .join(splits, on="charge", how="left")
-        .join(adjustments, on="charge", how="left")
-        .join(rules, on="charge", how="left")
-        .join(added, on="charge", how="left")
-        .join(line_steps(snapshot, places), on="charge", how="left")
-        .join(notes, on="charge", how="left")
-        .with_columns(waived=waived)
-        .join(items, on="item", how="left")
+
+
+def _with_parts(
+    frame: pl.DataFrame, keys: list[str], parts: _Parts, snapshot: Snapshot, places: int
+) -> pl.DataFrame:
+    """Add the lists ``expense_codes``, ``rules`` and ``steps``, the work of staff, and the item's
+    name; the order stays."""
+    listed = frame.with_row_index("place")
+    for part, name, fields in zip(
+        parts,
+        ("expense_codes", "rules", "steps"),
+        (
+            ("expense_code", "percent", "amount"),
+            ("rule", "kind", "amount"),
+            ("step", "quantity", "price", "amount"),
+        ),
+        strict=True,
+    ):
+        texts = as_text(part, places).group_by(keys, maintain_order=True)
+        listed = listed.join(texts.agg(pl.struct(*fields).alias(name)), on=keys, how="left")
+    return (
+        listed.join(snapshot.items.select("item", "item_name"), on="item", how="left")
+        .join(_by_staff(snapshot), on="charge", how="left")
+        .with_columns(
+            pl.col("expense_codes", "rules", "steps", "adjustments").fill_null([]),
+            pl.col("waived").fill_null(value=False),
+            charge=pl.format("{}/{}", pl.lit(snapshot.text["facility"]), "charge"),
+        )
         .sort("place")
+        .drop("place")
     )
-    timed = pl.col("start").is_not_null()
+
+
+def _line_texts(
+    summed: Lines, snapshot: Snapshot, catalogue: Catalogue
+) -> dict[str, list[dict[str, Any]]]:
+    texts = as_text(summed.lines, catalogue.places, catalogue.timezone)
+    parts = (summed.splits, summed.rules, summed.steps)
+    frame = _with_parts(texts, ["invoice", "line"], parts, snapshot, catalogue.places)
+    item = pl.struct(code="item", name="item_name")
     line = pl.struct(
-        pl.format("{}/{}", pl.lit(facility), "charge").alias("charge"),
-        "kind",
-        pl.when(pl.col("item").is_not_null())
-        .then(pl.struct(code="item", name="item_name"))
-        .alias("item"),
-        "unit",
-        "date",
-        "start",
-        "end",
-        pl.col("description").fill_null(""),
-        "user",
-        pl.when(timed).then(pl.col("hours")).alias("hours"),
-        pl.when(timed).then(pl.col("units")).alias("units"),
-        "quantity",
-        "price",
-        "effective_rate",
-        "rate_group",
-        pl.col("steps").fill_null([]),
-        "raw_total",
-        "adjustment",
-        "total",
-        "expense_codes",
-        pl.col("adjustments").fill_null([]),
-        pl.col("rules").fill_null([]),
-        "added",
-        "waived",
-        "late",
-        "note",
+        *("line", "charge", "charges", "kind"),
+        pl.when(pl.col("item").is_not_null()).then(item).alias("item"),
+        *("unit", "date", "last_date", "start", "end", "description", "user", "several"),
+        *("hours", "units", "quantity", "price", "effective_rate", "rate_group", "steps"),
+        *("raw_total", "adjustment", "total", "expense_codes", "adjustments", "rules", "added"),
+        *("waived", "late", "note"),
         pl.when(pl.col("file").is_not_null()).then(pl.struct("file", "row")).alias("source"),
     )
     grouped = frame.group_by("invoice", maintain_order=True).agg(line.alias("lines"))
     return dict(grouped.iter_rows())
+
+
+def _details(
+    charges: pl.DataFrame, parts: _Parts, snapshot: Snapshot, catalogue: Catalogue, keep: Keep
+) -> dict[str, list[dict[str, Any]]]:
+    """Keep the detail of these charges' invoices; the files to name, by invoice."""
+    if charges.height == 0:
+        return {}
+    timed = pl.col("start").is_not_null()
+    known = charges.with_columns(
+        pl.when(timed).then(name).alias(name) for name in ("hours", "units")
+    )
+    typed = _with_parts(known, ["charge"], parts, snapshot, catalogue.places)
+    texts = detail_texts(as_text(typed, catalogue.places, catalogue.timezone))
+    details, first = {}, 0
+    counted = typed.group_by("invoice", "number", maintain_order=True).agg(pl.len())
+    for invoice, number, rows in counted.iter_rows():
+        own = typed.slice(first, rows).select(DETAIL)
+        files = detail_files(number, texts.slice(first, rows), own, catalogue.places)
+        details[invoice] = stated(files, keep)
+        first += rows
+    return details
 
 
 def _summaries(

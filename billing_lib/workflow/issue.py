@@ -99,12 +99,23 @@ def compose(
         .drop("number")
         .join(numbers.select("invoice", "number"), on="invoice")
         .join(balances(connection, facility, invoices), on="project", how="left")
+        .join(_line_settings(book, invoices["project"].unique()), on="project")
         .select(INVOICES.names())
         .sort("number"),
         assignment=charges.select("charge", "invoice"),
         history=billed_before(connection, facility, period, invoices),
         texts=_texts(connection, book, period, issuing),
         logo=book.facility.logo,
+    )
+
+
+def _line_settings(book: PriceBook, projects: pl.Series) -> pl.DataFrame:
+    """How charges become lines: ``project``, ``lines_by``, ``lines_above``."""
+    settings = {project: book.lines_of(project) for project in projects}
+    return pl.DataFrame(
+        [(project, ", ".join(it.by), it.above) for project, it in settings.items()],
+        schema={"project": pl.String, "lines_by": pl.String, "lines_above": pl.Int64},
+        orient="row",
     )
 
 
@@ -247,21 +258,23 @@ def freeze(
 
 def checked_results(snapshot: Snapshot, folder: Path) -> tuple[Computation, dict[str, str]]:
     """Compute a snapshot; refuse a folder with other results, and return their fingerprints."""
-    computation = compute_invoices(snapshot)
-    files = {path.stem: path.read_bytes() for path in sorted(folder.glob("*.json"))}
-    computed = {
-        number: invoice_json(invoice).encode() for number, invoice in computation.invoices.items()
-    }
+    computed: dict[str, str] = {}
+
+    def keep(name: str, content: bytes) -> None:
+        computed[name] = hashlib.sha256(content).hexdigest()
+
+    computation = compute_invoices(snapshot, keep)
+    for number, invoice in computation.invoices.items():
+        keep(f"{number}.json", invoice_json(invoice).encode())
+    files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     if files != computed:
-        numbers = sorted(files | computed)
-        odd = next(number for number in numbers if files.get(number) != computed.get(number))
+        names = sorted(files | computed)
+        odd = next(name for name in names if files.get(name) != computed.get(name))
         raise RunFailed(
-            f"the notebook's result for {odd} differs from the library's",
+            f"the notebook's result {odd} differs from the library's",
             remedy="restore notebooks/issue.ipynb and issue again",
         )
-    return computation, {
-        number: hashlib.sha256(content).hexdigest() for number, content in files.items()
-    }
+    return computation, {number: computed[f"{number}.json"] for number in computation.invoices}
 
 
 def commit_issuing(
@@ -439,7 +452,7 @@ def _preview_month(
         unbilled=UNBILLED.to_frame(),
         issuing=dict.fromkeys(("run", "invoice_date", "frozen_by", "frozen_at", "chain"), ""),
     )
-    computed = compute_invoices(snapshot).invoices
+    computed = compute_invoices(snapshot, keep=None).invoices
     run_of = dict(drafts.select("code", "run").iter_rows())
     return {
         code: computed[number]

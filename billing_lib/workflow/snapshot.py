@@ -12,7 +12,7 @@ locale: it also holds the invoice numbers, dates, texts and the name of the pers
     adjustments.parquet  changes by staff, with login, time and reason
     lines.parquet        added lines
     invoices.parquet     each invoice: reserved number, kind, project, the number it replaces,
-                         and the prepaid balance
+                         the prepaid balance, and how its charges become lines
     assignment.parquet   the invoice of each charge
     history.parquet      sums billed to each project in the twelve months until now
     texts.parquet        key and value: facility, currency, time zone, period, dates, texts
@@ -242,6 +242,8 @@ INVOICES = pl.Schema(
         "description": pl.String(),
         "replaces": pl.String(),
         "prepaid": pl.Int64(),  # the balance to draw from, minor units; null without prepaid funds
+        "lines_by": pl.String(),  # the keys by which charges become lines (pricing/aggregation.py)
+        "lines_above": pl.Int64(),  # and the number of charges above which they do
     }
 )
 TEXTS = pl.Schema({"key": pl.String(), "value": pl.String()})

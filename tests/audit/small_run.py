@@ -66,7 +66,7 @@ for at, (project,) in enumerate(bill.select("project").unique().sort("project").
     ]
     nothing = dict.fromkeys(("raw_total", "adjustment", "due"), "0.00")
     invoice = {
-        "format": "billing-invoice/2",
+        "format": "billing-invoice/3",
         "number": number,
         "kind": "periodic",
         "description": billing_lib.__doc__,
@@ -83,7 +83,8 @@ for at, (project,) in enumerate(bill.select("project").unique().sort("project").
         "totals": nothing | {f"charges_{name}": "0.00" for name in ("raw_total", "adjustment")}
         | {"charges": len(records), "total": total},
     } | dict.fromkeys(("reference", "replaces", "tax", "prepaid"))
-    invoice |= {name: [] for name in ("notes", "lines", "adjustments", "subsidies", "history")}
+    empty = ("notes", "lines", "detail", "adjustments", "subsidies", "history")
+    invoice |= {name: [] for name in empty}
     text = json.dumps(invoice, indent=2, sort_keys=True) + "\\n"
     (Path(folder) / "invoices" / f"{number}.json").write_text(text)
     page = f"<p>{number}: {total} USD</p>"

@@ -12,6 +12,8 @@ from billing_lib.pricing.fields import Logo
 Invoice = dict[str, Any]
 CENT = Decimal("0.01")
 PLAIN = {
+    "charges": 1,
+    "several": [],
     "steps": [],
     "effective_rate": None,
     "rules": [],
@@ -155,6 +157,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
     """An invoice over the lines; unless told, a job, some slides and a credit."""
     if lines is None:
         lines = [hourly(hours="84.0625"), slides(), added_line()]
+    lines = [{"line": at, "last_date": it["date"]} | it for at, it in enumerate(lines, 1)]
     by_code: dict[str, Decimal] = defaultdict(Decimal)
     by_user: dict[str | None, list[dict]] = defaultdict(list)
     by_item: dict[str | None, list[dict]] = defaultdict(list)
@@ -167,7 +170,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
         by_code[min(by_code)] += Decimal(adjustment)
     raw_total = total_of(lines, "total")
     sample = {
-        "format": "billing-invoice/2",
+        "format": "billing-invoice/3",
         "number": "RC-1993-00001",
         "kind": "periodic",
         "reference": None,
@@ -199,6 +202,7 @@ def invoice(lines: list[dict] | None = None, adjustment: str = "-5.00", **change
         },
         "notes": ["The machine was down on 12 October; a credit is included."],
         "lines": lines,
+        "detail": [],
         "summaries": {
             "by_user": [
                 {

@@ -38,21 +38,26 @@ def test_what_is_there_already_is_left_as_it_is_and_what_differs_is_written(tmp_
     assert first.stat().st_mtime_ns == before
 
 
+MANY = registry.FEW // 20
+"""So many documents are made by several processes."""
+
+
 def test_many_are_made_by_several_processes_with_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    many = invoices(registry.FEW + 3)
+    many = invoices(MANY)
+    monkeypatch.setattr(registry, "_AT_ONCE", 500)
     apart = write_documents_of(many, "html", tmp_path / "apart")
     monkeypatch.setattr(registry, "ProcessPoolExecutor", None)  # none is started any more
     with pytest.raises(TypeError):
         write_documents_of(many, "html", tmp_path / "none")
-    monkeypatch.setattr(registry, "FEW", len(many))
+    monkeypatch.setattr(registry, "FEW", 10**6)
     here = write_documents_of(many, "html", tmp_path / "here")
     assert [path.name for path in apart] == [path.name for path in here]
     assert [path.read_bytes() for path in apart] == [path.read_bytes() for path in here]
 
 
-@pytest.mark.parametrize("count", [5, registry.FEW + 5])
+@pytest.mark.parametrize("count", [5, MANY])
 def test_who_stops_it_has_what_was_written_until_then(tmp_path: Path, count: int) -> None:
     told: list[tuple[int, int, str]] = []
 

@@ -82,7 +82,7 @@ def test_a_png_logo_of_every_kind_is_drawn_in_every_format(mode: str, tmp_path: 
     logo = Logo("logo.png", content.getvalue())
     named = {"file": logo.file, "sha256": logo.sha256}
     sample = lettered(invoice(), logo=named)  # type: ignore[arg-type]
-    written = write_documents(sample, tmp_path, logo)
+    written = write_documents([sample], tmp_path, logo)
     assert {path.suffix for path in written} == {".html", ".pdf", ".xlsx", ".xml"}
     document = pypdfium2.PdfDocument(tmp_path / "RC-1993-00001.pdf")
     pictures = [item for item in document[0].get_objects() if isinstance(item, PdfImage)]
@@ -111,11 +111,11 @@ def test_another_logo_than_the_one_of_the_invoice_is_refused(tmp_path) -> None:
     sample = lettered(invoice())
     for other in (None, Logo("logo.svg", b"<svg/>")):
         with pytest.raises(InvalidRecord, match="differs from the one on the issued invoice"):
-            write_documents(sample, tmp_path, other)
+            write_documents([sample], tmp_path, other)
     with pytest.raises(InvalidRecord, match="differs from the one on"):
         render_pdf(sample)
     assert list(tmp_path.iterdir()) == []
-    assert len(write_documents(sample, tmp_path, LOGO)) == 4
+    assert len(write_documents([sample], tmp_path, LOGO)) == 4
 
 
 def test_the_last_twelve_months_are_bars_for_the_eye_and_words_for_the_ear() -> None:

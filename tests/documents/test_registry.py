@@ -37,7 +37,7 @@ def digests() -> dict[str, str]:
 
 
 def test_a_document_of_each_format_is_written_under_the_invoice_number(tmp_path: Path) -> None:
-    written = write_documents(invoice(), tmp_path / "documents")
+    written = write_documents([invoice()], tmp_path / "documents")
     assert [path.name for path in written] == [
         "RC-1993-00001.html",
         "RC-1993-00001.pdf",
@@ -54,7 +54,7 @@ def test_a_document_of_each_format_is_written_under_the_invoice_number(tmp_path:
 def test_a_draft_is_written_for_people_under_its_code_and_never_for_programs(
     tmp_path: Path,
 ) -> None:
-    written = write_documents(draft(), tmp_path)
+    written = write_documents([draft()], tmp_path)
     assert [path.name for path in written] == [
         "RC-1993-10-1_u4.html",
         "RC-1993-10-1_u4.pdf",
