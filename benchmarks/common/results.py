@@ -28,6 +28,7 @@ _TITLES = {
     "pages": "Opening pages",
     "change": "Adjusting and issuing",
     "documents": "The documents of a month",
+    "issue": "From usage to the record",
 }
 
 

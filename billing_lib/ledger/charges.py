@@ -181,9 +181,54 @@ def place_charges(connection: Connection, facility: str, placed: pl.DataFrame) -
 
 def read_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """A month's PENDING charges (schema KEPT) on no invoice and in no run, by charge."""
-    free = (charge.c.run.is_(None), charge.c.invoice.is_(None), not_billed_otherwise())
-    found = read_charges(connection, facility, period, state=PENDING, where=free)
+    found = read_charges(connection, facility, where=_unattached(facility, period))
     return found.sort("charge")
+
+
+def _unattached(facility: str, period: str) -> tuple[ColumnElement[bool], ...]:
+    return (
+        charge.c.facility == facility,
+        charge.c.period == period,
+        charge.c.state == PENDING,
+        charge.c.run.is_(None),
+        charge.c.invoice.is_(None),
+        not_billed_otherwise(),
+    )
+
+
+def count_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
+    """The charges that ``read_unattached`` returns, by ``project``, ``team`` and ``reference``:
+    their number ``charges``."""
+    keys = (charge.c.project, charge.c.team, charge.c.reference)
+    statement = (
+        select(*keys, func.count().label("charges"))
+        .where(*_unattached(facility, period))
+        .group_by(*keys)
+    )
+    schema = pl.Schema(
+        dict.fromkeys(("project", "team", "reference"), pl.String()) | {"charges": pl.Int64()}
+    )
+    return frames.read_frame(connection, statement, schema).sort("project", "team", "reference")
+
+
+def attach_unattached(
+    connection: Connection, facility: str, period: str, drafts: pl.DataFrame
+) -> None:
+    """Put a month's charges on editable invoices, by set: ``project``, ``team``, ``invoice``.
+
+    They are those that ``read_unattached`` returns, without those of an ad hoc invoice.
+    """
+    for project, team, invoice_code in drafts.select("project", "team", "invoice").iter_rows():
+        connection.execute(
+            update(charge)
+            .where(
+                *_unattached(facility, period),
+                charge.c.reference.is_(None),
+                charge.c.project == project,
+                charge.c.team == team,
+            )
+            .values(invoice=invoice_code)
+        )
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> pl.DataFrame:

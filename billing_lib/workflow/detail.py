@@ -91,7 +91,10 @@ def detail_texts(charges: pl.DataFrame) -> pl.DataFrame:
         .alias("added"),
         pl.when("waived").then(pl.lit("yes")).alias("waived"),
     )
-    return without_formulas(flat.select(COLUMNS), _TEXTS)
+    flat = flat.select(COLUMNS).with_columns(
+        pl.when(pl.col(name) != "").then(name).alias(name) for name in _TEXTS
+    )
+    return without_formulas(flat, _TEXTS)
 
 
 def detail_files(

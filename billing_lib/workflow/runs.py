@@ -156,7 +156,7 @@ def take_in(
         & (pl.col("charges") > 0)
     )
     ledger_invoices.put_in_run(connection, facility, selection.of(ad_hoc)["code"].to_list(), run)
-    pending = selection.of(ledger_charges.read_unattached(connection, facility, month))
+    pending = selection.of(ledger_charges.count_unattached(connection, facility, month))
     closed = closed_projects(connection, facility, month) if closed is None else closed
     free = pending.filter(
         pl.col("reference").is_null() & ~pl.col("project").is_in(closed.implode())
@@ -193,12 +193,12 @@ def take_in(
         ),
     )
     drafts = pl.concat([known, new.select(known.columns)])
-    placed = free.drop("invoice").join(drafts, on="project")
-    ledger_charges.attach_charges(connection, facility, placed)
+    placed = free.join(drafts, on="project")
+    ledger_charges.attach_unattached(connection, facility, month, placed)
     # Older drafts may be in another run or in quarantine, so no later step would calculate them.
     grown = placed["invoice"].unique().sort()
     calculate(connection, book, grown.filter(grown.is_in(known["invoice"].implode())).to_list())
-    return placed.height
+    return int(placed["charges"].sum())
 
 
 def _free_codes(taken: set[str], run: str, projects: pl.Series) -> pl.Series:

@@ -1,0 +1,252 @@
+"""Issuing a large month: from usage in a file to the record in the archive, beside polars by hand.
+
+    .venv/bin/python benchmarks/issue.py            a grid's month of 185,597 charges for 28
+                                                    projects, and a million for 300
+    .venv/bin/python benchmarks/issue.py --quick    a tenth of the first; writes no results
+
+The months are made from a seed (``grid_month``): as in the log of a grid a few projects have most
+of the jobs, a project has a handful of users, and a user's jobs come in bursts. Loading, rating and
+issuing run one after the other in a process of its own; its memory is that of all its processes
+together, shared pages counted once. The peer prices the same file by one polars query, groups it to
+the same lines, and writes each project's charges as CSV and Parquet: no ledger, no documents, no
+record.
+"""
+
+import argparse
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import pairwise
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+import psutil
+from common.measure import measure
+from common.results import Results
+from ledger import CACHE, new_ledger
+
+from billing_lib.batch.issuing import IssuingTerms, issue_month
+from billing_lib.pricing.clock import Period
+from billing_lib.settings import Settings
+from billing_lib.workflow.load import load_files, read_price_book
+from billing_lib.workflow.rate import rate_period
+
+MARCH = Period(2026, 3)
+GRID, MILLION = (185_597, 28), (1_000_000, 300)
+"""Charges and projects."""
+_ITEMS = {"core-hour": "0.012", "gpu-hour": "0.85", "large-memory-hour": "0.03"}
+
+
+class Stages(NamedTuple):
+    """Seconds of loading, rating and issuing; MiB at the most while issuing, of the record, and of
+    its documents and details."""
+
+    load: float
+    rate: float
+    issue: float
+    peak: float
+    record: float
+    documents: float
+    total: int
+
+
+def main(arguments: list[str]) -> None:
+    """Measure, print and write down."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="a tenth of the grid's month")
+    parser.add_argument("--only", choices=("grid", "million"), help="one of the two months")
+    chosen = parser.parse_args(arguments)
+    found = Results("issue")
+    if chosen.quick or chosen.only != "million":
+        charges, projects = GRID
+        stages = month(found, charges // 10 if chosen.quick else charges, projects)
+        found.bar(
+            "the grid's month, issuing as a multiple of load", stages.issue / stages.load, "≤", 8
+        )
+        found.bar("the grid's month, GiB while issuing", stages.peak / 1024, "≤", 2)
+    if not chosen.quick and chosen.only != "grid":
+        stages = month(found, *MILLION)
+        whole = stages.load + stages.rate + stages.issue
+        found.bar("a million charges, from file to record, seconds", whole, "≤", 240)
+        found.bar("a million charges, GiB while issuing", stages.peak / 1024, "≤", 3)
+    found.finish(CACHE, written_down=not chosen.quick and chosen.only is None)
+
+
+def month(found: Results, charges: int, projects: int) -> Stages:
+    """Measure a month, and the peer on the same file."""
+    with tempfile.TemporaryDirectory(prefix="billing-bench-") as folder:
+        usage = Path(folder) / "usage.parquet"
+        grid_month(charges, projects).write_parquet(usage)
+        made = measure(from_file_to_record, usage, projects)
+        stages: Stages = made.result
+        for name in ("load", "rate", "issue"):
+            peak = stages.peak if name == "issue" else 0
+            found.row(f"{name}, {projects} projects", charges, getattr(stages, name), peak)
+        peer = measure(by_hand, usage, Path(folder) / "by-hand")
+        found.row("polars by hand, lines and detail", charges, peer.seconds, peer.peak)
+        if peer.result != stages.total:
+            raise SystemExit(f"the peer's total is {peer.result}, not {stages.total}")
+        size = usage.stat().st_size / 2**20
+        rest = (stages.record - stages.documents) / size
+        found.bar(f"{charges:,} charges, record without documents ÷ usage", rest, "≤", 3)
+        found.note(
+            f"{charges:,} charges: a record of {stages.record:.0f} MiB, of which documents "
+            f"{stages.documents:.0f}, from {size:.0f} MiB of usage."
+        )
+    return stages
+
+
+def grid_month(charges: int, projects: int) -> pl.DataFrame:
+    """The usage of a month, by start: the larger a project, the more users it has."""
+    random = np.random.default_rng([15, charges])
+    weights = 1 / np.arange(1, projects + 1) ** (1.1 if projects < 100 else 0.6)
+    project = random.choice(projects, charges, p=weights / weights.sum())
+    few = projects < 100  # the grid's own log has some 870 lines, of 28 projects
+    users = np.maximum(2 if few else 4, (12 * weights / weights[0]).astype(np.int64))
+    user = random.integers(0, users[project])
+    day = (project * 7 + user * 11 + random.integers(0, 8 if few else 12, charges) * 7) % 30
+    start = int(np.datetime64("2026-03-01T05:00:00", "s").astype(np.int64)) + day * 86_400
+    start = start + random.integers(0, 86_400, charges)
+    seconds = np.minimum(random.lognormal(6.5, 1.6, charges), 86_400).astype(np.int64) + 1
+    item = np.where(random.random(charges) < 0.97, 0, (project + user) % 2 + 1)
+    start = np.minimum(start, int(np.datetime64("2026-03-30T20:00:00", "s").astype(np.int64)))
+    return pl.DataFrame(
+        {
+            "id": [f"j{at:09d}" for at in range(charges)],
+            "item": np.array(list(_ITEMS))[item],
+            "project": project,
+            "user": user,
+            "start": start,
+            "end": start + seconds,
+            "units": (1 << random.integers(0, 7, charges)).astype(np.int32),
+        }
+    ).with_columns(
+        pl.format("p{}", pl.col("project").cast(pl.String).str.zfill(3)).alias("project"),
+        pl.format("u{}-{}", "project", "user").alias("user"),
+        *(
+            pl.from_epoch(name, "s").dt.cast_time_unit("us").dt.replace_time_zone("UTC")
+            for name in ("start", "end")
+        ),
+    )
+
+
+def price_book_text(projects: int) -> str:
+    """The grid's price book: three items, projects of which every third has two expense codes."""
+    lines = [
+        "facility: {code: RC, name: Research Computing, currency: USD, country: US,",
+        "  timezone: America/New_York, issue: scheduled, crossing: whole}",
+        "items:",
+        *(f"  - {{code: {item}, name: {item}, unit: hour, shared: true}}" for item in _ITEMS),
+        "rates:",
+        *(f'  - {{item: {it}, group: internal, price: "{price}"}}' for it, price in _ITEMS.items()),
+        "project_types: [{code: faculty, rate_group: internal}]",
+        "teams:",
+        *(f"  - {{code: t{at}, name: Team {at}}}" for at in range(projects)),
+        "projects:",
+    ]
+    for at in range(projects):
+        shares = [("370", "100")] if at % 3 else [("370", "60"), ("371", "40")]
+        split = ", ".join(
+            f'{{expense_code: "{code}-{at:03d}", percent: "{share}"}}' for code, share in shares
+        )
+        lines.append(f"  - {{code: p{at:03d}, team: t{at}, type: faculty, split: [{split}]}}")
+    return "\n".join(lines) + "\n"
+
+
+def from_file_to_record(usage: Path, projects: int) -> Stages:
+    """Load, rate and issue a month."""
+    site = usage.parent
+    (site / "parameters").mkdir()
+    (site / "parameters" / "rc.yml").write_text(price_book_text(projects))
+    book = read_price_book(site / "parameters", "RC")
+    with new_ledger("SQLite") as engine:
+        settings = Settings(
+            database=str(engine.url), parameters=site / "parameters", runs=site / "runs"
+        )
+        marks = [time.perf_counter()]
+        load_files(engine, book, [usage], lambda *_: None)
+        marks.append(time.perf_counter())
+        rate_period(engine, book, MARCH)
+        marks.append(time.perf_counter())
+        with watched_memory() as peak:
+            issued = issue_month(
+                engine, settings, book, MARCH, terms=IssuingTerms(allow_dirty=True), step=_say
+            )
+        marks.append(time.perf_counter())
+    load, rate, issue = (after - before for before, after in pairwise(marks))
+    files = [path for path in issued.record.rglob("*") if path.is_file()]
+    record, documents = (
+        sum(path.stat().st_size for path in listed) / 2**20
+        for listed in (
+            files,
+            [it for it in files if it.parent.name == "documents" or ".charges" in it.name],
+        )
+    )
+    return Stages(load, rate, issue, max(peak), record, documents, issued.total)
+
+
+def _say(done: int, _: int, what: str) -> None:
+    print(f"  {time.perf_counter():.1f} s: {what}", file=sys.stderr)
+
+
+@contextmanager
+def watched_memory() -> Iterator[list[float]]:
+    """Note the memory of this process and those it started, MiB, five times a second."""
+    noted, ended = [0.0], threading.Event()
+
+    def watch() -> None:
+        this = psutil.Process()
+        while not ended.wait(0.2):
+            noted.append(sum(map(_mib, [this, *this.children(recursive=True)])))
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield noted
+    finally:
+        ended.set()
+        thread.join()
+
+
+def _mib(process: psutil.Process) -> float:
+    """A process's own memory and its part of what it shares, MiB; 0 if it has ended."""
+    try:
+        text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
+    except OSError:
+        return 0
+    return int(text.split("Pss:", 1)[1].split()[0]) / 1024 if "Pss:" in text else 0
+
+
+def by_hand(usage: Path, folder: Path) -> int:
+    """Price, group and write by polars alone; the total in cents."""
+    folder.mkdir()
+    prices = pl.DataFrame({"item": list(_ITEMS), "price": list(_ITEMS.values())})
+    millionths = pl.col("price").str.to_decimal(scale=6).cast(pl.Decimal(38, 6)) * 1_000_000
+    per_cent = 3_600 * 10_000
+    exact = (pl.col("end") - pl.col("start")).dt.total_seconds() * pl.col("units")
+    charges = (
+        pl.read_parquet(usage)
+        .join(prices.with_columns(millionths.cast(pl.Int64)), on="item")
+        .with_columns(
+            total=(exact * pl.col("price") + per_cent // 2) // per_cent,
+            day=pl.col("start").dt.convert_time_zone("America/New_York").dt.date(),
+        )
+        .sort("project", "day", "start", "id")
+    )
+    lines = charges.group_by("project", "day", "user", "item", maintain_order=True).agg(
+        pl.len(), pl.col("total").sum()
+    )
+    lines.write_csv(folder / "lines.csv")
+    for (project,), part in charges.group_by("project", maintain_order=True):
+        part.write_csv(folder / f"{project}.csv")
+        part.write_parquet(folder / f"{project}.parquet")
+    return int(lines["total"].sum())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
