@@ -92,11 +92,9 @@ def month(found: Results, charges: int, projects: int) -> Stages:
         if peer.result != stages.total:
             raise SystemExit(f"the peer's total is {peer.result}, not {stages.total}")
         size = usage.stat().st_size / 2**20
-        rest = (stages.record - stages.documents) / size
-        found.bar(f"{charges:,} charges, record without documents ÷ usage", rest, "≤", 3)
         found.note(
             f"{charges:,} charges: a record of {stages.record:.0f} MiB, of which documents "
-            f"{stages.documents:.0f}, from {size:.0f} MiB of usage."
+            f"and details {stages.documents:.0f}, from {size:.1f} MiB of usage as Parquet."
         )
     return stages
 

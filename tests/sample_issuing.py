@@ -41,7 +41,8 @@ def issue_here(
 ) -> dict[str, dict[str, Any]]:
     """Issue what may be issued of a month; the invoices by number.
 
-    ``runs`` is an archive, into which the record of results and documents is put.
+    ``runs`` is an archive, into which the record of results and documents is put. The charges
+    beside invoices whose lines sum several are in ``details`` of the folder, too.
     """
     with writing(engine) as connection:
         prepared = prepare(connection, book, period, selection)

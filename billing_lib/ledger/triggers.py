@@ -71,6 +71,13 @@ _FREE_OF_REPLACE = {
 }  # rows come and go, or a guard asks their charge
 
 
+_BY_COLUMN = {"charge"}
+"""Tables with large updates, whose guards refuse an update only for a column of NEW in their
+condition; SQLite then asks just the guards of the columns that a statement sets."""
+
+_NEW = re.compile(r'NEW\."?(\w+)"?')
+
+
 def install(connection: Connection) -> None:
     """Install all guards; none may exist yet."""
     on_postgresql = connection.dialect.name == "postgresql"
@@ -128,7 +135,10 @@ def _named() -> Iterator[tuple[str, Guard, str]]:
 def _sqlite() -> Iterator[str]:
     for name, guard, operation in _named():
         moment = "AFTER" if guard.lookup else "BEFORE"
-        yield _sqlite_trigger(name, moment, operation, guard.table, guard.when, guard.says)
+        event = operation
+        if operation == UPDATE and guard.table in _BY_COLUMN:
+            event = f"{UPDATE} OF {', '.join(sorted(set(_NEW.findall(guard.when))))}"
+        yield _sqlite_trigger(name, moment, event, guard.table, guard.when, guard.says)
     for guarded in guarded_tables():
         if guarded not in _FREE_OF_REPLACE:
             for number, (keys, only) in enumerate(_unique_keys(metadata.tables[guarded])):

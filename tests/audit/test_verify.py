@@ -172,9 +172,9 @@ def test_a_rebuilt_record_does_not_fit_its_signature(record: Path) -> None:
     ("old", "new", "what"),
     [
         (
-            '"billing-invoice/2"',
+            '"billing-invoice/3"',
             '"billing-invoice/1"',
-            "its format is billing-invoice/1, and this version reads billing-invoice/2 only",
+            "its format is billing-invoice/1, and this version reads billing-invoice/3 only",
         ),
         ('"period"', '"month"', "it does not fit invoice.schema.json: data must contain"),
         ("{", "", "it is no JSON"),
