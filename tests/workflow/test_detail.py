@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+from en16931 import judge
 from sample_snapshot import NUMBER, SCENARIO, TEXT, frozen, snapshot
 
 from billing_lib.documents import render_ubl
@@ -135,6 +136,7 @@ def test_documents_show_the_lines_and_name_the_detail(tmp_path: Path) -> None:
         "A pays 60 %: 3.75",
         "B pays 40 %: 2.50",
     ]
-    xml = render_ubl(bill).decode()
+    xml = render_ubl(bill | {"facility": bill["facility"] | {"country": "US"}}).decode()
+    assert judge(xml.encode()) == []
     assert bill["detail"][0]["sha256"] in xml
     assert "<cbc:ID>3</cbc:ID>" in xml and "<cbc:EndDate>2020-04-09</cbc:EndDate>" in xml
