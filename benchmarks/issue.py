@@ -5,8 +5,8 @@
     .venv/bin/python benchmarks/issue.py --quick    a tenth of the first; writes no results
 
 The months are made from a seed (``grid_month``): as in the log of a grid a few projects have most
-of the jobs, a project has a handful of users, and a user's jobs come in bursts. Loading, rating and
-issuing run one after the other in a process of its own; its memory is that of all its processes
+of the jobs, a project has a handful of users, and a user's jobs come in bursts. Loading and rating
+run in one process, issuing in another, as the commands do; its memory is that of all its processes
 together, shared pages counted once. The peer prices the same file by one polars query, groups it to
 the same lines, and writes each project's charges as CSV and Parquet: no ledger, no documents, no
 record.
@@ -19,7 +19,6 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,9 +27,10 @@ import polars as pl
 import psutil
 from common.measure import measure
 from common.results import Results
-from ledger import CACHE, new_ledger
+from ledger import CACHE
 
 from billing_lib.batch.issuing import IssuingTerms, issue_month
+from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.load import load_files, read_price_book
@@ -82,8 +82,8 @@ def month(found: Results, charges: int, projects: int) -> Stages:
     with tempfile.TemporaryDirectory(prefix="billing-bench-") as folder:
         usage = Path(folder) / "usage.parquet"
         grid_month(charges, projects).write_parquet(usage)
-        made = measure(from_file_to_record, usage, projects)
-        stages: Stages = made.result
+        load, rate = measure(prepared_site, usage, projects).result
+        stages: Stages = measure(issued_site, usage.parent, load, rate).result
         for name in ("load", "rate", "issue"):
             peak = stages.peak if name == "issue" else 0
             found.row(f"{name}, {projects} projects", charges, getattr(stages, name), peak)
@@ -156,27 +156,37 @@ def price_book_text(projects: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def from_file_to_record(usage: Path, projects: int) -> Stages:
-    """Load, rate and issue a month."""
+def prepared_site(usage: Path, projects: int) -> tuple[float, float]:
+    """Make a site beside the usage, load and rate it; the seconds of both."""
     site = usage.parent
     (site / "parameters").mkdir()
     (site / "parameters" / "rc.yml").write_text(price_book_text(projects))
     book = read_price_book(site / "parameters", "RC")
-    with new_ledger("SQLite") as engine:
-        settings = Settings(
-            database=str(engine.url), parameters=site / "parameters", runs=site / "runs"
+    engine = open_ledger(f"sqlite:///{site / 'billing.db'}")
+    initialise(engine)
+    begun = time.perf_counter()
+    load_files(engine, book, [usage], lambda *_: None)
+    loaded = time.perf_counter()
+    rate_period(engine, book, MARCH)
+    return loaded - begun, time.perf_counter() - loaded
+
+
+def issued_site(site: Path, load: float, rate: float) -> Stages:
+    """Issue the site's month."""
+    database = f"sqlite:///{site / 'billing.db'}"
+    parameters = site / "parameters"
+    settings = Settings(database=database, parameters=parameters, runs=site / "runs")
+    begun = time.perf_counter()
+    with watched_memory() as peak:
+        issued = issue_month(
+            open_ledger(database),
+            settings,
+            read_price_book(parameters, "RC"),
+            MARCH,
+            terms=IssuingTerms(allow_dirty=True),
+            step=_say,
         )
-        marks = [time.perf_counter()]
-        load_files(engine, book, [usage], lambda *_: None)
-        marks.append(time.perf_counter())
-        rate_period(engine, book, MARCH)
-        marks.append(time.perf_counter())
-        with watched_memory() as peak:
-            issued = issue_month(
-                engine, settings, book, MARCH, terms=IssuingTerms(allow_dirty=True), step=_say
-            )
-        marks.append(time.perf_counter())
-    load, rate, issue = (after - before for before, after in pairwise(marks))
+    issue = time.perf_counter() - begun
     files = [path for path in issued.record.rglob("*") if path.is_file()]
     record, documents = (
         sum(path.stat().st_size for path in listed) / 2**20

@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 from zoneinfo import ZoneInfo
@@ -201,6 +201,7 @@ class Issuer:
         if not issues:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
+        prepared, submitted = replace(prepared, submitted=None), None  # lets go of the charges
         try:
             issued = self._compute_and_commit(frozen, review, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:

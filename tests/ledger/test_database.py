@@ -229,3 +229,24 @@ def test_a_transaction_that_reads_cannot_write(ledger: Engine) -> None:
         connection.execute(added)
     with writing(ledger) as connection:  # the same connection of the pool writes again
         connection.execute(added)
+
+
+@pytest.mark.parametrize(
+    ("table", "where", "index"),
+    [
+        ("charge", "period = '2020-04' AND state = 'PENDING'", "ix_charge_facility_period_project"),
+        ("charge", "period = '2020-04' AND project = 'p1' AND run IS NULL", "project=?"),
+        ("charge", "charge = '57' AND state = 'PENDING'", "charge=?"),
+        ("usage_record", "period = '2020-04' AND item = 'scope'", "period=?"),
+        ("event", "subject = '57' AND kind = 'adjust'", "subject=?"),
+        ("invoice", "period = '2020-04' AND state = 'OPEN'", "period=?"),
+    ],
+)
+@ON_SQLITE
+def test_sqlite_reads_a_part_of_a_facility_by_its_index(
+    ledger: Engine, table: str, where: str, index: str
+) -> None:
+    query = f"SELECT * FROM {table} WHERE facility = 'RC' AND {where}"
+    with reading(ledger) as connection:
+        plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
+    assert len(plan) == 1 and index in plan[0], plan
