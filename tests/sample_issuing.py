@@ -88,8 +88,10 @@ def _issue(
         for number, invoice in computed.invoices.items()
     }
     sha256 = snapshot_hash(folder / frozen.id)
-    seal = sha256 if runs is None else _archive(
-        runs / frozen.folder, computed.invoices, book, folder / "details"
+    seal = (
+        sha256
+        if runs is None
+        else _archive(runs / frozen.folder, computed.invoices, book, folder / "details")
     )
     entry = {"issuing": frozen.id, "facility": frozen.facility, "seal": seal}
     log.append(connection, settings or Settings(), **entry)

@@ -326,9 +326,7 @@ def _ready(
                 Archived(f"{record}/data/{path}", str(it))
                 for path, it in {pdf: sha256, **files}.items()
             )
-            ready[number] = _Ready(
-                invoice, row["team"], row["fingerprint"], attached, detail, size
-            )
+            ready[number] = _Ready(invoice, row["team"], row["fingerprint"], attached, detail, size)
     return ready
 
 
