@@ -248,7 +248,7 @@ def _require_intact(record: Path) -> None:
 def _is_of(path: str, number: str) -> bool:
     """Whether a record's file is handed over with an invoice."""
     folder, _, name = path.removeprefix("data/").partition("/")
-    own = folder in ("invoices", "documents") and name.rpartition(".")[0] == number
+    own = folder in ("invoices", "documents") and name.startswith(f"{number}.")
     return own or folder in (PROGRAM, SCHEMAS_FOLDER) or path.removeprefix("data/") in _PROGRAM
 
 

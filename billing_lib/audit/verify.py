@@ -405,7 +405,8 @@ def _bytes(of: _Subject) -> Result:
 
 
 def _schema(of: _Subject) -> Result:
-    findings = []
+    findings: list[Finding] = []
+    named: dict[str, str] = {}
     for path in of.results:
         try:
             content = json.loads(path.read_bytes())
@@ -417,6 +418,17 @@ def _schema(of: _Subject) -> Result:
                 wrong = f"it is the invoice {content['number']}"
         if wrong is not None:
             findings.append(Finding(of.name(path), wrong))
+        else:
+            named |= {it["file"]: it["sha256"] for it in content.get("detail", [])}
+    beside = {
+        path.relative_to(of.data / "invoices").as_posix(): of.sha256(path)
+        for path in of.payload
+        if path.is_relative_to(of.data / "invoices") and path not in of.results
+    }
+    for file in sorted(named | beside):
+        if named.get(file) != beside.get(file):
+            wrong = "the invoice names another" if file in named else "it is of no invoice here"
+            findings.append(Finding(f"data/invoices/{file}", wrong))
     return findings or f"{_count(len(of.results), 'result')} as the format says"
 
 
@@ -987,9 +999,14 @@ def _unvouched(record: Path) -> dict[str, str]:
 
 def _number_of(path: str, files: Mapping[str, str]) -> str:
     """The invoice that a document is of, since slashes in numbers are underscores in names."""
-    stem = path.partition("/")[2].rpartition(".")[0]
-    numbers = (it[len("invoices/") : -len(".json")] for it in files if it.startswith("invoices/"))
-    return next((number for number in numbers if number.replace("/", "_") == stem), stem)
+    name = path.partition("/")[2]
+    numbers = (
+        it[len("invoices/") : -len(".json")]
+        for it in files
+        if it.startswith("invoices/") and it.endswith(".json")
+    )
+    of = (number for number in numbers if name.startswith(number.replace("/", "_") + "."))
+    return next(of, name.rpartition(".")[0])
 
 
 def sealed_sha256(record: Path, seal: str | None) -> dict[str, str]:

@@ -126,6 +126,7 @@ def show(
     from billing_lib.audit.verify import find_record, sealed_file, sealed_sha256
     from billing_lib.cli.tables import say_detail, say_invoice
     from billing_lib.settings import settings
+    from billing_lib.workflow.detail import CSV, detail_names
     from billing_lib.workflow.invoice import read_invoice
     from billing_lib.workflow.issue import known_ledger
 
@@ -139,7 +140,7 @@ def show(
     text = read(f"{number}.json").decode()
     invoice = read_invoice(text)
     if line is not None:
-        files = {part["file"]: read(part["file"]) for part in invoice["detail"]}
+        files = {name: read(name) for name in detail_names(invoice, CSV)}
         say_detail(files, invoice, line, as_json=as_json)
     elif as_json:
         say(text.rstrip())

@@ -13,7 +13,6 @@ twice changes nothing.
 """
 
 import hashlib
-import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import partial
@@ -52,6 +51,8 @@ from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings
+from billing_lib.workflow.detail import CSV, detail_names
+from billing_lib.workflow.invoice import read_invoice
 from billing_lib.workflow.outbox import (
     DIGEST,
     NONE,
@@ -312,12 +313,15 @@ def _ready(
         pdf = f"documents/{number}.pdf"
         try:
             text = sealed_file(archive / record, f"invoices/{number}.json", row["fingerprint"])
-            invoice = json.loads(text)
+            invoice = read_invoice(text.decode())
             if record not in sealed:
                 sealed[record] = sealed_sha256(archive / record, row["seal"])
             sha256 = sealed[record].get(pdf)
             sealed_file(archive / record, pdf, sha256)
-            files = {f"invoices/{it['file']}": it["sha256"] for it in invoice.get("detail", ())}
+            files = {
+                f"invoices/{name}": sealed[record].get(f"invoices/{name}")
+                for name in detail_names(invoice, CSV)
+            }
             size = sum(len(sealed_file(archive / record, *it)) for it in files.items())
         except InvalidRecord as error:
             problems.append(f"invoice {number} is not told: {error}")

@@ -39,6 +39,7 @@ from billing_lib.documents.text import (
     printable_invoice,
 )
 from billing_lib.documents.view import InvoiceView, view
+from billing_lib.workflow.detail import CSV, detail_names
 
 _TEMPLATES = Path(__file__).parent / "templates"
 _STANDARDS: list[Literal["a-2a", "ua-1"]] = ["a-2a", "ua-1"]
@@ -265,7 +266,7 @@ def invoice_letter(
 
 def _detail(invoices: Sequence[dict[str, Any]], *, attached: bool) -> str:
     """The files with all charges in words; empty without any."""
-    files = ", ".join(part["file"] for invoice in invoices for part in invoice["detail"])
+    files = ", ".join(name for invoice in invoices for name in detail_names(invoice, CSV))
     where = "attached" if attached else "too large for a message; the contacts below have them"
     return f"{files} ({where})" if files else ""
 

@@ -1,6 +1,6 @@
 """The detail of an invoice whose lines sum several charges: every charge, as CSV and as Parquet.
 
-    RC-1994-00001.charges.csv        the canonical text; the invoice names its rows and sha256
+    RC-1994-00001.charges.csv        the charges as texts
     RC-1994-00001.charges-2.csv      further charges, where they do not fit one sheet of Excel
     RC-1994-00001.charges.parquet    the same charges, with numbers as numbers
 
@@ -10,7 +10,7 @@
 ``line`` is the number of the invoice's line on which the charge stands. Numbers are those of the
 canonical invoice, decimal texts; a list is one text with "; ". An apostrophe precedes a text of
 usage or staff that a spreadsheet would take for a formula, and one that begins with an apostrophe.
-The files stand in the record beside the canonical invoice.
+The files stand in the record beside the canonical invoice, which names their rows and sha256.
 """
 
 import hashlib
@@ -26,6 +26,8 @@ from billing_lib.pricing.charge import as_decimals, without_formulas
 
 ROWS = 1_048_575
 """The most charges in one CSV: the rows of a sheet of Excel, less the heading."""
+
+CSV = ".csv"
 
 Keep = Callable[[str, bytes], None]
 """Takes the name and content of a file of the detail."""
@@ -99,8 +101,8 @@ def detail_texts(charges: pl.DataFrame) -> pl.DataFrame:
 
 def detail_files(
     number: str, texts: pl.DataFrame, typed: pl.DataFrame, places: int
-) -> Iterator[tuple[str, bytes, int | None]]:
-    """The files of an invoice's detail: name, content, and the rows of a CSV.
+) -> Iterator[tuple[str, bytes, int]]:
+    """The files of an invoice's detail: name, content and number of charges.
 
     Parameters
     ----------
@@ -115,18 +117,17 @@ def detail_files(
         yield name, rows.write_csv().encode(), rows.height
     content = BytesIO()
     as_decimals(typed, places).write_parquet(content)
-    yield f"{number}.charges.parquet", content.getvalue(), None
+    yield f"{number}.charges.parquet", content.getvalue(), typed.height
 
 
-def stated(files: Iterator[tuple[str, bytes, int | None]], keep: Keep) -> list[dict[str, Any]]:
-    """Keep the files; the CSVs as the canonical invoice names them: ``file``, ``rows``,
+def stated(files: Iterator[tuple[str, bytes, int]], keep: Keep) -> list[dict[str, Any]]:
+    """Keep the files, and state them as the canonical invoice does: ``file``, ``rows``,
     ``sha256``."""
     named = []
     for name, content, rows in files:
         keep(name, content)
-        if rows is not None:
-            sha256 = hashlib.sha256(content).hexdigest()
-            named.append({"file": name, "rows": rows, "sha256": sha256})
+        sha256 = hashlib.sha256(content).hexdigest()
+        named.append({"file": name, "rows": rows, "sha256": sha256})
     return named
 
 
@@ -144,11 +145,10 @@ def dropped(_name: str, _content: bytes) -> None:
     """Keep nothing: the invoice names its detail all the same."""
 
 
-def detail_names(invoice: Mapping[str, Any]) -> list[str]:
-    """The names of the files of an invoice's detail, the Parquet last; none where each charge is a
-    line."""
-    named = [part["file"] for part in invoice["detail"]]
-    return [*named, f"{invoice['number']}.charges.parquet"] if named else []
+def detail_names(invoice: Mapping[str, Any], suffix: str = "") -> list[str]:
+    """The names of the files of an invoice's detail, or of those with a suffix; none where each
+    charge is a line."""
+    return [part["file"] for part in invoice["detail"] if part["file"].endswith(suffix)]
 
 
 def read_detail(
@@ -168,6 +168,8 @@ def read_detail(
     """
     parts = [pl.DataFrame(schema=dict.fromkeys(COLUMNS, pl.String))]
     for part in invoice["detail"]:
+        if not part["file"].endswith(CSV):
+            continue
         content = files.get(part["file"], b"")
         if hashlib.sha256(content).hexdigest() != part["sha256"]:
             raise InvalidRecord(

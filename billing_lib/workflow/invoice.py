@@ -55,15 +55,26 @@ Invoice = dict[str, Any]
 INVOICE_FORMAT = "billing-invoice/3"
 """Name and version of the canonical result's shape."""
 
+EARLIER_FORMAT = "billing-invoice/2"
+"""The format before lines could sum charges; its invoices are read as if each line summed one."""
+
 SCHEMA = Path(__file__).with_name("invoice.schema.json")
 """The JSON Schema of that shape."""
 
+_SUMMED = ("line", "charges", "last_date", "several")
+"""The keys of a line that EARLIER_FORMAT lacks; the invoice lacks ``detail``."""
 
 _CANONICAL = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
 
 
 def invoice_json(invoice: Mapping[str, Any]) -> str:
-    """Write an invoice as its canonical text."""
+    """Write an invoice as its canonical text, one that was read in the format it was issued in."""
+    if invoice.get("format") == EARLIER_FORMAT:
+        lines = [
+            {key: value for key, value in line.items() if key not in _SUMMED}
+            for line in invoice["lines"]
+        ]
+        invoice = {key: invoice[key] for key in invoice if key != "detail"} | {"lines": lines}
     return orjson.dumps(invoice, option=_CANONICAL).decode()
 
 
@@ -73,8 +84,12 @@ def fingerprint(invoice: Mapping[str, Any]) -> str:
 
 
 def read_invoice(text: str) -> Invoice:
-    """Read an invoice from its canonical text."""
-    invoice: Invoice = json.loads(text)
+    """Read an invoice from its canonical text, in the present shape."""
+    invoice: Invoice = orjson.loads(text)
+    if invoice["format"] == EARLIER_FORMAT:
+        invoice["detail"] = []
+        for number, line in enumerate(invoice["lines"], 1):
+            line |= {"line": number, "charges": 1, "last_date": line["date"], "several": []}
     return invoice
 
 
@@ -88,20 +103,28 @@ def write_invoices(invoices: Mapping[str, Invoice], folder: Path) -> None:
 def misfit(invoice: object) -> str | None:
     """How a canonical result differs from its schema, in a sentence; None where it fits."""
     stated = invoice.get("format") if isinstance(invoice, dict) else None
-    if stated != INVOICE_FORMAT:
+    if stated not in (INVOICE_FORMAT, EARLIER_FORMAT):
         return (
-            f"its format is {stated or 'not stated'}, and this version reads {INVOICE_FORMAT} only"
+            f"its format is {stated or 'not stated'}, and this version reads {INVOICE_FORMAT} and "
+            f"{EARLIER_FORMAT} only"
         )
     try:
-        _validate()(invoice)
+        _validate(stated)(invoice)
     except fastjsonschema.JsonSchemaValueException as error:
         return f"it does not fit {SCHEMA.name}: {error.message.replace('data.', '', 1)}"
     return None
 
 
 @cache
-def _validate() -> Callable[[object], object]:
+def _validate(of_format: str) -> Callable[[object], object]:
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
+    if of_format == EARLIER_FORMAT:
+        schema["properties"]["format"]["const"] = of_format
+        line = schema["properties"]["lines"]["items"]
+        for part, keys in ((schema, ("detail",)), (line, _SUMMED)):
+            part["required"] = [key for key in part["required"] if key not in keys]
+            for key in keys:
+                del part["properties"][key]
     validate: Callable[[object], object] = fastjsonschema.compile(schema)
     return validate
 

@@ -39,6 +39,13 @@ def require_same(snapshot: Snapshot) -> dict[str, Snapshot]:
     return parts
 
 
+def test_summed_lines_and_their_detail_come_out_of_the_part_alone() -> None:
+    snapshot = month("tiers-per-project")
+    summed = snapshot.invoices.with_columns(lines_by=pl.lit("item"), lines_above=pl.lit(0))
+    parts = require_same(replace(snapshot, invoices=summed))
+    assert any(compute_invoices(it).invoices[number]["detail"] for number, it in parts.items())
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -430,7 +430,12 @@ FORGERIES = (
     Forgery(
         "a result of an earlier format",
         "schema",
-        edit(RESULT, "billing-invoice/2", "billing-invoice/1"),
+        edit(RESULT, "billing-invoice/3", "billing-invoice/2"),
+    ),
+    Forgery(
+        "a file of charges that no invoice names",
+        "schema",
+        write(f"data/invoices/{NUMBER}.charges.csv", b"line,charge"),
     ),
     Forgery("a result without a field", "schema", edit_json(RESULT, lambda it: it.pop("totals"))),
     Forgery("a result that is no JSON", "schema", write(RESULT, b"{")),

@@ -16,7 +16,7 @@ from billing_lib.documents.view import derivation, view
 from billing_lib.errors import InvalidRecord
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.workflow import detail
-from billing_lib.workflow.detail import detail_names, into, read_detail
+from billing_lib.workflow.detail import into, read_detail
 from billing_lib.workflow.invoice import compute_invoices, misfit
 from billing_lib.workflow.notes import NOTES
 from billing_lib.workflow.snapshot import Snapshot
@@ -34,6 +34,10 @@ def aggregated(lines: str = "{by: item, above: 3}") -> Snapshot:
         "timezone: America/New_York}", f"timezone: America/New_York, lines: {lines}}}"
     )
     return frozen(Scenario.parse(text, "lines.yml"), TEXT, {"p1": NUMBER}, NOTES.to_frame())
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 def computed(folder: Path, frames: Snapshot | None = None) -> dict[str, Any]:
@@ -73,14 +77,14 @@ def test_below_the_number_of_charges_each_is_a_line(tmp_path: Path) -> None:
 
 def test_the_detail_is_named_by_its_sha256_and_has_every_charge(tmp_path: Path) -> None:
     bill = computed(tmp_path)
-    (named,) = bill["detail"]
+    named, parquet = bill["detail"]
     content = (tmp_path / named["file"]).read_bytes()
     assert named == {
         "file": f"{NUMBER}.charges.csv",
         "rows": 6,
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-    rows = read_detail(tmp_path, bill)
+    rows = read_detail(files(tmp_path), bill)
     assert rows["line"].to_list() == ["1", "2", "3", "3", "3", "4"]
     assert sum(map(Decimal, rows["total"])) == Decimal(bill["totals"]["raw_total"])
     assert rows["user"].to_list() == ["ann", "bob", "ann", "ann", "'=bob", None]
@@ -88,10 +92,15 @@ def test_the_detail_is_named_by_its_sha256_and_has_every_charge(tmp_path: Path) 
     assert rows["adjustments"][1] == (
         "quantity – → 10 (carol, 2020-05-01T09:00:00-04:00: two broke)"
     )
-    assert read_detail(tmp_path, bill, 3)["charge"].to_list() == ["MIC/u4", "MIC/u5", "MIC/u6"]
-    typed = pl.read_parquet(tmp_path / f"{NUMBER}.charges.parquet")
+    assert read_detail(files(tmp_path), bill, 3)["charge"].to_list() == [
+        "MIC/u4",
+        "MIC/u5",
+        "MIC/u6",
+    ]
+    content = (tmp_path / f"{NUMBER}.charges.parquet").read_bytes()
+    assert (parquet["rows"], parquet["sha256"]) == (6, hashlib.sha256(content).hexdigest())
+    typed = pl.read_parquet(content)
     assert typed["total"].sum() == Decimal("227.08")  # 133.33 + 12.50 + 6.25 + 75.00
-    assert detail_names(bill) == [named["file"], f"{NUMBER}.charges.parquet"]
 
 
 def test_a_changed_detail_is_refused(tmp_path: Path) -> None:
@@ -99,7 +108,7 @@ def test_a_changed_detail_is_refused(tmp_path: Path) -> None:
     path = tmp_path / f"{NUMBER}.charges.csv"
     path.write_text(path.read_text().replace("6.25", "6.26").replace("3.75", "3.76"))
     with pytest.raises(InvalidRecord, match="not the one that the invoice names"):
-        read_detail(tmp_path, bill)
+        read_detail(files(tmp_path), bill)
 
 
 def test_more_charges_than_a_sheet_holds_are_several_files(
@@ -110,8 +119,9 @@ def test_more_charges_than_a_sheet_holds_are_several_files(
     assert [(part["file"], part["rows"]) for part in bill["detail"]] == [
         (f"{NUMBER}.charges.csv", 4),
         (f"{NUMBER}.charges-2.csv", 2),
+        (f"{NUMBER}.charges.parquet", 6),
     ]
-    assert read_detail(tmp_path, bill).height == 6
+    assert read_detail(files(tmp_path), bill).height == 6
 
 
 def test_the_same_charges_give_the_same_files_in_any_order(tmp_path: Path) -> None:
@@ -129,7 +139,7 @@ def test_documents_show_the_lines_and_name_the_detail(tmp_path: Path) -> None:
     row = page.charges.rows[2]
     assert (row[0], row[1], row[3]) == ("3 charges", "2020-04-08\nto 2020-04-09", "several")
     assert page.detail is not None
-    assert page.detail.rows == [[f"{NUMBER}.charges.csv", "6", bill["detail"][0]["sha256"]]]
+    assert page.detail.rows == [[it["file"], "6", it["sha256"]] for it in bill["detail"]]
     assert derivation(bill["lines"][2]) == [
         "3 charges, 2020-04-08 to 2020-04-09",
         "5 each × 1.25, each charge rounded = 6.25",
