@@ -39,7 +39,7 @@ from billing_lib.sources.files import file_hash
 from billing_lib.workflow.findings import ANY, DISMISS, RESTORE
 from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.issue import Frozen
-from billing_lib.workflow.journal import ISSUE, post_invoices
+from billing_lib.workflow.journal import ISSUE, post_invoices, reverse_invoices
 from billing_lib.workflow.load import BookFile
 
 FOLDER = "evidence"
@@ -53,16 +53,17 @@ _AT = pl.col("at").dt.to_string(POLARS_INSTANT)
 
 @dataclass(frozen=True)
 class Evidence:
-    """The evidence of a frozen run, as files by name; those of the usage by sha256."""
+    """The evidence of a frozen run: files by name, usage files by sha256, postings of reversals."""
 
     files: Mapping[str, bytes]
     usage: Mapping[str, Path]
+    reversals: pl.DataFrame
 
     def write(self, data: Path, book: PriceBook, frozen: Frozen, computation: Computation) -> None:
         """Write it into a record's data, with the journal lines of the computed invoices."""
         folder = data / FOLDER
         folder.mkdir()
-        journal = _csv(_journal(book, frozen, computation))
+        journal = _csv(_journal(book, frozen, computation, self.reversals))
         for name, content in (*self.files.items(), ("journal.csv", journal)):
             (folder / name).write_bytes(content)
         for sha256, path in self.usage.items():
@@ -103,7 +104,12 @@ def gather(
         files[PRICE_BOOK] = file.path.read_bytes()
         if hashlib.sha256(files[PRICE_BOOK]).hexdigest() != file.sha256:
             raise NotReady("the price book was changed meanwhile", where=str(file.path))
-    return Evidence(files, {sha256: path for sha256, path in paths.items() if path.is_file()})
+    replacing = frozen.snapshot.invoices.drop_nulls("replaces").select("number", invoice="replaces")
+    return Evidence(
+        files,
+        {sha256: path for sha256, path in paths.items() if path.is_file()},
+        reverse_invoices(connection, book, replacing, frozen.invoice_date),
+    )
 
 
 def evidence_findings(data: Path) -> list[tuple[str, str]]:
@@ -175,8 +181,10 @@ def _deposits(connection: Connection, book: PriceBook, frozen: Frozen) -> pl.Dat
     )
 
 
-def _journal(book: PriceBook, frozen: Frozen, computation: Computation) -> pl.DataFrame:
-    """The postings of the issue of these invoices, by today's accounts."""
+def _journal(
+    book: PriceBook, frozen: Frozen, computation: Computation, reversals: pl.DataFrame
+) -> pl.DataFrame:
+    """The postings of the issue of these invoices by today's accounts, and the reversals."""
     totals = computation.totals
     transactions = totals.select(
         *("project", "team", "tax", "total"),
@@ -202,10 +210,10 @@ def _journal(book: PriceBook, frozen: Frozen, computation: Computation) -> pl.Da
         transactions, splits, items.sort("invoice", "item"), book.facility.journal
     )
     places = minor_places(book.facility.currency)
-    return postings.select(
-        *("date", "invoice", "kind", "role", "account"),
-        money_text_column(pl.col("amount"), places),
-        *("currency", "description"),
+    names = (*("date", "invoice", "kind", "role", "account"), "amount", "currency", "description")
+    both = pl.concat([postings.select(names), reversals.select(names)])
+    return both.sort("date", "invoice", "kind", maintain_order=True).with_columns(
+        money_text_column(pl.col("amount"), places)
     )
 
 

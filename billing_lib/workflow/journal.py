@@ -235,6 +235,35 @@ def post_journal(
     return journal
 
 
+def reverse_invoices(
+    connection: Connection, book: PriceBook, replacing: pl.DataFrame, day: date
+) -> pl.DataFrame:
+    """The postings of ``post_invoices`` that take replaced invoices back on a day.
+
+    ``replacing`` has the number ``invoice`` of each replaced invoice, and the ``number`` that takes
+    its place.
+    """
+    facility = book.facility.code
+    issued = ledger_invoices.read_issued(connection, facility=facility)
+    back = (
+        _issues(issued)
+        .join(replacing, on="invoice")
+        .with_columns(
+            date=pl.max_horizontal("date", pl.lit(day)),
+            kind=pl.lit(REVERSAL),
+            description=pl.format(
+                "Invoice {} replaced by {}, project {}, {}",
+                "invoice",
+                "number",
+                "project",
+                "period",
+            ),
+        )
+    )
+    accounts = book.facility.journal
+    return _journal(connection, book, None, accounts.columns, [(back, accounts)]).postings
+
+
 def list_journals(engine: Engine, book: PriceBook) -> pl.DataFrame:
     """List the posted journals.
 
@@ -285,11 +314,7 @@ def _transactions(connection: Connection, book: PriceBook, selection: Selection)
     voided_on = voided.select(
         code="subject", voided_on=local_date(pl.col("at"), book.facility.timezone)
     )
-    own = issued.select(
-        *("facility", "project", "team", "period", "currency", "tax", "total", "prepaid"),
-        invoice="number",
-        date="invoice_date",
-    ).join(lives.select("code", "run", "state", invoice="number"), on="invoice")
+    own = _issues(issued).join(lives.select("code", "run", "state", invoice="number"), on="invoice")
     by = own.select("run", date="date", by="invoice").join(
         lives.drop_nulls("replaces").select(invoice="replaces", by="number"), on="by"
     )
@@ -320,6 +345,15 @@ def _transactions(connection: Connection, book: PriceBook, selection: Selection)
     dated = both.join(posted, on=["invoice", "kind"], how="left")
     dated = dated.with_columns(date=pl.coalesce("posted_on", "date")).drop("posted_on")
     return selection.of(dated.sort(*KEY))
+
+
+def _issues(issued: pl.DataFrame) -> pl.DataFrame:
+    """Issued invoices (schema ISSUED_INVOICE) with the columns of a transaction."""
+    return issued.select(
+        *("facility", "project", "team", "period", "currency", "tax", "total", "prepaid"),
+        invoice="number",
+        date="invoice_date",
+    )
 
 
 def _journal(

@@ -107,8 +107,15 @@ def test_names_from_right_to_left_are_drawn_by_letters_that_join() -> None:
     pages = [page.extract_text() for page in PdfReader(BytesIO(rendered)).pages]
     assert not any("[U+" in page for page in pages)
     assert any("محمد" in page for page in pages)
-    assert b"NotoSansArabic" in rendered
+    assert b"NotoNaskhArabic" in rendered
     assert b"DejaVuSansMono-Bold" not in rendered
+
+
+def test_arabic_is_copied_letter_by_letter_as_it_was_written() -> None:
+    name = "مختبر الكيمياء"
+    document = pypdfium2.PdfDocument(render_pdf(invoice([hourly(user=name)], notes=[name])))
+    copied = "".join(page.get_textpage().get_text_range() for page in document)
+    assert copied.count(name) == 3  # in the notes, by user and on the charge
 
 
 def test_the_fonts_are_those_that_their_list_names() -> None:

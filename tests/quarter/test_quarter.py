@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import psycopg
 import pytest
 from sample_logins import let_in
@@ -229,6 +230,13 @@ def _october(quarter: Quarter, expected: Cents) -> None:
     quarter.twice(
         "ida", "run", "process", f"SEQ-{OCTOBER}-2", "--date", "1993-11-12", "--allow-dirty"
     )
+    record = quarter.folder / "runs" / "SEQ" / OCTOBER / f"SEQ-{OCTOBER}-2"
+    journal = pl.read_csv(record / "data" / "evidence" / "journal.csv", infer_schema=False)
+    replaced = journal.filter(kind="reversal")
+    assert set(replaced["invoice"]) == {number}
+    assert set(replaced["description"].str.extract("^(.*), project s1")) == {
+        f"Invoice {number} replaced by {_number(quarter, 'SEQ', OCTOBER, 's1')}"
+    }
     expected["s1", OCTOBER] += lane_cents(2)
     quarter.twice("ida", "statements", OCTOBER)
 

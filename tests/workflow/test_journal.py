@@ -33,6 +33,7 @@ from billing_lib.workflow.journal import (
     post_invoices,
     post_journal,
     read_journal,
+    reverse_invoices,
 )
 from billing_lib.workflow.lines import credit_invoice
 from billing_lib.workflow.load import load_files
@@ -133,6 +134,8 @@ def test_what_is_issued_is_posted_once_and_what_is_undone_is_taken_back_once(
     adjust_charge(april, HERE, "MIC/u2~2", {"quantity": "10"}, "two broke")
     with writing(april) as connection:
         prepared = prepare_run(connection, HERE, "MIC-2020-04-2", RunScope(), [])
+        replacing = pl.DataFrame({"invoice": [ONE], "number": [THREE]})
+        back = reverse_invoices(connection, HERE, replacing, dt.date(2021, 2, 1))
     assert list(issue_prepared(april, HERE, prepared, tmp_path, dt.date(2021, 2, 1))) == [THREE]
     credit_invoice(april, HERE, THREE, "20.00", "overcharged", date="2020-05-04")
     rate_period(april, HERE, MAY)
@@ -146,6 +149,12 @@ def test_what_is_issued_is_posted_once_and_what_is_undone_is_taken_back_once(
         (dt.date(2021, 2, 1), ONE, "reversal", "MIC-2020-04-2"),
         (dt.date(2021, 2, 1), THREE, "issue", "MIC-2020-04-2"),
     ]
+    # A record's evidence has, before the reissue is in the ledger, what is then posted.
+    assert (
+        run.postings.filter(kind="reversal")
+        .select(back.drop("number").columns)
+        .equals(back.drop("number"))
+    )
     february = post_journal(april, HERE, Selection(until=dt.date(2021, 2, 28)))
     assert february is not None
     assert set(february.postings["run"]) == {"MIC-2020-05-1"}
