@@ -58,6 +58,9 @@ INVOICE_FORMAT = "billing-invoice/3"
 EARLIER_FORMAT = "billing-invoice/2"
 """The format before lines could sum charges; its invoices are read as if each line summed one."""
 
+FIRST_FORMAT = "billing-invoice/1"
+"""The format before there was a schema; its records verify and reproduce, and nothing reads it."""
+
 SCHEMA = Path(__file__).with_name("invoice.schema.json")
 """The JSON Schema of that shape."""
 
