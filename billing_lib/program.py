@@ -18,6 +18,7 @@ import hashlib
 import json
 import os
 import subprocess
+import sys
 import tarfile
 import tempfile
 import tomllib
@@ -355,3 +356,14 @@ def _record_hash(file: Path, algorithm: str) -> str:
     """A file's hash in RECORD's form (PEP 376): urlsafe base64 without padding."""
     digest = hashlib.new(algorithm, file.read_bytes()).digest()
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
+
+
+def spare_iri_parsers() -> None:
+    """Keep jsonschema from building parsers of IRIs when this process imports it.
+
+    For the program's own processes only: the command line, its workers, the kernels of the office.
+    jsonschema is imported with nbformat, and no notebook holds an IRI. The parsers take a second of
+    every start, and six more at an unlucky depth of calls (its issue 1428). A module that is None
+    counts as not installed, and jsonschema works without it.
+    """
+    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]

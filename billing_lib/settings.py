@@ -11,7 +11,6 @@ process.
 """
 
 import os
-import sys
 import tomllib
 from functools import cache
 from importlib import metadata
@@ -257,17 +256,6 @@ def require_extra(extra: str, needed_by: str) -> None:
             f"{'are' if len(missing) > 1 else 'is'} not installed",
             remedy=f"run: pip install 'billing-notebooks[{extra}]'",
         )
-
-
-def spare_iri_parsers() -> None:
-    """Keep jsonschema from building parsers of IRIs when this process imports it.
-
-    For the program's own processes only: the command line, its workers, the kernels of the office.
-    jsonschema is imported with nbformat, and no notebook holds an IRI. The parsers take a second of
-    every start, and six more at an unlucky depth of calls (its issue 1428). A module that is None
-    counts as not installed, and jsonschema works without it.
-    """
-    sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 
 
 @cache

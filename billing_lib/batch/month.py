@@ -40,7 +40,8 @@ from billing_lib.ledger.database import open_ledger, reading
 from billing_lib.ledger.states import DISABLED, ERROR, OPEN
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
-from billing_lib.settings import Settings, spare_iri_parsers
+from billing_lib.program import spare_iri_parsers
+from billing_lib.settings import Settings
 from billing_lib.workflow.load import read_price_book, read_price_books
 from billing_lib.workflow.runs import RunScope
 from billing_lib.workflow.statements import generate_statements

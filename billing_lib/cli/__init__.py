@@ -14,7 +14,7 @@ from importlib import import_module
 
 from billing_lib.cli.app import app
 from billing_lib.errors import BillingError
-from billing_lib.settings import spare_iri_parsers
+from billing_lib.program import spare_iri_parsers
 
 NOUNS = (
     *("office", "prices", "charges", "runs", "invoices", "statements", "exports", "delivery"),

@@ -27,8 +27,6 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
-from alembic import command
-from alembic.config import Config
 from filelock import FileLock, Timeout
 from sqlalchemy import (
     URL,
@@ -98,6 +96,9 @@ def initialise(engine: Engine) -> bool:
 
     On PostgreSQL roles and grants are made or renewed in either case.
     """
+    from alembic import command
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", "billing_lib.ledger:migrations")
     with writing(engine) as connection:

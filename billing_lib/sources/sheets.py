@@ -30,9 +30,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import Any
 
-import openpyxl
 import polars as pl
-from openpyxl.utils.exceptions import InvalidFileException
 
 from billing_lib.errors import UnreadableFile
 from billing_lib.sources.delimited import check_header
@@ -81,6 +79,9 @@ def read_excel(path: Path) -> list[Sheet]:
 
     A sheet's cells are text: dates as ISO 8601, numbers as decimals, with their marks.
     """
+    import openpyxl
+    from openpyxl.utils.exceptions import InvalidFileException
+
     try:
         content = path.read_bytes()
         values, formulas = (

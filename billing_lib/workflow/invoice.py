@@ -26,7 +26,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import fastjsonschema
 import orjson
 import polars as pl
 
@@ -111,6 +110,8 @@ def misfit(invoice: object) -> str | None:
             f"its format is {stated or 'not stated'}, and this version reads {INVOICE_FORMAT} and "
             f"{EARLIER_FORMAT} only"
         )
+    import fastjsonschema
+
     try:
         _validate(stated)(invoice)
     except fastjsonschema.JsonSchemaValueException as error:
@@ -120,6 +121,8 @@ def misfit(invoice: object) -> str | None:
 
 @cache
 def _validate(of_format: str) -> Callable[[object], object]:
+    import fastjsonschema
+
     schema = json.loads(SCHEMA.read_text(encoding="utf-8"))
     if of_format == EARLIER_FORMAT:
         schema["properties"]["format"]["const"] = of_format
