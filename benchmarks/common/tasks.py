@@ -117,16 +117,17 @@ def duckdb_sql(files: list[Path]) -> Priced:
     """The same as the floor, by DuckDB SQL into a table in memory."""
     connection = duckdb.connect()
     connection.execute("SET enable_progress_bar = false")
-    connection.register("price_list", _price_list().to_arrow())
+    prices = files[0].with_name("price-list.parquet")
+    _price_list().write_parquet(prices)
     connection.execute(
         f"""
         CREATE TABLE priced AS
         SELECT record, rate, greatest(
             (date_diff('second', "start", "end") * units * price + {_PER_CENT // 2})
                 // {_PER_CENT}, minimum) AS total
-        FROM read_parquet($files) JOIN price_list USING (item, project)
+        FROM read_parquet($files) JOIN read_parquet($prices) USING (item, project)
         """,
-        {"files": [str(path) for path in files]},
+        {"files": [str(path) for path in files], "prices": str(prices)},
     )
     found = connection.execute("SELECT count(*), sum(total)::BIGINT FROM priced").fetchone()
     assert found is not None
