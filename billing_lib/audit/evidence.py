@@ -28,6 +28,7 @@ import polars as pl
 from sqlalchemy import Connection
 
 from billing_lib.audit.record import ENVIRONMENT
+from billing_lib.documents.writing import without_formulas
 from billing_lib.errors import NotReady
 from billing_lib.ledger import statements, usage
 from billing_lib.ledger.events import EVENT, chain_breaks, read_events, read_events_since
@@ -210,4 +211,4 @@ def _journal(book: PriceBook, frozen: Frozen, computation: Computation) -> pl.Da
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
-    return frame.write_csv().encode()
+    return without_formulas(frame).write_csv().encode()

@@ -24,6 +24,7 @@ from rich.table import Table
 from rich.text import Text
 
 from billing_lib.documents.html import FacilityView, ListingView
+from billing_lib.documents.text import printable
 from billing_lib.documents.view import DocumentTable
 
 _WHOLE = 100_000
@@ -95,7 +96,9 @@ def _table(texts: Texts) -> Table:
             min_width=least,
         )
     for row in texts.rows:
-        table.add_row(*(Text(value) for value in row))  # literally: no markup, no highlighting
+        table.add_row(
+            *(Text(printable(value)) for value in row)
+        )  # literally: no markup, no highlighting
     return table
 
 

@@ -43,6 +43,7 @@ from billing_lib.documents.view import (
     view,
     way_to_total,
 )
+from billing_lib.documents.writing import without_formulas
 from billing_lib.errors import UnknownFormat
 from billing_lib.workflow.steps import Progress
 
@@ -69,7 +70,6 @@ LINE_HEIGHT = 15
 
 _TOP = {"valign": "top"}
 _FORMULA_LIKE = re.compile(r"[=+\-@]")
-_FORMULA_AT_START = r"^[=+\-@\t\r]"
 _NOT_IN_SHEET_NAMES = re.compile(r"[\[\]:*?/\\]")
 _LONGEST_SHEET_NAME, _LONGEST_HEADER = 31, 255  # in characters; the limits of spreadsheets
 
@@ -560,15 +560,7 @@ def render_list(
     """
     shown = frame.select(*labels).rename(dict(labels))
     if suffix == "csv":
-        texts = [
-            pl.when(pl.col(name).str.contains(_FORMULA_AT_START))
-            .then(pl.concat_str(pl.lit("'"), name))
-            .otherwise(name)
-            .alias(name)
-            for name, dtype in shown.schema.items()
-            if dtype == pl.String
-        ]
-        return shown.with_columns(texts).write_csv().encode()
+        return without_formulas(shown).write_csv().encode()
     if suffix != "xlsx":
         raise UnknownFormat(f"there is no format '{suffix}' of lists", remedy="say xlsx or csv")
     letters = shown.select(pl.all().cast(pl.String).str.len_chars().max()).row(0)

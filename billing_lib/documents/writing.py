@@ -1,7 +1,9 @@
-"""Writing a requested file: whole or not at all, and only if its content differs."""
+"""Writing a requested file: whole or not at all, only if its content differs; CSV for people."""
 
 from contextlib import suppress
 from pathlib import Path
+
+import polars as pl
 
 from billing_lib.errors import UnwritableFile
 
@@ -36,3 +38,16 @@ def unwritable(path: Path, error: OSError) -> UnwritableFile:
         where=str(path),
         remedy="choose another file or folder, or make room",
     )
+
+
+FORMULA = r"^[=+\-@\t\r\n]"
+"""The beginning of a text that a spreadsheet takes for a formula."""
+
+_NUMBER = r"^[+-]?[0-9][0-9.,]*$"
+
+
+def without_formulas(frame: pl.DataFrame) -> pl.DataFrame:
+    """The frame for CSV that people open: ``'`` precedes each text that would be a formula."""
+    text = pl.selectors.string()
+    risky = text.str.contains(FORMULA) & ~text.str.contains(_NUMBER)
+    return frame.with_columns(pl.when(risky).then("'" + text).otherwise(text).name.keep())
