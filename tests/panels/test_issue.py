@@ -51,6 +51,15 @@ def test_an_ordinary_month_has_no_column_of_what_no_invoice_has() -> None:
     assert len(rows(late_table(frozen, computed).data)) == 1  # its heading
 
 
+def test_a_name_with_markup_is_shown_and_not_run() -> None:
+    frozen = with_invoices()
+    name = pl.when(pl.col("key") == "facility_name").then(pl.lit("<script>alert(1)</script>"))
+    texts = frozen.texts.with_columns(name.otherwise("value").alias("value"))
+    frozen = replace(frozen, texts=texts)
+    heading = run_heading(frozen, compute_invoices(frozen))
+    assert "<h2>&lt;script&gt;alert(1)&lt;/script&gt; · " in heading.data
+
+
 def test_prepaid_funds_are_shown_with_what_is_left_to_pay() -> None:
     frozen = with_invoices(prepaid=100_00)
     computed = compute_invoices(frozen)
