@@ -18,9 +18,15 @@ c = get_config()  # noqa: F821 - JupyterHub gives it
 
 here = Path(sys.prefix) / "bin"
 trial = os.environ.get("BILLING_PORTAL_TRY")
+SHORTEST = 8  # JupyterHub takes no shorter password
+
+if trial is not None and len(trial) < SHORTEST:
+    sys.stderr.write(f"billing: BILLING_PORTAL_TRY needs at least {SHORTEST} characters\n")
+    sys.exit(2)
 
 hub = settings().office.absolute() / "hub"  # what the Hub keeps for itself
 hub.mkdir(parents=True, exist_ok=True)
+hub.chmod(0o700)  # sessions, the cookies' secret
 c.JupyterHub.db_url = f"sqlite:///{hub / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(hub / "cookie_secret")
 c.ConfigurableHTTPProxy.pid_file = str(hub / "proxy.pid")

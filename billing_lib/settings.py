@@ -73,6 +73,12 @@ class Settings(BaseSettings):
     usage_files: Path | None = None
     """The folder that keeps each loaded usage file by its sha256; records then hold theirs."""
 
+    largest_file: int = 1_000
+    """The largest file that is read, in megabytes; of a packed one, what it unpacks to."""
+
+    most_columns: int = 5_000
+    """The most columns that a usage file may have."""
+
     office: Path = Path("office")
     """The folder that ``billing lab`` opens, with the staff's copies of the notebooks."""
 

@@ -115,6 +115,14 @@ docker_name() {
     if docker image inspect "$1" >/dev/null 2>&1; then echo "$1"; else echo "${1#*@}"; fi
 }
 
+# Prints the settings as commands of a shell.
+settings_as_shell() {
+    local name quote="'"
+    for name in $(compgen -e BILLING_); do
+        printf "export %s='%s'\n" "$name" "${!name//$quote/$quote\\$quote$quote}"
+    done
+}
+
 run() {
     local tool image name options build status=0
     image=$(built)
@@ -125,18 +133,24 @@ run() {
     build=$(build_id_of "$tool" "$name")
     # Inside, too, the ledger's events name who works here, and settings hold as they do here.
     options=(--user "$(id -u):$(id -g)" -v "$here:/work" -e "USER=$(id -un)" -e "LOGNAME=$(id -un)")
-    for name in $(compgen -e BILLING_); do options+=(-e "$name=${!name}"); done
-    options+=(-e "BILLING_IMAGE=$image" -e "BILLING_IMAGE_BUILD=$build")
-    options+=(-e "BILLING_IMAGE_TOLD_BY=scripts/image.sh, by $("$tool" --version | head -n 1)")
+    export BILLING_IMAGE=$image BILLING_IMAGE_BUILD=$build
+    BILLING_IMAGE_TOLD_BY="scripts/image.sh, by $("$tool" --version | head -n 1)"
+    export BILLING_IMAGE_TOLD_BY
+    # Everybody may list processes with their arguments: a setting's value, such as a password, goes
+    # by the environment, and where buildah takes none, by a file.
+    if [ "$tool" != buildah ]; then
+        for name in $(compgen -e BILLING_); do options+=(-e "$name"); done
+    fi
     case $tool in
         buildah)
             container=$(buildah from --pull-never "$image")
             kept=$(mktemp -d)
             trap 'buildah rm "$container" >/dev/null; rm -rf "$kept"' EXIT
+            (umask 077 && settings_as_shell >"$kept/settings")
             # buildah 1.28 ends with a status of its own where it cannot clean up behind a command.
             # shellcheck disable=SC2016 # expanded inside
             buildah run --isolation chroot "${options[@]}" -v "$kept:/run/billing-status" "$container" -- \
-                sh -c '"$@"; echo $? >/run/billing-status/status' sh billing "$@" || status=$?
+                sh -c '. /run/billing-status/settings; "$@"; echo $? >/run/billing-status/status' sh billing "$@" || status=$?
             if [ -s "$kept/status" ]; then status=$(cat "$kept/status"); fi
             exit "$status"
             ;;

@@ -32,6 +32,7 @@ from billing_lib.errors import NotReady
 from billing_lib.ledger import statements, usage
 from billing_lib.ledger.events import EVENT, chain_breaks, read_events, read_events_since
 from billing_lib.ledger.frames import INSTANT_TEXT, POLARS_INSTANT
+from billing_lib.pricing.charge import without_formulas
 from billing_lib.pricing.clock import Period, day_start
 from billing_lib.pricing.money import minor_places, money_text_column
 from billing_lib.pricing.pricebook import PriceBook
@@ -218,4 +219,4 @@ def _journal(
 
 
 def _csv(frame: pl.DataFrame) -> bytes:
-    return frame.write_csv().encode()
+    return without_formulas(frame).write_csv().encode()

@@ -12,7 +12,7 @@ function of the library and prints the result. Heavy libraries are imported insi
 import sys
 from importlib import import_module
 
-from billing_lib.cli.app import app
+from billing_lib.cli.app import app, shown
 from billing_lib.errors import BillingError
 from billing_lib.program import spare_iri_parsers
 
@@ -33,5 +33,5 @@ def main() -> None:
         app()
     except BillingError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"billing: {error}\n")
+        sys.stderr.write(f"billing: {shown(str(error))}\n")
         sys.exit(2)

@@ -85,13 +85,22 @@ SENTENCES = ("description", "detail", "raw", "reason", "said", "sentence", "subj
 
 
 def say(text: str) -> None:
-    """Print a line."""
-    sys.stdout.write(text + "\n")
+    """Print a line, without characters that would command the terminal."""
+    sys.stdout.write(shown(text) + "\n")
+
+
+def shown(text: str) -> str:
+    """The text as a terminal may show it, whoever wrote it."""
+    if text.replace("\n", "").isprintable():  # nearly every text, and a quick test
+        return text
+    from billing_lib.documents.text import printable
+
+    return printable(text)
 
 
 def say_json(value: Any) -> None:
     """Print a value as JSON."""
-    say(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=2, default=str) + "\n")
 
 
 def ledger() -> "Engine":
@@ -215,6 +224,7 @@ class Shown:
     sort: tuple[str, ...]
     as_json: bool
     as_csv: bool
+    raw: bool
 
     def of(self) -> "Page":
         """The page to search for."""
@@ -237,9 +247,11 @@ class Shown:
         rows = found.texts()
         rows = rows if columns is None else rows.select(columns)
         if self.as_csv:
+            from billing_lib.pricing.charge import without_formulas
+
             sys.stdout.flush()
-            text = rows.write_csv(line_terminator="\r\n")
-            sys.stdout.buffer.write(text.encode())
+            rows = rows if self.raw else without_formulas(rows)
+            sys.stdout.buffer.write(rows.write_csv(line_terminator="\r\n").encode())
             return
         say_frame(rows, title=title, as_json=self.as_json, spared=spared)
         if not self.as_json:
@@ -381,11 +393,19 @@ def _shown(
         int | None, typer.Option(help="How many rows on a page; 50 on a terminal.")
     ] = None,
     as_json: AsJson = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV (RFC 4180).")] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option("--csv", help="Print CSV (RFC 4180); ' precedes a text like a formula."),
+    ] = False,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="For programs: --csv with all texts as they are.")
+    ] = False,
 ) -> Shown:
+    if raw and not as_csv:
+        raise InvalidFilter("--raw is a way to print CSV", remedy="add --csv")
     if as_json and as_csv:
         raise InvalidFilter("the output is either --json or --csv", remedy="say one of them")
-    return Shown(page, per_page, tuple(sort or ()), as_json, as_csv)
+    return Shown(page, per_page, tuple(sort or ()), as_json, as_csv, raw)
 
 
 def _with_options(

@@ -8,7 +8,6 @@ texts          ``text``, ``texts``
 
 import sys
 from pathlib import Path
-from shutil import copyfileobj
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated
 
@@ -244,8 +243,9 @@ def _typed_in(folder: Path, name: str | None) -> Path:
             remedy="give one without a folder, such as --name usage.csv",
         )
     path = folder / name
-    with path.open("wb") as file:
-        copyfileobj(sys.stdin.buffer, file)
+    from billing_lib.sources.files import read_within_limit
+
+    path.write_bytes(read_within_limit(sys.stdin.buffer, name))
     return path
 
 
@@ -427,15 +427,13 @@ def text(
     reason: Reason = "",
 ) -> None:
     """Write a new version of a text; issued invoices keep their version."""
+    from billing_lib.sources.files import read_text
     from billing_lib.workflow.notes import write_text
 
     if (words is None) == (file is None):
         raise InvalidAdjustment("say the new text", remedy="add --set TEXT or --file FILE")
     if file is not None:
-        try:
-            words = file.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise UnreadableFile(f"the file cannot be read: {error}", where=str(file)) from None
+        words = read_text(file)
     say(write_text(ledger(), price_book(facility), name, str(words), reason))
 
 

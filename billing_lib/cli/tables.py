@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from billing_lib.documents.html import FacilityView, ListingView
-from billing_lib.documents.text import NOTHING, percent_text
+from billing_lib.documents.text import NOTHING, percent_text, printable
 from billing_lib.documents.view import DocumentTable, item_name, line_name, shared
 from billing_lib.errors import NotReady, UnknownInvoice
 from billing_lib.workflow.detail import read_detail
@@ -99,7 +99,9 @@ def _table(texts: Texts) -> Table:
             min_width=least,
         )
     for row in texts.rows:
-        table.add_row(*(Text(value) for value in row))  # literally: no markup, no highlighting
+        table.add_row(
+            *(Text(printable(value)) for value in row)
+        )  # literally: no markup, no highlighting
     return table
 
 

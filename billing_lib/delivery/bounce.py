@@ -21,6 +21,7 @@ from billing_lib.errors import UnknownMessage, UnreadableFile
 from billing_lib.ledger import messages
 from billing_lib.ledger.database import writing
 from billing_lib.ledger.states import BOUNCED
+from billing_lib.sources.files import read_plain
 from billing_lib.workflow.permissions import ISSUER, require
 
 _LONGEST = 500
@@ -66,11 +67,7 @@ def read_report(content: bytes, name: str) -> Report:
 
 def note_bounce(engine: Engine, path: Path) -> str:
     """Mark a message as bounced, by the report in a file; returns a sentence."""
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise UnreadableFile(f"it cannot be read ({error.strerror})", where=str(path)) from None
-    report = read_report(content, str(path))
+    report = read_report(read_plain(path), str(path))
     key = report.returned.strip("<>").partition("@")[0]
     with writing(engine) as connection:
         row = messages.read_message(connection, key)

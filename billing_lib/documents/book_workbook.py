@@ -19,16 +19,15 @@ from decimal import Decimal
 from io import BytesIO
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
-import openpyxl
 import xlsxwriter
-from openpyxl.utils.exceptions import InvalidFileException
 
-from billing_lib.errors import ChangedMeanwhile, InvalidPriceBook, UnreadableFile
+from billing_lib.errors import ChangedMeanwhile, InvalidPriceBook
 from billing_lib.pricing.book_fields import FORM, LIST, LISTS, MAP, ROWS, Field, sections
 from billing_lib.pricing.yaml_edit import aligned, plain
 from billing_lib.pricing.yaml_text import Document, KeyPath
+from billing_lib.sources.files import read_plain
+from billing_lib.sources.sheets import open_workbook
 
 _VERSION = "price book sha256"
 _LARGEST = 32_767
@@ -118,10 +117,8 @@ def read_workbook(path: Path | BytesIO, before: Mapping[str, Any], sha256: str) 
         A sheet, column or cell cannot be read.
     """
     name = path.name if isinstance(path, Path) else "the workbook"
-    try:
-        book = openpyxl.load_workbook(path, data_only=True)
-    except (OSError, BadZipFile, KeyError, ValueError, InvalidFileException):
-        raise UnreadableFile("this is no Excel workbook (.xlsx)", where=name) from None
+    content = read_plain(path) if isinstance(path, Path) else path.getvalue()
+    book = open_workbook(content, name, data_only=True)
     versions = {it.name: it.value for it in book.custom_doc_props.props}  # type: ignore[attr-defined]
     if versions.get(_VERSION, sha256) != sha256:
         raise ChangedMeanwhile(

@@ -23,6 +23,7 @@ from billing_lib.documents.html import page_template
 from billing_lib.documents.text import money, printable
 from billing_lib.documents.view import DocumentTable, numbers, texts
 from billing_lib.documents.writing import unwritable
+from billing_lib.pricing.charge import FORMULA
 
 STATEMENTS = "statements"
 """The folder of statements, which belong to no single facility."""
@@ -30,7 +31,6 @@ STATEMENTS = "statements"
 MANIFEST = "manifest-sha256.txt"
 
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)  # the earliest possible time of a zip entry
-_FORMULA_LIKE = re.compile(r"[=+\-@\t\r]")
 
 
 @dataclass(frozen=True)
@@ -101,7 +101,7 @@ def summary_csv(packed: Sequence[Packed], formats: Sequence[str]) -> str:
             for text in (path, document.files.get(path, ""))
         ]
         facts = [getattr(document, name) for name in _FACTS]
-        plain = [f"'{text}" if _FORMULA_LIKE.match(text) else text for text in facts]
+        plain = [f"'{text}" if re.match(FORMULA, text) else text for text in facts]
         writer.writerow([*plain, document.total, document.currency, *files])
     return lines.getvalue()
 

@@ -589,8 +589,7 @@ def render_list(
     """
     shown = frame.select(*labels).rename(dict(labels))
     if suffix == "csv":
-        texts = [name for name, dtype in shown.schema.items() if dtype == pl.String]
-        return without_formulas(shown, texts).write_csv().encode()
+        return without_formulas(shown).write_csv().encode()
     if suffix != "xlsx":
         raise UnknownFormat(f"there is no format '{suffix}' of lists", remedy="say xlsx or csv")
     letters = shown.select(pl.all().cast(pl.String).str.len_chars().max()).row(0)

@@ -1,4 +1,4 @@
-"""Writing a requested file: whole or not at all, and only if its content differs."""
+"""Writing a requested file: whole or not at all, only if its content differs."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -36,7 +36,7 @@ from billing_lib.audit.verify import sealed_file, sealed_invoices, sealed_sha256
 from billing_lib.documents.package import STATEMENTS, Packed, write_zip
 from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.registry import rendered, renderers
-from billing_lib.documents.statement import FORMATS, render_statement
+from billing_lib.documents.statement import FORMATS, render_statement, statement_file
 from billing_lib.documents.writing import make_folder, unwritable, write_file
 from billing_lib.errors import InvalidFilter, NotReady, UnknownExport
 from billing_lib.ledger import exports
@@ -250,7 +250,7 @@ def _statement_documents(
         )
         source = hashlib.sha256(statement_json(statement).encode()).hexdigest()
         files = [
-            _File(f"{STATEMENTS}/{statement['id']}.{suffix}", suffix, source)
+            _File(f"{STATEMENTS}/{statement_file(statement, suffix)}", suffix, source)
             for suffix in formats
             if suffix in FORMATS
         ]

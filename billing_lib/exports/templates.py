@@ -63,6 +63,7 @@ from billing_lib.ledger.states import ACTIVE
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.settings import Settings, require_extra
+from billing_lib.sources.files import read_plain, read_text
 from billing_lib.workflow.load import templates_folder
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, readable, require
 from billing_lib.workflow.search import Chosen, ExportSelection, choose
@@ -200,20 +201,10 @@ def read_templates(folder: Path) -> Templates:
     own: dict[str, str] = {}
     beside: dict[str, str] = {}
     for path in paths:
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise InvalidTemplate("the link leads out of the folder of templates", where=str(path))
-        try:
-            content = path.read_bytes()
-            if path.name.endswith(_TAKEN_IN):
-                own[path.name] = content.decode("utf-8")
-            else:
-                beside[path.name] = _sha256(content)
-        except OSError as error:
-            message = f"it cannot be read ({error.strerror})"
-            raise InvalidTemplate(message, where=str(path)) from None
-        except UnicodeDecodeError as error:
-            line = content[: error.start].count(b"\n") + 1
-            raise InvalidTemplate("it is no text in UTF-8", where=f"{path}, line {line}") from None
+        if path.name.endswith(_TAKEN_IN):
+            own[path.name] = read_text(path, within=folder)
+        else:
+            beside[path.name] = _sha256(read_plain(path, within=folder))
     named = {f"{_BUILT_IN_PREFIX}{name}": text for name, text in built_in.items()}
     return Templates(folder, built_in | named | own, frozenset(own), beside)
 

@@ -23,10 +23,11 @@ from datetime import date
 from typing import Any
 
 import polars as pl
+from pydantic import ValidationError
 from sqlalchemy import ColumnElement, Connection, Select, case, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from billing_lib.errors import UnknownCharge
+from billing_lib.errors import NotReady, UnknownCharge
 from billing_lib.ledger import frames
 from billing_lib.ledger.database import stamp
 from billing_lib.ledger.events import read_events
@@ -42,6 +43,7 @@ from billing_lib.ledger.states import (
     VOID,
 )
 from billing_lib.pricing.charge import SPLIT
+from billing_lib.pricing.rates import Rate
 from billing_lib.pricing.rating import COUPLED
 
 _LOCKING = ("state", "run", "invoice")
@@ -489,13 +491,26 @@ def read_groups(connection: Connection, facility: str, period: str) -> list[str]
 def read_rates(
     connection: Connection, facility: str, fingerprints: pl.Series | list[str] | None = None
 ) -> pl.DataFrame:
-    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), ``kept_at``, by fingerprint."""
+    """Kept rates: ``fingerprint``, ``body`` (canonical JSON), ``kept_at``, by fingerprint.
+
+    NotReady if a body is no rate, which only somebody who took the guards off can have written.
+    """
     columns = (rate.c.fingerprint, rate.c.body, rate.c.kept_at)
     statement = select(*columns).where(rate.c.facility == facility)
     if fingerprints is not None:
         listed = frames.listed(connection, fingerprints)
         statement = statement.where(rate.c.fingerprint.in_(select(listed.c.value)))
-    return frames.read_frame(connection, statement).sort("fingerprint")
+    kept = frames.read_frame(connection, statement).sort("fingerprint")
+    for fingerprint, body in kept.select("fingerprint", "body").iter_rows():
+        try:
+            Rate.model_validate_json(body)
+        except ValidationError:
+            raise NotReady(
+                f"the kept rate {fingerprint} cannot be read",
+                where=facility,
+                remedy="restore it from a backup, for somebody changed it past the guards",
+            ) from None
+    return kept
 
 
 def _selected(

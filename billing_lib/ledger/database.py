@@ -340,10 +340,11 @@ def _held(engine: Engine, key: str, file: str, refusal: BillingError) -> Iterato
 
 @contextmanager
 def _session_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
-    with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
-        with _sentences(engine):
-            held = connection.scalar(select(func.billing_guard_hold(name)))
-        if not held:
+    with (
+        _sentences(engine),  # also where the lock is lost with its connection
+        engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
+    ):
+        if not connection.scalar(select(func.billing_guard_hold(name))):
             raise refusal
         try:
             yield

@@ -1,10 +1,12 @@
 """The heading and the tables of the issuing notebook.
 
-    run_heading(snapshot, computation)    **40** invoices, **1,204** charges, total **9,310.00 USD**
+    run_heading(snapshot, computation)    40 invoices, 1,204 charges, total 9,310.00 USD
     totals_table(snapshot, computation)   a row per invoice, and the run's total
 
 They read the frozen snapshot and its computation alone, never the ledger.
 """
+
+from html import escape
 
 import polars as pl
 from IPython.display import HTML
@@ -15,19 +17,19 @@ from billing_lib.workflow.invoice import Computation
 from billing_lib.workflow.snapshot import AD_HOC, PERIODIC, Snapshot
 
 
-def run_heading(snapshot: Snapshot, computation: Computation) -> str:
-    """Summarise the run in a few lines of Markdown."""
-    text = snapshot.text
+def run_heading(snapshot: Snapshot, computation: Computation) -> HTML:
+    """Summarise the run in a few lines."""
+    text = {name: escape(value) for name, value in snapshot.text.items()}
     places = minor_places(text["currency"])
     total = amount(int(computation.totals["total"].sum()), places)
     charges = computation.priced.charges.height
-    return (
-        f"## {text['facility_name']} · {text['period']}\n\n"
-        f"Billing run **{text['run']}**, invoice date {text['invoice_date']}, "
-        f"frozen by {text['frozen_by']} at {text['frozen_at']}.\n\n"
-        f"**{computation.totals.height:,}** invoices, **{charges:,}** charges, "
-        f"total **{total} {text['currency']}**{_left_to_pay(computation, places)}; "
-        f"{snapshot.unbilled.height:,} records not billed."
+    return HTML(
+        f"<h2>{text['facility_name']} · {text['period']}</h2>\n"
+        f"<p>Billing run <b>{text['run']}</b>, invoice date {text['invoice_date']}, "
+        f"frozen by {text['frozen_by']} at {text['frozen_at']}.</p>\n"
+        f"<p><b>{computation.totals.height:,}</b> invoices, <b>{charges:,}</b> charges, "
+        f"total <b>{total} {text['currency']}</b>{_left_to_pay(computation, places)}; "
+        f"{snapshot.unbilled.height:,} records not billed.</p>"
     )
 
 
@@ -36,7 +38,7 @@ def _left_to_pay(computation: Computation, places: int) -> str:
     if not drawn:
         return ""
     due = amount(int(computation.totals["total"].sum()) - drawn, places)
-    return f", of which {amount(drawn, places)} from prepaid funds and **{due}** left to pay"
+    return f", of which {amount(drawn, places)} from prepaid funds and <b>{due}</b> left to pay"
 
 
 def totals_table(snapshot: Snapshot, computation: Computation) -> HTML:

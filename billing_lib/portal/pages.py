@@ -17,6 +17,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 from urllib.parse import urlparse
 
+from billing_lib.errors import InvalidSettings
 from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import require_extra
 from billing_lib.workflow.notebooks import lab_environment
@@ -26,12 +27,16 @@ PAGES = ("listing", "invoice", "statement")
 
 
 def portal_settings(environment: Mapping[str, str]) -> dict[str, Any]:
-    """The address of Voilà: as the Hub's JUPYTERHUB_SERVICE_URL states, else this machine alone."""
+    """The address and login of Voilà: those of the Hub as JUPYTERHUB_SERVICE_URL states it.
+
+    Without a Hub it is this machine alone, and whoever asks needs the token in the printed address.
+    """
     stated: dict[str, Any] = {
         "open_browser": False,
         "ip": "127.0.0.1",
         "base_url": "/",
         "port_retries": 0,
+        "auto_token": True,  # other accounts of this machine reach it too
     }
     service = environment.get("JUPYTERHUB_SERVICE_URL")
     if service:
@@ -40,6 +45,7 @@ def portal_settings(environment: Mapping[str, str]) -> dict[str, Any]:
             "ip": url.hostname or "127.0.0.1",
             "port": url.port or 80,
             "base_url": environment["JUPYTERHUB_SERVICE_PREFIX"],
+            "auto_token": False,
         }
     return stated
 
@@ -68,4 +74,6 @@ def serve(arguments: list[str]) -> None:
             config.Portal.authorizer_class = server.HubAuthorizer
         app = server.Portal(config=config)
         app.initialize(arguments)
+        if app.token == "":
+            raise InvalidSettings("the portal needs its token", remedy="leave out the option")
         app.start()

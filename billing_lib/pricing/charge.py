@@ -135,19 +135,21 @@ def as_text(
     return frame.with_columns(**texts)
 
 
-_FORMULA_AT_START = r"^[=+\-@\t\r']"
+FORMULA = r"^[=+\-@\t\r\n']"
+"""The beginning of a text that a spreadsheet takes for a formula; an apostrophe precedes it."""
+
+_NUMBER = r"^[+-]?[0-9][0-9.,]*$"
 
 
-def without_formulas(frame: pl.DataFrame, names: Collection[str]) -> pl.DataFrame:
-    """Put an apostrophe before texts that a spreadsheet would take for a formula, and before those
-    that begin with one, so that it can be taken off again."""
-    return frame.with_columns(
-        pl.when(pl.col(name).str.contains(_FORMULA_AT_START))
-        .then(pl.concat_str(pl.lit("'"), name))
-        .otherwise(name)
-        .alias(name)
-        for name in names
-    )
+def without_formulas(frame: pl.DataFrame, names: Collection[str] | None = None) -> pl.DataFrame:
+    """The frame for CSV that people open: an apostrophe precedes each text that a spreadsheet would
+    take for a formula, and each that begins with one, so that it can be taken off again.
+
+    ``names`` are the columns to look at; by default all of text.
+    """
+    text = pl.selectors.string() if names is None else pl.col(names)
+    risky = text.str.contains(FORMULA) & ~text.str.contains(_NUMBER)
+    return frame.with_columns(pl.when(risky).then("'" + text).otherwise(text).name.keep())
 
 
 def as_decimals(frame: pl.DataFrame, places: int | None = None) -> pl.DataFrame:

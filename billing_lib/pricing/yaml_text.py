@@ -33,12 +33,15 @@ class Mistake:
 
 
 _NULL = "tag:yaml.org,2002:null"
+_ALIASED = 100_000
+"""Values that aliases may add to those that are written out, of which each takes a letter."""
 
 
 class Document:
     """A YAML mapping as text scalars, with the line of every key; ``name`` is the file's.
 
-    A text that is no YAML or no mapping, or has a key twice, is refused as InvalidPriceBook.
+    A text that is no YAML or no mapping, has a key twice, is nested too deeply or made much longer
+    by its aliases is refused as InvalidPriceBook.
     """
 
     def __init__(self, text: str, name: str) -> None:
@@ -55,15 +58,33 @@ class Document:
             raise InvalidPriceBook(
                 f"this is not YAML ({reason})", where=f"{name}, line {line}"
             ) from None
+        except RecursionError:
+            raise self._too_deep() from None
         if not isinstance(node, yaml.MappingNode):
             raise InvalidPriceBook(
                 "the file holds no mapping of keys", where=name, remedy="start with 'facility:'"
             )
         self.node = node
         self._open: list[yaml.Node] = []
-        self.content: dict[str, Any] = self._value(node, ())
+        self._left = len(text) + _ALIASED
+        try:
+            self.content: dict[str, Any] = self._value(node, ())
+        except RecursionError:
+            raise self._too_deep() from None
+
+    def _too_deep(self) -> InvalidPriceBook:
+        return InvalidPriceBook(
+            "the values are nested too deeply", where=self.name, remedy="write them out flat"
+        )
 
     def _value(self, node: yaml.Node, path: KeyPath) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise InvalidPriceBook(
+                f"aliases add more than {_ALIASED:,} values",
+                where=self.where(*path),
+                remedy="write the values out",
+            )
         if isinstance(node, yaml.ScalarNode):
             return None if node.tag == _NULL else node.value
         if node in self._open:

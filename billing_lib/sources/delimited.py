@@ -35,7 +35,7 @@ from pathlib import Path
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_utf8
+from billing_lib.sources.files import FAULTS, Lines, SourceTable, fault, read_utf8, require_width
 
 _SPLIT = pl.Schema({"row": pl.Int64(), "widths": pl.Int64()})
 
@@ -80,8 +80,9 @@ def check_header(names: list[str], where: str) -> list[str]:
     Raises
     ------
     UnreadableFile
-        There is no name at all, or one stands twice.
+        There is no name at all, one stands twice, or there are too many.
     """
+    require_width(len(names), where)
     trimmed = [name.strip() for name in names]
     twice = sorted({name for name in trimmed if name and trimmed.count(name) > 1})
     if twice:
@@ -254,7 +255,7 @@ def _split_record_by_record(
     return Split(frame.drop("row", "widths"), starts + first, frame["widths"], raw)
 
 
-_HEADER = 1 << 16
+_HEADER = 1 << 20
 _SEPARATORS = (",", ";", "\t")
 
 

@@ -1,6 +1,10 @@
-"""Usage files as bytes, lines and tables: opening, unpacking, hashing, and a reader's result.
+"""Files as bytes, lines and tables: opening, unpacking, hashing, and a reader's result.
 
     usage.csv.gz  →  UTF-8 text without byte order mark, lines ended by \n  →  line 7: "u6,slide,…"
+
+Every file that a user names is opened by ``opened``, also price books, logos and texts: regular
+files alone, for a FIFO or a device may never end, and none outside the folder that it must lie in.
+How large a file and how wide a table may be is a setting, for few bytes may unpack to very many.
 
 A text file may be gzipped under any name: its first two bytes tell. A reader of one kind of file
 finds the fields, the place of each row and the malformed rows, and gives them as a SourceTable.
@@ -13,35 +17,116 @@ Items, projects and times are read from it in records.py, once for all kinds.
 
 import gzip
 import hashlib
+import os
+import stat
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BufferedReader, BytesIO
 from pathlib import Path
+from typing import IO
 
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
+from billing_lib.settings import anywhere
 
 _GZIP = b"\x1f\x8b"
 _BOM = b"\xef\xbb\xbf"
 _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 
-def file_hash(path: Path) -> str:
-    """The sha256 of a file's bytes, in hex (FIPS 180-4)."""
+@contextmanager
+def opened(path: Path, within: Path | None = None) -> Iterator[BufferedReader]:
+    """Open a regular file for reading; ``within`` is a folder in which it must lie.
+
+    Raises
+    ------
+    UnreadableFile
+        There is no such file, it is not a regular one, or a link leads out of the folder.
+    """
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
-    except OSError as error:
-        raise unopened(path, error) from error
+        if within is not None and not path.resolve().is_relative_to(within.resolve()):
+            raise UnreadableFile(
+                f"it lies outside of the folder {within}",
+                where=str(path),
+                remedy="put the file itself into the folder",
+            )
+        with open(path, "rb", opener=_without_waiting) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableFile(
+                    "it is not a regular file",
+                    where=str(path),
+                    remedy="save what it gives as a file",
+                )
+            yield file
+    except (OSError, ValueError) as error:
+        raise _unopened(path, error) from error
 
 
-def unopened(path: Path, error: OSError) -> UnreadableFile:
-    """The error for a file that the operating system does not open."""
+def _without_waiting(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK)  # a FIFO waits for its writer
+
+
+def _unopened(path: Path, error: OSError | ValueError) -> UnreadableFile:
     if isinstance(error, FileNotFoundError):
         return UnreadableFile("there is no such file", where=str(path), remedy="check its name")
-    reason = (error.strerror or "it cannot be read").lower()
+    reason = (getattr(error, "strerror", None) or str(error) or "it cannot be read").lower()
     return UnreadableFile(f"it cannot be opened: {reason}", where=str(path), remedy="check it")
+
+
+def read_plain(path: Path, within: Path | None = None) -> bytes:
+    """A file's bytes as they are; parameters and refusals as in ``opened``."""
+    with opened(path, within) as file:
+        return read_within_limit(file, path.name)
+
+
+def read_text(path: Path, within: Path | None = None) -> str:
+    """A file's text in UTF-8 as it is; parameters and refusals as in ``opened``."""
+    try:
+        return read_plain(path, within).decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise UnreadableFile(
+            "the text is not UTF-8", where=f"{path}, line {line}", remedy="save it as UTF-8"
+        ) from error
+
+
+def read_within_limit(source: IO[bytes], name: str) -> bytes:
+    """All bytes of a source; UnreadableFile if there are more than the settings allow."""
+    most, read = anywhere().largest_file * 1_000_000, BytesIO()
+    while piece := source.read(1 << 20):
+        read.write(piece)
+        require_size(read.tell(), most, name)
+    return read.getvalue()
+
+
+def require_size(size: int, most: int, name: str) -> None:
+    """Raise UnreadableFile if a file's unpacked bytes are more than these."""
+    if size > most:
+        raise UnreadableFile(
+            f"it holds more than {most // 1_000_000:,} MB, unpacked",
+            where=name,
+            remedy="split it, or raise the setting BILLING_LARGEST_FILE",
+        )
+
+
+def require_width(columns: int, name: str) -> None:
+    """Raise UnreadableFile if a table has more columns than the settings allow."""
+    most = anywhere().most_columns
+    if columns > most:
+        raise UnreadableFile(
+            f"it has more than {most:,} columns",
+            where=name,
+            remedy="leave out those that are not needed, or raise the setting BILLING_MOST_COLUMNS",
+        )
+
+
+def file_hash(path: Path) -> str:
+    """The sha256 of a file's bytes, in hex (FIPS 180-4)."""
+    with opened(path) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def empty(path: Path) -> UnreadableFile:
@@ -51,30 +136,35 @@ def empty(path: Path) -> UnreadableFile:
 
 def first_line(path: Path) -> str:
     """The first line that is not blank, with odd bytes replaced; "" in an empty file."""
-    try:
-        with path.open("rb") as file:
-            gzipped = file.read(2) == _GZIP
-        with gzip.open(path) if gzipped else path.open("rb") as file:
-            for line in file:
-                if line.strip():
-                    return line.removeprefix(_BOM).decode("utf-8", errors="replace").strip()
-    except OSError as error:
-        raise unopened(path, error) from error
-    except (EOFError, zlib.error) as error:
-        raise _broken_gzip(path) from error
+    with _unpacked(path) as file:
+        while line := file.readline(_LONGEST_LINE):
+            if line.strip():
+                return line.removeprefix(_BOM).decode("utf-8", errors="replace").strip()
     return ""
+
+
+_LONGEST_LINE = 1 << 24
+"""Bytes of a first line that are looked at."""
+
+
+@contextmanager
+def _unpacked(path: Path) -> Iterator[IO[bytes]]:
+    with opened(path) as file:
+        gzipped = file.read(2) == _GZIP
+        file.seek(0)
+        try:
+            with gzip.open(file) if gzipped else file as content:
+                yield content  # type: ignore[misc]
+        except (gzip.BadGzipFile, EOFError, zlib.error) as error:
+            raise UnreadableFile(
+                "it is gzipped, but broken or cut off", where=path.name, remedy="copy it again"
+            ) from error
 
 
 def read_bytes(path: Path) -> bytes:
     """A text file's bytes: unpacked, without byte order mark, lines ended by ``\\n``."""
-    try:
-        data = path.read_bytes()
-        if data.startswith(_GZIP):
-            data = gzip.decompress(data)
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise _broken_gzip(path) from error
-    except OSError as error:
-        raise unopened(path, error) from error
+    with _unpacked(path) as file:
+        data = read_within_limit(file, path.name)
     data = data.removeprefix(_BOM)
     if b"\r" in data:
         data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
@@ -125,12 +215,6 @@ class Lines:
     def text(self, numbers: pl.Series) -> pl.Series:
         """The lines of these numbers, as they stand."""
         return self._lines.gather(numbers - self._first)
-
-
-def _broken_gzip(path: Path) -> UnreadableFile:
-    return UnreadableFile(
-        "it is gzipped, but broken or cut off", where=path.name, remedy="copy it again"
-    )
 
 
 FAULTS = pl.Schema(

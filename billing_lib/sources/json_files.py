@@ -18,7 +18,15 @@ from typing import Any
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
-from billing_lib.sources.files import FAULTS, TYPED, Lines, SourceTable, fault, read_utf8
+from billing_lib.sources.files import (
+    FAULTS,
+    TYPED,
+    Lines,
+    SourceTable,
+    fault,
+    read_utf8,
+    require_width,
+)
 from billing_lib.sources.quantities import plain
 
 Record = dict[str, Any]
@@ -30,6 +38,17 @@ def read_json(path: Path) -> SourceTable:
     A row is the line of the file where each line is a record, else the record's number. A line
     that is no record is malformed, and kept.
     """
+    try:
+        return _read(path)
+    except RecursionError:
+        raise UnreadableFile(
+            "its records are nested too deeply",
+            where=path.name,
+            remedy="export it again, as a list of records or one record a line",
+        ) from None
+
+
+def _read(path: Path) -> SourceTable:
     data = read_utf8(path)
     lines = Lines(data)
     filled = lines.filled()
@@ -109,6 +128,7 @@ def _table(
 ) -> SourceTable:
     flat = [dict(_fields(record, "")) for record in records]
     names = list(dict.fromkeys(name for record in flat for name in record))
+    require_width(len(names), path.name)
     fields = pl.DataFrame(
         {name: pl.Series([record.get(name) for record in flat], dtype=pl.String) for name in names}
     )

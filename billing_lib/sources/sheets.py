@@ -23,19 +23,35 @@ structures or bytes is one of the file.
 import datetime as dt
 import re
 import zipfile
-from collections.abc import Callable
+import zlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from billing_lib.errors import UnreadableFile
+from billing_lib.settings import anywhere
 from billing_lib.sources.delimited import check_header
-from billing_lib.sources.files import TYPED, SourceTable, cells_by_tab, empty, fault, unopened
+from billing_lib.sources.files import (
+    TYPED,
+    SourceTable,
+    cells_by_tab,
+    empty,
+    fault,
+    opened,
+    read_plain,
+    require_size,
+    require_width,
+)
 from billing_lib.sources.quantities import plain
+
+if TYPE_CHECKING:
+    from openpyxl import Workbook
 
 _FORMULA = re.compile(rb"<(?:\w+:)?f[\s>/]")
 _HIDDEN_ROW = re.compile(
@@ -79,24 +95,12 @@ def read_excel(path: Path) -> list[Sheet]:
 
     A sheet's cells are text: dates as ISO 8601, numbers as decimals, with their marks.
     """
-    import openpyxl
-    from openpyxl.utils.exceptions import InvalidFileException
-
-    try:
-        content = path.read_bytes()
-        values, formulas = (
-            openpyxl.load_workbook(BytesIO(content), read_only=True, data_only=saved)
-            for saved in (True, False)
-        )
-    except OSError as error:
-        raise unopened(path, error) from error
-    except (zipfile.BadZipFile, InvalidFileException, KeyError, ValueError) as error:
-        raise UnreadableFile(
-            "it is no Excel workbook, or a broken one",
-            where=path.name,
-            remedy="save it as .xlsx again",
-        ) from error
-    with zipfile.ZipFile(BytesIO(content)) as archive:
+    content = read_plain(path)
+    values, formulas = (
+        open_workbook(content, path.name, read_only=True, data_only=saved)
+        for saved in (True, False)
+    )
+    with _whole(path.name), zipfile.ZipFile(BytesIO(content)) as archive:
         books = [name for name in archive.namelist() if name.endswith("workbook.xml")]
         computed = not any(_TO_COMPUTE.search(archive.read(name)) for name in books)
     return [
@@ -109,16 +113,45 @@ def read_excel(path: Path) -> list[Sheet]:
     ]
 
 
+def open_workbook(content: bytes, name: str, **options: bool) -> "Workbook":
+    """Open a workbook by openpyxl, with its options; UnreadableFile if it is none, or too large."""
+    import openpyxl
+
+    with _whole(name):
+        with zipfile.ZipFile(BytesIO(content)) as archive:
+            size = sum(part.file_size for part in archive.infolist())
+        require_size(size, anywhere().largest_file * 1_000_000, name)
+        return openpyxl.load_workbook(BytesIO(content), **options)
+
+
+@contextmanager
+def _whole(name: str) -> Iterator[None]:
+    """Refuse a workbook that openpyxl cannot read, by all that it raises on broken ones."""
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        yield
+    except (
+        *(zipfile.BadZipFile, zlib.error, EOFError, InvalidFileException, SyntaxError),
+        *(KeyError, ValueError, TypeError, AttributeError, IndexError, OverflowError),
+        *(RuntimeError, OSError),
+    ) as error:
+        raise UnreadableFile(
+            "it is no Excel workbook, or a broken one", where=name, remedy="save it as .xlsx again"
+        ) from error
+
+
 _Cells = list[tuple[str | None, str | None]]
 """A row of cells: the text of each, and its mark."""
 
 
 def _table(sheet: Any, formulas: Any, computed: bool, name: str) -> SourceTable:
-    with sheet.parent._archive.open(sheet._worksheet_path) as source:
-        xml = source.read()
-    hidden = {int(number) for number in _HIDDEN_ROW.findall(xml)}
-    has_formulas = _FORMULA.search(xml) is not None
-    rows = _computed(sheet, formulas, computed) if has_formulas else _plain_rows(sheet)
+    with _whole(name):
+        with sheet.parent._archive.open(sheet._worksheet_path) as source:
+            xml = source.read()
+        hidden = {int(number) for number in _HIDDEN_ROW.findall(xml)}
+        has_formulas = _FORMULA.search(xml) is not None
+        rows = _computed(sheet, formulas, computed) if has_formulas else _plain_rows(sheet)
     filled = [(row, cells) for row, cells in rows if any(text or mark for text, mark in cells)]
     if not filled:
         raise UnreadableFile(EMPTY, where=name, remedy="export the usage again")
@@ -128,6 +161,7 @@ def _table(sheet: Any, formulas: Any, computed: bool, name: str) -> SourceTable:
     unseen = [row for row, _ in body if row in hidden]
     body = [(row, cells) for row, cells in body if row not in hidden]
     longest = max(width, *(len(cells) for _, cells in body), 0)
+    require_width(longest, name)
     nothing = (None, None)
     texts, marks = (
         pl.DataFrame(
@@ -227,16 +261,22 @@ def _text(cell: object) -> str | None:
     return text or None
 
 
+_CELL = 8
+"""Bytes of a cell of a Parquet file in memory, at least."""
+
+
 def read_parquet(path: Path) -> SourceTable:
     """Read all columns, with their types; categories as text."""
+    with opened(path) as file:
+        if not file.read(1):
+            raise empty(path)
     try:
-        with path.open("rb") as file:
-            if not file.read(1):
-                raise empty(path)
-        frame = pl.read_parquet(path, glob=False, hive_partitioning=False)
-    except OSError as error:
-        raise unopened(path, error) from error
-    except pl.exceptions.PolarsError as error:
+        scanned = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+        columns, rows = scanned.collect_schema().len(), scanned.select(pl.len()).collect().item()
+        require_width(columns, path.name)
+        require_size(columns * rows * _CELL, anywhere().largest_file * 1_000_000, path.name)
+        frame = scanned.collect()
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise UnreadableFile(
             "it is no Parquet file, or a broken one", where=path.name, remedy="write it again"
         ) from error

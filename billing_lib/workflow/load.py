@@ -56,6 +56,7 @@ from billing_lib.pricing.fields import Logo, canonical_json
 from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.sources import file_hash, mappings, read_file
+from billing_lib.sources.files import read_plain, read_text
 from billing_lib.workflow.content import usage_content
 from billing_lib.workflow.correct import (
     CORRECTED,
@@ -387,15 +388,9 @@ def with_logo(book: PriceBook, folder: Path) -> PriceBook:
     if logo is None:
         return book
     path = folder / logo.file
+    content = read_plain(path, within=folder)
     try:
-        content = path.read_bytes()
         check_logo(logo.suffix, content)
-    except OSError as error:
-        raise InvalidPriceBook(
-            f"the logo cannot be read ({error.strerror})",
-            where=str(path),
-            remedy="put the file beside the price book, or correct the key 'logo'",
-        ) from None
     except NoLogo as error:
         raise InvalidPriceBook(str(error), where=str(path), remedy=error.remedy) from None
     read = Logo(f"logo.{logo.suffix}", content)
@@ -503,16 +498,16 @@ def with_listed_codes(book: PriceBook, folder: Path) -> PriceBook:
     allowed = book.facility.expense_codes
     if allowed is None or allowed.file is None:
         return book
-    listed = (*(allowed.codes or ()), *_read_codes(folder / allowed.file))
+    listed = (*(allowed.codes or ()), *_read_codes(folder, allowed.file))
     facility = book.facility.model_copy(
         update={"expense_codes": allowed.model_copy(update={"codes": listed})}
     )
     return book.model_copy(update={"facility": facility})
 
 
-def _read_codes(path: Path) -> list[ExpenseCode]:
-    codes = []
-    for at, row in _read_rows(path, "the file of expense codes", _COLUMNS):
+def _read_codes(folder: Path, file: str) -> list[ExpenseCode]:
+    path, codes = folder / file, []
+    for at, row in _read_rows(folder, file, _COLUMNS):
         try:
             stated = {name: row[name] or None for name in _COLUMNS}
             codes.append(ExpenseCode.model_validate(stated))
@@ -534,7 +529,7 @@ def with_lookups(book: PriceBook, folder: Path) -> PriceBook:
         tables = mapping.get("lookup")
         if isinstance(tables, dict):
             tables = {
-                field: _read_lookup(folder / table) if isinstance(table, str) else table
+                field: _read_lookup(folder, table) if isinstance(table, str) else table
                 for field, table in tables.items()
             }
             mapping = {**mapping, "lookup": tables}
@@ -546,24 +541,24 @@ def with_lookups(book: PriceBook, folder: Path) -> PriceBook:
     return book if sources == book.sources else book.model_copy(update={"sources": sources})
 
 
-def _read_lookup(path: Path) -> dict[str, str]:
+def _read_lookup(folder: Path, file: str) -> dict[str, str]:
     codes: dict[str, str] = {}
-    for at, row in _read_rows(path, "the lookup table", ("name", "code")):
+    for at, row in _read_rows(folder, file, ("name", "code")):
         name, code = row["name"].strip(), row["code"].strip()
         if not code or codes.setdefault(name, code) != code:
             problem = f"'{name}' has two codes" if code else f"'{name}' has no code"
-            raise InvalidPriceBook(problem, where=f"{path}, row {at}", remedy="give it one")
+            raise InvalidPriceBook(
+                problem, where=f"{folder / file}, row {at}", remedy="give it one"
+            )
     return codes
 
 
 def _read_rows(
-    path: Path, noun: str, columns: Sequence[str]
+    folder: Path, file: str, columns: Sequence[str]
 ) -> Iterator[tuple[int, dict[str, str]]]:
     """The rows of a CSV beside the price book that has exactly these columns, by line."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InvalidPriceBook(f"{noun} cannot be read ({error})", where=str(path)) from None
+    path = folder / file
+    text = read_text(path, within=folder).removeprefix("\ufeff")
     rows = csv.DictReader(text.splitlines())
     if rows.fieldnames is None or set(rows.fieldnames) != set(columns):
         raise InvalidPriceBook(
@@ -646,7 +641,7 @@ def _read_all(folder: Path) -> dict[str, tuple[BookFile, PriceBook]]:
     """Read each price book with its file, by facility code."""
     books: dict[str, tuple[BookFile, PriceBook]] = {}
     for path in sorted(folder.glob("*.yml")):
-        text = read_text(path)
+        text = read_text(path, within=folder)
         stated = PriceBook.parse(text, str(path))
         book = with_parts(stated, folder)
         code = book.facility.code
@@ -669,13 +664,3 @@ def read_scenario(path: Path) -> Scenario:
         It is missing, or cannot be priced; the line and key are named.
     """
     return Scenario.parse(read_text(path), str(path))
-
-
-def read_text(path: Path) -> str:
-    """Read the text of a YAML file."""
-    try:
-        return path.read_bytes().decode("utf-8")
-    except FileNotFoundError:
-        raise InvalidPriceBook("there is no such file", where=str(path)) from None
-    except (IsADirectoryError, PermissionError, UnicodeDecodeError) as error:
-        raise InvalidPriceBook(f"the file cannot be read ({error})", where=str(path)) from None

@@ -48,6 +48,7 @@ from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.yaml_edit import Change, changes, edited
 from billing_lib.pricing.yaml_text import Document
+from billing_lib.sources.files import read_text
 from billing_lib.workflow.adjust import require_reason
 from billing_lib.workflow.bulk import change_rates
 from billing_lib.workflow.load import (
@@ -55,7 +56,6 @@ from billing_lib.workflow.load import (
     check_logo,
     find_book,
     read_price_books,
-    read_text,
     with_parts,
 )
 from billing_lib.workflow.permissions import (

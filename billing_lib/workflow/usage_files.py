@@ -65,14 +65,14 @@ def uploads(settings: Settings, facility: str) -> Path:
 
 def waiting_files(settings: Settings, facility: str) -> list[Path]:
     """The files in the inbox, in the facility's folder of it, and among its uploads; the newest
-    first."""
+    first. Links are passed over, for who puts one there chooses a file that the staff can read."""
     folders = (settings.inbox, settings.inbox / facility, uploads(settings, facility))
     files = [
         path
         for folder in folders
         if folder.is_dir()
         for path in folder.iterdir()
-        if path.is_file() and not path.name.startswith(".")
+        if path.is_file() and not path.is_symlink() and not path.name.startswith(".")
     ]
     return sorted(files, key=lambda path: (-path.stat().st_mtime_ns, path.name))
 

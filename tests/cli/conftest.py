@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from io import BytesIO, TextIOWrapper
 from pathlib import Path
@@ -170,3 +170,28 @@ def issued_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
     office.done("issue", "MIC", "2020-04", "--date", "2020-05-04", "--allow-dirty")
     office.done("extract", "MIC-2020-00001", "--to", "out")
     return core
+
+
+@pytest.fixture
+def refused(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Callable[..., str]:
+    """Runs a command in an office, in this process; the one sentence with which it is refused."""
+
+    def run(office: Office, *words: object, **settings: str) -> str:
+        monkeypatch.chdir(office.folder)
+        monkeypatch.setattr(sys, "argv", ["billing", *map(str, words)])
+        for name, value in ({"parameters": "parameters"} | settings).items():
+            monkeypatch.setenv(f"BILLING_{name.upper()}", value)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main()
+        said = capfd.readouterr()
+        assert ended.value.code == 2, said
+        assert said.out == ""
+        lines = said.err.strip().splitlines()
+        assert len(lines) == 1, said.err
+        assert lines[0].startswith("billing: ")
+        return lines[0].removeprefix("billing: ")
+
+    return run

@@ -76,7 +76,7 @@ def test_mistakes_of_the_command(mapped: Office, words: tuple[str, ...], sentenc
 @pytest.mark.parametrize(
     ("tools", "sentence"),
     [
-        (None, "tools.csv: the lookup table cannot be read"),
+        (None, "tools.csv: there is no such file"),
         ("tool,code\nSlides,slide\n", "tools.csv, row 1: the columns are tool, code; name them"),
         (TOOLS + "Slides,scope\n", "tools.csv, row 3: 'Slides' has two codes"),
         (TOOLS + "Scope,\n", "tools.csv, row 3: 'Scope' has no code"),

@@ -3,14 +3,11 @@
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from sample_facility import BOOK, HEADER
-
-from billing_lib.cli import main
 
 from .conftest import Office
 
@@ -121,31 +118,6 @@ def rows(office: Office) -> dict[str, int]:
             name: connection.execute(f'SELECT count(*) FROM "{name}"').fetchone()[0]
             for (name,) in tables.fetchall()
         }
-
-
-@pytest.fixture
-def refused(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> Callable[..., str]:
-    """Runs a command in an office, in this process; the one sentence with which it is refused."""
-
-    def run(office: Office, *words: object, **settings: str) -> str:
-        monkeypatch.chdir(office.folder)
-        monkeypatch.setattr(sys, "argv", ["billing", *map(str, words)])
-        for name, value in ({"parameters": "parameters"} | settings).items():
-            monkeypatch.setenv(f"BILLING_{name.upper()}", value)
-        capfd.readouterr()
-        with pytest.raises(SystemExit) as ended:
-            main()
-        said = capfd.readouterr()
-        assert ended.value.code == 2, said
-        assert said.out == ""
-        lines = said.err.strip().splitlines()
-        assert len(lines) == 1, said.err
-        assert lines[0].startswith("billing: ")
-        return lines[0].removeprefix("billing: ")
-
-    return run
 
 
 @pytest.mark.parametrize("case", FILES)

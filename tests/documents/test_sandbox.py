@@ -7,7 +7,7 @@ import pytest
 from pypdf import PdfReader
 from pypdf.generic import StreamObject
 
-from billing_lib.errors import InvalidTemplate
+from billing_lib.errors import InvalidTemplate, UnreadableFile
 from billing_lib.exports.templates import Limits, Templates, read_templates, render
 
 VALUES = {"amounts": ["10.10", "-0.05"], "name": 'a "b",\n<c>', "none": None, "day": "1993-11-08"}
@@ -135,9 +135,9 @@ def test_a_folder_of_templates_is_read_and_hashed(tmp_path: Path) -> None:
     with pytest.raises(InvalidTemplate, match="it makes txt, and a PDF is made of HTML"):
         made.require_page("b.txt")
     (tmp_path / "a.txt.j2").write_bytes(b"x\n\xff")
-    with pytest.raises(InvalidTemplate, match=r"a\.txt\.j2, line 2: it is no text in UTF-8"):
+    with pytest.raises(UnreadableFile, match=r"a\.txt\.j2, line 2: the text is not UTF-8"):
         read_templates(tmp_path)
     (tmp_path / "a.txt.j2").unlink()
     (tmp_path / "a.txt.j2").symlink_to("/etc/passwd")
-    with pytest.raises(InvalidTemplate, match="leads out of the folder"):
+    with pytest.raises(UnreadableFile, match="outside of the folder"):
         read_templates(tmp_path)

@@ -47,8 +47,17 @@ def test_an_ordinary_month_has_no_column_of_what_no_invoice_has() -> None:
         ["Total", "", "", "3", "220.83", "0.00", "220.83"],
     ]
     heading = run_heading(frozen, computed)
-    assert "total **220.83 USD**; 1 records not billed" in heading
+    assert "total <b>220.83 USD</b>; 1 records not billed" in heading.data
     assert len(rows(late_table(frozen, computed).data)) == 1  # its heading
+
+
+def test_a_name_with_markup_is_shown_and_not_run() -> None:
+    frozen = with_invoices()
+    name = pl.when(pl.col("key") == "facility_name").then(pl.lit("<script>alert(1)</script>"))
+    texts = frozen.texts.with_columns(name.otherwise("value").alias("value"))
+    frozen = replace(frozen, texts=texts)
+    heading = run_heading(frozen, compute_invoices(frozen))
+    assert "<h2>&lt;script&gt;alert(1)&lt;/script&gt; · " in heading.data
 
 
 def test_prepaid_funds_are_shown_with_what_is_left_to_pay() -> None:
@@ -58,8 +67,8 @@ def test_prepaid_funds_are_shown_with_what_is_left_to_pay() -> None:
     assert heading[-4:] == ["Total", "Drawn", "Due", "Prepaid left"]
     assert invoice[-4:] == ["220.83", "100.00", "120.83", "0.00"]
     assert total[-4:] == ["220.83", "100.00", "120.83", ""]
-    assert "of which 100.00 from prepaid funds and **120.83** left to pay" in run_heading(
-        frozen, computed
+    assert "of which 100.00 from prepaid funds and <b>120.83</b> left to pay" in (
+        run_heading(frozen, computed).data
     )
     assert rows(codes_table(frozen, computed).data)[-1] == ["Total", "", "120.83"]
 

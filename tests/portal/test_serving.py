@@ -4,8 +4,9 @@ from billing_lib.portal.pages import PAGES, portal_settings
 from billing_lib.program import NOTEBOOKS
 
 
-def test_by_itself_it_listens_on_this_machine_alone() -> None:
-    assert portal_settings({})["ip"] == "127.0.0.1"
+def test_by_itself_it_listens_on_this_machine_alone_and_asks_for_its_token() -> None:
+    stated = portal_settings({})
+    assert (stated["ip"], stated["auto_token"]) == ("127.0.0.1", True)
 
 
 def test_the_hub_says_where() -> None:

@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 from sample_facility import BOOK, price_book
 
-from billing_lib.errors import InvalidPriceBook
+from billing_lib.errors import BillingError
 from billing_lib.workflow import findings
 from billing_lib.workflow.findings import find_invalid_codes
 from billing_lib.workflow.load import read_price_book
@@ -40,7 +40,7 @@ def test_the_codes_of_a_file_are_valid_between_their_dates(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("codes", "sentence"),
     [
-        (None, r"codes\.csv: the file of expense codes cannot be read"),
+        (None, r"codes\.csv: there is no such file"),
         ("account\nA\n", r"codes\.csv, row 1: the columns are account; name them code, valid_from"),
         (
             "code,valid_from,valid_to\nA,,\nB,soon,\n",
@@ -52,7 +52,7 @@ def test_a_file_that_is_no_list_of_codes_is_refused_by_row(
     tmp_path: Path, codes: str | None, sentence: str
 ) -> None:
     book_with(tmp_path, codes)
-    with pytest.raises(InvalidPriceBook, match=sentence):
+    with pytest.raises(BillingError, match=sentence):
         read_price_book(tmp_path, "MIC")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from sample_facility import BOOK
 
-from billing_lib.errors import InvalidPriceBook
+from billing_lib.errors import BillingError, InvalidPriceBook
 from billing_lib.workflow.load import LARGEST, read_price_book
 
 DEMONSTRATION = Path(__file__).parent.parent.parent / "parameters"
@@ -60,7 +60,7 @@ def test_a_png_is_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
-        (None, r"mark\.svg: the logo cannot be read \(No such file"),
+        (None, r"mark\.svg: there is no such file"),
         (b" " * (LARGEST + 1), "the logo has 200,001 bytes, and 200,000 are allowed"),
         (b"no drawing", "the logo is not plain XML"),
         (b"<html/>", "the logo is not an SVG drawing"),
@@ -83,7 +83,7 @@ def test_a_png_is_read(tmp_path: Path) -> None:
 def test_an_svg_that_is_no_plain_drawing_is_refused(
     tmp_path: Path, content: bytes | None, sentence: str
 ) -> None:
-    with pytest.raises(InvalidPriceBook, match=sentence):
+    with pytest.raises(BillingError, match=sentence):
         read_price_book(book_with(tmp_path, content), "MIC")
 
 
