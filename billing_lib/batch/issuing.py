@@ -9,7 +9,6 @@ leaves no lock behind (docs/architecture.md).
 """
 
 import datetime as dt
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,12 +26,21 @@ from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
 
 from billing_lib.audit import log
+from billing_lib.audit.archive import (
+    discard,
+    open_record,
+    partial_record,
+    publish,
+    store,
+    stored_only,
+)
 from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
+from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import issuing, reading, writing
@@ -62,9 +70,9 @@ class IssuingResult:
     """The result of an issuing, whose id is also that of its audit record.
 
     ``total`` and ``cost`` are sums of all invoices in minor units; the cost is None if no item
-    has one. ``record`` is a folder; ``notes`` are sentences on waiting invoices, and notices.
-    If invoices were ``submitted`` and none could be issued yet, ``numbers`` is empty, ``issuing``
-    is the billing run and ``record`` the archive.
+    has one. ``record`` is its folder or URL; ``notes`` are sentences on waiting invoices, and
+    notices. If invoices were ``submitted`` and none could be issued yet, ``numbers`` is empty,
+    ``issuing`` is the billing run and ``record`` the archive.
     """
 
     issuing: str
@@ -73,7 +81,7 @@ class IssuingResult:
     total: int
     cost: int | None
     currency: str
-    record: Path
+    record: Folder
     notes: list[str] = field(default_factory=list)
     submitted: int = 0
 
@@ -220,7 +228,7 @@ class Issuer:
         self, frozen: Frozen, review: MonthData, evidence: Evidence, job: int
     ) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
-        partial = archive / frozen.partial_folder
+        partial = partial_record(archive, frozen.folder)
         if partial.exists():
             shutil.rmtree(partial)
         data = partial / "data"
@@ -239,6 +247,7 @@ class Issuer:
         self.step(2, last, "archive")
         evidence.write(data, self.book, frozen, computation)
         notes = seal(partial, _description(frozen, started, ended), self.origin)
+        store(archive, frozen.folder)
         self.step(3, last, "commit")
         with writing(self.engine) as connection:
             log.append(
@@ -253,7 +262,7 @@ class Issuer:
             )
             issued = _issued(connection, archive, frozen.id)
             runs.end_job(connection, frozen.run, job, DONE, issued.sentences[0])
-        _move(partial, archive / frozen.folder)
+        publish(archive, frozen.folder)
         self.step(4, last, "done")
         issued.notes.extend([*notices, *notes, *self._exported()])
         return issued
@@ -270,7 +279,7 @@ class Issuer:
 
 
 def end_interrupted(
-    engine: Engine, archive: Path, facility: str, period: Period, selection: RunScope
+    engine: Engine, archive: Folder, facility: str, period: Period, selection: RunScope
 ) -> IssuingResult | None:
     """Finish or undo an interrupted issuing; call it under the facility's lock.
 
@@ -283,11 +292,9 @@ def end_interrupted(
     if frozen is not None:
         _abandon(engine, archive, frozen.id, "interrupted")
     finished = None
-    for row in issued.iter_rows(named=True):
-        place = archive / row["record"]
-        partial = place.with_name(f".{row['id']}.partial")
-        if partial.is_dir() and not place.exists():
-            _move(partial, place)
+    for row in issued.tail(1).iter_rows(named=True):  # earlier ones were ended before it began
+        if stored_only(archive, row["record"]):
+            publish(archive, row["record"])
             with reading(engine) as connection:
                 of = runs.read_run(connection, row["run"])
                 if (of.period, of.selection) == (str(period), selection.text):
@@ -362,7 +369,7 @@ def parse_invoice_date(text: str | None, period: Period, today: dt.date) -> dt.d
     return date
 
 
-def _issued(connection: Connection, archive: Path, issuing_id: str) -> IssuingResult:
+def _issued(connection: Connection, archive: Folder, issuing_id: str) -> IssuingResult:
     invoices = ledger_invoices.read_issued(connection, issuing=issuing_id)
     row = runs.read_issuing(connection, issuing_id)
     return IssuingResult(
@@ -376,7 +383,7 @@ def _issued(connection: Connection, archive: Path, issuing_id: str) -> IssuingRe
     )
 
 
-def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> None:
+def _abandon(engine: Engine, archive: Folder, issuing_id: str, failure: str) -> None:
     """End a frozen issuing as failed: free its numbers and delete its folder."""
     with writing(engine) as connection:
         row = runs.read_issuing(connection, issuing_id)
@@ -384,18 +391,7 @@ def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> No
         for job in runs.read_jobs(connection, row.run).iter_rows(named=True):
             if (job["kind"], job["state"]) == ("issue", RUNNING):
                 runs.end_job(connection, row.run, job["sequence"], FAILED, failure)
-    partial = archive / row.facility / row.period / f".{issuing_id}.partial"
-    if partial.exists():
-        shutil.rmtree(partial)
-
-
-def _move(partial: Path, place: Path) -> None:
-    partial.rename(place)
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    discard(archive, Path(row.facility) / row.period / issuing_id)
 
 
 def _message(error: Exception) -> str:
@@ -493,13 +489,13 @@ def issue_approved(
         )
 
 
-def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:
+def issued_records(engine: Engine, archive: Folder, facility: str, period: Period) -> list[Path]:
     """List the audit records of a period's issued invoices, in the order of freezing."""
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         issuings = runs.read_issuings(connection, facility, str(period))
     issued = issuings.filter(pl.col("state") == ISSUED)
-    return [archive / record for record in issued["record"]]
+    return [open_record(archive, record) for record in issued["record"]]
 
 
 def _period_of(engine: Engine, book: PriceBook, run: str) -> Period:

@@ -120,7 +120,8 @@ def show(
     as_json: AsJson = False,
 ) -> None:
     """Show an invoice: its totals, its lines, its amounts by expense code."""
-    from billing_lib.audit.verify import find_record, sealed_file, sealed_sha256
+    from billing_lib.audit.archive import find_record
+    from billing_lib.audit.verify import sealed_file, sealed_sha256
     from billing_lib.cli.tables import say_invoice
     from billing_lib.settings import settings
     from billing_lib.workflow.invoice import read_invoice
@@ -325,7 +326,7 @@ AnyTargets = Annotated[list[str] | None, _TARGETS]
 
 def _records(targets: list[str]) -> list[tuple[str, Path]]:
     """Each target with its record. Only numbers, not folders, need a site."""
-    from billing_lib.audit.verify import find_record
+    from billing_lib.audit.archive import find_record
     from billing_lib.settings import anywhere, settings
     from billing_lib.workflow.issue import known_ledger
 

@@ -23,6 +23,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.archive import open_record
 from billing_lib.audit.verify import sealed_file, sealed_sha256
 from billing_lib.delivery.send import (
     Archived,
@@ -40,6 +41,7 @@ from billing_lib.documents.pdf import invoice_letter, statement_letter
 from billing_lib.documents.statement import render_statement_pdf, statement_file
 from billing_lib.documents.text import Invoice
 from billing_lib.errors import BillingError, InvalidRecord, NotReady
+from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import messages
 from billing_lib.ledger import statements as ledger_statements
@@ -293,7 +295,7 @@ def _wanted(
 
 
 def _ready(
-    connection: Connection, archive: Path, rows: pl.DataFrame, problems: list[str]
+    connection: Connection, archive: Folder, rows: pl.DataFrame, problems: list[str]
 ) -> dict[str, _Ready]:
     """The invoices and documents from the audit records, by number; problems are added."""
     archived = ledger_invoices.read_archived(connection, numbers=rows["number"].to_list())
@@ -302,12 +304,13 @@ def _ready(
     for row in archived.iter_rows(named=True):
         number, record = row["number"], row["record"]
         pdf = f"documents/{number}.pdf"
+        folder = open_record(archive, record)
         try:
-            text = sealed_file(archive / record, f"invoices/{number}.json", row["fingerprint"])
+            text = sealed_file(folder, f"invoices/{number}.json", row["fingerprint"])
             if record not in sealed:
-                sealed[record] = sealed_sha256(archive / record, row["seal"])
+                sealed[record] = sealed_sha256(folder, row["seal"])
             sha256 = sealed[record].get(pdf)
-            sealed_file(archive / record, pdf, sha256)
+            sealed_file(folder, pdf, sha256)
         except InvalidRecord as error:
             problems.append(f"invoice {number} is not told: {error}")
         else:
