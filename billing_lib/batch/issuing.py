@@ -43,7 +43,7 @@ from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
 from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
-from billing_lib.ledger.database import issuing, reading, writing
+from billing_lib.ledger.database import TAKEOVER_SECONDS, issuing, reading, writing
 from billing_lib.ledger.states import DONE, FAILED, ISSUED, RUNNING
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
@@ -115,12 +115,18 @@ class IssuingTerms:
     allow_dirty
         Issue although the program differs from its commit; the record keeps the diff.
     unattended
-        Whether the batch issues: rejected invoices then wait for a person.
+        Whether the batch issues: rejected invoices then wait for a person, and the batch for
+        another process that issues, since a dead one holds its lease a while.
     """
 
     date: str | None = None
     allow_dirty: bool = False
     unattended: bool = False
+
+    @property
+    def wait(self) -> float:
+        """For how many seconds to wait for another process that issues."""
+        return TAKEOVER_SECONDS if self.unattended else 0
 
 
 @dataclass(frozen=True)
@@ -213,9 +219,13 @@ class Issuer:
             issued = self._compute_and_commit(frozen, review, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
-                if runs.read_issuing(connection, frozen.id).state == ISSUED:
-                    raise
-            _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
+                state = runs.read_issuing(connection, frozen.id).state
+            if state == ISSUED:
+                raise
+            if state == FAILED:  # whoever took the lease over has ended it
+                discard(self.settings.runs, frozen.folder)
+            else:
+                _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
             raise RunFailed(
                 f"the run failed and nothing was issued: {_message(error)}",
                 where=frozen.id,
@@ -427,7 +437,7 @@ def issue_month(
     chosen = selection or RunScope()
     stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
-    with issuing(engine, book.facility.code):
+    with issuing(engine, book.facility.code, stated.wait):
         finished = end_interrupted(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
@@ -459,7 +469,7 @@ def process_run(
     period = _period_of(engine, book, run)
     stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
-    with issuing(engine, book.facility.code):
+    with issuing(engine, book.facility.code, stated.wait):
         end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(
             lambda connection: prepare_run(
@@ -482,7 +492,7 @@ def issue_approved(
     period = _period_of(engine, book, run)
     stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step, ISSUER)
-    with issuing(engine, book.facility.code):
+    with issuing(engine, book.facility.code, stated.wait):
         end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(
             lambda connection: approved_of(connection, book, run, codes or None, [])
