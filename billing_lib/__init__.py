@@ -275,7 +275,7 @@ class Site:
 
     def record(self, number: str) -> Path:
         """The audit record of an invoice."""
-        from billing_lib.audit.verify import find_record
+        from billing_lib.audit.archive import find_record
 
         return find_record(number, self.settings.runs, self.engine)
 

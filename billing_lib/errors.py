@@ -162,6 +162,10 @@ class UnreachableLedger(BillingError):
     """The database's URL is invalid, or the database cannot be reached or written."""
 
 
+class UnreachableFolder(BillingError):
+    """The archive or the store is elsewhere and cannot be reached, read or written."""
+
+
 class UnknownFormat(BillingError):
     """No document is written in this format."""
 

@@ -18,17 +18,16 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import SecretStr, ValidationError
+from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from billing_lib.errors import InvalidSettings, MissingExtra, NoSite
+from billing_lib.folders import Folder, local_only, parse_folder
 
 SITE_FILE = "billing.toml"
 """The file that marks a site."""
 
-_PATHS = (
-    "runs",
-    "store",
+_LOCAL_PATHS = (
     "parameters",
     "inbox",
     "usage_files",
@@ -38,6 +37,7 @@ _PATHS = (
     "time_stamp_ca",
     "smtp_ca",
 )
+_PATHS = ("runs", "store", *_LOCAL_PATHS)
 _SQLITE = "sqlite:///"
 
 GIT_EXPORT = "git+"
@@ -55,11 +55,11 @@ class Settings(BaseSettings):
     database: str = "sqlite:///billing.db"
     """The ledger, a SQLAlchemy URL; by default SQLite in the site."""
 
-    runs: Path = Path("runs")
-    """The archive of audit records."""
+    runs: Folder = Path("runs")
+    """The archive of audit records: a folder, or a URL of one."""
 
-    store: Path = Path("store")
-    """The folder of transformations and packages; it may be emptied, since they can be remade."""
+    store: Folder = Path("store")
+    """The folder or URL of transformations and packages, all of which can be made again."""
 
     package_days: int = 90
     """The number of days for which a package is valid."""
@@ -136,6 +136,9 @@ class Settings(BaseSettings):
     portal_url: str | None = None
     """The address of an invoice's or statement's page, with ``{id}`` for its number or id."""
 
+    _folders = field_validator("runs", "store", mode="before")(parse_folder)
+    _paths = field_validator("site", *_LOCAL_PATHS, mode="before")(local_only)
+
     @property
     def log_named(self) -> str:
         """The name of the log of records, without spaces."""
@@ -183,7 +186,7 @@ def anywhere(site: Path | None = None) -> Settings:
         (wrong, *_) = error.errors(include_input=False, include_url=False)
         name = "_".join(str(part) for part in wrong["loc"])
         raise InvalidSettings(
-            f"the setting cannot be read: {wrong['msg']}",
+            f"the setting cannot be read: {wrong['msg'].removeprefix('Value error, ')}",
             where=f"{site}/{SITE_FILE}, {name}" if name in filed else f"BILLING_{name.upper()}",
             remedy="the manual's page 'Settings' lists the valid values",
         ) from None
@@ -232,7 +235,9 @@ def _placed(current: Settings, site: Path | None) -> dict[str, Any]:
     if site == Path.cwd():
         return {"site": site}
     paths = {name: getattr(current, name) for name in _PATHS}
-    placed: dict[str, Any] = {name: site / path for name, path in paths.items() if path is not None}
+    placed: dict[str, Any] = {
+        name: site / path for name, path in paths.items() if isinstance(path, Path)
+    }
     log = current.log_export
     if log is not None and not log.startswith(GIT_EXPORT):
         placed["log_export"] = str(site / log)
@@ -248,6 +253,8 @@ EXTRAS = {
         *("nbconvert", "pandas"),
     ),
     "portal": ("voila", "jupyterhub", "ipywidgets", "anywidget", "pandas"),
+    "cluster": ("distributed",),
+    "remote": ("fsspec", "s3fs", "sshfs"),
     "templates": ("weasyprint",),
 }
 """The packages of each extra of pyproject.toml, by the names to import."""

@@ -24,6 +24,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Engine
 
+from billing_lib.audit.archive import find_record
 from billing_lib.audit.bag import (
     INFO,
     MANIFEST,
@@ -58,7 +59,7 @@ from billing_lib.audit.record import (
     RunDescription,
     seal_files,
 )
-from billing_lib.audit.verify import find_record, verify
+from billing_lib.audit.verify import verify
 from billing_lib.errors import InvalidRecord, UnknownInvoice, UnwritableFile
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading

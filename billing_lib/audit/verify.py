@@ -23,7 +23,7 @@ import re
 import stat
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -32,8 +32,8 @@ from urllib.parse import unquote
 import polars as pl
 from sqlalchemy import Engine
 
+from billing_lib.audit.archive import forget, list_records, open_anew, open_record, require_record
 from billing_lib.audit.bag import (
-    DECLARATION,
     INFO,
     MANIFEST,
     SIGNATURE,
@@ -67,9 +67,9 @@ from billing_lib.audit.record import (
     SOURCE_DIFF,
 )
 from billing_lib.audit.signing import RECORDS, SignatureCheck, check, check_time_stamp
-from billing_lib.errors import BillingError, InvalidRecord, UnknownInvoice, UnreadableFile
+from billing_lib.errors import BillingError, InvalidRecord, UnreadableFile
+from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
-from billing_lib.ledger import runs
 from billing_lib.ledger.database import reading
 from billing_lib.program import PROGRAM, SOURCE
 from billing_lib.settings import Settings, anywhere
@@ -139,7 +139,7 @@ class Checked:
 class Verification:
     """The results of all checks of a record, and notes on its invoices."""
 
-    record: Path
+    record: Folder
     checks: tuple[Checked, ...]
     notes: tuple[str, ...] = ()
 
@@ -714,16 +714,6 @@ def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None)
     return check(manifest, (record / SIGNATURE).read_bytes(), RECORDS, allowed_signers)
 
 
-def require_record(record: Path) -> None:
-    """Raise InvalidRecord if a folder is missing or has none of a record's files."""
-    if not any((record / name).exists() for name in (DECLARATION, MANIFEST, TAG_MANIFEST)):
-        raise InvalidRecord(
-            "this folder is no audit record (it has no bagit.txt and no manifest)",
-            where=str(record),
-            remedy="name a folder as runs/<facility>/<period>/<run>",
-        )
-
-
 def _against_signature(
     record: Path, tags: bytes | None, tags_now: bytes, allowed: Path | None
 ) -> tuple[bytes | None, list[Finding], str]:
@@ -821,55 +811,15 @@ def _json_object(path: Path) -> dict[str, Any]:
     return content if isinstance(content, dict) else {}
 
 
-def find_record(target: str, archive: Path, engine: Engine | None = None) -> Path:
-    """The record that a folder, a run's id or an invoice's number names.
-
-    A ledger knows the path of each record; without one, the archive is searched.
-
-    Raises
-    ------
-    InvalidRecord
-        The folder is no record.
-    UnknownInvoice
-        No record in the archive has this run or number.
-    """
-    folder = Path(target)
-    if os.path.isdir(target):  # noqa: PTH112 — Path.is_dir fails on some texts
-        require_record(folder)
-        return folder
-    if engine is not None:
-        with reading(engine) as connection:
-            path = runs.find_record(connection, target)
-        if path is not None and (archive / path / "bagit.txt").is_file():
-            return archive / path
-    for record in list_records(archive):
-        numbers = {path.stem for path in (record / "data" / "invoices").glob("*.json")}
-        if target == record.name or target in numbers:
-            return record
-    raise UnknownInvoice(
-        f"'{target}' is no record's folder, and no record in {archive}/ has this run or invoice",
-        remedy="'billing invoices' lists the numbers; BILLING_RUNS says where the archive is",
-    )
-
-
-def list_records(archive: Path) -> list[Path]:
-    """Every record in the archive, sorted by facility, period and run."""
-    return sorted(
-        path
-        for path in archive.glob("*/*/*")
-        if path.is_dir() and not path.name.startswith(".") and (path / "bagit.txt").is_file()
-    )
-
-
-def verify_all(archive: Path, known: Known = NOTHING) -> Iterator[Verification]:
+def verify_all(archive: Folder, known: Known = NOTHING) -> Iterator[Verification]:
     """Check every record in the archive, and every record that the ledger or the log names.
 
     In parallel: by threads, in a large archive by processes; sorted by facility, period and run.
     A record that is missing, or at another place than the ledger's, has a finding that says so.
     """
     issued = {} if known.runs is None else {run.record: run for run in known.runs.values()}
-    there = {path.relative_to(archive).as_posix() for path in list_records(archive)}
-    places = sorted(there | issued.keys())
+    there = list_records(archive)
+    places = sorted({*there, *issued})
     seen = set()
     for place, found in zip(places, _verified(places, archive, known), strict=True):
         if found is None:
@@ -893,12 +843,11 @@ def verify_all(archive: Path, known: Known = NOTHING) -> Iterator[Verification]:
 
 
 def _verified(
-    places: list[str], archive: Path, known: Known
+    places: list[str], archive: Folder, known: Known
 ) -> Iterator[tuple[str, Verification] | None]:
     """The run and the verification of each record, in order; None where none is."""
     workers, settings = max(1, min(len(places), _THREADS)), anywhere()
-    sizes = (path.stat().st_size for path in archive.rglob("*") if path.is_file())
-    if workers == 1 or (len(places) < _MANY and sum(sizes) < _PROCESSES_PAY):
+    if workers == 1 or (len(places) < _MANY and _small(archive)):
         verify_there = partial(_verify_place, archive, known, settings)
         with ThreadPoolExecutor(workers) as threads:  # hashing lets other threads run
             yield from threads.map(verify_there, places)
@@ -908,10 +857,18 @@ def _verified(
         yield from pool.map(_verify_with, places, chunksize=1 + len(places) // (workers * 20))
 
 
-_working_with: tuple[Path, Known, Settings]
+def _small(archive: Folder) -> bool:
+    """Whether threads verify these records sooner than processes, which start first."""
+    if not isinstance(archive, Path):  # copying takes longer than hashing, and threads copy too
+        return True
+    sizes = (path.stat().st_size for path in archive.rglob("*") if path.is_file())
+    return sum(sizes) < _PROCESSES_PAY
 
 
-def _work_with(archive: Path, known: Known, settings: Settings) -> None:
+_working_with: tuple[Folder, Known, Settings]
+
+
+def _work_with(archive: Folder, known: Known, settings: Settings) -> None:
     """Keep a worker's arguments."""
     global _working_with, _THREADS
     _working_with, _THREADS = (archive, known, settings), 1
@@ -923,15 +880,17 @@ def _verify_with(place: str) -> tuple[str, Verification] | None:
 
 
 def _verify_place(
-    archive: Path, known: Known, settings: Settings, place: str
+    archive: Folder, known: Known, settings: Settings, place: str
 ) -> tuple[str, Verification] | None:
     """The run and the verification of the record at a place; None if none is there."""
-    subject = _Subject(archive / place, known, settings)
+    subject = _Subject(open_anew(archive, place), known, settings)
     try:
-        verification = _verify(subject)
+        verification = replace(_verify(subject), record=archive / place)
+        return subject.run, verification
     except InvalidRecord:
         return None
-    return subject.run, verification
+    finally:
+        forget(archive, place)
 
 
 @dataclass(frozen=True)
@@ -943,19 +902,20 @@ class IssuedFile:
     """
 
     number: str
-    record: Path
+    record: Folder
     path: str
     vouched: bool | None
     note: str | None
 
 
-def find_issued(archive: Path, known: Known, sha256: str) -> IssuedFile | None:
+def find_issued(archive: Folder, known: Known, sha256: str) -> IssuedFile | None:
     """The issued invoice that a document or a canonical result is of, by its sha256 in hex.
 
     The beginning of a hash finds it too, if it is long enough to be typed without doubt.
     """
     wanted = ("invoices/", "documents/")
-    for record in list_records(archive):
+    for place in list_records(archive):
+        record = open_record(archive, place)
         subject = _Subject(record, known)
         seal = known.seal(subject.run)
         vouched: bool | None = None if known.log is None else seal is not None
@@ -966,7 +926,7 @@ def find_issued(archive: Path, known: Known, sha256: str) -> IssuedFile | None:
         for path, digest in files.items():
             if digest.startswith(sha256) and path.startswith(wanted):
                 number = _number_of(path, files)
-                return IssuedFile(number, record, path, vouched, known.states.get(number))
+                return IssuedFile(number, archive / place, path, vouched, known.states.get(number))
     return None
 
 
@@ -1067,20 +1027,24 @@ def _not_as_sealed(record: Path, name: str) -> InvalidRecord:
     )
 
 
-def sealed_invoices(archive: Path, invoices: pl.DataFrame) -> list[Invoice]:
+def sealed_invoices(archive: Folder, invoices: pl.DataFrame) -> list[Invoice]:
     """The canonical invoices of records, in order; InvalidRecord if one is missing or changed.
 
     ``invoices`` has the ledger's columns ``record``, ``number`` and ``fingerprint``.
     """
     return [
-        read_invoice(sealed_file(archive / record, f"invoices/{number}.json", fingerprint).decode())
+        read_invoice(
+            sealed_file(
+                open_record(archive, record), f"invoices/{number}.json", fingerprint
+            ).decode()
+        )
         for record, number, fingerprint in invoices.select(
             "record", "number", "fingerprint"
         ).iter_rows()
     ]
 
 
-def issued_files(engine: Engine, archive: Path, number: str) -> dict[str, bytes]:
+def issued_files(engine: Engine, archive: Folder, number: str) -> dict[str, bytes]:
     """The canonical result, detail and documents of an issued invoice, as sealed, by file name.
 
     Raises
@@ -1093,7 +1057,7 @@ def issued_files(engine: Engine, archive: Path, number: str) -> dict[str, bytes]
     with reading(engine) as connection:
         row = ledger_invoices.read_archived(connection, numbers=[number]).row(0, named=True)
         require_team(connection, row["facility"], row["team"])
-    record = archive / row["record"]
+    record = open_record(archive, row["record"])
     files = sealed_sha256(record, row["seal"]) | {f"invoices/{number}.json": row["fingerprint"]}
     own = number.replace("/", "_")
     return {

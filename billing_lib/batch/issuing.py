@@ -9,7 +9,6 @@ leaves no lock behind (docs/architecture.md).
 """
 
 import datetime as dt
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -27,15 +26,24 @@ from papermill.exceptions import PapermillExecutionError
 from sqlalchemy import Connection, Engine
 
 from billing_lib.audit import log
+from billing_lib.audit.archive import (
+    discard,
+    open_record,
+    partial_record,
+    publish,
+    store,
+    stored_only,
+)
 from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
+from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
-from billing_lib.ledger.database import issuing, reading, writing
+from billing_lib.ledger.database import TAKEOVER_SECONDS, issuing, reading, writing
 from billing_lib.ledger.states import DONE, FAILED, ISSUED, RUNNING
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.money import minor_places, money_text
@@ -62,9 +70,9 @@ class IssuingResult:
     """The result of an issuing, whose id is also that of its audit record.
 
     ``total`` and ``cost`` are sums of all invoices in minor units; the cost is None if no item
-    has one. ``record`` is a folder; ``notes`` are sentences on waiting invoices, and notices.
-    If invoices were ``submitted`` and none could be issued yet, ``numbers`` is empty, ``issuing``
-    is the billing run and ``record`` the archive.
+    has one. ``record`` is its folder or URL; ``notes`` are sentences on waiting invoices, and
+    notices. If invoices were ``submitted`` and none could be issued yet, ``numbers`` is empty,
+    ``issuing`` is the billing run and ``record`` the archive.
     """
 
     issuing: str
@@ -73,7 +81,7 @@ class IssuingResult:
     total: int
     cost: int | None
     currency: str
-    record: Path
+    record: Folder
     notes: list[str] = field(default_factory=list)
     submitted: int = 0
 
@@ -107,12 +115,18 @@ class IssuingTerms:
     allow_dirty
         Issue although the program differs from its commit; the record keeps the diff.
     unattended
-        Whether the batch issues: rejected invoices then wait for a person.
+        Whether the batch issues: rejected invoices then wait for a person, and the batch for
+        another process that issues, since a dead one holds its lease a while.
     """
 
     date: str | None = None
     allow_dirty: bool = False
     unattended: bool = False
+
+    @property
+    def wait(self) -> float:
+        """For how many seconds to wait for another process that issues."""
+        return TAKEOVER_SECONDS if self.unattended else 0
 
 
 @dataclass(frozen=True)
@@ -206,9 +220,13 @@ class Issuer:
             issued = self._compute_and_commit(frozen, review, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
-                if runs.read_issuing(connection, frozen.id).state == ISSUED:
-                    raise
-            _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
+                state = runs.read_issuing(connection, frozen.id).state
+            if state == ISSUED:
+                raise
+            if state == FAILED:  # whoever took the lease over has ended it
+                discard(self.settings.runs, frozen.folder)
+            else:
+                _abandon(self.engine, self.settings.runs, frozen.id, _message(error))
             raise RunFailed(
                 f"the run failed and nothing was issued: {_message(error)}",
                 where=frozen.id,
@@ -221,7 +239,7 @@ class Issuer:
         self, frozen: Frozen, review: MonthData, evidence: Evidence, job: int
     ) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
-        partial = archive / frozen.partial_folder
+        partial = partial_record(archive, frozen.folder)
         if partial.exists():
             shutil.rmtree(partial)
         data = partial / "data"
@@ -240,6 +258,7 @@ class Issuer:
         self.step(2, last, "archive")
         evidence.write(data, self.book, frozen, computation)
         notes = seal(partial, _description(frozen, started, ended), self.origin)
+        store(archive, frozen.folder)
         self.step(3, last, "commit")
         with writing(self.engine) as connection:
             log.append(
@@ -254,7 +273,7 @@ class Issuer:
             )
             issued = _issued(connection, archive, frozen.id)
             runs.end_job(connection, frozen.run, job, DONE, issued.sentences[0])
-        _move(partial, archive / frozen.folder)
+        publish(archive, frozen.folder)
         self.step(4, last, "done")
         issued.notes.extend([*notices, *notes, *self._exported()])
         return issued
@@ -271,7 +290,7 @@ class Issuer:
 
 
 def end_interrupted(
-    engine: Engine, archive: Path, facility: str, period: Period, selection: RunScope
+    engine: Engine, archive: Folder, facility: str, period: Period, selection: RunScope
 ) -> IssuingResult | None:
     """Finish or undo an interrupted issuing; call it under the facility's lock.
 
@@ -284,11 +303,9 @@ def end_interrupted(
     if frozen is not None:
         _abandon(engine, archive, frozen.id, "interrupted")
     finished = None
-    for row in issued.iter_rows(named=True):
-        place = archive / row["record"]
-        partial = place.with_name(f".{row['id']}.partial")
-        if partial.is_dir() and not place.exists():
-            _move(partial, place)
+    for row in issued.tail(1).iter_rows(named=True):  # earlier ones were ended before it began
+        if stored_only(archive, row["record"]):
+            publish(archive, row["record"])
             with reading(engine) as connection:
                 of = runs.read_run(connection, row["run"])
                 if (of.period, of.selection) == (str(period), selection.text):
@@ -363,7 +380,7 @@ def parse_invoice_date(text: str | None, period: Period, today: dt.date) -> dt.d
     return date
 
 
-def _issued(connection: Connection, archive: Path, issuing_id: str) -> IssuingResult:
+def _issued(connection: Connection, archive: Folder, issuing_id: str) -> IssuingResult:
     invoices = ledger_invoices.read_issued(connection, issuing=issuing_id)
     row = runs.read_issuing(connection, issuing_id)
     return IssuingResult(
@@ -377,7 +394,7 @@ def _issued(connection: Connection, archive: Path, issuing_id: str) -> IssuingRe
     )
 
 
-def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> None:
+def _abandon(engine: Engine, archive: Folder, issuing_id: str, failure: str) -> None:
     """End a frozen issuing as failed: free its numbers and delete its folder."""
     with writing(engine) as connection:
         row = runs.read_issuing(connection, issuing_id)
@@ -385,18 +402,7 @@ def _abandon(engine: Engine, archive: Path, issuing_id: str, failure: str) -> No
         for job in runs.read_jobs(connection, row.run).iter_rows(named=True):
             if (job["kind"], job["state"]) == ("issue", RUNNING):
                 runs.end_job(connection, row.run, job["sequence"], FAILED, failure)
-    partial = archive / row.facility / row.period / f".{issuing_id}.partial"
-    if partial.exists():
-        shutil.rmtree(partial)
-
-
-def _move(partial: Path, place: Path) -> None:
-    partial.rename(place)
-    folder = os.open(place.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    discard(archive, Path(row.facility) / row.period / issuing_id)
 
 
 def _message(error: Exception) -> str:
@@ -432,7 +438,7 @@ def issue_month(
     chosen = selection or RunScope()
     stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
-    with issuing(engine, book.facility.code):
+    with issuing(engine, book.facility.code, stated.wait):
         finished = end_interrupted(engine, settings.runs, book.facility.code, period, chosen)
         if finished is not None:
             return finished
@@ -464,7 +470,7 @@ def process_run(
     period = _period_of(engine, book, run)
     stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step)
-    with issuing(engine, book.facility.code):
+    with issuing(engine, book.facility.code, stated.wait):
         end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(
             lambda connection: prepare_run(
@@ -487,20 +493,20 @@ def issue_approved(
     period = _period_of(engine, book, run)
     stated = terms or IssuingTerms()
     issuer = Issuer.begin(engine, settings, book, period, stated, step, ISSUER)
-    with issuing(engine, book.facility.code):
+    with issuing(engine, book.facility.code, stated.wait):
         end_interrupted(engine, settings.runs, book.facility.code, issuer.period, RunScope())
         return issuer.issue(
             lambda connection: approved_of(connection, book, run, codes or None, [])
         )
 
 
-def issued_records(engine: Engine, archive: Path, facility: str, period: Period) -> list[Path]:
+def issued_records(engine: Engine, archive: Folder, facility: str, period: Period) -> list[Path]:
     """List the audit records of a period's issued invoices, in the order of freezing."""
     with reading(engine) as connection:
         require(connection, facility, VIEWER)
         issuings = runs.read_issuings(connection, facility, str(period))
     issued = issuings.filter(pl.col("state") == ISSUED)
-    return [archive / record for record in issued["record"]]
+    return [open_record(archive, record) for record in issued["record"]]
 
 
 def _period_of(engine: Engine, book: PriceBook, run: str) -> Period:

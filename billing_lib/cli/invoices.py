@@ -123,7 +123,8 @@ def show(
     ] = None,
 ) -> None:
     """Show an invoice: its totals, its lines, its amounts by expense code."""
-    from billing_lib.audit.verify import find_record, sealed_file, sealed_sha256
+    from billing_lib.audit.archive import find_record
+    from billing_lib.audit.verify import sealed_file, sealed_sha256
     from billing_lib.cli.tables import say_detail, say_invoice
     from billing_lib.settings import settings
     from billing_lib.workflow.detail import CSV, detail_names
@@ -337,7 +338,7 @@ AnyTargets = Annotated[list[str] | None, _TARGETS]
 
 def _records(targets: list[str]) -> list[tuple[str, Path]]:
     """Each target with its record. Only numbers, not folders, need a site."""
-    from billing_lib.audit.verify import find_record
+    from billing_lib.audit.archive import find_record
     from billing_lib.settings import anywhere, settings
     from billing_lib.workflow.issue import known_ledger
 

@@ -22,6 +22,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.archive import open_record
 from billing_lib.audit.verify import sealed_file, sealed_sha256
 from billing_lib.delivery.send import (
     Archived,
@@ -39,6 +40,7 @@ from billing_lib.documents.pdf import invoice_letter, statement_letter
 from billing_lib.documents.statement import render_statement_pdf, statement_file
 from billing_lib.documents.text import Invoice
 from billing_lib.errors import BillingError, InvalidRecord, NotReady
+from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import messages
 from billing_lib.ledger import statements as ledger_statements
@@ -302,7 +304,7 @@ def _wanted(
 
 
 def _ready(
-    connection: Connection, archive: Path, rows: pl.DataFrame, problems: list[str]
+    connection: Connection, archive: Folder, rows: pl.DataFrame, problems: list[str]
 ) -> dict[str, _Ready]:
     """The invoices and documents from the audit records, by number; problems are added."""
     archived = ledger_invoices.read_archived(connection, numbers=rows["number"].to_list())
@@ -311,18 +313,19 @@ def _ready(
     for row in archived.iter_rows(named=True):
         number, record = row["number"], row["record"]
         pdf = f"documents/{number}.pdf"
+        folder = open_record(archive, record)
         try:
-            text = sealed_file(archive / record, f"invoices/{number}.json", row["fingerprint"])
+            text = sealed_file(folder, f"invoices/{number}.json", row["fingerprint"])
             invoice = read_invoice(text.decode())
             if record not in sealed:
-                sealed[record] = sealed_sha256(archive / record, row["seal"])
+                sealed[record] = sealed_sha256(folder, row["seal"])
             sha256 = sealed[record].get(pdf)
-            sealed_file(archive / record, pdf, sha256)
+            sealed_file(folder, pdf, sha256)
             files = {
                 f"invoices/{name}": sealed[record].get(f"invoices/{name}")
                 for name in detail_names(invoice, CSV)
             }
-            size = sum(len(sealed_file(archive / record, *it)) for it in files.items())
+            size = sum(len(sealed_file(folder, *it)) for it in files.items())
         except InvalidRecord as error:
             problems.append(f"invoice {number} is not told: {error}")
         else:

@@ -39,12 +39,14 @@ from urllib.parse import quote, urlsplit
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.archive import open_record
 from billing_lib.audit.verify import sealed_file
 from billing_lib.documents.mail import Attached, Mail, mail_bytes
 from billing_lib.documents.pdf import Letter, Link
 from billing_lib.documents.text import printable
 from billing_lib.documents.writing import make_folder, write_file
 from billing_lib.errors import InvalidAddress, InvalidRecord, InvalidSettings, UnusableMailServer
+from billing_lib.folders import Folder
 from billing_lib.ledger import messages
 from billing_lib.ledger.database import reading, sending, writing
 from billing_lib.ledger.states import REFUSED, SENDING, SENT, UNCERTAIN
@@ -321,7 +323,7 @@ def outgoing(
 def mail_of(
     row: Mapping[str, Any],
     attachments: Iterable[Mapping[str, Any]],
-    archive: Path,
+    archive: Folder,
     queued_at: dt.datetime | None,
 ) -> Mail:
     """The message from rows of the outbox.
@@ -338,7 +340,7 @@ def mail_of(
             content = bytes(file["content"])
         else:
             record, _, path = file["place"].partition("/data/")
-            content = sealed_file(archive / record, path, file["sha256"])
+            content = sealed_file(open_record(archive, record), path, file["sha256"])
         attached.append(Attached(file["name"], file["media_type"], content))
     return Mail(**texts, queued_at=queued_at, attached=attached)
 

@@ -32,6 +32,7 @@ from billing_lib.documents.text import Invoice
 from billing_lib.documents.writing import write_file
 from billing_lib.errors import NotReady
 from billing_lib.exports.packages import invoices_with_logos
+from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.invoices import read_archived
@@ -50,7 +51,7 @@ Stated = tuple[Statement, Mapping[str, Invoice]]
 
 def statement_documents(
     engine: Engine,
-    archive: Path,
+    archive: Folder,
     books: dict[str, PriceBook],
     statement_id: str,
     suffixes: Sequence[str],
@@ -66,7 +67,7 @@ def statement_documents(
 
 
 def write_statement(
-    engine: Engine, archive: Path, books: dict[str, PriceBook], statement_id: str, path: Path
+    engine: Engine, archive: Folder, books: dict[str, PriceBook], statement_id: str, path: Path
 ) -> bool:
     """Write a statement in the format of the file's name; whether the file changed."""
     documents = statement_documents(engine, archive, books, statement_id, [suffix_of(path)])
@@ -75,7 +76,7 @@ def write_statement(
 
 def write_statements(
     engine: Engine,
-    archive: Path,
+    archive: Folder,
     books: dict[str, PriceBook],
     period: Period,
     suffix: str,
@@ -98,7 +99,7 @@ def _rendered(stated: Stated, suffix: str) -> bytes:
 
 
 def _with_invoices(
-    engine: Engine, archive: Path, statements: Sequence[Statement], suffix: str
+    engine: Engine, archive: Folder, statements: Sequence[Statement], suffix: str
 ) -> list[Stated]:
     if suffix != WITH_INVOICES:
         return [(statement, {}) for statement in statements]

@@ -32,6 +32,7 @@ import polars as pl
 from filelock import FileLock, Timeout
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.archive import open_record
 from billing_lib.audit.verify import sealed_file, sealed_invoices, sealed_sha256
 from billing_lib.documents.package import STATEMENTS, Packed, write_zip
 from billing_lib.documents.pictures import with_logo
@@ -39,6 +40,7 @@ from billing_lib.documents.registry import rendered, renderers
 from billing_lib.documents.statement import FORMATS, render_statement, statement_file
 from billing_lib.documents.writing import make_folder, unwritable, write_file
 from billing_lib.errors import InvalidFilter, NotReady, UnknownExport
+from billing_lib.folders import Folder, RemoteFolder
 from billing_lib.ledger import exports
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
@@ -125,11 +127,7 @@ class Store:
         path = self._path(sha256)
         content = path.read_bytes() if path.is_file() else b""
         if hashlib.sha256(content).hexdigest() != sha256:
-            raise UnknownExport(
-                "the file is gone from the store, or was changed there",
-                where=str(path),
-                remedy="make it again",
-            )
+            raise _gone(str(path))
         return content
 
     def sweep(self, referred: set[str]) -> int:
@@ -141,7 +139,79 @@ class Store:
         return len(unreferred)
 
     def _path(self, sha256: str) -> Path:
-        return self.folder / "files" / sha256[:2] / sha256
+        return self.folder / _stored(sha256)
+
+
+@dataclass(frozen=True)
+class RemoteStore:
+    """The same in a folder elsewhere, for many machines at once.
+
+    There is no lock: a file is swept only a day after it was written, and putting a file that is
+    there writes it again.
+    """
+
+    remote: RemoteFolder
+
+    @contextmanager
+    def locked(self, wait: float = _WAIT) -> Iterator[None]:
+        """Nothing: no process needs to wait for another."""
+        yield
+
+    def put(self, content: bytes) -> str:
+        """Store a file's content; returns its sha256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        self.remote.write(_stored(sha256), content)
+        return sha256
+
+    @property
+    def partial(self) -> Path:
+        """The local path for writing a large file before :meth:`take`."""
+        return self.remote.copies / _PARTIAL
+
+    def take(self) -> tuple[str, int]:
+        """Store the file written to ``partial``; returns its sha256 and size in bytes."""
+        content = self.partial.read_bytes()
+        self.partial.unlink()
+        return self.put(content), len(content)
+
+    def has(self, sha256: str) -> bool:
+        """Whether the store has a file with this content."""
+        return self.remote.exists(_stored(sha256))
+
+    def size(self, sha256: str) -> int:
+        """The size of a stored file in bytes."""
+        return self.remote.size(_stored(sha256))
+
+    def read(self, sha256: str) -> bytes:
+        """A file's content."""
+        path = _stored(sha256)
+        content = self.remote.read(path) if self.remote.exists(path) else b""
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise _gone(f"{self.remote}/{path}")
+        return content
+
+    def sweep(self, referred: set[str]) -> int:
+        """Delete files without a reference that are older than a day; returns their number."""
+        before = dt.datetime.now(dt.UTC) - dt.timedelta(days=1)
+        paths = (path for path in self.remote.names("files") if Path(path).name not in referred)
+        unreferred = [path for path in paths if self.remote.modified(path) < before]
+        self.remote.delete(unreferred)
+        return len(unreferred)
+
+
+def open_store(folder: Folder) -> Store | RemoteStore:
+    """The store in a folder anywhere."""
+    return Store(folder) if isinstance(folder, Path) else RemoteStore(folder)
+
+
+def _stored(sha256: str) -> str:
+    return f"files/{sha256[:2]}/{sha256}"
+
+
+def _gone(where: str) -> UnknownExport:
+    return UnknownExport(
+        "the file is gone from the store, or was changed there", where=where, remedy="make it again"
+    )
 
 
 JSON = "json"
@@ -173,12 +243,12 @@ class _Document:
 
 
 def _invoice_documents(
-    chosen: Chosen, archive: Path, formats: Sequence[str]
+    chosen: Chosen, archive: Folder, formats: Sequence[str]
 ) -> Iterator[_Document]:
     """The invoices with their files, archived or to be made."""
     sealed: dict[str, dict[str, str]] = {}
     for row in chosen.invoices.iter_rows(named=True):
-        record, number = archive / row["record"], row["number"]
+        record, number = open_record(archive, row["record"]), row["number"]
         if row["record"] not in sealed:
             sealed[row["record"]] = sealed_sha256(record, row["seal"])
         archived = sealed[row["record"]]
@@ -229,7 +299,7 @@ def _invoice_documents(
 
 
 def _statement_documents(
-    chosen: Chosen, statements: Sequence[Statement], archive: Path, formats: Sequence[str]
+    chosen: Chosen, statements: Sequence[Statement], archive: Folder, formats: Sequence[str]
 ) -> Iterator[_Document]:
     """The statements with their files, in the formats of statements."""
     for statement in statements:
@@ -259,7 +329,7 @@ def _statement_documents(
             yield _Document(packed, owners, read, files, statement)
 
 
-def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invoice]:
+def invoices_with_logos(archive: Folder, invoices: pl.DataFrame) -> dict[str, Invoice]:
     """The canonical invoices as issued, by number, each with its logo.
 
     Parameters
@@ -267,7 +337,9 @@ def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invo
     invoices
         Schema ARCHIVED.
     """
-    snapshots = [archive / record / "data" / "snapshot" for record in invoices["record"]]
+    snapshots = [
+        open_record(archive, record) / "data" / "snapshot" for record in invoices["record"]
+    ]
     return {
         str(invoice["number"]): dict(with_logo(invoice, read_logo(snapshot)))
         for invoice, snapshot in zip(sealed_invoices(archive, invoices), snapshots, strict=True)
@@ -275,7 +347,7 @@ def invoices_with_logos(archive: Path, invoices: pl.DataFrame) -> dict[str, Invo
 
 
 def _complete_files(
-    store: Store, documents: Sequence[_Document], known: pl.DataFrame, step: Progress
+    store: Store | RemoteStore, documents: Sequence[_Document], known: pl.DataFrame, step: Progress
 ) -> None:
     """Set the sha256 and size of every file; files neither archived nor in the store are rendered.
 
@@ -326,7 +398,7 @@ def _render(to_make: Sequence[tuple[_Document, int]]) -> Iterator[bytes]:
             yield render_statement(document.statement, suffix, document.invoices())
 
 
-def sweep(engine: Engine, store: Store, today: dt.date | None = None) -> int:
+def sweep(engine: Engine, store: Store | RemoteStore, today: dt.date | None = None) -> int:
     """Delete files without a reference from the locked store; returns their number.
 
     Also deletes expired packages and packages left incomplete by a crash.
@@ -393,7 +465,7 @@ def make_package(
     wanted = _formats(formats)
     day = today or _today()
     valid_until = day + dt.timedelta(days=settings.package_days)
-    store = Store(settings.store)
+    store = open_store(settings.store)
     with reading(engine) as connection:
         chosen = choose(connection, export, books)
         # A statement is packed with its invoices.
@@ -497,7 +569,7 @@ def read_package(
             f"the package {package} was valid until {row['valid_until']}",
             remedy="make it again with 'billing package'",
         )
-    return Store(settings.store).read(str(row["sha256"]))
+    return open_store(settings.store).read(str(row["sha256"]))
 
 
 def delete_package(
@@ -509,7 +581,7 @@ def delete_package(
     today: dt.date | None = None,
 ) -> str:
     """Delete a package and its files without another reference; returns a sentence."""
-    store = Store(settings.store)
+    store = open_store(settings.store)
     with store.locked():
         with writing(engine) as connection:
             row = _require(connection, package)

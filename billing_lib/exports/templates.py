@@ -50,12 +50,13 @@ from jinja2 import Environment, TemplateSyntaxError
 from jinja2.meta import find_referenced_templates
 from sqlalchemy import Connection, Engine
 
+from billing_lib.audit.archive import open_record
 from billing_lib.audit.verify import sealed_invoices
 from billing_lib.documents.html import page_of
 from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.view import view
 from billing_lib.errors import InvalidFilter, InvalidTemplate, UnknownExport
-from billing_lib.exports.packages import Store, sweep
+from billing_lib.exports.packages import RemoteStore, Store, open_store, sweep
 from billing_lib.ledger import exports, invoices
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.events import record_event
@@ -299,7 +300,9 @@ def _tasks(
                     format="pdf" if pdf else template.format,
                     template_sha256=templates.sha256(name, pdf=pdf),
                     input_sha256=_sha256(canonical_json(context).encode()),
-                    record=settings.runs / records[subject] if subject in records else None,
+                    record=open_record(settings.runs, records[subject])
+                    if subject in records
+                    else None,
                 )
             )
     return tasks
@@ -516,7 +519,7 @@ def transform(
         tasks = _tasks(engine, connection, settings, books, name, chosen, wanted, pdf)
         kept = exports.read_transformations(connection, subjects=[task.subject for task in tasks])
     tasks = [replace(task, last=_last(kept, task)) for task in tasks]
-    store = Store(settings.store)
+    store = open_store(settings.store)
     with store.locked():
         sweep(engine, store)
         stale = [
@@ -559,13 +562,13 @@ def read_transformation(engine: Engine, settings: Settings, result: str) -> Tran
     with reading(engine) as connection:
         row = _require(connection, result, VIEWER)
     file = _result_file(row["subject"], row["template"], row["format"])
-    content = Store(settings.store).read(row["sha256"])
+    content = open_store(settings.store).read(row["sha256"])
     return Transformed(result, file, content, f"{result}: as it was made")
 
 
 def delete_transformation(engine: Engine, settings: Settings, result: str, reason: str = "") -> str:
     """Delete a kept result, and its file if nothing else refers to it; returns a sentence."""
-    store = Store(settings.store)
+    store = open_store(settings.store)
     with store.locked():
         with writing(engine) as connection:
             row = _require(connection, result, REVIEWER)
@@ -605,7 +608,7 @@ def _render(tasks: Sequence[_Task], pdf: bool, step: Progress) -> list[bytes]:
 
 
 def _result(
-    store: Store, task: _Task, content: bytes | None
+    store: Store | RemoteStore, task: _Task, content: bytes | None
 ) -> tuple[Transformed, dict[str, Any] | None]:
     """A result, and its row for the ledger if it is new."""
     last = task.last

@@ -12,13 +12,18 @@
 SQLite writes under BEGIN IMMEDIATE, so two writers queue instead of failing half way, in WAL
 mode, so readers go on. A PostgreSQL session runs in UTC with ISO dates. One process per facility
 issues, and one sends mail. Their locks are advisory locks on a connection of their own, or files
-beside a SQLite ledger, and end with the process, even if it is killed. On PostgreSQL triggers set
+beside a SQLite ledger, and end with the process, even if it is killed. On PostgreSQL they are
+leases: the holder beats every quarter of a minute, and the server ends a session that is silent
+for a minute, as when its machine is gone or hangs. Whoever lost a lease commits nothing, since the
+next holder ends the issuing that it finds frozen. On PostgreSQL triggers set
 login (``session_user``) and time, whatever a client sends. On SQLite only this module sets them:
 the owner of the process, never an environment variable, and the system's clock.
 """
 
 import os
 import pwd
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -66,6 +71,9 @@ Ledger = Engine | Connection
 """A ledger, or a transaction on it of which the work becomes a part."""
 
 _BUSY_SECONDS = 60
+_LEASE_SECONDS = 60
+TAKEOVER_SECONDS = 2 * _LEASE_SECONDS
+"""The time in which a dead holder's lease has surely ended."""
 _CONNECT_SECONDS = 10
 _READING = "billing_reading"
 _PRAGMAS = (
@@ -306,14 +314,18 @@ def _shown(engine: Engine) -> str:
 
 
 @contextmanager
-def issuing(engine: Engine, facility: str) -> Iterator[None]:
-    """Hold the facility's issuing lock; IssuingElsewhere if another process or caller holds it."""
+def issuing(engine: Engine, facility: str, wait: float = 0) -> Iterator[None]:
+    """Hold the facility's issuing lock; IssuingElsewhere if another process or caller holds it.
+
+    ``wait`` is for how many seconds to wait for the other.
+    """
     refusal = IssuingElsewhere(
         "another process is issuing at this moment",
         where=facility,
         remedy="run the command again when it has ended",
     )
-    with _held(engine, f"issuing:{facility}", f"{quote(facility, safe='')}.issuing", refusal):
+    file = f"{quote(facility, safe='')}.issuing"
+    with _held(engine, f"issuing:{facility}", file, refusal, wait):
         yield
 
 
@@ -329,35 +341,58 @@ def sending(engine: Engine) -> Iterator[None]:
 
 
 @contextmanager
-def _held(engine: Engine, key: str, file: str, refusal: BillingError) -> Iterator[None]:
+def _held(
+    engine: Engine, key: str, file: str, refusal: BillingError, wait: float = 0
+) -> Iterator[None]:
     if engine.dialect.name == "postgresql":
-        with _session_lock(engine, key, refusal):
+        with _session_lock(engine, key, refusal, wait):
             yield
     else:
-        with _file_lock(engine, file, refusal):
+        with _file_lock(engine, file, refusal, wait):
             yield
 
 
 @contextmanager
-def _session_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
+def _session_lock(engine: Engine, name: str, refusal: BillingError, wait: float) -> Iterator[None]:
+    until = time.monotonic() + wait
     with (
         _sentences(engine),  # also where the lock is lost with its connection
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
-        if not connection.scalar(select(func.billing_guard_hold(name))):
-            raise refusal
+        while not connection.scalar(select(func.billing_guard_hold(name))):
+            if time.monotonic() >= until:
+                raise refusal
+            time.sleep(0.2)
+        ended = threading.Event()
+        beating = threading.Thread(target=_beat, args=(connection, ended), daemon=True)
+        beating.start()
         try:
             yield
         finally:
-            connection.scalar(select(func.billing_guard_free(name)))
+            ended.set()
+            beating.join()
+            if not connection.invalidated:
+                connection.scalar(select(func.billing_guard_free(name)))
+                connection.execute(select(func.set_config("idle_session_timeout", "0", False)))
+
+
+def _beat(connection: Connection, ended: threading.Event) -> None:
+    """Show the server that the holder of a lease is there, until it has ended or is lost."""
+    timeout = f"{_LEASE_SECONDS}s"
+    try:
+        connection.execute(select(func.set_config("idle_session_timeout", timeout, False)))
+        while not ended.wait(_LEASE_SECONDS / 4):
+            connection.scalar(select(1))
+    except DatabaseError:
+        connection.invalidate()
 
 
 @contextmanager
-def _file_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
+def _file_lock(engine: Engine, name: str, refusal: BillingError, wait: float) -> Iterator[None]:
     database = Path(str(engine.url.database)).resolve()
     lock = FileLock(database.with_name(f"{database.name}.{name}"))
     try:
-        lock.acquire(timeout=0)
+        lock.acquire(timeout=wait)
     except Timeout:
         raise refusal from None
     try:

@@ -14,9 +14,11 @@ from pathlib import Path
 import ipywidgets as widgets
 import polars as pl
 
+from billing_lib.audit.archive import list_records, open_anew, open_record
 from billing_lib.audit.known import known_here
 from billing_lib.audit.reproduce import Reproduction, reproduce
-from billing_lib.audit.verify import FAULTY, Verification, list_records, verify
+from billing_lib.audit.verify import FAULTY, Verification, verify
+from billing_lib.folders import Folder
 from billing_lib.panels.forms import Displayed, button, table
 from billing_lib.panels.office import Message, ProgressBar
 from billing_lib.settings import settings
@@ -27,17 +29,17 @@ _WIDE = {"width": "40em"}
 class AuditPanel(Displayed):
     """The form of the audit notebook; ``archive`` is by default the settings' folder of records."""
 
-    def __init__(self, record: str = "", archive: Path | None = None) -> None:
+    def __init__(self, record: str = "", archive: Folder | None = None) -> None:
         self.archive = archive or settings().runs
         self.message = Message()
-        found = [(_place(path, self.archive), str(path)) for path in list_records(self.archive)]
+        found = list_records(self.archive)
         self.record = widgets.Dropdown(
             description="Record", options=found, layout=_WIDE, style={"description_width": "6em"}
         )
         if record:
-            others = [(label, path) for label, path in found if path != record]
-            self.record.options = [(_place(Path(record), self.archive), record), *others]
-            self.record.value = record
+            place = _place(Path(record), self.archive)
+            self.record.options = [place, *(other for other in found if other != place)]
+            self.record.value = place
         self.about = widgets.HTML()
         self.findings = widgets.HTML()
         self.verify = button("Verify", primary=True)
@@ -74,7 +76,7 @@ class AuditPanel(Displayed):
     def verify_record(self) -> None:
         """Verify the chosen record and show the findings."""
         with self.message.sentences():
-            verification = verify(Path(self.record.value), known_here())
+            verification = verify(open_anew(self.archive, self.record.value), known_here())
             self.findings.value = _verification(verification)
             sentence = f"{verification.sentence[:1].upper()}{verification.sentence[1:]}."
             if verification.status == FAULTY:
@@ -84,7 +86,7 @@ class AuditPanel(Displayed):
 
     def reproduce_record(self) -> None:
         """Run the chosen record again in the background and show every difference."""
-        record, known = Path(self.record.value), known_here()
+        record, known = open_anew(self.archive, self.record.value), known_here()
         accepted, alone = self.accept_changes.value, self.unsandboxed.value
         self.findings.value = ""
         self.progress.start(
@@ -119,7 +121,7 @@ class AuditPanel(Displayed):
             return
         self.message.say("")
         with self.message.sentences():
-            self.about.value = _about(Path(self.record.value))
+            self.about.value = _about(open_record(self.archive, self.record.value))
 
 
 def _verification(verification: Verification) -> str:
@@ -136,9 +138,11 @@ def _verification(verification: Verification) -> str:
     )
 
 
-def _place(record: Path, archive: Path) -> str:
-    """The record's label in the list: its path in the archive, or its full path outside."""
-    return (record.relative_to(archive) if record.is_relative_to(archive) else record).as_posix()
+def _place(record: Path, archive: Folder) -> str:
+    """The record's place in the archive, or its full path outside."""
+    if isinstance(archive, Path) and record.is_relative_to(archive):
+        return record.relative_to(archive).as_posix()
+    return record.absolute().as_posix()
 
 
 def _about(record: Path) -> str:

@@ -159,11 +159,6 @@ class Frozen:
         """The record's folder relative to the archive."""
         return Path(self.facility) / self.period / self.id
 
-    @property
-    def partial_folder(self) -> Path:
-        """The record's folder during the issuing, relative to the archive."""
-        return Path(self.facility) / self.period / f".{self.id}.partial"
-
 
 def freeze(
     connection: Connection,

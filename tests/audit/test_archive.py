@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from billing_lib.audit.verify import find_record, list_records
+from billing_lib.audit.archive import find_record, list_records
 from billing_lib.errors import InvalidRecord, UnknownInvoice
 
 
@@ -28,7 +28,7 @@ def test_a_record_is_found_by_run_number_and_folder(archive: Path, record: Path)
 
 
 def test_only_finished_records_are_listed(archive: Path) -> None:
-    assert list_records(archive) == [archive / "MIC" / "2020-04" / "MIC-2020-04-1"]
+    assert list_records(archive) == ["MIC/2020-04/MIC-2020-04-1"]
     assert list_records(archive / "nowhere") == []
 
 

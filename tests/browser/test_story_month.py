@@ -6,7 +6,8 @@ from collections.abc import Callable
 from office_window import APRIL, ME, SLOW, Facility, Lab, button, wait_until
 from playwright.sync_api import Page, expect
 
-from billing_lib.audit.verify import find_record, verify
+from billing_lib.audit.archive import find_record
+from billing_lib.audit.verify import verify
 from billing_lib.ledger.database import reading, writing
 from billing_lib.ledger.invoices import read_invoices
 from billing_lib.pricing.clock import Period

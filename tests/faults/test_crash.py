@@ -25,11 +25,11 @@ INSTANTS = (
     "freeze:after",  # the transaction is rolled back
     "execute_notebooks:before",  # frozen, nothing written
     "commit_issuing:after",  # the transaction is rolled back
-    "_move:before",  # issued, the record not in its place
+    "publish:before",  # issued, the record not in its place
 )
 """Each leaves another ledger."""
 
-OF_FILES = ("execute_notebooks:after", "seal:before", "seal:after", "_move:after")
+OF_FILES = ("execute_notebooks:after", "seal:before", "seal:after", "publish:after")
 """These leave a ledger as one of the above does, and other files."""
 
 
@@ -72,7 +72,7 @@ def test_after_a_crash_the_same_command_issues_once(
         check=False,
     )
     assert crashed.returncode == 9, crashed.stderr
-    if instant == "_move:after":
+    if instant == "publish:after":
         with reading(ledger) as connection:
             assert invoices.read_issued(connection).height == 2
     else:

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from dialects import ON_POSTGRESQL
 from sqlalchemy import Engine
 
 from billing_lib.errors import IssuingElsewhere
@@ -21,9 +22,15 @@ with issuing(open_ledger(sys.argv[1]), "RC"):
 """
 
 
-def _holder(url: str) -> "subprocess.Popen[str]":
+HOLD_A_SECOND = """
+from billing_lib.ledger import database
+database._LEASE_SECONDS = 1
+"""
+
+
+def _holder(url: str, before: str = "") -> "subprocess.Popen[str]":
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLD, url],
+        [sys.executable, "-c", before + HOLD, url],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
@@ -64,3 +71,20 @@ def test_the_lock_is_free_after_its_end_also_by_an_exception(ledger: Engine) -> 
         pass
     with issuing(ledger, "RC"):
         pass
+
+
+@ON_POSTGRESQL
+def test_a_holder_that_hangs_loses_its_lease_and_one_that_works_keeps_it(
+    ledger: Engine, ledger_url: str
+) -> None:
+    """The lease is a second here; a stopped process answers as little as a lost machine."""
+    with _holder(ledger_url, HOLD_A_SECOND) as process:
+        with pytest.raises(IssuingElsewhere), issuing(ledger, "RC", wait=1.5):
+            pass
+        os.kill(process.pid, signal.SIGSTOP)
+        with issuing(ledger, "RC", wait=10):
+            os.kill(process.pid, signal.SIGCONT)
+            assert process.stdin is not None
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.wait() == 0
