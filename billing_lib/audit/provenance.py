@@ -235,6 +235,9 @@ def python_version() -> str:
     return f"{platform.python_implementation()} {platform.python_version()}"
 
 
+_NAME_AND_VERSION = re.compile(r"^(Name|Version): *(\S+)", re.MULTILINE)
+
+
 @cache
 def installed_packages() -> dict[str, str]:
     """The ``packages`` of the running program."""
@@ -248,9 +251,11 @@ def packages(installed: Iterable[Distribution]) -> dict[str, str]:
     """
     versions: dict[str, str] = {}
     for each in installed:
-        name = each.metadata["Name"]
-        if name:  # the remains of a broken installation have none
-            versions.setdefault(re.sub(r"[-_.]+", "-", name).lower(), each.version)
+        text = each.read_text("METADATA") or each.read_text("PKG-INFO") or ""
+        stated = dict(_NAME_AND_VERSION.findall(text.partition("\n\n")[0]))  # a long text follows
+        if "Name" in stated:  # the remains of a broken installation have none
+            name = re.sub(r"[-_.]+", "-", stated["Name"]).lower()
+            versions.setdefault(name, stated["Version"])
     return dict(sorted(versions.items()))
 
 

@@ -56,7 +56,7 @@ from billing_lib.workflow.load import BookFile, book_file
 from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, changing, may, require
 from billing_lib.workflow.review import MonthData, read_month_data
 from billing_lib.workflow.runs import RunScope
-from billing_lib.workflow.snapshot import snapshot_hash
+from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
 
 SOURCES = {name: NOTEBOOKS / f"{name}.ipynb" for name in EXECUTED_NOTEBOOKS}
@@ -193,7 +193,12 @@ class Issuer:
                     said=self.origin.said,
                     submitted=prepared.submitted,
                 )
-                review = read_month_data(connection, self.book, self.period)
+                review = read_month_data(
+                    connection,
+                    self.book,
+                    self.period,
+                    known=None if submitted is None else submitted.charges,
+                )
                 evidence = gather(
                     connection, self.book, frozen, self.file, self.settings.usage_files
                 )
@@ -215,9 +220,13 @@ class Issuer:
         if not issues:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
-        prepared, submitted = replace(prepared, submitted=None), None  # lets go of the charges
         try:
-            issued = self._compute_and_commit(frozen, review, evidence, job)
+            snapshot_sha256 = self._write(frozen, review)
+            # The memory of the charges is for the kernel.
+            prepared, submitted = replace(prepared, submitted=None), None
+            frozen = replace(frozen, snapshot=frozen.snapshot.outline())
+            del review
+            issued = self._compute_and_commit(frozen, snapshot_sha256, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:
                 state = runs.read_issuing(connection, frozen.id).state
@@ -235,17 +244,21 @@ class Issuer:
         issued.notes.extend(prepared.waiting)
         return issued
 
+    def _write(self, frozen: Frozen, review: MonthData) -> str:
+        """Begin the record with the snapshot; its hash."""
+        partial = partial_record(self.settings.runs, frozen.folder)
+        if partial.exists():
+            shutil.rmtree(partial)
+        frozen.snapshot.write(partial / "data" / "snapshot")
+        review.write(partial / "data" / "snapshot")
+        return snapshot_hash(partial / "data" / "snapshot")
+
     def _compute_and_commit(
-        self, frozen: Frozen, review: MonthData, evidence: Evidence, job: int
+        self, frozen: Frozen, snapshot_sha256: str, evidence: Evidence, job: int
     ) -> IssuingResult:
         archive, last = self.settings.runs, len(_STEPS) - 1
         partial = partial_record(archive, frozen.folder)
-        if partial.exists():
-            shutil.rmtree(partial)
         data = partial / "data"
-        frozen.snapshot.write(data / "snapshot")
-        review.write(data / "snapshot")
-        snapshot_sha256 = snapshot_hash(data / "snapshot")
         self.step(1, last, "compute")
         started = dt.datetime.now(dt.UTC)
         execute_notebooks(
@@ -254,7 +267,9 @@ class Issuer:
         ended = dt.datetime.now(dt.UTC)
         if snapshot_hash(data / "snapshot") != snapshot_sha256:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)
-        computation, fingerprints = checked_results(frozen.snapshot, data / "invoices")
+        computation, fingerprints = checked_results(
+            Snapshot.read(data / "snapshot"), data / "invoices"
+        )
         self.step(2, last, "archive")
         evidence.write(data, self.book, frozen, computation)
         notes = seal(partial, _description(frozen, started, ended), self.origin)

@@ -184,13 +184,25 @@ def count_records(connection: Connection, facility: str, period: str) -> int:
 
 
 def read_month(
-    connection: Connection, facility: str, period: str, first: int | None = None
+    connection: Connection,
+    facility: str,
+    period: str,
+    first: int | None = None,
+    known: pl.DataFrame | None = None,
 ) -> pl.DataFrame:
     """A month's charges that count (schema REVIEWED), by project and charge.
 
-    ``first`` reads only so many charges, which is quick in a large month.
+    ``first`` reads only so many charges, which is quick in a large month. ``known`` are all charges
+    of some invoices, which are not read again.
     """
-    found = read_charges(connection, facility, period, columns=REVIEWED.names(), first=first)
+    names, where = REVIEWED.names(), []
+    if known is not None:
+        listed = frames.listed(connection, known["invoice"].unique())
+        free = charge.c.invoice.is_(None)
+        where.append(free | charge.c.invoice.not_in(select(listed.c.value)))
+    found = read_charges(connection, facility, period, columns=names, first=first, where=where)
+    if known is not None:
+        found = pl.concat([known.filter(pl.col("period") == period).select(names), found])
     left_out = _uncounted(connection, facility, period)
     return found.join(left_out, on="charge", how="anti").sort("project", "charge")
 

@@ -207,9 +207,7 @@ def _noted_at(connection: Connection, book: PriceBook) -> dt.datetime | None:
 def _require_usage(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> None:
     """Compare the records of each file with the events that loaded it."""
     facility = book.facility.code
-    standing = usage.read_standing(connection, facility, charges["record"].drop_nulls().unique())
-    code_of = charges.select("record", "occurrence", "charge")
-    named = standing.join(code_of, on=usage.RECORD).sort("charge").unique("file_sha256")
+    named = ledger_charges.read_usage_files(connection, facility, charges["invoice"].unique())
     told = events.read_events(connection, facility, kinds=["load", "mend"])
     mended = told.filter(pl.col("kind") == "mend")["after"].str.json_path_match("$.id")
     loads = told.filter(pl.col("kind") == "load").with_columns(

@@ -36,7 +36,13 @@ from billing_lib.workflow.content import require_approvals, require_chain, requi
 from billing_lib.workflow.invoice import Computation, Invoice, compute_invoices, invoice_json
 from billing_lib.workflow.notes import notes_in_force, texts_in_force
 from billing_lib.workflow.permissions import ISSUER, VIEWER, readable, require
-from billing_lib.workflow.price import Gathered, differing, gather, year_to_date_amounts
+from billing_lib.workflow.price import (
+    Gathered,
+    differing,
+    gather,
+    read_priced,
+    year_to_date_amounts,
+)
 from billing_lib.workflow.runs import Calculated, RunScope, finish_if_done
 from billing_lib.workflow.snapshot import (
     FACILITY_TEXTS,
@@ -186,7 +192,7 @@ def freeze(
     if submitted is not None and set(submitted.invoices["code"]) == set(codes):
         charges, gathered = submitted.charges, submitted.gathered
     else:
-        charges = ledger_charges.read_charges(connection, facility, invoices=approved["code"])
+        charges = read_priced(connection, facility, approved["code"])
         gathered = gather(connection, book, charges, month)
         changed = differing(connection, facility, charges, gathered.price())
         if changed.len():

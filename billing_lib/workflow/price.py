@@ -28,7 +28,7 @@ from sqlalchemy import Connection
 
 from billing_lib.errors import NotReady
 from billing_lib.ledger import charges as ledger_charges
-from billing_lib.ledger import events, invoices, usage
+from billing_lib.ledger import events, invoices, overview, usage
 from billing_lib.ledger.schema import KEPT
 from billing_lib.pricing.adjusting import ADJUSTMENTS, LINES
 from billing_lib.pricing.charge import SPLIT
@@ -321,25 +321,26 @@ def kept_columns(charges: pl.DataFrame) -> pl.DataFrame:
     return charges.select(name for name in charges.columns if name in KEPT)
 
 
+_COMPARED = (
+    *("project", "team", "rate_group", "rate", "quantity", "price"),
+    *("raw_total", "adjustment", "total", "cost"),
+)
+"""The columns of a charge that pricing may change."""
+
+
+def read_priced(connection: Connection, facility: str, invoices: pl.Series) -> pl.DataFrame:
+    """The charges of invoices, in the columns of KEPT that pricing, review and issuing ask for."""
+    columns = ("record", "occurrence", "period", *overview.REVIEWED)
+    return ledger_charges.read_charges(connection, facility, invoices=invoices, columns=columns)
+
+
 def differing(
     connection: Connection, facility: str, standing: pl.DataFrame, priced: Charges
 ) -> pl.Series:
     """The codes of charges whose new price or split differs from the ledger's."""
-    compared = [
-        "project",
-        "team",
-        "rate_group",
-        "rate",
-        "quantity",
-        "price",
-        "raw_total",
-        "adjustment",
-        "total",
-        "cost",
-    ]
-    now = priced.charges.select("charge", *compared)
-    both = standing.select("charge", *compared).join(now, on="charge", suffix="_now")
-    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in compared)
+    now = priced.charges.select("charge", *_COMPARED)
+    both = standing.select("charge", *_COMPARED).join(now, on="charge", suffix="_now")
+    other = pl.any_horizontal(pl.col(name).ne_missing(pl.col(f"{name}_now")) for name in _COMPARED)
     splits = ledger_charges.read_splits(connection, facility, codes=standing["charge"])
     keys = SPLIT.names()
     split_now = priced.splits.select(keys)

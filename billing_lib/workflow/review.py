@@ -258,11 +258,15 @@ def read_month_data(
     month: Period,
     step: Progress = unheard,
     total: int = MONTHS + 3,
+    known: pl.DataFrame | None = None,
 ) -> MonthData:
-    """Read a month for its review, in ``MONTHS`` + 3 of ``total`` steps."""
+    """Read a month for its review, in ``MONTHS`` + 3 of ``total`` steps.
+
+    ``known`` are all charges of some invoices, which are not read again.
+    """
     facility = book.facility.code
     step(0, total, f"reading the charges of {month}")
-    charges = named(overview.read_month(connection, facility, str(month)), facility)
+    charges = named(overview.read_month(connection, facility, str(month), known=known), facility)
     step(1, total, f"reading the splits of {month}")
     shares, invalid_codes = read_codes(connection, book, month, charges)
     step(2, total, f"reading the unbilled usage of {month}")

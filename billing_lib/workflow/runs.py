@@ -50,6 +50,7 @@ from billing_lib.workflow.price import (
     differing,
     gather,
     note_rating,
+    read_priced,
     replace_charges,
     year_to_date_amounts,
 )
@@ -194,7 +195,9 @@ def take_in(
     )
     drafts = pl.concat([known, new.select(known.columns)])
     placed = free.join(drafts, on="project")
-    ledger_charges.attach_unattached(connection, facility, month, placed)
+    ledger_charges.attach_unattached(
+        connection, facility, month, placed.select("project", "team", "invoice")
+    )
     # Older drafts may be in another run or in quarantine, so no later step would calculate them.
     grown = placed["invoice"].unique().sort()
     calculate(connection, book, grown.filter(grown.is_in(known["invoice"].implode())).to_list())
@@ -220,8 +223,8 @@ def closed_projects(connection: Connection, facility: str, month: str) -> pl.Ser
 
 @dataclass(frozen=True)
 class Calculated:
-    """Calculated invoices of one month (schema INVOICE), their charges (schema KEPT), and the
-    frames from which these are priced."""
+    """Calculated invoices of one month (schema INVOICE), their charges (as of ``read_priced``), and
+    the frames from which these are priced."""
 
     invoices: pl.DataFrame
     charges: pl.DataFrame
@@ -241,7 +244,7 @@ def calculate(
     facility, calculated = book.facility.code, []
     drafts = ledger_invoices.read_invoices(connection, facility, codes=codes, states=EDITABLE)
     for (month,), part in drafts.group_by("period", maintain_order=True):
-        charges = ledger_charges.read_charges(connection, facility, invoices=part["code"])
+        charges = read_priced(connection, facility, part["code"])
         failing: dict[str, str] = {}
         try:
             gathered = gather(connection, book, charges, str(month))
@@ -378,7 +381,10 @@ def submit(
         ready_codes = ready["code"].to_list()
         ledger_charges.bind_charges(connection, facility, ready_codes, run)
         ledger_invoices.move_invoices(connection, facility, ready_codes, "submit", locked=ready)
-        submitted = replace(one, invoices=ready) if ready_codes else submitted
+        bound = one.charges.filter(pl.col("invoice").is_in(ready_codes)).with_columns(
+            run=pl.lit(run)
+        )
+        submitted = replace(one, invoices=ready, charges=bound) if ready_codes else submitted
     return submitted
 
 

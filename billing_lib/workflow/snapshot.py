@@ -304,6 +304,10 @@ class Snapshot:
             (folder / self.logo.file).write_bytes(self.logo.content)
         return snapshot_hash(folder)
 
+    def outline(self) -> "Snapshot":
+        """The snapshot without its charges, which take much memory in a large month."""
+        return replace(self, usage=self.usage.clear(), assignment=self.assignment.clear())
+
     @classmethod
     def read(cls, folder: Path) -> "Snapshot":
         """Read the files."""
