@@ -57,7 +57,7 @@ from billing_lib.errors import (
 )
 from billing_lib.ledger import logins
 
-HEAD = "0010"
+HEAD = "0011"
 """The latest migration (migrations/versions); a test compares it with alembic's answer."""
 
 _FIRST = "0009"
