@@ -1,5 +1,6 @@
 """Opening, setting up and reaching the ledger's database."""
 
+import hashlib
 import sqlite3
 from pathlib import Path
 
@@ -11,7 +12,9 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dialects import ON_SQLITE
 from sqlalchemy import Engine, text
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError, InternalError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from billing_lib.errors import BillingError, NotReady, UnreachableLedger
 from billing_lib.ledger import triggers
@@ -105,6 +108,8 @@ def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
         triggers.remove(connection)
         for statement in (
             *("DELETE FROM permission", "DROP TABLE written", "DROP TABLE preference"),
+            *("DROP TABLE log_entry", "ALTER TABLE rate DROP COLUMN kept_at"),
+            "INSERT INTO rate VALUES ('RC', 'f1', '{}')",
             "CREATE TABLE preference (facility TEXT, address TEXT, invoices TEXT)",
             "INSERT INTO preference VALUES ('RC', 'ann@example.edu', 'digest')",
             "UPDATE alembic_version SET version_num = '0009'",
@@ -113,12 +118,30 @@ def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
     assert initialise(ledger)
     with reading(ledger) as connection:
         assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        kept = connection.execute(text("SELECT fingerprint, kept_at FROM rate")).one()
+        assert (kept.fingerprint, str(kept.kept_at)[:4]) == ("f1", "1970")
         preferences = read_preferences(connection, "RC").rows()
         administrators = read_permissions(connection, "RC").select("login", "role").rows()
         assert administrators == [(current_login(connection), "administrator")]
     assert preferences == [("RC", "", "ann@example.edu", "digest")]
     with pytest.raises(IntegrityError, match="not deleted"), writing(ledger) as connection:
         connection.execute(text("DELETE FROM preference"))
+
+
+def test_a_change_of_the_tables_comes_with_a_migration() -> None:
+    """Also where both would be changed: ledgers that were upgraded before would be left behind."""
+    statements = [
+        str(made(element).compile(dialect=sqlite.dialect()))
+        for table in metadata.sorted_tables
+        for made, element in [
+            (CreateTable, table),
+            *((CreateIndex, index) for index in sorted(table.indexes, key=lambda it: str(it.name))),
+        ]
+    ]
+    hashed = hashlib.sha256("".join(statements).encode()).hexdigest()
+    assert (HEAD, hashed[:12]) == ("0011", "2978b7a9455f"), (
+        "add a migration, and write its number and hash"
+    )
 
 
 def test_the_version_is_that_of_the_last_migration() -> None:
