@@ -10,6 +10,12 @@ program and keeps its traceback.
 """
 
 
+def count_of(number: int, noun: str) -> str:
+    """A number and its noun for a sentence: ``1 record``, ``1,200 copies``."""
+    several = f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"
+    return f"{number:,} {noun if number == 1 else several}"
+
+
 class BillingError(Exception):
     """A mistake or refusal as one sentence.
 

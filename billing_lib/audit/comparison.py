@@ -20,6 +20,8 @@ from zipfile import BadZipFile, ZipFile, is_zipfile
 import nbformat
 from nbformat import NotebookNode, ValidationError
 
+from billing_lib.errors import count_of
+
 LINES = 40
 """The most lines of a difference that are shown."""
 
@@ -139,7 +141,7 @@ def _part(package: ZipFile, name: str) -> tuple[int, bytes] | None:
 
 def _limited(lines: list[str]) -> tuple[str, ...]:
     more = len(lines) - LINES
-    return (*lines[:LINES], f"… and {more:,} more lines") if more > 0 else tuple(lines)
+    return (*lines[:LINES], f"… and {count_of(more, 'more line')}") if more > 0 else tuple(lines)
 
 
 def _shown(path: Path) -> NotebookNode:

@@ -31,7 +31,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.audit import signing
 from billing_lib.audit.merkle import tree_root
-from billing_lib.errors import InvalidRecord, NotReady
+from billing_lib.errors import InvalidRecord, NotReady, count_of
 from billing_lib.ledger.database import reading
 from billing_lib.ledger.log import add_entry, lock_log, read_log
 from billing_lib.program import git, said_by
@@ -144,8 +144,8 @@ def log_findings(log: Log) -> list[str]:
     ]
     if log.head is not None and (log.head.size, log.head.root) != (len(log.entries), log.root()):
         findings.append(
-            f"the last head, of {log.head.size:,} records, is not that of the "
-            f"{len(log.entries):,} records in the log"
+            f"the last head, of {count_of(log.head.size, 'record')}, is not that of the "
+            f"{count_of(len(log.entries), 'record')} in the log"
         )
     return findings
 
@@ -154,10 +154,13 @@ def head_findings(head: Head, log: Log) -> list[str]:
     """Why a log does not continue an earlier head; nothing if it does."""
     size, now = head.size, len(log.entries)
     if size > now:
-        return [f"the head is of {size:,} records and the log has {now:,}: records were taken away"]
+        return [
+            f"the head is of {count_of(size, 'record')} and the log has {now:,}: "
+            "records were taken away"
+        ]
     if log.root(size) != head.root:
         return [
-            f"the first {size:,} of the log's {now:,} records are not the {size:,} records of "
+            f"the log's first {count_of(size, 'record')} of {now:,} differ from those of "
             f"the head of {head.at}: records were changed or replaced"
         ]
     return []
@@ -257,7 +260,8 @@ def export(engine: Engine, settings: Settings) -> str:
             if _git(work, "status", "--porcelain"):
                 who = ("-c", "user.name=billing", "-c", "user.email=billing@localhost")
                 sign = ("-c", "commit.gpgsign=false")
-                _git(work, *who, *sign, "commit", "--quiet", "-m", f"{entries.height:,} records")
+                title = count_of(entries.height, "record")
+                _git(work, *who, *sign, "commit", "--quiet", "-m", title)
                 _git(work, "push", "--quiet", remote, f"HEAD:refs/heads/{_BRANCH}")
         except FileNotFoundError:
             raise InvalidRecord("there is no git to export with", remedy="install git") from None
@@ -275,7 +279,8 @@ def _append_to(path: Path, place: str, entries: pl.DataFrame, settings: Settings
         there, here = _exported(standing, place).entries, _log(entries).entries
         if here[: len(there)] != there:
             raise InvalidRecord(
-                f"the exported log has {len(there):,} records and the ledger {len(here):,}, and "
+                f"the exported log has {count_of(len(there), 'record')} and the ledger "
+                f"{len(here):,}, and "
                 "they do not begin with the same ones: the ledger was set back or changed",
                 where=place,
                 remedy="find out by whom; 'billing log check' compares with heads kept elsewhere",
@@ -288,7 +293,7 @@ def _append_to(path: Path, place: str, entries: pl.DataFrame, settings: Settings
             os.fsync(file.fileno())
     except OSError as error:
         raise _unreachable(place, error.strerror or str(error)) from None
-    return f"{place}: {missing.height:,} records added, {len(here):,} in all"
+    return f"{place}: {count_of(missing.height, 'record')} added, {len(here):,} in all"
 
 
 def _entry_text(row: dict[str, object], settings: Settings) -> str:

@@ -24,7 +24,7 @@ from billing_lib.audit import signing
 from billing_lib.audit.bag import TREE, TREE_TEXT
 from billing_lib.audit.log import Log, head_findings, read_head, signed_by
 from billing_lib.audit.merkle import leaf_hash, root_of_inclusion
-from billing_lib.errors import InvalidRecord
+from billing_lib.errors import InvalidRecord, count_of
 
 PROOF = "proof.json"
 """The name of a proof in an extract's data."""
@@ -172,7 +172,9 @@ def _log_findings(
     except ValueError:
         root = None
     if root is None or root.hex() != head.root:
-        findings.append(f"the record is not in the log of the head of {head.size:,} records")
+        findings.append(
+            f"the record is not in the log of the head of {count_of(head.size, 'record')}"
+        )
     checked = signed_by(head, allowed_signers)
     if not checked.holds:
         findings.append(f"the head: {checked.sentence}")

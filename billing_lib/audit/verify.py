@@ -67,7 +67,7 @@ from billing_lib.audit.record import (
     SOURCE_DIFF,
 )
 from billing_lib.audit.signing import RECORDS, SignatureCheck, check, check_time_stamp
-from billing_lib.errors import BillingError, InvalidRecord, UnreadableFile
+from billing_lib.errors import BillingError, InvalidRecord, UnreadableFile, count_of
 from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import reading
@@ -402,7 +402,7 @@ def _bytes(of: _Subject) -> Result:
     ]
     if of.tags == of.tags_now and (defect := tree_defect(of.record)):
         findings.append(Finding(TREE, defect))
-    return findings or f"{len(of.hashes):,} files, sha256 {of.seal} of {TAG_MANIFEST}"
+    return findings or f"{count_of(len(of.hashes), 'file')}, sha256 {of.seal} of {TAG_MANIFEST}"
 
 
 def _schema(of: _Subject) -> Result:
@@ -435,7 +435,7 @@ def _schema(of: _Subject) -> Result:
             findings.append(Finding(f"data/invoices/{file}", wrong))
     if without_schema and not findings:
         return Unchecked(f"{FIRST_FORMAT} has no schema")
-    return findings or f"{_count(len(of.results), 'result')} as the format says"
+    return findings or f"{count_of(len(of.results), 'result')} as the format says"
 
 
 def _results(of: _Subject) -> Result:
@@ -530,14 +530,18 @@ def _numbers(of: _Subject) -> Result:
         for number in sorted(missing - here)
     ]
     if not findings and not here <= issued:
-        return Unchecked(f"your roles show {len(here & issued)} of {len(here)} invoices")
-    return findings or f"{_count(len(here), 'number')}, as the ledger issued them"
+        return Unchecked(
+            f"your roles show {len(here & issued)} of {count_of(len(here), 'invoice')}"
+        )
+    return findings or f"{count_of(len(here), 'number')}, as the ledger issued them"
 
 
 def _seal(of: _Subject) -> Result:
     known = of.known
     if known.log is None and of.head is not None:
-        return f"in the log under the signed head of {of.head.size:,} records, {of.head.at}"
+        return (
+            f"in the log under the signed head of {count_of(of.head.size, 'record')}, {of.head.at}"
+        )
     if known.log is None:
         return Unchecked("no ledger and no exported log here")
     expected = known.seal(of.run)
@@ -547,7 +551,10 @@ def _seal(of: _Subject) -> Result:
     elif expected != of.sealed:
         wrong = f"its sha256 is {of.sealed}, and the log in {known.logged} has {expected}"
         findings.append(Finding(TAG_MANIFEST, wrong))
-    return findings or f"as in the log of {len(known.log.entries):,} records in {known.logged}"
+    return (
+        findings
+        or f"as in the log of {count_of(len(known.log.entries), 'record')} in {known.logged}"
+    )
 
 
 _PLACES = (
@@ -597,7 +604,7 @@ def _crate(of: _Subject) -> Result:
         else Finding(name, f"it does not describe {key}")
         for key in differing
     ]
-    return findings or f"{_count(len(sizes), 'file')}, as it describes them"
+    return findings or f"{count_of(len(sizes), 'file')}, as it describes them"
 
 
 def _program(of: _Subject) -> Result:
@@ -700,10 +707,6 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("proof", _proof),
 )
 """The checks of a record, in the order in which they are reported."""
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def check_signature(record: Path, manifest: bytes, allowed_signers: Path | None) -> SignatureCheck:

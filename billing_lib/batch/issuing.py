@@ -39,7 +39,7 @@ from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
 from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, seal
-from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed
+from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed, count_of
 from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
@@ -97,8 +97,8 @@ class IssuingResult:
         first, last = self.numbers[0], self.numbers[-1]
         numbers = first if first == last else f"{first} to {last}"
         return [
-            f"{self.issuing}: issued {len(self.numbers):,} invoices ({numbers}), "
-            f"{self.charges:,} charges, total {total} {self.currency}{cost}",
+            f"{self.issuing}: issued {count_of(len(self.numbers), 'invoice')} ({numbers}), "
+            f"{count_of(self.charges, 'charge')}, total {total} {self.currency}{cost}",
             f"{self.issuing}: audit record {self.record}",
             *self.notes,
         ]

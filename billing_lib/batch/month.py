@@ -33,7 +33,7 @@ from billing_lib.batch.issuing import (
     process_run,
 )
 from billing_lib.delivery.queue import deliver_month
-from billing_lib.errors import AlreadyIssued, BillingError, InvalidPeriod, NotReady
+from billing_lib.errors import AlreadyIssued, BillingError, InvalidPeriod, NotReady, count_of
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs
 from billing_lib.ledger.database import open_ledger, reading
@@ -199,4 +199,6 @@ def _note_errors(engine: Engine, outcome: Outcome, period: Period, disabled: pl.
         )
     mine = errors.filter(~pl.col("run").is_in(disabled.implode()).fill_null(value=False))
     if mine.height:
-        outcome.say(f"{mine.height:,} invoices of {period} cannot be calculated", failed=True)
+        outcome.say(
+            f"{count_of(mine.height, 'invoice')} of {period} cannot be calculated", failed=True
+        )

@@ -224,7 +224,7 @@ class Shown:
     sort: tuple[str, ...]
     as_json: bool
     as_csv: bool
-    raw: bool
+    raw: bool = False
 
     def of(self) -> "Page":
         """The page to search for."""

@@ -29,7 +29,7 @@ from billing_lib.cli.app import (
     takes_page,
 )
 from billing_lib.cli.office import say_taken_back
-from billing_lib.errors import InvalidAdjustment
+from billing_lib.errors import InvalidAdjustment, count_of
 
 if TYPE_CHECKING:
     from billing_lib.pricing.pricebook import PriceBook
@@ -127,9 +127,14 @@ def _rate_anew(
         total = f"{money_text(before, places)} → {money_text(after, places)}"
         say(f"{facility}/{code}: total {total}")
     if done.selected and preview:
-        say(f"{done.selected:,} charges, nothing changed; do it just so with --seen {done.seen}")
+        say(
+            f"{count_of(done.selected, 'charge')}, nothing changed; do it just so with "
+            f"--seen {done.seen}"
+        )
     else:
-        say(f"{facility} {month}: {done.selected:,} charges have another rate than before")
+        say(
+            f"{facility} {month}: {count_of(done.selected, 'charge')} with another rate than before"
+        )
 
 
 @app.command(epilog="Example: billing charges RC 1993-10 --project u4 --sort -total --csv")
@@ -154,7 +159,7 @@ def charges(
     found = find_charges(ledger(), wanted, books_for(wanted), shown.of())
     shown.say(
         found,
-        "charges",
+        "charge",
         " ".join(["Charges", *(word for word in (facility, period) if word is not None)]),
         spared=(
             *("currency", "cost", "item", "raw_total", "adjustment", "user", "price", "state"),
@@ -304,10 +309,11 @@ def bulk(
     _say_changed(done, book, f"{'Would change' if preview else 'Changed'} {month}", as_json=as_json)
     if not as_json:
         say(
-            f"{done.selected:,} charges selected, nothing changed; make it just so with "
+            f"{count_of(done.selected, 'charge')} selected, nothing changed; make it just so with "
             f"--seen {done.seen}"
             if preview
-            else f"{done.selected:,} charges changed, group {done.group}; take it back with "
+            else f"{count_of(done.selected, 'charge')} changed, group {done.group}; "
+            "take it back with "
             f"billing undo {facility} {done.group}"
         )
 
@@ -351,9 +357,12 @@ def undo(
         title = f"Undoing {group} {'would change' if preview else 'changed'}"
         _say_changed(done, book, title, as_json=as_json)
     if preview and not as_json:
-        say(f"{done.selected:,} charges, nothing changed; undo it just so with --seen {done.seen}")
+        say(
+            f"{count_of(done.selected, 'charge')}, nothing changed; undo it just so "
+            f"with --seen {done.seen}"
+        )
     if not preview and not as_json:
-        say(f"{facility}: group {group} undone, {done.selected:,} charges are as before it")
+        say(f"{facility}: group {group} undone, {count_of(done.selected, 'charge')} as before it")
 
 
 def _say_changed(changed: "BulkResult", book: "PriceBook", title: str, *, as_json: bool) -> None:
@@ -418,7 +427,9 @@ def check(
         money=("total",),
         spared=("total", "severity", "subject"),
     )
-    say(f"{month.findings.height:,} findings, {month.dismissed.height:,} dismissed before")
+    say(
+        f"{count_of(month.findings.height, 'finding')}, {month.dismissed.height:,} dismissed before"
+    )
 
 
 @app.command(epilog="Example: billing dismiss RC 1993-10 7c215e2c53 --reason 'a test of the meter'")

@@ -15,7 +15,7 @@ from billing_lib.cli.app import (
     say,
     say_frame,
 )
-from billing_lib.errors import InvalidAdjustment
+from billing_lib.errors import InvalidAdjustment, count_of
 
 if TYPE_CHECKING:
     from billing_lib.delivery.queue import Queued
@@ -100,7 +100,7 @@ def _send() -> bool:
         sent = send_waiting(ledger(), settings(), step)
     for sentence in sent.sentences:
         say(sentence)
-    say(f"{sent.sent:,} messages sent")
+    say(f"{count_of(sent.sent, 'message')} sent")
     return sent.failed
 
 

@@ -23,7 +23,7 @@ from billing_lib.audit.reproduce import reproduce
 from billing_lib.audit.verify import verify
 from billing_lib.batch.issuing import IssuingTerms, issue_month, issued_records
 from billing_lib.cli.app import progress
-from billing_lib.errors import BillingError, NotReady
+from billing_lib.errors import BillingError, NotReady, count_of
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.pricebook import PriceBook
@@ -226,7 +226,7 @@ def _summarise(setting: _Setting, done: list[_Billed], statement: dict[str, Any]
     (team,) = (it.name for it in setting.book.teams if it.code == statement["team"])
     setting.console.print(
         f"{team} owes {Decimal(statement['total']):,} {currency} for "
-        f"{statement['invoices']} invoices: statement {STATEMENT}.",
+        f"{count_of(statement['invoices'], 'invoice')}: statement {STATEMENT}.",
         highlight=False,
     )
     if again:

@@ -23,7 +23,7 @@ from billing_lib.cli.app import (
     say_frame,
     takes_filter,
 )
-from billing_lib.errors import InvalidFilter
+from billing_lib.errors import InvalidFilter, count_of
 
 if TYPE_CHECKING:
     from billing_lib.workflow.search import Filter
@@ -271,5 +271,5 @@ def focus(
     pending = rows["InvoiceId"].null_count()
     say(
         f"{to}: {'written' if written else 'is so already, nothing changed'}; FOCUS {VERSION}, "
-        f"{rows.height:,} rows, {pending:,} of them on no issued invoice yet"
+        f"{count_of(rows.height, 'row')}, {pending:,} of them on no issued invoice yet"
     )

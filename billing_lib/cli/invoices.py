@@ -27,6 +27,7 @@ from billing_lib.cli.app import (
     takes_filter,
     takes_page,
 )
+from billing_lib.errors import count_of
 
 if TYPE_CHECKING:
     from billing_lib.audit.known import Known
@@ -104,7 +105,7 @@ def invoices(wanted: "Filter", shown: Shown) -> None:
     found = find_invoices(ledger(), wanted, books_for(wanted), shown.of())
     shown.say(
         found,
-        "invoices",
+        "invoice",
         "Invoices",
         spared=(
             *("payment_reference", "paid_on", "step", "replaces", "description", "run"),
@@ -407,7 +408,8 @@ def verify(
         counts = [statuses.count(status) for status in (VERIFIED, FAULTY)]
         rest = len(statuses) - sum(counts)
         say(
-            f"{len(statuses):,} records: {counts[0]:,} verified, {counts[1]:,} with faults, "
+            f"{count_of(len(statuses), 'record')}: {counts[0]:,} verified, "
+            f"{counts[1]:,} with faults, "
             f"{rest:,} not wholly checked"
         )
         if breaks:

@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from billing_lib.cli.app import app, ledger, say, say_json
+from billing_lib.errors import count_of
 
 log = typer.Typer(
     help="The log of records: its signed head, proofs, and whether it was ever rewritten.",
@@ -72,11 +73,14 @@ def check(
     now = ledger_log(ledger()) if exported is None else read_exported(exported)
     signature = signed_by(old, anywhere().allowed_signers)
     findings = [*log_findings(now), *head_findings(old, now)]
-    say(f"head of {old.size:,} records, {old.at}: {signature.sentence}")
+    say(f"head of {count_of(old.size, 'record')}, {old.at}: {signature.sentence}")
     for finding in findings:
         say(finding)
     if not findings:
-        say(f"the log of {len(now.entries):,} records begins with the {old.size:,} of the head")
+        say(
+            f"the log of {count_of(len(now.entries), 'record')} begins with the "
+            f"{old.size:,} of the head"
+        )
     raise typer.Exit(0 if signature.holds and not findings else 1)
 
 

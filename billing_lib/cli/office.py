@@ -27,7 +27,7 @@ from billing_lib.cli.app import (
     say_frame,
     say_json,
 )
-from billing_lib.errors import InvalidAdjustment, UnreadableFile
+from billing_lib.errors import InvalidAdjustment, UnreadableFile, count_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -410,7 +410,8 @@ def events(
         typer.echo(sentence, err=as_json)
     if not trail.breaks and not as_json:
         say(
-            f"{facility}: the chain of {trail.length:,} events is whole, its last hash {trail.last}"
+            f"{facility}: the chain of {count_of(trail.length, 'event')} is whole, its "
+            f"last hash {trail.last}"
         )
     raise typer.Exit(1 if trail.breaks else 0)
 

@@ -24,7 +24,7 @@ from billing_lib.cli.app import (
     say_frame,
     say_json,
 )
-from billing_lib.errors import InvalidAdjustment
+from billing_lib.errors import InvalidAdjustment, count_of
 
 if TYPE_CHECKING:
     import polars as pl
@@ -148,7 +148,7 @@ def _say_deliveries(view: "RunView") -> None:
     counts = told.unique("message").group_by("state").len().sort("state").rows()
     shown = [f"{count:,} {state}" for state, count in counts]
     untold = issued.filter(~issued.is_in(told["number"].implode())).len()
-    shown += [f"{untold:,} invoices not told yet"] if untold else []
+    shown += [f"{count_of(untold, 'invoice')} not told yet"] if untold else []
     say(f"messages: {', '.join(shown)}")
     problems = told.filter(~pl.col("state").is_in(("SENT", "WAITING")))
     if problems.height:
@@ -316,7 +316,11 @@ def _write(run_id: str, suffixes: list[str], folder: Path) -> None:
     book = book_of_run(engine, run_id)
     with progress(", ".join(suffixes)) as step:
         written = write_run_documents(engine, settings(), book, run_id, suffixes, folder, step)
-    say(f"{run_id}: {len(written):,} files written to {folder}" if written else "nothing changed")
+    say(
+        f"{run_id}: {count_of(len(written), 'file')} written to {folder}"
+        if written
+        else "nothing changed"
+    )
 
 
 Invoices = Annotated[
@@ -419,7 +423,7 @@ def approve(
         prepared = workflow_approve.approve(
             connection, book, run_id, codes, comment, passing_over=not choice.names_each
         )
-    say(f"{len(prepared.decided):,} invoices approved")
+    say(f"{count_of(len(prepared.decided), 'invoice')} approved")
     for sentence in prepared.waiting:
         say(sentence)
     if not prepared.codes:

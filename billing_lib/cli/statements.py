@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from billing_lib.cli.app import AsJson, PeriodText, app, ledger, progress, say, say_frame, say_json
-from billing_lib.errors import UnknownFormat
+from billing_lib.errors import UnknownFormat, count_of
 
 StatementId = Annotated[
     str, typer.Argument(metavar="ID", help="A statement's id, such as smith-lab-1993-10.")
@@ -56,7 +56,9 @@ def statements(
             written = write_statements(
                 engine, settings().runs, books, month, suffix, into, team, step
             )
-        said = f"{len(written):,} files written to {into}" if written else "nothing changed"
+        said = (
+            f"{count_of(len(written), 'file')} written to {into}" if written else "nothing changed"
+        )
         typer.echo(f"documents of {month}: {said}", err=as_json)
 
 

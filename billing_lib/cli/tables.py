@@ -27,7 +27,7 @@ from rich.text import Text
 from billing_lib.documents.html import FacilityView, ListingView
 from billing_lib.documents.text import NOTHING, percent_text, printable
 from billing_lib.documents.view import DocumentTable, item_name, line_name, shared
-from billing_lib.errors import NotReady, UnknownInvoice
+from billing_lib.errors import NotReady, UnknownInvoice, count_of
 from billing_lib.workflow.detail import read_detail
 
 _WHOLE = 100_000
@@ -155,7 +155,7 @@ def say_detail(
     amounts = ["quantity", "rate", "total"]
     print_texts(
         Texts(
-            f"{charges.height:,} charges on line {number}",
+            f"{count_of(charges.height, 'charge')} on line {number}",
             ["charge", "date", "user", "item", *amounts, "expense codes"],
             [[*row, codes] for row, codes in zip(rows, charges["expense_codes"], strict=True)],
             right=amounts,
@@ -338,7 +338,7 @@ def _invoices(statement: dict[str, Any]) -> Texts:
     ]
     names = ["facility", "number", "project", "kind", "date", "state", "prepaid", "total"]
     return Texts(
-        f"{len(rows)} invoices",
+        f"{count_of(len(rows), 'invoice')}",
         names,
         [*rows, *sums],
         right=["prepaid", "total"],

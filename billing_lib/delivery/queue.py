@@ -39,7 +39,7 @@ from billing_lib.delivery.send import (
 from billing_lib.documents.pdf import invoice_letter, statement_letter
 from billing_lib.documents.statement import render_statement_pdf, statement_file
 from billing_lib.documents.text import Invoice
-from billing_lib.errors import BillingError, InvalidRecord, NotReady
+from billing_lib.errors import BillingError, InvalidRecord, NotReady, count_of
 from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import messages
@@ -290,7 +290,7 @@ def _wanted(
         if not mailboxes:
             composed.problems.append(
                 f"team {team} has no administrators in the price book, so nobody is told of "
-                f"{len(numbers):,} invoices"
+                f"{count_of(len(numbers), 'invoice')}"
             )
         for mailbox in mailboxes:
             for number in numbers:
@@ -487,7 +487,7 @@ def _queued(connection: Connection, composed: _Composed, month: str) -> Queued:
         for facility in composed.facilities:
             after = canonical_json({"messages": str(count), "tells": composed.kind})
             record_event(connection, facility, "deliver", month, "", after=after)
-    summary = f"{count:,} messages queued" if count else "nothing new to tell"
+    summary = f"{count_of(count, 'message')} queued" if count else "nothing new to tell"
     return Queued(count, [f"{composed.of}: {summary}{_rest(composed)}"], composed.problems)
 
 
@@ -507,7 +507,8 @@ def _previewed(
     mails += [read_mail(connection, settings, key) for key in current]
     count, written = write_previews(mails, folder)
     summary = (
-        f"{count:,} messages in {folder}/, {written:,} of them written; nothing is queued or sent"
+        f"{count_of(count, 'message')} in {folder}/, {written:,} of them written; "
+        "nothing is queued or sent"
     )
     sentences = [f"{composed.of}: {summary}{_rest(composed)}"]
     if settings.smtp_from is None:
@@ -555,4 +556,8 @@ def deliver_month(
         sent = send_waiting(engine, settings)
     except BillingError as error:
         return [*sentences, f"deliver: {error}"], True
-    return [*sentences, *sent.sentences, f"{sent.sent:,} messages sent"], failed or sent.failed
+    return [
+        *sentences,
+        *sent.sentences,
+        f"{count_of(sent.sent, 'message')} sent",
+    ], failed or sent.failed

@@ -45,7 +45,13 @@ from billing_lib.documents.mail import Attached, Mail, mail_bytes
 from billing_lib.documents.pdf import Letter, Link
 from billing_lib.documents.text import printable
 from billing_lib.documents.writing import make_folder, write_file
-from billing_lib.errors import InvalidAddress, InvalidRecord, InvalidSettings, UnusableMailServer
+from billing_lib.errors import (
+    InvalidAddress,
+    InvalidRecord,
+    InvalidSettings,
+    UnusableMailServer,
+    count_of,
+)
 from billing_lib.folders import Folder
 from billing_lib.ledger import messages
 from billing_lib.ledger.database import reading, sending, writing
@@ -410,7 +416,7 @@ def send_waiting(engine: Engine, settings: Settings, step: Progress = unheard) -
                 gone = gone + 1 if answer.gone else 0
                 left = len(chosen) - at - 1
                 if left and (answer.stops or gone == _GONE_TOO_OFTEN):
-                    done.say(f"{left:,} messages wait for another time")
+                    done.say(f"{count_of(left, 'message')} left for another time")
                     break
         except UnusableMailServer as error:
             done.say(str(error))

@@ -39,6 +39,7 @@ from billing_lib.documents.text import (
     printable_invoice,
 )
 from billing_lib.documents.view import InvoiceView, view
+from billing_lib.errors import count_of
 from billing_lib.workflow.detail import CSV, detail_names
 
 _TEMPLATES = Path(__file__).parent / "templates"
@@ -382,11 +383,13 @@ def _digest(invoices: list[dict[str, Any]], link: Link, *, detail: bool) -> Lett
         ("Total", "", "", money(total)),
     )
     return _letter(
-        f"{count} invoices: {_amount(total, currency)}, {facility}, {month}",
+        f"{count_of(count, 'invoice')}: {_amount(total, currency)}, {facility}, {month}",
         _View(
             facility=facility,
-            title=f"{count} invoices for {month}",
-            opening=f"{count} invoices of {facility} are ready. They are attached as PDF.",
+            title=f"{count_of(count, 'invoice')} for {month}",
+            opening=(
+                f"{count_of(count, 'invoice')} of {facility} are ready. They are attached as PDF."
+            ),
             facts=[("All charges", files)] if files else [],
             total=("Total", _amount(total, currency)),
             tables=[table],

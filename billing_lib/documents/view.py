@@ -45,6 +45,7 @@ from billing_lib.documents.text import (
     share_text,
     value_of,
 )
+from billing_lib.errors import count_of
 from billing_lib.pricing.fields import Logo
 
 
@@ -182,7 +183,7 @@ def summed(line: Mapping[str, Any]) -> bool:
 
 def line_name(line: Mapping[str, Any]) -> str:
     """The code of a line's charge, or the number of its charges."""
-    return str(line["charge"] or f"{line['charges']:,} charges")
+    return str(line["charge"] or f"{count_of(line['charges'], 'charge')}")
 
 
 def shared(line: Mapping[str, Any], key: str) -> str:
@@ -571,7 +572,7 @@ def _use(line: dict[str, Any]) -> Iterator[str]:
     elif summed(line):
         days = f"{line['date']} to {line['last_date']}"
         time = "" if line["hours"] is None else f", {number(line['hours'])} hours"
-        yield f"{line['charges']:,} charges, {days}{time}"
+        yield f"{count_of(line['charges'], 'charge')}, {days}{time}"
 
 
 def _price(line: dict[str, Any]) -> Iterator[str]:

@@ -30,7 +30,7 @@ from billing_lib.documents.statement import (
 )
 from billing_lib.documents.text import Invoice
 from billing_lib.documents.writing import write_file
-from billing_lib.errors import NotReady
+from billing_lib.errors import NotReady, count_of
 from billing_lib.exports.packages import invoices_with_logos
 from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
@@ -143,7 +143,10 @@ def write_run_documents(
     written = write_documents_of(documents, suffixes, folder, step)
     with writing(engine) as connection:
         if written:
-            log = f"{len(documents):,} invoices, {len(written):,} documents written"
+            log = (
+                f"{count_of(len(documents), 'invoice')}, "
+                f"{count_of(len(written), 'document')} written"
+            )
             note_job(connection, run, formats, log)
     return written
 

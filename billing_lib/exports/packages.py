@@ -39,7 +39,7 @@ from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.registry import rendered, renderers
 from billing_lib.documents.statement import FORMATS, render_statement, statement_file
 from billing_lib.documents.writing import make_folder, unwritable, write_file
-from billing_lib.errors import InvalidFilter, NotReady, UnknownExport
+from billing_lib.errors import InvalidFilter, NotReady, UnknownExport, count_of
 from billing_lib.folders import Folder, RemoteFolder
 from billing_lib.ledger import exports
 from billing_lib.ledger.database import reading, writing
@@ -435,7 +435,8 @@ class MadePackage:
             if count
         ]
         return [
-            f"{self.id}: {self.files:,} files of {' and '.join(counted)}, {self.bytes:,} bytes, "
+            f"{self.id}: {count_of(self.files, 'file')} of {' and '.join(counted)}, "
+            f"{self.bytes:,} bytes, "
             f"sha256 {self.sha256}, valid until {self.valid_until}",
             *self.notes,
         ]
@@ -602,7 +603,10 @@ def delete_package(
                     before=canonical_json(before),
                 )
         count = sweep(engine, store, today)
-    return f"{package}: deleted, with {count:,} files of the store that nothing else refers to"
+    return (
+        f"{package}: deleted, with {count_of(count, 'file')} of the store that "
+        "nothing else refers to"
+    )
 
 
 def _formats(formats: Sequence[str]) -> tuple[str, ...]:

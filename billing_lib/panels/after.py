@@ -25,7 +25,7 @@ from billing_lib import Site, open_site
 from billing_lib.delivery.queue import preview_statements, queue_statements
 from billing_lib.delivery.send import send_waiting
 from billing_lib.documents.journal import render_journal
-from billing_lib.errors import BillingError, InvalidAdjustment
+from billing_lib.errors import BillingError, InvalidAdjustment, count_of
 from billing_lib.exports.documents import statement_documents
 from billing_lib.exports.packages import delete_package, list_packages, read_package
 from billing_lib.exports.templates import (
@@ -150,7 +150,10 @@ def _deliver_statements(job: Job) -> list[str]:
     with TemporaryDirectory(prefix="billing-") as folder:
         queued = preview_statements(*stated, None, Path(folder))
         job.files["messages.zip"] = zipped(Path(folder))
-    return [f"{queued.messages:,} messages, new or waiting, in messages.zip", *queued.problems]
+    return [
+        f"{count_of(queued.messages, 'message')}, new or waiting, in messages.zip",
+        *queued.problems,
+    ]
 
 
 def _kept_package(job: Job) -> list[str]:
@@ -207,9 +210,9 @@ def _posted(job: Job) -> list[str]:
 def _sent(job: Job) -> list[str]:
     if job.trial:
         waiting = list_outbox(job.engine, job.facility, [WAITING]).height
-        return [f"{waiting:,} messages of {job.facility} wait; those that are due are sent"]
+        return [f"{count_of(waiting, 'message')} of {job.facility} waiting; what is due is sent"]
     sent = send_waiting(job.engine, job.office.settings)
-    return [f"{sent.sent:,} messages sent", *sent.sentences]
+    return [f"{count_of(sent.sent, 'message')} sent", *sent.sentences]
 
 
 def _settled(action: str) -> Callable[[Job], list[str]]:

@@ -18,6 +18,7 @@ from billing_lib.audit.archive import list_records, open_anew, open_record
 from billing_lib.audit.known import known_here
 from billing_lib.audit.reproduce import Reproduction, reproduce
 from billing_lib.audit.verify import FAULTY, Verification, verify
+from billing_lib.errors import count_of
 from billing_lib.folders import Folder
 from billing_lib.panels.forms import Displayed, button, table
 from billing_lib.panels.office import Message, ProgressBar
@@ -163,6 +164,6 @@ def _about(record: Path) -> str:
     lines = (
         f"<p>Commit <code>{escape(environment['commit'])}</code>, "
         f"container <code>{escape(environment['container'])}</code>, "
-        f"{len(invoices)} invoices.</p>"
+        f"{count_of(len(invoices), 'invoice')}.</p>"
     )
     return f"{lines}{table(frame, 'Invoices of the record', right=('sum',)).data}"

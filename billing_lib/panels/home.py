@@ -15,6 +15,7 @@ import polars as pl
 
 from billing_lib import Site, open_site
 from billing_lib.documents.text import money
+from billing_lib.errors import count_of
 from billing_lib.panels.forms import Displayed, button
 from billing_lib.panels.office import Message, follow
 from billing_lib.pricing.money import minor_places, money_text
@@ -159,7 +160,7 @@ class HomePanel(Displayed):
             return "<td>–</td>"
         facility, period = month["facility"], month["period"]
         total = money(money_text(month["total"], minor_places(month["currency"])))
-        counts = f"{month['charges']:,} charges, {month['unbilled']:,} unbilled"
+        counts = f"{count_of(month['charges'], 'charge')}, {month['unbilled']:,} unbilled"
         if month["invoices"]:
             many = "" if month["invoices"] == 1 else "s"
             counts += f", {month['invoices']:,} invoice{many} issued"

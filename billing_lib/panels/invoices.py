@@ -32,7 +32,7 @@ from billing_lib.documents.registry import FOR_DRAFTS, write_documents_of
 from billing_lib.documents.text import Invoice
 from billing_lib.documents.view import derivation, item_name, line_name, shared, summed
 from billing_lib.documents.workbook import render_list
-from billing_lib.errors import BillingError, InvalidAdjustment, NotReady
+from billing_lib.errors import BillingError, InvalidAdjustment, NotReady, count_of
 from billing_lib.exports.documents import read_documents
 from billing_lib.exports.packages import make_package, read_package
 from billing_lib.exports.templates import list_templates, transform
@@ -168,14 +168,14 @@ def _deliver(
                 outcome.refused += [(name, str(error)) for name in part["name"]]
                 continue
             outcome.done = pl.concat([outcome.done, part])
-            said = f"{facility} {month}: {queued.messages:,} messages, new or waiting"
+            said = f"{facility} {month}: {count_of(queued.messages, 'message')}, new or waiting"
             outcome.sentences += [said] if trial else queued.sentences
             outcome.sentences += queued.problems
         if trial and any(Path(folder).rglob("*.eml")):
             outcome.files["messages.zip"] = zipped(Path(folder))
     if not trial and entries["send"]:
         sent = send_waiting(office.engine, office.settings, step)
-        outcome.sentences += [*sent.sentences, f"{sent.sent:,} messages sent"]
+        outcome.sentences += [*sent.sentences, f"{count_of(sent.sent, 'message')} sent"]
     return outcome
 
 
@@ -514,7 +514,7 @@ class InvoiceViewer:
             with self.message.sentences():
                 charges = read_detail(self.detail, self.invoice, line["line"]).select(_DETAIL)
                 first = f", the first {_LISTED}" if charges.height > _LISTED else ""
-                caption = f"The {charges.height:,} charges of line {line['line']}{first}"
+                caption = f"The {count_of(charges.height, 'charge')} of line {line['line']}{first}"
                 self.price.value += str(table(charges.head(_LISTED), caption).data)
 
     def _show_history(self) -> None:

@@ -11,6 +11,7 @@ from html import escape
 import polars as pl
 from IPython.display import HTML
 
+from billing_lib.errors import count_of
 from billing_lib.panels.html import amount, plain_table
 from billing_lib.pricing.money import minor_places, money_text_column
 from billing_lib.workflow.invoice import Computation
@@ -29,7 +30,7 @@ def run_heading(snapshot: Snapshot, computation: Computation) -> HTML:
         f"frozen by {text['frozen_by']} at {text['frozen_at']}.</p>\n"
         f"<p><b>{computation.totals.height:,}</b> invoices, <b>{charges:,}</b> charges, "
         f"total <b>{total} {text['currency']}</b>{_left_to_pay(computation, places)}; "
-        f"{snapshot.unbilled.height:,} records not billed.</p>"
+        f"{count_of(snapshot.unbilled.height, 'record')} not billed.</p>"
     )
 
 

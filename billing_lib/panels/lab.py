@@ -23,6 +23,7 @@ from IPython.display import HTML
 from billing_lib import Site, open_site
 from billing_lib.audit.verify import issued_files
 from billing_lib.documents.html import render_listing
+from billing_lib.errors import count_of
 from billing_lib.exports.documents import statement_documents
 from billing_lib.exports.packages import list_packages, read_package
 from billing_lib.panels.forms import (
@@ -156,21 +157,18 @@ class LabChooser:
             rows.append(
                 f"<tr><td>{escape(f'{name} ({team})')}</td>"
                 f"<td>{_link('listing', team, period, period)}</td>"
-                f"<td>{_link('invoice', team, period, _count(issued, 'invoice'))}</td>"
-                f"<td>{_link('statement', team, period, _count(statements, 'statement'))}</td></tr>"
+                f"<td>{_link('invoice', team, period, count_of(issued, 'invoice'))}</td>"
+                f"<td>{_link('statement', team, period, count_of(statements, 'statement'))}"
+                "</td></tr>"
             )
         heads = "".join(f'<th scope="col">{it}</th>' for it in ("Lab", "Month", *_PAPERS))
         return (
-            f"<details><summary>All that you may see: {_count(len(rows), 'month')}</summary>"
+            f"<details><summary>All that you may see: {count_of(len(rows), 'month')}</summary>"
             f"<table><thead><tr>{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></details>"
         )
 
 
 _PAPERS = ("Invoices", "Statements")
-
-
-def _count(count: int, noun: str) -> str:
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def _of_month(team: str, period: str) -> Filter:
@@ -360,7 +358,7 @@ class LabPackages:
         self.link = widgets.HTML()
         valid = list_packages(office.engine).filter(state="valid").reverse()
         self.rows = widgets.VBox([self._row(row) for row in valid.iter_rows(named=True)])
-        title = _count(valid.height, "package of documents")
+        title = count_of(valid.height, "package of documents")
         parts = [heading(title), self.rows, self.link, self.message.widget]
         self.widget = widgets.VBox(parts if valid.height else [])
 
@@ -368,7 +366,7 @@ class LabPackages:
         getting = button(f"Get {package['package']}")
         getting.on_click(lambda _: self.get(package["package"]))
         text = (
-            f"{package['selection']}: {_count(package['files'], 'file')}, {package['formats']}, "
+            f"{package['selection']}: {count_of(package['files'], 'file')}, {package['formats']}, "
             f"valid until {package['valid_until']}"
         )
         return widgets.HBox([getting, widgets.HTML(escape(text))])

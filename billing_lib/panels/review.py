@@ -27,7 +27,7 @@ import vl_convert
 from IPython.display import HTML, display
 
 from billing_lib import Site, open_site
-from billing_lib.errors import BillingError, NotReady
+from billing_lib.errors import BillingError, NotReady, count_of
 from billing_lib.panels.change import ChangeCharges, changes_table
 from billing_lib.panels.charge_list import charge_columns, with_names
 from billing_lib.panels.forms import bundle, in_browser, offer, on_page, table
@@ -229,7 +229,7 @@ class FindingsPanel:
         return bundle(self.widget, self.html())
 
     def _count(self) -> str:
-        return f"{self.month.findings.height:,} findings"
+        return f"{count_of(self.month.findings.height, 'finding')}"
 
     def _listed(self) -> pl.DataFrame:
         counts = pl.max_horizontal(pl.col("charges").list.len(), pl.col("records").list.len())
@@ -363,7 +363,7 @@ class ChargesPanel:
             self.form.children = [self.change.widget]
             kept = charges.height - free.height
             left = f"; {kept:,} cannot change any more" if kept else ""
-            self.message.say(f"The form below is for {free.height:,} charges{left}.")
+            self.message.say(f"The form below is for {count_of(free.height, 'charge')}{left}.")
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return bundle(self.widget, self.table.html())

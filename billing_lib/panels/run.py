@@ -26,7 +26,7 @@ from billing_lib.batch.issuing import IssuingResult, IssuingTerms, issue_approve
 from billing_lib.documents.html import render_html
 from billing_lib.documents.pictures import with_logo
 from billing_lib.documents.text import long_month
-from billing_lib.errors import DirtyTree, InvalidAdjustment, NotReady
+from billing_lib.errors import DirtyTree, InvalidAdjustment, NotReady, count_of
 from billing_lib.exports.documents import write_run_documents
 from billing_lib.ledger.database import trying, writing
 from billing_lib.panels.forms import (
@@ -211,7 +211,7 @@ class RunActions(ActionForm):
             if not prepared.codes:
                 return Done(["nothing would be issued yet", *prepared.waiting])
             date = stated["date"] or "today"
-            touched = f"{ready.height:,} invoices, {total} {panel.book.facility.currency}"
+            touched = f"{count_of(ready.height, 'invoice')}, {total} {panel.book.facility.currency}"
             return Done([f"{touched} would be issued, dated {date}", *prepared.waiting])
         terms = IssuingTerms(stated["date"] or None, bool(stated["dirty"]))
         issued = process_run(
@@ -224,12 +224,16 @@ class RunActions(ActionForm):
         suffixes = stated["formats"].split(",")
         if trial:
             count = 0 if panel.view is None else panel.view.invoices.height
-            return Done([f"files of {count:,} invoices would be written, but for closed ones"])
+            return Done(
+                [f"files of {count_of(count, 'invoice')} would be written, but for closed ones"]
+            )
         with TemporaryDirectory(prefix="billing-") as folder:
             written = write_run_documents(
                 office.engine, office.settings, panel.book, run, suffixes, Path(folder), step
             )
-            return Done([f"{len(written):,} files written"], {f"{run}.zip": zipped(Path(folder))})
+            return Done(
+                [f"{count_of(len(written), 'file')} written"], {f"{run}.zip": zipped(Path(folder))}
+            )
 
     def show(self, key: str, outcome: Done) -> tuple[str, str]:
         """Show the result of the trial."""

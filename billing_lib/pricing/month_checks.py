@@ -252,8 +252,8 @@ def usage_outside_project_dates(month: Reviewed) -> pl.DataFrame:
         severity=WARNING,
         subject=pl.col("project"),
         sentence=pl.format(
-            "{} charges from {} to {}, and the project lasts from {} to {}",
-            _COUNT,
+            "{} from {} to {}, and the project lasts from {} to {}",
+            _counted("charge"),
             "first",
             "last",
             pl.col("valid_from").cast(pl.String).fill_null("the beginning"),
@@ -280,7 +280,7 @@ def invalid_expense_codes(month: Reviewed) -> pl.DataFrame:
         groups,
         severity=ERROR,
         subject=pl.col("expense_code"),
-        sentence=pl.format("{} charges of {}: {}", _COUNT, "project", "problem"),
+        sentence=pl.format("{} of {}: {}", _counted("charge"), "project", "problem"),
         remedy=pl.when("whole")
         .then(pl.lit("charge a valid code, or correct the project's split and rate again"))
         .otherwise(pl.lit("set a split of valid codes, or correct the project's and rate again")),
@@ -302,9 +302,7 @@ def splits_that_do_not_make_100(month: Reviewed) -> pl.DataFrame:
         as_text(groups, only=["percent"]),
         severity=ERROR,
         subject=pl.col("project"),
-        sentence=pl.format(
-            "{} charges whose split makes {} %", pl.col("charges").list.len(), "percent"
-        ),
+        sentence=pl.format("{} whose split makes {} %", _counted("charge"), "percent"),
         remedy="set a split that makes 100 %",
         field="split",
     )
@@ -420,7 +418,7 @@ def new_users(month: Reviewed) -> pl.DataFrame:
         severity=NOTICE,
         subject=pl.col("user"),
         sentence=pl.format(
-            "{} charges, {}, for {}", _COUNT, month.money(pl.col("total")), listed("projects")
+            "{}, {}, for {}", _counted("charge"), month.money(pl.col("total")), listed("projects")
         ),
         remedy="nothing if the user belongs to the project; else charge another project",
         field="project",

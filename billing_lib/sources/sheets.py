@@ -34,7 +34,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from billing_lib.errors import UnreadableFile
+from billing_lib.errors import UnreadableFile, count_of
 from billing_lib.settings import anywhere
 from billing_lib.sources.delimited import check_header
 from billing_lib.sources.files import (
@@ -195,10 +195,8 @@ def _notices(title: str, unseen: list[int], merged: int) -> list[str]:
     notices = []
     if unseen:
         listed = ", ".join(map(str, unseen[:5])) + (" …" if len(unseen) > 5 else "")
-        rows = f"the row {listed} of the sheet '{title}' is hidden and was"
-        if len(unseen) > 1:
-            rows = f"{len(unseen):,} rows of the sheet '{title}' ({listed}) are hidden and were"
-        notices.append(f"{rows} not read")
+        rows = count_of(len(unseen), "hidden row")
+        notices.append(f"{rows} of the sheet '{title}' ({listed}) not read")
     if merged:
         notices.append(
             f"the sheet '{title}' has {merged:,} merged areas, each read as its first cell alone"

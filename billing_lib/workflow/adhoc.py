@@ -14,7 +14,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotReady, UnknownInvoice
+from billing_lib.errors import AlreadyIssued, InvalidAdjustment, NotReady, UnknownInvoice, count_of
 from billing_lib.ledger import charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.events import record_event
@@ -207,8 +207,8 @@ def late_sentences(connection: Connection, facility: str, month: str | None = No
     late = waiting.join(closed.select("reference", "state", "number"), on="reference")
     counted = late.group_by("reference", "state", "number").len().sort("reference")
     return [
-        f"{count:,} late charges of the ad hoc invoice {reference} stay pending: it is {state}"
-        + (f" as {number}" if number else "")
+        f"{count_of(count, 'late charge')} of the ad hoc invoice {reference} left pending: "
+        f"it is {state}" + (f" as {number}" if number else "")
         for reference, state, number, count in counted.iter_rows()
     ]
 

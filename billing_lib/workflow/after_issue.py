@@ -15,7 +15,7 @@ book) makes a notice.
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, NotReady, UnknownInvoice
+from billing_lib.errors import InvalidAdjustment, NotReady, UnknownInvoice, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs, statements
 from billing_lib.ledger import invoices as ledger_invoices
@@ -217,9 +217,9 @@ def reissue(engine: Ledger, book: PriceBook, number: str, reason: str) -> list[s
         calculate(connection, book, [code])
     first = copies.sort()[0]
     return [
-        f"invoice {number} is being reissued as {code}: {copies.len():,} charges copied, the "
-        f"first {facility}/{first}"
-        + (f", {late.len():,} late charges added" if late.len() else ""),
+        f"invoice {number} is being reissued as {code}: {count_of(copies.len(), 'charge')} copied, "
+        f"the first {facility}/{first}"
+        + (f", {count_of(late.len(), 'late charge')} added" if late.len() else ""),
         f"change them, then run 'billing run process {run}'; {number} counts until then",
     ]
 
@@ -248,7 +248,7 @@ def void(
             # A copy goes to the month's invoice, not to the voided ad hoc invoice.
             free = copies["charge"].sort()
             ledger_charges.forget_references(connection, facility, free)
-            then = f"{free.len():,} charges are free again, the first {facility}/{free[0]}"
+            then = f"{count_of(free.len(), 'charge')} free again, the first {facility}/{free[0]}"
     return [f"invoice {number} is void; {then}"]
 
 

@@ -24,6 +24,7 @@ from billing_lib.errors import (
     InvalidAdjustment,
     NotPermitted,
     NotReady,
+    count_of,
 )
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
@@ -163,7 +164,8 @@ def _late_usage(book: PriceBook, late: pl.DataFrame) -> list[str]:
         else "'billing reissue' takes them in"
     )
     return [
-        f"{count:,} charges of project {code} came after its invoice and stay pending; {then}"
+        f"{count_of(count, 'charge')} of project {code} came after its invoice, "
+        f"left pending; {then}"
         for code, count in late.group_by("project")
         .agg(pl.col("charges").sum())
         .sort("project")
@@ -278,15 +280,16 @@ def approved_of(
     approving = now.filter(pl.col("state") == APPROVING)
     done = approving.filter(pl.col("step") >= len(steps))["code"].to_list()
     waiting = [
-        f"{part.height:,} invoices of run {run} wait for {' or '.join(steps[int(str(step))])}"
+        f"{count_of(part.height, 'invoice')} of run {run} waiting for "
+        f"{' or '.join(steps[int(str(step))])}"
         for (step,), part in approving.filter(pl.col("step") < len(steps))
         .sort("step")
         .group_by("step", maintain_order=True)
     ]
-    for state, words in ((QUARANTINED, "are in quarantine"), (REJECTED, "are rejected")):
+    for state, words in ((QUARANTINED, "in quarantine"), (REJECTED, "rejected")):
         count = now.filter(pl.col("state") == state).height
         if count:
-            waiting.append(f"{count:,} invoices of run {run} {words}")
+            waiting.append(f"{count_of(count, 'invoice')} of run {run} {words}")
     waiting += [
         f"invoice {code} is in ERROR: {reason}"
         for code, reason in of_run.filter(pl.col("state") == ERROR).select("code", "reason").rows()
@@ -374,7 +377,8 @@ def _turns(
         else:
             passed.setdefault(found[0], []).append(str(invoice["code"]))
     sentences = [
-        f"passed over: {f'invoice {held[0]}' if len(held) == 1 else f'{len(held):,} invoices'} "
+        "passed over: "
+        f"{f'invoice {held[0]}' if len(held) == 1 else count_of(len(held), 'invoice')} "
         f"{words}"
         for words, held in passed.items()
     ]
@@ -646,7 +650,7 @@ def make_run(
         calculate(connection, book, drafts["code"].to_list())
         made = "made" if run not in before else "brought up to date"
         sentence = (
-            f"billing run {run} {made}: {drafts.height:,} invoices not issued yet, "
+            f"billing run {run} {made}: {count_of(drafts.height, 'invoice')} not issued yet, "
             f"{taken:,} charges taken in"
         )
         if run not in before or taken:
@@ -700,7 +704,9 @@ def cancel(
         left_out = _leave_run(connection, book, staying, reason)
         runs.move_run(connection, run, "cancel", reason)
         apart = f", {len(left_out):,} ad hoc invoices left open" if left_out else ""
-        note_job(connection, run, "cancel", f"{len(closed):,} invoices closed{apart}: {reason}")
+        note_job(
+            connection, run, "cancel", f"{count_of(len(closed), 'invoice')} closed{apart}: {reason}"
+        )
     return [*closed, *left_out, f"billing run {run} is cancelled"]
 
 

@@ -28,7 +28,13 @@ from typing import Any, Self
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import ChangedMeanwhile, InvalidAdjustment, NotReady, UnknownCharge
+from billing_lib.errors import (
+    ChangedMeanwhile,
+    InvalidAdjustment,
+    NotReady,
+    UnknownCharge,
+    count_of,
+)
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events
 from billing_lib.ledger import invoices as ledger_invoices
@@ -254,7 +260,11 @@ def require_untouched(
         return
     event = changes.row(0, named=True)
     reason = f" ({event['reason']})" if event["reason"] else ""
-    more = f", and {changes.height - 1:,} more changes followed" if changes.height > 1 else ""
+    more = (
+        f", and {count_of(changes.height - 1, 'more change')} followed"
+        if changes.height > 1
+        else ""
+    )
     raise ChangedMeanwhile(
         f"{event['login']} {_words(facility, event)} on {event['at']:%Y-%m-%d at %H:%M:%S} UTC, "
         f"after this preview{reason}{more}",

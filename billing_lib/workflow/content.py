@@ -18,7 +18,7 @@ import json
 import polars as pl
 from sqlalchemy import Connection
 
-from billing_lib.errors import NotPermitted, NotReady
+from billing_lib.errors import NotPermitted, NotReady, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, statements, usage
 from billing_lib.ledger.schema import KEPT
@@ -125,7 +125,7 @@ def own_changes(connection: Connection, book: PriceBook, code: str, login: str) 
     own = changes.filter(pl.col("login") == login)["subject"].unique().sort()
     if own.len():
         return (
-            f"changed {own.len():,} charges of invoice {code}, the first of them "
+            f"changed {count_of(own.len(), 'charge')} of invoice {code}, the first of them "
             f"{facility}/{own[0]}"
         )
     records = charges["record"].drop_nulls().unique()

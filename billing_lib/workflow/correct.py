@@ -31,7 +31,7 @@ from pathlib import Path
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, UnreadableFile
+from billing_lib.errors import InvalidAdjustment, UnreadableFile, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, usage
 from billing_lib.ledger import invoices as ledger_invoices
@@ -573,7 +573,7 @@ def unload(
             group=group,
         )
         outcomes = replacement.carry_out(connection, book, event)
-    sentence = f"{name}: {gone:,} records taken back"
+    sentence = f"{name}: {count_of(gone, 'record')} taken back"
     sentence += f", {back:,} as they were before it" if back else ""
     sentence += f", {kept:,} stay since they are billed or being approved" if kept else ""
     later = loads.later_with_known(sha256)
@@ -654,7 +654,7 @@ def undo_unload(
             connection, facility, kind="undo", subject=group, reason=reason.strip()
         )
         outcomes = replacement.carry_out(connection, book, event)
-    sentence = f"{name}: {replacement.standing.height:,} records are as it states them again"
+    sentence = f"{name}: {count_of(replacement.standing.height, 'record')} as it states them again"
     newer = ended.height - untouched.height
     sentence += f", {newer:,} were loaded anew since and stay" if newer else ""
     kept = replacement.refused.height

@@ -22,7 +22,7 @@ from types import MappingProxyType
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import BillingError, NotReady, RunFailed, UnknownInvoice
+from billing_lib.errors import BillingError, NotReady, RunFailed, UnknownInvoice, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs, usage
 from billing_lib.ledger import invoices as ledger_invoices
@@ -197,7 +197,8 @@ def freeze(
         changed = differing(connection, facility, charges, gathered.price())
         if changed.len():
             raise NotReady(
-                f"the price book has changed since {changed.len():,} charges were approved, the "
+                f"the price book has changed since the approval of "
+                f"{count_of(changed.len(), 'charge')}, the "
                 f"first of them {facility}/{changed[0]}",
                 remedy="reject and submit their invoices again",
             )

@@ -45,7 +45,7 @@ from defusedxml.ElementTree import fromstring
 from pydantic import ValidationError
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility, UnwritableFile
+from billing_lib.errors import InvalidPriceBook, NotReady, UnknownFacility, UnwritableFile, count_of
 from billing_lib.ledger import events, usage
 from billing_lib.pricing.clock import (
     cut_with_ids,
@@ -116,7 +116,9 @@ class Loaded:
     def sentence(self) -> str:
         """The result in words."""
         if self.loaded_before:
-            return f"{self.file}: loaded before, nothing changed ({self.records:,} records)"
+            return (
+                f"{self.file}: loaded before, nothing changed ({count_of(self.records, 'record')})"
+            )
         counts = {
             "known already": self.known,
             "corrected": self.corrected,
@@ -126,7 +128,7 @@ class Loaded:
             "without a readable time, shown in every open month": self.undated,
         }
         told = "".join(f", {count:,} {what}" for what, count in counts.items() if count)
-        read = f"{self.file}: {self.records:,} records read, {self.new:,} new{told}"
+        read = f"{self.file}: {count_of(self.records, 'record')} read, {self.new:,} new{told}"
         return "; ".join((read, *self.notices))
 
 

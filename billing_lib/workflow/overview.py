@@ -2,7 +2,7 @@
 
     facility  1993-10                          1993-11
     RC        ISSUED  19,806.92                IN APPROVAL  21,417.70
-                                               12 invoices wait for ann
+                                               12 invoices waiting for ann
 
 The overview gives each month's state and total, and the people it waits for, in the facilities in
 which the user has a role. Labs choose a listing or statement from their own months:
@@ -22,6 +22,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.errors import count_of
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import overview, runs, usage
 from billing_lib.ledger.database import reading
@@ -167,7 +168,7 @@ def _month(
     for held in (state for state in EDITABLE if state in _HELD):
         count = int(invoiced.filter(pl.col("state") == held)["invoices"].sum())
         if count:
-            waits.append(f"{count:,} {_invoices(count)} {_HELD[held]}")
+            waits.append(f"{count_of(count, 'invoice')} {_HELD[held]}")
     return {
         "facility": book.facility.code,
         "name": book.facility.name,
@@ -207,14 +208,10 @@ def _waiting(book: PriceBook, approving: pl.DataFrame) -> list[str]:
     steps = _reviewers(book)
     by_step = approving.group_by("step").agg(pl.col("invoices").sum()).sort("step")
     return [
-        f"{count:,} {_invoices(count)} wait for "
+        f"{count_of(count, 'invoice')} waiting for "
         + (" or ".join(steps[step]) if step < len(steps) else "an issuer")
         for step, count in by_step.select("step", "invoices").iter_rows()
     ]
-
-
-def _invoices(count: int) -> str:
-    return "invoice" if count == 1 else "invoices"
 
 
 LAB_MONTHS = pl.Schema({"team": pl.String(), "name": pl.String(), "period": pl.String()})

@@ -37,6 +37,7 @@ from billing_lib.errors import (
     InvalidPriceBook,
     NotReady,
     UnwritableFile,
+    count_of,
 )
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
@@ -128,7 +129,7 @@ class BookPreview:
     @property
     def sentence(self) -> str:
         """The effect of saving in words, and the charges that it leaves alone."""
-        saved = f"Saving writes {_count(len(self.changes), 'changed value')}"
+        saved = f"Saving writes {count_of(len(self.changes), 'changed value')}"
         if not self.months:
             return f"{saved}. No month is open, so no total changes."
         moved = self.effect["period"].n_unique()
@@ -138,7 +139,7 @@ class BookPreview:
             f"{'keeps' if len(self.months) == 1 else 'keep'} the rates and rules of the last "
             "rating until they are taken anew. "
             + (
-                f"Rated again at the new rates, {_count(moved, 'month')} would have other "
+                f"Rated again at the new rates, {count_of(moved, 'month')} would have other "
                 "totals, as below; "
                 "earlier changes of the price book that the month has not taken count there, too. "
                 if moved
@@ -146,10 +147,6 @@ class BookPreview:
             )
             + "Issued invoices never change."
         )
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def open_book(engine: Engine, folder: Path, facility: str) -> OpenedBook:

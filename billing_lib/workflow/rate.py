@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 import polars as pl
 from sqlalchemy import Connection, Engine
 
+from billing_lib.errors import count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import usage
 from billing_lib.ledger.database import reading, writing
@@ -83,12 +84,13 @@ class RatedPeriod:
         """The result in words."""
         reasons = ", ".join(f"{count:,} {reason}" for reason, count in self.unbilled.items())
         sentence = (
-            f"{self.facility} {self.period}: {self.records:,} records = {self.charges:,} charges "
+            f"{self.facility} {self.period}: {count_of(self.records, 'record')} = "
+            f"{count_of(self.charges, 'charge')} "
             f"({self.new:,} new, {self.changed:,} changed) + {sum(self.unbilled.values()):,} "
             "unbilled" + (f" ({reasons})" if reasons else "")
         )
         if self.late:
-            sentence += f", and {self.late:,} late charges of earlier months"
+            sentence += f", and {count_of(self.late, 'late charge')} of earlier months"
         if self.kept_rules:
             sentence += (
                 f"; the price book's rules have changed since, rating {self.facility} "

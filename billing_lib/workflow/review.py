@@ -22,7 +22,7 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge
+from billing_lib.errors import InvalidAdjustment, NotReady, UnknownCharge, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, overview, usage
 from billing_lib.ledger import invoices as ledger_invoices
@@ -363,11 +363,11 @@ def describe_sign_off(
         )
     total = money_text(int(charges["total"].sum()), minor_places(book.facility.currency))
     return [
-        f"{facility} {month} has {charges.height:,} charges, total {total} "
+        f"{facility} {month} has {count_of(charges.height, 'charge')}, total {total} "
         f"{book.facility.currency}",
         _counted(findings["severity"], "findings are open"),
         _counted(unbilled["reason"], "usage records are not billed"),
-        f"{changes.height:,} changes by staff"
+        f"{count_of(changes.height, 'change')} by staff"
         + (
             "; it was not signed off before"
             if last is None

@@ -31,7 +31,7 @@ from zoneinfo import ZoneInfo
 import polars as pl
 from sqlalchemy import Connection, Engine, Row
 
-from billing_lib.errors import NotReady
+from billing_lib.errors import NotReady, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
@@ -302,7 +302,8 @@ def _totals(
     codes = differing(connection, facility, charges, priced)
     if codes.len() and as_reviewed:
         raise NotReady(
-            f"the price book has changed since {codes.len():,} charges were rated, the first of "
+            f"the price book has changed since the rating of "
+            f"{count_of(codes.len(), 'charge')}, the first of "
             f"them {facility}/{codes[0]}",
             remedy=f"run 'billing rate {facility} {month}' and review them",
         )
@@ -583,4 +584,4 @@ def _part(book: PriceBook, sums: dict[str, Any], ad_hoc: str | None) -> dict[str
 
 def _words(book: PriceBook, sums: dict[str, Any]) -> str:
     charges, total = int(sums["charges"]), sums["total"]
-    return f"{charges:,} charges, total {total} {book.facility.currency}"
+    return f"{count_of(charges, 'charge')}, total {total} {book.facility.currency}"

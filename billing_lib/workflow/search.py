@@ -1,7 +1,7 @@
 """Search invoices and charges, and select invoices for the actions on a run and for exports.
 
     wanted = Filter.parse({"team": "bio", "view": "live", "total_from": "100.00"})
-    find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoices")
+    find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoice")
                                        page 2 of 7, 312 invoices, total 10,204.11 USD
     find_codes(connection, wanted, books)       every matching invoice, for an action on them
 
@@ -34,6 +34,7 @@ from billing_lib.errors import (
     InvalidPeriod,
     NotReady,
     UnknownInvoice,
+    count_of,
 )
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, search
@@ -242,7 +243,7 @@ class SearchResult:
     def sentence(self, noun: str) -> str:
         """The result in words: ``page 2 of 7, 312 invoices, total 10,204.11 USD``."""
         if self.count == 0:
-            return f"no {noun}"
+            return f"no {noun}s"
         place = f"page {self.page:,} of {self.pages:,}, " if self.pages > 1 else ""
         sums = [
             f"{Decimal(money_text(total, minor_places(currency))):,} {currency}"
@@ -253,7 +254,7 @@ class SearchResult:
             if self.uncounted
             else ""
         )
-        return f"{place}{self.count:,} {noun}, total {', '.join(sums)}{apart}"
+        return f"{place}{count_of(self.count, noun)}, total {', '.join(sums)}{apart}"
 
 
 ALL = Page()

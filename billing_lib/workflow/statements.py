@@ -26,7 +26,13 @@ from typing import Any
 import polars as pl
 from sqlalchemy import Connection, Engine
 
-from billing_lib.errors import InvalidAdjustment, NotReady, UnknownFacility, UnknownStatement
+from billing_lib.errors import (
+    InvalidAdjustment,
+    NotReady,
+    UnknownFacility,
+    UnknownStatement,
+    count_of,
+)
 from billing_lib.ledger import charges
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import statements as ledger_statements
@@ -68,7 +74,7 @@ def statement_adjustments(
         if facility not in books:
             raise UnknownFacility(
                 f"there is no price book for the facility '{facility}', which has "
-                f"{part.height:,} invoices on statements of {period}",
+                f"{count_of(part.height, 'invoice')} on statements of {period}",
                 remedy="put the price book back into its folder",
             )
         lines = _facility_lines(connection, books[facility], period, sequence, part)
@@ -341,11 +347,11 @@ def _facts(row: dict[str, object]) -> dict[str, str]:
     return {"invoices": str(row["invoices"]), "total": total}
 
 
-def _sentence(row: dict[str, object], placed: pl.DataFrame, lapsed: pl.DataFrame) -> str:
+def _sentence(row: dict[str, Any], placed: pl.DataFrame, lapsed: pl.DataFrame) -> str:
     on, off = (frame.filter(pl.col("statement") == row["id"]).height for frame in (placed, lapsed))
     changes = [f"{on:,} put on"] * (on > 0) + [f"{off:,} taken off"] * (off > 0)
     return (
-        f"{row['id']}: {row['invoices']:,} invoices, total {_facts(row)['total']} "
+        f"{row['id']}: {count_of(int(row['invoices']), 'invoice')}, total {_facts(row)['total']} "
         f"{row['currency']}; {' and '.join(changes) or 'its adjustments have changed'}"
     )
 
@@ -386,7 +392,7 @@ def pay_statement(engine: Ledger, statement_id: str, date: str, reference: str) 
     alone = stated.height - owed.height
     before = f"; {alone:,} of them were paid before" if alone else ""
     return (
-        f"statement {statement_id} is paid: {stated.height:,} invoices, total {total} "
+        f"statement {statement_id} is paid: {count_of(stated.height, 'invoice')}, total {total} "
         f"{row.currency}{before}"
     )
 
@@ -416,7 +422,9 @@ def unpay_statement(engine: Ledger, statement_id: str, reason: str) -> str:
             ledger_invoices.move_invoices(connection, facility, codes, "unpay", reason)
     alone = stated.height - paid.height
     rest = f"; {alone:,} that were paid by themselves stay paid" if alone else ""
-    return f"statement {statement_id} is not paid: {paid.height:,} invoices are owed again{rest}"
+    return (
+        f"statement {statement_id} is not paid: {count_of(paid.height, 'invoice')} owed again{rest}"
+    )
 
 
 def _of_issuer(connection: Connection, statement_id: str) -> pl.DataFrame:

@@ -85,7 +85,7 @@ def test_one_invoice_then_the_rest_then_the_next_fiscal_year(
     late = usage_file(tmp_path, HEADER + "u7,slide,p1,bob,,,2020-04-30,1\n", "late.csv")
     load_files(ledger, price_book(), [late], nothing)
     rate_period(ledger, price_book(), APRIL)
-    with pytest.raises(AlreadyIssued, match="1 charges of project p1 came after its invoice"):
+    with pytest.raises(AlreadyIssued, match="1 charge of project p1 came after its invoice"):
         issue(ledger, office, APRIL, "2020-05-06")
     assert list_invoices(ledger).height == 3
     with pytest.raises(NotReady, match="is BILLED on invoice MIC-2020-00002"):
@@ -136,7 +136,7 @@ def test_what_was_not_reviewed_is_not_issued(ledger: Engine, office: Settings) -
             "split: []", 'split: [{expense_code: D, percent: "100"}]'
         )
     )
-    with pytest.raises(NotReady, match="the price book has changed since 1 charges were rated"):
+    with pytest.raises(NotReady, match="the price book has changed since the rating of 1 charge"):
         issue_month(
             ledger, office, moved, APRIL, terms=IssuingTerms("2020-05-04", allow_dirty=True)
         )
@@ -168,7 +168,7 @@ def test_a_reviewer_submits_and_leaves_issuing_to_an_issuer(
     may = issue_month(ledger, office, reviewed, MAY, terms=terms)
     assert may.sentences == [
         "MIC-2020-05-1: 1 invoice submitted",
-        "1 invoices of run MIC-2020-05-1 wait for ann",
+        "1 invoice of run MIC-2020-05-1 waiting for ann",
     ]
-    with pytest.raises(NotReady, match=r"nothing can be issued yet; 1 invoices .* wait for ann"):
+    with pytest.raises(NotReady, match=r"nothing can be issued yet; 1 invoice .* waiting for ann"):
         issue_month(ledger, office, reviewed, MAY, terms=terms)

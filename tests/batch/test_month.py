@@ -75,11 +75,11 @@ def test_a_month_of_three_facilities(ledger: Engine, office: Settings) -> None:
     assert len(said["CYT"]) == 1
     assert "may not do this in CYT: it takes the role reviewer" in said["CYT"][0]
     assert said["MIC"][0] == "billing run MIC-2020-04-1 is DISABLED and skipped"
-    assert said["MIC"][1].startswith("MIC-2020-04-2: issued 1 invoices (MIC-2020-00001), 2 charges")
+    assert said["MIC"][1].startswith("MIC-2020-04-2: issued 1 invoice (MIC-2020-00001), 2 charges")
     submitted, waits = said["SEQ"]
     assert submitted == "SEQ-2020-04-1: 2 invoices submitted"
-    assert re.search(r"2 invoices of run SEQ-2020-04-1 wait for ", waits)
-    assert first.statements[0] == "smith-2020-04: 1 invoices, total 148.33 USD; 1 put on"
+    assert re.search(r"2 invoices of run SEQ-2020-04-1 waiting for ", waits)
+    assert first.statements[0] == "smith-2020-04: 1 invoice, total 148.33 USD; 1 put on"
 
     # What waits for a person is no failure, and is not done twice.
     with writing(ledger) as connection:

@@ -19,7 +19,7 @@ def test_an_ad_hoc_invoice_from_its_creation_to_a_credit(office: Office) -> None
     alone = ("issue", "MIC", "2020-04", "--reference", "PO-12", "--date", "2020-05-04")
     issued = office.done(*alone, "--allow-dirty")
 
-    assert "issued 1 invoices (MIC-2020-00001), 1 charges, total 75.00 USD" in issued
+    assert "issued 1 invoice (MIC-2020-00001), 1 charge, total 75.00 USD" in issued
     assert "PO-12 is issued (MIC-2020-00001)" in office.run(*alone, "--allow-dirty").stderr
     given = ("credit", "MIC-2020-00001", "--amount", "20.00", "--date", "2020-04-30")
     said = office.done(*given, "--reason", "overcharged")

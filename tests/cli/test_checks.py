@@ -40,6 +40,6 @@ def test_findings_are_listed_and_dismissed(
     key = found[0]["key"]
     done = said("dismiss", "MIC", "2020-04", key, "--reason", "a typing error")
     assert done.startswith(f"{key}: dismissed, unbilled usage")
-    assert "1 findings, 1 dismissed before" in said("check", "MIC", "2020-04")
+    assert "1 finding, 1 dismissed before" in said("check", "MIC", "2020-04")
     (kept,) = json.loads(said("check", "MIC", "2020-04", "--dismissed", "--json"))
     assert (kept["key"], kept["reason"]) == (key, "a typing error")

@@ -57,7 +57,7 @@ def test_ready_refuses_and_unload_and_undo_go_there_and_back(run) -> None:
     shown = run("unload", "MIC", "b.csv", "--preview")[1]
     assert shown.splitlines()[-1] == "MIC: nothing was changed, this is a preview"
     said = run("unload", "MIC", "b.csv", "--reason", "the wrong file")[1].splitlines()
-    assert said[0] == "b.csv: 1 records taken back, 1 as they were before it"
+    assert said[0] == "b.csv: 1 record taken back, 1 as they were before it"
     assert "usage.csv, row 3: u2 corrected, quantity 13 → 12; MIC/u2 16.25 → 15.00" in said
     group = said[-1].rpartition(" ")[2]
     assert run("ready", "MIC", "2020-04")[0] == 0
@@ -76,7 +76,7 @@ def test_rate_takes_new_rates_only_if_told(run, tmp_path: Path) -> None:
     mark = shown[-1].rpartition(" ")[2]
     assert run(*words, "--seen", mark)[1].splitlines() == [
         shown[0],
-        "MIC 2020-04: 1 charges have another rate than before",
+        "MIC 2020-04: 1 charge with another rate than before",
     ]
     for mistaken in (("--new-rates",), ("--preview",), ("--project", "p1"), ("--reason", "x")):
         assert run("rate", "MIC", "2020-04", *mistaken)[0] == 2

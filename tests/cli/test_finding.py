@@ -118,9 +118,7 @@ def test_charges_take_facility_and_period_as_before_and_the_filters(said: Said) 
     ]
     every = listed(said, "charges", "--text", "laser")
     assert [row["charge"] for row in every] == ["MIC/open-0"]
-    assert said("charges", "MIC", "2020-05", "--user", "bob").endswith(
-        "1 charges, total 2.50 USD\n"
-    )
+    assert said("charges", "MIC", "2020-05", "--user", "bob").endswith("1 charge, total 2.50 USD\n")
 
 
 def test_csv_is_the_page_that_json_is(said: Said) -> None:
@@ -177,19 +175,19 @@ def test_a_change_to_what_is_found_is_made_as_it_was_shown(said: Said) -> None:
     change = ("--date-from", "2020-04-01", "--set", "rate=2.00", "--reason", "agreed")
     shown = said(*slides, *change, "--preview")
     assert "MIC/free-1" in shown
-    assert "1 charges selected, nothing changed; make it just so with --seen " in shown
+    assert "1 charge selected, nothing changed; make it just so with --seen " in shown
     seen = ("--seen", shown.split()[-1])
     said("adjust", "MIC/free-1", "--set", "note=ask Bob", "--reason", "for the lab")
     refused = said(*slides, *change, *seen, status=2)
     assert "changed the charge MIC/free-1, note  → ask Bob, on " in refused
     assert refused.endswith("(for the lab); nothing was written; make the preview again")
     seen = ("--seen", json.loads(said(*slides, *change, "--preview", "--json"))["seen"])
-    assert "1 charges changed, group " in said(*slides, *change, *seen)
+    assert "1 charge changed, group " in said(*slides, *change, *seen)
     ((group, state),) = [
         (row["group"], row["state"]) for row in listed(said, "groups", "MIC", "2020-04")
     ]
     assert state == "open"
     back = said("undo", "MIC", group, "--preview").split()[-1]
     undone = said("undo", "MIC", group, "--seen", back, "--reason", "not agreed")
-    assert "1 charges are as before it" in undone
+    assert "1 charge as before it" in undone
     assert "undone" in said("groups", "MIC", "2020-04")

@@ -199,7 +199,7 @@ def test_a_document_and_a_fingerprint_say_which_invoice_they_are(
 def test_every_record_is_verified_by_one_command(issued_site: Path) -> None:
     said = Office(issued_site).run("verify", "--all")
     assert said.stdout.splitlines()[-1] == (
-        "1 records: 1 verified, 0 with faults, 0 not wholly checked"
+        "1 record: 1 verified, 0 with faults, 0 not wholly checked"
     )
     assert said.returncode == VERIFIED
 

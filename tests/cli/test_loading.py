@@ -34,7 +34,7 @@ def mapped(office: Office) -> Office:
 
 def test_rows_left_out_are_told_and_names_looked_up(mapped: Office) -> None:
     said = mapped.done("load", "MIC", "table.csv")
-    assert "table.csv: 1 records read, 1 new; 1 row left out by where (state)" in said
+    assert "table.csv: 1 record read, 1 new; 1 row left out by where (state)" in said
     mapped.done("rate", "MIC", "2020-04")
     charges = mapped.listed("charges", "MIC", "2020-04")
     assert [(row["charge"], row["item"], row["project"]) for row in charges] == [

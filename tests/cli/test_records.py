@@ -151,7 +151,7 @@ def test_files_that_are_not_the_proven_ones_are_named(site: Path, extract: Path)
         f"{path} is another than the proven one",
         "data/extra.txt is not proven",
     ]
-    assert "1 records and the log has 0" in " ".join(
+    assert "1 record and the log has 0" in " ".join(
         proof_findings(proof, proof.sha256, allowed, Log((), None))
     ).replace("the head is of ", "")
 

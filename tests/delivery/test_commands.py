@@ -71,13 +71,13 @@ def test_a_month_is_previewed_delivered_and_looked_after(at_work: Billed) -> Non
     withdrawn = run(f"outbox --withdraw {ids(at_work, ZOE)[0]}").output
     assert "is CANCELLED" in withdrawn
     sent = run("deliver")
-    assert (sent.exit_code, sent.stdout) == (0, "1 messages sent\n")
+    assert (sent.exit_code, sent.stdout) == (0, "1 message sent\n")
     left = json.loads(run("outbox MIC --json").stdout)
     assert [row["state"] for row in left] == ["REFUSED"]
     assert len(json.loads(run("outbox --all --json").stdout)) == 4
 
     # What was withdrawn is told anew, by another message; what was refused is not.
-    assert "1 messages queued; 3 told before" in run("deliver MIC 2020-04").output
+    assert "1 message queued; 3 told before" in run("deliver MIC 2020-04").output
     assert (
         "receives all invoices in one message"
         in run(f"preferences MIC {HEAD} --invoices digest").output
@@ -94,8 +94,8 @@ def test_a_month_is_previewed_delivered_and_looked_after(at_work: Billed) -> Non
         with pytest.raises(InvalidAdjustment, match=said):
             run(words)
     run("statements 2020-04")
-    assert "1 messages in may/" in run("deliver --statements 2020-04 --preview may").output
-    assert "1 messages queued" in run("deliver --statements 2020-04 --team smith").output
+    assert "1 message in may/" in run("deliver --statements 2020-04 --preview may").output
+    assert "1 message queued" in run("deliver --statements 2020-04 --team smith").output
 
 
 @ON_SQLITE
@@ -108,7 +108,7 @@ def test_the_scheduled_job_delivers_for_who_wishes_it(billed: Billed) -> None:
     assert not failed
     assert said == [
         "MIC 2020-04: 4 messages queued",
-        "statements of 2020-04: 1 messages queued",
+        "statements of 2020-04: 1 message queued",
         "5 messages sent",
     ]
     said, failed = deliver_month(billed.engine, billed.settings, books, APRIL)

@@ -194,7 +194,7 @@ def test_each_way_to_encrypt_and_a_server_that_refuses_who_sends(billed: Billed)
     done = sent(billed)
     assert done.failed and "550 5.7.1 Sender not allowed" in done.sentences[0]
     assert sorted(standing(billed).values()) == ["FAILED", "WAITING", "WAITING", "WAITING"]
-    assert done.sentences[1] == "3 messages wait for another time"
+    assert done.sentences[1] == "3 messages left for another time"
     billed.post.sender_mood = "552 5.3.4 Message too big"  # which is about one message
     assert sent(billed).sent == 0
     assert sorted(standing(billed).values()) == ["FAILED", "REFUSED", "REFUSED", "REFUSED"]
@@ -213,7 +213,7 @@ def test_a_server_that_goes_away_each_time_does_not_make_all_uncertain(billed: B
     queued(billed)
     done = sent(billed)
     assert sorted(standing(billed).values()) == ["UNCERTAIN", "UNCERTAIN", "WAITING", "WAITING"]
-    assert done.sentences[-1] == "2 messages wait for another time"
+    assert done.sentences[-1] == "2 messages left for another time"
 
 
 def test_two_senders_at_once_send_once(billed: Billed) -> None:

@@ -50,8 +50,8 @@ def test_invoices_respect_what_is_wished_and_statements_do_not(billed: Billed) -
     with reading(billed.engine) as connection:
         assert events.read_events(connection, "MIC", kinds=["prefer"]).height == 3
 
-    assert queued(billed) == ["MIC 2020-04: 1 messages queued; 2 not wished for"]
-    assert state(billed) == ["statements of 2020-04: 1 messages queued"]
+    assert queued(billed) == ["MIC 2020-04: 1 message queued; 2 not wished for"]
+    assert state(billed) == ["statements of 2020-04: 1 message queued"]
     assert sent(billed).sent == 2
     (digest,) = billed.post.mails(ZOE)
     assert digest["Subject"] == "2 invoices: USD 160.83, Mikroskopie Zürich, April 2020"
@@ -77,7 +77,7 @@ def test_a_statement_is_told_again_when_it_has_changed_and_only_then(billed: Bil
     folder = billed.folder / "preview"
     with pytest.raises(NotReady, match="there are no statements of 2020-04"):
         queue_statements(billed.engine, billed.settings, billed.books, APRIL)
-    assert state(billed) == ["statements of 2020-04: 1 messages queued"]
+    assert state(billed) == ["statements of 2020-04: 1 message queued"]
     assert state(billed) == ["statements of 2020-04: nothing new to tell; 1 told before"]
 
     void(billed.engine, P2)  # before it is sent: the first version never goes out
@@ -85,7 +85,7 @@ def test_a_statement_is_told_again_when_it_has_changed_and_only_then(billed: Bil
     its = (billed.settings, billed.books, APRIL, None, folder)
     preview_statements(billed.engine, *its)
     assert len(list(folder.iterdir())) == 1
-    assert state(billed) == ["statements of 2020-04: 1 messages queued"]
+    assert state(billed) == ["statements of 2020-04: 1 message queued"]
     assert sent(billed).sent == 1
     (only,) = billed.post.mails()
     assert only["Subject"] == f"Statement {STATEMENT}: USD 148.33, Smith Lab, April 2020"

@@ -92,8 +92,8 @@ def test_statements_packages_and_journals_of_an_issued_month(here: Site) -> None
     look(panel, "write")
     go(panel)
     assert files(here) == {f"smith-2020-04.{suffix}" for suffix in ("pdf", "xlsx", "json")}
-    assert "1 messages, new or waiting" in look(panel, "deliver")
-    assert "messages queued" in go(panel)
+    assert "1 message, new or waiting" in look(panel, "deliver")
+    assert "1 message queued" in go(panel)
     panel.table.tick(["smith-2020-04"])
     look(panel, "pay", date=dt.date(2020, 6, 1), reference="WIRE 1")
     assert list_statements(here.engine, "2020-04")["state"].to_list() == ["OPEN"]

@@ -47,7 +47,7 @@ def test_an_ordinary_month_has_no_column_of_what_no_invoice_has() -> None:
         ["Total", "", "", "3", "220.83", "0.00", "220.83"],
     ]
     heading = run_heading(frozen, computed)
-    assert "total <b>220.83 USD</b>; 1 records not billed" in heading.data
+    assert "total <b>220.83 USD</b>; 1 record not billed" in heading.data
     assert len(rows(late_table(frozen, computed).data)) == 1  # its heading
 
 

@@ -221,8 +221,8 @@ def test_codes_that_may_not_be_charged_are_found_with_the_reason(office: Site) -
     (path.parent / "codes.csv").write_text("code,valid_from,valid_to\nA,,\nB,2020-04-07,\n")
     found = findings(reviewed(office)).month.findings
     assert found.filter(check="invalid expense codes").select("sentence", "field").rows() == [
-        ("1 charges of p1: the expense code 'B' is not valid on 2020-04-06", "split"),
-        ("1 charges of p2: the expense code 'C' is not among those allowed", "expense_code"),
+        ("1 charge of p1: the expense code 'B' is not valid on 2020-04-06", "split"),
+        ("1 charge of p2: the expense code 'C' is not among those allowed", "expense_code"),
     ]
 
 

@@ -86,7 +86,7 @@ def test_a_run_is_shown_before_it_is_made(here: Site) -> None:
 def test_a_run_of_some_projects_is_made(here: Site) -> None:
     panel = RunPanel("MIC", "2020-04", office=here)
     assert "a run is of projects or of teams" in look(panel, "make", projects="p1", teams="smith")
-    assert "made: 1 invoices" in do(panel, "make", projects="p1", teams="")
+    assert "made: 1 invoice" in do(panel, "make", projects="p1", teams="")
     assert panel.folds["Configuration"].heading.title == "Configuration: OPEN, projects: p1"
 
 
@@ -101,7 +101,7 @@ def test_a_sign_off_shows_what_it_signs(here: Site) -> None:
     assert "MIC 2020-04 is ready: 3 charges" in go(panel)
     assert "may be issued" in panel.heading.value
     adjust_charge(here.engine, here.book("MIC"), "MIC/u2", {"quantity": "10"}, "two broke")
-    assert f"1 changes by staff since it was signed off by {ME}" in look(panel, "sign_off")
+    assert f"1 change by staff since it was signed off by {ME}" in look(panel, "sign_off")
 
 
 def test_a_month_that_is_not_over_or_has_errors_is_not_signed_off(

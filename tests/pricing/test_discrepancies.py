@@ -310,8 +310,8 @@ def test_codes_that_may_not_be_charged_are_told_with_what_would_set_them_right()
     )
     found = invalid_expense_codes(it)
     assert said(found) == [
-        ("B", "1 charges of p1: unknown", ["c2"]),
-        ("A", "1 charges of p1: expired", ["c1"]),
+        ("B", "1 charge of p1: unknown", ["c2"]),
+        ("A", "1 charge of p1: expired", ["c1"]),
     ]
     assert found["field"].to_list() == ["split", "expense_code"]
     assert set(found["severity"]) == {"error"}
@@ -329,8 +329,8 @@ def test_splits_must_make_100() -> None:
         )
     )
     assert [(sentence, charges) for _, sentence, charges in said(found)] == [
-        ("1 charges whose split makes 0 %", ["c3"]),
-        ("1 charges whose split makes 99.9999 %", ["c2"]),
+        ("1 charge whose split makes 0 %", ["c3"]),
+        ("1 charge whose split makes 99.9999 %", ["c2"]),
     ]
 
 
@@ -393,7 +393,7 @@ def test_new_users_and_projects_that_fell_silent() -> None:
         "charge  user  project\n c1  ann  p1\n c2  new  p1\n c3  -  p1",
         spend=before(100, 200) + "\n2020-03  p2  eve  50\n2020-02  p3  eve  50",
     )
-    assert said(new_users(it)) == [("new", "1 charges, 1.00 USD, for p1", ["c2"])]
+    assert said(new_users(it)) == [("new", "1 charge, 1.00 USD, for p1", ["c2"])]
     assert said(projects_without_usage(it)) == [("p2", "0.50 USD in 2020-03, nothing now", [])]
     assert new_users(month("charge  user\n c1  ann")).height == 0  # the ledger's first month
 

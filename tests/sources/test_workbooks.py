@@ -103,8 +103,8 @@ def test_a_workbook_without_a_sheet_to_read_is_refused(read, tmp_path):
 @pytest.mark.parametrize(
     ("rows", "sentence"),
     [
-        ([3], "the row 3 of the sheet 'S' is hidden and was not read"),
-        ([3, 4], "2 rows of the sheet 'S' (3, 4) are hidden and were not read"),
+        ([3], "1 hidden row of the sheet 'S' (3) not read"),
+        ([3, 4], "2 hidden rows of the sheet 'S' (3, 4) not read"),
     ],
 )
 def test_hidden_rows_are_not_read_but_named_and_rows_keep_their_numbers(read, rows, sentence):

@@ -243,7 +243,7 @@ def test_what_comes_after_it_is_late_until_it_is_open_again(ledger: Engine, tmp_
     rated = rate_period(ledger, reviewed, APRIL)
 
     assert rated.told == [
-        "2 late charges of the ad hoc invoice PO-12 stay pending: it is APPROVING"
+        "2 late charges of the ad hoc invoice PO-12 left pending: it is APPROVING"
     ]
     assert where(ledger)["a1"] is None
     with pytest.raises(NotReady, match="PO-12 is APPROVING and takes in no changes; reject it"):
@@ -270,7 +270,7 @@ def test_usage_that_names_an_issued_one_stays_pending_and_is_told(
     load(ledger, tmp_path, USAGE)
     rated = rate_period(ledger, BOOKED, APRIL)
     assert rated.told == [
-        "2 late charges of the ad hoc invoice PO-12 stay pending: it is APPROVED as MIC-2021-00001"
+        "2 late charges of the ad hoc invoice PO-12 left pending: it is APPROVED as MIC-2021-00001"
     ]
     (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
     assert month["totals"]["total"] == "10.00"
@@ -342,7 +342,7 @@ def test_a_closed_reissue_leaves_what_was_late_to_the_next(ledger: Engine, tmp_p
     assert where(ledger)["a1"] == "MIC-2020-04-2/p1"
     change_invoices(ledger, BOOKED, "close_and_reopen", ["MIC-2020-04-2/p1"], "not now")
     assert rate_period(ledger, BOOKED, APRIL).told == [
-        f"2 late charges of the ad hoc invoice PO-12 stay pending: it is APPROVED as {first}"
+        f"2 late charges of the ad hoc invoice PO-12 left pending: it is APPROVED as {first}"
     ]
     (month,) = issue_here(ledger, BOOKED, APRIL, tmp_path).values()
     assert month["totals"]["total"] == "10.00"

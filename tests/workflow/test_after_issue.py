@@ -139,7 +139,7 @@ def test_a_void_invoice_is_kept_and_does_not_count(
     with pytest.raises(NotReady, match="is VOID"):
         reissue(april, price_book(), ONE, "too late")
     if reopen:
-        assert said == [f"invoice {ONE} is void; 2 charges are free again, the first MIC/u1~2"]
+        assert said == [f"invoice {ONE} is void; 2 charges free again, the first MIC/u1~2"]
         (new,) = issue_here(april, price_book(), APRIL, tmp_path).values()
         assert (new["number"], new["totals"]["total"]) == (THREE, "148.33")
         assert counting(april) == 16083
@@ -154,8 +154,8 @@ def test_late_usage_is_billed_by_the_next_run(april: Engine, tmp_path: Path) -> 
     assert rate_period(april, price_book(), APRIL).new == 1
     with pytest.raises(AlreadyIssued, match="rating the next month takes them to its run"):
         issue_here(april, price_book(), APRIL, tmp_path)
-    assert "and 1 late charges" in rate_period(april, price_book(), MAY).sentence
-    assert "and 1 late charges" in rate_period(april, price_book(), MAY).sentence
+    assert "and 1 late charge" in rate_period(april, price_book(), MAY).sentence
+    assert "and 1 late charge" in rate_period(april, price_book(), MAY).sentence
     again = rate_period(april, price_book(), APRIL)
     assert (again.records, again.charges, again.new) == (6, 4, 0)
     bills = issue_here(april, price_book(), MAY, tmp_path)
@@ -175,7 +175,7 @@ def test_late_usage_is_billed_by_a_reissue_where_the_facility_says_so(
     assert rate_period(april, book, MAY).late == 0
     with pytest.raises(AlreadyIssued, match="'billing reissue' takes them in"):
         issue_here(april, book, APRIL, tmp_path)
-    assert "1 late charges added" in reissue(april, book, ONE, "late usage")[0]
+    assert "1 late charge added" in reissue(april, book, ONE, "late usage")[0]
     (new,) = process(april, "MIC-2020-04-2", tmp_path, book).values()
     assert new["totals"]["total"] == "153.33"
 

@@ -96,7 +96,7 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
     book = reviewed_by(me(rated), "bob")
     waiting = prepared(rated, book)
     assert waiting.codes == []
-    assert waiting.waiting == [f"2 invoices of run {RUN} wait for {me(rated)}"]
+    assert waiting.waiting == [f"2 invoices of run {RUN} waiting for {me(rated)}"]
     with pytest.raises(NotReady, match="which is APPROVING; reject the invoice first"):
         adjust_charge(rated, book, "MIC/u2", {"quantity": "10"}, "two broke")
     with pytest.raises(InvalidAdjustment, match="the rejection has no reason"):
@@ -110,11 +110,11 @@ def test_what_is_being_approved_does_not_change_until_it_is_rejected(
     assert (row["state"], row["total"], row["reason"]) == ("REJECTED", 14583, "two broke")
     with writing(rated) as connection:  # nobody is there who says that it is mended
         left = prepare(connection, book, APRIL, WHOLE, unattended=True)
-    assert left.waiting[-1] == f"1 invoices of run {RUN} are rejected"
-    assert prepared(rated, book).waiting == [f"2 invoices of run {RUN} wait for {me(rated)}"]
+    assert left.waiting[-1] == f"1 invoice of run {RUN} rejected"
+    assert prepared(rated, book).waiting == [f"2 invoices of run {RUN} waiting for {me(rated)}"]
     with writing(rated) as connection:
         now = approve(connection, book, RUN, [P1, P2], "fine")
-    assert now.waiting == [f"2 invoices of run {RUN} wait for bob"]
+    assert now.waiting == [f"2 invoices of run {RUN} waiting for bob"]
     with pytest.raises(NotPermitted, match="waits for bob, not for"), writing(rated) as connection:
         approve(connection, book, RUN, [P1], "")
     with pytest.raises(NotPermitted, match="waits for bob, not for"):
@@ -150,7 +150,7 @@ def test_nobody_approves_an_own_change_where_two_persons_are_asked_for(
     change_invoices(other, book, "reject", [P1], "look again")
     adjust_charge(other, book, "MIC/u2", {"quantity": "10"}, "two broke")
     prepared(other, book)
-    own = rf"ann_2 changed 1 charges of invoice {P1}, the first of them MIC/u2"
+    own = rf"ann_2 changed 1 charge of invoice {P1}, the first of them MIC/u2"
     with pytest.raises(NotPermitted, match=own), writing(other) as connection:
         approve(connection, book, RUN, [P1], "")
     deposit(other, book, "p2", "6.00", "paid in")
@@ -171,7 +171,7 @@ def test_quarantine_keeps_an_invoice_out_of_the_run_with_its_charges(
     make_run(rated, book, APRIL, WHOLE)
     change_invoices(rated, book, "quarantine", [P1], "the lab disputes it")
     now = prepared(rated, book)
-    assert (now.codes, now.waiting) == ([P2], [f"1 invoices of run {RUN} are in quarantine"])
+    assert (now.codes, now.waiting) == ([P2], [f"1 invoice of run {RUN} in quarantine"])
     issue_prepared(rated, book, now, tmp_path)
     adjust_charge(rated, book, "MIC/u2", {"waived": "yes"}, "settled")
     assert change_invoices(rated, book, "release", [P1]) == [f"invoice {P1} is in its run again"]
@@ -395,7 +395,7 @@ def test_an_ad_hoc_line_asks_for_a_sign_off_of_its_own_invoice_only(rated: Engin
         "'billing ready MIC 2020-04' signs it off with its month"
     ]
     own = RunScope(reference="PO-12")
-    told = r"MIC/PO-12 was signed off with 1 charges, total 75\.00 USD; it has 2 charges, total 150"
+    told = r"MIC/PO-12 was signed off with 1 charge, total 75\.00 USD; it has 2 charges, total 150"
     with pytest.raises(NotReady, match=told), writing(rated) as connection:
         prepare(connection, book, APRIL, own)
     sign_off(rated, book, "2020-04")

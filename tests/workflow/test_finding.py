@@ -235,15 +235,15 @@ def test_it_is_said_how_much_there_is(filled: Engine) -> None:
     lee = Filter.parse({"team": "lee", "kinds": ["periodic"]})
     # approved 3 and 11 slides, rejected 6 and 14, paid 10 and 18 at 1.25; tokyo 8, kyoto 16 at 1
     found = find_invoices(filled, lee, BOOKS)
-    assert found.sentence("invoices") == "5 invoices, total 30 JPY, 77.50 USD"
-    assert find_invoices(filled, lee, BOOKS, Page(2, 3)).sentence("invoices") == (
+    assert found.sentence("invoice") == "5 invoices, total 30 JPY, 77.50 USD"
+    assert find_invoices(filled, lee, BOOKS, Page(2, 3)).sentence("invoice") == (
         "page 2 of 2, 5 invoices, total 30 JPY, 77.50 USD"
     )
-    assert find_invoices(filled, Filter(project="none")).sentence("invoices") == "no invoices"
+    assert find_invoices(filled, Filter(project="none")).sentence("invoice") == "no invoices"
     amounts = found.texts().filter(pl.col("facility") == "YEN")
     assert amounts.select("total", "currency").rows() == [("20", "JPY"), ("10", "JPY")]
     gone = find_invoices(filled, Filter.parse({"states": ["VOID", "CLOSED"]}))
-    assert gone.sentence("invoices") == (
+    assert gone.sentence("invoice") == (
         "2 invoices, total 0.00 USD; 2 of them closed, void, replaced or repeated, not in the total"
     )
     of_them = [find_charges(filled, Filter.parse({"states": [it]})) for it in ("VOID", "CLOSED")]

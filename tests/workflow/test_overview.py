@@ -60,7 +60,7 @@ def test_approval_names_who_is_waited_for(rated: Engine) -> None:
     book = price_book(REVIEWED)
     with writing(rated) as connection:
         run = prepare(connection, book, APRIL, RunScope()).run
-    assert seen(rated, book)["2020-04"] == ("IN APPROVAL", 16083, ["2 invoices wait for ann"])
+    assert seen(rated, book)["2020-04"] == ("IN APPROVAL", 16083, ["2 invoices waiting for ann"])
     change_invoices(rated, price_book(), "reject", [f"{run}/p1"], "wrong code")
     change_invoices(rated, book, "quarantine", [f"{run}/p2"], "ask the lab")
     state, _, waits = seen(rated, book)["2020-04"]

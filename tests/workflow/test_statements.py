@@ -109,7 +109,7 @@ def test_a_team_has_one_statement_over_facilities_however_often_it_is_generated(
 
     issue_here(ledger, both["SEQ"], APRIL, tmp_path)
     assert generate_statements(ledger, both, APRIL, ["jones"]).changed == [
-        f"{JONES}: 1 invoices, total 20.00 USD; 1 put on"
+        f"{JONES}: 1 invoice, total 20.00 USD; 1 put on"
     ]
     assert totals(ledger)[SMITH] == (2, "160.83", "OPEN")  # not asked for
     assert generate_statements(ledger, both, APRIL, ["smith", "jones"]).changed == [
@@ -219,7 +219,7 @@ def test_what_comes_after_the_payment_is_on_the_next_statement(
     paid = statement_json(read_statement(ledger, both, SMITH))
     issue_here(ledger, both["SEQ"], APRIL, tmp_path, RunScope(projects=("s1",)))
     assert generate_statements(ledger, both, APRIL).changed == [
-        f"{SMITH}-2: 1 invoices, total 30.00 USD; 1 put on"
+        f"{SMITH}-2: 1 invoice, total 30.00 USD; 1 put on"
     ]
     assert generate_statements(ledger, both, APRIL).unchanged == 2
     assert statement_json(read_statement(ledger, both, SMITH)) == paid
@@ -306,7 +306,7 @@ def test_a_statement_locks_its_invoices_and_charges_while_it_is_paid(
     with pytest.raises(InvalidAdjustment, match="has no reason"):
         unpay_statement(ledger, SMITH, " ")
     assert unpay_statement(ledger, SMITH, "another's money") == (
-        f"statement {SMITH} is not paid: 2 invoices are owed again; 1 that were paid by "
+        f"statement {SMITH} is not paid: 2 invoices owed again; 1 that were paid by "
         "themselves stay paid"
     )
     for number in (p1, s1):
