@@ -325,7 +325,7 @@ def _session_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[
 @contextmanager
 def _file_lock(engine: Engine, name: str, refusal: BillingError) -> Iterator[None]:
     database = Path(str(engine.url.database)).resolve()
-    lock = FileLock(database.with_name(f"{database.name}.{name}"))
+    lock = FileLock(database.with_name(f"{database.name}.{name}"), mode=0o666)  # less the umask
     try:
         lock.acquire(timeout=0)
     except Timeout:
