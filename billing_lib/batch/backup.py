@@ -35,6 +35,9 @@ from billing_lib.settings import PATHS, SITE_FILE, Settings, read_site_file
 
 LEDGER = "billing.db"
 ABOUT = "backup.json"
+_OF_READERS = (f"{LEDGER}-shm", f"{LEDGER}-wal")
+"""Files that SQLite makes where somebody reads the backup's ledger; they are no part of it."""
+
 _LEFT_OUT = shutil.ignore_patterns(".*.partial", "hub", ".workspaces", ".ipynb_checkpoints")
 
 
@@ -94,21 +97,25 @@ def restore(backup: Path, folder: Path, database: str | None = None) -> int:
     _require_whole(backup)
     partial = _new(folder)
     try:
-        shutil.copytree(backup, partial, symlinks=True)
+        without = shutil.ignore_patterns(*_OF_READERS)
+        shutil.copytree(backup, partial, symlinks=True, ignore=without)
         (partial / ABOUT).unlink()
         (partial / MANIFEST).unlink()
         if database is not None:
-            copy_ledger(open_ledger(f"sqlite:///{partial / LEDGER}"), open_ledger(database))
+            own, target = open_ledger(f"sqlite:///{partial / LEDGER}"), open_ledger(database)
+            copy_ledger(own, target)
+            for engine in (own, target):
+                engine.dispose()
             (partial / LEDGER).unlink()
         partial.rename(folder)
     except OSError as error:
         raise unwritable(folder, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    own = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BILLING_")}
     stated = {"BILLING_SITE": str(folder)} | ({"BILLING_DATABASE": database} if database else {})
     words = [sys.executable, "-c", "from billing_lib.cli import main; main()", "verify", "--all"]
-    done = subprocess.run(words, env=own | stated, cwd=folder, check=False)  # noqa: S603 - our own
+    done = subprocess.run(words, env=kept | stated, cwd=folder, check=False)  # noqa: S603 - our own
     return done.returncode
 
 
@@ -136,7 +143,8 @@ def _require_whole(backup: Path) -> None:
 
 def _files(folder: Path) -> list[Path]:
     files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
-    return sorted(path for path in files if path != folder / MANIFEST)
+    apart = {folder / name for name in (MANIFEST, *_OF_READERS)}
+    return sorted(set(files) - apart)
 
 
 def _copy_files(settings: Settings, target: Path) -> dict[str, Any]:

@@ -120,7 +120,7 @@ def missing(connection: Connection) -> list[str]:
     wanted = {found[1] for each in statements if (found := _TRIGGER.match(each))}
     if on_postgresql:
         names = column("tgname", Text)
-        there = select(names).select_from(table("pg_trigger")).where(column("tgenabled") == "O")
+        there = select(names).select_from(table("pg_trigger")).where(column("tgenabled") == "A")
     else:
         names = column("name", Text)
         there = select(names).select_from(table("sqlite_master")).where(column("type") == "trigger")
@@ -336,7 +336,8 @@ def _asked() -> Iterator[str]:
     refused = _refused(
         "of_facility := substring(held from '^issuing:(.*)$');"
         f" IF (of_facility IS NULL AND held NOT IN {named(LOCKS)})"
-        f" OR NOT (CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
+        " OR NOT (pg_has_role(session_user, current_user, 'MEMBER') OR"  # the operator, who owns it
+        f" CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
         f" ELSE {has(ENOUGH[REVIEWER], 'of_facility')} OR NOT EXISTS (SELECT 1 FROM facility f"
         " WHERE f.code = of_facility) END)",
         "'{} may not hold the lock ' || held",
