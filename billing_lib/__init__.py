@@ -16,6 +16,7 @@ The command line and the notebooks' panels use the same functions. Importing bil
 polars, SQLAlchemy and the other libraries are imported when a function is called.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date as Date  # noqa: N812
@@ -353,6 +354,8 @@ def open_site(folder: str | Path | None = None, *, new: bool = False) -> Site:
                 remedy=f"make it one by 'billing init {place}' or open_site(…, new=True)",
             )
         current = anywhere(place)
+    if current.shared:
+        os.umask(os.umask(0) & ~0o070)  # what is made here, the group may change
     engine = open_ledger(current.database)
     if new:
         initialise(engine)

@@ -37,7 +37,9 @@ _LOCAL_PATHS = (
     "time_stamp_ca",
     "smtp_ca",
 )
-_PATHS = ("runs", "store", *_LOCAL_PATHS)
+PATHS = ("runs", "store", *_LOCAL_PATHS)
+"""The settings that are paths; a relative one is relative to the site."""
+
 _SQLITE = "sqlite:///"
 
 GIT_EXPORT = "git+"
@@ -72,6 +74,9 @@ class Settings(BaseSettings):
 
     usage_files: Path | None = None
     """The folder that keeps each loaded usage file by its sha256; records then hold theirs."""
+
+    shared: bool = False
+    """Whether the accounts of the site's group write the same archive, store and office."""
 
     largest_file: int = 1_000
     """The largest file that is read, in megabytes; of a packed one, what it unpacks to."""
@@ -177,7 +182,7 @@ def anywhere(site: Path | None = None) -> Settings:
     setting has an invalid value; the message has its name, not the value.
     """
     site = site.absolute() if site else find_site()
-    stated = _read_site_file(site / SITE_FILE) if site else {}
+    stated = read_site_file(site / SITE_FILE) if site else {}
     variables = {name.upper() for name in os.environ}  # case-insensitive, as pydantic reads them
     filed = {name: it for name, it in stated.items() if f"BILLING_{name.upper()}" not in variables}
     try:
@@ -211,7 +216,8 @@ def find_site() -> Path | None:
     )
 
 
-def _read_site_file(path: Path) -> dict[str, Any]:
+def read_site_file(path: Path) -> dict[str, Any]:
+    """The settings that a site's file states, by name."""
     try:
         stated = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
@@ -234,7 +240,7 @@ def _placed(current: Settings, site: Path | None) -> dict[str, Any]:
         return {"site": None}
     if site == Path.cwd():
         return {"site": site}
-    paths = {name: getattr(current, name) for name in _PATHS}
+    paths = {name: getattr(current, name) for name in PATHS}
     placed: dict[str, Any] = {
         name: site / path for name, path in paths.items() if isinstance(path, Path)
     }
@@ -260,9 +266,14 @@ EXTRAS = {
 """The packages of each extra of pyproject.toml, by the names to import."""
 
 
+def missing_packages(extra: str) -> list[str]:
+    """The packages of an extra that are not installed."""
+    return [name for name in EXTRAS[extra] if find_spec(name) is None]
+
+
 def require_extra(extra: str, needed_by: str) -> None:
     """Raise MissingExtra if a package of an extra is not installed."""
-    missing = [name for name in EXTRAS[extra] if find_spec(name) is None]
+    missing = missing_packages(extra)
     if missing:
         raise MissingExtra(
             f"{needed_by} needs {', '.join(missing)}, which "

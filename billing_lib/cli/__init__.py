@@ -18,7 +18,7 @@ from billing_lib.program import spare_iri_parsers
 
 NOUNS = (
     *("office", "prices", "charges", "runs", "invoices", "statements", "exports", "delivery"),
-    "log",
+    *("log", "keeping"),
 )
 """The modules with commands, in the order of the help."""
 

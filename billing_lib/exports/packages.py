@@ -71,7 +71,7 @@ class Store:
     def locked(self, wait: float = _WAIT) -> Iterator[None]:
         """Let no other process write or sweep; it waits for its turn."""
         make_folder(self.folder / "files")
-        lock = FileLock(self.folder / "lock")
+        lock = FileLock(self.folder / "lock", mode=0o666)  # less the umask
         try:
             lock.acquire(timeout=wait)
         except Timeout:

@@ -390,7 +390,7 @@ def _beat(connection: Connection, ended: threading.Event) -> None:
 @contextmanager
 def _file_lock(engine: Engine, name: str, refusal: BillingError, wait: float) -> Iterator[None]:
     database = Path(str(engine.url.database)).resolve()
-    lock = FileLock(database.with_name(f"{database.name}.{name}"))
+    lock = FileLock(database.with_name(f"{database.name}.{name}"), mode=0o666)  # less the umask
     try:
         lock.acquire(timeout=wait)
     except Timeout:

@@ -52,6 +52,12 @@ def set_up(connection: Connection) -> None:
             connection.execute(text(f"GRANT EXECUTE ON FUNCTION {lock} TO {server.owner}"))
 
 
+def missing(connection: Connection) -> list[str]:
+    """The roles that the server does not have."""
+    known = _Server(connection).roles
+    return [role for role in GROUPS if role not in known]
+
+
 class _Server:
     """The server as this login finds it; names are quoted."""
 

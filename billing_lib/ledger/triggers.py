@@ -120,6 +120,23 @@ def remove(connection: Connection) -> None:
         connection.exec_driver_sql(f"DROP TRIGGER {name}")
 
 
+def missing(connection: Connection) -> list[str]:
+    """The triggers of this version's guards that the ledger lacks, or that are switched off."""
+    on_postgresql = connection.dialect.name == "postgresql"
+    statements = _postgresql(connection) if on_postgresql else _sqlite()
+    wanted = {found[1] for each in statements if (found := _TRIGGER.match(each))}
+    if on_postgresql:
+        names = column("tgname", Text)
+        there = select(names).select_from(table("pg_trigger")).where(column("tgenabled") == "A")
+    else:
+        names = column("name", Text)
+        there = select(names).select_from(table("sqlite_master")).where(column("type") == "trigger")
+    return sorted(wanted - set(connection.scalars(there)))
+
+
+_TRIGGER = re.compile(r"CREATE (?:CONSTRAINT )?TRIGGER \"?(\w+)")
+
+
 def guarded_tables() -> list[str]:
     """The tables that have guards."""
     return sorted({guard.table for guard in GUARDS})
@@ -329,7 +346,8 @@ def _asked() -> Iterator[str]:
     refused = _refused(
         "of_facility := substring(held from '^issuing:(.*)$');"
         f" IF (of_facility IS NULL AND held NOT IN {named(LOCKS)})"
-        f" OR NOT (CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
+        " OR NOT (pg_has_role(session_user, current_user, 'MEMBER') OR"  # the operator, who owns it
+        f" CASE WHEN of_facility IS NULL THEN {has(ENOUGH[ISSUER], None)}"
         f" ELSE {has(ENOUGH[REVIEWER], 'of_facility')} OR NOT EXISTS (SELECT 1 FROM facility f"
         " WHERE f.code = of_facility) END)",
         "'{} may not hold the lock ' || held",

@@ -12,8 +12,8 @@ from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
 from sample_issuing import issue_here
 from sqlalchemy import Engine
 
-from billing_lib.audit.bag import payload_files, write_manifests
 from billing_lib.audit.archive import find_record
+from billing_lib.audit.bag import payload_files, write_manifests
 from billing_lib.audit.verify import Finding, verify
 from billing_lib.cli.tables import say_detail
 from billing_lib.delivery.queue import preview_invoices
