@@ -28,6 +28,8 @@ _TITLES = {
     "pages": "Opening pages",
     "change": "Adjusting and issuing",
     "documents": "The documents of a month",
+    "campus": "A campus of facilities",
+    "growth": "A ledger that grows",
 }
 
 
