@@ -29,6 +29,8 @@ _TITLES = {
     "change": "Adjusting and issuing",
     "documents": "The documents of a month",
     "issue": "From usage to the record",
+    "campus": "A campus of facilities",
+    "growth": "A ledger that grows",
 }
 
 

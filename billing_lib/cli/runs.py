@@ -5,6 +5,7 @@ approval      ``ready``, ``approve``, ``reject``, ``quarantine``, ``release``, `
 scheduled     ``month``, for all facilities at once
 """
 
+from contextlib import contextmanager
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -27,10 +28,14 @@ from billing_lib.cli.app import (
 from billing_lib.errors import InvalidAdjustment, count_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import polars as pl
 
+    from billing_lib.batch.workers import Watch
     from billing_lib.workflow.approve import RunView
     from billing_lib.workflow.search import InvoiceSelection
+    from billing_lib.workflow.steps import Progress
 
 
 run = typer.Typer(
@@ -532,9 +537,9 @@ def _change(action: str, run_id: str, choice: "InvoiceSelection", reason: str) -
         say(sentence)
 
 
-@app.command(epilog="Example: billing month 1993-10 --date 1993-11-05")
+@app.command(epilog="Example: billing month 1993-10 1993-11 --workers 4 --resume")
 def month(
-    period: PeriodText,
+    periods: Annotated[list[str], typer.Argument(metavar="PERIOD…", help="Months, YYYY-MM.")],
     date: Annotated[
         str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
     ] = None,
@@ -544,28 +549,97 @@ def month(
             "--allow-dirty", help="Issue from changed files; the records say so and keep the diff."
         ),
     ] = False,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Issue by so many Dask workers of this machine.")
+    ] = None,
+    scheduler: Annotated[
+        str | None, typer.Option(metavar="ADDRESS", help="Issue by a Dask scheduler's workers.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(help="The notebook of the report; with workers it is in the office folder."),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a batch of the same report was stopped.")
+    ] = False,
 ) -> None:
     """Issue the ready invoices of all facilities, then the statements; status 1 after a failure.
 
     Usage must be loaded and rated. Facilities that wait for a person are listed; that is no
     failure.
     """
+    from functools import partial
+
     from billing_lib.batch.issuing import IssuingTerms
-    from billing_lib.batch.month import issue_all
+    from billing_lib.batch.month import Journal, issue_all, write_report
+    from billing_lib.batch.workers import dask_workers
     from billing_lib.pricing.clock import Period
     from billing_lib.settings import settings
 
-    with progress("month") as step:
+    if workers is not None and scheduler is not None:
+        raise typer.BadParameter("name workers of this machine or a scheduler, not both")
+    wanted = sorted({Period.parse(period) for period in periods}, key=str)
+    here = settings()
+    by_dask = workers is not None or scheduler is not None
+    if report is None and (by_dask or resume):
+        named = "-to-".join(dict.fromkeys((str(wanted[0]), str(wanted[-1]))))
+        report = here.office / f"month-{named}.ipynb"
+    journal = None if report is None else Journal(report.with_suffix(".jsonl"), resume)
+    opened = partial(dask_workers, workers, scheduler) if by_dask else None
+    with _watched(by_dask) as (step, watch):
         done = issue_all(
             ledger(),
-            settings(),
-            Period.parse(period),
+            here,
+            wanted,
             terms=IssuingTerms(date, allow_dirty),
             step=step,
+            workers=opened,
+            watch=watch,
+            journal=journal,
         )
     for outcome in done.facilities:
         for sentence in outcome.sentences:
             say(sentence)
     for sentence in [*done.statements, *done.delivered]:
         say(sentence)
+    if report is not None:
+        write_report(done, report)
+        say(f"report: {report}")
     raise typer.Exit(1 if done.failed else 0)
+
+
+@contextmanager
+def _watched(by_dask: bool) -> "Iterator[tuple[Progress, Watch]]":
+    """Show on standard error a bar, or of Dask's workers a table of what runs where."""
+    import time
+
+    from rich.console import Console
+    from rich.live import Live
+    from rich.table import Table
+
+    from billing_lib.batch.month import unwatched
+    from billing_lib.workflow.steps import unheard
+
+    if not by_dask:
+        with progress("month") as step:
+            yield step, unwatched
+        return
+    running: dict[str, tuple[str, str, float]] = {}
+
+    def table() -> Table:
+        drawn = Table("facility and month", "worker", "step", "seconds")
+        for name, (worker, step, since) in sorted(dict(running).items()):  # Dask's thread adds
+            if worker:
+                drawn.add_row(name, worker, step, f"{time.monotonic() - since:.0f}")
+        waiting = sum(not worker for worker, _, _ in dict(running).values())
+        drawn.caption = f"{waiting:,} wait for a worker" if waiting else None
+        return drawn
+
+    def watch(name: str, worker: str, step: str) -> None:
+        if step == "done":
+            running.pop(name, None)
+        else:
+            running[name] = (worker, step, time.monotonic())
+
+    with Live(get_renderable=table, console=Console(stderr=True), transient=True):
+        yield unheard, watch
