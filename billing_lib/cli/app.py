@@ -20,18 +20,16 @@ from functools import wraps
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from sqlalchemy import Engine
 
 from billing_lib import open_site
 from billing_lib.errors import InvalidAdjustment, InvalidFilter
-from billing_lib.ledger import invoices, runs
-from billing_lib.ledger.database import reading
-from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.workflow.steps import Progress
 
 if TYPE_CHECKING:
     import polars as pl
+    from sqlalchemy import Engine
 
+    from billing_lib.pricing.pricebook import PriceBook
     from billing_lib.workflow.search import Filter, Page, SearchResult
 
 
@@ -65,6 +63,9 @@ def _options(
     ] = False,
 ) -> None:
     """Internal billing for core facilities, reproducible to the cent."""
+    from billing_lib.settings import spare_iri_parsers
+
+    spare_iri_parsers()
 
 
 FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]
@@ -184,15 +185,21 @@ def progress(title: str) -> Iterator[Progress]:
         yield step
 
 
-def book_of_run(engine: Engine, run: str) -> PriceBook:
+def book_of_run(engine: "Engine", run: str) -> "PriceBook":
     """Read the price book of a run's facility."""
+    from billing_lib.ledger import runs
+    from billing_lib.ledger.database import reading
+
     with reading(engine) as connection:
         facility = runs.read_run(connection, run).facility
     return price_book(facility)
 
 
-def book_of_invoice(engine: Engine, number: str) -> PriceBook:
+def book_of_invoice(engine: "Engine", number: str) -> "PriceBook":
     """Read the price book of an issued invoice's facility."""
+    from billing_lib.ledger import invoices
+    from billing_lib.ledger.database import reading
+
     with reading(engine) as connection:
         facility = invoices.require_invoice(connection, number)["facility"]
     return price_book(str(facility))

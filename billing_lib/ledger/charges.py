@@ -18,7 +18,7 @@ that charges name by fingerprint are kept unchanged. Frames have the tables' col
 facility: ``charge`` as KEPT, ``charge_split`` as SPLIT of pricing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -26,7 +26,6 @@ import polars as pl
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Select,
     case,
     func,
@@ -162,7 +161,6 @@ def read_charges(
 def read_usage_files(connection: Connection, facility: str, invoices: pl.Series) -> pl.DataFrame:
     """The files whose usage these invoices bill, by hash: ``file_sha256``, and the first
     ``charge``."""
-    listed = frames.listed(connection, invoices)
     of_usage = (
         (charge.c.facility == usage_record.c.facility)
         & (charge.c.record == usage_record.c.record)
@@ -171,7 +169,7 @@ def read_usage_files(connection: Connection, facility: str, invoices: pl.Series)
     statement = (
         select(usage_record.c.file_sha256, func.min(charge.c.charge).label("charge"))
         .join_from(charge, usage_record, of_usage)
-        .where(charge.c.facility == facility, charge.c.invoice.in_(select(listed.c.value)))
+        .where(charge.c.facility == facility, _on_invoices(connection, invoices))
         .group_by(usage_record.c.file_sha256)
     )
     schema = pl.Schema(dict.fromkeys(("file_sha256", "charge"), pl.String()))
@@ -243,50 +241,32 @@ def count_unattached(connection: Connection, facility: str, period: str) -> pl.D
 def attach_unattached(
     connection: Connection, facility: str, period: str, drafts: pl.DataFrame
 ) -> None:
-    """Put a month's charges on editable invoices of their projects: ``project``, ``team``,
-    ``invoice``.
+    """Put a month's charges on editable invoices, by set: ``project``, ``team``, ``invoice``.
 
     They are those that ``read_unattached`` returns, without those of an ad hoc invoice.
     """
-    projects, teams, codes = (
-        select(frames.listed(connection, drafts[name].unique()).c.value) for name in drafts.columns
-    )
-    own = (
-        select(func.min(invoice.c.code))
-        .where(
-            invoice.c.facility == charge.c.facility,
-            invoice.c.period == charge.c.period,
-            invoice.c.project == charge.c.project,
-            invoice.c.code.in_(codes),
+    for project, team, invoice_code in drafts.select("project", "team", "invoice").iter_rows():
+        connection.execute(
+            update(charge)
+            .where(
+                *_unattached(facility, period),
+                charge.c.reference.is_(None),
+                charge.c.project == project,
+                charge.c.team == team,
+            )
+            .values(invoice=invoice_code)
         )
-        .scalar_subquery()
-    )
-    of_projects = _keyed(
-        lambda one: (
-            one.c.facility == facility,
-            one.c.period == period,
-            one.c.project.in_(projects),
-        )
-    )
-    unattached = (*_unattached(facility, period), charge.c.reference.is_(None))
-    connection.execute(
-        update(charge).where(of_projects, charge.c.team.in_(teams), *unattached).values(invoice=own)
-    )
-
-
-def _keyed(chosen: Callable[[FromClause], Sequence[ColumnElement[bool]]]) -> ColumnElement[bool]:
-    """The condition that an index chooses a charge, in the order of their keys.
-
-    By index alone SQLite would go through the table once for every project or invoice.
-    """
-    one = charge.alias("one")
-    return charge.c.charge.in_(select(one.c.charge).where(*chosen(one)))
 
 
 def _on_invoices(connection: Connection, invoices: pl.Series | list[str]) -> ColumnElement[bool]:
-    """The condition that a charge is on one of these invoices."""
-    listed = frames.listed(connection, invoices)
-    return _keyed(lambda one: (one.c.invoice.in_(select(listed.c.value)),))
+    """The condition that a charge is on one of these invoices.
+
+    In the order of keys: by the index alone SQLite would go through the table once per invoice.
+    """
+    one, listed = charge.alias("one"), frames.listed(connection, invoices)
+    return charge.c.charge.in_(
+        select(one.c.charge).where(one.c.invoice.in_(select(listed.c.value)))
+    )
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> pl.DataFrame:
