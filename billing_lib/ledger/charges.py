@@ -169,7 +169,7 @@ def read_usage_files(connection: Connection, facility: str, invoices: pl.Series)
     statement = (
         select(usage_record.c.file_sha256, func.min(charge.c.charge).label("charge"))
         .join_from(charge, usage_record, of_usage)
-        .where(charge.c.facility == facility, _on_invoices(connection, invoices))
+        .where(charge.c.facility == facility, _on_invoices(connection, facility, invoices))
         .group_by(usage_record.c.file_sha256)
     )
     schema = pl.Schema(dict.fromkeys(("file_sha256", "charge"), pl.String()))
@@ -258,15 +258,16 @@ def attach_unattached(
         )
 
 
-def _on_invoices(connection: Connection, invoices: pl.Series | list[str]) -> ColumnElement[bool]:
-    """The condition that a charge is on one of these invoices.
+def _on_invoices(
+    connection: Connection, facility: str, invoices: pl.Series | list[str]
+) -> ColumnElement[bool]:
+    """The condition that a charge of the facility is on one of these invoices.
 
     In the order of keys: by the index alone SQLite would go through the table once per invoice.
     """
     one, listed = charge.alias("one"), frames.listed(connection, invoices)
-    return charge.c.charge.in_(
-        select(one.c.charge).where(one.c.invoice.in_(select(listed.c.value)))
-    )
+    on = (one.c.facility == facility, one.c.invoice.in_(select(listed.c.value)))
+    return charge.c.charge.in_(select(one.c.charge).where(*on))
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -554,7 +555,7 @@ def _selected(
         listed = frames.listed(connection, codes)
         statement = statement.where(charge.c.charge.in_(select(listed.c.value)))
     if invoices is not None:
-        statement = statement.where(_on_invoices(connection, invoices))
+        statement = statement.where(_on_invoices(connection, facility, invoices))
     return statement
 
 
@@ -789,7 +790,7 @@ def count_late(connection: Connection, facility: str, period: str) -> int:
 def _set(
     connection: Connection, facility: str, invoices: list[str], was: str, **values: str | None
 ) -> None:
-    on = _on_invoices(connection, invoices)
+    on = _on_invoices(connection, facility, invoices)
     chosen = (charge.c.facility == facility, charge.c.state == was, on)
     connection.execute(update(charge).where(*chosen).values(values))
 
