@@ -222,10 +222,11 @@ class Issuer:
             raise NotReady("; ".join(sentences), where=prepared.run)
         try:
             snapshot_sha256 = self._write(frozen, review)
-            # The memory of the charges is for the kernel.
+            # The memory of the charges, and of SQLite's cache, is for the kernel.
             prepared, submitted = replace(prepared, submitted=None), None
             frozen = replace(frozen, snapshot=frozen.snapshot.outline())
             del review
+            self.engine.dispose()
             issued = self._compute_and_commit(frozen, snapshot_sha256, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:
             with reading(self.engine) as connection:

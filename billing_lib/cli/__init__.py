@@ -14,7 +14,6 @@ from importlib import import_module
 
 from billing_lib.cli.app import app, shown
 from billing_lib.errors import BillingError
-from billing_lib.program import spare_iri_parsers
 
 NOUNS = (
     *("office", "prices", "charges", "runs", "invoices", "statements", "exports", "delivery"),
@@ -28,7 +27,6 @@ for _noun in NOUNS:
 
 def main() -> None:
     """Run the command line; print a mistake as one sentence and exit with status 2."""
-    spare_iri_parsers()
     try:
         app()
     except BillingError as error:

@@ -63,6 +63,9 @@ def _options(
     ] = False,
 ) -> None:
     """Internal billing for core facilities, reproducible to the cent."""
+    from billing_lib.program import spare_iri_parsers
+
+    spare_iri_parsers()
 
 
 FacilityCode = Annotated[str, typer.Argument(metavar="FACILITY", help="The facility's code.")]

@@ -18,7 +18,7 @@ that charges name by fingerprint are kept unchanged. Frames have the tables' col
 facility: ``charge`` as KEPT, ``charge_split`` as SPLIT of pricing.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import date
 from typing import Any
 
@@ -27,7 +27,6 @@ from pydantic import ValidationError
 from sqlalchemy import (
     ColumnElement,
     Connection,
-    FromClause,
     Select,
     case,
     func,
@@ -164,7 +163,6 @@ def read_charges(
 def read_usage_files(connection: Connection, facility: str, invoices: pl.Series) -> pl.DataFrame:
     """The files whose usage these invoices bill, by hash: ``file_sha256``, and the first
     ``charge``."""
-    listed = frames.listed(connection, invoices)
     of_usage = (
         (charge.c.facility == usage_record.c.facility)
         & (charge.c.record == usage_record.c.record)
@@ -173,7 +171,7 @@ def read_usage_files(connection: Connection, facility: str, invoices: pl.Series)
     statement = (
         select(usage_record.c.file_sha256, func.min(charge.c.charge).label("charge"))
         .join_from(charge, usage_record, of_usage)
-        .where(charge.c.facility == facility, charge.c.invoice.in_(select(listed.c.value)))
+        .where(charge.c.facility == facility, _on_invoices(connection, facility, invoices))
         .group_by(usage_record.c.file_sha256)
     )
     schema = pl.Schema(dict.fromkeys(("file_sha256", "charge"), pl.String()))
@@ -245,50 +243,33 @@ def count_unattached(connection: Connection, facility: str, period: str) -> pl.D
 def attach_unattached(
     connection: Connection, facility: str, period: str, drafts: pl.DataFrame
 ) -> None:
-    """Put a month's charges on editable invoices of their projects: ``project``, ``team``,
-    ``invoice``.
+    """Put a month's charges on editable invoices, by set: ``project``, ``team``, ``invoice``.
 
     They are those that ``read_unattached`` returns, without those of an ad hoc invoice.
     """
-    projects, teams, codes = (
-        select(frames.listed(connection, drafts[name].unique()).c.value) for name in drafts.columns
-    )
-    own = (
-        select(func.min(invoice.c.code))
-        .where(
-            invoice.c.facility == charge.c.facility,
-            invoice.c.period == charge.c.period,
-            invoice.c.project == charge.c.project,
-            invoice.c.code.in_(codes),
+    for project, team, invoice_code in drafts.select("project", "team", "invoice").iter_rows():
+        connection.execute(
+            update(charge)
+            .where(
+                *_unattached(facility, period),
+                charge.c.reference.is_(None),
+                charge.c.project == project,
+                charge.c.team == team,
+            )
+            .values(invoice=invoice_code)
         )
-        .scalar_subquery()
-    )
-    of_projects = _keyed(
-        lambda one: (
-            one.c.facility == facility,
-            one.c.period == period,
-            one.c.project.in_(projects),
-        )
-    )
-    unattached = (*_unattached(facility, period), charge.c.reference.is_(None))
-    connection.execute(
-        update(charge).where(of_projects, charge.c.team.in_(teams), *unattached).values(invoice=own)
-    )
 
 
-def _keyed(chosen: Callable[[FromClause], Sequence[ColumnElement[bool]]]) -> ColumnElement[bool]:
-    """The condition that an index chooses a charge, in the order of their keys.
+def _on_invoices(
+    connection: Connection, facility: str, invoices: pl.Series | list[str]
+) -> ColumnElement[bool]:
+    """The condition that a charge of the facility is on one of these invoices.
 
-    By index alone SQLite would go through the table once for every project or invoice.
+    In the order of keys: by the index alone SQLite would go through the table once per invoice.
     """
-    one = charge.alias("one")
-    return charge.c.charge.in_(select(one.c.charge).where(*chosen(one)))
-
-
-def _on_invoices(connection: Connection, invoices: pl.Series | list[str]) -> ColumnElement[bool]:
-    """The condition that a charge is on one of these invoices."""
-    listed = frames.listed(connection, invoices)
-    return _keyed(lambda one: (one.c.invoice.in_(select(listed.c.value)),))
+    one, listed = charge.alias("one"), frames.listed(connection, invoices)
+    on = (one.c.facility == facility, one.c.invoice.in_(select(listed.c.value)))
+    return charge.c.charge.in_(select(one.c.charge).where(*on))
 
 
 def count_charges(connection: Connection, facility: str, period: str) -> pl.DataFrame:
@@ -589,7 +570,7 @@ def _selected(
         listed = frames.listed(connection, codes)
         statement = statement.where(charge.c.charge.in_(select(listed.c.value)))
     if invoices is not None:
-        statement = statement.where(_on_invoices(connection, invoices))
+        statement = statement.where(_on_invoices(connection, facility, invoices))
     return statement
 
 
@@ -824,7 +805,7 @@ def count_late(connection: Connection, facility: str, period: str) -> int:
 def _set(
     connection: Connection, facility: str, invoices: list[str], was: str, **values: str | None
 ) -> None:
-    on = _on_invoices(connection, invoices)
+    on = _on_invoices(connection, facility, invoices)
     chosen = (charge.c.facility == facility, charge.c.state == was, on)
     connection.execute(update(charge).where(*chosen).values(values))
 

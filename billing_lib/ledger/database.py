@@ -80,7 +80,7 @@ _PRAGMAS = (
     "foreign_keys=ON",
     "recursive_triggers=ON",
     "journal_mode=WAL",
-    "cache_size=-262144",  # at most 256 MiB: a month of a million records is written in memory
+    "cache_size=-524288",  # at most 512 MiB: a month of a million records is written in memory
 )
 _SQLITE, _POSTGRESQL = "sqlite", "postgresql"
 

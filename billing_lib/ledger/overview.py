@@ -192,17 +192,14 @@ def read_month(
 ) -> pl.DataFrame:
     """A month's charges that count (schema REVIEWED), by project and charge.
 
-    ``first`` reads only so many charges, which is quick in a large month. ``known`` are all charges
-    of some invoices, which are not read again.
+    ``first`` reads only so many charges, which is quick in a large month. ``known`` are charges as
+    they stand in the ledger; they are not read again if they are all of the month's.
     """
-    names, where = REVIEWED.names(), []
-    if known is not None:
-        listed = frames.listed(connection, known["invoice"].unique())
-        free = charge.c.invoice.is_(None)
-        where.append(free | charge.c.invoice.not_in(select(listed.c.value)))
-    found = read_charges(connection, facility, period, columns=names, first=first, where=where)
-    if known is not None:
-        found = pl.concat([known.filter(pl.col("period") == period).select(names), found])
+    here = None if known is None else known.filter(pl.col("period") == period)
+    if here is not None and here.height == _count(connection, charge, facility, period):
+        found = here.select(REVIEWED.names())
+    else:
+        found = read_charges(connection, facility, period, columns=REVIEWED.names(), first=first)
     left_out = _uncounted(connection, facility, period)
     return found.join(left_out, on="charge", how="anti").sort("project", "charge")
 

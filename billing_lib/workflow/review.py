@@ -262,7 +262,7 @@ def read_month_data(
 ) -> MonthData:
     """Read a month for its review, in ``MONTHS`` + 3 of ``total`` steps.
 
-    ``known`` are all charges of some invoices, which are not read again.
+    ``known`` are charges as they stand in the ledger.
     """
     facility = book.facility.code
     step(0, total, f"reading the charges of {month}")

@@ -3,6 +3,7 @@
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -205,3 +206,10 @@ def test_from_changed_files_nothing_is_issued_unless_allowed(rated: Office, tmp_
     assert "billing_lib/changed.py" in said.stderr
     assert "allow changed files" in said.stderr
     assert office.listed("invoices") == []
+
+
+def test_the_help_waits_for_no_heavy_library() -> None:
+    heavy = ("polars", "sqlalchemy", "pydantic", "papermill", "psycopg")
+    told = f"import sys, billing_lib.cli; print([it for it in {heavy} if it in sys.modules])"
+    said = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
+    assert said.stdout == "[]\n"
