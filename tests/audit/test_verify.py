@@ -173,8 +173,8 @@ def test_a_rebuilt_record_does_not_fit_its_signature(record: Path) -> None:
     [
         (
             '"billing-invoice/3"',
-            '"billing-invoice/1"',
-            "its format is billing-invoice/1, and this version reads billing-invoice/3 and",
+            '"billing-invoice/9"',
+            "its format is billing-invoice/9, and this version reads billing-invoice/3 and",
         ),
         ('"period"', '"month"', "it does not fit invoice.schema.json: data must contain"),
         ("{", "", "it is no JSON"),

@@ -69,7 +69,9 @@ def load_and_rate(connection: Connection) -> None:
         ("u1", "scope-1-hour", "p1", None), ("u2", "slide", "p1", "9"), ("u3", "slide", "p2", "2")
     )
     usage.insert_usage(connection, "RC", "4f", records)
-    charges.keep_rates(connection, "RC", [("3f0c", '{"item":"slide","price":"1.25"}')])
+    charges.keep_rates(
+        connection, "RC", [("3f0c", '{"item":"slide","group":"internal","price":"1.25"}')]
+    )
     charges.insert_charges(connection, "RC", *three_charges())
 
 

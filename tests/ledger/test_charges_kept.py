@@ -81,13 +81,19 @@ def test_a_charge_that_is_not_free_is_named(
         charges.delete_charges(connection, "RC", pl.Series([code]))
 
 
+OTHER = '{"item":"slide","group":"internal","price":"9.00"}'
+
+
 def test_a_kept_rate_stays_as_it_was(rated: Engine) -> None:
     with writing(rated) as connection:
-        charges.keep_rates(connection, "RC", [("3f0c", "{}"), ("77aa", "{}"), ("77aa", "{}")])
+        charges.keep_rates(connection, "RC", [("3f0c", OTHER), ("77aa", OTHER), ("77aa", OTHER)])
         kept = charges.read_rates(connection, "RC").drop("kept_at")
         (one,) = charges.read_rates(connection, "RC", ["77aa"]).iter_rows()
-        assert one[:2] == ("77aa", "{}")
-    assert kept.rows() == [("3f0c", '{"item":"slide","price":"1.25"}'), ("77aa", "{}")]
+        assert one[:2] == ("77aa", OTHER)
+    assert kept.rows() == [
+        ("3f0c", '{"item":"slide","group":"internal","price":"1.25"}'),
+        ("77aa", OTHER),
+    ]
 
 
 def test_each_rating_replaces_what_is_unbilled(rated: Engine) -> None:
