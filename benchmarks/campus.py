@@ -98,7 +98,7 @@ def campus(codes: list[str], periods: list[Period], workers: int | None) -> floa
             done = issue_all(engine, here, periods, terms=TERMS)
         else:
             with LocalCluster(
-                n_workers=workers, threads_per_worker=1, dashboard_address=None
+                n_workers=workers, threads_per_worker=1, dashboard_address="127.0.0.1:0"
             ) as cluster:
                 address = cluster.scheduler_address
                 done = issue_all(

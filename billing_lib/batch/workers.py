@@ -100,7 +100,9 @@ def dask_workers(
     try:
         started: AbstractContextManager[Any]
         if scheduler is None:
-            started = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
+            started = LocalCluster(
+                n_workers=count, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            )
             client = Client(started)
         else:
             started, client = nullcontext(), Client(scheduler)
