@@ -31,7 +31,12 @@ _LONGEST = (
         "tests/cli/test_readme.py",
         "tests/notebooks/",
     ),
-    *("tests/batch/test_month.py", "tests/ledger/test_races.py", "tests/workflow/test_life.py"),
+    *(
+        "tests/batch/test_workers.py",
+        "tests/batch/test_month.py",
+        "tests/ledger/test_races.py",
+        "tests/workflow/test_life.py",
+    ),
     *("tests/pricing/test_against_oracle.py", "tests/audit/test_reproduce.py"),
 )
 """What takes half a minute and more in one piece."""

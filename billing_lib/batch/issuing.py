@@ -11,7 +11,8 @@ leaves no lock behind (docs/architecture.md).
 import datetime as dt
 import shutil
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
@@ -340,6 +341,24 @@ def execute_notebooks(data: Path, parameters: dict[str, str]) -> None:
     stated = dict(sorted((parameters | {"folder": "."}).items()))
     (data / "parameters.yml").write_text(yaml.safe_dump(stated), encoding="utf-8")
     month = {name: value for name, value in stated.items() if name != "run"}
+    with clean_kernel() as kernel:
+        for name, source in SOURCES.items():
+            shutil.copyfile(source, notebook / f"{name}.ipynb")
+            papermill.execute_notebook(
+                str(notebook / f"{name}.ipynb"),
+                str(notebook / f"{name}.executed.ipynb"),
+                parameters=stated if name == ISSUE else month,
+                cwd=str(data),
+                progress_bar=False,
+                log_output=False,
+                request_save_on_cell_execute=False,  # once, at the end
+                km=kernel,
+            )
+
+
+@contextmanager
+def clean_kernel() -> Iterator[CleanKernelManager]:
+    """A kernel in the clean room, for papermill."""
     with tempfile.TemporaryDirectory(prefix="billing-") as home:
         kernel = CleanKernelManager(
             home=home,
@@ -347,18 +366,7 @@ def execute_notebooks(data: Path, parameters: dict[str, str]) -> None:
             connection_file=str(Path(home) / "kernel.json"),  # the sockets are beside it
         )
         try:
-            for name, source in SOURCES.items():
-                shutil.copyfile(source, notebook / f"{name}.ipynb")
-                papermill.execute_notebook(
-                    str(notebook / f"{name}.ipynb"),
-                    str(notebook / f"{name}.executed.ipynb"),
-                    parameters=stated if name == ISSUE else month,
-                    cwd=str(data),
-                    progress_bar=False,
-                    log_output=False,
-                    request_save_on_cell_execute=False,  # once, at the end
-                    km=kernel,
-                )
+            yield kernel
         finally:
             if kernel.has_kernel:  # its files are written by then
                 run_sync(kernel.shutdown_kernel)(now=True)

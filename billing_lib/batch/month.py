@@ -33,6 +33,7 @@ from billing_lib.audit.provenance import provenance, require_clean
 from billing_lib.batch.issuing import (
     IssuingResult,
     IssuingTerms,
+    clean_kernel,
     issue_approved,
     issue_month,
     parse_invoice_date,
@@ -209,7 +210,17 @@ def write_report(month: BatchMonth, path: Path) -> None:
         "delivered": month.delivered,
     }
     make_folder(path.parent)
-    papermill.execute_notebook(str(_REPORT), str(path), parameters=told, progress_bar=False)
+    with clean_kernel() as kernel:
+        papermill.execute_notebook(
+            str(_REPORT),
+            str(path),
+            parameters=told,
+            cwd=str(path.parent),
+            progress_bar=False,
+            log_output=False,
+            request_save_on_cell_execute=False,
+            km=kernel,
+        )
 
 
 def _over(books: dict[str, PriceBook], period: Period, date: str | None) -> list[str]:

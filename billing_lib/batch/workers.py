@@ -9,6 +9,7 @@ lease in the ledger has ended, and finishes or undoes what it finds (batch/issui
 works with the settings of whoever asked, and refuses to if its own differ, or its program.
 """
 
+import logging
 import multiprocessing
 import threading
 from collections.abc import Callable, Iterator
@@ -101,7 +102,12 @@ def dask_workers(
     try:
         started: AbstractContextManager[Any]
         if scheduler is None:
-            started = LocalCluster(n_workers=count, threads_per_worker=1, dashboard_address=None)
+            started = LocalCluster(
+                n_workers=count,
+                threads_per_worker=1,
+                dashboard_address="127.0.0.1:0",
+                silence_logs=logging.ERROR,  # it says each worker's end on the terminal
+            )
             client = Client(started)
         else:
             started, client = nullcontext(), Client(scheduler)

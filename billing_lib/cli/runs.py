@@ -539,7 +539,7 @@ def _change(action: str, run_id: str, choice: "InvoiceSelection", reason: str) -
 
 @app.command(epilog="Example: billing month 1993-10 1993-11 --workers 4 --resume")
 def month(
-    periods: Annotated[list[str], typer.Argument(metavar="PERIOD…", help="Months, YYYY-MM.")],
+    periods: Annotated[list[str], typer.Argument(metavar="PERIOD", help="Months, YYYY-MM.")],
     date: Annotated[
         str | None, typer.Option(help="The invoice date, YYYY-MM-DD; today unless told.")
     ] = None,

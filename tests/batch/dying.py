@@ -10,8 +10,10 @@ from typing import Any
 from distributed import Worker, WorkerPlugin
 
 from billing_lib.batch import issuing
+from billing_lib.settings import Settings
 from billing_lib.workflow.invoice import compute_invoices, write_invoices
 from billing_lib.workflow.snapshot import Snapshot
+from billing_lib.workflow.steps import Progress
 
 STEPS = {
     "M1": "freeze:after",  # the transaction is rolled back
@@ -22,6 +24,12 @@ STEPS = {
     "M6": "publish:after",  # issued and published, and nobody was told
 }
 """The step at which the worker of each facility dies."""
+
+
+def asked(facility: str, period: str, settings: Settings, step: Progress) -> list[object]:
+    """A work that issues nothing and says what a worker was given."""
+    step(0, 1, "compute")
+    return [facility, period, str(settings.runs), settings.smtp_password]
 
 
 class Dying(WorkerPlugin):
