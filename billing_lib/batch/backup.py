@@ -29,7 +29,7 @@ from billing_lib.audit.bag import MANIFEST, manifest_bytes
 from billing_lib.documents.writing import unwritable
 from billing_lib.errors import InvalidRecord, UnwritableFile
 from billing_lib.folders import Folder
-from billing_lib.ledger.database import issuing, open_ledger, reading
+from billing_lib.ledger.database import initialise, issuing, open_ledger, reading
 from billing_lib.ledger.people import read_facilities
 from billing_lib.ledger.transfer import copy_ledger
 from billing_lib.settings import PATHS, SITE_FILE, Settings, read_site_file
@@ -102,11 +102,14 @@ def restore(backup: Path, folder: Path, database: str | None = None) -> int:
         shutil.copytree(backup, partial, symlinks=True, ignore=without)
         (partial / ABOUT).unlink()
         (partial / MANIFEST).unlink()
+        own = open_ledger(f"sqlite:///{partial / LEDGER}")
+        initialise(own)  # an earlier version may have made it
         if database is not None:
-            own, target = open_ledger(f"sqlite:///{partial / LEDGER}"), open_ledger(database)
+            target = open_ledger(database)
             copy_ledger(own, target)
-            for engine in (own, target):
-                engine.dispose()
+            target.dispose()
+        own.dispose()
+        if database is not None:
             (partial / LEDGER).unlink()
         partial.rename(folder)
     except OSError as error:
@@ -178,4 +181,7 @@ def _copy_files(settings: Settings, target: Path) -> dict[str, Any]:
 
 def _toml(stated: dict[str, Any]) -> str:
     """Settings as TOML: texts, numbers and truths are written as in JSON."""
-    return "".join(f"{name} = {json.dumps(value)}\n" for name, value in sorted(stated.items()))
+    return "".join(
+        f"{name} = {json.dumps(value, ensure_ascii=False)}\n"
+        for name, value in sorted(stated.items())
+    )

@@ -27,6 +27,9 @@ from billing_lib.ledger.schema import (
 )
 from billing_lib.pricing.charge import SPLIT
 
+KEPT_RATE = '{"group":"internal","item":"slide","price":"1.25"}'
+"""The body of the kept rate 3f0c."""
+
 
 def usage_records(*rows: tuple[str, str, str, str | None]) -> pl.DataFrame:
     """Usage of 6 April 2020, from rows of record, item, project, quantity."""
@@ -69,9 +72,7 @@ def load_and_rate(connection: Connection) -> None:
         ("u1", "scope-1-hour", "p1", None), ("u2", "slide", "p1", "9"), ("u3", "slide", "p2", "2")
     )
     usage.insert_usage(connection, "RC", "4f", records)
-    charges.keep_rates(
-        connection, "RC", [("3f0c", '{"item":"slide","group":"internal","price":"1.25"}')]
-    )
+    charges.keep_rates(connection, "RC", [("3f0c", KEPT_RATE)])
     charges.insert_charges(connection, "RC", *three_charges())
 
 

@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from april import freeze, three_charges, usage_records
+from april import KEPT_RATE, freeze, three_charges, usage_records
 from polars.testing import assert_frame_equal
 from sqlalchemy import Engine, text
 
@@ -81,19 +81,14 @@ def test_a_charge_that_is_not_free_is_named(
         charges.delete_charges(connection, "RC", pl.Series([code]))
 
 
-OTHER = '{"item":"slide","group":"internal","price":"9.00"}'
-
-
 def test_a_kept_rate_stays_as_it_was(rated: Engine) -> None:
+    dear = KEPT_RATE.replace("1.25", "9.99")
     with writing(rated) as connection:
-        charges.keep_rates(connection, "RC", [("3f0c", OTHER), ("77aa", OTHER), ("77aa", OTHER)])
+        charges.keep_rates(connection, "RC", [("3f0c", dear), ("77aa", dear), ("77aa", dear)])
         kept = charges.read_rates(connection, "RC").drop("kept_at")
         (one,) = charges.read_rates(connection, "RC", ["77aa"]).iter_rows()
-        assert one[:2] == ("77aa", OTHER)
-    assert kept.rows() == [
-        ("3f0c", '{"item":"slide","group":"internal","price":"1.25"}'),
-        ("77aa", OTHER),
-    ]
+        assert one[:2] == ("77aa", dear)
+    assert kept.rows() == [("3f0c", KEPT_RATE), ("77aa", dear)]
 
 
 def test_each_rating_replaces_what_is_unbilled(rated: Engine) -> None:
