@@ -2,13 +2,13 @@
 
     tree_root(leaves)                     one hash over the list
     inclusion_path(leaves, 5)             proves that leaf 5 is in the list
-    consistency_path(leaves, 12)          proves that the list began with the first 12 leaves
 
     leaf hash  sha256(0x00 ‖ leaf)        node hash  sha256(0x01 ‖ left ‖ right)
 
 These are the trees of Certificate Transparency (RFC 6962), so every tool for those checks these
-proofs. Leaves are bytes, counted from 0; roots and hashes are 32 bytes. On PyPI only pymerkle makes
-both kinds of proofs: it is GPL, has proofs of a form of its own, and says that it needs an audit.
+proofs. Leaves are bytes, counted from 0; roots and hashes are 32 bytes. Whoever has the whole list
+sees by the root over its first leaves that it only grew. On PyPI only pymerkle makes such proofs: a
+GPL library with a form of its own, which says that it needs an audit.
 """
 
 import hashlib
@@ -64,55 +64,6 @@ def root_of_inclusion(hashed: bytes, index: int, size: int, path: Sequence[bytes
             hashed = _node(hashed, sibling)
         first, last = first >> 1, last >> 1
     return hashed if last == 0 else None
-
-
-def consistency_path(leaves: Leaves, earlier: int) -> list[bytes]:
-    """The hashes that prove the first ``earlier`` leaves to be the beginning (RFC 9162, 2.1.4.1).
-
-    ``earlier`` is between 1 and the number of leaves.
-    """
-    return _subproof([leaf_hash(leaf) for leaf in leaves], earlier, whole=True)
-
-
-def is_consistent(
-    earlier: int, earlier_root: bytes, size: int, root: bytes, path: Sequence[bytes]
-) -> bool:
-    """Whether a path proves that a tree of ``size`` leaves began with an earlier one.
-
-    RFC 9162, 2.1.4.2.
-    """
-    if not 0 < earlier <= size:
-        return False
-    if earlier == size:
-        return not path and earlier_root == root
-    hashes = [earlier_root, *path] if earlier & (earlier - 1) == 0 else list(path)
-    if not hashes:
-        return False
-    first, last = earlier - 1, size - 1
-    while first & 1:
-        first, last = first >> 1, last >> 1
-    before = after = hashes[0]
-    for sibling in hashes[1:]:
-        if last == 0:
-            return False
-        if first & 1 or first == last:
-            before, after = _node(sibling, before), _node(sibling, after)
-            while not first & 1 and first:
-                first, last = first >> 1, last >> 1
-        else:
-            after = _node(after, sibling)
-        first, last = first >> 1, last >> 1
-    return last == 0 and before == earlier_root and after == root
-
-
-def _subproof(hashes: list[bytes], earlier: int, *, whole: bool) -> list[bytes]:
-    if earlier == len(hashes):
-        return [] if whole else [_root(hashes)]
-    split = _split(len(hashes))
-    left, right = hashes[:split], hashes[split:]
-    if earlier <= split:
-        return [*_subproof(left, earlier, whole=whole), _root(right)]
-    return [*_subproof(right, earlier - split, whole=False), _root(left)]
 
 
 def _root(hashes: list[bytes]) -> bytes:

@@ -1,13 +1,9 @@
 """Merkle trees against the vectors of Certificate Transparency, and proofs against forgeries."""
 
-import hashlib
-
 import pytest
 
 from billing_lib.audit.merkle import (
-    consistency_path,
     inclusion_path,
-    is_consistent,
     leaf_hash,
     root_of_inclusion,
     tree_root,
@@ -36,11 +32,6 @@ PATH_OF_5_IN_8 = (  # from the same tests
     "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
     "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
 )
-CONSISTENCY_6_8 = (
-    "0ebc5d3437fbe2db158b9f126a1d118e308181031d0a949f8dededebc558ef6a",
-    "ca854ea128ed050b41b35ffc1b87b8eb2bde461e9e3b5596ece6b9d5975a0ae0",
-    "d37ee418976dd95753c1c73862b9398fa2a2cf9b4ff0fdfe8b30cd95209614b7",
-)
 
 
 @pytest.mark.parametrize("size", range(9))
@@ -50,7 +41,6 @@ def test_roots_are_those_of_certificate_transparency(size: int) -> None:
 
 def test_paths_are_those_of_certificate_transparency() -> None:
     assert [it.hex() for it in inclusion_path(LEAVES, 5)] == list(PATH_OF_5_IN_8)
-    assert [it.hex() for it in consistency_path(LEAVES, 6)] == list(CONSISTENCY_6_8)
 
 
 def test_every_leaf_of_every_size_is_proven_at_its_place_alone() -> None:
@@ -67,20 +57,3 @@ def test_every_leaf_of_every_size_is_proven_at_its_place_alone() -> None:
             assert root_of_inclusion(leaf_hash(leaves[index]), index, size, [*path, root]) is None
             if path:
                 assert root_of_inclusion(leaf_hash(leaves[index]), index, size, path[:-1]) is None
-
-
-def test_every_earlier_tree_is_proven_and_no_other() -> None:
-    leaves = [bytes([at]) for at in range(17)]
-    for size in range(1, 18):
-        root = tree_root(leaves[:size])
-        for earlier in range(1, size + 1):
-            path, before = consistency_path(leaves[:size], earlier), tree_root(leaves[:earlier])
-            assert is_consistent(earlier, before, size, root, path)
-            forged = hashlib.sha256(before).digest()
-            assert not is_consistent(earlier, forged, size, root, path)
-            assert not is_consistent(earlier, before, size, forged, path)
-            assert not is_consistent(earlier, before, size, root, [*path, root])
-            if path:
-                assert not is_consistent(earlier, before, size, root, path[:-1])
-    assert not is_consistent(0, tree_root([]), 3, tree_root(leaves[:3]), [])
-    assert not is_consistent(4, tree_root(leaves[:4]), 3, tree_root(leaves[:3]), [])
