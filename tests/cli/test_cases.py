@@ -1,5 +1,6 @@
 """Cases from public reports (tests/cases/README.md), each worked by the command line."""
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -72,7 +73,7 @@ def test_minutes_are_declared_and_waived_rows_left_out(tmp_path: Path) -> None:
     assert totals == {"F/tool_usage-1": "60.00"}
 
 
-def test_a_start_up_file_changes_nothing_issued(
+def test_what_the_user_has_set_changes_nothing_issued(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     issue = ("issue", "F", "2025-11", "--date", "2025-12-01", "--allow-dirty")
@@ -87,7 +88,9 @@ def test_a_start_up_file_changes_nothing_issued(
             monkeypatch.setenv("IPYTHONDIR", str(home / ".ipython"))
             monkeypatch.setenv("TZ", "Asia/Kathmandu")
             monkeypatch.setenv("LC_ALL", "C")
+        mask = os.umask(0o077 if hostile else 0o022)
         office.done(*issue)
+        os.umask(mask)
         records.append(next((office.folder / "runs" / "F" / "2025-11").glob("F-*")))
     clean, tried = ({path.name: path.read_bytes() for path in _results(r)} for r in records)
     assert tried.keys() == clean.keys()
