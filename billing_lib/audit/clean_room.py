@@ -19,7 +19,7 @@ from typing import Any
 from jupyter_client.asynchronous.client import AsyncKernelClient
 from jupyter_client.kernelspec import KernelSpec
 from jupyter_client.manager import AsyncKernelManager
-from traitlets import Type, Unicode
+from traitlets import List, Type, Unicode
 
 from billing_lib.audit import warm_kernel
 from billing_lib.program import INSTALLED, PACKAGE
@@ -97,6 +97,7 @@ class CleanKernelManager(AsyncKernelManager):
 
     client_factory = Type(PromptClient)
     home = Unicode(help="An empty folder, in place of the user's home.").tag(config=True)
+    clients: List[Any] = List(help="The clients of its kernel, one for each notebook.")
 
     @property
     def kernel_spec(self) -> KernelSpec:
@@ -108,6 +109,17 @@ class CleanKernelManager(AsyncKernelManager):
             language="python",
             metadata={"kernel_provisioner": {"provisioner_name": warm_kernel.NAME}},
         )
+
+    def client(self, **options: Any) -> Any:
+        """A client of the kernel, which is remembered to be closed."""
+        self.clients = [*self.clients, super().client(**options)]
+        return self.clients[-1]
+
+    def close_clients(self) -> None:
+        """Close the sockets of all clients, which papermill leaves open."""
+        for client in self.clients:
+            client.stop_channels()
+        self.clients = []
 
     async def start_kernel(self, **options: Any) -> None:  # type: ignore[override]
         """Start the kernel in the clean room, whatever environment is asked for."""

@@ -47,14 +47,16 @@ class ForkedKernel:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self._handle = os.pidfd_open(pid)
+        self._ended = select.poll()  # unlike select(), for handles beyond 1,023 too
+        self._ended.register(self._handle, select.POLLIN)
 
     def poll(self) -> int | None:
         """0 if the kernel has ended, else None."""
-        return 0 if select.select([self._handle], [], [], 0)[0] else None
+        return 0 if self._ended.poll(0) else None
 
     def wait(self) -> int:
         """Wait until the kernel has ended."""
-        select.select([self._handle], [], [])
+        self._ended.poll()
         os.close(self._handle)
         return 0
 

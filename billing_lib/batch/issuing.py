@@ -368,6 +368,7 @@ def clean_kernel() -> Iterator[CleanKernelManager]:
         try:
             yield kernel
         finally:
+            kernel.close_clients()
             if kernel.has_kernel:  # its files are written by then
                 run_sync(kernel.shutdown_kernel)(now=True)
 
