@@ -359,6 +359,7 @@ def _session_lock(engine: Engine, name: str, refusal: BillingError, wait: float)
         _sentences(engine),  # also where the lock is lost with its connection
         engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection,
     ):
+        connection.detach()  # its session ends with the lock, and is not for others
         while not connection.scalar(select(func.billing_guard_hold(name))):
             if time.monotonic() >= until:
                 raise refusal
@@ -373,7 +374,6 @@ def _session_lock(engine: Engine, name: str, refusal: BillingError, wait: float)
             beating.join()
             if not connection.invalidated:
                 connection.scalar(select(func.billing_guard_free(name)))
-                connection.execute(select(func.set_config("idle_session_timeout", "0", False)))
 
 
 def _beat(connection: Connection, ended: threading.Event) -> None:

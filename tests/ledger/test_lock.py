@@ -88,3 +88,17 @@ def test_a_holder_that_hangs_loses_its_lease_and_one_that_works_keeps_it(
             process.stdin.write("\n")
             process.stdin.flush()
             assert process.wait() == 0
+
+
+@ON_POSTGRESQL
+def test_the_session_of_a_lock_ends_with_it(ledger: Engine) -> None:
+    with issuing(ledger, "RC"):
+        ledger.dispose()  # as issuing does before the kernel starts
+    ledger.dispose()
+    sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    with ledger.connect() as connection:
+        for _ in range(100):  # the server lets go a moment after the client
+            if connection.exec_driver_sql(sessions).scalar() == 1:
+                return
+            signal.sigtimedwait([], 0.1)
+    pytest.fail("a session is left")
