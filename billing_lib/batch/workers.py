@@ -95,7 +95,7 @@ def dask_workers(
         raise InvalidSettings(
             "a cluster needs a ledger on PostgreSQL, and this one is a file",
             where="BILLING_DATABASE",
-            remedy="use --workers, or move the ledger",
+            remedy="use processes of this machine, or move the ledger",
         )
     commit = None if scheduler is None else provenance().commit
     sent = stated.model_copy(update=_placed(stated) | {"smtp_password": None})

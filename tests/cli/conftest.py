@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from sample_facility import BOOK, usage_file
-from sqlalchemy import Engine
+from sqlalchemy import URL, Engine
 
 from billing_lib.cli import main
 from billing_lib.ledger import database
@@ -86,11 +86,13 @@ def _here(words: list[str], folder: Path, environment: Mapping[str, str], typed:
     out, err = (TextIOWrapper(BytesIO(), "utf-8", write_through=True) for _ in range(2))
     opened: list[Engine] = []
 
-    def open_ledger(url: str) -> Engine:
-        opened.append(really_open(url))
-        return opened[-1]
+    def opening(really_open: Callable[[URL], Engine]) -> Callable[[URL], Engine]:
+        def open_engine(url: URL) -> Engine:
+            opened.append(really_open(url))
+            return opened[-1]
 
-    really_open = database.open_ledger
+        return open_engine
+
     with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
         for name in os.environ.keys() - environment.keys():
             patch.delenv(name)
@@ -98,7 +100,8 @@ def _here(words: list[str], folder: Path, environment: Mapping[str, str], typed:
             patch.setenv(name, value)
         patch.setattr(sys, "argv", ["billing", *words])
         patch.setattr(sys, "stdin", TextIOWrapper(BytesIO(typed), "utf-8"))
-        patch.setattr(database, "open_ledger", open_ledger)
+        for name in ("_open_sqlite", "_open_postgresql"):  # however open_ledger was imported
+            patch.setattr(database, name, opening(getattr(database, name)))
         with (
             contextlib.redirect_stdout(out),
             contextlib.redirect_stderr(err),

@@ -136,8 +136,8 @@ COMMANDS = (
     *("statements", "statement", "pay-statement", "unpay-statement", "listing"),
     *("templates", "transform", "transformations", "package", "packages"),
     *("journal", "journals", "focus"),
-    *("deliver", "outbox", "bounce", "notices", "preferences", "extract", "people"),
-    *("facility", "run", "log"),
+    *("deliver", "outbox", "bounce", "notices", "preferences", "extract"),
+    *("doctor", "backup", "restore", "people", "facility", "run", "log"),
 )
 
 
