@@ -12,6 +12,7 @@ import resource
 import shutil
 import sys
 import time
+from contextlib import redirect_stdout
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
@@ -124,7 +125,8 @@ def main(sample_path: Path, database: Path) -> None:
     settings.configure(**SETTINGS, DATABASES=files)
     django.setup()
     if not made:
-        call_command("migrate", verbosity=0, stdout=sys.stderr)
+        with redirect_stdout(sys.stderr):  # NEMO's migrations print, whatever they are told
+            call_command("migrate", verbosity=0)
         connection.close()
         shutil.copyfile(database, empty)
     sample = json.loads(sample_path.read_text())
