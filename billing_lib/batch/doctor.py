@@ -1,4 +1,4 @@
-"""What is set up here, what is missing, and what does not fit.
+"""The health of a site: each part is set up, missing or wrong, in a sentence.
 
     database   ok       PostgreSQL 16.2, tables 0011
     guards     wrong    2 of 391 are missing: billing_guard_rate_update_10, …

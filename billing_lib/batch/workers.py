@@ -26,7 +26,7 @@ from billing_lib.audit.provenance import provenance
 from billing_lib.errors import BillingError, InvalidSettings, NotReady
 from billing_lib.program import spare_iri_parsers
 from billing_lib.settings import Settings, require_extra, settings
-from billing_lib.workflow.steps import Progress
+from billing_lib.workflow.steps import Progress, unheard
 
 Watch = Callable[[str, str, str], None]
 """Hears of a step: the facility's month (RC 1993-11), the worker and the step."""
@@ -64,13 +64,9 @@ def processes(count: int, stated: Settings, watch: Watch) -> Iterator[Workers]:
 
         def submit(work: Work, facility: str, period: str) -> Any:
             watch(f"{facility} {period}", "this machine", "waits")
-            return pool.submit(work, facility, period, stated, _unheard)
+            return pool.submit(work, facility, period, stated, unheard)
 
         yield Workers(pool, submit, BrokenProcessPool)
-
-
-def _unheard(done: int, total: int, what: str) -> None:
-    """A progress that reaches nobody."""
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import nbformat
 import pytest
 from dialects import ON_POSTGRESQL, ON_SQLITE
 from sample_facility import BOOK, price_book
@@ -11,7 +12,7 @@ from sample_statements import APRIL, SEQUENCING, books, load_both
 from sqlalchemy import Engine
 
 from billing_lib.batch.issuing import IssuingTerms
-from billing_lib.batch.month import BatchMonth, issue_all, issue_facility
+from billing_lib.batch.month import BatchMonth, Outcome, issue_all, issue_facility, write_report
 from billing_lib.errors import InvalidPeriod
 from billing_lib.ledger import events, invoices, runs
 from billing_lib.ledger.database import reading, writing
@@ -151,3 +152,17 @@ def test_a_date_that_cannot_be_is_the_users_mistake(ledger: Engine, office: Sett
         issue_all(ledger, office, APRIL, terms=IssuingTerms("May", allow_dirty=True))
     with reading(ledger) as connection:
         assert invoices.read_issued(connection).height == 0
+
+
+def test_a_report_shows_no_markup_of_others(tmp_path: Path) -> None:
+    outcome = Outcome("MIC", "2020-04", ["MIC: project <script>x</script> waits"], failed=True)
+    write_report(BatchMonth([outcome], [], failed=True), tmp_path / "report.ipynb")
+    cells = nbformat.read(tmp_path / "report.ipynb", as_version=4).cells
+    shown = "".join(
+        str(output.data.get(kind, ""))
+        for cell in cells
+        for output in cell.get("outputs", [])
+        for kind in ("text/html", "text/markdown")
+    )
+    assert "project &lt;script&gt;x&lt;/script&gt; waits" in shown
+    assert "<script>" not in shown

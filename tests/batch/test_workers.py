@@ -94,15 +94,16 @@ def test_a_worker_is_killed_at_each_step_and_nothing_is_issued_twice(
     with Client(scheduler) as client:
         client.register_plugin(dying.Dying(deaths), name="dying")
     steps: list[tuple[str, str, str]] = []
-    done = issue_all(
+    batch = partial(
+        issue_all,
         engine,
         campus,
         APRIL,
         terms=TERMS,
         workers=partial(dask_workers, None, scheduler),
         watch=lambda *told: steps.append(told),
-        journal=Journal(tmp_path / "month.jsonl"),
     )
+    done = batch(journal=Journal(tmp_path / "month.jsonl"))
     assert sorted(path.name for path in deaths.iterdir()) == CODES
     assert not done.failed, [outcome.sentences for outcome in done.facilities]
     assert [outcome.facility for outcome in done.facilities] == CODES
@@ -137,15 +138,7 @@ def test_a_worker_is_killed_at_each_step_and_nothing_is_issued_twice(
     stopped = Journal(tmp_path / "stopped.jsonl", resume=True)
     stopped.path.write_text("\n".join([*lines[:2], lines[2][:30]]))
     steps.clear()
-    resumed = issue_all(
-        engine,
-        campus,
-        APRIL,
-        terms=TERMS,
-        workers=partial(dask_workers, None, scheduler),
-        watch=lambda *told: steps.append(told),
-        journal=stopped,
-    )
+    resumed = batch(journal=stopped)
     assert [outcome.facility for outcome in resumed.facilities] == CODES
     assert not resumed.failed
     assert len({name for name, _, _ in steps}) == 4
