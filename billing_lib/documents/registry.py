@@ -218,7 +218,7 @@ def _size(invoice: Invoice) -> int:
 def _made(
     shown: Sequence[Shown], make: Callable[[Shown], Made], sizes: Sequence[int]
 ) -> Generator[Made, None, None]:
-    """What is made of each, in the given order; much work is shared by all processors.
+    """The documents of each invoice, in the given order; much work is shared by all processors.
 
     ``sizes`` are in lines. A process makes some _AT_ONCE lines and ends.
     """

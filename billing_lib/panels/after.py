@@ -127,7 +127,7 @@ class Part:
     key: str
     actions: dict[str, PartAction]
     of: tuple[str, ...] = ("facility",)
-    """What is chosen above the table: the facility, the month."""
+    """The choices above the table: the facility, the month."""
 
 
 def _files_of_statements(job: Job) -> list[str]:

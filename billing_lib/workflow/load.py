@@ -110,7 +110,7 @@ class Loaded:
     months: tuple[str, ...] = ()
     outcomes: pl.DataFrame = field(default_factory=OUTCOMES.to_frame, compare=False)
     notices: tuple[str, ...] = ()
-    """What else is to be said about the file, each a clause: rows left out, sheets not read."""
+    """Further notices about the file, each a clause: rows left out, sheets not read."""
 
     @property
     def sentence(self) -> str:
