@@ -11,6 +11,9 @@ from typing import Any
 import asyncssh
 import boto3
 from moto.server import ThreadedMotoServer
+from s3fs import S3FileSystem
+
+from billing_lib import folders
 
 ACCOUNT = {
     "AWS_ACCESS_KEY_ID": "billing",
@@ -21,13 +24,19 @@ ACCOUNT = {
 
 @contextmanager
 def s3_server() -> Iterator[dict[str, str]]:
-    """A running server; the variables by which a client finds it."""
+    """A running server; the variables by which a client finds it.
+
+    What this process keeps of clients ends with the server: fsspec would give the next one's tests
+    a client of this address.
+    """
     logging.getLogger("werkzeug").setLevel(logging.WARNING)  # it says every request
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
     yield ACCOUNT | {"AWS_ENDPOINT_URL": f"http://{host}:{port}"}
     server.stop()
+    S3FileSystem.clear_instance_cache()
+    folders._driver.cache_clear()
 
 
 def s3_client(variables: dict[str, str]) -> Any:
