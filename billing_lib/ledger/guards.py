@@ -486,20 +486,20 @@ _ISSUING = (
         "issuing",
         (UPDATE,),
         "it is issued when its invoices have all their lines, and these make their totals",
-        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice i LEFT JOIN"
-        " (SELECT number, count(*) AS lines, sum(total) AS total FROM invoice_line"
-        " GROUP BY number) l ON l.number = i.number WHERE i.issuing = NEW.id"
-        " AND (coalesce(l.lines, 0) <> i.charges OR coalesce(l.total, 0) <> i.raw_total))",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice i"
+        " WHERE i.issuing = NEW.id"
+        " AND (i.charges <> (SELECT count(*) FROM invoice_line l WHERE l.number = i.number)"
+        " OR i.raw_total <>"
+        " (SELECT coalesce(sum(l.total), 0) FROM invoice_line l WHERE l.number = i.number)))",
         lookup=True,
     ),
     Guard(
         "issuing",
         (UPDATE,),
         "it is issued when the expense codes of its invoices make what is left to pay",
-        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice i LEFT JOIN"
-        " (SELECT number, sum(amount) AS total FROM invoice_split GROUP BY number) s"
-        " ON s.number = i.number WHERE i.issuing = NEW.id"
-        " AND coalesce(s.total, 0) <> i.total - coalesce(i.prepaid, 0))",
+        "NEW.state = 'ISSUED' AND EXISTS (SELECT 1 FROM issued_invoice i"
+        " WHERE i.issuing = NEW.id AND i.total - coalesce(i.prepaid, 0) <>"
+        " (SELECT coalesce(sum(s.amount), 0) FROM invoice_split s WHERE s.number = i.number))",
         lookup=True,
     ),
     Guard(
