@@ -241,31 +241,23 @@ def count_unattached(connection: Connection, facility: str, period: str) -> pl.D
 
 
 def attach_unattached(
-    connection: Connection, facility: str, period: str, invoices: pl.Series
+    connection: Connection, facility: str, period: str, drafts: pl.DataFrame
 ) -> None:
-    """Put a month's charges on the editable invoices (codes) of their projects.
+    """Put a month's charges on editable invoices, by set: ``project``, ``team``, ``invoice``.
 
-    They are those that ``read_unattached`` returns, without those of an ad hoc invoice. A project
-    has at most one of these invoices.
+    They are those that ``read_unattached`` returns, without those of an ad hoc invoice.
     """
-    listed = frames.listed(connection, invoices)
-    of_project = select(invoice.c.project, invoice.c.code).where(
-        invoice.c.facility == facility, invoice.c.code.in_(select(listed.c.value))
-    )
-    drafts = of_project.cte("drafts")
-    connection.execute(
-        update(charge)
-        .where(
-            *_unattached(facility, period),
-            charge.c.reference.is_(None),
-            charge.c.project.in_(select(drafts.c.project)),
+    for project, team, invoice_code in drafts.select("project", "team", "invoice").iter_rows():
+        connection.execute(
+            update(charge)
+            .where(
+                *_unattached(facility, period),
+                charge.c.reference.is_(None),
+                charge.c.project == project,
+                charge.c.team == team,
+            )
+            .values(invoice=invoice_code)
         )
-        .values(
-            invoice=select(drafts.c.code)
-            .where(drafts.c.project == charge.c.project)
-            .scalar_subquery()
-        )
-    )
 
 
 def _on_invoices(

@@ -195,9 +195,9 @@ def take_in(
     )
     drafts = pl.concat([known, new.select(known.columns)])
     placed = free.join(drafts, on="project")
-    grown = placed["invoice"].unique().sort()
-    ledger_charges.attach_unattached(connection, facility, month, grown)
+    ledger_charges.attach_unattached(connection, facility, month, placed)
     # Older drafts may be in another run or in quarantine, so no later step would calculate them.
+    grown = placed["invoice"].unique().sort()
     calculate(connection, book, grown.filter(grown.is_in(known["invoice"].implode())).to_list())
     return int(placed["charges"].sum())
 
