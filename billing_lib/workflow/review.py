@@ -14,7 +14,7 @@ with one more charge is shown again.
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -229,10 +229,16 @@ class MonthData:
     changes: pl.DataFrame
 
     def write(self, folder: Path) -> None:
-        """Write the frames and the facility into a snapshot's folder, as ``review_…`` files."""
+        """Write the frames and the facility into a snapshot's folder, as ``review_…`` files.
+
+        The start and end of charges that are in the snapshot's usage are not written again.
+        """
+        told = pl.col("charge").is_in(_times(folder, self.facility.code)["charge"].implode())
+        times = [pl.when(~told).then(name).alias(name) for name in _TIMES]
+        lean = replace(self, charges=self.charges.with_columns(times))
         for name in _FRAMES:
             content = BytesIO()
-            getattr(self, name).write_parquet(content)
+            getattr(lean, name).write_parquet(content)
             (folder / f"{_FROZEN}{name}.parquet").write_bytes(content.getvalue())
         kept = {"code", "name", "currency", "timezone", "review"}
         stated = {"period": str(self.period), "facility": self.facility.model_dump(include=kept)}
@@ -245,9 +251,17 @@ class MonthData:
         stated = json.loads((folder / f"{_FROZEN}month.json").read_bytes())
         frames = {name: pl.read_parquet(folder / f"{_FROZEN}{name}.parquet") for name in _FRAMES}
         facility = Facility.model_validate(stated["facility"])
-        return cls(facility, Period.parse(stated["period"]), **frames)
+        charges = frames.pop("charges").update(_times(folder, facility.code), on="charge")
+        return cls(facility, Period.parse(stated["period"]), charges, **frames)
 
 
+def _times(snapshot: Path, facility: str) -> pl.DataFrame:
+    """The start and end of the charges in a snapshot's usage, by ``charge`` (``RC/57``)."""
+    usage = pl.read_parquet(snapshot / "usage.parquet", columns=["charge", *_TIMES])
+    return named(usage, facility)
+
+
+_TIMES = ("start", "end")
 _FROZEN = "review_"
 _FRAMES = tuple(each.name for each in fields(MonthData) if each.name not in ("facility", "period"))
 

@@ -6,7 +6,9 @@ Each slip is SQL as an operator writes it, with the guards off where they would 
 import json
 from pathlib import Path
 
+import polars as pl
 import pytest
+from polars.testing import assert_frame_equal
 from sample_facility import BOOK, nothing, price_book, usage_file
 from sample_issuing import issue_here, issue_prepared
 from sqlalchemy import Engine, make_url, text
@@ -27,6 +29,7 @@ from billing_lib.workflow.notes import write_note
 from billing_lib.workflow.permissions import note_facility
 from billing_lib.workflow.price import gather, replace_charges
 from billing_lib.workflow.rate import rate_period
+from billing_lib.workflow.review import MonthData, read_month_data
 from billing_lib.workflow.runs import RunScope, require_ready, sign_off
 
 APRIL, WHOLE = Period(2020, 4), RunScope()
@@ -239,3 +242,20 @@ def test_time_that_runs_backwards_is_found(rated: Engine) -> None:
         found = check_chains(connection)["MIC"]
         assert "MIC, event 3: its time is before that of the event before it" in found
         assert not any("time" in each for each in check_chain(connection, "MIC", times=False))
+
+
+@pytest.mark.parametrize(("project", "timed"), [("p1", []), ("p2", ["MIC/u1"])])
+def test_a_frozen_month_is_read_as_it_was(
+    rated: Engine, tmp_path: Path, project: str, timed: list[str]
+) -> None:
+    with reading(rated) as connection:
+        month = read_month_data(connection, price_book(), APRIL)
+        billed = ledger_charges.read_charges(connection, "MIC", "2020-04", project)
+        gather(connection, price_book(), billed).usage.write_parquet(tmp_path / "usage.parquet")
+    month.write(tmp_path)
+    again = MonthData.read(tmp_path)
+    for name in ("charges", "stated", "shares", "unbilled", "changes"):
+        assert_frame_equal(getattr(again, name), getattr(month, name))
+    # Of the month u1 of p1 alone has times; those of the snapshot's usage are not written again.
+    written = pl.read_parquet(tmp_path / "review_charges.parquet").drop_nulls("start")
+    assert written["charge"].to_list() == timed
