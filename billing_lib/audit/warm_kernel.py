@@ -11,6 +11,8 @@ a home, a folder and an environment of its own. The process ends with the one th
 Forks need the process handles of Linux; elsewhere each kernel starts by itself.
 """
 
+import atexit
+import gc
 import importlib
 import os
 import select
@@ -83,6 +85,7 @@ class Forker:
         words = [sys.executable, "-m", __name__, str(theirs.fileno()), *imports]
         self._process = subprocess.Popen(words, env=environment, pass_fds=[theirs.fileno()])
         theirs.close()
+        atexit.register(self._process.terminate)  # it may still be importing
 
     def fork(self, words: list[str], folder: Path, environment: dict[str, str]) -> ForkedKernel:
         """Fork a kernel with these arguments, in a folder and with all of its environment.
@@ -141,8 +144,12 @@ KernelProvisionerFactory.instance().provisioners[NAME] = EntryPoint(
 
 def _serve(requests: Connection, imports: list[str]) -> None:
     """Import, then fork a kernel for each request, and answer with its process id."""
-    for name in ("ipykernel.kernelapp", *imports):
+    gc.disable()  # nothing of what is imported is garbage, here or in a kernel
+    if tuple(imports) == ISSUING:
+        sys.modules["debugpy"] = None  # type: ignore[assignment] # nobody debugs it
+    for name in ("ipykernel.kernelapp", "ipykernel.debugger", *imports):
         importlib.import_module(name)
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no kernel stays a zombie
     while True:
         try:
@@ -157,6 +164,7 @@ def _serve(requests: Connection, imports: list[str]) -> None:
 
 
 def _become_kernel(words: list[str], folder: Path, environment: dict[str, str]) -> Never:
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     os.chdir(folder)
