@@ -31,7 +31,11 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-ISSUING = ("billing_lib.documents", "billing_lib.panels.frozen", "billing_lib.panels.issue")
+ISSUING = (
+    "billing_lib.documents.registry",
+    "billing_lib.panels.frozen",
+    "billing_lib.panels.issue",
+)
 """The imports of the issuing notebook."""
 
 LAUNCHER = [sys.executable, "-m", "ipykernel_launcher"]

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import psycopg
 from filelock import FileLock, Timeout
 from sqlalchemy import (
     URL,
@@ -75,6 +74,7 @@ _LEASE_SECONDS = 60
 TAKEOVER_SECONDS = 2 * _LEASE_SECONDS
 """The time in which a dead holder's lease has surely ended."""
 _CONNECT_SECONDS = 10
+_INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL's error code
 _READING = "billing_reading"
 _PRAGMAS = (
     "foreign_keys=ON",
@@ -282,7 +282,7 @@ def _sentences(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+        if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
             said = str(error.orig).strip().splitlines()[0]
             raise NotPermitted(
                 f"the database refuses it to this login: {said}",
