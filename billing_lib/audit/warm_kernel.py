@@ -11,6 +11,7 @@ a home, a folder and an environment of its own. The process ends with the one th
 Forks need the process handles of Linux; elsewhere each kernel starts by itself.
 """
 
+import asyncio
 import atexit
 import gc
 import importlib
@@ -56,9 +57,9 @@ class ForkedKernel:
         self._ended = select.poll()  # unlike select(), for handles beyond 1,023 too
         self._ended.register(self._handle, select.POLLIN)
 
-    def poll(self) -> int | None:
-        """0 if the kernel has ended, else None."""
-        return 0 if self._ended.poll(0) else None
+    def poll(self, seconds: float = 0) -> int | None:
+        """0 if the kernel has ended, or ends in this time, else None."""
+        return 0 if self._ended.poll(seconds * 1000) else None
 
     def wait(self) -> int:
         """Wait until the kernel has ended."""
@@ -139,6 +140,12 @@ class WarmProvisioner(LocalProvisioner):
         self.process = kernel  # type: ignore[assignment]
         self.pid = self.pgid = kernel.pid
         return self.connection_info
+
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel, and see its end at once: Jupyter looks ten times a second."""
+        await super().kill(restart)
+        if isinstance(self.process, ForkedKernel):
+            await asyncio.to_thread(self.process.poll, 1)
 
 
 KernelProvisionerFactory.instance().provisioners[NAME] = EntryPoint(
