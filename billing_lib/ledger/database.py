@@ -20,6 +20,7 @@ login (``session_user``) and time, whatever a client sends. On SQLite only this 
 the owner of the process, never an environment variable, and the system's clock.
 """
 
+import atexit
 import os
 import pwd
 import threading
@@ -30,6 +31,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakSet
 
 from filelock import FileLock, Timeout
 from sqlalchemy import (
@@ -93,10 +95,23 @@ def open_ledger(url: str) -> Engine:
         raise _unusable("the database's URL cannot be read") from None
     backend = parsed.get_backend_name()
     if backend == _SQLITE:
-        return _open_sqlite(parsed)
-    if backend in (_POSTGRESQL, "postgres"):
-        return _open_postgresql(parsed)
-    raise _unusable(f"a database of the kind '{backend}' cannot hold a ledger")
+        engine = _open_sqlite(parsed)
+    elif backend in (_POSTGRESQL, "postgres"):
+        engine = _open_postgresql(parsed)
+    else:
+        raise _unusable(f"a database of the kind '{backend}' cannot hold a ledger")
+    _opened.add(engine)
+    return engine
+
+
+_opened: WeakSet[Engine] = WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """Close all connections: SQLite then has everything in the one file."""
+    for engine in _opened:
+        engine.dispose()
 
 
 def initialise(engine: Engine) -> bool:
