@@ -71,6 +71,7 @@ case ${1:-} in
     *) stop "usage: scripts/setup.sh demo|test|bench" ;;
 esac
 "$uv" sync --quiet --frozen --compile-bytecode "${groups[@]}" "${python_option[@]}"
+.venv/bin/python -m compileall -q billing_lib
 
 chosen=$(readlink .venv/bin/python)
 closed=$(closed_to_others "$chosen")

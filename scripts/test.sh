@@ -22,8 +22,8 @@ else
 fi
 
 PATH=$PWD/.venv/bin:$PATH
-# Hundreds of commands are started. The environment is compiled (scripts/setup.sh), the library's own
-# modules are not; each command would compile them anew where a container forbids bytecode.
+# Hundreds of commands are started. All modules are compiled (scripts/setup.sh); each command would
+# compile one that is changed meanwhile anew where a container forbids bytecode.
 unset PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX
 # As many workers as processors, and one of them for each worker: polars would take all of them for
 # frames of a few rows. tests/pricing/test_threads.py holds what more threads come to.

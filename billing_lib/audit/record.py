@@ -36,7 +36,7 @@ from billing_lib.audit.program_source import object_hash, write_program
 from billing_lib.audit.provenance import NO_CONTAINER, PriceBookOrigin, Provenance
 from billing_lib.audit.signing import RECORDS, sign, time_stamp
 from billing_lib.errors import InvalidRecord
-from billing_lib.program import NAME, PACKAGE, PROGRAM
+from billing_lib.program import NAME, PACKAGE, PROGRAM, packed_source
 from billing_lib.settings import anywhere
 
 
@@ -342,6 +342,12 @@ def _image(crate: ROCrate, container: str) -> ContextEntity:
             "name": name,
         }  # container engines split the name in the same way
     return ContextEntity(crate, f"#image-{quote(container)}", properties)
+
+
+def read_ahead(origin: Provenance) -> None:
+    """Read the program's source and lock, of which ``seal`` then knows."""
+    packed_source(origin.root, origin.commit)
+    read_lock((origin.root / "uv.lock").read_bytes())
 
 
 def seal(folder: Path, run: RunDescription, origin: Provenance) -> list[str]:

@@ -11,6 +11,9 @@ a home, a folder and an environment of its own. The process ends with the one th
 Forks need the process handles of Linux; elsewhere each kernel starts by itself.
 """
 
+import asyncio
+import atexit
+import gc
 import importlib
 import os
 import select
@@ -29,7 +32,11 @@ from jupyter_client.connect import KernelConnectionInfo
 from jupyter_client.provisioning.factory import KernelProvisionerFactory
 from jupyter_client.provisioning.local_provisioner import LocalProvisioner
 
-ISSUING = ("billing_lib.documents", "billing_lib.panels.frozen", "billing_lib.panels.issue")
+ISSUING = (
+    "billing_lib.documents.registry",
+    "billing_lib.panels.frozen",
+    "billing_lib.panels.issue",
+)
 """The imports of the issuing notebook."""
 
 LAUNCHER = [sys.executable, "-m", "ipykernel_launcher"]
@@ -50,9 +57,9 @@ class ForkedKernel:
         self._ended = select.poll()  # unlike select(), for handles beyond 1,023 too
         self._ended.register(self._handle, select.POLLIN)
 
-    def poll(self) -> int | None:
-        """0 if the kernel has ended, else None."""
-        return 0 if self._ended.poll(0) else None
+    def poll(self, seconds: float = 0) -> int | None:
+        """0 if the kernel has ended, or ends in this time, else None."""
+        return 0 if self._ended.poll(seconds * 1000) else None
 
     def wait(self) -> int:
         """Wait until the kernel has ended."""
@@ -83,6 +90,7 @@ class Forker:
         words = [sys.executable, "-m", __name__, str(theirs.fileno()), *imports]
         self._process = subprocess.Popen(words, env=environment, pass_fds=[theirs.fileno()])
         theirs.close()
+        atexit.register(self._process.terminate)  # it may still be importing
 
     def fork(self, words: list[str], folder: Path, environment: dict[str, str]) -> ForkedKernel:
         """Fork a kernel with these arguments, in a folder and with all of its environment.
@@ -133,6 +141,12 @@ class WarmProvisioner(LocalProvisioner):
         self.pid = self.pgid = kernel.pid
         return self.connection_info
 
+    async def kill(self, restart: bool = False) -> None:
+        """Kill the kernel, and see its end at once: Jupyter looks ten times a second."""
+        await super().kill(restart)
+        if isinstance(self.process, ForkedKernel):
+            await asyncio.to_thread(self.process.poll, 1)
+
 
 KernelProvisionerFactory.instance().provisioners[NAME] = EntryPoint(
     NAME, f"{__name__}:{WarmProvisioner.__name__}", KernelProvisionerFactory.GROUP_NAME
@@ -141,8 +155,12 @@ KernelProvisionerFactory.instance().provisioners[NAME] = EntryPoint(
 
 def _serve(requests: Connection, imports: list[str]) -> None:
     """Import, then fork a kernel for each request, and answer with its process id."""
-    for name in ("ipykernel.kernelapp", *imports):
+    gc.disable()  # nothing of what is imported is garbage, here or in a kernel
+    if tuple(imports) == ISSUING:
+        sys.modules["debugpy"] = None  # type: ignore[assignment] # nobody debugs it
+    for name in ("ipykernel.kernelapp", "ipykernel.debugger", *imports):
         importlib.import_module(name)
+    gc.freeze()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no kernel stays a zombie
     while True:
         try:
@@ -157,6 +175,7 @@ def _serve(requests: Connection, imports: list[str]) -> None:
 
 
 def _become_kernel(words: list[str], folder: Path, environment: dict[str, str]) -> Never:
+    gc.enable()
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     os.setsid()
     os.chdir(folder)

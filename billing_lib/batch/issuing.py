@@ -13,6 +13,7 @@ import datetime as dt
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -40,7 +41,7 @@ from billing_lib.audit.bag import TAG_MANIFEST, file_sha256
 from billing_lib.audit.clean_room import CleanKernelManager, warm_up
 from billing_lib.audit.evidence import Evidence, gather
 from billing_lib.audit.provenance import Provenance, provenance, require_clean
-from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, seal
+from billing_lib.audit.record import EXECUTED_NOTEBOOKS, ISSUE, RunDescription, read_ahead, seal
 from billing_lib.errors import BillingError, InvalidPeriod, NotReady, RunFailed, count_of
 from billing_lib.folders import Folder
 from billing_lib.ledger import invoices as ledger_invoices
@@ -265,9 +266,11 @@ class Issuer:
         data = partial / "data"
         self.step(1, last, "compute")
         started = dt.datetime.now(dt.UTC)
-        execute_notebooks(
-            data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
-        )
+        with ThreadPoolExecutor(1) as meanwhile:
+            meanwhile.submit(read_ahead, self.origin)  # if that fails, sealing does and says why
+            execute_notebooks(
+                data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
+            )
         ended = dt.datetime.now(dt.UTC)
         if snapshot_hash(data / "snapshot") != snapshot_sha256:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)

@@ -53,6 +53,9 @@ def issue(
     ] = False,
 ) -> None:
     """Issue a period's invoices: freeze, compute by papermill, archive, number."""
+    from billing_lib.audit.clean_room import warm_up
+
+    warm_up()  # the kernel's imports, beside those of this process
     from billing_lib.batch.issuing import IssuingTerms, issue_month
     from billing_lib.errors import NotReady
     from billing_lib.pricing.clock import Period

@@ -13,7 +13,7 @@ table.
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 from rich.box import SIMPLE_HEAD
@@ -24,11 +24,12 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.text import Text
 
-from billing_lib.documents.html import FacilityView, ListingView
 from billing_lib.documents.text import NOTHING, percent_text, printable
-from billing_lib.documents.view import DocumentTable, item_name, line_name, shared
 from billing_lib.errors import NotReady, UnknownInvoice, count_of
-from billing_lib.workflow.detail import read_detail
+
+if TYPE_CHECKING:
+    from billing_lib.documents.html import FacilityView, ListingView
+    from billing_lib.documents.view import DocumentTable
 
 _WHOLE = 100_000
 """The width of files and pipes, enough for any table."""
@@ -146,6 +147,8 @@ def say_detail(
         raise NotReady(
             f"line {number} is the charge {charge}", remedy=f"see 'billing explain {charge}'"
         )
+    from billing_lib.workflow.detail import read_detail
+
     charges = read_detail(files, invoice, number)
     if as_json:
         sys.stdout.write(charges.write_json() + "\n")
@@ -206,6 +209,8 @@ def _totals(invoice: dict[str, Any]) -> list[str]:
 
 
 def _lines(invoice: dict[str, Any]) -> Texts:
+    from billing_lib.documents.view import item_name, line_name, shared
+
     rows = []
     for line in invoice["lines"]:
         codes = ", ".join(
@@ -248,7 +253,7 @@ def _marks(line: dict[str, Any]) -> str:
     return "; ".join(mark for mark in marks if mark)
 
 
-def say_listing(view: ListingView) -> None:
+def say_listing(view: "ListingView") -> None:
     """Print a listing."""
     console = table_console()
     told = [view.title, *(f"{label}: {value}" for label, value in view.facts)]
@@ -257,7 +262,7 @@ def say_listing(view: ListingView) -> None:
         _say_facility(part, view.preview)
 
 
-def _say_facility(part: FacilityView, preview: str) -> None:
+def _say_facility(part: "FacilityView", preview: str) -> None:
     console = table_console()
     facts = [f"{label}: {value}" for label, value in part.facts]
     totals = [f"{step.label}: {step.amount} {part.currency}" for step in part.totals]
@@ -272,7 +277,7 @@ def _say_facility(part: FacilityView, preview: str) -> None:
         _say_tables(part.pending)
 
 
-def _say_tables(tables: Iterable[DocumentTable]) -> None:
+def _say_tables(tables: "Iterable[DocumentTable]") -> None:
     for table in tables:
         rows = [*table.rows, *([table.footer] if table.footer else [])]
         labels = [column.label for column in table.columns]

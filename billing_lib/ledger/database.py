@@ -20,6 +20,7 @@ login (``session_user``) and time, whatever a client sends. On SQLite only this 
 the owner of the process, never an environment variable, and the system's clock.
 """
 
+import atexit
 import os
 import pwd
 import threading
@@ -30,8 +31,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
+from weakref import WeakSet
 
-import psycopg
 from filelock import FileLock, Timeout
 from sqlalchemy import (
     URL,
@@ -75,6 +76,7 @@ _LEASE_SECONDS = 60
 TAKEOVER_SECONDS = 2 * _LEASE_SECONDS
 """The time in which a dead holder's lease has surely ended."""
 _CONNECT_SECONDS = 10
+_INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL's error code
 _READING = "billing_reading"
 _PRAGMAS = (
     "foreign_keys=ON",
@@ -93,10 +95,23 @@ def open_ledger(url: str) -> Engine:
         raise _unusable("the database's URL cannot be read") from None
     backend = parsed.get_backend_name()
     if backend == _SQLITE:
-        return _open_sqlite(parsed)
-    if backend in (_POSTGRESQL, "postgres"):
-        return _open_postgresql(parsed)
-    raise _unusable(f"a database of the kind '{backend}' cannot hold a ledger")
+        engine = _open_sqlite(parsed)
+    elif backend in (_POSTGRESQL, "postgres"):
+        engine = _open_postgresql(parsed)
+    else:
+        raise _unusable(f"a database of the kind '{backend}' cannot hold a ledger")
+    _opened.add(engine)
+    return engine
+
+
+_opened: WeakSet[Engine] = WeakSet()
+
+
+@atexit.register
+def _close() -> None:
+    """Close all connections: SQLite then has everything in the one file."""
+    for engine in _opened:
+        engine.dispose()
 
 
 def initialise(engine: Engine) -> bool:
@@ -282,7 +297,7 @@ def _sentences(engine: Engine) -> Iterator[None]:
     try:
         yield
     except DatabaseError as error:
-        if isinstance(error.orig, psycopg.errors.InsufficientPrivilege):
+        if getattr(error.orig, "sqlstate", None) == _INSUFFICIENT_PRIVILEGE:
             said = str(error.orig).strip().splitlines()[0]
             raise NotPermitted(
                 f"the database refuses it to this login: {said}",

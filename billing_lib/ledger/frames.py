@@ -13,17 +13,15 @@ they sort as times do. Only this module writes them, without sqlite3's deprecate
 """
 
 import json
-import sqlite3
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from typing import cast as cast_type
 
 import polars as pl
-import psycopg
 from sqlalchemy import (
     JSON,
     BigInteger,
@@ -55,6 +53,9 @@ from sqlalchemy.types import TypeEngine
 from billing_lib.errors import BillingError
 from billing_lib.pricing.fields import DECIMAL, INSTANT
 from billing_lib.pricing.money import plain_text, plain_text_column
+
+if TYPE_CHECKING:
+    import psycopg
 
 INSTANT_TEXT = "%Y-%m-%dT%H:%M:%S.%fZ"
 """The format of an instant in SQLite and in the event chain: UTC, microseconds."""
@@ -439,7 +440,9 @@ def _names(connection: Connection, names: list[str]) -> str:
     return ", ".join(_quoted(connection, name) for name in names)
 
 
-def _psycopg(connection: Connection) -> psycopg.Connection[Any]:
+def _psycopg(connection: Connection) -> "psycopg.Connection[Any]":
+    import psycopg  # noqa: PLC0415 - a ledger in SQLite does without it
+
     driver = connection.connection.driver_connection
     if not isinstance(driver, psycopg.Connection):
         raise TypeError(f"expected a psycopg connection, got {type(driver)}")
@@ -449,8 +452,8 @@ def _psycopg(connection: Connection) -> psycopg.Connection[Any]:
 @contextmanager
 def _driver_errors(connection: Connection, sql: str) -> Iterator[None]:
     """Raise the driver's own errors as SQLAlchemy's, as everywhere else."""
+    base = connection.dialect.loaded_dbapi.Error
     try:
         yield
-    except (sqlite3.Error, psycopg.Error) as error:
-        base = psycopg.Error if isinstance(error, psycopg.Error) else sqlite3.Error
+    except base as error:
         raise DBAPIError.instance(sql, None, error, base) from error

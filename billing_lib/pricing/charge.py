@@ -10,13 +10,13 @@ alone.
 """
 
 from collections.abc import Collection
-from decimal import Decimal
 
 import polars as pl
 
 from billing_lib.pricing.fields import DECIMAL, INSTANT, USAGE
 from billing_lib.pricing.money import (
     PERCENT_PLACES,
+    decimals,
     minor_places,
     money_text_column,
     plain_text_column,
@@ -168,25 +168,20 @@ def as_decimals(frame: pl.DataFrame, places: int | None = None) -> pl.DataFrame:
         for currency, fewer in own.items():
             of_currency = pl.col("currency") == currency
             factor = pl.when(of_currency).then(10 ** (places - fewer)).otherwise(factor)
-    decimals = {
-        name: _decimal(pl.col(name) * factor, places)
+    exact = {
+        name: decimals(pl.col(name) * factor, places)
         if name in MONEY
-        else _decimal(pl.col(name), _PLACES[name])
+        else decimals(pl.col(name), _PLACES[name])
         for name in frame.columns
         if name in (*MONEY, *_PLACES)
     }
-    return frame.with_columns(**decimals)
-
-
-def _decimal(column: pl.Expr, places: int) -> pl.Expr:
-    """Whole numbers of 10^-places as decimals."""
-    return column.cast(pl.Decimal(38, 0)) * Decimal(1).scaleb(-places)
+    return frame.with_columns(**exact)
 
 
 def _scaled(column: pl.Expr, places: int) -> pl.Expr:
     """Whole numbers of 10^-places as decimal text without trailing zeros."""
     # Through a decimal: several times as fast as padding digits with zeros.
-    text = _decimal(column, places).cast(pl.String)
+    text = decimals(column, places).cast(pl.String)
     return text.str.strip_chars_end("0").str.strip_chars_end(".")
 
 

@@ -42,7 +42,7 @@ from billing_lib.pricing.amounts import (
     tier_amounts,
 )
 from billing_lib.pricing.charge import PRICED, QUANTITY_PLACES
-from billing_lib.pricing.money import PRICE_PLACES, AmountTooLarge, Exact, largest_of
+from billing_lib.pricing.money import PRICE_PLACES, AmountTooLarge, Exact, decimals, largest_of
 from billing_lib.pricing.rates import BANDS, CHARGE, FLAT, HOURS, TIERS, Rate, Rule
 from billing_lib.pricing.rating import (
     COUPLED,
@@ -215,7 +215,6 @@ def _subsidised(catalogue: Catalogue) -> pl.DataFrame:
 _OF_RATE = ("pricing", "per", "price", "minimum", "service_fee", "step")
 _OF_BOOKING = ("booking", "no_show")
 _OF_SHARE = ("position", "expense_code", "percent")
-_MILLIONTH = Decimal(1).scaleb(-PRICE_PLACES)
 _LARGEST_SUM = 10**18  # minor units
 
 
@@ -329,7 +328,7 @@ def _usage_charges(
         "rate",
         "rate_group",
         pl.coalesce("tier_price", "set_price", "price").alias("price"),
-        (pl.col("effective_rate").cast(pl.Decimal(38, 0)) * _MILLIONTH).cast(PRICE),
+        decimals(pl.col("effective_rate"), PRICE_PLACES).cast(PRICE),
         "raw_total",
         pl.lit(0, dtype=pl.Int64).alias("adjustment"),
         "total",

@@ -82,6 +82,13 @@ def money_text_column(minor: pl.Expr, places: int) -> pl.Expr:
     return text.alias(minor.meta.output_name())
 
 
+def decimals(whole: pl.Expr, places: int) -> pl.Expr:
+    """Whole numbers of 10^-places as decimals."""
+    # The factor from text: polars imports numpy to look at a decimal of Python.
+    factor = f"{Decimal(1).scaleb(-places):f}"
+    return whole.cast(pl.Decimal(38, 0)) * pl.lit(factor).cast(pl.Decimal(38, places))
+
+
 def plain_text(value: Decimal) -> str:
     """A decimal without exponent and trailing zeros: 3.500 → '3.5'."""
     text = f"{value:f}"

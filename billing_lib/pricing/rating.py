@@ -36,6 +36,7 @@ from billing_lib.pricing.money import (
     PRICE_PLACES,
     largest_of,
     minor_places,
+    plain_text,
     to_minor,
 )
 from billing_lib.pricing.pricebook import COST, PriceBook
@@ -210,19 +211,21 @@ def rates_frame(rates: Iterable[Rate], places: int) -> pl.DataFrame:
             rate.group,
             rate.pricing,
             rate.per,
-            rate.price,
+            None if rate.price is None else plain_text(rate.price),
             None if rate.minimum is None else to_minor(rate.minimum, places),
             None if rate.service_fee is None else to_minor(rate.service_fee, places),
             None if rate.rounding_step is None else step_microseconds(rate.rounding_step),
             rate.booking,
-            rate.no_show,
+            None if rate.no_show is None else plain_text(rate.no_show),
             rate.valid_from or dt.date.min,
             rate.valid_to or dt.date.max,
             rate.body,
         )
         for rate in rates
     ]
-    return pl.DataFrame(rows, schema=RATES, orient="row")
+    # Prices by their text: polars imports numpy to look at a decimal of Python.
+    texts = pl.Schema(RATES | {"price": pl.String(), "no_show": pl.String()})
+    return pl.DataFrame(rows, schema=texts, orient="row").cast({"price": PRICE, "no_show": PRICE})
 
 
 def _resources_frame(book: PriceBook) -> pl.DataFrame:

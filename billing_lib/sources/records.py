@@ -12,11 +12,11 @@ order of pricing/fields.py. The id of a malformed row, or one without an id, is 
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal
 
 import polars as pl
 
 from billing_lib.pricing.fields import DECIMAL, INSTANT, REASONS, USAGE, Template, as_text
+from billing_lib.pricing.money import decimals
 from billing_lib.sources.files import TYPED, SourceTable, fault
 from billing_lib.sources.quantities import (
     COST,
@@ -248,7 +248,7 @@ def _cut_to_nine(amount: pl.Expr) -> pl.Expr:
     digits = amount.cast(COST).to_physical()
     by = pl.lit(pl.Series([10 ** (COST.scale - DECIMAL.scale)], dtype=pl.Int128)).first()
     whole = digits.abs() // by * digits.sign()
-    return (whole.cast(pl.Decimal(38, 0)) * Decimal(1).scaleb(-DECIMAL.scale)).cast(DECIMAL)
+    return decimals(whole, DECIMAL.scale).cast(DECIMAL)
 
 
 def _found(

@@ -52,6 +52,7 @@ def test_a_month_from_usage_to_a_reproduced_record(office_apart: Office) -> None
     issued = office.done(*ISSUE)
     assert "issued 2 invoices (MIC-2020-00001 to MIC-2020-00002), 4 charges" in issued
     assert "total 233.33 USD" in issued  # 133.33 + 12.50; 12.50 + 75.00
+    assert not list(office.folder.glob("*-wal"))  # a copy of the ledger's file is complete
     invoices = office.listed("invoices", "--facility", "MIC", "--period", "2020-04")
     assert [(row["project"], row["total"]) for row in invoices] == [
         ("p1", "145.83"),

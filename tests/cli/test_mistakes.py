@@ -213,3 +213,32 @@ def test_the_help_waits_for_no_heavy_library() -> None:
     told = f"import sys, billing_lib.cli; print([it for it in {heavy} if it in sys.modules])"
     said = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert said.stdout == "[]\n"
+
+
+IMPORTED = """
+import sys
+from billing_lib.cli import main
+for words in {commands}:
+    sys.argv = ["billing", *words.split()]
+    try:
+        main()
+    except SystemExit as ended:
+        assert ended.code == 0, words
+print("imported:", [name for name in {heavy} if sys.modules.get(name)])
+"""
+
+
+def test_lists_and_small_changes_wait_for_no_library_that_they_do_not_use(rated: Office) -> None:
+    heavy = (
+        *("alembic", "jinja2", "jupyter_client", "numpy", "openpyxl", "pandas", "papermill"),
+        *("psycopg", "requests", "rocrate", "segno", "typst", "xlsxwriter"),
+    )
+    commands = (
+        *("invoices", "charges MIC 2020-04", "check MIC 2020-04", "unbilled MIC 2020-04", "runs"),
+        *("explain MIC/u1", "bulk MIC 2020-04 --set waived=yes --preview", "outbox"),
+    )
+    asked = IMPORTED.format(commands=commands, heavy=heavy)
+    said = subprocess.run(
+        [sys.executable, "-c", asked], cwd=rated.folder, capture_output=True, text=True, check=True
+    )
+    assert said.stdout.splitlines()[-1] == "imported: []"
