@@ -1,15 +1,17 @@
 """Issuing a large month: from usage in a file to the record in the archive, beside polars by hand.
 
     .venv/bin/python benchmarks/issue.py            a grid's month of 185,597 charges for 28
-                                                    projects, and a million for 300
+                                                    projects; then ten thousand charges for 3,
+                                                    100,000 for 30, a million for 300, and five
+                                                    million for 1,500: half an hour
     .venv/bin/python benchmarks/issue.py --quick    a tenth of the first; writes no results
 
 The months are made from a seed (``grid_month``): as in the log of a grid a few projects have most
 of the jobs, a project has a handful of users, and a user's jobs come in bursts. Loading and rating
 run in one process, issuing in another, as the commands do; its memory is that of all its processes
-together, shared pages counted once. The peer prices the same file by one polars query, groups it to
-the same lines, and writes each project's charges as CSV and Parquet: no ledger, no documents, no
-record.
+together, shared pages counted once. The records of up to a million charges are reproduced. The peer
+prices the same file by one polars query, groups it to the same lines, and writes each project's
+charges as CSV and Parquet: no ledger, no documents, no record.
 """
 
 import argparse
@@ -29,6 +31,7 @@ from common.measure import measure
 from common.results import Results
 from ledger import CACHE
 
+from billing_lib.audit.reproduce import reproduce
 from billing_lib.batch.issuing import IssuingTerms, issue_month
 from billing_lib.ledger.database import initialise, open_ledger
 from billing_lib.pricing.clock import Period
@@ -37,18 +40,20 @@ from billing_lib.workflow.load import load_files, read_price_book
 from billing_lib.workflow.rate import rate_period
 
 MARCH = Period(2026, 3)
-GRID, MILLION = (185_597, 28), (1_000_000, 300)
+GRID, MILLION, LARGEST = (185_597, 28), (1_000_000, 300), (5_000_000, 1_500)
+GROWING = ((10_000, 3), (100_000, 30), MILLION, LARGEST)
 """Charges and projects."""
 _ITEMS = {"core-hour": "0.012", "gpu-hour": "0.85", "large-memory-hour": "0.03"}
 
 
 class Stages(NamedTuple):
-    """Seconds of loading, rating and issuing; MiB at the most while issuing, of the record, and of
-    its documents and details."""
+    """Seconds of loading, rating, issuing and reproducing (None if it was not); MiB at the most
+    while issuing, of the record, and of its invoices, details and documents."""
 
     load: float
     rate: float
     issue: float
+    reproduce: float | None
     peak: float
     record: float
     documents: float
@@ -59,55 +64,66 @@ def main(arguments: list[str]) -> None:
     """Measure, print and write down."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--quick", action="store_true", help="a tenth of the grid's month")
-    parser.add_argument("--only", choices=("grid", "million"), help="one of the two months")
     chosen = parser.parse_args(arguments)
     found = Results("issue")
-    if chosen.quick or chosen.only != "million":
-        charges, projects = GRID
-        stages = month(found, charges // 10 if chosen.quick else charges, projects)
-        found.bar(
-            "the grid's month, issuing as a multiple of load", stages.issue / stages.load, "≤", 8
-        )
-        found.bar("the grid's month, GiB while issuing", stages.peak / 1024, "≤", 2)
-    if not chosen.quick and chosen.only != "grid":
-        stages = month(found, *MILLION)
+    charges, projects = GRID
+    grid = month(found, charges // 10 if chosen.quick else charges, projects, grid=True)
+    found.bar("the grid's month, issuing as a multiple of load", grid.issue / grid.load, "≤", 8)
+    found.bar("the grid's month, GiB while issuing", grid.peak / 1024, "≤", 2)
+    if not chosen.quick:
+        grown = {size: month(found, *size, grid=False) for size in GROWING}
+        stages, largest = grown[MILLION], grown[LARGEST]
         whole = stages.load + stages.rate + stages.issue
         found.bar("a million charges, from file to record, seconds", whole, "≤", 240)
         found.bar("a million charges, GiB while issuing", stages.peak / 1024, "≤", 3)
-    found.finish(CACHE, written_down=not chosen.quick and chosen.only is None)
+        found.bar(
+            "five million, memory as a multiple of a million's", largest.peak / stages.peak, "<", 5
+        )
+        for what, one in (("the grid's month", grid), ("a million charges", stages)):
+            if one.reproduce is not None:
+                found.bar(f"{what}, reproduce ÷ issue", one.reproduce / one.issue, "≤", 1)
+    found.finish(CACHE, written_down=not chosen.quick)
 
 
-def month(found: Results, charges: int, projects: int) -> Stages:
+def month(found: Results, charges: int, projects: int, *, grid: bool) -> Stages:
     """Measure a month, and the peer on the same file."""
     with tempfile.TemporaryDirectory(prefix="billing-bench-") as folder:
         usage = Path(folder) / "usage.parquet"
-        grid_month(charges, projects).write_parquet(usage)
+        grid_month(charges, projects, grid=grid).write_parquet(usage)
         load, rate = measure(prepared_site, usage, projects).result
-        stages: Stages = measure(issued_site, usage.parent, load, rate).result
-        for name in ("load", "rate", "issue"):
-            peak = stages.peak if name == "issue" else 0
-            found.row(f"{name}, {projects} projects", charges, getattr(stages, name), peak)
+        again = (charges, projects) != LARGEST
+        stages: Stages = measure(issued_site, usage.parent, load, rate, again).result
+        for name in ("load", "rate", "issue", "reproduce"):
+            seconds = getattr(stages, name)
+            if seconds is not None:
+                peak = stages.peak if name == "issue" else 0
+                found.row(f"{name}, {projects:,} projects", charges, seconds, peak)
         peer = measure(by_hand, usage, Path(folder) / "by-hand")
-        found.row("polars by hand, lines and detail", charges, peer.seconds, peer.peak)
+        found.row(f"polars by hand, {projects:,} projects", charges, peer.seconds, peer.peak)
         if peer.result != stages.total:
             raise SystemExit(f"the peer's total is {peer.result}, not {stages.total}")
         size = usage.stat().st_size / 2**20
+        besides = stages.record - stages.documents
         found.note(
-            f"{charges:,} charges: a record of {stages.record:.0f} MiB, of which documents "
-            f"and details {stages.documents:.0f}, from {size:.1f} MiB of usage as Parquet."
+            f"{charges:,} charges: a record of {stages.record:.1f} MiB, of which invoices, details "
+            f"and documents {stages.documents:.1f}; from {size:.1f} MiB of usage as Parquet."
         )
+        if charges >= GRID[0]:
+            found.bar(f"{charges:,} charges, the record besides ÷ usage", besides / size, "≤", 3)
     return stages
 
 
-def grid_month(charges: int, projects: int) -> pl.DataFrame:
-    """The usage of a month, by start: the larger a project, the more users it has."""
+def grid_month(charges: int, projects: int, *, grid: bool) -> pl.DataFrame:
+    """The usage of a month, by start: the larger a project, the more users it has.
+
+    On a grid they are few: its own log has some 870 lines, of 28 projects.
+    """
     random = np.random.default_rng([15, charges])
-    weights = 1 / np.arange(1, projects + 1) ** (1.1 if projects < 100 else 0.6)
+    weights = 1 / np.arange(1, projects + 1) ** (1.1 if grid else 0.6)
     project = random.choice(projects, charges, p=weights / weights.sum())
-    few = projects < 100  # the grid's own log has some 870 lines, of 28 projects
-    users = np.maximum(2 if few else 4, (12 * weights / weights[0]).astype(np.int64))
+    users = np.maximum(2 if grid else 4, (12 * weights / weights[0]).astype(np.int64))
     user = random.integers(0, users[project])
-    day = (project * 7 + user * 11 + random.integers(0, 8 if few else 12, charges) * 7) % 30
+    day = (project * 7 + user * 11 + random.integers(0, 8 if grid else 12, charges) * 7) % 30
     start = int(np.datetime64("2026-03-01T05:00:00", "s").astype(np.int64)) + day * 86_400
     start = start + random.integers(0, 86_400, charges)
     seconds = np.minimum(random.lognormal(6.5, 1.6, charges), 86_400).astype(np.int64) + 1
@@ -171,8 +187,8 @@ def prepared_site(usage: Path, projects: int) -> tuple[float, float]:
     return loaded - begun, time.perf_counter() - loaded
 
 
-def issued_site(site: Path, load: float, rate: float) -> Stages:
-    """Issue the site's month."""
+def issued_site(site: Path, load: float, rate: float, again: bool) -> Stages:
+    """Issue the site's month, and reproduce it ``again``."""
     database = f"sqlite:///{site / 'billing.db'}"
     parameters = site / "parameters"
     settings = Settings(database=database, parameters=parameters, runs=site / "runs")
@@ -186,16 +202,22 @@ def issued_site(site: Path, load: float, rate: float) -> Stages:
             terms=IssuingTerms(allow_dirty=True),
             step=_say,
         )
-    issue = time.perf_counter() - begun
+    issue, reproduced = time.perf_counter() - begun, None
+    if again:
+        begun = time.perf_counter()
+        reproduction = reproduce(issued.record, accept_changes=True)
+        reproduced = time.perf_counter() - begun
+        if reproduction.differences:
+            raise RuntimeError(reproduction.differences[0])
     files = [path for path in issued.record.rglob("*") if path.is_file()]
     record, documents = (
         sum(path.stat().st_size for path in listed) / 2**20
         for listed in (
             files,
-            [it for it in files if it.parent.name == "documents" or ".charges" in it.name],
+            [it for it in files if it.parent.name in ("invoices", "documents")],
         )
     )
-    return Stages(load, rate, issue, max(peak), record, documents, issued.total)
+    return Stages(load, rate, issue, reproduced, max(peak), record, documents, issued.total)
 
 
 def _say(done: int, _: int, what: str) -> None:

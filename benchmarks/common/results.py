@@ -20,7 +20,7 @@ from common.measure import BUSY, machine
 FOLDER = Path(__file__).parent.parent
 SHOWN_PACKAGES = ("polars", "duckdb", "sqlalchemy", "psycopg")
 PEERS = ("nemo", "nemo-billing", "django")
-_COMPARED = {"≤": operator.le, "≥": operator.ge}
+_COMPARED = {"<": operator.lt, "≤": operator.le, "≥": operator.ge}
 _TITLES = {
     "rate": "Rating and charging",
     "ledger": "Into the ledger",
