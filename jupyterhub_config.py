@@ -1,16 +1,19 @@
-"""JupyterHub for the portal: a login, and one read-only portal per person (docs/portal.md).
+"""JupyterHub: a login, the read-only portal for labs and JupyterLab for staff (docs/portal.md).
 
     .venv/bin/jupyterhub -f jupyterhub_config.py
 
-As root, each portal runs as the account of the person who logged in, whom the ledger then sees.
-Accounts are those of this machine (PAM). To try it out, BILLING_PORTAL_TRY sets one password for
-all of them; the Hub then listens on this machine alone, whatever else is set.
+As root, it starts portals as the account BILLING_PORTAL_ACCOUNT, and JupyterLab for members of the
+group BILLING_STAFF_GROUP as their own; billing_lib/portal/hub.py says more. Accounts are those of
+this machine (PAM). To try it out, BILLING_PORTAL_TRY sets one password for all of them; the Hub
+then listens on this machine alone and starts portals only, whatever else is set.
 """
 
 import os
 import sys
 from pathlib import Path
 
+from billing_lib.errors import BillingError, InvalidSettings
+from billing_lib.portal.hub import require_logins
 from billing_lib.settings import settings
 from billing_lib.workflow.notebooks import lab_environment
 
@@ -20,8 +23,15 @@ here = Path(sys.prefix) / "bin"
 trial = os.environ.get("BILLING_PORTAL_TRY")
 SHORTEST = 8  # JupyterHub takes no shorter password
 
-if trial is not None and len(trial) < SHORTEST:
-    sys.stderr.write(f"billing: BILLING_PORTAL_TRY needs at least {SHORTEST} characters\n")
+account = os.environ.get("BILLING_PORTAL_ACCOUNT", "")
+try:
+    if trial is not None and len(trial) < SHORTEST:
+        raise InvalidSettings(f"BILLING_PORTAL_TRY needs at least {SHORTEST} characters")
+    if account:
+        require_logins(settings().database)
+    environment = lab_environment()
+except BillingError as error:
+    sys.stderr.write(f"billing: {error}\n")
     sys.exit(2)
 
 hub = settings().office.absolute() / "hub"  # what the Hub keeps for itself
@@ -48,8 +58,11 @@ c.ConfigurableHTTPProxy.command = [
     "--proxy-timeout=150000",
 ]
 
-c.JupyterHub.spawner_class = "localprocess"
-c.Spawner.cmd = [str(here / "billing"), "portal"]
+c.JupyterHub.spawner_class = "billing_lib.portal.hub.AccountSpawner"
+c.AccountSpawner.portal_account = account
+# With the password of a trial somebody would work in JupyterLab as anybody.
+c.AccountSpawner.staff_group = "" if trial else os.environ.get("BILLING_STAFF_GROUP", "")
+c.Spawner.cmd = [str(here / "billing")]
 c.Spawner.http_timeout = c.Spawner.start_timeout = 120
-c.Spawner.environment = lab_environment()
+c.Spawner.environment = environment
 c.Spawner.env_keep = ["PATH", "LANG", "LC_ALL"]  # and none of the Hub's secrets
