@@ -35,20 +35,24 @@ except BillingError as error:
     sys.exit(2)
 
 hub = settings().office.absolute() / "hub"  # what the Hub keeps for itself
-hub.mkdir(parents=True, exist_ok=True)
+hub.mkdir(mode=0o700, parents=True, exist_ok=True)
 hub.chmod(0o700)  # sessions, the cookies' secret
 c.JupyterHub.db_url = f"sqlite:///{hub / 'hub.sqlite'}"
 c.JupyterHub.cookie_secret_file = str(hub / "cookie_secret")
 c.ConfigurableHTTPProxy.pid_file = str(hub / "proxy.pid")
 
 c.JupyterHub.bind_url = os.environ.get("BILLING_PORTAL_BIND", "http://127.0.0.1:8000")
+c.JupyterHub.public_url = os.environ.get("BILLING_HUB_URL", "")
 if trial:
     port = c.JupyterHub.bind_url.rpartition(":")[2].strip("/")
     c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"
     c.JupyterHub.authenticator_class = "shared-password"
     c.SharedPasswordAuthenticator.user_password = trial
 c.Authenticator.allow_all = True  # what somebody sees is the ledger's to say: billing grant
-c.JupyterHub.tornado_settings = {"slow_spawn_timeout": 120}  # the login leads right to the portal
+c.JupyterHub.tornado_settings = {
+    "slow_spawn_timeout": 120,  # the login leads right to the portal
+    "cookie_options": {"secure": c.JupyterHub.public_url.startswith("https:")},
+}
 c.JupyterHub.template_vars = {"announcement": "Listings, invoices and statements of your lab."}
 
 # The proxy in Python; the one that JupyterHub looks for by default needs Node.js.

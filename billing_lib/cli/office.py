@@ -80,7 +80,7 @@ def lab(context: typer.Context) -> None:
     # Started by JupyterHub, JupyterLab takes its address and its login from there.
     hub = "JUPYTERHUB_SERVICE_URL" in os.environ
     words = [
-        *("jupyter", "labhub" if hub else "lab"),
+        *(["jupyterlab.labhubapp"] if hub else ["jupyter", "lab"]),
         f"--notebook-dir={office}",
         f"--{'ServerApp' if hub else 'LabApp'}.default_url=/doc/tree/{open_home(office)}",
         f"--LabApp.workspaces_dir={office / '.workspaces'}",
