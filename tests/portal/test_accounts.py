@@ -75,7 +75,8 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def take_accounts(postgresql_server: str) -> Iterator[Callable[[str], None]]:
-    """Has PostgreSQL take accounts for logins in one database, by the map of docs/portal.md."""
+    """Has PostgreSQL take accounts for logins in one database, by the files of deploy/."""
+    deploy = Path(__file__).parent.parent.parent / "deploy"
     with psycopg.connect(postgresql_server, autocommit=True) as admin:
         (data,) = admin.execute("SHOW data_directory").fetchone() or ("",)
         kept = {name: (Path(data) / name).read_text() for name in ("pg_hba.conf", "pg_ident.conf")}
@@ -87,9 +88,11 @@ def take_accounts(postgresql_server: str) -> Iterator[Callable[[str], None]]:
 
         def take(database: str) -> None:
             Path(data).chmod(0o711)  # the way to the socket
-            users = f"{LAB},{STAFF}"
-            ident = f"billing /^(.*)$ \\1\nbilling {PORTAL} {LAB}\n"
-            write(f"local {database} {users} peer map=billing\n", ident)
+            hba = (deploy / "pg_hba.conf").read_text().splitlines()[-1]
+            assert hba.split()[:4] == ["local", "billing", "all", "peer"]
+            hba = hba.replace("billing  all", f"{database}  {LAB},{STAFF}") + "\n"
+            ident = (deploy / "pg_ident.conf").read_text()
+            write(hba, ident.replace("billing-portal", PORTAL).replace("  li\n", f"  {LAB}\n"))
 
         yield take
         write()
