@@ -17,11 +17,13 @@ from sample_facility import BOOK, nothing, price_book, usage_file
 from sample_issuing import issue_here
 from sqlalchemy import make_url
 
+from billing_lib.batch.doctor import diagnose
 from billing_lib.errors import InvalidSettings
 from billing_lib.ledger import logins
 from billing_lib.ledger.database import open_ledger, writing
 from billing_lib.portal.hub import AccountSpawner, require_logins
 from billing_lib.pricing.clock import Period
+from billing_lib.settings import Settings
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.rate import rate_period
@@ -136,6 +138,18 @@ def test_the_portals_account_reads_for_a_lab_and_the_labs_own_cannot(
     assert b64decode(pdf) == sealed.read_bytes()
     assert other.startswith(f"there is no invoice {number['smith']}")
     assert "Peer authentication failed" in by_staff
+
+
+def test_the_doctor_names_an_archive_that_labs_may_read(folder: Path) -> None:
+    (folder / "runs").mkdir()
+    here = Settings(runs=folder / "runs", parameters=folder, shared=True)
+    told = {mode: [] for mode in (0o2775, 0o2770)}
+    for mode, sentences in told.items():
+        (folder / "runs").chmod(mode)
+        sentences += [it.sentence for it in diagnose(here) if it.subject == "archive"]
+    (readable, *_), (closed,) = told.values()
+    assert readable.startswith(f"every account may read {folder}/runs, a lab's too")
+    assert closed == f"this account may write {folder}/runs, and so may its group"
 
 
 def test_staff_work_in_jupyterlab_under_their_own_account() -> None:
