@@ -50,7 +50,7 @@ for url, number in zip(asked[::2], asked[1::2]):
     try:
         files = issued_files(open_ledger(url), Path(archive), number)
         print(b64encode(files[f"{number}.pdf"]).decode())
-    except (BillingError, PermissionError) as error:
+    except BillingError as error:
         print(error)
 """
 """Becomes an account as the spawner's servers do, and reads PDFs of invoices as the pages do."""
