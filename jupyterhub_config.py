@@ -42,7 +42,7 @@ c.JupyterHub.cookie_secret_file = str(hub / "cookie_secret")
 c.ConfigurableHTTPProxy.pid_file = str(hub / "proxy.pid")
 
 c.JupyterHub.bind_url = os.environ.get("BILLING_PORTAL_BIND", "http://127.0.0.1:8000")
-c.JupyterHub.public_url = os.environ.get("BILLING_HUB_URL", "")
+c.JupyterHub.public_url = "" if trial else os.environ.get("BILLING_HUB_URL", "")
 if trial:
     port = c.JupyterHub.bind_url.rpartition(":")[2].strip("/")
     c.JupyterHub.bind_url = f"http://127.0.0.1:{port}"

@@ -2,6 +2,7 @@
 
 import os
 import pwd
+import runpy
 import shutil
 import subprocess
 import sys
@@ -16,18 +17,19 @@ import pytest
 from sample_facility import BOOK, nothing, price_book, usage_file
 from sample_issuing import issue_here
 from sqlalchemy import make_url
+from traitlets.config import Config
 
 from billing_lib.batch.doctor import diagnose
-from billing_lib.errors import InvalidSettings
 from billing_lib.ledger import logins
 from billing_lib.ledger.database import open_ledger, writing
-from billing_lib.portal.hub import AccountSpawner, require_logins
+from billing_lib.portal.hub import AccountSpawner
 from billing_lib.pricing.clock import Period
 from billing_lib.settings import Settings
 from billing_lib.workflow.load import load_files
 from billing_lib.workflow.permissions import grant
 from billing_lib.workflow.rate import rate_period
 
+ROOT = Path(__file__).parent.parent.parent
 APRIL = Period(2020, 4)
 TWO_LABS = BOOK.replace("teams: [", "teams: [{code: jones, name: Jones Lab}, ").replace(
     "{code: p2, team: smith", "{code: p2, team: jones"
@@ -78,7 +80,7 @@ def folder() -> Iterator[Path]:
 @pytest.fixture
 def take_accounts(postgresql_server: str) -> Iterator[Callable[[str], None]]:
     """Has PostgreSQL take accounts for logins in one database, by the files of deploy/."""
-    deploy = Path(__file__).parent.parent.parent / "deploy"
+    deploy = ROOT / "deploy"
     with psycopg.connect(postgresql_server, autocommit=True) as admin:
         (data,) = admin.execute("SHOW data_directory").fetchone() or ("",)
         kept = {name: (Path(data) / name).read_text() for name in ("pg_hba.conf", "pg_ident.conf")}
@@ -163,6 +165,36 @@ def test_staff_work_in_jupyterlab_under_their_own_account() -> None:
     assert make_url(ledger_of(li, url)) == make_url(url).set(username="nobody-knows-me")
 
 
-def test_one_account_reads_for_all_labs_only_where_the_ledger_knows_them() -> None:
-    with pytest.raises(InvalidSettings, match="only where the ledger is on PostgreSQL"):
-        require_logins("sqlite:////srv/billing/billing.db")
+def configured(monkeypatch: pytest.MonkeyPatch, folder: Path, **settings: str) -> Config:
+    """JupyterHub's configuration as it is with these settings."""
+    here = {"site": str(folder), "database": "postgresql+psycopg:///billing"} | settings
+    (folder / "billing.toml").touch()
+    for name, value in here.items():
+        monkeypatch.setenv(f"BILLING_{name.upper()}", value)
+    config = Config()
+    runpy.run_path(str(ROOT / "jupyterhub_config.py"), {"get_config": lambda: config})
+    return config
+
+
+def test_the_hub_starts_servers_by_its_settings_and_keeps_cookies_to_tls(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    public = {"portal_account": PORTAL, "staff_group": "billing", "hub_url": "https://b.example/"}
+    config = configured(monkeypatch, tmp_path, **public)
+    started = config.AccountSpawner
+    assert (started.portal_account, started.staff_group) == (PORTAL, "billing")
+    assert config.JupyterHub.tornado_settings["cookie_options"] == {"secure": True}
+    assert (tmp_path / "office" / "hub").stat().st_mode & 0o777 == 0o700
+    trial = configured(monkeypatch, tmp_path, portal_try="a-password-to-try", **public)
+    assert trial.AccountSpawner.staff_group == ""  # or anybody would be any of the staff
+    assert trial.JupyterHub.tornado_settings["cookie_options"] == {"secure": False}
+    assert trial.JupyterHub.bind_url.startswith("http://127.0.0.1:")
+
+
+def test_one_account_reads_for_all_labs_only_where_the_ledger_knows_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        configured(monkeypatch, tmp_path, portal_account=PORTAL, database="sqlite:///billing.db")
+    assert ended.value.code == 2
+    assert "only where the ledger is on PostgreSQL; leave out" in capsys.readouterr().err
