@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from billing_lib.errors import BillingError, InvalidSettings
-from billing_lib.portal.hub import require_logins
+from billing_lib.portal.hub import require_accounts
 from billing_lib.settings import settings
 from billing_lib.workflow.notebooks import lab_environment
 
@@ -24,11 +24,12 @@ trial = os.environ.get("BILLING_PORTAL_TRY")
 SHORTEST = 8  # JupyterHub takes no shorter password
 
 account = os.environ.get("BILLING_PORTAL_ACCOUNT", "")
+# With the password of a trial somebody would work in JupyterLab as anybody.
+staff = "" if trial else os.environ.get("BILLING_STAFF_GROUP", "")
 try:
     if trial is not None and len(trial) < SHORTEST:
         raise InvalidSettings(f"BILLING_PORTAL_TRY needs at least {SHORTEST} characters")
-    if account:
-        require_logins(settings().database)
+    require_accounts(settings().database, account, staff)
     environment = lab_environment()
 except BillingError as error:
     sys.stderr.write(f"billing: {error}\n")
@@ -64,8 +65,7 @@ c.ConfigurableHTTPProxy.command = [
 
 c.JupyterHub.spawner_class = "billing_lib.portal.hub.AccountSpawner"
 c.AccountSpawner.portal_account = account
-# With the password of a trial somebody would work in JupyterLab as anybody.
-c.AccountSpawner.staff_group = "" if trial else os.environ.get("BILLING_STAFF_GROUP", "")
+c.AccountSpawner.staff_group = staff
 c.Spawner.cmd = [str(here / "billing")]
 c.Spawner.http_timeout = c.Spawner.start_timeout = 120
 c.Spawner.environment = environment

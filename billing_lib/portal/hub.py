@@ -23,9 +23,20 @@ from traitlets import Unicode
 from billing_lib.errors import InvalidSettings
 
 
-def require_logins(database: str) -> None:
-    """Raise InvalidSettings if the ledger has no logins, so that one account cannot be many."""
-    if make_url(database).get_backend_name() != "postgresql":
+def require_accounts(database: str, portal_account: str, staff_group: str) -> None:
+    """Raise InvalidSettings if account or group is not there, or one account cannot be many logins.
+
+    Either may be empty.
+    """
+    try:
+        _ = portal_account and pwd.getpwnam(portal_account)
+        _ = staff_group and grp.getgrnam(staff_group)
+    except KeyError as error:
+        raise InvalidSettings(
+            f"this machine has no such account or group: {error.args[0]}",
+            remedy="check BILLING_PORTAL_ACCOUNT and BILLING_STAFF_GROUP",
+        ) from None
+    if portal_account and make_url(database).get_backend_name() != "postgresql":
         raise InvalidSettings(
             "one account can read for all labs only where the ledger is on PostgreSQL",
             remedy="leave out BILLING_PORTAL_ACCOUNT, or set BILLING_DATABASE",

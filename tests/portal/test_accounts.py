@@ -179,10 +179,10 @@ def configured(monkeypatch: pytest.MonkeyPatch, folder: Path, **settings: str) -
 def test_the_hub_starts_servers_by_its_settings_and_keeps_cookies_to_tls(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    public = {"portal_account": PORTAL, "staff_group": "billing", "hub_url": "https://b.example/"}
+    public = {"portal_account": PORTAL, "staff_group": "games", "hub_url": "https://b.example/"}
     config = configured(monkeypatch, tmp_path, **public)
     started = config.AccountSpawner
-    assert (started.portal_account, started.staff_group) == (PORTAL, "billing")
+    assert (started.portal_account, started.staff_group) == (PORTAL, "games")
     assert config.JupyterHub.tornado_settings["cookie_options"] == {"secure": True}
     assert (tmp_path / "office" / "hub").stat().st_mode & 0o777 == 0o700
     trial = configured(monkeypatch, tmp_path, portal_try="a-password-to-try", **public)
@@ -198,3 +198,6 @@ def test_one_account_reads_for_all_labs_only_where_the_ledger_knows_them(
         configured(monkeypatch, tmp_path, portal_account=PORTAL, database="sqlite:///billing.db")
     assert ended.value.code == 2
     assert "only where the ledger is on PostgreSQL; leave out" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        configured(monkeypatch, tmp_path, staff_group="nobody-here")
+    assert "this machine has no such account or group" in capsys.readouterr().err
