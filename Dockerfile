@@ -1,7 +1,8 @@
 # The program and the environment that its lock states, as one image: what a record names by
 # digest and what `billing reproduce` runs again years later. scripts/image.sh builds and runs it.
 #
-# BASE may be any Debian-like image; where it lacks Python, Debian's own is installed.
+# scripts/image.sh gives BASE by the digest that this tag has. It may be any Debian-like image; where
+# it lacks Python, Debian's own is installed.
 ARG BASE=python:3.11-slim-bookworm
 FROM ${BASE}
 
@@ -37,10 +38,12 @@ RUN set -eux; \
     chmod 1777 /home/billing /work
 
 # The build id ties a digest, which no image can hold, to this image (billing_lib/audit/provenance.py).
+ARG BASE
 ARG COMMIT
 ARG BUILD_ID
 ENV BILLING_COMMIT=${COMMIT}
 LABEL org.opencontainers.image.title=billing-notebooks \
+      org.opencontainers.image.base.name=${BASE} \
       org.opencontainers.image.revision=${COMMIT} \
       billing.build-id=${BUILD_ID}
 COPY . .

@@ -138,6 +138,9 @@ class Settings(BaseSettings):
     smtp_ca: Path | None = None
     """A file of certificates to check the mail server's with; by default the system's."""
 
+    log: Literal["lines", "json"] | None = None
+    """How commands that nobody watches log; without it they print their sentences."""
+
     portal_url: str | None = None
     """The address of an invoice's or statement's page, with ``{id}`` for its number or id."""
 

@@ -5,6 +5,7 @@ if [ -r /etc/billing.env ]; then
     set -a
     . /etc/billing.env
 fi
+export BILLING_LOG="${BILLING_LOG:-lines}"
 case ${1:-} in
     month) exec billing month "$(date --date "$(date +%Y-%m-01) -1 day" +%Y-%m)" ;;
     deliver) exec billing deliver ;;

@@ -7,7 +7,12 @@
 #                                        current folder as working folder
 #   scripts/image.sh demo                `billing demo` inside the image of HEAD, in build/demo,
 #                                        then the digest in its record
+#   scripts/image.sh compose             the images of deploy/compose.yml by digest, the last one
+#                                        built among them, into deploy/.env
 #   scripts/image.sh remove              removes the last image built
+#
+# The base image is the Dockerfile's, by the digest that its tag has in the registry at that moment;
+# the image's label and the records made in it name it.
 #
 # Whichever of docker, podman and buildah works here is used; IMAGE_TOOL=… chooses. BASE=… is
 # another base image, IMAGE_NAME=… another name than billing-notebooks; ALLOW_DIRTY=1 builds
@@ -40,18 +45,32 @@ find_tool() {
     stop "No ${IMAGE_TOOL:-docker, podman or buildah} works here; as root: apt-get install buildah"
 }
 
-# What buildah is told besides: no engine, the base that can be had, the network as it is here.
+# Prints name@digest of an image of Docker Hub; fails if it cannot be pulled.
+pull() { # tool, image
+    timeout 300 "$1" pull --quiet "docker.io/library/$2" >/dev/null 2>&1 || return 1
+    case $1 in
+        buildah) buildah inspect --type image --format "docker.io/library/${2%%:*}@{{.FromImageDigest}}{{\"\\n\"}}" "docker.io/library/$2" ;;
+        *) "$1" image inspect --format '{{index .RepoDigests 0}}' "docker.io/library/$2" ;;
+    esac
+}
+
+# Prints the base to build on: the Dockerfile's by digest, or what stands in where buildah has none.
+base_of() { # tool
+    local wanted
+    wanted=$(sed -n 's/^ARG BASE=//p' Dockerfile)
+    if pull "$1" "$wanted"; then return; fi
+    if [ "$1" != buildah ]; then
+        say "The base image $wanted cannot be pulled here, so it is named by its tag alone."
+        echo "$wanted"
+        return
+    fi
+    say "The base image $wanted cannot be pulled here; one made by debootstrap stands in."
+    scripts/base.sh
+}
+
+# What buildah is told besides: no engine, the network as it is here.
 buildah_options() {
     options+=(--isolation chroot)
-    if [ -z "${BASE:-}" ]; then
-        local wanted stand_in
-        wanted=$(sed -n 's/^ARG BASE=//p' Dockerfile)
-        if ! timeout 300 buildah pull --quiet "$wanted" >/dev/null 2>&1; then
-            say "The base image $wanted cannot be pulled here; one made by debootstrap stands in."
-            stand_in=$(scripts/base.sh)
-            options+=(--build-arg "BASE=$stand_in")
-        fi
-    fi
     # A build reaches the network by the certificates that this machine trusts.
     local bundle=/etc/ssl/certs/ca-certificates.crt inside=/run/ca-certificates.crt
     if [ -r "$bundle" ]; then
@@ -67,17 +86,16 @@ digest_of() { # tool, image
     esac
 }
 
-build_id_of() { # tool, image
-    local label='index .Config.Labels "billing.build-id"'
+label_of() { # tool, image, label
     if [ "$1" = buildah ]; then
-        buildah inspect --type image --format "{{index .OCIv1.Config.Labels \"billing.build-id\"}}" "$2"
+        buildah inspect --type image --format "{{index .OCIv1.Config.Labels \"$3\"}}" "$2"
     else
-        "$1" image inspect --format "{{$label}}" "$2"
+        "$1" image inspect --format "{{index .Config.Labels \"$3\"}}" "$2"
     fi
 }
 
 build() { # options for the tool
-    local tool commit name python options=()
+    local tool commit name python base options=()
     if [ -n "$(git status --porcelain)" ] && [ "${ALLOW_DIRTY:-}" != 1 ]; then
         stop "Files differ from the commit that the image would be; commit them, or set ALLOW_DIRTY=1 to build the commit without them."
     fi
@@ -92,7 +110,8 @@ build() { # options for the tool
     PYTHONPATH=. "$python" -c 'import sys; from pathlib import Path; from billing_lib import program
 program.write_packed(program.pack_source(Path.cwd(), sys.argv[1]), Path(sys.argv[2]))' \
         "$commit" "$context/billing_lib/program_files/program"
-    if [ -n "${BASE:-}" ]; then options+=(--build-arg "BASE=$BASE"); fi
+    base=${BASE:-$(base_of "$tool")}
+    options+=(--build-arg "BASE=$base")
     if [ "$tool" = buildah ]; then buildah_options; fi
     options+=(--build-arg "COMMIT=$commit" --build-arg "BUILD_ID=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')")
     options+=(--tag "$name")
@@ -130,11 +149,12 @@ run() {
     name=$image
     if [ "$tool" = docker ]; then name=$(docker_name "$image"); fi
     image=$(digest_of "$tool" "$name")
-    build=$(build_id_of "$tool" "$name")
+    build=$(label_of "$tool" "$name" billing.build-id)
     # Inside, too, the ledger's events name who works here, and settings hold as they do here.
     options=(--user "$(id -u):$(id -g)" -v "$here:/work" -e "USER=$(id -un)" -e "LOGNAME=$(id -un)")
     export BILLING_IMAGE=$image BILLING_IMAGE_BUILD=$build
-    BILLING_IMAGE_TOLD_BY="scripts/image.sh, by $("$tool" --version | head -n 1)"
+    BILLING_IMAGE_TOLD_BY="scripts/image.sh, by $("$tool" --version | head -n 1), \
+on $(label_of "$tool" "$name" org.opencontainers.image.base.name)"
     export BILLING_IMAGE_TOLD_BY
     # Everybody may list processes with their arguments: a setting's value, such as a password, goes
     # by the environment, and where buildah takes none, by a file.
@@ -174,6 +194,20 @@ demo() { # options for the tool, should it build
     done
 }
 
+compose() {
+    local tool image name ledger proxy
+    image=$(built)
+    tool=$(find_tool)
+    name=$image
+    if [ "$tool" = docker ]; then name=$(docker_name "$image"); fi
+    ledger=$(pull "$tool" postgres:15-bookworm) || stop "postgres:15-bookworm cannot be pulled here."
+    proxy=$(pull "$tool" caddy:2) || stop "caddy:2 cannot be pulled here."
+    printf '%s\n' "BILLING_IMAGE=$image" \
+        "BILLING_IMAGE_BUILD=$(label_of "$tool" "$name" billing.build-id)" \
+        "BASE_IMAGE=$(label_of "$tool" "$name" org.opencontainers.image.base.name)" \
+        "LEDGER_IMAGE=$ledger" "PROXY_IMAGE=$proxy" | tee deploy/.env
+}
+
 remove() {
     local tool image
     tool=$(find_tool)
@@ -186,6 +220,6 @@ remove() {
 command=${1:-}
 [ "$#" -eq 0 ] || shift
 case $command in
-    build | run | demo | remove) "$command" "$@" ;;
-    *) stop "usage: scripts/image.sh build [OPTION…] | run ARGUMENT… | demo | remove" ;;
+    build | run | demo | compose | remove) "$command" "$@" ;;
+    *) stop "usage: scripts/image.sh build [OPTION…] | run ARGUMENT… | demo | compose | remove" ;;
 esac

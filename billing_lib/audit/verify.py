@@ -1052,12 +1052,15 @@ def issued_files(engine: Engine, archive: Folder, number: str) -> dict[str, byte
 
     Raises
     ------
+    UnknownInvoice
+        There is none, or the ledger does not show it to the user.
     NotPermitted
         The user may not see the invoice.
     InvalidRecord
         A file is missing or was changed.
     """
     with reading(engine) as connection:
+        ledger_invoices.require_invoice(connection, number)
         row = ledger_invoices.read_archived(connection, numbers=[number]).row(0, named=True)
         require_team(connection, row["facility"], row["team"])
     record = open_record(archive, row["record"])

@@ -152,6 +152,9 @@ def _archive(settings: Settings) -> Iterator[tuple[State, str]]:
             "wrong",
             f"{lone[0]} is not shared with its group; run: chmod -R g+rwX,g+s {place}",
         )
+    way = (place, *place.absolute().parents)
+    if settings.shared and all(path.stat().st_mode & stat.S_IXOTH for path in way):
+        yield "wrong", f"every account may read {place}, a lab's too; run: chmod o-rwx {place}"
     if not closed and not (settings.shared and lone):
         shared = ", and so may its group" if settings.shared else ""
         yield "ok", f"this account may write {place}{shared}"

@@ -15,6 +15,7 @@ import sys
 from importlib import import_module
 
 from billing_lib.cli.app import app, shown
+from billing_lib.cli.unattended import told
 from billing_lib.errors import BillingError
 
 NOUNS = (
@@ -37,5 +38,6 @@ def main() -> None:
         app()
     except BillingError as error:
         sys.stdout.flush()
-        sys.stderr.write(f"billing: {shown(str(error))}\n")
+        if not told(str(error), failed=True):
+            sys.stderr.write(f"billing: {shown(str(error))}\n")
         sys.exit(2)

@@ -15,6 +15,7 @@ from billing_lib.cli.app import (
     say,
     say_frame,
 )
+from billing_lib.cli.unattended import tell
 from billing_lib.errors import InvalidAdjustment, count_of
 
 if TYPE_CHECKING:
@@ -47,8 +48,10 @@ def deliver(
     Without arguments, send the waiting messages. Status 1 if a message needs a person."""
     queued = _queue(facility, period, statements, team, preview)
     problems = queued.problems if queued is not None else []
-    for sentence in [*(queued.sentences if queued is not None else []), *problems]:
-        say(sentence)
+    for sentence in queued.sentences if queued is not None else []:
+        tell(sentence, facility=facility or "")
+    for sentence in problems:
+        tell(sentence, facility=facility or "", failed=True)
     failed = False if preview is not None else _send()
     raise typer.Exit(1 if problems or failed else 0)
 
@@ -99,8 +102,8 @@ def _send() -> bool:
     with progress("send") as step:
         sent = send_waiting(ledger(), settings(), step)
     for sentence in sent.sentences:
-        say(sentence)
-    say(f"{count_of(sent.sent, 'message')} sent")
+        tell(sentence, failed=sent.failed)
+    tell(f"{count_of(sent.sent, 'message')} sent")
     return sent.failed
 
 

@@ -11,7 +11,8 @@ from typing import Annotated
 import typer
 
 from billing_lib import open_site
-from billing_lib.cli.app import AsJson, app, say, say_json
+from billing_lib.cli.app import AsJson, app, say_json
+from billing_lib.cli.unattended import tell, told
 
 
 @app.command(epilog="Example: billing doctor --json")
@@ -30,7 +31,8 @@ def doctor(as_json: AsJson = False) -> None:
         say_json([asdict(each) for each in found])
     else:
         for each in found:
-            say(f"{each.subject:<12} {each.state:<8} {each.sentence}")
+            line = f"{each.subject:<12} {each.state:<8} {each.sentence}"
+            tell(line, failed=each.state == "wrong")
     raise typer.Exit(1 if any(each.state == "wrong" for each in found) else 0)
 
 
@@ -45,7 +47,7 @@ def backup(
     from billing_lib.batch.backup import back_up
 
     site = open_site()
-    say(back_up(site.engine, site.settings, folder.absolute()))
+    tell(back_up(site.engine, site.settings, folder.absolute()))
 
 
 @app.command(epilog="Example: billing restore /backup/2026-11-29 --drill")
@@ -73,4 +75,5 @@ def restore(
         raise typer.Exit(restore(backup.absolute(), folder.absolute(), database))
     with TemporaryDirectory(prefix="billing-drill-") as place:
         status = restore(backup.absolute(), Path(place) / "site")
+    told(f"{backup}: the drill ended with status {status}", failed=status != 0)
     raise typer.Exit(status)

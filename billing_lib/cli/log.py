@@ -14,6 +14,7 @@ from typing import Annotated
 import typer
 
 from billing_lib.cli.app import app, ledger, say, say_json
+from billing_lib.cli.unattended import told
 from billing_lib.errors import count_of
 
 log = typer.Typer(
@@ -33,6 +34,7 @@ def head() -> None:
     last = ledger_log(ledger()).head
     if last is None:
         raise NotReady("the log has no record yet", remedy="it begins with the first issuing")
+    told(f"the head of {count_of(last.size, 'record')}, {last.at}")
     say(last.text)
 
 

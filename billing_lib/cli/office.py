@@ -77,11 +77,12 @@ def lab(context: typer.Context) -> None:
 
     office = settings().office.absolute()
     require_extra("lab", "billing lab")
+    # Started by JupyterHub, JupyterLab takes its address and its login from there.
+    hub = "JUPYTERHUB_SERVICE_URL" in os.environ
     words = [
-        "jupyter",
-        "lab",
+        *(["jupyterlab.labhubapp"] if hub else ["jupyter", "lab"]),
         f"--notebook-dir={office}",
-        f"--LabApp.default_url=/doc/tree/{open_home(office)}",
+        f"--{'ServerApp' if hub else 'LabApp'}.default_url=/doc/tree/{open_home(office)}",
         f"--LabApp.workspaces_dir={office / '.workspaces'}",
         f"--LabApp.extra_labextensions_path={JUPYTER / 'labextensions'}",
         "--ServerApp.jpserver_extensions=billing_lib.panels.server=True",

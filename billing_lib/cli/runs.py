@@ -25,6 +25,7 @@ from billing_lib.cli.app import (
     say_frame,
     say_json,
 )
+from billing_lib.cli.unattended import tell
 from billing_lib.errors import InvalidAdjustment, count_of
 
 if TYPE_CHECKING:
@@ -599,12 +600,12 @@ def month(
         )
     for outcome in done.facilities:
         for sentence in outcome.sentences:
-            say(sentence)
+            tell(sentence, facility=outcome.facility, failed=outcome.failed)
     for sentence in [*done.statements, *done.delivered]:
-        say(sentence)
+        tell(sentence)
     if report is not None:
         write_report(done, report)
-        say(f"report: {report}")
+        tell(f"report: {report}")
     raise typer.Exit(1 if done.failed else 0)
 
 

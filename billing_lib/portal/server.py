@@ -15,6 +15,8 @@ from tornado.web import RedirectHandler
 from traitlets import Unicode
 from voila.app import Voila
 
+from billing_lib.errors import InvalidSettings
+
 
 class HubIdentity(JupyterHubIdentityProvider):
     """Identifies the user by the Hub's cookie; nobody in another user's portal."""
@@ -36,6 +38,13 @@ class HubAuthorizer(JupyterHubAuthorizer):
 
 class Portal(Voila):
     """Voilà with the listing as its first page instead of a list of files."""
+
+    def init_settings(self) -> dict[str, Any]:
+        """Voilà's settings; InvalidSettings if options had it let in everybody."""
+        settings: dict[str, Any] = super().init_settings()
+        if not self.identity_provider.auth_enabled:
+            raise InvalidSettings("the portal needs its token", remedy="leave out the option")
+        return settings
 
     def init_handlers(self) -> list[Any]:
         """The redirect from the portal's address to the listing, then Voilà's handlers."""

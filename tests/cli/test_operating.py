@@ -1,4 +1,4 @@
-"""docs/operating.md walked as far as one account goes; and its timers, as systemd reads them."""
+"""docs/operating.md walked as far as one account goes; the files of deploy/, as far as is known."""
 
 import re
 import shlex
@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 from .conftest import Office
 
@@ -45,12 +46,15 @@ def test_the_steps_lead_from_an_empty_server_to_a_verified_backup(
 
 
 def test_systemd_reads_the_timers_and_each_calls_a_job(tmp_path: Path) -> None:
-    """With the job's script, systemd-analyze finds nothing to say about them."""
+    """With the job's script and a JupyterHub, systemd-analyze finds nothing to say about them."""
     deploy = ROOT / "deploy"
-    units = sorted(path.name for path in deploy.glob("billing-*"))
+    hub = deploy / "billing-hub.service"
+    here = hub.read_text().replace("/opt/billing/bin/jupyterhub", "/bin/true")
+    (tmp_path / hub.name).write_text(here)
+    units = sorted(path.name for path in deploy.glob("billing-*") if path != hub)
     jobs = re.findall(r"^    (\w+)\)", (deploy / "job.sh").read_text(), re.MULTILINE)
     assert units == sorted(f"billing-{job}.{kind}" for job in jobs for kind in ("service", "timer"))
-    for unit in deploy.glob("*.service"):
+    for unit in set(deploy.glob("*.service")) - {hub}:
         job = unit.stem.removeprefix("billing-")
         text = unit.read_text()
         assert f"ExecStart=/usr/local/lib/billing-job {job}\n" in text
@@ -67,3 +71,21 @@ def test_systemd_reads_the_timers_and_each_calls_a_job(tmp_path: Path) -> None:
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_compose_file_names_images_by_digest_and_mounts_what_is_there() -> None:
+    """Checked as well by docker-compose 1.29 and compose-spec 0.2 when it was written."""
+    deploy = ROOT / "deploy"
+    services = yaml.safe_load((deploy / "compose.yml").read_text())["services"]
+    script = (ROOT / "scripts" / "image.sh").read_text()
+    written = set(re.findall(r'"(\w+_IMAGE|BILLING_IMAGE)=\$', script))
+    images = {
+        service.get("image") or service["build"]["args"]["BASE"] for service in services.values()
+    }
+    assert images == {f"${{{name}:?run scripts/image.sh compose}}" for name in written}
+    assert {name for name, service in services.items() if "ports" in service} == {"proxy"}
+    assert "--listen_addresses=" in services["ledger"]["command"]
+    for service in services.values():
+        for mount in service.get("volumes", ()):
+            if mount.startswith("./"):
+                assert (deploy / mount.partition(":")[0]).is_file()
