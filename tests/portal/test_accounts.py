@@ -47,6 +47,7 @@ from billing_lib.ledger.database import open_ledger
 from jupyterhub.spawner import set_user_setuid
 
 account, archive, *asked = sys.argv[1:]
+open_ledger(asked[0])  # imports the driver, while the account may read Python's folder
 set_user_setuid(account, chdir=False)()
 for url, number in zip(asked[::2], asked[1::2]):
     try:
