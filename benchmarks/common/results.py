@@ -1,7 +1,7 @@
 """Results: kept as JSON by each benchmark, written down together as a table and a picture.
 
 build/bench/rate.json ┐
-build/bench/ledger.json ┴→ benchmarks/RESULTS.md, benchmarks/results.svg
+build/bench/ledger.json ┴→ benchmarks/RESULTS.md, benchmarks/results.svg, benchmarks/size.svg
 """
 
 import datetime as dt
@@ -90,6 +90,8 @@ def _write_down(all_found: list[dict[str, Any]]) -> None:
         lines += [f"| {name} (peers) | {pinned} |" for name, pinned in _peers()]
         lines.append("")
     lines += ["![Charges per second](results.svg)", ""]
+    if any(found["benchmark"] == "issue" for found in all_found):
+        lines += ["![Seconds by the number of charges](size.svg)", ""]
     for found, others in zip(all_found, busy, strict=True):
         lines += [f"## {_TITLES[found['benchmark']]} ({found['date']})", ""]
         lines += [f"{BUSY}: {others}, of which the benchmark's own were at most two.", ""]
@@ -108,6 +110,7 @@ def _write_down(all_found: list[dict[str, Any]]) -> None:
         lines += [f"{note}\n" for note in found["notes"]]
     (FOLDER / "RESULTS.md").write_text("\n".join(lines).rstrip() + "\n")
     _draw(all_found)
+    _draw_sizes(all_found)
 
 
 def _memory(peak: float) -> str:
@@ -128,7 +131,7 @@ def _draw(all_found: list[dict[str, Any]]) -> None:
     rows = [
         row | {"of": found["benchmark"]}
         for found in all_found
-        if found["benchmark"] not in ("review", "change", "start")  # a person's waiting is no speed
+        if found["benchmark"] in ("rate", "ledger")  # elsewhere no records are priced or written
         for row in found["rows"]
     ]
     frame = (
@@ -155,3 +158,35 @@ def _draw(all_found: list[dict[str, Any]]) -> None:
     )
     figures = base.mark_text(align="left", dx=3).encode(text=alt.Text("speed", format=".2s"))
     (bars + figures).properties(width=480).save(FOLDER / "results.svg")
+
+
+def _draw_sizes(all_found: list[dict[str, Any]]) -> None:
+    """Seconds of each step by the number of charges, both axes logarithmic.
+
+    Where cost is in proportion to size, the line is as steep as the dashed one.
+    """
+    rows = [row for found in all_found if found["benchmark"] == "issue" for row in found["rows"]]
+    if not rows:
+        return
+    frame = (
+        pl.DataFrame(rows)
+        .with_columns(pl.col("what").str.split_exact(", ", 1).struct.rename_fields(["step", "of"]))
+        .unnest("what")
+        .filter(~pl.col("of").str.starts_with("28 "))  # the grid's month has another shape
+    )
+    largest = frame.filter(pl.col("step") == "issue").sort("records").tail(1)
+    sizes = frame["records"].unique().sort()
+    ideal = pl.DataFrame({"records": sizes}).with_columns(
+        seconds=pl.col("records") * largest["seconds"][0] / largest["records"][0]
+    )
+    axes = {
+        "x": alt.X("records", title="charges of a month", scale=alt.Scale(type="log")),
+        "y": alt.Y("seconds", scale=alt.Scale(type="log")),
+    }
+    steps = (
+        alt.Chart(frame)
+        .mark_line(point=True)
+        .encode(**axes, color=alt.Color("step", title=None, sort=None))
+    )
+    proportion = alt.Chart(ideal).mark_line(strokeDash=[4, 4], color="gray").encode(**axes)
+    (proportion + steps).properties(width=480, height=320).save(FOLDER / "size.svg")
