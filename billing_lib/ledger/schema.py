@@ -206,7 +206,8 @@ charge = Table(
         ["facility", "record", "occurrence"],
         ["usage_record.facility", "usage_record.record", "usage_record.occurrence"],
     ),
-    Index(None, "facility", "period", "project"),
+    # A month's pages in any of these orders are read from this index alone.
+    Index(None, "facility", "period", "project", "date", "total", "charge"),
     Index(
         None,
         "facility",

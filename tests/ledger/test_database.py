@@ -2,6 +2,7 @@
 
 import hashlib
 import sqlite3
+from datetime import date
 from pathlib import Path
 
 import polars as pl
@@ -27,7 +28,7 @@ from billing_lib.ledger.database import (
     require_initialised,
     writing,
 )
-from billing_lib.ledger.frames import frame_schema
+from billing_lib.ledger.frames import frame_schema, insert_frame
 from billing_lib.ledger.messages import read_preferences
 from billing_lib.ledger.people import (
     current_login,
@@ -36,6 +37,7 @@ from billing_lib.ledger.people import (
     read_permissions,
 )
 from billing_lib.ledger.schema import metadata
+from billing_lib.ledger.search import CHARGE_ROWS, Criteria, VisibleRows, select_rows
 from billing_lib.pricing.charge import CHARGE, SPLIT
 from billing_lib.pricing.fields import USAGE
 
@@ -112,6 +114,8 @@ def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
             "INSERT INTO rate VALUES ('RC', 'f1', '{}')",
             "CREATE TABLE preference (facility TEXT, address TEXT, invoices TEXT)",
             "INSERT INTO preference VALUES ('RC', 'ann@example.edu', 'digest')",
+            "DROP INDEX ix_charge_facility_period_project_date_total_charge",
+            "CREATE INDEX ix_charge_facility_period_project ON charge (facility, period, project)",
             "UPDATE alembic_version SET version_num = '0009'",
         ):
             connection.execute(text(statement))
@@ -139,7 +143,7 @@ def test_a_change_of_the_tables_comes_with_a_migration() -> None:
         ]
     ]
     hashed = hashlib.sha256("".join(statements).encode()).hexdigest()
-    assert (HEAD, hashed[:12]) == ("0011", "2978b7a9455f"), (
+    assert (HEAD, hashed[:12]) == ("0012", "a140b4ca4d7c"), (
         "add a migration, and write its number and hash"
     )
 
@@ -273,3 +277,45 @@ def test_sqlite_reads_a_part_of_a_facility_by_its_index(
     with reading(ledger) as connection:
         plan = [row[3] for row in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {query}")]
     assert len(plan) == 1 and index in plan[0], plan
+
+
+@pytest.mark.parametrize(
+    "order", [[("project", False), ("date", False)], [("date", True)], [("total", True)]]
+)
+def test_a_page_of_a_month_is_read_from_one_index(
+    ledger: Engine, order: list[tuple[str, bool]]
+) -> None:
+    """Ten months of 200 charges, where the page's keys are looked for in the index alone."""
+    numbers = pl.Series("total", range(2_000), pl.Int64)
+    rows = pl.DataFrame(numbers).select(
+        pl.format("l{}", "total").alias("charge"),
+        pl.format("2020-{}", pl.col("total") % 10 + 10).alias("period"),
+        pl.format("p{}", pl.col("total") % 7).alias("project"),
+        pl.lit(date(2020, 1, 1)).alias("date"),
+        *("total", pl.col("total").alias("raw_total"), pl.lit(0, pl.Int64).alias("adjustment")),
+    )
+    with writing(ledger) as connection:
+        know_facility(connection, "RC", "RC", "USD", "UTC")
+        same = {"kind": "line", "team": "t", "state": "PENDING"}
+        insert_frame(connection, metadata.tables["charge"], rows, facility="RC", **same)
+    if ledger.dialect.name == "postgresql":
+        with ledger.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+            connection.execute(text("VACUUM ANALYZE"))
+    month = Criteria(
+        VisibleRows(("RC",)), facility="RC", period_from="2020-11", period_to="2020-11"
+    )
+    with reading(ledger) as connection:
+        if ledger.dialect.name == "postgresql":  # as in a table of millions
+            connection.execute(text("SET LOCAL enable_seqscan = off"))
+            connection.execute(text("SET LOCAL enable_bitmapscan = off"))
+        page = select_rows(connection, CHARGE_ROWS, month, order, 50, after=("RC", "l901"))
+        plan = " ".join(
+            str(row[-1])
+            for row in connection.exec_driver_sql(
+                ("EXPLAIN " if ledger.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN ")
+                + str(page.compile(connection, compile_kwargs={"literal_binds": True}))
+            )
+        )
+    index = "ix_charge_facility_period_project_date_total_charge"
+    assert f"Index Only Scan using {index}" in plan or f"COVERING INDEX {index}" in plan, plan
+    assert "Seq Scan on charge" not in plan and "SCAN charge" not in plan, plan

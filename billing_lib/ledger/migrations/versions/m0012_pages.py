@@ -1,0 +1,24 @@
+"""The index from which pages of a month's charges are read, in place of a narrower one."""
+
+from typing import NoReturn
+
+from alembic import op
+from sqlalchemy import text
+
+revision = "0012"
+down_revision = "0011"
+
+_COLUMNS = ("facility", "period", "project", "date", "total", "charge")
+
+
+def upgrade() -> None:
+    """Make the index, where the tables are not new."""
+    connection = op.get_bind()
+    connection.execute(text("DROP INDEX IF EXISTS ix_charge_facility_period_project"))
+    made = f"ix_charge_{'_'.join(_COLUMNS)} ON charge ({', '.join(_COLUMNS)})"
+    connection.execute(text(f"CREATE INDEX IF NOT EXISTS {made}"))
+
+
+def downgrade() -> NoReturn:
+    """Refuse: issued invoices are never dropped."""
+    raise NotImplementedError("a ledger is not taken back to an earlier version")
