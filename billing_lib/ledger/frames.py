@@ -277,7 +277,7 @@ def _given(
         return f"unnest({arrays}) AS given ({names})", _arrays(stored)
     connection.execute(select(func.billing_guard_stage(table.name)))
     sql = f"COPY pg_temp.{STAGED} ({names}) FROM STDIN"
-    escaped = stored.with_columns(_escaped(stored.schema))
+    escaped = stored.with_columns(_escaped(stored))
     with (
         _driver_errors(connection, sql),
         _psycopg(connection).cursor() as cursor,
@@ -421,10 +421,10 @@ def _literals(values: dict[str, object]) -> dict[str, pl.Expr]:
     return {name: pl.lit(value) for name, value in values.items()}
 
 
-def _escaped(schema: pl.Schema) -> Iterator[pl.Expr]:
-    """The texts of a frame as COPY's text format has them."""
-    for name, dtype in schema.items():
-        if dtype == pl.String:
+def _escaped(stored: pl.DataFrame) -> Iterator[pl.Expr]:
+    """The texts of a frame that COPY's text format has otherwise."""
+    for name, dtype in stored.schema.items():
+        if dtype == pl.String and stored[name].str.contains(r"[\\\t\n\r]").any():
             text = pl.col(name)
             for plain, escaped in _ESCAPED:
                 text = text.str.replace_all(plain, escaped, literal=True)

@@ -12,10 +12,10 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from dialects import ON_SQLITE
-from sqlalchemy import Engine, text
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError, InternalError
-from sqlalchemy.schema import CreateIndex, CreateTable
+from sqlalchemy.schema import CreateIndex, CreateTable, SchemaItem
 
 from billing_lib.errors import BillingError, NotReady, UnreachableLedger
 from billing_lib.ledger import triggers
@@ -36,7 +36,7 @@ from billing_lib.ledger.people import (
     read_facilities,
     read_permissions,
 )
-from billing_lib.ledger.schema import metadata
+from billing_lib.ledger.schema import BY_STATEMENT, metadata
 from billing_lib.ledger.search import CHARGE_ROWS, Criteria, VisibleRows, select_rows
 from billing_lib.pricing.charge import CHARGE, SPLIT
 from billing_lib.pricing.fields import USAGE
@@ -97,10 +97,19 @@ def test_a_charge_has_the_same_columns_in_frames_and_in_its_table() -> None:
     assert {name: columns("charge_split")[name] for name in SPLIT} == SPLIT
 
 
+def differences(connection: Connection) -> list[object]:
+    """Of the tables to the schema, where PostgreSQL has triggers for some foreign keys."""
+
+    def stands(element: SchemaItem, *_: object) -> bool:
+        return BY_STATEMENT not in element.info or connection.dialect.name == "sqlite"
+
+    opts = {"compare_type": True, "include_object": stands}
+    return list(compare_metadata(MigrationContext.configure(connection, opts=opts), metadata))
+
+
 def test_the_migrations_make_the_tables(ledger: Engine) -> None:
     with reading(ledger) as connection:
-        context = MigrationContext.configure(connection, opts={"compare_type": True})
-        assert compare_metadata(context, metadata) == []
+        assert differences(connection) == []
 
 
 def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
@@ -121,7 +130,7 @@ def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
             connection.execute(text(statement))
     assert initialise(ledger)
     with reading(ledger) as connection:
-        assert compare_metadata(MigrationContext.configure(connection), metadata) == []
+        assert differences(connection) == []
         kept = connection.execute(text("SELECT fingerprint, kept_at FROM rate")).one()
         assert (kept.fingerprint, str(kept.kept_at)[:4]) == ("f1", "1970")
         preferences = read_preferences(connection, "RC").rows()
