@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
+from itertools import chain
 from typing import Any
 from typing import cast as cast_type
 
@@ -164,6 +165,7 @@ _CHUNK = 100_000
 POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
 """The same for polars."""
 _POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
+_NARROW, _TOGETHER = 8, 100  # columns of a row, and rows of one INSERT into SQLite
 _FEW = 1_000  # rows that a statement brings with it; more of them go by COPY
 STAGED = "billing_staged"
 """The temporary table that COPY writes to."""
@@ -193,10 +195,15 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
         given, values = _given(connection, table, stored)
         _execute(connection, f"INSERT INTO {target} ({names}) SELECT {names} FROM {given}", values)  # noqa: S608
     else:
-        places = ", ".join("?" * stored.width)
+        places = f"({', '.join('?' * stored.width)})"
         names = _names(connection, stored.columns)
-        sql = f"INSERT INTO {_quoted(connection, table.name)} ({names}) VALUES ({places})"  # noqa: S608
-        _execute_many(connection, sql, stored)
+        sql = f"INSERT INTO {_quoted(connection, table.name)} ({names}) VALUES "  # noqa: S608
+        # Narrow rows go many to a statement; wide ones gain nothing by it.
+        many = _TOGETHER if stored.width <= _NARROW else 1
+        whole = stored.height - stored.height % many
+        rows = stored.head(whole).iter_rows()
+        _execute_many(connection, sql + ", ".join([places] * many), _together(rows, many))
+        _execute_many(connection, sql + places, stored.slice(whole).iter_rows())
     return stored.height
 
 
@@ -222,7 +229,8 @@ def update_frame(
         return _execute(connection, sql, values)
     settings = ", ".join(f"{_quoted(connection, name)} = ?" for name in columns)
     found = " AND ".join(f"{_quoted(connection, name)} = ?" for name in keys)
-    return _execute_many(connection, f"UPDATE {target} SET {settings} WHERE {found}", stored)  # noqa: S608
+    sql = f"UPDATE {target} SET {settings} WHERE {found}"  # noqa: S608
+    return _execute_many(connection, sql, stored.iter_rows())
 
 
 def read_frame(
@@ -364,11 +372,18 @@ def delete_rows(connection: Connection, table: Table, *where: ColumnElement[bool
     return int(gone or 0)
 
 
-def _execute_many(connection: Connection, sql: str, stored: pl.DataFrame) -> int:
+def _execute_many(connection: Connection, sql: str, rows: Iterator[tuple[object, ...]]) -> int:
     with _driver_errors(connection, sql):
         cursor = connection.connection.cursor()
-        cursor.executemany(sql, cast_type(Sequence[Any], stored.iter_rows()))
+        cursor.executemany(sql, cast_type(Sequence[Any], rows))
         return cursor.rowcount
+
+
+def _together(rows: Iterator[tuple[object, ...]], many: int) -> Iterator[tuple[object, ...]]:
+    """So many rows at a time as one."""
+    if many == 1:
+        return rows
+    return (tuple(chain.from_iterable(part)) for part in zip(*[rows] * many, strict=True))
 
 
 def _storable(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
