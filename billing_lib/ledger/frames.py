@@ -183,11 +183,9 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
     The frame's columns are named as the table's; columns left out become null. ``same`` are values
     of every row, by column name (``facility="RC"``).
     """
-    stored = _storable(frame.with_columns(**_literals(same)), table)
+    stored = as_stored(frame.with_columns(**_literals(same)), table)
     if stored.height == 0:
         return 0
-    # No table has defaults, so columns of nulls can stay out, which saves binding them.
-    stored = stored.select(column for column in stored if column.null_count() < stored.height)
     # Sorted by the key, so that the tables' trees grow at one end.
     stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
@@ -384,6 +382,15 @@ def _together(rows: Iterator[tuple[object, ...]], many: int) -> Iterator[tuple[o
     if many == 1:
         return rows
     return (tuple(chain.from_iterable(part)) for part in zip(*[rows] * many, strict=True))
+
+
+def as_stored(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The frame as rows to insert: integers and text, without columns of nulls.
+
+    No table has defaults, so these can stay out, which saves binding them.
+    """
+    stored = _storable(frame, table)
+    return stored.select(column for column in stored if column.null_count() < stored.height)
 
 
 def _storable(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
