@@ -220,8 +220,9 @@ charge = Table(
         ["facility", "record", "occurrence"],
         ["usage_record.facility", "usage_record.record", "usage_record.occurrence"],
     ),
-    # A month's pages in any of these orders are read from this index alone.
-    Index(None, "facility", "period", "project", "date", "total", "charge"),
+    # A month's pages in any of these orders are read from this index alone. Rows come in the order
+    # of their codes, so that the index grows at one end per project.
+    Index(None, "facility", "period", "project", "charge", "date", "total"),
     Index(
         None,
         "facility",

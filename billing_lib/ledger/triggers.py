@@ -339,7 +339,8 @@ def _references() -> Iterator[str]:
                 )
                 held = f"EXECUTE {_literal(lock)};"
                 gone = f"DELETE FROM {on.name} f USING gone t WHERE {same};"
-                yield _function(f"{name}_gone", f"{_AS_COMMITTED} {gone} RETURN NULL;")
+                body = f"{_AS_COMMITTED} EXECUTE {_literal(gone)}; RETURN NULL;"
+                yield _function(f"{name}_gone", body)
                 yield from _per_statement(f"{name}_gone", DELETE, to)
             # EXECUTE, since a plan that is kept from small tables would be slow in large ones.
             yield _function(

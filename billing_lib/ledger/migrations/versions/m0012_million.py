@@ -17,7 +17,7 @@ _REFERENCES = (
     ("charge", "usage_record"),
     ("charge_split", "charge"),
 )
-_COLUMNS = ("facility", "period", "project", "date", "total", "charge")
+_COLUMNS = ("facility", "period", "project", "charge", "date", "total")
 
 
 def upgrade() -> None:
