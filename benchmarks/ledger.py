@@ -160,6 +160,9 @@ def write(database: str, usage: Path, deep: int) -> Written:
     with new_ledger(database) as engine:
         load_files(engine, book, [usage], lambda *_: None)
         timed(engine, "write", lambda to: insert_charges(to, "RC", charges, priced.splits))
+        if database == "PostgreSQL":  # as its autovacuum does within a minute or two
+            with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
+                connection.exec_driver_sql("VACUUM ANALYZE charge")
         pages = {", ".join(order): _deep_page(engine, order, deep) for order in ORDERS}
     for way, keys in (("by hand", False), ("by hand with keys", True)):
         with new_ledger(database) as engine:
