@@ -128,6 +128,10 @@ def test_an_earlier_ledger_becomes_like_a_new_one(ledger: Engine) -> None:
             "UPDATE alembic_version SET version_num = '0009'",
         ):
             connection.execute(text(statement))
+        if ledger.dialect.name == "postgresql":
+            key = "FOREIGN KEY (facility, charge) REFERENCES charge ON DELETE CASCADE"
+            added = f"ALTER TABLE charge_split ADD CONSTRAINT fk_charge_split_charge {key}"
+            connection.execute(text(added))
     assert initialise(ledger)
     with reading(ledger) as connection:
         assert differences(connection) == []
