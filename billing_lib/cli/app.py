@@ -231,15 +231,17 @@ class Shown:
     as_json: bool
     as_csv: bool
     raw: bool = False
+    after: tuple[str, str] | None = None
 
     def of(self) -> "Page":
         """The page to search for."""
         from billing_lib.workflow.search import Page
 
         table = not self.as_json and not self.as_csv
-        paged = self.page is not None or (table and sys.stdout.isatty())
+        asked = self.page is not None or self.after is not None
+        paged = asked or (table and sys.stdout.isatty())
         size = TERMINAL_ROWS if paged and self.per_page is None else self.per_page
-        return Page(1 if self.page is None else self.page, size, self.sort)
+        return Page(1 if self.page is None else self.page, size, self.sort, self.after)
 
     def say(
         self,
@@ -262,6 +264,8 @@ class Shown:
         say_frame(rows, title=title, as_json=self.as_json, spared=spared)
         if not self.as_json:
             say(found.sentence(noun))
+            if found.last is not None:
+                say(f"--after {'/'.join(found.last)} shows the next page")
 
 
 def takes_filter(command: Callable[..., None]) -> Callable[..., None]:
@@ -395,6 +399,12 @@ def _shown(
         ),
     ] = None,
     page: Annotated[int | None, typer.Option(help="Which page.")] = None,
+    after: Annotated[
+        str | None,
+        typer.Option(
+            metavar="FACILITY/CODE", help="The page that follows this row; quick however deep."
+        ),
+    ] = None,
     per_page: Annotated[
         int | None, typer.Option(help="How many rows on a page; 50 on a terminal.")
     ] = None,
@@ -411,7 +421,13 @@ def _shown(
         raise InvalidFilter("--raw is a way to print CSV", remedy="add --csv")
     if as_json and as_csv:
         raise InvalidFilter("the output is either --json or --csv", remedy="say one of them")
-    return Shown(page, per_page, tuple(sort or ()), as_json, as_csv, raw)
+    row = None
+    if after is not None:
+        facility, _, code = after.partition("/")
+        row = (facility, code)
+        if page is not None:
+            raise InvalidFilter("--after and --page both name a page", remedy="say one of them")
+    return Shown(page, per_page, tuple(sort or ()), as_json, as_csv, raw, row)
 
 
 def _with_options(

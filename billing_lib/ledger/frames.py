@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from decimal import Decimal
 from io import BytesIO
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 from typing import cast as cast_type
 
@@ -165,6 +166,7 @@ _CHUNK = 100_000
 POLARS_INSTANT = INSTANT_TEXT.replace(".%f", "%.6f")
 """The same for polars."""
 _POSTGRESQL_INSTANT = "%Y-%m-%d %H:%M:%S%.f%#z"  # COPY's format with TimeZone UTC
+_NARROW, _TOGETHER = 8, 100  # columns of a row, and rows of one INSERT into SQLite
 _FEW = 1_000  # rows that a statement brings with it; more of them go by COPY
 STAGED = "billing_staged"
 """The temporary table that COPY writes to."""
@@ -182,11 +184,9 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
     The frame's columns are named as the table's; columns left out become null. ``same`` are values
     of every row, by column name (``facility="RC"``).
     """
-    stored = _storable(frame.with_columns(**_literals(same)), table)
+    stored = as_stored(frame.with_columns(**_literals(same)), table)
     if stored.height == 0:
         return 0
-    # No table has defaults, so columns of nulls can stay out, which saves binding them.
-    stored = stored.select(column for column in stored if column.null_count() < stored.height)
     # Sorted by the key, so that the tables' trees grow at one end.
     stored = stored.sort([key.name for key in table.primary_key if key.name in stored.columns])
     if connection.dialect.name == "postgresql":
@@ -194,10 +194,15 @@ def insert_frame(connection: Connection, table: Table, frame: pl.DataFrame, **sa
         given, values = _given(connection, table, stored)
         _execute(connection, f"INSERT INTO {target} ({names}) SELECT {names} FROM {given}", values)  # noqa: S608
     else:
-        places = ", ".join("?" * stored.width)
+        places = f"({', '.join('?' * stored.width)})"
         names = _names(connection, stored.columns)
-        sql = f"INSERT INTO {_quoted(connection, table.name)} ({names}) VALUES ({places})"  # noqa: S608
-        _execute_many(connection, sql, stored)
+        sql = f"INSERT INTO {_quoted(connection, table.name)} ({names}) VALUES "  # noqa: S608
+        # Narrow rows go many to a statement; wide ones gain nothing by it.
+        many = _TOGETHER if stored.width <= _NARROW else 1
+        whole = stored.height - stored.height % many
+        rows = stored.head(whole).iter_rows()
+        _execute_many(connection, sql + ", ".join([places] * many), _together(rows, many))
+        _execute_many(connection, sql + places, stored.slice(whole).iter_rows())
     return stored.height
 
 
@@ -223,7 +228,8 @@ def update_frame(
         return _execute(connection, sql, values)
     settings = ", ".join(f"{_quoted(connection, name)} = ?" for name in columns)
     found = " AND ".join(f"{_quoted(connection, name)} = ?" for name in keys)
-    return _execute_many(connection, f"UPDATE {target} SET {settings} WHERE {found}", stored)  # noqa: S608
+    sql = f"UPDATE {target} SET {settings} WHERE {found}"  # noqa: S608
+    return _execute_many(connection, sql, stored.iter_rows())
 
 
 def read_frame(
@@ -278,7 +284,7 @@ def _given(
         return f"unnest({arrays}) AS given ({names})", _arrays(stored)
     connection.execute(select(func.billing_guard_stage(table.name)))
     sql = f"COPY pg_temp.{STAGED} ({names}) FROM STDIN"
-    escaped = stored.with_columns(_escaped(stored.schema))
+    escaped = stored.with_columns(_escaped(stored))
     with (
         _driver_errors(connection, sql),
         _psycopg(connection).cursor() as cursor,
@@ -365,11 +371,27 @@ def delete_rows(connection: Connection, table: Table, *where: ColumnElement[bool
     return int(gone or 0)
 
 
-def _execute_many(connection: Connection, sql: str, stored: pl.DataFrame) -> int:
+def _execute_many(connection: Connection, sql: str, rows: Iterator[tuple[object, ...]]) -> int:
     with _driver_errors(connection, sql):
         cursor = connection.connection.cursor()
-        cursor.executemany(sql, cast_type(Sequence[Any], stored.iter_rows()))
+        cursor.executemany(sql, cast_type(Sequence[Any], rows))
         return cursor.rowcount
+
+
+def _together(rows: Iterator[tuple[object, ...]], many: int) -> Iterator[tuple[object, ...]]:
+    """So many rows at a time as one."""
+    if many == 1:
+        return rows
+    return (tuple(chain.from_iterable(part)) for part in zip(*[rows] * many, strict=True))
+
+
+def as_stored(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
+    """The frame as rows to insert: integers and text, without columns of nulls.
+
+    No table has defaults, so these can stay out, which saves binding them.
+    """
+    stored = _storable(frame, table)
+    return stored.select(column for column in stored if column.null_count() < stored.height)
 
 
 def _storable(frame: pl.DataFrame, table: Table) -> pl.DataFrame:
@@ -422,10 +444,10 @@ def _literals(values: dict[str, object]) -> dict[str, pl.Expr]:
     return {name: pl.lit(value) for name, value in values.items()}
 
 
-def _escaped(schema: pl.Schema) -> Iterator[pl.Expr]:
-    """The texts of a frame as COPY's text format has them."""
-    for name, dtype in schema.items():
-        if dtype == pl.String:
+def _escaped(stored: pl.DataFrame) -> Iterator[pl.Expr]:
+    """The texts of a frame that COPY's text format has otherwise."""
+    for name, dtype in stored.schema.items():
+        if dtype == pl.String and stored[name].str.contains(r"[\\\t\n\r]").any():
             text = pl.col(name)
             for plain, escaped in _ESCAPED:
                 text = text.str.replace_all(plain, escaped, literal=True)

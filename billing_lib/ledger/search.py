@@ -7,16 +7,22 @@
 The conditions are SQL for both databases. Texts match in any case; the pattern itself names both
 cases of a letter, since the databases' own rules differ and depend on the locale. Both databases
 return the same order: texts by code points, nulls last, ties by facility and code.
+
+A page continues after the last row of the one before, by that row's values in the order (a keyset
+page), so that a deep page costs no more than the first. Pages by number count rows from the nearer
+end. A month of a facility without further criteria is read from one index alone, in any order by
+project, date, total or charge.
 """
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from typing import Any, NamedTuple
 
 import polars as pl
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     FromClause,
@@ -35,9 +41,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.operators import custom_op
 
+from billing_lib.errors import InvalidFilter
 from billing_lib.ledger import frames
 from billing_lib.ledger.charges import not_billed_otherwise
-from billing_lib.ledger.frames import frame_schema
 from billing_lib.ledger.schema import KEPT, charge, charge_split, event, invoice, issued_invoice
 from billing_lib.ledger.schema import facility as facilities
 from billing_lib.ledger.states import CLOSED, SUPERSEDED, VOID
@@ -387,33 +393,86 @@ CHARGE_ROWS = Listing(
 )
 
 
-def read_rows(
+def select_rows(
     connection: Connection,
     listing: Listing,
     criteria: Criteria,
     order: Sequence[tuple[str, bool]],
     limit: int | None = None,
     offset: int = 0,
-) -> pl.DataFrame:
-    """Matching rows (the listing's columns), in order; all of them, or ``limit`` after ``offset``.
+    *,
+    after: tuple[str, str] | None = None,
+    count: int | None = None,
+) -> Select[Any]:
+    """The matching rows (the listing's columns), in order; all of them, or ``limit`` of them.
 
-    ``order`` has names of the listing's ``sorts``, each with True for the largest first.
+    ``order`` has names of the listing's ``sorts``, each with True for the largest first. A page
+    follows the row ``after`` (its key), or is the one at ``offset``; with the ``count`` of all
+    matching rows an offset in their second half is counted from the end.
+
+    Raises
+    ------
+    InvalidFilter
+        The row to continue after is none that the user may see.
     """
     key = listing.key
-    sorting = [
-        *(_sorted(connection, listing.sorts[name], falling=falling) for name, falling in order),
-        *(_sorted(connection, column, falling=False) for column in key),
-    ]
+    terms = [(listing.sorts[name], falling) for name, falling in order]
+    terms += [(part, False) for part in key]
+    sorting = [_sorted(connection, listing, *term) for term in terms]
     columns = [column.label(name) for name, column in listing.columns.items()]
     if limit is None:
         chosen = _matching(select(*columns), listing, criteria)
     else:
         # Only keys are sorted; the other columns are read for the page's rows alone.
-        page = _matching(select(*key), listing, criteria).order_by(*sorting)
-        on_page = page.limit(limit).offset(offset).subquery("page")
+        covered = _of_month_alone(criteria) and all(it.table is charge for it, _ in terms)
+        page = _matching(select(*key), listing, criteria, charge if covered else None)
+        if after is not None:
+            page = page.where(_beyond(connection, listing, criteria.seen, terms, after))
+        back = count is not None and offset > count // 2
+        if count is not None and back:
+            limit = min(limit, count - offset)
+            offset = count - offset - limit
+        by = [_sorted(connection, listing, *term, back=back, plain=covered) for term in terms]
+        on_page = page.order_by(*by).limit(limit).offset(offset).subquery("page")
         same = and_(*(on_page.c[part.name] == part for part in key))
         chosen = select(*columns).select_from(listing.joined.join(on_page, same))
-    return frames.read_frame(connection, chosen.order_by(*sorting), frame_schema(columns))
+    return chosen.order_by(*sorting)
+
+
+Terms = Sequence[tuple[ColumnElement[Any], bool]]
+
+
+def _beyond(
+    connection: Connection,
+    listing: Listing,
+    seen: VisibleRows,
+    terms: Terms,
+    after: tuple[str, str],
+) -> Condition:
+    """The condition that a row comes after the one with this key."""
+    row = _matching(select(*(column for column, _ in terms)), listing, Criteria(seen))
+    same = (part == value for part, value in zip(listing.key, after, strict=True))
+    values = connection.execute(row.where(*same)).one_or_none()
+    if values is None:
+        raise InvalidFilter(f"there is no row {'/'.join(after)} to continue after")
+    further: Condition = false()
+    for (column, falling), value in reversed(list(zip(terms, values, strict=True))):
+        if value is None:
+            further = column.is_(None) & further
+            continue
+        ordered = _ordered(connection, column)
+        behind = ordered < value if falling else ordered > value
+        if _may_be_null(listing, column):
+            behind |= column.is_(None)
+        further = behind | ((column == value) & further)
+    return further
+
+
+def _of_month_alone(criteria: Criteria) -> bool:
+    """Whether the matches are all of a facility's month, so that an index has their order."""
+    month = criteria.period_from is not None and criteria.period_from == criteria.period_to
+    others = replace(criteria, facility=None, period_from=None, period_to=None)
+    return month and criteria.facility is not None and others == Criteria(criteria.seen)
 
 
 def read_totals(connection: Connection, listing: Listing, criteria: Criteria) -> pl.DataFrame:
@@ -457,18 +516,41 @@ def read_codes(connection: Connection, listing: Listing, criteria: Criteria) -> 
     return frames.read_frame(connection, keys).sort("facility", "code")
 
 
-def _matching(statement: Select[Any], listing: Listing, criteria: Criteria) -> Select[Any]:
+def _matching(
+    statement: Select[Any], listing: Listing, criteria: Criteria, source: Table | None = None
+) -> Select[Any]:
+    """The statement for matching rows; ``source`` is the one table of whose columns it speaks."""
     conditions = charge_conditions if listing is CHARGE_ROWS else invoice_conditions
-    return statement.select_from(listing.joined).where(*conditions(criteria))
+    joined = listing.joined if source is None else source
+    return statement.select_from(joined).where(*conditions(criteria))
 
 
 def _sorted(
-    connection: Connection, column: ColumnElement[Any], *, falling: bool
+    connection: Connection,
+    listing: Listing,
+    column: ColumnElement[Any],
+    falling: bool,
+    *,
+    back: bool = False,
+    plain: bool = False,
 ) -> ColumnElement[Any]:
-    if connection.dialect.name == "postgresql":
-        value = column.collate("C") if isinstance(column.type, Text) else column
-    else:
+    """A term of ORDER BY; ``back`` for the opposite order, ``plain`` to let SQLite use an index."""
+    value = _ordered(connection, column)
+    if connection.dialect.name != "postgresql" and not plain:
         # SQLite uses no index for the order of +x. An index would make it read rows at scattered
         # places, ten times slower than in sequence.
         value = UnaryExpression(column, operator=custom_op("+"), type_=column.type)
-    return (value.desc() if falling else value.asc()).nulls_last()
+    term = value.desc() if falling != back else value.asc()
+    if not _may_be_null(listing, column):
+        return term
+    return term.nulls_first() if back else term.nulls_last()
+
+
+def _ordered(connection: Connection, column: ColumnElement[Any]) -> ColumnElement[Any]:
+    """The column in the collation that both databases order it by."""
+    text = connection.dialect.name == "postgresql" and isinstance(column.type, Text)
+    return column.collate("C") if text else column
+
+
+def _may_be_null(listing: Listing, column: ColumnElement[Any]) -> bool:
+    return not isinstance(column, Column) or column.nullable or column.table is issued_invoice

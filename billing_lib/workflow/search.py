@@ -3,6 +3,8 @@
     wanted = Filter.parse({"team": "bio", "view": "live", "total_from": "100.00"})
     find_invoices(engine, wanted, books, Page(2, 50, ("-total",))).sentence("invoice")
                                        page 2 of 7, 312 invoices, total 10,204.11 USD
+    find_invoices(engine, wanted, books, Page(size=50, after=("RC", "RC-1993-11-1/u4")))
+                                       the next 50 invoices after that one
     find_codes(connection, wanted, books)       every matching invoice, for an action on them
 
 Every list and every action on a selection takes the same ``Filter``; results contain only rows
@@ -40,6 +42,7 @@ from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger import runs, search
 from billing_lib.ledger import statements as ledger_statements
 from billing_lib.ledger.database import reading
+from billing_lib.ledger.frames import read_frame
 from billing_lib.ledger.people import current_login, read_facilities
 from billing_lib.ledger.search import (
     CHARGE_ROWS,
@@ -202,12 +205,14 @@ class Page:
     """The page to return, counted from 1, and the order of rows.
 
     Without a ``size`` one page has all rows. ``sort`` names columns, with a leading ``-`` for
-    descending order; facility and code decide ties.
+    descending order; facility and code decide ties. In place of a number, ``after`` names the row
+    (facility and code) that the page follows, so that a deep page is as quick as the first.
     """
 
     number: int = 1
     size: int | None = None
     sort: tuple[str, ...] = ()
+    after: tuple[str, str] | None = None
 
 
 @dataclass(frozen=True)
@@ -217,7 +222,9 @@ class SearchResult:
     ``rows`` are the page's, each with its facility and currency; ``count`` and ``totals`` (minor
     units by currency) are of the matches on all pages. The totals leave out ``uncounted`` matches:
     closed, void and replaced invoices, drafts that repeat an invoice which still counts, and the
-    charges on all these.
+    charges on all these. The matches are counted for a page with a number alone: of one that
+    follows a row ``count``, ``page`` and ``pages`` are 0. ``last`` is the last row of the page, if
+    others may follow: facility and code.
     """
 
     rows: pl.DataFrame
@@ -226,6 +233,7 @@ class SearchResult:
     page: int
     pages: int
     uncounted: int = 0
+    last: tuple[str, str] | None = None
 
     def texts(self) -> pl.DataFrame:
         """The rows as people read them: numbers and dates as text, a charge as ``RC/57``."""
@@ -242,6 +250,8 @@ class SearchResult:
 
     def sentence(self, noun: str) -> str:
         """The result in words: ``page 2 of 7, 312 invoices, total 10,204.11 USD``."""
+        if self.pages == 0:
+            return f"{count_of(self.rows.height, f'further {noun}')} on this page"
         if self.count == 0:
             return f"no {noun}s"
         place = f"page {self.page:,} of {self.pages:,}, " if self.pages > 1 else ""
@@ -334,22 +344,33 @@ def _find(
     order = _order(listing, page.sort or usual)
     if page.number < 1 or (page.size is not None and page.size < 1):
         raise InvalidFilter("pages and their rows are counted from 1")
+    if page.after is not None and (page.size is None or page.number != 1):
+        raise InvalidFilter("a page that follows a row has a size, and no number")
+    number = 0 if page.after else page.number
     with reading(engine) as connection:
         if listing is CHARGE_ROWS and wanted.facility is not None:
             require(connection, wanted.facility, VIEWER)
         criteria = _criteria(connection, wanted, books or {})
-        totals = search.read_totals(connection, listing, criteria)
-        count = int(totals["count"].sum())
-        pages = 1 if page.size is None else max(1, -(-count // page.size))
-        if page.number > pages:
-            raise InvalidFilter(f"there is no page {page.number:,}; the last one is {pages:,}")
+        count, pages, uncounted, sums = 0, 0, 0, {}
+        if number:
+            totals = search.read_totals(connection, listing, criteria)
+            count = int(totals["count"].sum())
+            uncounted = count - int(totals["counted"].sum())
+            sums = dict(totals.select("currency", "total").iter_rows())
+            pages = 1 if page.size is None else max(1, -(-count // page.size))
+        if number > pages:
+            raise InvalidFilter(f"there is no page {number:,}; the last one is {pages:,}")
         offset = (page.number - 1) * (page.size or 0)
-        rows = search.read_rows(connection, listing, criteria, order, page.size, offset)
+        chosen = search.select_rows(
+            connection, listing, criteria, order, page.size, offset, after=page.after, count=count
+        )
+        rows = read_frame(connection, chosen)
     staff = pl.col("facility").is_in(criteria.seen.facilities)
     rows = rows.with_columns(pl.when(staff).then(pl.col("^cost|reason$")))
-    sums = dict(totals.select("currency", "total").iter_rows())
-    uncounted = count - int(totals["counted"].sum())
-    return SearchResult(rows, count, sums, page.number, pages, uncounted)
+    last = None
+    if rows.height == page.size and (number < pages or not pages):
+        last = rows.select("facility", "charge" if listing is CHARGE_ROWS else "invoice").row(-1)
+    return SearchResult(rows, count, sums, number, pages, uncounted, last)
 
 
 def _order(listing: Listing, sort: tuple[str, ...]) -> list[tuple[str, bool]]:

@@ -121,6 +121,16 @@ def test_charges_take_facility_and_period_as_before_and_the_filters(said: Said) 
     assert said("charges", "MIC", "2020-05", "--user", "bob").endswith("1 charge, total 2.50 USD\n")
 
 
+def test_a_page_says_how_the_next_one_is_asked_for(said: Said) -> None:
+    words = ("charges", "MIC", "2020-04", "--sort", "-total", "--per-page", "3")
+    first = said(*words, "--page", "1")
+    second = listed(said, *words, "--page", "2")
+    asked = first.splitlines()[-1].split()
+    assert asked[0] == "--after" and asked[2:] == ["shows", "the", "next", "page"]
+    assert listed(said, *words, "--after", asked[1]) == second
+    assert "3 further charges on this page\n--after " in said(*words, "--after", asked[1])
+
+
 def test_csv_is_the_page_that_json_is(said: Said) -> None:
     words = ("charges", "--sort", "-total", "--page", "2", "--per-page", "5")
     text = said(*words, "--csv")
@@ -144,6 +154,7 @@ def test_csv_is_the_page_that_json_is(said: Said) -> None:
             "the list cannot be sorted by 'colour'; sort by number, invoice",
         ),
         ("invoices --page 9", "there is no page 9; the last one is 1"),
+        ("invoices --page 2 --after MIC/a", "--after and --page both name a page; say one"),
         ("invoices --per-page 0", "pages and their rows are counted from 1"),
         ("invoices --period 2020-04 --to 2020-05", "--period is one month, --from and --to"),
         ("invoices --json --csv", "the output is either --json or --csv; say one of them"),

@@ -185,23 +185,38 @@ SORTS = [(INVOICE_ROWS, name) for name in INVOICE_ROWS.sorts] + [
 
 @pytest.mark.parametrize("falling", ["", "-"])
 def test_pages_cover_all_once_whatever_the_order(filled: Engine, falling: str) -> None:
+    """Those that follow a row, with nulls and ties; by number too, from either end."""
     for listing, name in SORTS:
         find, key = (
             (find_invoices, ("facility", "invoice"))
             if listing is INVOICE_ROWS
             else (find_charges, ("facility", "charge"))
         )
-        whole = find(filled, Filter(), page=Page(sort=(f"{falling}{name}", "-total")))
-        pages = [
-            find(filled, Filter(), page=Page(number, 4, (f"{falling}{name}", "-total")))
-            for number in range(1, -(-whole.count // 4) + 1)
-        ]
-        assert {page.pages for page in pages} == {len(pages)}
-        assert all(page.totals == whole.totals for page in pages)
+        sort = (f"{falling}{name}", "-total")
+        whole = find(filled, Filter(), page=Page(sort=sort))
+        pages = [find(filled, Filter(), page=Page(1, 4, sort))]
+        while pages[-1].last is not None:
+            pages.append(find(filled, Filter(), page=Page(1, 4, sort, after=pages[-1].last)))
         turned = list(chain.from_iterable(page.rows.to_dicts() for page in pages))
         assert turned == whole.rows.to_dicts()
         keys = [tuple(row[column] for column in key) for row in turned]
-        assert len(set(keys)) == len(keys)
+        assert len(set(keys)) == len(keys) == whole.count
+        for number in (2, -(-whole.count // 4) - 1, -(-whole.count // 4)):
+            page = find(filled, Filter(), page=Page(number, 4, sort))
+            assert page.rows.to_dicts() == turned[4 * number - 4 : 4 * number]
+            assert (page.totals, page.pages) == (whole.totals, pages[0].pages)
+
+
+def test_a_page_follows_a_row_in_a_narrowed_search_too(filled: Engine) -> None:
+    wanted = Filter.parse({"facility": "MIC", "period_from": "2020-04", "period_to": "2020-04"})
+    for sort in (("project", "date"), ("-date",), ("-total", "charge")):
+        whole = find_charges(filled, wanted, page=Page(sort=sort)).texts()["charge"].to_list()
+        for at, row in enumerate(whole):
+            after = (row.partition("/")[0], row.partition("/")[2])
+            page = find_charges(filled, wanted, page=Page(1, 3, sort, after))
+            assert page.texts()["charge"].to_list() == whole[at + 1 : at + 4]
+            assert page.count == page.pages == 0
+    assert page.sentence("charge") == "0 further charges on this page"
 
 
 def test_rows_are_in_order_what_is_missing_last_ties_by_facility_and_code(
@@ -302,6 +317,8 @@ def test_pages_and_orders_that_there_are_not(filled: Engine) -> None:
         (Page(0, 4), "counted from 1"),
         (Page(1, 0), "counted from 1"),
         (Page(sort=("-colour",)), "the list cannot be sorted by 'colour'"),
+        (Page(1, 4, after=("MIC", "none")), "there is no row MIC/none to continue after"),
+        (Page(after=("MIC", "none")), "a page that follows a row has a size, and no number"),
     ):
         with pytest.raises(InvalidFilter, match=sentence):
             find_invoices(filled, Filter(), page=page)
