@@ -22,6 +22,13 @@ APPROVAL, RULE = "approval", "rule"
 """Kind and subject of the events that note who approves a facility's invoices: ``{"reviewers":
 [["ann"],["bob","carl"]],"two_persons":true}``, or nothing."""
 
+PRICE_BOOK = "price_book"
+"""Kind of the events that note each version of the price book; their subject is the facility."""
+
+OUTSIDE, FIRST_SEEN = "changed outside the office", "first seen"
+"""The reasons of such an event for a version that nobody saved by the program. Its author is
+unknown: login and time of the event tell who first worked with it, and when."""
+
 VIEWER, REVIEWER, ISSUER, ADMINISTRATOR = "viewer", "reviewer", "issuer", "administrator"
 AUDITOR, LAB_ADMINISTRATOR = "auditor", "lab_administrator"
 

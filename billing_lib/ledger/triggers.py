@@ -40,10 +40,13 @@ from billing_lib.ledger.acts import (
     ENOUGH,
     EVENTED,
     EVENTS,
+    FIRST_SEEN,
     HOLDS,
     ISSUER,
     LAB_ADMINISTRATOR,
     LOCKS,
+    OUTSIDE,
+    PRICE_BOOK,
     READS,
     RECORDED,
     REVIEWER,
@@ -732,10 +735,14 @@ def _by_an_administrator() -> str:
     RETURN coalesce(NEW, OLD);"""
 
 
+_OF_PROJECT = "{0}.facility = NEW.facility AND {0}.project = NEW.project"
+
+
 def _by_its_reviewer() -> str:
     """Refuse an approval by a login whose turn it is not, or who changed an amount where two
     persons are asked for."""
     of_invoice = "c.facility = NEW.facility AND c.invoice = NEW.code"
+    unsaved = named((OUTSIDE, FIRST_SEEN))
     changed = (
         "SELECT 1 FROM charge c JOIN event e ON e.facility = c.facility"
         f" WHERE {of_invoice} AND e.login = session_user::text AND (e.subject = c.charge"
@@ -748,6 +755,17 @@ def _by_its_reviewer() -> str:
         " JOIN source_file s ON s.facility = u.facility AND s.sha256 = u.file_sha256"
         f" WHERE {of_invoice} AND s.login = session_user::text"
     )
+    paid_in = (
+        f"SELECT 1 FROM fund_entry d WHERE {_OF_PROJECT.format('d')} AND d.kind = 'deposit'"
+        " AND d.login = session_user::text AND d.sequence > coalesce((SELECT max(f.sequence)"
+        f" FROM fund_entry f WHERE {_OF_PROJECT.format('f')} AND f.kind = 'draw'), 0)"
+    )
+    saved = f"e.facility = NEW.facility AND e.kind = '{PRICE_BOOK}' AND e.reason NOT IN {unsaved}"
+    priced = (
+        f"SELECT 1 FROM event e WHERE {saved} AND e.login = session_user::text"
+        f" AND e.sequence = (SELECT max(e.sequence) FROM event e WHERE {saved})"
+    )
+    own = " OR ".join(f"EXISTS ({each})" for each in (changed, loaded, paid_in, priced))
     return (
         f"DECLARE rule jsonb := {_PREFIX}approval(NEW.facility);"
         " turn jsonb := coalesce(rule -> 'reviewers' -> OLD.step, '[]'); BEGIN "
@@ -757,7 +775,7 @@ def _by_its_reviewer() -> str:
             " string_agg(r.value, ' or ') FROM jsonb_array_elements_text(turn) r), 'nobody')",
         )
         + _refused(
-            f"IF (rule ->> 'two_persons')::boolean AND (EXISTS ({changed}) OR EXISTS ({loaded}))",
+            f"IF (rule ->> 'two_persons')::boolean AND ({own})",
             "'{} may not approve this invoice: {} changed an amount of it, and two persons are"
             " asked for'",
         )

@@ -21,13 +21,14 @@ from sqlalchemy import Connection
 from billing_lib.errors import NotPermitted, NotReady, count_of
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import events, statements, usage
+from billing_lib.ledger.acts import FIRST_SEEN, OUTSIDE, PRICE_BOOK
 from billing_lib.ledger.schema import KEPT
 from billing_lib.pricing.money import minor_places, money_text
 from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.pricing.rates import Rate
 from billing_lib.workflow.findings import ANY, DISMISS, RESTORE
 from billing_lib.workflow.notes import NOTE_KIND
-from billing_lib.workflow.permissions import OUTSIDE, PRICE_BOOK, require_noted_approval
+from billing_lib.workflow.permissions import require_noted_approval
 from billing_lib.workflow.price import changes_in_force
 
 _SEEN = [name for name in KEPT if name not in ("state", "run", "invoice")]
@@ -150,7 +151,7 @@ def own_changes(connection: Connection, book: PriceBook, code: str, login: str) 
         if paid_in.height:
             return f"entered the deposit of project {project}, from which invoice {code} draws"
     books = events.read_events(connection, facility, kinds=[PRICE_BOOK])
-    changed = books.filter(~pl.col("reason").is_in([OUTSIDE, "first seen"])).tail(1)
+    changed = books.filter(~pl.col("reason").is_in([OUTSIDE, FIRST_SEEN])).tail(1)
     if changed.filter(pl.col("login") == login).height:
         return f"changed the price book by which invoice {code} is priced"
     return None

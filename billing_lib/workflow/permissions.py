@@ -26,6 +26,7 @@ from sqlalchemy import Connection, Engine
 
 from billing_lib.errors import InvalidPermission, NotPermitted, NotReady, UnknownFacility
 from billing_lib.ledger import acts, logins, people
+from billing_lib.ledger.acts import FIRST_SEEN, OUTSIDE, PRICE_BOOK
 from billing_lib.ledger.database import Ledger, reading, trying, writing
 from billing_lib.ledger.events import BEGINNING, check_chain, read_events, record_event
 from billing_lib.ledger.people import current_login
@@ -34,13 +35,6 @@ from billing_lib.pricing.pricebook import PriceBook
 
 KIND, TREE = "teams", "tree"
 """Kind and subject of the events that note the tree of teams."""
-
-PRICE_BOOK = "price_book"
-"""Kind of the events that note each version of the price book; their subject is the facility."""
-
-OUTSIDE = "changed outside the office"
-"""The reason of such an event for a version that nobody saved by the program. Its author is
-unknown: login and time of the event tell who first worked with it, and when."""
 
 
 def with_below(connection: Connection, facility: str, teams: set[str]) -> set[str]:
@@ -261,7 +255,7 @@ def note_book(
         facility,
         kind=PRICE_BOOK,
         subject=facility,
-        reason="first seen" if last is None and reason == OUTSIDE else reason,
+        reason=FIRST_SEEN if last is None and reason == OUTSIDE else reason,
         before=canonical_json({"sha256": last, **(before or {})}),
         after=canonical_json({"sha256": sha256, **(after or {})}),
     )

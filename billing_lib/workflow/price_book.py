@@ -41,6 +41,7 @@ from billing_lib.errors import (
 )
 from billing_lib.ledger import charges as ledger_charges
 from billing_lib.ledger import invoices as ledger_invoices
+from billing_lib.ledger.acts import PRICE_BOOK
 from billing_lib.ledger.database import reading, trying, writing
 from billing_lib.ledger.events import read_events
 from billing_lib.ledger.overview import open_months
@@ -61,7 +62,6 @@ from billing_lib.workflow.load import (
 )
 from billing_lib.workflow.permissions import (
     ADMINISTRATOR,
-    PRICE_BOOK,
     REVIEWER,
     VIEWER,
     may,
