@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from post_office import PostOffice
+from sample_post_office import PostOffice
 from sample_facility import BOOK
 from sqlalchemy import Engine
 
