@@ -34,6 +34,8 @@ from billing_lib import cli
 from billing_lib.audit import clean_room, warm_kernel
 
 PROGRAM = str(Path(billing_lib.__file__).parent) + os.sep
+EVERY = "every effect"
+
 CHANGES = {"os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.mkdir"}
 """The audit events of changes of folders: first a path, last the folder in which it is, or -1."""
 
@@ -50,7 +52,7 @@ class Watch:
     def effect(self, kind: str) -> None:
         """Tell of an effect that is about to happen."""
         name = f"{kind} {_line()}"
-        if self.die is not None and self.die[0] in (name, "any"):
+        if self.die is not None and self.die[0] in (name, EVERY):
             self.seen += 1
             if self.seen == self.die[1] and self.instead is None:
                 os.kill(os.getpid(), signal.SIGKILL)
