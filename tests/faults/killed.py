@@ -3,9 +3,9 @@
     python killed.py    for each request, a line of JSON on standard input, an answer on its output
 
 An effect is a commit, a part of a mail that is sent, or a change of a file below the site: opened
-for writing, flushed, renamed, linked, deleted. Its name has the lines of the program that cause it:
-``rename documents/writing.py:24 < cli/exports.py:217``. Nobody lists effects: Python's audit events and a few functions
-that are watched here name them, in the forked process alone.
+for writing, flushed, renamed, linked, deleted. It is named by the lines of the program that cause
+it: ``rename documents/writing.py:24 < cli/exports.py:217``. Nobody lists effects: Python's audit
+events, and a few functions that are watched here, tell of them in the forked process alone.
 
 To die is to end by SIGKILL right before an effect. So that the moments after one are there, too,
 ``open``, ``send`` and the whole command are followed by another one: ``opened`` (the file is there
@@ -19,6 +19,7 @@ import io
 import json
 import os
 import pkgutil
+import re
 import signal
 import smtplib
 import subprocess
@@ -34,8 +35,6 @@ from billing_lib import cli
 from billing_lib.audit import clean_room, warm_kernel
 
 PROGRAM = str(Path(billing_lib.__file__).parent) + os.sep
-EVERY = "every effect"
-
 CHANGES = {"os.rename", "os.link", "os.symlink", "os.remove", "os.rmdir", "os.mkdir"}
 """The audit events of changes of folders: first a path, last the folder in which it is, or -1."""
 
@@ -46,13 +45,13 @@ class Watch:
     def __init__(
         self, site: str, trace: int, die: tuple[str, int] | None, instead: list[str] | None
     ) -> None:
-        self.site, self.trace, self.die, self.instead = site + os.sep, trace, die, instead
+        self.site, self.trace, self.die, self.instead = site, trace, die, instead
         self.seen = 0
 
     def effect(self, kind: str) -> None:
         """Tell of an effect that is about to happen."""
         name = f"{kind} {_line()}"
-        if self.die is not None and self.die[0] in (name, EVERY):
+        if self.die is not None and self.die[0] == name:
             self.seen += 1
             if self.seen == self.die[1] and self.instead is None:
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -75,7 +74,8 @@ class Watch:
 
     def below(self, path: object) -> bool:
         """Whether a path is below the site."""
-        return isinstance(path, str | os.PathLike) and os.path.abspath(path).startswith(self.site)
+        named = isinstance(path, str | os.PathLike)
+        return named and Path(path).absolute().is_relative_to(self.site)
 
     def begin(self) -> None:
         """Watch this process."""
@@ -110,10 +110,10 @@ class Watch:
         return opened
 
 
-def _whole(path: Any, folder: int) -> str:
+def _whole(path: Any, folder: int) -> Path:
     """A path with the folder, an open one, in which it is meant."""
-    within = "" if folder < 0 else os.readlink(f"/proc/self/fd/{folder}")
-    return os.path.join(within, os.fsdecode(path))
+    within = Path() if folder < 0 else Path(f"/proc/self/fd/{folder}").readlink()
+    return within / os.fsdecode(path)
 
 
 def _line() -> str:
@@ -132,11 +132,13 @@ def _become(request: dict[str, Any], forker: warm_kernel.Forker) -> NoReturn:
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     os.dup2(said, 1)
     os.dup2(said, 2)
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode) for number, mode in enumerate("rww"))
+    sys.stdin, sys.stdout, sys.stderr = map(os.fdopen, range(3), "rww")
     os.chdir(site)
     os.environ.update(request["environment"])
     sys.argv = ["billing", *request["words"]]
-    warm_kernel._forkers[os.getpid(), warm_kernel.ISSUING] = forker
+    if request["seconds"] is None:  # else it may end while it waits for the answer
+        forker.ended = lambda: False  # type: ignore[method-assign] # it is another's child
+        warm_kernel._forkers[os.getpid(), warm_kernel.ISSUING] = forker
     trace = os.open(request["trace"], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     die = request["die"]
     watch = Watch(site, trace, None if die is None else tuple(die), request["instead"])
@@ -157,13 +159,10 @@ def _become(request: dict[str, Any], forker: warm_kernel.Forker) -> NoReturn:
 def main() -> None:
     """Import everything, then run each request in a fork and answer with its status."""
     for module in pkgutil.walk_packages(billing_lib.__path__, "billing_lib."):
-        if not module.name.startswith(("billing_lib.portal", "billing_lib.panels")):
-            if "migrations" not in module.name:
-                importlib.import_module(module.name)
+        if not re.search("portal|panels|migrations", module.name):
+            importlib.import_module(module.name)
     gc.freeze()
-    forker = warm_kernel.warm_up(
-        clean_room.clean_environment(Path(os.devnull), clean_room._TREE)
-    )
+    forker = warm_kernel.warm_up(clean_room.clean_environment(Path(os.devnull), clean_room._TREE))
     children = Path(f"/proc/{forker._process.pid}/task/{forker._process.pid}/children")
     for line in sys.stdin:
         child = os.fork()
