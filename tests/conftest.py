@@ -36,6 +36,7 @@ _LONGEST = (
         "tests/batch/test_month.py",
         "tests/ledger/test_races.py",
         "tests/workflow/test_life.py",
+        "tests/faults/test_crash.py",
     ),
     *("tests/pricing/test_against_oracle.py", "tests/audit/test_reproduce.py"),
 )
