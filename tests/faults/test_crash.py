@@ -297,13 +297,13 @@ def standing(engine: Engine) -> dict[str, Any]:
 
 
 def files(site: Site) -> Counter[str]:
-    """The files of a site, without the ledger's own, numbers of tries, and names in the store.
+    """The files of a site, without the ledger's own, numbers of tries, and names that are hashes.
 
     A package that is half written has its own number, so that no later one takes its place.
     """
     names = (path.relative_to(site.folder).as_posix() for path in site.folder.rglob("*"))
     kept = (name for name in names if not name.startswith(("billing.db", "packages/.package-")))
-    own = r"(?<=-2020-04-1)\.\d+|(?<=package-)[0-9a-f]{12}|(?<=store/files/).+"
+    own = r"(?<=-2020-04-1)\.\d+|(?<=package-)[0-9a-f]{12}|(?<=store/files/).+|(?<=/objects/)[0-9a-f]+"
     return Counter(re.sub(own, "", name) for name in kept)
 
 
