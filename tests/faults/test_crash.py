@@ -303,7 +303,8 @@ def files(site: Site) -> Counter[str]:
     """
     names = (path.relative_to(site.folder).as_posix() for path in site.folder.rglob("*"))
     kept = (name for name in names if not name.startswith(("billing.db", "packages/.package-")))
-    own = r"(?<=-2020-04-1)\.\d+|(?<=package-)[0-9a-f]{12}|(?<=store/files/).+|(?<=/objects/)[0-9a-f]+"
+    own = r"(?<=-2020-04-1)\.\d+|(?<=package-)[0-9a-f]{12}|(?<=store/files/).+"
+    own += r"|(?<=/objects/)[0-9a-f]+"
     return Counter(re.sub(own, "", name) for name in kept)
 
 
