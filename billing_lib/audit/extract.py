@@ -16,7 +16,8 @@ import datetime as dt
 import hashlib
 import json
 import shutil
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -127,15 +128,31 @@ def archive_records(records: list[Path], folder: Path, *, with_packages: bool) -
                 )
             download_wheels(read_lock(program.files["uv.lock"]), folder / PACKAGES)
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            with tempfile.TemporaryDirectory(dir=folder, prefix=f".{record.name}.") as place:
-                shutil.copytree(record, Path(place) / record.name).rename(target)
+            with _made(target) as place:
+                shutil.copytree(record, place)
         except OSError as error:
             raise UnwritableFile(
                 f"the record cannot be copied here: {error.strerror or error}", where=str(folder)
             ) from None
         copies.append(target)
     return copies
+
+
+@contextmanager
+def _made(target: Path) -> Iterator[Path]:
+    """The path of a folder to make, which becomes the target when all of it is there.
+
+    Deletes one that a crash has left half made.
+    """
+    partial = target.with_name(f".{target.name}.partial")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if partial.exists():
+        shutil.rmtree(partial)
+    try:
+        yield partial
+        partial.rename(target)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
 
 
 def _require_reader(engine: Engine, number: str) -> None:
@@ -169,9 +186,7 @@ def make_extract(record: Path, number: str, log: Log | None, folder: Path) -> Pa
             remedy="take the program's version that issued it, or hand over the whole record",
         )
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder, prefix=f".{number}.") as place:
-            made = Path(place) / number
+        with _made(target) as made:
             for path in proof.sha256:
                 (made / path).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(record / path, made / path)
@@ -183,7 +198,6 @@ def make_extract(record: Path, number: str, log: Log | None, folder: Path) -> Pa
                 "Billing-Extract-Of": proof.record.seal,
             }
             seal_files(made, _description(part, data, number), origin, further)
-            made.rename(target)
     except OSError as error:
         raise UnwritableFile(
             f"no extract can be made here: {error.strerror or error}", where=str(folder)

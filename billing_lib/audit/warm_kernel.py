@@ -165,13 +165,14 @@ def _serve(requests: Connection, imports: list[str]) -> None:
     while True:
         try:
             words, folder, environment = requests.recv()
-        except EOFError:  # whoever started it has ended
+            pid = os.fork()
+            if pid > 0:
+                requests.send(pid)
+        except (EOFError, ConnectionError):  # whoever started it has ended
             return
-        pid = os.fork()
         if pid == 0:
             requests.close()
             _become_kernel(words, folder, environment)
-        requests.send(pid)
 
 
 def _become_kernel(words: list[str], folder: Path, environment: dict[str, str]) -> Never:

@@ -211,7 +211,12 @@ def journal(
     from billing_lib.documents.journal import render_journal, require_journal_format
     from billing_lib.documents.writing import write_file
     from billing_lib.errors import InvalidFilter
-    from billing_lib.workflow.journal import Selection, post_journal, read_journal
+    from billing_lib.workflow.journal import (
+        Selection,
+        list_journals,
+        post_journal,
+        read_journal,
+    )
     from billing_lib.workflow.lines import parse_date
 
     if sum((number is not None, post, posted)) > 1:
@@ -225,7 +230,11 @@ def journal(
     if post:
         made = post_journal(engine, book, selection)
         if made is None:
-            typer.echo(f"{facility}: there is nothing to post, nothing changed")
+            last = max(list_journals(engine, book)["journal"], default=None)
+            shown = f"; 'billing journal {facility} {last}' shows the last one again"
+            typer.echo(
+                f"{facility}: there is nothing to post, nothing changed{shown if last else ''}"
+            )
             return
         typer.echo(f"{facility}: journal {made.number} is posted, {made.sentence}", err=to is None)
     else:

@@ -353,6 +353,10 @@ _Obstacle = tuple[str, BillingError]
 """The reason why an invoice is passed over, said of one or several, and the error about one."""
 
 
+_BY_ALL = "approved by all already"
+_PROCESS = "'billing run process' issues what all have approved"
+
+
 def _turns(
     connection: Connection,
     book: PriceBook,
@@ -385,7 +389,10 @@ def _turns(
     if not free:
         if locked.height == 1 and found is not None:
             raise found[1]
-        raise NotReady("; ".join([f"nothing here waits for {login}", *sentences]))
+        raise NotReady(
+            "; ".join([f"nothing here waits for {login}", *sentences]),
+            remedy=_PROCESS if _BY_ALL in passed else None,
+        )
     return free, sentences
 
 
@@ -398,9 +405,9 @@ def _not_approved(
     if not reviewers:
         error = NotReady(
             f"invoice {code} is {state} and does not wait for an approval",
-            remedy="'billing invoices' lists those that do",
+            remedy=_PROCESS if state == APPROVING else "'billing invoices' lists those that do",
         )
-        return ("approved by all already" if state == APPROVING else f"in state {state}"), error
+        return (_BY_ALL if state == APPROVING else f"in state {state}"), error
     return _not_your_turn(code, reviewers, login) or _own_changes(connection, book, code, login)
 
 

@@ -55,7 +55,10 @@ def test_a_journal_is_shown_posted_once_and_had_again(billing: Billing, tmp_path
     first, again = tmp_path / "1.csv", tmp_path / "again.csv"
     said = "MIC: journal 1 is posted, 2 transactions, 160.83 USD debited\n1.csv: written\n"
     assert billing("journal", "MIC", "--post", "--to", "1.csv") == (0, said, "")
-    nothing_left = "MIC: there is nothing to post, nothing changed\n"
+    nothing_left = (
+        "MIC: there is nothing to post, nothing changed; 'billing journal MIC 1' shows the last "
+        "one again\n"
+    )
     assert billing("journal", "MIC", "--post", "--to", "2.csv") == (0, nothing_left, "")
     assert not (tmp_path / "2.csv").exists()
     assert billing("journal", "MIC", "1", "--to", "again.csv") == (0, "again.csv: written\n", "")

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 from mailed import APRIL, MAILED, Billed
-from post_office import PostOffice
 from sample_facility import nothing, price_book, usage_file
 from sample_issuing import issue_here
+from sample_post_office import PostOffice
 from sqlalchemy import Engine
 
 from billing_lib.workflow.load import load_files

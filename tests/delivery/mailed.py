@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from post_office import PostOffice
 from sample_facility import BOOK
+from sample_post_office import PostOffice
 from sqlalchemy import Engine
 
 from billing_lib.delivery.queue import queue_invoices

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from dialects import ON_SQLITE
 from mailed import ANN, APRIL, HEAD, MAILED, P1, ZOE, Billed, ids
-from post_office import DIES, PASSWORD
 from sample_facility import price_book
+from sample_post_office import DIES, PASSWORD
 from typer.testing import CliRunner, Result
 
 from billing_lib import Site

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from dialects import ON_SQLITE
 from mailed import ANN, APRIL, HEAD, P1, P2, ZOE, Billed, ids, queued, sent, standing
-from post_office import DIES, PASSWORD
+from sample_post_office import DIES, PASSWORD
 from sqlalchemy import update
 
 from billing_lib.audit.bag import payload_files, write_manifests

@@ -420,7 +420,7 @@ class Life(RuleBasedStateMachine):
 
     @invariant()
     def nothing_is_lost_or_billed_twice(self) -> None:
-        found = broken(self.path, self.rated)
+        found = broken(self.ledger, self.rated)
         assert not found, found
 
     @invariant()

@@ -47,8 +47,7 @@ def totals(ledger: Engine) -> dict[str, int]:
 
 
 def defects(ledger: Engine) -> list[str]:
-    sqlite = ledger.dialect.name == "sqlite"
-    return broken(Path(str(ledger.url.database)), {"2020-04"}) if sqlite else []
+    return broken(ledger, {"2020-04"})
 
 
 @pytest.fixture

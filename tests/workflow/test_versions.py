@@ -732,7 +732,7 @@ def test_all_versions_in_order_bill_as_the_last_alone(
             for each in ledgers:
                 rate(each, *MONTHS, book=book)
             assert billed(every) == billed(last)
-            assert not broken(here / "all.db", {str(month) for month in MONTHS})
+            assert not broken(every, {str(month) for month in MONTHS})
             if rates[0]:
                 for name in reversed(names):
                     unload(every, book, name)

@@ -1,4 +1,4 @@
-"""What holds of a ledger whatever staff do, asked of the SQLite file in plain SQL.
+"""What holds of a ledger whatever staff do and whatever dies, asked of it in plain SQL.
 
 Each function gives sentences, none where all is well.
 """
@@ -8,6 +8,10 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
+from sqlalchemy import Connection, Engine, text
+
+from billing_lib.ledger.database import reading
 
 ISSUED = "('APPROVED', 'SUPERSEDED', 'VOID', 'PAID')"
 EDITABLE = "('OPEN', 'REJECTED', 'ERROR', 'QUARANTINED')"
@@ -34,7 +38,7 @@ QUERIES = {
     "a charge is on an invoice of another project, or of none": """
         SELECT c.charge, c.invoice FROM charge c LEFT JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice
-        WHERE c.invoice IS NOT NULL AND i.project IS NOT c.project""",
+        WHERE c.invoice IS NOT NULL AND i.project IS DISTINCT FROM c.project""",
     "a charge is bound while its invoice takes in changes, or free while it does not": f"""
         SELECT c.charge, c.state, c.run, i.code, i.state FROM charge c JOIN invoice i
         ON i.facility = c.facility AND i.code = c.invoice
@@ -91,7 +95,7 @@ QUERIES = {
 }
 
 
-def broken(ledger: Path, rated: set[str]) -> list[str]:
+def broken(ledger: Engine, rated: set[str]) -> list[str]:
     """What does not hold.
 
     Parameters
@@ -99,9 +103,11 @@ def broken(ledger: Path, rated: set[str]) -> list[str]:
     rated
         Months of usage that were rated since usage was loaded or a charge deleted.
     """
-    with closing(sqlite3.connect(ledger)) as connection:
+    with reading(ledger) as connection:
         found = [
-            f"{what}: {row}" for what, query in QUERIES.items() for row in connection.execute(query)
+            f"{what}: {row}"
+            for what, query in QUERIES.items()
+            for row in connection.execute(text(query))
         ]
         return found + [
             f"{month}: {records} records, {charges} charges, {unbilled} unbilled"
@@ -110,15 +116,15 @@ def broken(ledger: Path, rated: set[str]) -> list[str]:
         ]
 
 
-def _counts(connection: sqlite3.Connection) -> Iterator[tuple[str, int, int, int]]:
-    yield from connection.execute(
-        """SELECT u.period, count(*), count(c.charge),
+def _counts(connection: Connection) -> Iterator[tuple[str, int, int, int]]:
+    query = """SELECT u.period, count(*), count(c.charge),
             (SELECT count(*) FROM unbilled b WHERE b.period = u.period)
         FROM usage_record u LEFT JOIN charge c
             ON c.facility = u.facility AND c.record = u.record AND c.occurrence = u.occurrence
             AND c.original IS NULL
         GROUP BY u.period"""
-    )
+    for row in connection.execute(text(query)):
+        yield tuple(row)
 
 
 def written_once(ledger: Path) -> dict[tuple[object, ...], str]:
