@@ -20,6 +20,9 @@ from common.measure import BUSY, machine
 FOLDER = Path(__file__).parent.parent
 SHOWN_PACKAGES = ("polars", "duckdb", "sqlalchemy", "psycopg")
 PEERS = ("nemo", "nemo-billing", "django")
+_OF_RECORDS = ("rate", "ledger")
+"""The benchmarks that price records or write them, whose speeds are drawn."""
+
 _COMPARED = {"<": operator.lt, "≤": operator.le, "≥": operator.ge}
 _TITLES = {
     "rate": "Rating and charging",
@@ -89,8 +92,10 @@ def _write_down(all_found: list[dict[str, Any]]) -> None:
         lines += [f"| {name} | {version(name)} |" for name in SHOWN_PACKAGES]
         lines += [f"| {name} (peers) | {pinned} |" for name, pinned in _peers()]
         lines.append("")
-    lines += ["![Charges per second](results.svg)", ""]
-    if any(found["benchmark"] == "issue" for found in all_found):
+    measured = {found["benchmark"] for found in all_found}
+    if measured & set(_OF_RECORDS):
+        lines += ["![Charges per second](results.svg)", ""]
+    if "issue" in measured:
         lines += ["![Seconds by the number of charges](size.svg)", ""]
     for found, others in zip(all_found, busy, strict=True):
         lines += [f"## {_TITLES[found['benchmark']]} ({found['date']})", ""]
@@ -131,9 +136,11 @@ def _draw(all_found: list[dict[str, Any]]) -> None:
     rows = [
         row | {"of": found["benchmark"]}
         for found in all_found
-        if found["benchmark"] in ("rate", "ledger")  # elsewhere no records are priced or written
+        if found["benchmark"] in _OF_RECORDS
         for row in found["rows"]
     ]
+    if not rows:
+        return
     frame = (
         pl.DataFrame(rows)
         .with_columns(speed=pl.col("records") / pl.col("seconds"))
