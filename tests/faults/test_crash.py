@@ -312,7 +312,9 @@ def check(month: Month, name: str, site: Site, said: str) -> None:
     """A site in which a command died and was run again is as one in which it ran once."""
     as_if, engine = month.after[name], open_ledger(site.url)
     if name not in month.standing:
-        month.standing[name] = standing(open_ledger(as_if.url))
+        as_it_is = open_ledger(as_if.url)
+        month.standing[name] = standing(as_it_is)
+        as_it_is.dispose()  # PostgreSQL copies no database that somebody uses
     now, expected = standing(engine), month.standing[name]
     differing = {each for each in now if now[each] != expected[each]}
     if name == "package" and now["package"] == expected["package"] + 1:
