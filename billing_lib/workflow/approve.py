@@ -229,7 +229,12 @@ def _prepare_run(
     if RunScope.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
     take_in(connection, book, run, closed)
-    mine = selection.of(ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED))
+    of_run = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
+    mine = selection.of(of_run)
+    # The run may take in more than the selection; what is not submitted now shows its sums, too.
+    others = of_run.join(mine.select("code"), on="code", how="anti")
+    new = others.filter(pl.col("state").is_in(EDITABLE) & (pl.col("charges") == 0))
+    calculate(connection, book, new["code"].to_list())
     if mine.height == 0:  # the transaction ends, so that a run made for it is not kept
         sentence = f"all charges of {book.facility.code} {row.period} are on other billing runs"
         raise NotReady("; ".join([sentence, *notes]), remedy="'billing runs' lists them")

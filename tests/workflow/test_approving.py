@@ -8,8 +8,8 @@ from typing import Self
 
 import pytest
 from dialects import ON_POSTGRESQL
-from sample_facility import BOOK, HEADER, nothing, price_book, usage_file
-from sample_issuing import issue_prepared
+from sample_facility import BOOK, HEADER, USAGE, nothing, price_book, usage_file
+from sample_issuing import issue_here, issue_prepared
 from sample_logins import let_in, url_as
 from sqlalchemy import Engine, make_url
 
@@ -282,6 +282,23 @@ def test_usage_for_an_invoice_of_another_run_is_in_its_total_at_once(
     with reading(rated) as connection:
         found = invoices.read_invoices(connection).select("code", "charges", "total").rows()
     assert found == [(P1, 3, 15333), ("MIC-2020-04-2/p2", 1, 1250)]
+
+
+def test_a_part_is_issued_while_the_runs_other_charges_have_just_come(
+    ledger: Engine, tmp_path: Path
+) -> None:
+    """The run of the whole month takes in p2's charge, too, which is not lost with p1's issuing."""
+    book, (*of_p1, of_p2) = price_book(), USAGE.splitlines(keepends=True)[1:4]
+    load_files(ledger, book, [usage_file(tmp_path, HEADER + "".join(of_p1), "p1.csv")], nothing)
+    rate_period(ledger, book, APRIL)
+    make_run(ledger, book, APRIL, WHOLE)
+    load_files(ledger, book, [usage_file(tmp_path, HEADER + of_p2, "p2.csv")], nothing)
+    rate_period(ledger, book, APRIL)
+    issue_here(ledger, book, APRIL, tmp_path, RunScope(projects=("p1",)))
+    with reading(ledger) as connection:
+        found = invoices.read_invoices(connection).select("code", "state", "charges", "total")
+        assert runs.read_run(connection, RUN).state == "OPEN"
+    assert found.sort("code").rows() == [(P1, "APPROVED", 2, 14833), (P2, "OPEN", 1, 1250)]
 
 
 def test_a_choice_says_what_it_is_for(rated: Engine) -> None:
