@@ -138,6 +138,7 @@ def _draw(all_found: list[dict[str, Any]]) -> None:
         for found in all_found
         if found["benchmark"] in _OF_RECORDS
         for row in found["rows"]
+        if row["records"] >= 1_000  # a page of rows is no speed
     ]
     if not rows:
         return
@@ -147,7 +148,9 @@ def _draw(all_found: list[dict[str, Any]]) -> None:
         .sort("records")
         .unique("what", keep="last")
         .with_columns(
-            of=pl.when(pl.col("of") == "ledger")
+            of=pl.when(pl.col("what").str.contains("by hand"))
+            .then(pl.lit("peers"))
+            .when(pl.col("of") == "ledger")
             .then(pl.lit("this library, with its ledger"))
             .when(pl.col("what").str.starts_with("ours"))
             .then(pl.lit("this library"))
