@@ -152,7 +152,7 @@ def publish(archive: Folder, place: str | Path) -> None:
 
 
 def discard(archive: Folder, place: str | Path) -> None:
-    """Delete what was made or stored of a record that is not published."""
+    """Delete the files of a record that is not published, made or stored."""
     partial = partial_record(archive, place)
     if partial.exists():
         shutil.rmtree(partial)

@@ -1,4 +1,4 @@
-"""Evidence: what an auditor asks beside the computation, in a record's ``data/evidence/``.
+"""Evidence: files for an auditor beside the computation, in a record's ``data/evidence/``.
 
     price-book.yml     the price book's text, as it was at freezing
     usage-files.csv    the files of the usage: name, sha256, who loaded them and when

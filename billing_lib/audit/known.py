@@ -106,7 +106,7 @@ NOTHING = Known()
 def known_here(
     database: str | None = None, log: Path | None = None, head: Head | None = None
 ) -> Known:
-    """Read what the ledger at a URL and an exported log know; by default the settings' ledger.
+    """Read a ledger and an exported log to verify records by; the settings' ledger by default.
 
     Raises
     ------
@@ -124,7 +124,7 @@ def known_here(
 
 
 def known_by(engine: Engine) -> Known:
-    """Read what a ledger knows, as far as the user may see it. Everybody may see the log."""
+    """Read a ledger to verify records by, as far as the user sees it; all may see the log."""
     with reading(engine) as connection:
         sealed = visible(connection, invoices.read_sealed(connection))
         issuings = runs.read_issuings(connection).filter(pl.col("state") == ISSUED)

@@ -167,7 +167,7 @@ def head_findings(head: Head, log: Log) -> list[str]:
 
 
 def signed_by(head: Head, allowed_signers: Path | None) -> signing.SignatureCheck:
-    """Check a head's signature; what cannot be checked is said and holds."""
+    """Check a head's signature; one that cannot be checked holds, and the result says so."""
     if head.signature is None:
         return signing.SignatureCheck(True, "the head is not signed")
     content = f"{head.line}\n".encode()

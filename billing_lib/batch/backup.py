@@ -43,7 +43,7 @@ _LEFT_OUT = shutil.ignore_patterns(".*.partial", "hub", ".workspaces", ".ipynb_c
 
 
 def back_up(engine: Engine, settings: Settings, folder: Path) -> str:
-    """Make a backup in a new folder; a sentence on what is in it.
+    """Make a backup in a new folder; a sentence on its rows and files.
 
     Raises
     ------
@@ -152,7 +152,7 @@ def _files(folder: Path) -> list[Path]:
 
 
 def _copy_files(settings: Settings, target: Path) -> dict[str, Any]:
-    """Copy what the settings name into the target; the settings that name it there."""
+    """Copy the files that the settings name into the target; the settings that name the copies."""
     site = settings.site
     stated = read_site_file(site / SITE_FILE) if site else {}
     stated = {name: value for name, value in stated.items() if name not in ("database", *PATHS)}

@@ -611,7 +611,7 @@ def month(
 
 @contextmanager
 def _watched(by_dask: bool) -> "Iterator[tuple[Progress, Watch]]":
-    """Show on standard error a bar, or of Dask's workers a table of what runs where."""
+    """Show a bar on standard error, or a table of Dask's workers and the facility of each."""
     import time
 
     from rich.console import Console

@@ -105,7 +105,7 @@ TOLD = "billing.told"
 
 @contextmanager
 def recorded(connection: Connection, told: Sequence[Mapping[str, Any]]) -> Iterator[None]:
-    """Record events of what is written inside; PostgreSQL's triggers write them (acts.py).
+    """Record events of the writes inside; PostgreSQL's triggers write them (acts.py).
 
     Each has ``facility``, ``kind``, ``subject``, ``team``, ``group_id``, ``reason``, ``before``,
     ``after``. Of these the triggers take group, reason and the values after; the rest they know.
@@ -218,7 +218,7 @@ def chain_breaks(
 
 
 def chain_head(connection: Connection, facility: str) -> tuple[int, str]:
-    """The number and the hash of a facility's last event: what a copy elsewhere keeps of it."""
+    """The number and the hash of a facility's last event, for a copy elsewhere."""
     head = _link(connection, facility)
     return int(str(head["sequence"])) - 1, str(head["previous_hash"])
 

@@ -1,4 +1,4 @@
-"""Logins of a PostgreSQL server, and what the database lets each do with a ledger.
+"""Logins of a PostgreSQL server, and the rights of each in a ledger.
 
     billing_lab      reads, as far as row-level security shows it, and no costs
     billing_reader   also reads costs: viewers and auditors

@@ -290,7 +290,7 @@ class Upload:
 
 
 class _Heading(anywidget.AnyWidget):
-    """A heading that opens and closes what stands below it."""
+    """A heading that opens and closes the part below it."""
 
     _esm = STATIC / "fold.js"
     _css = STATIC / "fold.css"

@@ -127,7 +127,7 @@ class NewFacilityForm:
 
 
 class BookHistory:
-    """The versions of a price book: who changed what and when, and each version's text."""
+    """The versions of a price book: the author, time, change and text of each."""
 
     def __init__(self, office: Site) -> None:
         self.office = office

@@ -247,7 +247,7 @@ class MonthData:
 
     @classmethod
     def read(cls, folder: Path) -> "MonthData":
-        """Read what ``write`` wrote."""
+        """Read a month that ``write`` has written."""
         stated = json.loads((folder / f"{_FROZEN}month.json").read_bytes())
         frames = {name: pl.read_parquet(folder / f"{_FROZEN}{name}.parquet") for name in _FRAMES}
         facility = Facility.model_validate(stated["facility"])
