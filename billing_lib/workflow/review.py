@@ -231,11 +231,19 @@ class MonthData:
     def write(self, folder: Path) -> None:
         """Write the frames and the facility into a snapshot's folder, as ``review_…`` files.
 
-        The start and end of charges that are in the snapshot's usage are not written again.
+        What a charge has in common with the snapshot's usage is not written again: its times, and
+        its project, team, item, user and date where all of these are still those of the usage.
         """
-        told = pl.col("charge").is_in(_times(folder, self.facility.code)["charge"].implode())
-        times = [pl.when(~told).then(name).alias(name) for name in _TIMES]
-        lean = replace(self, charges=self.charges.with_columns(times))
+        charges = _beside_usage(self.charges.sort("charge"), folder, self.facility.code)
+        as_used = pl.all_horizontal(pl.col(each).eq_missing(_used(each)) for each in _OF_USAGE)
+        lean = replace(
+            self,
+            charges=charges.with_columns(
+                *(pl.when(_used(each).is_null()).then(each).alias(each) for each in _TIMES),
+                *(pl.when(~as_used).then(each).alias(each) for each in _OF_USAGE),
+            ).select(self.charges.columns),
+            shares=self.shares.group_by("charge", maintain_order=True).agg(_SHARE),
+        )
         for name in _FRAMES:
             content = BytesIO()
             getattr(lean, name).write_parquet(content)
@@ -251,17 +259,38 @@ class MonthData:
         stated = json.loads((folder / f"{_FROZEN}month.json").read_bytes())
         frames = {name: pl.read_parquet(folder / f"{_FROZEN}{name}.parquet") for name in _FRAMES}
         facility = Facility.model_validate(stated["facility"])
-        charges = frames.pop("charges").update(_times(folder, facility.code), on="charge")
-        return cls(facility, Period.parse(stated["period"]), charges, **frames)
-
-
-def _times(snapshot: Path, facility: str) -> pl.DataFrame:
-    """The start and end of the charges in a snapshot's usage, by ``charge`` (``RC/57``)."""
-    usage = pl.read_parquet(snapshot / "usage.parquet", columns=["charge", *_TIMES])
-    return named(usage, facility)
+        written = frames.pop("charges")
+        as_used = pl.col("project").is_null()  # every charge has a project
+        charges = _beside_usage(written, folder, facility.code).with_columns(
+            *(pl.coalesce(each, _used(each)).alias(each) for each in _TIMES),
+            *(pl.when(as_used).then(_used(each)).otherwise(each).alias(each) for each in _OF_USAGE),
+        )
+        return cls(
+            facility,
+            Period.parse(stated["period"]),
+            charges.select(written.columns).sort("project", "charge"),
+            shares=frames.pop("shares").explode(_SHARE),
+            **frames,
+        )
 
 
 _TIMES = ("start", "end")
+_OF_USAGE = ("project", "team", "item", "user", "date")
+_SHARE = ("expense_code", "percent")
+
+
+def _used(column: str) -> pl.Expr:
+    """A column of the snapshot's usage, beside the charge's own."""
+    return pl.col(f"{column}_used")
+
+
+def _beside_usage(charges: pl.DataFrame, snapshot: Path, facility: str) -> pl.DataFrame:
+    """Charges (``RC/57``) with the columns of their usage in a snapshot, if it is there."""
+    columns = ["charge", *_TIMES, *_OF_USAGE]
+    usage = named(pl.read_parquet(snapshot / "usage.parquet", columns=columns), facility)
+    return charges.join(usage, on="charge", how="left", suffix="_used", maintain_order="left")
+
+
 _FROZEN = "review_"
 _FRAMES = tuple(each.name for each in fields(MonthData) if each.name not in ("facility", "period"))
 

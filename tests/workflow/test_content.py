@@ -244,18 +244,25 @@ def test_time_that_runs_backwards_is_found(rated: Engine) -> None:
         assert not any("time" in each for each in check_chain(connection, "MIC", times=False))
 
 
-@pytest.mark.parametrize(("project", "timed"), [("p1", []), ("p2", ["MIC/u1"])])
+@pytest.mark.parametrize(
+    ("project", "corrected", "whole"),
+    [("p1", None, ["u3"]), ("p2", None, ["u1", "u2"]), ("p1", "u1", ["u1", "u3"])],
+)
 def test_a_frozen_month_is_read_as_it_was(
-    rated: Engine, tmp_path: Path, project: str, timed: list[str]
+    rated: Engine, tmp_path: Path, project: str, corrected: str | None, whole: list[str]
 ) -> None:
     with reading(rated) as connection:
         month = read_month_data(connection, price_book(), APRIL)
         billed = ledger_charges.read_charges(connection, "MIC", "2020-04", project)
-        gather(connection, price_book(), billed).usage.write_parquet(tmp_path / "usage.parquet")
+        usage = gather(connection, price_book(), billed).usage
+    # As if the usage of a charge had no user, which staff have stated.
+    user = pl.when(pl.col("charge").ne_missing(corrected)).then("user")
+    usage.with_columns(user).write_parquet(tmp_path / "usage.parquet")
     month.write(tmp_path)
     again = MonthData.read(tmp_path)
     for name in ("charges", "stated", "shares", "unbilled", "changes"):
         assert_frame_equal(getattr(again, name), getattr(month, name))
-    # Of the month u1 of p1 alone has times; those of the snapshot's usage are not written again.
-    written = pl.read_parquet(tmp_path / "review_charges.parquet").drop_nulls("start")
-    assert written["charge"].to_list() == timed
+    # What the snapshot's usage has in common with a charge is not written again.
+    written = pl.read_parquet(tmp_path / "review_charges.parquet")
+    charges = [f"MIC/{each}" for each in ("line-2020-04-1", *whole)]
+    assert written.drop_nulls("project")["charge"].to_list() == charges
