@@ -196,12 +196,7 @@ class Issuer:
                     said=self.origin.said,
                     submitted=prepared.submitted,
                 )
-                review = read_month_data(
-                    connection,
-                    self.book,
-                    self.period,
-                    known=None if submitted is None else submitted.charges,
-                )
+                review = read_month_data(connection, self.book, self.period, calculated=submitted)
                 evidence = gather(
                     connection, self.book, frozen, self.file, self.settings.usage_files
                 )

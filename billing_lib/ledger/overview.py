@@ -183,6 +183,11 @@ def count_records(connection: Connection, facility: str, period: str) -> int:
     return _count(connection, usage_record, facility, period)
 
 
+def count_charges(connection: Connection, facility: str, period: str) -> int:
+    """The number of a month's charges, with those that do not count."""
+    return _count(connection, charge, facility, period)
+
+
 def read_month(
     connection: Connection,
     facility: str,
@@ -192,12 +197,11 @@ def read_month(
 ) -> pl.DataFrame:
     """A month's charges that count (schema REVIEWED), by project and charge.
 
-    ``first`` reads only so many charges, which is quick in a large month. ``known`` are charges as
-    they stand in the ledger; they are not read again if they are all of the month's.
+    ``first`` reads only so many charges, which is quick in a large month. ``known`` are all of the
+    month's as they stand in the ledger, and are not read again.
     """
-    here = None if known is None else known.filter(pl.col("period") == period)
-    if here is not None and here.height == _count(connection, charge, facility, period):
-        found = here.select(REVIEWED.names())
+    if known is not None:
+        found = known.select(REVIEWED.names())
     else:
         found = read_charges(connection, facility, period, columns=REVIEWED.names(), first=first)
     left_out = _uncounted(connection, facility, period)

@@ -116,9 +116,18 @@ def read_codes(
     return shares.select(SHARES.names()), invalid.select(INVALID_CODES.names())
 
 
-def read_stated(connection: Connection, facility: str, month: str) -> pl.DataFrame:
-    """The charges by the hour whose source states their quantity as well (schema STATED)."""
-    found = overview.read_stated(connection, facility, month)
+def read_stated(
+    connection: Connection, facility: str, month: str, known: pl.DataFrame | None = None
+) -> pl.DataFrame:
+    """The charges by the hour whose source states their quantity as well (schema STATED).
+
+    ``known`` is the usage of all of the month's charges (schema RATED_USAGE), if it was read.
+    """
+    if known is None:
+        found = overview.read_stated(connection, facility, month)
+    else:
+        stated = known.drop_nulls(["quantity", "start", "end"])
+        found = stated.select("charge", "unit", "rate", "units", stated="quantity")
     bodies = ledger_charges.read_rates(connection, facility, found["rate"].unique())
     per = bodies.select("fingerprint", per=pl.col("body").str.json_path_match("$.per"))
     hourly = found.join(per, left_on="rate", right_on="fingerprint", how="left").filter(

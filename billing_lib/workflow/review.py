@@ -58,7 +58,7 @@ from billing_lib.workflow.findings import (
 )
 from billing_lib.workflow.permissions import REVIEWER, VIEWER, changing, require
 from billing_lib.workflow.price import gather
-from billing_lib.workflow.runs import SIGN_OFF
+from billing_lib.workflow.runs import SIGN_OFF, Calculated
 from billing_lib.workflow.steps import Progress, unheard
 from billing_lib.workflow.unplaced import count_unplaced, month_unbilled
 
@@ -301,14 +301,19 @@ def read_month_data(
     month: Period,
     step: Progress = unheard,
     total: int = MONTHS + 3,
-    known: pl.DataFrame | None = None,
+    calculated: Calculated | None = None,
 ) -> MonthData:
     """Read a month for its review, in ``MONTHS`` + 3 of ``total`` steps.
 
-    ``known`` are charges as they stand in the ledger.
+    What was ``calculated`` in the same transaction is not read again, if it is the whole month.
     """
     facility = book.facility.code
     step(0, total, f"reading the charges of {month}")
+    known, used = None, None
+    if calculated is not None:
+        here = calculated.charges.filter(pl.col("period") == str(month))
+        if here.height == overview.count_charges(connection, facility, str(month)):
+            known, used = here, calculated.gathered.usage.filter(pl.col("period") == str(month))
     charges = named(overview.read_month(connection, facility, str(month), known=known), facility)
     step(1, total, f"reading the splits of {month}")
     shares, invalid_codes = read_codes(connection, book, month, charges)
@@ -327,7 +332,7 @@ def read_month_data(
         period=month,
         charges=charges,
         judged=judged.filter("judged").select("charge"),
-        stated=read_stated(connection, facility, str(month)),
+        stated=read_stated(connection, facility, str(month), used),
         shares=shares,
         unbilled=month_unbilled(connection, facility, str(month)),
         waiting=own.select(UNBILLED.names()),

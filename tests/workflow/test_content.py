@@ -266,3 +266,21 @@ def test_a_frozen_month_is_read_as_it_was(
     written = pl.read_parquet(tmp_path / "review_charges.parquet")
     charges = [f"MIC/{each}" for each in ("line-2020-04-1", *whole)]
     assert written.drop_nulls("project")["charge"].to_list() == charges
+
+
+@pytest.mark.parametrize("scope", [WHOLE, RunScope(projects=("p1",))])
+def test_a_month_just_calculated_is_frozen_as_it_stands_in_the_ledger(
+    rated: Engine, tmp_path: Path, scope: RunScope
+) -> None:
+    head = "id,item,project,user,start,end,quantity"
+    row = "q1,scope,p1,ann,2020-04-14T08:00:00Z,2020-04-14T09:00:00Z,2"
+    (tmp_path / "stated.csv").write_text(f"{head}\n{row}\n")
+    load_files(rated, price_book(), [tmp_path / "stated.csv"], nothing)
+    rate_period(rated, price_book(), APRIL)
+    with writing(rated) as connection:
+        calculated = prepare(connection, price_book(), APRIL, scope).submitted
+        known = read_month_data(connection, price_book(), APRIL, calculated=calculated)
+        read = read_month_data(connection, price_book(), APRIL)
+    assert read.stated["charge"].to_list() == ["MIC/q1"]
+    for name in ("charges", "stated", "shares", "unbilled", "changes"):
+        assert_frame_equal(getattr(known, name), getattr(read, name))
