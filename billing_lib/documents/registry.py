@@ -220,17 +220,19 @@ def _made(
 ) -> Generator[Made, None, None]:
     """The documents of each invoice, in the given order; much work is shared by all processors.
 
-    ``sizes`` are in lines. A process makes some _AT_ONCE lines and ends.
+    ``sizes`` are in lines. A process makes some _AT_ONCE lines and ends, or fewer where processors
+    would have nothing to do.
     """
     if sum(sizes) <= FEW:
         yield from map(make, shown)
         return
+    at_once = min(_AT_ONCE, sum(sizes) // (2 * (os.cpu_count() or 1)))
     batches: list[list[Shown]] = []
     room = 0
     for one, size in zip(shown, sizes, strict=True):
         if room < size:
             batches.append([])
-            room = _AT_ONCE
+            room = at_once
         batches[-1].append(one)
         room -= size
     # Forked from a server that has imported this module, not from this process, whose threads of
