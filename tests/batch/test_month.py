@@ -154,9 +154,12 @@ def test_a_date_that_cannot_be_is_the_users_mistake(ledger: Engine, office: Sett
         assert invoices.read_issued(connection).height == 0
 
 
-def test_a_report_shows_no_markup_of_others(tmp_path: Path) -> None:
-    outcome = Outcome("MIC", "2020-04", ["MIC: project <script>x</script> waits"], failed=True)
-    write_report(BatchMonth([outcome], [], failed=True), tmp_path / "report.ipynb")
+def test_a_report_counts_results_and_shows_no_markup_of_others(tmp_path: Path) -> None:
+    outcomes = [
+        Outcome("A", "2020-04", ["A: issued"], ["A-2020-00001", "A-2020-00002"], seconds=1.26),
+        Outcome("MIC", "2020-04", ["MIC: project <script>x</script> waits"], failed=True),
+    ]
+    write_report(BatchMonth(outcomes, ["stated"], failed=True), tmp_path / "report.ipynb")
     cells = nbformat.read(tmp_path / "report.ipynb", as_version=4).cells
     shown = "".join(
         str(output.data.get(kind, ""))
@@ -164,5 +167,14 @@ def test_a_report_shows_no_markup_of_others(tmp_path: Path) -> None:
         for output in cell.get("outputs", [])
         for kind in ("text/html", "text/markdown")
     )
-    assert "project &lt;script&gt;x&lt;/script&gt; waits" in shown
     assert "<script>" not in shown
+    rows = [re.findall("<td.*?>(.*?)</td>", row) for row in shown.split("<tr>")]
+    assert [row for row in rows if row] == [
+        ["failed", "1", "0", "0.0"],
+        ["issued", "1", "2", "1.3"],
+        ["A", "2020-04", "issued", "2", "1.3"],
+        ["MIC", "2020-04", "failed", "0", "0.0"],
+        ["MIC: project &lt;script&gt;x&lt;/script&gt; waits"],
+        ["A: issued"],
+        ["stated"],
+    ]
