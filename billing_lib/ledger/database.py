@@ -78,13 +78,11 @@ TAKEOVER_SECONDS = 2 * _LEASE_SECONDS
 _CONNECT_SECONDS = 10
 _INSUFFICIENT_PRIVILEGE = "42501"  # PostgreSQL's error code
 _READING = "billing_reading"
-_MEMORY = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 _PRAGMAS = (
     "foreign_keys=ON",
     "recursive_triggers=ON",
     "journal_mode=WAL",
-    # In KiB: a month of millions of charges is changed in memory, where there is memory for it.
-    f"cache_size=-{min(_MEMORY // 8, 2 << 30) // 1024}",
+    "cache_size=-524288",  # at most 512 MiB: a month of a million records is written in memory
 )
 _SQLITE, _POSTGRESQL = "sqlite", "postgresql"
 
