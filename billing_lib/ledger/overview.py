@@ -183,7 +183,7 @@ def count_records(connection: Connection, facility: str, period: str) -> int:
     return _count(connection, usage_record, facility, period)
 
 
-def count_charges(connection: Connection, facility: str, period: str) -> int:
+def count_all_charges(connection: Connection, facility: str, period: str) -> int:
     """The number of a month's charges, with those that do not count."""
     return _count(connection, charge, facility, period)
 

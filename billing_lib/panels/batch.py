@@ -47,8 +47,8 @@ def sentences_table(
 ) -> HTML:
     """All sentences of the batch: on failed months, on the others, on statements and mail."""
     order = ("failed", "facility", "period")
-    sorted_ones = _with_results(outcomes).sort(order, descending=[True, False, False])
-    sentences = sorted_ones["sentences"].explode().drop_nulls().to_list()
+    months = _with_results(outcomes).sort(order, descending=[True, False, False])
+    sentences = months["sentences"].explode().drop_nulls().to_list()
     return plain_table(
         pl.DataFrame({"sentence": [*sentences, *statements, *delivered]}), "Sentences"
     )

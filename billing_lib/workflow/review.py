@@ -312,7 +312,7 @@ def read_month_data(
     known, used = None, None
     if calculated is not None:
         here = calculated.charges.filter(pl.col("period") == str(month))
-        if here.height == overview.count_charges(connection, facility, str(month)):
+        if here.height == overview.count_all_charges(connection, facility, str(month)):
             known, used = here, calculated.gathered.usage.filter(pl.col("period") == str(month))
     charges = named(overview.read_month(connection, facility, str(month), known=known), facility)
     step(1, total, f"reading the splits of {month}")
