@@ -28,11 +28,15 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    Text,
+    and_,
     case,
+    column,
     func,
     or_,
     select,
     update,
+    values,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
@@ -56,6 +60,8 @@ from billing_lib.pricing.rates import Rate
 from billing_lib.pricing.rating import COUPLED
 
 _LOCKING = ("state", "run", "invoice")
+_ROWS_OF_VALUES = 5_000
+"""So many rows a statement brings with it, of three values each; SQLite takes 32,766 values."""
 
 
 def insert_charges(
@@ -225,21 +231,6 @@ def _unattached(facility: str, period: str) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def count_unattached(connection: Connection, facility: str, period: str) -> pl.DataFrame:
-    """The charges that ``read_unattached`` returns, by ``project``, ``team`` and ``reference``:
-    their number ``charges``."""
-    keys = (charge.c.project, charge.c.team, charge.c.reference)
-    statement = (
-        select(*keys, func.count().label("charges"))
-        .where(*_unattached(facility, period))
-        .group_by(*keys)
-    )
-    schema = pl.Schema(
-        dict.fromkeys(("project", "team", "reference"), pl.String()) | {"charges": pl.Int64()}
-    )
-    return frames.read_frame(connection, statement, schema).sort("project", "team", "reference")
-
-
 def attach_unattached(
     connection: Connection, facility: str, period: str, drafts: pl.DataFrame
 ) -> None:
@@ -247,16 +238,25 @@ def attach_unattached(
 
     They are those that ``read_unattached`` returns, without those of an ad hoc invoice.
     """
-    for project, team, invoice_code in drafts.select("project", "team", "invoice").iter_rows():
-        connection.execute(
-            update(charge)
+    names = ("project", "team", "invoice")
+    for part in drafts.select(names).iter_slices(_ROWS_OF_VALUES):
+        columns = (column(name, Text) for name in names)
+        draft = values(*columns, name="draft").data(part.rows()).cte()
+        given = (
+            select(charge.c.charge, draft.c.invoice)
             .where(
                 *_unattached(facility, period),
                 charge.c.reference.is_(None),
-                charge.c.project == project,
-                charge.c.team == team,
+                charge.c.project == draft.c.project,
+                charge.c.team == draft.c.team,
             )
-            .values(invoice=invoice_code)
+            .order_by(charge.c.charge)  # so that the table is read and written from end to end
+            .subquery()
+        )
+        connection.execute(
+            update(charge)
+            .where(charge.c.facility == facility, charge.c.charge == given.c.charge)
+            .values(invoice=given.c.invoice)
         )
 
 
@@ -318,15 +318,16 @@ def _counted(
 def count_by_project(connection: Connection, facility: str, period: str) -> pl.DataFrame:
     """The number of a month's charges: ``project``, ``team``, ``reference``, ``free``, ``charges``.
 
-    ``free`` is 1 for PENDING charges on no invoice.
+    ``free`` is 1 for those that ``read_unattached`` returns.
     """
-    free = case(((charge.c.state == PENDING) & charge.c.invoice.is_(None), 1), else_=0)
     keys = (charge.c.project, charge.c.team, charge.c.reference)
-    statement = (
-        select(*keys, free.label("free"), func.count().label("charges"))
+    free = case((and_(*_unattached(facility, period)), 1), else_=0).label("free")
+    rows = (
+        select(*keys, free)
         .where(charge.c.facility == facility, charge.c.period == period)
-        .group_by(*keys, free)
+        .subquery()
     )
+    statement = select(*rows.c, func.count().label("charges")).group_by(*rows.c)
     schema = pl.Schema(
         dict.fromkeys(("project", "team", "reference"), pl.String())
         | dict.fromkeys(("free", "charges"), pl.Int64())
@@ -563,9 +564,9 @@ def _selected(
     invoices: pl.Series | list[str] | None,
 ) -> Select[tuple[object, ...]]:
     statement = statement.where(charge.c.facility == facility)
-    for column, wanted in (("period", period), ("project", project), ("state", state)):
+    for name, wanted in (("period", period), ("project", project), ("state", state)):
         if wanted is not None:
-            statement = statement.where(charge.c[column] == wanted)
+            statement = statement.where(charge.c[name] == wanted)
     if codes is not None:
         listed = frames.listed(connection, codes)
         statement = statement.where(charge.c.charge.in_(select(listed.c.value)))

@@ -119,7 +119,8 @@ def prepare(
     facility, month = book.facility.code, str(period)
     require(connection, facility, REVIEWER)
     what = f"{facility} {month}" + (f", {selection.words}" if selection.text else "")
-    charges = selection.of(ledger_charges.count_by_project(connection, facility, month))
+    counted = ledger_charges.count_by_project(connection, facility, month)
+    charges = selection.of(counted)
     unfinished = ledger_invoices.read_invoices(
         connection, facility, period=month, states=UNFINISHED
     )
@@ -141,7 +142,14 @@ def prepare(
         raise _nothing_left(connection, facility, month, selection, what, late)
     run = _run_of(connection, book, period, selection, unfinished)
     return _prepare_run(
-        connection, book, run, selection, late, unattended=unattended, closed=closed_ones
+        connection,
+        book,
+        run,
+        selection,
+        late,
+        unattended=unattended,
+        closed=closed_ones,
+        counted=counted,
     )
 
 
@@ -224,11 +232,12 @@ def _prepare_run(
     *,
     unattended: bool,
     closed: pl.Series | None = None,
+    counted: pl.DataFrame | None = None,
 ) -> Prepared:
     row = require_open(connection, run)
     if RunScope.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
-    take_in(connection, book, run, closed)
+    take_in(connection, book, run, closed, counted)
     of_run = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
     mine = selection.of(of_run)
     # The run may take in more than the selection; what is not submitted now shows its sums, too.

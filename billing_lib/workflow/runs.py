@@ -136,12 +136,16 @@ def open_run(
 
 
 def take_in(
-    connection: Connection, book: PriceBook, run: str, closed: pl.Series | None = None
+    connection: Connection,
+    book: PriceBook,
+    run: str,
+    closed: pl.Series | None = None,
+    counted: pl.DataFrame | None = None,
 ) -> int:
     """Put the month's charges without an invoice on drafts of the run; return their number.
 
     Missing drafts are made. Charges of a project whose month is issued (``closed``, if it is known)
-    wait for the next run or a reissue.
+    wait for the next run or a reissue. ``counted`` has the charges by project, if it is known.
     """
     row = runs.read_run(connection, run)
     selection = RunScope.parse(row.selection)
@@ -157,7 +161,9 @@ def take_in(
         & (pl.col("charges") > 0)
     )
     ledger_invoices.put_in_run(connection, facility, selection.of(ad_hoc)["code"].to_list(), run)
-    pending = selection.of(ledger_charges.count_unattached(connection, facility, month))
+    if counted is None:
+        counted = ledger_charges.count_by_project(connection, facility, month)
+    pending = selection.of(counted).filter(pl.col("free") == 1)
     closed = closed_projects(connection, facility, month) if closed is None else closed
     free = pending.filter(
         pl.col("reference").is_null() & ~pl.col("project").is_in(closed.implode())
