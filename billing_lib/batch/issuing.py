@@ -10,6 +10,7 @@ leaves no lock behind (docs/architecture.md).
 
 import ctypes
 import datetime as dt
+import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -54,16 +55,26 @@ from billing_lib.pricing.pricebook import PriceBook
 from billing_lib.program import NOTEBOOKS
 from billing_lib.settings import Settings
 from billing_lib.workflow.approve import Prepared, approved_of, prepare, prepare_run, run_of
-from billing_lib.workflow.issue import Frozen, checked_results, commit_issuing, freeze
+from billing_lib.workflow.issue import (
+    Frozen,
+    commit_issuing,
+    computed_results,
+    freeze,
+    require_results,
+)
 from billing_lib.workflow.load import BookFile, book_file
 from billing_lib.workflow.permissions import ISSUER, REVIEWER, VIEWER, changing, may, require
 from billing_lib.workflow.review import MonthData, read_month_data
 from billing_lib.workflow.runs import RunScope
-from billing_lib.workflow.snapshot import Snapshot, snapshot_hash
+from billing_lib.workflow.snapshot import snapshot_hash
 from billing_lib.workflow.steps import Progress, unheard
 
 SOURCES = {name: NOTEBOOKS / f"{name}.ipynb" for name in EXECUTED_NOTEBOOKS}
 """The notebooks that issuing executes."""
+
+_FEW = 250_000
+"""The library computes so many charges beside the notebook, and more of them after it, to save
+memory."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
@@ -263,15 +274,17 @@ class Issuer:
         started = dt.datetime.now(dt.UTC)
         with ThreadPoolExecutor(1) as meanwhile:
             meanwhile.submit(read_ahead, self.origin)  # if that fails, sealing does and says why
+            own = functools.partial(computed_results, data / "snapshot")
+            computing = meanwhile.submit(own) if frozen.charges <= _FEW else None
             execute_notebooks(
                 data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
             )
         ended = dt.datetime.now(dt.UTC)
         if snapshot_hash(data / "snapshot") != snapshot_sha256:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)
-        computation, fingerprints = checked_results(
-            Snapshot.read(data / "snapshot"), data / "invoices"
-        )
+        computation, results = own() if computing is None else computing.result()
+        require_results(results, data / "invoices")
+        fingerprints = {number: results[f"{number}.json"] for number in computation.invoices}
         self.step(2, last, "archive")
         evidence.write(data, self.book, frozen, computation)
         notes = seal(partial, _description(frozen, started, ended), self.origin)

@@ -193,8 +193,7 @@ def _sqlite_trigger(
 ) -> str:
     """A trigger with conditions and the message of each; '' refuses always."""
     cases = [
-        (when.replace("IS DISTINCT FROM", "IS NOT") or "true", f"RAISE(ABORT, {_literal(says)})")
-        for when, says in refused
+        (_in_sqlite(when) or "true", f"RAISE(ABORT, {_literal(says)})") for when, says in refused
     ]
     only = " OR ".join(f"({when})" for when, _ in cases)
     raised = " ".join(f"WHEN {when} THEN {says}" for when, says in cases)
@@ -202,6 +201,20 @@ def _sqlite_trigger(
         f'CREATE TRIGGER {name} {moment} {operation} ON "{on}" FOR EACH ROW WHEN {only}'
         f" BEGIN SELECT CASE {raised} END; END"
     )
+
+
+_LISTED = re.compile(r"([\w.]+) (NOT )?IN \(('\w+'(?:, '\w+')*)\)")
+
+
+def _in_sqlite(condition: str) -> str:
+    """A condition as SQLite has it; of a list it would make a table for every row that it asks."""
+
+    def compared(found: re.Match[str]) -> str:
+        column, negated, listed = found.groups()
+        sign, word = ("<>", " AND ") if negated else ("=", " OR ")
+        return f"({word.join(f'{column} {sign} {value}' for value in listed.split(', '))})"
+
+    return _LISTED.sub(compared, condition.replace("IS DISTINCT FROM", "IS NOT"))
 
 
 def _unique_keys(guarded: Table) -> Iterator[tuple[list[str], str]]:

@@ -157,6 +157,7 @@ class Frozen:
     fiscal_year: int
     login: str
     frozen_at: dt.datetime
+    charges: int
     snapshot: Snapshot
     numbers: pl.DataFrame
 
@@ -253,21 +254,27 @@ def freeze(
         begun.fiscal_year,
         begun.login,
         begun.frozen_at,
+        charges.height,
         snapshot,
         numbers,
     )
 
 
-def checked_results(snapshot: Snapshot, folder: Path) -> tuple[Computation, dict[str, str]]:
-    """Compute a snapshot; refuse a folder with other results, and return their fingerprints."""
-    computed: dict[str, str] = {}
+def computed_results(snapshot: Path) -> tuple[Computation, dict[str, str]]:
+    """Compute the invoices of a folder's snapshot, and the sha256 of each file of theirs."""
+    files: dict[str, str] = {}
 
     def keep(name: str, content: bytes) -> None:
-        computed[name] = hashlib.sha256(content).hexdigest()
+        files[name] = hashlib.sha256(content).hexdigest()
 
-    computation = compute_invoices(snapshot, keep)
+    computation = compute_invoices(Snapshot.read(snapshot), keep)
     for number, invoice in computation.invoices.items():
         keep(f"{number}.json", invoice_json(invoice).encode())
+    return computation, files
+
+
+def require_results(computed: dict[str, str], folder: Path) -> None:
+    """Refuse a folder of invoices whose files have other sha256 than the computed ones."""
     files = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in folder.iterdir()}
     if files != computed:
         names = sorted(files | computed)
@@ -276,7 +283,6 @@ def checked_results(snapshot: Snapshot, folder: Path) -> tuple[Computation, dict
             f"the notebook's result {odd} differs from the library's",
             remedy="restore notebooks/issue.ipynb and issue again",
         )
-    return computation, {number: computed[f"{number}.json"] for number in computation.invoices}
 
 
 def commit_issuing(
