@@ -175,14 +175,19 @@ def _draw_sizes(all_found: list[dict[str, Any]]) -> None:
 
     Where cost is in proportion to size, the line is as steep as the dashed one.
     """
-    rows = [row for found in all_found if found["benchmark"] == "issue" for row in found["rows"]]
+    rows = [
+        row
+        for found in all_found
+        if found["benchmark"] == "issue"
+        for row in found["rows"]
+        if not row["what"].endswith(", 28 projects")  # the grid's month has another shape
+    ]
     if not rows:
         return
     frame = (
         pl.DataFrame(rows)
         .with_columns(pl.col("what").str.split_exact(", ", 1).struct.rename_fields(["step", "of"]))
         .unnest("what")
-        .filter(~pl.col("of").str.starts_with("28 "))  # the grid's month has another shape
     )
     largest = frame.filter(pl.col("step") == "issue").sort("records").tail(1)
     sizes = frame["records"].unique().sort()

@@ -230,12 +230,13 @@ class Issuer:
             sentences = ["nothing can be issued yet", *prepared.waiting]
             raise NotReady("; ".join(sentences), where=prepared.run)
         try:
-            snapshot_sha256 = self._write(frozen, review)
-            # The memory of the charges, and of SQLite's cache, is for the kernel.
+            # The memory of SQLite's cache is for writing, and that of the charges for the kernel.
             prepared, submitted = replace(prepared, submitted=None), None
+            self.engine.dispose()
+            _return_memory()
+            snapshot_sha256 = self._write(frozen, review)
             frozen = replace(frozen, snapshot=frozen.snapshot.outline())
             del review
-            self.engine.dispose()
             _return_memory()
             issued = self._compute_and_commit(frozen, snapshot_sha256, evidence, job)
         except (OSError, PapermillExecutionError, DeadKernelError, BillingError) as error:

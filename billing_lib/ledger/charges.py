@@ -166,24 +166,6 @@ def read_charges(
     return found.sort("kind", "charge", descending=[True, False])
 
 
-def read_usage_files(connection: Connection, facility: str, invoices: pl.Series) -> pl.DataFrame:
-    """The files whose usage these invoices bill, by hash: ``file_sha256``, and the first
-    ``charge``."""
-    of_usage = (
-        (charge.c.facility == usage_record.c.facility)
-        & (charge.c.record == usage_record.c.record)
-        & (charge.c.occurrence == usage_record.c.occurrence)
-    )
-    statement = (
-        select(usage_record.c.file_sha256, func.min(charge.c.charge).label("charge"))
-        .join_from(charge, usage_record, of_usage)
-        .where(charge.c.facility == facility, _on_invoices(connection, facility, invoices))
-        .group_by(usage_record.c.file_sha256)
-    )
-    schema = pl.Schema(dict.fromkeys(("file_sha256", "charge"), pl.String()))
-    return frames.read_frame(connection, statement, schema).sort("file_sha256")
-
-
 def read_of_usage(connection: Connection, facility: str, records: pl.Series) -> pl.DataFrame:
     """The charges of usage records (ids), copies on reissues included (schema KEPT)."""
     listed = frames.listed(connection, records)

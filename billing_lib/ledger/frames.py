@@ -251,11 +251,11 @@ def read_frame(
         )
     ).subquery()
     # Quicker than rows of Python objects; SQLite holds a column of up to 10^9 bytes.
-    arrays = connection.execute(select(*map(func.json_group_array, texts.columns))).one()
-    stored = _stored_schema(schema)
+    arrays = select(*map(func.json_group_array, texts.columns))
+    left = list(connection.execute(arrays).one())
     read = [
-        pl.Series(name, orjson.loads(array), dtype=dtype)
-        for array, (name, dtype) in zip(arrays, stored.items(), strict=True)
+        pl.Series(name, orjson.loads(left.pop(0)), dtype=dtype)  # whose text is then let go
+        for name, dtype in _stored_schema(schema).items()
     ]
     return _restored(pl.DataFrame(read), schema, POLARS_INSTANT)
 

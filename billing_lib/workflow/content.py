@@ -157,8 +157,12 @@ def own_changes(connection: Connection, book: PriceBook, code: str, login: str) 
     return None
 
 
-def require_recorded(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> None:
+def require_recorded(
+    connection: Connection, book: PriceBook, charges: pl.DataFrame, files: pl.DataFrame
+) -> None:
     """Check at freezing that charges (schema KEPT) come from usage, rates and lines as recorded.
+
+    ``files`` are those of their usage, as workflow/price.py gathers them.
 
     Raises
     ------
@@ -167,7 +171,7 @@ def require_recorded(connection: Connection, book: PriceBook, charges: pl.DataFr
     """
     _require_lines(connection, book, charges)
     _require_rates(connection, book, charges)
-    _require_usage(connection, book, charges)
+    _require_usage(connection, book, files)
 
 
 def _require_lines(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> None:
@@ -205,10 +209,9 @@ def _noted_at(connection: Connection, book: PriceBook) -> dt.datetime | None:
     return moment
 
 
-def _require_usage(connection: Connection, book: PriceBook, charges: pl.DataFrame) -> None:
+def _require_usage(connection: Connection, book: PriceBook, files: pl.DataFrame) -> None:
     """Compare the records of each file with the events that loaded it."""
     facility = book.facility.code
-    named = ledger_charges.read_usage_files(connection, facility, charges["invoice"].unique())
     told = events.read_events(connection, facility, kinds=["load", "mend"])
     mended = told.filter(pl.col("kind") == "mend")["after"].str.json_path_match("$.id")
     loads = told.filter(pl.col("kind") == "load").with_columns(
@@ -216,7 +219,7 @@ def _require_usage(connection: Connection, book: PriceBook, charges: pl.DataFram
         rows=pl.col("after").str.json_path_match("$.usage"),
         new=pl.col("after").str.json_path_match("$.new").cast(pl.Int64),
     )
-    for sha256, code in named.select("file_sha256", "charge").iter_rows():
+    for sha256, code in files.select("file_sha256", "charge").iter_rows():
         of_file = loads.filter((pl.col("sha256") == sha256) & (pl.col("new") > 0))
         first = usage.read_first_versions(connection, facility, sha256).filter(
             ~pl.col("record").is_in(mended.drop_nulls().implode())

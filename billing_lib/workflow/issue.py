@@ -203,7 +203,7 @@ def freeze(
                 f"first of them {facility}/{changed[0]}",
                 remedy="reject and submit their invoices again",
             )
-    require_recorded(connection, book, charges)
+    require_recorded(connection, book, charges, gathered.files)
     begun = runs.freeze(
         connection,
         facility=facility,

@@ -99,9 +99,11 @@ class Gathered:
 
     Each row of ``usage`` names the rate kept for it. ``catalogue`` has the rules of the month that
     bills the charges, ``rules`` those of each charge's own month (schema RULES_OF_MONTHS).
+    ``files`` are those of the usage: ``file_sha256``, and the first ``charge``.
     """
 
     usage: pl.DataFrame
+    files: pl.DataFrame
     catalogue: Catalogue
     rules: pl.DataFrame
     adjustments: pl.DataFrame
@@ -156,9 +158,11 @@ def gather(
     _require_hours(book, kept)
     changes, added = changes_in_force(connection, facility, charges["charge"])
     teams = catalogue.accounts.select("project", "team").unique("project")
+    rated = _rated_usage(connection, facility, charges, kept)
     return Gathered(
         # A project may have moved to another team: as its split, its team is today's.
-        usage=_rated_usage(connection, facility, charges, kept).update(teams, on="project"),
+        usage=rated.select(RATED_USAGE.names()).update(teams, on="project"),
+        files=rated.group_by("file_sha256").agg(pl.col("charge").min()).sort("file_sha256"),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
         rules=rules,
         adjustments=changes,
@@ -192,16 +196,22 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
 def _rated_usage(
     connection: Connection, facility: str, charges: pl.DataFrame, kept: list[Rate]
 ) -> pl.DataFrame:
-    """Read the usage of these charges; a copy on a reissue shares its record with the original."""
+    """Read the usage of these charges (RATED_USAGE and ``file_sha256``) by charge.
+
+    A copy on a reissue shares its record with the original.
+    """
     # A charge has its own project, date and period: it may have moved, or be late.
     rated = charges.filter(pl.col("kind") == "usage").select(
         *("charge", "record", "occurrence", "period", "project", "date"),
         *("team", "rate_group", "unit", "rate"),
     )
-    records = usage.read_usage(connection, facility, records=rated["record"].unique())
-    priced = records.rename({"period": "month"}).drop("project", "date").join(
-        rated, on=["record", "occurrence"], how="inner"
-    )  # fmt: skip
+    records = usage.read_standing(connection, facility, rated["record"].unique())
+    priced = (
+        records.filter(pl.col("withdrawn").is_null())
+        .rename({"period": "month"})
+        .drop("project", "date", "withdrawn", "version")
+        .join(rated, on=["record", "occurrence"], how="inner")
+    )
     priced = priced.with_columns(elsewhere=pl.lit(None, pl.Int64))
     counted = [rate.fingerprint for rate in kept if rate.per == SNAPSHOT]
     if counted:
@@ -216,7 +226,7 @@ def _rated_usage(
         priced = priced.join(number, on=keys, how="left", nulls_equal=True).with_columns(
             elsewhere="number"
         )
-    return priced.select(RATED_USAGE.names()).sort("charge")
+    return priced.select(*RATED_USAGE.names(), "file_sha256").sort("charge")
 
 
 def changes_in_force(
