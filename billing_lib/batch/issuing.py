@@ -275,7 +275,8 @@ class Issuer:
         started = dt.datetime.now(dt.UTC)
         with ThreadPoolExecutor(1) as meanwhile:
             meanwhile.submit(read_ahead, self.origin)  # if that fails, sealing does and says why
-            own = functools.partial(computed_results, data / "snapshot")
+            # The path is a whole one, since papermill changes the process's folder meanwhile.
+            own = functools.partial(computed_results, (data / "snapshot").resolve())
             computing = meanwhile.submit(own) if frozen.charges <= _FEW else None
             execute_notebooks(
                 data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
