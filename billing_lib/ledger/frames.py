@@ -262,7 +262,11 @@ def read_frame(
 
 def listed(connection: Connection, values: pl.Series | list[str]) -> FromClause:
     """A list of texts, of any length, as a relation with one column ``value``."""
-    text = literal(json.dumps(list(values)), Text)
+    if isinstance(values, pl.Series):
+        written = orjson.dumps(values.to_list()).decode()
+    else:  # arguments of a command may hold what orjson does not write
+        written = json.dumps(values)
+    text = literal(written, Text)
     elements = (
         func.json_array_elements_text(cast(text, JSON))
         if connection.dialect.name == "postgresql"

@@ -44,7 +44,8 @@ class Guard:
     """A refusal of operations on a table, with the error's message.
 
     ``when`` is the condition in terms of NEW and OLD; '' refuses always. With ``lookup`` it reads
-    other rows too, and names only NEW or only OLD.
+    other rows too, and names only NEW or only OLD. ``of`` are columns of which an update must
+    change one to be refused; by default all that the condition names.
     """
 
     table: str
@@ -52,6 +53,7 @@ class Guard:
     says: str
     when: str = ""
     lookup: bool = False
+    of: tuple[str, ...] = ()
 
 
 def differs(columns: Iterable[str]) -> str:
@@ -894,6 +896,7 @@ _CHARGE = (
         "a charge that is billed or bound to a run does not change",
         "(OLD.state <> 'PENDING' OR OLD.run IS NOT NULL OR NEW.state <> 'PENDING')"
         f" AND ({differs(_PRICED)})",
+        of=tuple(_PRICED),
     ),
     Guard(
         "charge",

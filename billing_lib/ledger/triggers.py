@@ -156,13 +156,15 @@ def _named() -> Iterator[tuple[str, Guard, str]]:
 def _sqlite() -> Iterator[str]:
     inserted: dict[str, list[tuple[str, str]]] = {}
     for name, guard, operation in _named():
-        if operation == INSERT and not guard.lookup:
+        among_own = re.search(rf"\b{guard.table}\b", guard.when)  # also the new row
+        if operation == INSERT and not (guard.lookup and among_own):
             inserted.setdefault(guard.table, []).append((guard.when, guard.says))
             continue
         moment = "AFTER" if guard.lookup else "BEFORE"
         event = operation
         if operation == UPDATE and guard.table in _BY_COLUMN:
-            event = f"{UPDATE} OF {', '.join(sorted(set(_NEW.findall(guard.when))))}"
+            columns = sorted(guard.of or set(_NEW.findall(guard.when)))
+            event = f"{UPDATE} OF {', '.join(columns)}"
         refused = [(guard.when, guard.says)]
         yield _sqlite_trigger(name, moment, event, guard.table, refused)
     for guarded in guarded_tables():
