@@ -3,7 +3,7 @@
     .venv/bin/python benchmarks/issue.py            a grid's month of 185,597 charges for 28
                                                     projects; then ten thousand charges for 3,
                                                     100,000 for 30, a million for 300, and five
-                                                    million for 1,500: half an hour
+                                                    million for 1,500: half an hour in all
     .venv/bin/python benchmarks/issue.py --most N   no month of more than N charges
     .venv/bin/python benchmarks/issue.py --quick    a tenth of the first; writes no results
 
