@@ -164,7 +164,7 @@ def test_what_has_a_record_is_issued_with_its_place_in_the_log(submitted: Engine
     with writing(submitted) as connection:
         issue(connection, numbers)
     assert raw("SELECT position, issuing FROM log_entry") == [(1, RUN)]
-    with pytest.raises(REFUSED, match="exists|of what is frozen"):
+    with pytest.raises(REFUSED, match=r"exists|of what is frozen"):
         raw(entry.format(2, RUN))
 
 
