@@ -10,7 +10,6 @@ leaves no lock behind (docs/architecture.md).
 
 import ctypes
 import datetime as dt
-import functools
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -72,9 +71,9 @@ from billing_lib.workflow.steps import Progress, unheard
 SOURCES = {name: NOTEBOOKS / f"{name}.ipynb" for name in EXECUTED_NOTEBOOKS}
 """The notebooks that issuing executes."""
 
-_FEW = 250_000
-"""The library computes so many charges beside the notebook, and more of them after it, to save
-memory."""
+_BESIDE = 250_000
+"""Up to so many charges the library computes while the notebooks run; a larger month is computed
+after them, since both at once take twice the memory."""
 
 _STEPS = ("freeze", "compute", "archive", "commit", "done")
 
@@ -275,16 +274,16 @@ class Issuer:
         started = dt.datetime.now(dt.UTC)
         with ThreadPoolExecutor(1) as meanwhile:
             meanwhile.submit(read_ahead, self.origin)  # if that fails, sealing does and says why
-            # The path is a whole one, since papermill changes the process's folder meanwhile.
-            own = functools.partial(computed_results, (data / "snapshot").resolve())
-            computing = meanwhile.submit(own) if frozen.charges <= _FEW else None
+            snapshot = (data / "snapshot").resolve()  # papermill changes the process's folder
+            beside = frozen.charges <= _BESIDE
+            computing = meanwhile.submit(computed_results, snapshot) if beside else None
             execute_notebooks(
                 data, {"facility": frozen.facility, "period": frozen.period, "run": frozen.id}
             )
         ended = dt.datetime.now(dt.UTC)
         if snapshot_hash(data / "snapshot") != snapshot_sha256:
             raise RunFailed("the notebook changed the snapshot", where=frozen.id)
-        computation, results = own() if computing is None else computing.result()
+        computation, results = computing.result() if computing else computed_results(snapshot)
         require_results(results, data / "invoices")
         fingerprints = {number: results[f"{number}.json"] for number in computation.invoices}
         self.step(2, last, "archive")

@@ -9,8 +9,9 @@ A guard has a table, operations, a condition in SQL on NEW and OLD (in the commo
 dialects) and a message; triggers.py makes triggers of it. Issued, paid, posted and told rows stay
 as they are, and states only make the moves of states.py. BINDING_GUARDS compare rows of different
 tables, so that no client can change one of them alone. A guard with ``lookup`` is checked after
-the rows are in place, on PostgreSQL once per statement, so bulk writes stay fast. A change to
-this list needs a migration, even an empty one: migrations/env.py installs the guards anew.
+the rows are in place, on PostgreSQL once per statement, so bulk writes stay fast; SQLite checks it
+before an insert if it reads other tables alone. A change to this list needs a migration, even an
+empty one: migrations/env.py installs the guards anew.
 """
 
 from collections.abc import Iterable

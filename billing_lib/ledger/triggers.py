@@ -156,8 +156,8 @@ def _named() -> Iterator[tuple[str, Guard, str]]:
 def _sqlite() -> Iterator[str]:
     inserted: dict[str, list[tuple[str, str]]] = {}
     for name, guard, operation in _named():
-        among_own = re.search(rf"\b{guard.table}\b", guard.when)  # also the new row
-        if operation == INSERT and not (guard.lookup and among_own):
+        counts_itself = guard.lookup and re.search(rf"\b{guard.table}\b", guard.when)
+        if operation == INSERT and not counts_itself:
             inserted.setdefault(guard.table, []).append((guard.when, guard.says))
             continue
         moment = "AFTER" if guard.lookup else "BEFORE"
@@ -209,7 +209,7 @@ _LISTED = re.compile(r"([\w.]+) (NOT )?IN \(('\w+'(?:, '\w+')*)\)")
 
 
 def _in_sqlite(condition: str) -> str:
-    """A condition as SQLite has it; of a list it would make a table for every row that it asks."""
+    """Write a condition for SQLite, which would build a table of each list for every row."""
 
     def compared(found: re.Match[str]) -> str:
         column, negated, listed = found.groups()
