@@ -61,7 +61,7 @@ from billing_lib.pricing.rating import COUPLED
 
 _LOCKING = ("state", "run", "invoice")
 _ROWS_OF_VALUES = 5_000
-"""So many rows a statement brings with it, of three values each; SQLite takes 32,766 values."""
+"""So many rows a statement brings with it, of four values each; SQLite takes 32,766 values."""
 
 
 def insert_charges(
@@ -216,16 +216,17 @@ def _unattached(facility: str, period: str) -> tuple[ColumnElement[bool], ...]:
 def attach_unattached(
     connection: Connection, facility: str, period: str, drafts: pl.DataFrame
 ) -> None:
-    """Put a month's charges on editable invoices, by set: ``project``, ``team``, ``invoice``.
+    """Put a month's charges on editable invoices, by set: ``project``, ``team``, ``invoice``, and
+    ``run``, to which they are bound at once (or null).
 
     They are those that ``read_unattached`` returns, without those of an ad hoc invoice.
     """
-    names = ("project", "team", "invoice")
+    names = ("project", "team", "invoice", "run")
     for part in drafts.select(names).iter_slices(_ROWS_OF_VALUES):
         columns = (column(name, Text) for name in names)
         draft = values(*columns, name="draft").data(part.rows()).cte()
         given = (
-            select(charge.c.charge, draft.c.invoice)
+            select(charge.c.charge, draft.c.invoice, draft.c.run)
             .where(
                 *_unattached(facility, period),
                 charge.c.reference.is_(None),
@@ -238,7 +239,7 @@ def attach_unattached(
         connection.execute(
             update(charge)
             .where(charge.c.facility == facility, charge.c.charge == given.c.charge)
-            .values(invoice=given.c.invoice)
+            .values(invoice=given.c.invoice, run=given.c.run)
         )
 
 
@@ -669,7 +670,7 @@ def detach_charges(connection: Connection, facility: str, codes: pl.Series) -> N
 
 def bind_charges(connection: Connection, facility: str, invoices: list[str], run: str) -> None:
     """Bind the charges of invoices to their run, so that nobody changes them."""
-    _set(connection, facility, invoices, PENDING, run=run)
+    _set(connection, facility, invoices, PENDING, charge.c.run.is_(None), run=run)
 
 
 def free_charges(connection: Connection, facility: str, invoices: list[str]) -> None:
@@ -786,10 +787,15 @@ def count_late(connection: Connection, facility: str, period: str) -> int:
 
 
 def _set(
-    connection: Connection, facility: str, invoices: list[str], was: str, **values: str | None
+    connection: Connection,
+    facility: str,
+    invoices: list[str],
+    was: str,
+    *where: ColumnElement[bool],
+    **values: str | None,
 ) -> None:
     on = _on_invoices(connection, facility, invoices)
-    chosen = (charge.c.facility == facility, charge.c.state == was, on)
+    chosen = (charge.c.facility == facility, charge.c.state == was, *where, on)
     connection.execute(update(charge).where(*chosen).values(values))
 
 

@@ -62,7 +62,7 @@ from billing_lib.errors import (
 from billing_lib.ledger import logins
 from billing_lib.ledger.schema import metadata
 
-HEAD = "0013"
+HEAD = "0014"
 """The latest migration (migrations/versions); a test compares it with alembic's answer."""
 
 _FIRST = "0009"

@@ -105,8 +105,10 @@ _CHARGE_BINDING = (
     Guard(
         "charge",
         (UPDATE,),
-        "a charge is bound and freed on the invoice that it stays on",
-        "NEW.run IS DISTINCT FROM OLD.run AND NEW.invoice IS DISTINCT FROM OLD.invoice",
+        "a charge is bound when it comes on its invoice or later, and freed on it",
+        "NEW.run IS DISTINCT FROM OLD.run AND NEW.invoice IS DISTINCT FROM OLD.invoice"
+        " AND (OLD.run IS NOT NULL OR OLD.invoice IS NOT NULL OR NEW.state <> 'PENDING')",
+        of=("run", "invoice"),
     ),
     Guard(
         "charge",
@@ -936,10 +938,12 @@ _CHARGE = (
     Guard(
         "charge",
         (UPDATE,),
-        "a charge is bound by the run of its invoice",
+        "a charge is bound by the run of its invoice, which takes changes until then",
         "NEW.run IS NOT NULL AND NOT EXISTS (SELECT 1 FROM invoice i"
-        " WHERE i.facility = NEW.facility AND i.code = NEW.invoice AND i.run = NEW.run)",
+        " WHERE i.facility = NEW.facility AND i.code = NEW.invoice AND i.run = NEW.run"
+        f" AND (NEW.state <> 'PENDING' OR i.state IN {named(EDITABLE)}))",
         lookup=True,
+        of=("run", "invoice"),
     ),
     Guard(
         "charge",

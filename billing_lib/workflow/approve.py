@@ -237,7 +237,7 @@ def _prepare_run(
     row = require_open(connection, run)
     if RunScope.parse(row.selection).asks_sign_off:
         require_ready(connection, book, row.period)
-    take_in(connection, book, run, closed, counted)
+    take_in(connection, book, run, closed, counted, submitting=selection)
     of_run = ledger_invoices.read_invoices(connection, run=run, states=UNFINISHED)
     mine = selection.of(of_run)
     # The run may take in more than the selection; what is not submitted now shows its sums, too.

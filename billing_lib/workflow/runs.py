@@ -37,6 +37,7 @@ from billing_lib.ledger import events, runs
 from billing_lib.ledger import invoices as ledger_invoices
 from billing_lib.ledger.database import Ledger, reading
 from billing_lib.ledger.states import DISABLED, EDITABLE, ERROR, OPEN, REJECTED, UNFINISHED
+from billing_lib.pricing.charging import Charges
 from billing_lib.pricing.clock import Period
 from billing_lib.pricing.fields import canonical_json
 from billing_lib.pricing.money import minor_places, money_text, to_minor
@@ -141,11 +142,13 @@ def take_in(
     run: str,
     closed: pl.Series | None = None,
     counted: pl.DataFrame | None = None,
+    submitting: RunScope | None = None,
 ) -> int:
     """Put the month's charges without an invoice on drafts of the run; return their number.
 
     Missing drafts are made. Charges of a project whose month is issued (``closed``, if it is known)
     wait for the next run or a reissue. ``counted`` has the charges by project, if it is known.
+    Those on new drafts of a selection that is ``submitting`` are bound at once.
     """
     row = runs.read_run(connection, run)
     selection = RunScope.parse(row.selection)
@@ -200,7 +203,8 @@ def take_in(
         ),
     )
     drafts = pl.concat([known, new.select(known.columns)])
-    placed = free.join(drafts, on="project")
+    bound = (submitting.of(new) if submitting else new.clear()).select("project", run=pl.lit(run))
+    placed = free.join(drafts, on="project").join(bound, on="project", how="left")
     ledger_charges.attach_unattached(connection, facility, month, placed)
     # Older drafts may be in another run or in quarantine, so no later step would calculate them.
     grown = placed["invoice"].unique().sort()
@@ -227,12 +231,13 @@ def closed_projects(connection: Connection, facility: str, month: str) -> pl.Ser
 
 @dataclass(frozen=True)
 class Calculated:
-    """Calculated invoices of one month (schema INVOICE), their charges (as of ``read_priced``), and
-    the frames from which these are priced."""
+    """Calculated invoices of one month (schema INVOICE), their charges (as of ``read_priced``), the
+    frames from which these are priced, and their splits (schema SPLIT)."""
 
     invoices: pl.DataFrame
     charges: pl.DataFrame
     gathered: Gathered
+    splits: pl.DataFrame
 
 
 def calculate(
@@ -258,8 +263,9 @@ def calculate(
             gathered = gather(connection, book, charges, str(month))
         _note_errors(connection, facility, part, failing)
         fine = part.filter(~pl.col("code").is_in(list(failing)))
-        one = Calculated(fine, charges, gathered)
-        totals = _totals(connection, book, one, str(month), as_reviewed=as_reviewed)
+        priced = gathered.price()
+        one = Calculated(fine, charges, gathered, priced.splits)
+        totals = _totals(connection, book, one, priced, str(month), as_reviewed=as_reviewed)
         ledger_invoices.set_totals(connection, facility, totals)
         now = fine.update(totals, on="code", include_nulls=True).with_columns(
             state=pl.when(pl.col("state") == ERROR).then(pl.lit(OPEN)).otherwise("state")
@@ -296,13 +302,13 @@ def _totals(
     connection: Connection,
     book: PriceBook,
     calculated: Calculated,
+    priced: Charges,
     month: str,
     *,
     as_reviewed: bool,
 ) -> pl.DataFrame:
     facility, gathered = book.facility.code, calculated.gathered
     drafts, charges = calculated.invoices, calculated.charges
-    priced = gathered.price()
     codes = differing(connection, facility, charges, priced)
     if codes.len() and as_reviewed:
         raise NotReady(
@@ -380,16 +386,18 @@ def submit(
     ledger_invoices.move_invoices(
         connection, facility, back["code"].to_list(), "reopen", locked=back
     )
-    submitted = None
+    submitted, left = None, set(codes)
     for one in calculate(connection, book, codes, as_reviewed=True):
         ready = one.invoices.filter((pl.col("state") == OPEN) & (pl.col("charges") > 0))
         ready_codes = ready["code"].to_list()
-        ledger_charges.bind_charges(connection, facility, ready_codes, run)
+        charges = one.charges.filter(pl.col("invoice").is_in(ready_codes))
+        unbound = charges.filter(pl.col("run").is_null())["invoice"].unique().to_list()
+        ledger_charges.bind_charges(connection, facility, unbound, run)
         ledger_invoices.move_invoices(connection, facility, ready_codes, "submit", locked=ready)
-        bound = one.charges.filter(pl.col("invoice").is_in(ready_codes)).with_columns(
-            run=pl.lit(run)
-        )
-        submitted = replace(one, invoices=ready, charges=bound) if ready_codes else submitted
+        charges = charges.with_columns(run=pl.lit(run))
+        submitted = replace(one, invoices=ready, charges=charges) if ready_codes else submitted
+        left.difference_update(ready_codes)
+    ledger_charges.free_charges(connection, facility, sorted(left))  # bound as they were taken in
     return submitted
 
 

@@ -163,8 +163,9 @@ def test_charges_are_freed_by_a_rejection_and_taken_off_then(submitted: Engine) 
 
 
 @ON_POSTGRESQL  # SQLite has one writer at a time
+@pytest.mark.parametrize("bound", ["", f", run = '{RUN}'"])
 def test_a_charge_that_is_put_on_meanwhile_keeps_an_invoice_from_approval(
-    rated: Engine, ledger_url: str
+    rated: Engine, ledger_url: str, bound: str
 ) -> None:
     """Both write without this library's locks; neither sees the other's row while it waits."""
     with writing(rated) as connection:
@@ -172,7 +173,7 @@ def test_a_charge_that_is_put_on_meanwhile_keeps_an_invoice_from_approval(
         ledger_charges.bind_charges(connection, "RC", codes, RUN)
         late_charge(connection)
     submit = f"UPDATE invoice SET state = 'APPROVING' WHERE code = '{P1}'"
-    attach = f"UPDATE charge SET invoice = '{P1}' WHERE charge = 'late'"
+    attach = f"UPDATE charge SET invoice = '{P1}'{bound} WHERE charge = 'late'"
     for first, second in ((attach, submit), (submit, attach)):
         with psycopg.connect(ledger_url) as one, psycopg.connect(ledger_url) as two:
             with ThreadPoolExecutor(1) as pool:
@@ -183,6 +184,7 @@ def test_a_charge_that_is_put_on_meanwhile_keeps_an_invoice_from_approval(
                 with pytest.raises(psycopg.IntegrityError):
                     waiting.result(timeout=30)
             two.rollback()
+            one.execute(b"UPDATE charge SET run = NULL WHERE charge = 'late'")
             one.execute(b"UPDATE charge SET invoice = NULL WHERE charge = 'late'")
             one.commit()
     with reading(rated) as connection:

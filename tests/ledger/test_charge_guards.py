@@ -51,13 +51,33 @@ def test_a_pending_charge_is_not_billed_by_hand(issued: Engine, raw: Raw) -> Non
         f"state = 'BILLED', run = 'RC-2020-04-2', invoice = '{P1}'",
         f"state = 'BILLED', run = '{RUN}', invoice = '{P1}'",
         f"state = 'BILLED', run = '{RUN}', invoice = '{P1}', total = 1",
-        f"run = '{RUN}', invoice = '{P1}'",
+        f"run = '{RUN}', invoice = '{P1}'",  # it is issued
         f"run = '{RUN}'",
         f"invoice = '{P1}'",  # it is issued
         "charge = 'u9'",
     ):
         with pytest.raises(REFUSED):
             raw(f"UPDATE charge SET {change} WHERE charge = 'late'")
+
+
+def test_a_charge_may_be_bound_when_it_comes_on_an_invoice_that_takes_changes(
+    rated: Engine, raw: Raw
+) -> None:
+    with writing(rated) as connection:
+        draft(connection)
+        late_charge(connection)
+    for change in (
+        f"run = '{RUN}', invoice = '{P2}'",  # of another project
+        f"run = 'RC-2020-04-2', invoice = '{P1}'",
+        f"run = '{RUN}', invoice = '{P1}', state = 'BILLED'",
+    ):
+        with pytest.raises(REFUSED):
+            raw(f"UPDATE charge SET {change} WHERE charge = 'late'")
+    raw(f"UPDATE charge SET run = '{RUN}', invoice = '{P1}' WHERE charge = 'late'")
+    with pytest.raises(REFUSED, match="freed on it"):
+        raw("UPDATE charge SET run = NULL, invoice = NULL WHERE charge = 'late'")
+    with pytest.raises(REFUSED, match="does not change"):
+        raw("UPDATE charge SET total = 0, raw_total = 0 WHERE charge = 'late'")
 
 
 @pytest.mark.parametrize("state", ["BILLED", "PAID", "OTHER"])

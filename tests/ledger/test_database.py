@@ -156,7 +156,7 @@ def test_a_change_of_the_tables_comes_with_a_migration() -> None:
         ]
     ]
     hashed = hashlib.sha256("".join(statements).encode()).hexdigest()
-    assert (HEAD, hashed[:12]) == ("0013", "9053e8c6f146"), (
+    assert (HEAD, hashed[:12]) == ("0014", "9053e8c6f146"), (
         "add a migration, and write its number and hash"
     )
 

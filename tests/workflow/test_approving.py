@@ -241,16 +241,22 @@ def test_a_disabled_run_is_passed_over_until_it_is_enabled(rated: Engine) -> Non
     assert sorted(prepared(rated, book).codes) == [P1, P2]
 
 
+@pytest.mark.parametrize("drafted", [True, False])
 def test_an_invoice_that_cannot_be_calculated_is_in_error_and_keeps_no_other_back(
-    rated: Engine,
+    rated: Engine, drafted: bool
 ) -> None:
     book = price_book()
-    make_run(rated, book, APRIL, WHOLE)
+    if drafted:
+        make_run(rated, book, APRIL, WHOLE)
     without = price_book(BOOK.replace("code: p2", "code: p3"))
     now = prepared(rated, without)
     assert now.codes == [P1]
     assert "the project 'p2', which the price book no longer has" in now.waiting[0]
     assert states(rated) == {P1: "APPROVING", P2: "ERROR"}
+    with reading(rated) as connection:
+        standing = charges.read_charges(connection, "MIC")
+    bound = {P1: RUN, P2: None}
+    assert dict(standing.select("invoice", "run").iter_rows()) == bound
     assert sorted(prepared(rated, book).codes) == [P1, P2]
 
 
