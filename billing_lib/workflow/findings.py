@@ -104,12 +104,20 @@ def find_invalid_codes(book: PriceBook, charged: pl.DataFrame) -> pl.DataFrame:
 
 
 def read_codes(
-    connection: Connection, book: PriceBook, month: Period, charges: pl.DataFrame
+    connection: Connection,
+    book: PriceBook,
+    month: Period,
+    charges: pl.DataFrame,
+    known: pl.DataFrame | None = None,
 ) -> tuple[pl.DataFrame, pl.DataFrame]:
     """The shares of a month's charges (schema SHARES), and those of pending charges whose expense
-    code may not be charged (schema INVALID_CODES)."""
+    code may not be charged (schema INVALID_CODES).
+
+    ``known`` are the splits of all of the month's charges, if they were read.
+    """
     facility = book.facility.code
-    shares = named(overview.read_shares(connection, facility, str(month)), facility)
+    read = overview.read_shares(connection, facility, str(month)) if known is None else known
+    shares = named(read, facility)
     pending = charges.filter(pl.col("state") == "PENDING").select("charge", "date")
     charged = shares.select("charge", "expense_code").join(pending, on="charge")
     invalid = find_invalid_codes(book, charged)

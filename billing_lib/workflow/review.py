@@ -309,14 +309,16 @@ def read_month_data(
     """
     facility = book.facility.code
     step(0, total, f"reading the charges of {month}")
-    known, used = None, None
+    known, used, splits = None, None, None
     if calculated is not None:
         here = calculated.charges.filter(pl.col("period") == str(month))
         if here.height == overview.count_all_charges(connection, facility, str(month)):
             known, used = here, calculated.gathered.usage.filter(pl.col("period") == str(month))
+            of_month = calculated.splits.join(here, on="charge", how="semi")
+            splits = of_month.sort("charge", "position")
     charges = named(overview.read_month(connection, facility, str(month), known=known), facility)
     step(1, total, f"reading the splits of {month}")
-    shares, invalid_codes = read_codes(connection, book, month, charges)
+    shares, invalid_codes = read_codes(connection, book, month, charges, splits)
     step(2, total, f"reading the unbilled usage of {month}")
     own = waiting(connection, facility, usage.read_unbilled(connection, facility, str(month)))
     undated = waiting(connection, facility, usage.read_unbilled(connection, facility, undated=True))
