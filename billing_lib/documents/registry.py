@@ -6,8 +6,9 @@ package adds one, or replaces one, by an entry point:
     [project.entry-points."billing_lib.documents"]
     csv = "our_billing.journal:render"      # writes <number>.csv
 
-Many documents at once are made by all processors, in processes that end after a while and so give
-their memory back. Writing twice changes nothing: a file with the same bytes stays as it is.
+Documents are made by all processors at once: in threads, or, if they are many, in processes that
+end after a while and so give their memory back. Writing twice changes nothing: a file with the same
+bytes stays as it is.
 
     write_documents_of({"RC-1994-00001": {…}, "RC-1993-11-1/u4": {…}}, "pdf", Path("november"))
     → november/RC-1994-00001.pdf, november/RC-1993-11-1_u4.pdf
@@ -16,7 +17,7 @@ their memory back. Writing twice changes nothing: a file with the same bytes sta
 import os
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from multiprocessing import get_context
@@ -106,8 +107,8 @@ def write_documents(
     return write_documents_of(shown, tuple(renderers()), folder)
 
 
-FEW = 1_000
-"""So many lines are shown in this process: starting others would take as long."""
+FEW = 3_000
+"""So many lines are shown in this process: starting others would take longer."""
 
 Shown = TypeVar("Shown")
 Made = TypeVar("Made")
@@ -218,15 +219,29 @@ def _size(invoice: Invoice) -> int:
 def _made(
     shown: Sequence[Shown], make: Callable[[Shown], Made], sizes: Sequence[int]
 ) -> Generator[Made, None, None]:
-    """The documents of each invoice, in the given order; much work is shared by all processors.
+    """The documents of each invoice, in the given order.
 
     ``sizes`` are in lines. A process makes some _AT_ONCE lines and ends, or fewer where processors
     would have nothing to do.
     """
-    if sum(sizes) <= FEW:
-        yield from map(make, shown)
-        return
-    at_once = min(_AT_ONCE, sum(sizes) // (2 * (os.cpu_count() or 1)))
+    threads = 2 * (os.cpu_count() or 1)  # Typst lets another one run meanwhile
+    pool: Executor = ThreadPoolExecutor(threads)
+    batches = [[one] for one in shown]
+    if sum(sizes) > FEW:
+        batches = _batches(shown, sizes, min(_AT_ONCE, sum(sizes) // threads))
+        # Forked from a server that has imported this module, not from this process, whose threads
+        # of polars a copy would lack.
+        context = get_context("forkserver")
+        context.set_forkserver_preload([__name__])
+        pool = ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1)
+    try:
+        for made in pool.map(partial(_make_batch, make), batches):
+            yield from made
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def _batches(shown: Sequence[Shown], sizes: Sequence[int], at_once: int) -> list[list[Shown]]:
     batches: list[list[Shown]] = []
     room = 0
     for one, size in zip(shown, sizes, strict=True):
@@ -235,16 +250,7 @@ def _made(
             room = at_once
         batches[-1].append(one)
         room -= size
-    # Forked from a server that has imported this module, not from this process, whose threads of
-    # polars a copy would lack.
-    context = get_context("forkserver")
-    context.set_forkserver_preload([__name__])
-    pool = ProcessPoolExecutor(os.cpu_count(), mp_context=context, max_tasks_per_child=1)
-    try:
-        for made in pool.map(partial(_make_batch, make), batches):
-            yield from made
-    finally:
-        pool.shutdown(cancel_futures=True)
+    return batches
 
 
 def _make_batch(make: Callable[[Shown], Made], batch: list[Shown]) -> list[Made]:
