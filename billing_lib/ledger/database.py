@@ -388,7 +388,14 @@ def _session_lock(engine: Engine, name: str, refusal: BillingError, wait: float)
             ended.set()
             beating.join()
             if not connection.invalidated:
-                connection.scalar(select(func.billing_guard_free(name)))
+                _free(connection, name)
+
+
+def _free(connection: Connection, name: str) -> None:
+    try:
+        connection.scalar(select(func.billing_guard_free(name)))
+    except DatabaseError:  # its session has ended meanwhile, and the lock with it
+        connection.invalidate()
 
 
 def _beat(connection: Connection, ended: threading.Event) -> None:
