@@ -11,6 +11,7 @@ replace it. The period of a standing record is null if no time of it could be re
 asks for such records.
 """
 
+import hashlib
 from typing import Any
 
 import polars as pl
@@ -216,6 +217,12 @@ def read_first_versions(connection: Connection, facility: str, sha256: str) -> p
         )
     ]
     return pl.concat(_read(connection, part, USAGE_WITH_PERIOD) for part in parts).sort(RECORD)
+
+
+def content(records: pl.DataFrame) -> str:
+    """The sha256 of usage records (schema USAGE_WITH_PERIOD), as the event of loading has it."""
+    exact = records.select(pl.col(name).cast(dtype) for name, dtype in USAGE_WITH_PERIOD.items())
+    return hashlib.sha256(exact.sort(RECORD).write_csv().encode()).hexdigest()
 
 
 def replaced_records(connection: Connection, facility: str) -> pl.Series:

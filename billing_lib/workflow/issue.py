@@ -194,7 +194,7 @@ def freeze(
         charges, gathered = submitted.charges, submitted.gathered
     else:
         charges = read_priced(connection, facility, approved["code"])
-        gathered = gather(connection, book, charges, month)
+        gathered = gather(connection, book, charges, month, with_content=True)
         changed = differing(connection, facility, charges, gathered.price())
         if changed.len():
             raise NotReady(

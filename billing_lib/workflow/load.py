@@ -57,7 +57,6 @@ from billing_lib.pricing.pricebook import ExpenseCode, PriceBook
 from billing_lib.pricing.scenario import Scenario
 from billing_lib.sources import file_hash, mappings, read_file
 from billing_lib.sources.files import read_plain, read_text
-from billing_lib.workflow.content import usage_content
 from billing_lib.workflow.correct import (
     CORRECTED,
     NEW,
@@ -223,7 +222,7 @@ def _load_file(connection: Connection, book: PriceBook, path: Path, kind: str | 
             kind="load",
             subject=path.name,
             reason="",
-            after=canonical_json({"sha256": sha256, "usage": usage_content(new), **told}),
+            after=canonical_json({"sha256": sha256, "usage": usage.content(new), **told}),
         )
         if before is None:
             usage.insert_file(

@@ -99,7 +99,8 @@ class Gathered:
 
     Each row of ``usage`` names the rate kept for it. ``catalogue`` has the rules of the month that
     bills the charges, ``rules`` those of each charge's own month (schema RULES_OF_MONTHS).
-    ``files`` are those of the usage: ``file_sha256``, and the first ``charge``.
+    ``files`` are those of the usage: ``file_sha256``, the first ``charge``, the number of these
+    ``records`` that are as they were loaded, and their ``content`` (or null).
     """
 
     usage: pl.DataFrame
@@ -126,7 +127,12 @@ class Gathered:
 
 
 def gather(
-    connection: Connection, book: PriceBook, charges: pl.DataFrame, month: str | None = None
+    connection: Connection,
+    book: PriceBook,
+    charges: pl.DataFrame,
+    month: str | None = None,
+    *,
+    with_content: bool = False,
 ) -> Gathered:
     """Read everything that these charges (rows of the charge table) are priced from.
 
@@ -135,6 +141,8 @@ def gather(
     month
         The month that bills the charges; by default their own. Its rules at invoice scope apply;
         each charge is priced by the rules of its own month.
+    with_content
+        Whether to compute the contents of the files, as freezing compares them.
 
     Raises
     ------
@@ -158,11 +166,13 @@ def gather(
     _require_hours(book, kept)
     changes, added = changes_in_force(connection, facility, charges["charge"])
     teams = catalogue.accounts.select("project", "team").unique("project")
-    rated = _rated_usage(connection, facility, charges, kept)
+    records, rated = _rated_usage(connection, facility, charges, kept)
+    files = rated.group_by("file_sha256").agg(pl.col("charge").min())
+    contents = _contents(records if with_content else records.clear())
     return Gathered(
         # A project may have moved to another team: as its split, its team is today's.
         usage=rated.select(RATED_USAGE.names()).update(teams, on="project"),
-        files=rated.group_by("file_sha256").agg(pl.col("charge").min()).sort("file_sha256"),
+        files=files.join(contents, on="file_sha256", how="left").sort("file_sha256"),
         catalogue=replace(catalogue, rates=rates_frame(kept, catalogue.places)),
         rules=rules,
         adjustments=changes,
@@ -193,10 +203,20 @@ def _require_hours(book: PriceBook, kept: list[Rate]) -> None:
             )
 
 
+def _contents(records: pl.DataFrame) -> pl.DataFrame:
+    """Of each file of records (schema STANDING): ``file_sha256``, the number of its ``records``
+    that are as they were loaded, and their ``content``."""
+    loaded = records.filter(pl.col("version") == 1).group_by("file_sha256")
+    rows = [(sha256, part.height, usage.content(part)) for (sha256,), part in loaded]
+    schema = {"file_sha256": pl.String, "records": pl.Int64, "content": pl.String}
+    return pl.DataFrame(rows, schema, orient="row")
+
+
 def _rated_usage(
     connection: Connection, facility: str, charges: pl.DataFrame, kept: list[Rate]
-) -> pl.DataFrame:
-    """Read the usage of these charges (RATED_USAGE and ``file_sha256``) by charge.
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read the usage of these charges: the records (schema STANDING), and as it was rated
+    (RATED_USAGE and ``file_sha256``), by charge.
 
     A copy on a reissue shares its record with the original.
     """
@@ -226,7 +246,7 @@ def _rated_usage(
         priced = priced.join(number, on=keys, how="left", nulls_equal=True).with_columns(
             elsewhere="number"
         )
-    return priced.select(*RATED_USAGE.names(), "file_sha256").sort("charge")
+    return records, priced.select(*RATED_USAGE.names(), "file_sha256").sort("charge")
 
 
 def changes_in_force(

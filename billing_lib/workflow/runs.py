@@ -256,11 +256,11 @@ def calculate(
         charges = read_priced(connection, facility, part["code"])
         failing: dict[str, str] = {}
         try:
-            gathered = gather(connection, book, charges, str(month))
+            gathered = gather(connection, book, charges, str(month), with_content=as_reviewed)
         except NotReady:
             failing = _failing(connection, book, charges, str(month))
             charges = charges.filter(~pl.col("invoice").is_in(list(failing)))
-            gathered = gather(connection, book, charges, str(month))
+            gathered = gather(connection, book, charges, str(month), with_content=as_reviewed)
         _note_errors(connection, facility, part, failing)
         fine = part.filter(~pl.col("code").is_in(list(failing)))
         priced = gathered.price()
