@@ -10,12 +10,14 @@
 The months are made from a seed (``grid_month``): as in the log of a grid a few projects have most
 of the jobs, a project has a handful of users, and a user's jobs come in bursts. Loading and rating
 run in one process, issuing in another, as the commands do; its memory is that of all its processes
-together, shared pages counted once. The records of up to a million charges are reproduced. The peer
+together, shared pages counted once. The records of up to a million charges are reproduced. Months
+of less than a million are measured three times, and the best of each stage counts. The peer
 prices the same file by one polars query, groups it to the same lines, and writes each project's
 charges as CSV and Parquet: no ledger, no documents, no record.
 """
 
 import argparse
+import shutil
 import sys
 import tempfile
 import threading
@@ -95,9 +97,8 @@ def month(found: Results, charges: int, projects: int, *, grid: bool) -> Stages:
     with tempfile.TemporaryDirectory(prefix="billing-bench-") as folder:
         usage = Path(folder) / "usage.parquet"
         grid_month(charges, projects, grid=grid).write_parquet(usage)
-        load, rate = measure(prepared_site, usage, projects).result
-        again = (charges, projects) != LARGEST
-        stages: Stages = measure(issued_site, usage.parent, load, rate, again).result
+        rounds = 1 if charges >= MILLION[0] else 3
+        stages = best([site_of(Path(folder) / str(it), usage, projects) for it in range(rounds)])
         for name in ("load", "rate", "issue", "reproduce"):
             seconds = getattr(stages, name)
             if seconds is not None:
@@ -119,6 +120,28 @@ def month(found: Results, charges: int, projects: int, *, grid: bool) -> Stages:
                 ratio = stages.reproduce / stages.issue
                 found.bar(f"{charges:,} charges, reproduce ÷ issue", ratio, "≤", 1)
     return stages
+
+
+def site_of(site: Path, usage: Path, projects: int) -> Stages:
+    """Measure a site of its own, which is removed then; the largest is not reproduced."""
+    load, rate = measure(prepared_site, site, usage, projects).result
+    stages: Stages = measure(issued_site, site, load, rate, projects != LARGEST[1]).result
+    shutil.rmtree(site)
+    return stages
+
+
+def best(tried: list[Stages]) -> Stages:
+    """The least seconds of each stage, and the most memory."""
+    first, *further = tried
+    for each in further:
+        first = first._replace(
+            load=min(first.load, each.load),
+            rate=min(first.rate, each.rate),
+            issue=min(first.issue, each.issue),
+            reproduce=min(first.reproduce or 0, each.reproduce or 0),
+            peak=max(first.peak, each.peak),
+        )
+    return first
 
 
 def grid_month(charges: int, projects: int, *, grid: bool) -> pl.DataFrame:
@@ -180,10 +203,9 @@ def price_book_text(projects: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def prepared_site(usage: Path, projects: int) -> tuple[float, float]:
-    """Make a site beside the usage, load and rate it; the seconds of both."""
-    site = usage.parent
-    (site / "parameters").mkdir()
+def prepared_site(site: Path, usage: Path, projects: int) -> tuple[float, float]:
+    """Make a site, load and rate the usage; the seconds of both."""
+    (site / "parameters").mkdir(parents=True)
     (site / "parameters" / "rc.yml").write_text(price_book_text(projects))
     book = read_price_book(site / "parameters", "RC")
     engine = open_ledger(f"sqlite:///{site / 'billing.db'}")
