@@ -73,22 +73,23 @@ def number_lines(charges: pl.DataFrame, splits: pl.DataFrame) -> pl.DataFrame:
     splits
         Schema SPLIT.
     """
-    keys = pl.col("by").str.split(", ")
-    together = ~keys.list.contains(EACH) & (pl.len().over("invoice") > pl.col("above"))
-    together &= ~pl.col("alone")
+    settings = {by: by.split(", ") for by in charges["by"].unique().sort()}
+
+    def has(key: str) -> pl.Expr:
+        return pl.col("by").is_in([by for by, keys in settings.items() if key in keys])
+
+    together = ~has(EACH) & (pl.len().over("invoice") > pl.col("above")) & ~pl.col("alone")
     if not charges.select(together.any()).item():
         numbered = pl.int_range(1, pl.len() + 1, dtype=pl.Int64).over("invoice")
         return charges.with_columns(line=numbered)
     share = pl.concat_str(pl.col("percent"), pl.col("expense_code"), separator=" ")
-    shares = splits.sort("charge", "position").group_by("charge").agg(split=share.str.join("\n"))
+    shares = splits.sort("charge", "position").group_by("charge").agg(split=share)
+    shares = shares.with_columns(pl.col("split").list.join("\n"))  # at once, not group by group
     keyed = charges.join(shares, on="charge", how="left", maintain_order="left").select(
         "invoice",
         pl.int_range(pl.len()).alias("place"),
         pl.when(~together).then("charge").alias("own"),
-        *(
-            pl.when(together & keys.list.contains(key)).then(column).alias(key)
-            for key, column in KEYS.items()
-        ),
+        *(pl.when(together & has(key)).then(column).alias(key) for key, column in KEYS.items()),
     )
     first = pl.col("place").min().over("invoice", "own", *KEYS)
     line = keyed.select(first.alias("first"), "invoice").select(
