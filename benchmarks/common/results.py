@@ -35,6 +35,7 @@ _TITLES = {
     "issue": "From usage to the record",
     "campus": "A campus of facilities",
     "growth": "A ledger that grows",
+    "verify": "Verifying records",
 }
 
 
