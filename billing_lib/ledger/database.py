@@ -388,14 +388,7 @@ def _session_lock(engine: Engine, name: str, refusal: BillingError, wait: float)
             ended.set()
             beating.join()
             if not connection.invalidated:
-                _free(connection, name)
-
-
-def _free(connection: Connection, name: str) -> None:
-    try:
-        connection.scalar(select(func.billing_guard_free(name)))
-    except DatabaseError:  # its session has ended meanwhile, and the lock with it
-        connection.invalidate()
+                connection.scalar(select(func.billing_guard_free(name)))
 
 
 def _beat(connection: Connection, ended: threading.Event) -> None:
