@@ -213,7 +213,7 @@ def _require_usage(connection: Connection, book: PriceBook, files: pl.DataFrame)
     """Compare the records of each file with the events that loaded it."""
     facility = book.facility.code
     told = events.read_events(connection, facility, kinds=["load", "mend"])
-    mended = told.filter(pl.col("kind") == "mend")["after"].str.json_path_match("$.id")
+    mended = told.filter(pl.col("kind") == "mend")["after"].str.json_path_match("$.id").drop_nulls()
     loads = told.filter(pl.col("kind") == "load").with_columns(
         sha256=pl.col("after").str.json_path_match("$.sha256"),
         rows=pl.col("after").str.json_path_match("$.usage"),
@@ -222,9 +222,9 @@ def _require_usage(connection: Connection, book: PriceBook, files: pl.DataFrame)
     for file in files.iter_rows(named=True):
         of_file = loads.filter((pl.col("sha256") == file["file_sha256"]) & (pl.col("new") > 0))
         records, content = file["records"], file["content"]
-        if records != of_file["new"].sum():  # some are not billed here, or were replaced
+        if mended.len() or records != of_file["new"].sum():  # not just these are of the file
             first = usage.read_first_versions(connection, facility, file["file_sha256"]).filter(
-                ~pl.col("record").is_in(mended.drop_nulls().implode())
+                ~pl.col("record").is_in(mended.implode())
             )
             records, content = first.height, usage.content(first)
         right = records == of_file["new"].sum()

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 from ledger_invariants import broken
 from sample_facility import HEADER, USAGE, nothing, price_book, usage_file
+from sample_issuing import issue_here
 from sqlalchemy import Engine
 
 from billing_lib.errors import InvalidAdjustment
@@ -44,6 +45,12 @@ def totals(ledger: Engine) -> dict[str, int]:
     with reading(ledger) as connection:
         charges = ledger_charges.read_charges(connection, "MIC", period="2020-04")
     return dict(charges.select("charge", "total").sort("charge").iter_rows())
+
+
+def billed(ledger: Engine) -> dict[str, str]:
+    with reading(ledger) as connection:
+        charges = ledger_charges.read_charges(connection, "MIC", period="2020-04")
+    return dict(charges.select("charge", "state").iter_rows())
 
 
 def defects(ledger: Engine) -> list[str]:
@@ -175,6 +182,9 @@ def test_a_duplicate_becomes_a_record_of_its_own(rated: Engine, tmp_path: Path) 
     assert totals(rated)["d2"] == 250
     assert load(rated, tmp_path, text, "twice.csv").loaded_before
     assert defects(rated) == []
+    # As many records of the file are billed as it brought, and one of them is the mended one.
+    issue_here(rated, BOOK, APRIL, tmp_path / "issued")
+    assert set(billed(rated).values()) == {"BILLED"}
 
 
 def test_a_dismissed_row_stays_in_the_report_and_holds_nothing_back(
