@@ -225,9 +225,10 @@ def _made(
     would have nothing to do.
     """
     threads = 2 * (os.cpu_count() or 1)  # Typst lets another one run meanwhile
-    pool: Executor = ThreadPoolExecutor(threads)
-    batches = [[one] for one in shown]
-    if sum(sizes) > FEW:
+    pool: Executor
+    if sum(sizes) <= FEW:
+        batches, pool = [[one] for one in shown], ThreadPoolExecutor(threads)
+    else:
         batches = _batches(shown, sizes, min(_AT_ONCE, sum(sizes) // threads))
         # Forked from a server that has imported this module, not from this process, whose threads
         # of polars a copy would lack.

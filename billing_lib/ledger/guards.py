@@ -105,7 +105,7 @@ _CHARGE_BINDING = (
     Guard(
         "charge",
         (UPDATE,),
-        "a charge is bound when it comes on its invoice or later, and freed on it",
+        "a charge on an invoice does not change its run and its invoice at once",
         "NEW.run IS DISTINCT FROM OLD.run AND NEW.invoice IS DISTINCT FROM OLD.invoice"
         " AND (OLD.run IS NOT NULL OR OLD.invoice IS NOT NULL OR NEW.state <> 'PENDING')",
         of=("run", "invoice"),

@@ -74,7 +74,7 @@ def test_a_charge_may_be_bound_when_it_comes_on_an_invoice_that_takes_changes(
         with pytest.raises(REFUSED):
             raw(f"UPDATE charge SET {change} WHERE charge = 'late'")
     raw(f"UPDATE charge SET run = '{RUN}', invoice = '{P1}' WHERE charge = 'late'")
-    with pytest.raises(REFUSED, match="freed on it"):
+    with pytest.raises(REFUSED, match="its run and its invoice at once"):
         raw("UPDATE charge SET run = NULL, invoice = NULL WHERE charge = 'late'")
     with pytest.raises(REFUSED, match="does not change"):
         raw("UPDATE charge SET total = 0, raw_total = 0 WHERE charge = 'late'")
