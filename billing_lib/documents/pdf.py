@@ -35,6 +35,7 @@ from billing_lib.documents.text import (
     long_date,
     long_month,
     money,
+    name_of,
     named,
     printable_invoice,
 )
@@ -434,7 +435,7 @@ def _administrator(teams: list[str]) -> str:
 
 
 def _facility(invoice: dict[str, Any]) -> str:
-    return str(invoice["facility"]["name"] or invoice["facility"]["code"])
+    return name_of(invoice["facility"])
 
 
 def _amount(amount: str, currency: str) -> str:

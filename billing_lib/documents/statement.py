@@ -22,6 +22,7 @@ from billing_lib.documents.text import (
     long_date,
     long_month,
     money,
+    name_of,
     named,
     printable_invoice,
 )
@@ -156,7 +157,7 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
 
 
 def _facility_name(part: dict[str, Any]) -> str:
-    return str(part["facility"]["name"] or part["facility"]["code"])
+    return name_of(part["facility"])
 
 
 def render_statement_pdf(statement: Statement) -> bytes:

@@ -123,10 +123,16 @@ def instant(iso: str) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} {offset}".rstrip()
 
 
+def name_of(party: Mapping[str, Any]) -> str:
+    """The name of a team, project or item; the code where it has none or a blank one."""
+    name = party["name"]
+    return str(name if name and name.strip() else party["code"])
+
+
 def named(party: Mapping[str, Any]) -> str:
     """A team or project by name and code: ``Biology (bio)``."""
-    name, code = party["name"], party["code"]
-    return f"{name} ({code})" if name and name != code else str(code)
+    name, code = name_of(party), party["code"]
+    return f"{name} ({code})" if name != code else str(code)
 
 
 def rule_text(step: Mapping[str, Any]) -> str:

@@ -43,7 +43,14 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from billing_lib.documents.text import NOTHING, Invoice, named, printable_invoice, rule_text
+from billing_lib.documents.text import (
+    NOTHING,
+    Invoice,
+    name_of,
+    named,
+    printable_invoice,
+    rule_text,
+)
 from billing_lib.documents.view import blended, item_name, summed
 
 EN16931 = "urn:cen.eu:en16931:2017"
@@ -220,7 +227,7 @@ def _party(
         scheme = _put(element, "cac:PartyTaxScheme")
         _put(scheme, "cbc:CompanyID", _line(tax_id))
         _put(_put(scheme, "cac:TaxScheme"), "cbc:ID", _VAT if is_vat else "TAX")
-    name = _line(party["name"] or "") or _line(party["code"])
+    name = _line(name_of(party))
     _put(_put(element, "cac:PartyLegalEntity"), "cbc:RegistrationName", name)
     if _line(contact):
         _put(_put(element, "cac:Contact"), "cbc:Name", _line(contact))
@@ -329,7 +336,7 @@ def _item(
 ) -> None:
     item, element = line["item"] or {}, _put(parent, "cac:Item")
     description = (line["description"] or "").strip()
-    name = _line(item.get("name") or item.get("code") or "")
+    name = _line(name_of(item)) if item else ""
     _say(element, "cbc:Description", description if name else "")
     _put(element, "cbc:Name", name or _line(description) or item_name(line))
     if item:

@@ -37,6 +37,7 @@ from billing_lib.documents.text import (
     instant,
     long_date,
     money,
+    name_of,
     named,
     number,
     percent_text,
@@ -131,7 +132,9 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
             (Column("Item", notes=True), *numbers("Quantity"), *texts("Unit"), *numbers(total)),
             [
                 [
-                    row["name"] or row["item"] or "Added lines",
+                    name_of({"name": row["name"], "code": row["item"]})
+                    if row["item"]
+                    else "Added lines",
                     number(row["quantity"]),
                     UNIT_HOUR if row["item"] in by_units else row["unit"] or NOTHING,
                     money(row["total"]),
@@ -196,7 +199,7 @@ def item_name(line: Mapping[str, Any], otherwise: str = "Added line") -> str:
     item = line["item"]
     if "item" in line["several"]:
         return "Several items"
-    return str(item["name"] or item["code"]) if item else otherwise
+    return name_of(item) if item else otherwise
 
 
 def detail_table(invoice: Invoice) -> DocumentTable | None:
@@ -418,7 +421,7 @@ def view(invoice: Invoice) -> InvoiceView:
         replaces=f"Replaces invoice {shown['replaces']}" if shown["replaces"] else "",
         description=shown["description"].strip(),
         currency=shown["currency"],
-        facility=facility["name"] or facility["code"],
+        facility=name_of(facility),
         letterhead=facility.get("letterhead", "").strip(),
         logo=logo_of(invoice),
         invoice_date=NOT_ISSUED if draft else long_date(shown["invoice_date"]),
