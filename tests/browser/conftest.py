@@ -9,7 +9,7 @@ ledger afterwards.
 """
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -44,6 +44,23 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if here in item.path.parents:
             item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+WINDOWS = pytest.StashKey[list[tuple[Page, list[str]]]]()
+"""A story's windows, and what each of them told its console."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport]:
+    """Where a story fails, the report has what its windows showed."""
+    report = yield
+    if report.failed:
+        for page, told in item.stash.get(WINDOWS, []):
+            if page.is_closed():
+                continue
+            shown = [page.url.partition("?")[0], page.locator("body").inner_text(), *told]
+            report.sections.append(("window", "\n".join(shown)))
+    return report
 
 
 @contextmanager
@@ -106,19 +123,26 @@ def facility(lab: Lab, tmp_path: Path) -> Callable[..., Facility]:
 
 
 @pytest.fixture
-def window(lab: Lab, chromium: Browser) -> Iterator[Callable[..., Page]]:
+def window(
+    lab: Lab, chromium: Browser, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Page]]:
     """Opens a page of the office in a window of its own."""
     contexts = []
+    windows = request.node.stash.setdefault(WINDOWS, [])
 
     def open_path(path: str, at: Lab = lab) -> Page:
         context = chromium.new_context(viewport={"width": 1500, "height": 1000})
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(SLOW)
+        told: list[str] = []
+        page.on("console", lambda message: told.append(message.text))
+        windows.append((page, told))
         page.goto(f"{at.url}/doc/tree/{path}?reset&token={TOKEN}")
         return page
 
     yield open_path
+    windows.clear()
     for context in contexts:
         context.close()
 
