@@ -75,8 +75,6 @@ def running_lab(folder: Path) -> Iterator[Lab]:
     port = free_port()
     here = Lab(f"http://127.0.0.1:{port}", folder, engine, mail.port, post.mail)
     words = ("--no-browser", f"--port={port}", f"--IdentityProvider.token={TOKEN}", "--allow-root")
-    # The kernels of closed windows would keep memory, and follow the ledger.
-    words += tuple(f"--MappingKernelManager.cull_{it}" for it in ("idle_timeout=30", "interval=5"))
     process = here.billing("lab", *words)
     try:
         wait_for(f"{here.url}/api", process)
@@ -127,12 +125,13 @@ def window(
     lab: Lab, chromium: Browser, request: pytest.FixtureRequest
 ) -> Iterator[Callable[..., Page]]:
     """Opens a page of the office in a window of its own."""
-    contexts = []
+    contexts, labs = [], {}
     windows = request.node.stash.setdefault(WINDOWS, [])
 
     def open_path(path: str, at: Lab = lab) -> Page:
         context = chromium.new_context(viewport={"width": 1500, "height": 1000})
         contexts.append(context)
+        labs[at.url] = at
         page = context.new_page()
         page.set_default_timeout(SLOW)
         told: list[str] = []
@@ -145,6 +144,8 @@ def window(
     windows.clear()
     for context in contexts:
         context.close()
+    for at in labs.values():
+        at.end_kernels()
 
 
 @pytest.fixture
