@@ -35,7 +35,6 @@ from billing_lib.documents.text import (
     long_date,
     long_month,
     money,
-    name_of,
     named,
     printable_invoice,
 )
@@ -435,7 +434,7 @@ def _administrator(teams: list[str]) -> str:
 
 
 def _facility(invoice: dict[str, Any]) -> str:
-    return name_of(invoice["facility"])
+    return str(invoice["facility"]["name"] or invoice["facility"]["code"])
 
 
 def _amount(amount: str, currency: str) -> str:

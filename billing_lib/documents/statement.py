@@ -22,7 +22,6 @@ from billing_lib.documents.text import (
     long_date,
     long_month,
     money,
-    name_of,
     named,
     printable_invoice,
 )
@@ -157,7 +156,7 @@ def _part(part: dict[str, Any], currency: str) -> FacilityPart:
 
 
 def _facility_name(part: dict[str, Any]) -> str:
-    return name_of(part["facility"])
+    return str(part["facility"]["name"] or part["facility"]["code"])
 
 
 def render_statement_pdf(statement: Statement) -> bytes:

@@ -58,7 +58,7 @@ def printable(text: str) -> str:
 
 
 def printable_invoice(invoice: Invoice) -> dict[str, Any]:
-    """The invoice with all its texts :func:`printable`."""
+    """The invoice with all its texts :func:`printable`, and the code in place of a blank name."""
     return {key: _printable_value(value) for key, value in invoice.items()}
 
 
@@ -66,7 +66,11 @@ def _printable_value(value: Any) -> Any:
     if isinstance(value, str):
         return printable(value)
     if isinstance(value, Mapping):
-        return {key: _printable_value(part) for key, part in value.items()}
+        shown = {key: _printable_value(part) for key, part in value.items()}
+        name = shown.get("name")
+        if isinstance(name, str) and not name.strip():
+            shown["name"] = shown.get("code") or shown.get("item") or name
+        return shown
     if isinstance(value, list):
         return [_printable_value(part) for part in value]
     return value
@@ -123,16 +127,10 @@ def instant(iso: str) -> str:
     return f"{moment:%Y-%m-%d %H:%M:%S} {offset}".rstrip()
 
 
-def name_of(party: Mapping[str, Any]) -> str:
-    """The name of a team, project or item; the code where it has none or a blank one."""
-    name = party["name"]
-    return str(name if name and name.strip() else party["code"])
-
-
 def named(party: Mapping[str, Any]) -> str:
     """A team or project by name and code: ``Biology (bio)``."""
-    name, code = name_of(party), party["code"]
-    return f"{name} ({code})" if name != code else str(code)
+    name, code = party["name"], party["code"]
+    return f"{name} ({code})" if name and name != code else str(code)
 
 
 def rule_text(step: Mapping[str, Any]) -> str:

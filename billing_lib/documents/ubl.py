@@ -43,14 +43,7 @@ from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 from xml.etree.ElementTree import Element, SubElement, indent, tostring
 
-from billing_lib.documents.text import (
-    NOTHING,
-    Invoice,
-    name_of,
-    named,
-    printable_invoice,
-    rule_text,
-)
+from billing_lib.documents.text import NOTHING, Invoice, named, printable_invoice, rule_text
 from billing_lib.documents.view import blended, item_name, summed
 
 EN16931 = "urn:cen.eu:en16931:2017"
@@ -227,7 +220,7 @@ def _party(
         scheme = _put(element, "cac:PartyTaxScheme")
         _put(scheme, "cbc:CompanyID", _line(tax_id))
         _put(_put(scheme, "cac:TaxScheme"), "cbc:ID", _VAT if is_vat else "TAX")
-    name = _line(name_of(party))
+    name = _line(party["name"] or "") or _line(party["code"])
     _put(_put(element, "cac:PartyLegalEntity"), "cbc:RegistrationName", name)
     if _line(contact):
         _put(_put(element, "cac:Contact"), "cbc:Name", _line(contact))
@@ -336,7 +329,7 @@ def _item(
 ) -> None:
     item, element = line["item"] or {}, _put(parent, "cac:Item")
     description = (line["description"] or "").strip()
-    name = _line(name_of(item)) if item else ""
+    name = _line(item.get("name") or item.get("code") or "")
     _say(element, "cbc:Description", description if name else "")
     _put(element, "cbc:Name", name or _line(description) or item_name(line))
     if item:

@@ -37,7 +37,6 @@ from billing_lib.documents.text import (
     instant,
     long_date,
     money,
-    name_of,
     named,
     number,
     percent_text,
@@ -132,9 +131,7 @@ def summaries(invoice: Invoice) -> list[DocumentTable]:
             (Column("Item", notes=True), *numbers("Quantity"), *texts("Unit"), *numbers(total)),
             [
                 [
-                    name_of({"name": row["name"], "code": row["item"]})
-                    if row["item"]
-                    else "Added lines",
+                    row["name"] or row["item"] or "Added lines",
                     number(row["quantity"]),
                     UNIT_HOUR if row["item"] in by_units else row["unit"] or NOTHING,
                     money(row["total"]),
@@ -199,7 +196,7 @@ def item_name(line: Mapping[str, Any], otherwise: str = "Added line") -> str:
     item = line["item"]
     if "item" in line["several"]:
         return "Several items"
-    return name_of(item) if item else otherwise
+    return str(item["name"] or item["code"]) if item else otherwise
 
 
 def detail_table(invoice: Invoice) -> DocumentTable | None:
@@ -421,7 +418,7 @@ def view(invoice: Invoice) -> InvoiceView:
         replaces=f"Replaces invoice {shown['replaces']}" if shown["replaces"] else "",
         description=shown["description"].strip(),
         currency=shown["currency"],
-        facility=name_of(facility),
+        facility=facility["name"] or facility["code"],
         letterhead=facility.get("letterhead", "").strip(),
         logo=logo_of(invoice),
         invoice_date=NOT_ISSUED if draft else long_date(shown["invoice_date"]),

@@ -33,7 +33,7 @@ from xlsxwriter import Workbook
 from xlsxwriter.format import Format
 from xlsxwriter.worksheet import Worksheet
 
-from billing_lib.documents.text import NOTHING, Invoice, named
+from billing_lib.documents.text import NOTHING, Invoice
 from billing_lib.documents.view import (
     InvoiceView,
     blended,
@@ -412,7 +412,8 @@ def _sums(sheet: Sheet, row: int, invoice: Mapping[str, Any]) -> int:
 def _item_name(it: Mapping[str, Any]) -> str:
     if it["item"] is None:
         return "Added lines"
-    return named({"name": it["name"], "code": it["item"]})
+    name = it["name"] or it["item"]
+    return f"{name} ({it['item']})" if name != it["item"] else str(name)
 
 
 def _summary(

@@ -104,7 +104,9 @@ def test_a_blank_name_is_none_and_the_code_stands_for_it() -> None:
     assert text(root, "InvoiceLine/Item/Name") == sample["lines"][0]["item"]["code"]
     seller = "AccountingSupplierParty/Party/PartyLegalEntity/RegistrationName"
     assert text(root, seller) == sample["facility"]["code"]
-    assert view(sample).facility == sample["facility"]["code"]
+    shown = view(sample)
+    assert shown.facility == sample["facility"]["code"]
+    assert ("Team", sample["team"]["code"]) in shown.bill_to
 
 
 def test_the_rules_are_those_that_were_looked_at() -> None:
